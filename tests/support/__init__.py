@@ -1,0 +1,1 @@
+"""Parts that tests share: real services, and other ends that fail on purpose."""

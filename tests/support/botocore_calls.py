@@ -1,0 +1,38 @@
+"""Counts the calls that botocore really makes, whichever client makes them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from botocore.client import BaseClient
+
+if TYPE_CHECKING:
+    import pytest
+
+
+class BotocoreCalls:
+    """Every AWS operation that this process called, in order, with its parameters."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self.made: list[tuple[str, dict[str, Any]]] = []
+
+    @property
+    def by_operation(self) -> dict[str, int]:
+        """How often each operation was called: `{"GetParameters": 2}`."""
+        return dict(Counter(operation for operation, _ in self.made))
+
+    def clear(self) -> None:
+        """Forget the calls so far."""
+        self.made.clear()
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Record the calls of every client, those included that exist already."""
+        call = BaseClient._make_api_call  # noqa: SLF001 - where every operation of every client passes
+
+        def recorded(client: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:
+            self.made.append((operation, parameters))
+            return call(client, operation, parameters)
+
+        monkeypatch.setattr(BaseClient, "_make_api_call", recorded)
