@@ -17,6 +17,7 @@ class BotocoreCalls:
     def __init__(self) -> None:
         """Start with none."""
         self.made: list[tuple[str, dict[str, Any]]] = []
+        self.clients: list[BaseClient] = []
 
     @property
     def by_operation(self) -> dict[str, int]:
@@ -24,15 +25,17 @@ class BotocoreCalls:
         return dict(Counter(operation for operation, _ in self.made))
 
     def clear(self) -> None:
-        """Forget the calls so far."""
+        """Forget the calls so far, but not which clients there are."""
         self.made.clear()
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Record the calls of every client, those included that exist already."""
-        call = BaseClient._make_api_call  # noqa: SLF001 - where every operation of every client passes
+        call = BaseClient._make_api_call
 
         def recorded(client: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:
             self.made.append((operation, parameters))
+            if not any(client is known for known in self.clients):
+                self.clients.append(client)
             return call(client, operation, parameters)
 
         monkeypatch.setattr(BaseClient, "_make_api_call", recorded)

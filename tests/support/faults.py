@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
     from types import TracebackType
 
 
@@ -230,7 +230,7 @@ def requests_on(connection: socket.socket) -> Iterator[bytes]:
 
 
 class FakeExtension(FaultServer):
-    """A well-behaved extension, or agent, whose every value and delay the test decides, at any time.
+    """A well-behaved extension, or agent, whose values and delay the test decides at any time.
 
     `secrets` and `parameters` map a name to a string, bytes (secrets only), a list (a StringList)
     or a dict (JSON). `fault` may return an action that is done instead of answering a request.
@@ -261,9 +261,10 @@ class FakeExtension(FaultServer):
         return [query.get("secretId", query.get("name", "")) for query in queries]
 
     def _choose(self, request: Request) -> Action:
-        return self.fault(request) or delayed(self.delay, self._reply(request))
+        return self.fault(request) or delayed(self.delay, self.reply(request))
 
-    def _reply(self, request: Request) -> Action:
+    def reply(self, request: Request) -> Action:
+        """Return the good answer to a request, in this extension's dialect."""
         if request.headers.get("x-aws-parameters-secrets-token") != self.token:
             return answer("Bad Token", 403) if self.agent else BAD_TOKEN
         if request.path == "/secretsmanager/get":
@@ -321,7 +322,7 @@ def version_of(value: str | bytes) -> str:
 
 
 @contextlib.contextmanager
-def refusing_port() -> Iterator[int]:
+def refusing_port() -> Generator[int]:
     """Hold a loopback port on which nobody listens: connecting is refused."""
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))

@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 import boto3
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -57,22 +57,19 @@ class MotoServer(NamedTuple):
 
 
 @contextlib.contextmanager
-def running() -> Iterator[MotoServer]:
+def running() -> Generator[MotoServer]:
     """Start the server on a port that the system chooses; stop it at the end."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        server = MotoServer(address_in(process.stderr))
-        threading.Thread(target=process.stderr.read, daemon=True).start()
-        yield server
-    finally:
-        process.terminate()
-        process.wait()
+        try:
+            server = MotoServer(address_in(process.stderr))
+            drain = threading.Thread(target=process.stderr.read, daemon=True)
+            drain.start()
+            yield server
+        finally:
+            process.terminate()
+        drain.join()
 
 
 def address_in(log: IO[str]) -> str:

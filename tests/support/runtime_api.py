@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,6 +41,7 @@ class RuntimeApi(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), RuntimeApiHandler)
         self.events: queue.Queue[tuple[bytes, float]] = queue.Queue()
         self.outcomes: queue.Queue[Outcome] = queue.Queue()
+        self.asked = threading.Event()
         self.snapshot_taken = threading.Event()
         self.restored = threading.Event()
         self.ending = threading.Event()
@@ -51,17 +52,22 @@ class RuntimeApiHandler(BaseHTTPRequestHandler):
     """The five calls that a runtime makes, under /2018-06-01/runtime."""
 
     protocol_version = "HTTP/1.1"
-    server: RuntimeApi
+
+    @property
+    def api(self) -> RuntimeApi:
+        """The server that this request came to."""
+        return cast("RuntimeApi", self.server)
 
     def do_GET(self) -> None:
         """Hand out the next event, or hold the runtime in its snapshot until it is restored."""
         if self.path.endswith("/restore/next"):
-            self.server.snapshot_taken.set()
-            self.server.restored.wait()
+            self.api.snapshot_taken.set()
+            self.api.restored.wait()
             self._send(200)
             return
-        event, deadline = self.server.events.get()
-        self.server.sent_at = time.monotonic()
+        self.api.asked.set()
+        event, deadline = self.api.events.get()
+        self.api.sent_at = time.monotonic()
         self._send(
             200,
             event,
@@ -76,14 +82,14 @@ class RuntimeApiHandler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Take a response or an error; refuse the one that ends the process."""
-        seconds = time.monotonic() - self.server.sent_at
+        seconds = time.monotonic() - self.api.sent_at
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.server.ending.is_set():
+        if self.api.ending.is_set():
             self._send(410)
             return
         failed = self.path.endswith("/error")
         outcome = Outcome(None if failed else body, body if failed else None, seconds)
-        self.server.outcomes.put(outcome)
+        self.api.outcomes.put(outcome)
         self._send(202)
 
     def _send(
@@ -95,7 +101,7 @@ class RuntimeApiHandler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name upstream
         """Keep the test output clean."""
 
 
@@ -193,6 +199,10 @@ class Sandbox:
             except queue.Empty:
                 assert self._process.poll() is None, f"the runtime ended:\n{self.log()}"
                 assert time.monotonic() < give_up, f"the runtime gave no answer:\n{self.log()}"
+
+    def wait_until_initialized(self) -> None:
+        """Wait until INIT is over: the runtime asks for its first event."""
+        assert self._api.asked.wait(20), f"INIT did not end:\n{self.log()}"
 
     def wait_for_snapshot(self) -> None:
         """Wait until INIT is over and the snapshot could be taken."""
