@@ -15,7 +15,8 @@ PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 def main() -> int:
     """Audit what a user's installation brings along, extras included."""
     project = tomllib.loads(PROJECT.read_text("utf-8"))["project"]
-    required = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    extras = project["optional-dependencies"].values()
+    required = [*project["dependencies"], *(one for extra in extras for one in extra)]
     with TemporaryDirectory() as directory:
         requirements, report = Path(directory, "requirements.txt"), Path(directory, "report.json")
         requirements.write_text("\n".join(required), "utf-8")
