@@ -1,0 +1,1 @@
+"""The documents of the repository, read and run."""

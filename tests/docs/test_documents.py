@@ -1,0 +1,55 @@
+"""Every code block of the README and the docs runs, and every link leads somewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from sybil import Sybil
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sybil import Example
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted(
+    str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+)
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
+
+
+def parse(read: Callable[[str], object], example: Example) -> None:
+    """Refuse a block that its language's own reader refuses."""
+    read(example.parsed)
+
+
+SYBIL = Sybil(
+    parsers=[
+        PythonCodeBlockParser(),
+        CodeBlockParser("toml", partial(parse, tomllib.loads)),
+        CodeBlockParser("json", partial(parse, json.loads)),
+    ],
+    path=str(ROOT),
+)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_code_blocks_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks of a document run in order, as a reader would run them."""
+    monkeypatch.chdir(ROOT)
+    for example in SYBIL.parse(ROOT / name).examples():
+        example.evaluate()
+
+
+@pytest.mark.parametrize("name", [*DOCUMENTS, "examples/quickstart/README.md"])
+def test_links_lead_somewhere(name: str) -> None:
+    """Every relative link of a document is a file of the repository."""
+    links = LINK.findall((ROOT / name).read_text("utf-8"))
+    assert [link for link in links if not (ROOT / name).parent.joinpath(link).exists()] == []

@@ -1,0 +1,156 @@
+"""The package as users meet it: its names, its metadata, and what importing it costs."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from importlib.metadata import distribution, requires
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import lambda_secrets
+
+PACKAGE = Path(lambda_secrets.__file__).parent
+
+PUBLIC = {
+    "AccessDeniedError",
+    "AppConfig",
+    "BackendError",
+    "BackendUnavailableError",
+    "DeclarationError",
+    "InjectionError",
+    "Parameter",
+    "ParameterTree",
+    "ResolutionError",
+    "Secret",
+    "SecretNotFoundError",
+    "SecretValueError",
+    "Secrets",
+    "SecretsError",
+    "Source",
+    "clear_cache",
+    "inject_secrets",
+    "resolve_secrets",
+}
+
+HEAVY = {
+    "asyncio",
+    "boto3",
+    "botocore",
+    "click",
+    "dataclasses",
+    "email",
+    "http.client",
+    "importlib.metadata",
+    "inspect",
+    "jmespath",
+    "msgspec",
+    "pydantic",
+    "requests",
+    "rich",
+    "ssl",
+    "typing",
+    "urllib.request",
+    "urllib3",
+}
+
+
+def loaded_by(statements: str) -> set[str]:
+    """Return the modules that a bare interpreter has loaded after the statements."""
+    # Without site there are no .pth files, which may load anything; path entries are handed over.
+    script = f"import sys; sys.path[:] = {sys.path!r}\n{statements}\nprint(*sys.modules)"
+    command = [sys.executable, "-I", "-S", "-c", script]
+    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_all_is_what_is_visible() -> None:
+    """Every public name is in `__all__`, and nothing else can be seen but modules."""
+    visible = {
+        name
+        for name, value in vars(lambda_secrets).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType)
+    }
+    assert sorted(lambda_secrets.__all__) == lambda_secrets.__all__
+    assert visible - {"TYPE_CHECKING"} <= set(lambda_secrets.__all__)
+    assert all(hasattr(lambda_secrets, name) for name in lambda_secrets.__all__)
+    assert set(lambda_secrets.__all__) <= set(dir(lambda_secrets))
+
+
+def test_promised_names_are_public() -> None:
+    """What the documents name can be imported from the package itself."""
+    assert set(lambda_secrets.__all__) >= PUBLIC
+
+
+def test_public_objects_say_where_they_are_public() -> None:
+    """Each public object has a docstring."""
+    undocumented = [
+        name for name in lambda_secrets.__all__ if not getattr(lambda_secrets, name).__doc__
+    ]
+    assert undocumented == []
+
+
+def test_version_is_that_of_the_distribution() -> None:
+    """`__version__` is read from the metadata, and only when somebody asks."""
+    assert lambda_secrets.__version__ == distribution("lambda-secrets").version
+    assert "importlib.metadata" not in loaded_by("import lambda_secrets")
+
+
+def test_unknown_attribute_is_an_attribute_error() -> None:
+    """A name that the package does not have is refused as Python does."""
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = lambda_secrets.no_such_name
+
+
+def test_importing_costs_no_more_than_wrapt() -> None:
+    """Neither an SDK, an HTTP library, asyncio nor anything else heavy comes with the import."""
+    brought = loaded_by("import lambda_secrets") - loaded_by("import wrapt")
+    assert {module for module in brought if module in HEAVY} == set()
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    """A module's docstring starts with one sentence of purpose."""
+    for path in PACKAGE.rglob("*.py"):
+        docstring = ast.get_docstring(ast.parse(path.read_text("utf-8")))
+        assert docstring, path
+        assert docstring.partition("\n\n")[0].endswith((".", ":")), path
+
+
+def test_errors_import_nothing() -> None:
+    """The error classes can be imported from anywhere without a cycle or a cost."""
+    imports = [
+        node
+        for node in ast.parse((PACKAGE / "errors.py").read_text("utf-8")).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    assert [ast.unparse(node) for node in imports] == ["from __future__ import annotations"]
+
+
+def test_runtime_dependencies_are_three() -> None:
+    """An installation brings boto3, jmespath and wrapt 1, and nothing else of its own accord."""
+    required = [one for one in requires("lambda-secrets") or [] if "extra ==" not in one]
+    assert [one.partition(">")[0].partition("<")[0] for one in sorted(required)] == [
+        "boto3",
+        "jmespath",
+        "wrapt",
+    ]
+
+
+def test_metadata_is_complete() -> None:
+    """The distribution states its licence, its Pythons, and that it is typed."""
+    metadata = distribution("lambda-secrets").metadata
+    assert metadata["License-Expression"] == "MIT"
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert "Typing :: Typed" in metadata.get_all("Classifier", [])
+    assert (PACKAGE / "py.typed").is_file()
+
+
+def test_entry_points_lead_somewhere() -> None:
+    """The command and the pytest plugin are what the metadata says."""
+    found = {point.group: point for point in distribution("lambda-secrets").entry_points}
+    assert found["console_scripts"].name == "lambda-secrets"
+    assert callable(found["console_scripts"].load())
+    assert found["pytest11"].load() is importlib.import_module("lambda_secrets.pytest_plugin")
