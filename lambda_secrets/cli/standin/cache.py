@@ -1,0 +1,59 @@
+"""The stand-in's own cache, so that staleness behind a second cache can be tried at a desk."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+
+class ReadThroughCache:
+    """Keep up to `size` values (0: none), the least recently used going first; never a failure."""
+
+    def __init__(self, size: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._size = size
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[Hashable, tuple[float, Any]] = OrderedDict()
+
+    def read(
+        self,
+        key: Hashable,
+        ttl: float,
+        load: Callable[[], Any],
+        *,
+        fresh: bool = False,
+        stale_on: Callable[[Exception], bool] = lambda _: False,
+    ) -> tuple[Any, str]:
+        """Return the value and how it came: "cached", "read", or "stale" after a failed read."""
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry and not fresh and self._clock() - entry[0] < ttl:
+                self._entries.move_to_end(key)
+                return entry[1], "cached"
+        asked = self._clock()
+        try:
+            value = load()
+        except Exception as error:
+            if entry is None or not stale_on(error):
+                raise
+            self._keep(key, asked, entry[1])
+            return entry[1], "stale"
+        self._keep(key, asked, value)
+        return value, "read"
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._entries.clear()
+
+    def _keep(self, key: Hashable, asked: float, value: object) -> None:
+        with self._lock:
+            self._entries[key] = (asked, value)
+            self._entries.move_to_end(key)
+            while len(self._entries) > self._size:
+                self._entries.popitem(last=False)
