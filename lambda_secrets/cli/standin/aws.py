@@ -99,7 +99,7 @@ def _call(operation: Any, arguments: dict[str, Any]) -> Any:
         raise Refused(answer["Error"]["Code"], answer["Error"]["Message"], status) from None
     except (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError):
         raise Refused("TimeoutError", "Timeout", 504) from None
-    except exceptions.HTTPClientError:
+    except (exceptions.ConnectionError, exceptions.HTTPClientError):
         raise Refused("ConnectionError", "Read Error", 502) from None
     except exceptions.BotoCoreError as error:
         raise Refused("InternalFailure", str(error), 500) from None

@@ -224,6 +224,7 @@ class _Connection(BaseHTTPRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Answer a request that is no HTTP as Go does."""
         del message, explain
+        self.request_version = self.protocol_version  # the request's own is unknown
         self.close_connection = True
         self._write(Reply(code, b"400 Bad Request"))
 

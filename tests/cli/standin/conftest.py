@@ -61,7 +61,7 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.connection.close()
 
-    def get(self, target: str, *, method: str = "GET", **headers: str | None) -> Answer:
+    def get(self, target: str, *, method: str = "GET", **headers: Any) -> Answer:
         """Send a request; a header given as None is left out, `_` in its name is a hyphen."""
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         wanted = {n: v for n, v in (self._headers | given).items() if v is not None}
@@ -76,7 +76,8 @@ def standin_of() -> Iterator[Callable[..., StandIn]]:
     started: list[StandIn] = []
 
     def start(values: Any = TABLES, **options: Any) -> StandIn:
-        standin = StandIn(values, **{"token": TOKEN, **options})
+        options.setdefault("token", TOKEN)
+        standin = StandIn(values, **options)
         standin.start()
         started.append(standin)
         return standin

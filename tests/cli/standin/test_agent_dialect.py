@@ -88,8 +88,8 @@ def test_a_binary_secret_has_no_string(client: Client) -> None:
 
 def test_the_vault_header_is_as_good(client: Client) -> None:
     """The token may come as X-Vault-Token."""
-    headers = {"X_Aws_Parameters_Secrets_Token": None, "X_Vault_Token": TOKEN}
-    assert client.get("/v1/prod/plain", **headers).status == 200
+    answer = client.get("/v1/prod/plain", X_Aws_Parameters_Secrets_Token=None, X_Vault_Token=TOKEN)
+    assert answer.status == 200
 
 
 @pytest.mark.parametrize("flag", ["true", "TRUE", "1"])
