@@ -1,0 +1,558 @@
+"""Turns declaration strings and objects into frozen declarations: what to read, and what of it."""
+
+from __future__ import annotations
+
+import functools
+import json
+from binascii import a2b_base64
+
+from .errors import DeclarationError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import EllipsisType
+    from typing import Any, Literal, Self, TypeAlias
+
+    Transform: TypeAlias = Literal["json", "binary"] | Callable[[Any], Any]
+
+
+class Unfit:
+    """Why a value is not what its declaration says; returned, as a raised one would carry the value."""
+
+    __slots__ = ("absent", "reason")
+
+    def __init__(self, reason: str, *, absent: bool = False) -> None:
+        self.reason = reason
+        self.absent = absent
+
+
+class _Frozen:
+    """Compares by its fields, hashes, never changes and never pickles (a default can be secret)."""
+
+    __slots__ = ("_fields", "_hash")
+    _fields: tuple[Any, ...]
+    _hash: int
+
+    def _freeze(self, **fields: Any) -> None:
+        for field, value in fields.items():
+            object.__setattr__(self, field, value)
+        object.__setattr__(self, "_fields", tuple(fields.values()))
+        # A default need not be hashable, and a hash need not know it.
+        known = tuple(value for field, value in fields.items() if field != "default")
+        object.__setattr__(self, "_hash", hash((type(self), known)))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"Cannot set {name!r}: a {type(self).__name__} is frozen.")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"Cannot delete {name!r}: a {type(self).__name__} is frozen.")
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self._fields == other._fields
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self) -> str:
+        raise TypeError(f"Cannot pickle a {type(self).__name__}: it may hold a secret.")
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+
+class Source(_Frozen):
+    """What one fetch reads: a backend's unit of work and the cache's key.
+
+    Attributes:
+        kind: ``"secret"``, ``"parameter"``, ``"tree"`` or ``"appconfig"``.
+        name: the name or ARN; a tree's prefix, which ends in ``/``; for AppConfig
+            ``application/environment/profile``, with a ``/`` inside one of them as ``%2F``.
+        version_id, version_stage: of a secret; None means the current one.
+        version, label: of a parameter; None means the latest one.
+        decrypt: whether a SecureString parameter is decrypted.
+        recursive: whether a tree goes below its first level.
+    """
+
+    __slots__ = (
+        "decrypt",
+        "kind",
+        "label",
+        "name",
+        "recursive",
+        "version",
+        "version_id",
+        "version_stage",
+    )
+    kind: Literal["secret", "parameter", "tree", "appconfig"]
+    name: str
+    version_id: str | None
+    version_stage: str | None
+    version: int | None
+    label: str | None
+    decrypt: bool
+    recursive: bool
+
+    def __init__(
+        self,
+        kind: Literal["secret", "parameter", "tree", "appconfig"],
+        name: str,
+        *,
+        version_id: str | None = None,
+        version_stage: str | None = None,
+        version: int | None = None,
+        label: str | None = None,
+        decrypt: bool = True,
+        recursive: bool = True,
+    ) -> None:
+        self._freeze(
+            kind=kind,
+            name=name,
+            version_id=version_id,
+            version_stage=version_stage,
+            version=version,
+            label=label,
+            decrypt=decrypt,
+            recursive=recursive,
+        )
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Application, environment and profile of an AppConfig source."""
+        return tuple(part.replace("%2F", "/") for part in self.name.split("/"))
+
+    @property
+    def versioned(self) -> bool:
+        """Whether one version is asked for, not the current one."""
+        return not (self.version_id is self.version_stage is self.version is self.label is None)
+
+    def spelled(self, path: str | None = None) -> str:
+        """The declaration string; what a string cannot say follows in brackets."""
+        scheme = {"secret": "", "appconfig": "appconfig:"}.get(self.kind, "ssm:")
+        options = [
+            f"{field}={getattr(self, field)}"
+            for field in ("version_id", "version_stage", "version", "label")
+            if getattr(self, field) is not None
+        ]
+        options += [
+            f"{field}=False" for field in ("decrypt", "recursive") if not getattr(self, field)
+        ]
+        return (
+            ("" if self.name.startswith("arn:") else scheme)
+            + self.name
+            + (f"#{path}" if path is not None else "")
+            + (f" ({', '.join(options)})" if options else "")
+        )
+
+    def __str__(self) -> str:
+        return self.spelled()
+
+    def __repr__(self) -> str:
+        return f"<Source {self}>"
+
+
+class Declaration(_Frozen):
+    """What every declaration has: a source, and how its text becomes a value."""
+
+    __slots__ = ("default", "path", "search", "source", "transform", "ttl")
+    source: Source
+    path: str | None
+    transform: Transform | None
+    ttl: float | None
+    default: Any
+    search: Callable[[Any], Any] | None
+
+    def _declare(
+        self,
+        source: Source,
+        path: str | None,
+        transform: Transform | None,
+        ttl: float | None,
+        default: Any,
+    ) -> None:
+        what = f"Cannot declare {source}"
+        if transform not in {None, "json", "binary"} and not callable(transform):
+            raise DeclarationError(
+                f"{what}: transform {transform!r} is unknown. Use 'json', 'binary' or a callable."
+            )
+        if ttl is not None:
+            check_seconds(ttl, f"{what}: ttl")
+        search = None if path is None else _compiled(path, what)
+        object.__setattr__(self, "search", search)
+        self._freeze(source=source, path=path, transform=transform, ttl=ttl, default=default)
+
+    def extract(self, raw: Any) -> Any:
+        """Return the declared value of what the backend read, or an `Unfit`."""
+        if self.source.kind == "tree":
+            value: dict[str, Any] | Unfit = {}
+            for name, text in raw.items():
+                item = self._transformed(text)
+                if isinstance(item, Unfit):
+                    return Unfit(f"{name}: {item.reason}")
+                value[name] = item
+        else:
+            value = self._transformed(raw)
+        if self.search is None or isinstance(value, Unfit):
+            return value
+        data = parsed_json(value) if isinstance(value, (str, bytes)) else value
+        if isinstance(data, Unfit):
+            return data
+        try:
+            found = self.search(data)
+        except Exception as error:  # noqa: BLE001 - JMESPath's errors quote the value: keep the kind
+            return Unfit(f"the JMESPath expression does not fit the value ({type(error).__name__})")
+        if found is None:
+            return Unfit("the JMESPath expression matches nothing in it", absent=True)
+        return found
+
+    def _transformed(self, raw: Any) -> Any:
+        if self.transform is None:
+            return raw
+        try:
+            if self.transform == "json":
+                return parsed_json(raw)
+            if self.transform == "binary":
+                text = raw if isinstance(raw, bytes) else raw.encode("ascii")
+                return a2b_base64(b"".join(text.split()), strict_mode=True)
+            return self.transform(raw)
+        except Exception as error:  # noqa: BLE001 - a user's transform raises what it likes
+            kind = type(error).__name__
+        if self.transform == "binary":
+            return Unfit("it is not base64 text")
+        return Unfit(
+            f"its transform raised {kind} (the message is withheld: it may quote the value)"
+        )
+
+    def __str__(self) -> str:
+        return self.source.spelled(self.path)
+
+    def __repr__(self) -> str:
+        shown = [repr(str(self))]
+        if self.transform is not None:
+            shown.append(f"transform={getattr(self.transform, '__name__', self.transform)!s}")
+        if self.ttl is not None:
+            shown.append(f"ttl={self.ttl}")
+        if self.default is not ...:
+            shown.append("default=***")
+        return f"<{type(self).__name__} {', '.join(shown)}>"
+
+
+class Secret(Declaration):
+    """A Secrets Manager secret.
+
+    Args:
+        name: its name or ARN.
+        path: a JMESPath expression into its JSON.
+        version_id, version_stage: one version or staging label; the current one by default.
+        transform: ``"json"``, ``"binary"`` (base64 text to bytes) or a callable; before the path.
+        ttl: seconds; the decorator's by default.
+        default: the value when the secret does not exist or the path matches nothing.
+
+    Raises:
+        DeclarationError: when an argument is wrong.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        name: str,
+        path: str | None = None,
+        *,
+        version_id: str | None = None,
+        version_stage: str | None = None,
+        transform: Transform | None = None,
+        ttl: float | None = None,
+        default: Any | EllipsisType = ...,
+    ) -> None:
+        what = _checked_name(name, "secret")
+        if name.startswith(("ssm:", "appconfig:")):
+            raise DeclarationError(
+                f"{what}: that is the string form of another kind. Use Parameter or AppConfig."
+            )
+        _check_text(what, version_id=version_id, version_stage=version_stage)
+        source = Source("secret", name, version_id=version_id, version_stage=version_stage)
+        self._declare(source, path, transform, ttl, default)
+
+
+class Parameter(Declaration):
+    """A Parameter Store parameter; a StringList is a list of strings.
+
+    Args:
+        name: its name or ARN.
+        path: a JMESPath expression into its JSON.
+        version, label: one version or label; the latest version by default.
+        decrypt: whether a SecureString is decrypted.
+        transform, ttl, default: as for `Secret`.
+
+    Raises:
+        DeclarationError: when an argument is wrong.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        name: str,
+        path: str | None = None,
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        decrypt: bool = True,
+        transform: Transform | None = None,
+        ttl: float | None = None,
+        default: Any | EllipsisType = ...,
+    ) -> None:
+        what = _checked_name(name, "parameter")
+        if name.endswith("/"):
+            raise DeclarationError(f"{what}: a parameter's name ends in no '/'. Use ParameterTree.")
+        if ":" in name and not name.startswith("arn:"):
+            raise DeclarationError(
+                f"{what}: a parameter's name has no ':'. Use Parameter(name, version=…) or label=…."
+            )
+        _check_text(what, label=label)
+        if version is not None and (type(version) is not int or version < 1):
+            raise DeclarationError(f"{what}: version {version!r} is no whole number from 1 on.")
+        if version is not None and label is not None:
+            raise DeclarationError(f"{what}: it has a version and a label. Give one of them.")
+        _check_bool(what, decrypt=decrypt)
+        source = Source("parameter", name, version=version, label=label, decrypt=decrypt)
+        self._declare(source, path, transform, ttl, default)
+
+
+class ParameterTree(Declaration):
+    """Every parameter below a path of Parameter Store: a dict keyed by the rest of the name.
+
+    Args:
+        prefix: the path, such as ``/prod/app/``.
+        recursive: whether to go below the first level.
+        decrypt: whether SecureStrings are decrypted.
+        transform: as for `Secret`, applied to each parameter's value.
+        ttl, default: as for `Secret`; a path below which there is nothing does not exist.
+
+    Raises:
+        DeclarationError: when an argument is wrong.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        prefix: str,
+        *,
+        recursive: bool = True,
+        decrypt: bool = True,
+        transform: Transform | None = None,
+        ttl: float | None = None,
+        default: Any | EllipsisType = ...,
+    ) -> None:
+        what = _checked_name(prefix, "tree")
+        if not prefix.startswith("/"):
+            raise DeclarationError(
+                f"{what}: a tree's prefix begins with '/' (an ARN cannot be read by path). "
+                "Use the path, such as /prod/app/."
+            )
+        _check_bool(what, recursive=recursive, decrypt=decrypt)
+        prefix = prefix.rstrip("/") + "/"
+        source = Source("tree", prefix, recursive=recursive, decrypt=decrypt)
+        self._declare(source, None, transform, ttl, default)
+
+
+class AppConfig(Declaration):
+    """An AppConfig configuration: its text, or bytes where it is no UTF-8.
+
+    Args:
+        application, environment, profile: their names or ids.
+        path: a JMESPath expression into its JSON.
+        transform, ttl, default: as for `Secret`.
+
+    Raises:
+        DeclarationError: when an argument is wrong.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        application: str,
+        environment: str,
+        profile: str,
+        path: str | None = None,
+        *,
+        transform: Transform | None = None,
+        ttl: float | None = None,
+        default: Any | EllipsisType = ...,
+    ) -> None:
+        parts = (application, environment, profile)
+        for part in parts:
+            _checked_name(part, "AppConfig configuration")
+        name = "/".join(part.replace("/", "%2F") for part in parts)
+        self._declare(Source("appconfig", name), path, transform, ttl, default)
+
+
+def declare(declaration: str | Declaration) -> Declaration:
+    """Return the declaration that a string ``[scheme:]name[#jmespath]`` says; an object as it is.
+
+    Raises:
+        DeclarationError: when it says nothing that can be read.
+    """
+    if isinstance(declaration, Declaration):
+        return declaration
+    if not isinstance(declaration, str):
+        raise DeclarationError(
+            f"Cannot declare a {type(declaration).__name__}: it is no declaration. "
+            "Use a string such as 'prod/db#user', or Secret, Parameter, ParameterTree or AppConfig."
+        )
+    name, mark, expression = declaration.partition("#")
+    path = expression if mark else None
+    scheme, colon, rest = name.partition(":")
+    if not colon:
+        return Secret(name, path)
+    if scheme == "arn":
+        if rest.split(":")[1:2] == ["ssm"]:
+            return Parameter(name, path)
+        return Secret(name, path)
+    if scheme == "ssm":
+        if not rest.endswith("/"):
+            return Parameter(rest, path)
+        if path is None:
+            return ParameterTree(rest)
+        raise DeclarationError(
+            f"Cannot declare {declaration!r}: a tree takes no JMESPath expression. "
+            f"Drop '#{path}', or name one parameter."
+        )
+    if scheme == "appconfig":
+        parts = rest.split("/")
+        if len(parts) == len(("application", "environment", "profile")):
+            return AppConfig(*parts, path)
+        raise DeclarationError(
+            f"Cannot declare {declaration!r}: it is not appconfig:application/environment/profile. "
+            "Use AppConfig(…) for a name with a '/' in it."
+        )
+    raise DeclarationError(
+        f"Cannot declare {declaration!r}: the scheme {scheme!r} is unknown. "
+        "Use a Secrets Manager name or ARN, 'ssm:…' or 'appconfig:…'."
+    )
+
+
+def declare_all(declarations: Mapping[str, str | Declaration]) -> dict[str, Declaration]:
+    """Return the declarations of a mapping by declared name.
+
+    Raises:
+        DeclarationError: which names the declared name too.
+    """
+    if not hasattr(declarations, "items"):
+        raise DeclarationError(
+            f"Cannot declare secrets from a {type(declarations).__name__}: it maps no names. "
+            "Use a mapping such as {'db': 'prod/db#@'}."
+        )
+    declared = {}
+    for name, declaration in declarations.items():
+        if not isinstance(name, str) or not name:
+            raise DeclarationError(
+                f"Cannot declare a secret as {name!r}: that is no name. Use a non-empty string."
+            )
+        try:
+            declared[name] = declare(declaration)
+        except DeclarationError as error:
+            message = str(error)
+        else:
+            continue
+        raise DeclarationError(f"{name!r}: {message}")
+    return declared
+
+
+def check_seconds(seconds: object, what: str) -> None:
+    """Raise a `DeclarationError` unless this is a number of seconds from 0 on (infinity included)."""
+    if type(seconds) not in {int, float} or not seconds >= 0:  # type: ignore[operator]  # NaN is not >= 0
+        raise DeclarationError(f"{what} {seconds!r} is no number of seconds. Use 0 or more.")
+
+
+def parsed_json(text: Any) -> Any:
+    """Return what a JSON text says, or an `Unfit` that does not quote it."""
+    if not isinstance(text, (str, bytes)):
+        return Unfit(f"it is a {type(text).__name__}, not text with JSON in it")
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f" (line {error.lineno}, column {error.colno})"
+    except (ValueError, RecursionError):
+        place = ""
+    return Unfit(f"it is not JSON{place}")
+
+
+def _checked_name(name: str, kind: str) -> str:
+    what = f"Cannot declare {kind} {name!r}"
+    if not isinstance(name, str) or not name.strip():
+        raise DeclarationError(f"{what}: that is no name. Use a non-empty string.")
+    if "#" in name:
+        raise DeclarationError(f"{what}: no name has a '#'. Give the JMESPath expression as path.")
+    if name != name.strip() or not name.isprintable():
+        raise DeclarationError(f"{what}: it has white space at an end or a control character.")
+    if name.startswith("arn:") and not _is_arn_of(kind, name.split(":")):
+        raise DeclarationError(f"{what}: that is not the ARN of a {kind}. Copy it whole from AWS.")
+    return what
+
+
+def _is_arn_of(kind: str, fields: list[str]) -> bool:
+    """Whether these are the fields of arn:partition:service:region:account:resource."""
+    service, resource = fields[2:3], fields[5:]
+    if kind == "secret":
+        return service == ["secretsmanager"] and resource[:-1] == ["secret"] and resource[-1] != ""
+    return service == ["ssm"] and len(resource) == 1 and resource[0].startswith("parameter/")
+
+
+def _check_text(what: str, **options: object) -> None:
+    for option, value in options.items():
+        if value is not None and not (isinstance(value, str) and value):
+            raise DeclarationError(f"{what}: {option} {value!r} is no non-empty string.")
+
+
+def _check_bool(what: str, **options: object) -> None:
+    for option, value in options.items():
+        if not isinstance(value, bool):
+            raise DeclarationError(f"{what}: {option} {value!r} is neither True nor False.")
+
+
+def _compiled(path: str, what: str) -> Callable[[Any], Any]:
+    if not isinstance(path, str) or not path.strip():
+        raise DeclarationError(
+            f"{what}: the JMESPath expression is empty. Use '@' for the whole document."
+        )
+    # The part of JMESPath that needs no parser, so that most declarations never import one.
+    keys = () if path == "@" else tuple(path.split("."))
+    if path.isascii() and all(key.isidentifier() for key in keys):
+        return functools.partial(_walk, keys)
+    import jmespath
+
+    try:
+        expression = jmespath.compile(path)
+    except jmespath.exceptions.JMESPathError as error:
+        column = getattr(error, "lex_position", getattr(error, "lexer_position", None))
+    else:
+        _check_functions(expression.parsed, path, what)
+        return expression.search
+    column = len(path) if column is None else column
+    raise DeclarationError(
+        f"{what}: the JMESPath expression does not parse at column {column + 1}.\n"
+        f"  {path}\n  {' ' * column}^"
+    )
+
+
+def _walk(keys: tuple[str, ...], data: Any) -> Any:
+    """Search as JMESPath does for a dotted path of plain identifiers."""
+    for key in keys:
+        data = data.get(key) if isinstance(data, dict) else None
+    return data
+
+
+def _check_functions(node: Any, path: str, what: str) -> None:
+    from jmespath.functions import Functions
+
+    if node["type"] == "function_expression" and node["value"] not in Functions.FUNCTION_TABLE:
+        raise DeclarationError(
+            f"{what}: JMESPath has no function {node['value']}().\n"
+            f"  {path}\n  {' ' * path.find(node['value'])}^"
+        )
+    for child in node["children"]:
+        _check_functions(child, path, what)
