@@ -1,0 +1,82 @@
+"""What an observer is told: one frozen event for each fetch, stale serve and retry."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+
+class Event:
+    """What happened to one source; it never holds a value.
+
+    Attributes:
+        kind: ``"fetch"``, ``"stale"`` or ``"retry"``.
+        source: the declaration string without its path.
+        backend: the name of the backend that answered.
+        outcome: ``"ok"``, or the name of an error class.
+        seconds: of a fetch, how long its round took; of a stale serve, the age of the value;
+            of a retry, how long it took to have new values.
+        version: the version that was read, where the backend tells.
+        background: whether a fetch ran beside the handler.
+    """
+
+    __slots__ = ("backend", "background", "outcome", "seconds", "source", "version")
+    kind: str = ""
+    source: str
+    backend: str
+    outcome: str
+    seconds: float
+    version: str | None
+    background: bool
+
+    def __init__(
+        self,
+        source: str,
+        backend: str,
+        outcome: str,
+        seconds: float,
+        *,
+        version: str | None = None,
+        background: bool = False,
+    ) -> None:
+        """Keep what happened."""
+        for field, value in (
+            ("source", source),
+            ("backend", backend),
+            ("outcome", outcome),
+            ("seconds", seconds),
+            ("version", version),
+            ("background", background),
+        ):
+            object.__setattr__(self, field, value)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        """Refuse: an event is frozen."""
+        raise AttributeError(f"Cannot set {name!r}: an event is frozen.")
+
+    def __repr__(self) -> str:
+        """Show every field."""
+        fields = ", ".join(f"{field}={getattr(self, field)!r}" for field in Event.__slots__)
+        return f"{type(self).__name__}({fields})"
+
+
+class Fetched(Event):
+    """A source was fetched, well or not."""
+
+    __slots__ = ()
+    kind = "fetch"
+
+
+class ServedStale(Event):
+    """A value past its TTL was served, since its refresh failed for a transient reason."""
+
+    __slots__ = ()
+    kind = "stale"
+
+
+class Retried(Event):
+    """A handler ran once more, or did not, after an exception named in ``refresh_on``."""
+
+    __slots__ = ()
+    kind = "retry"

@@ -1,0 +1,119 @@
+"""Holds injected values in a read-only view that never shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, NoReturn, Self
+
+
+class Converted:
+    """A value built for a signature's annotation: each access hands out a copy, whatever its type."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Converted) and bool(self.value == other.value)
+
+    __hash__ = None  # type: ignore[assignment]  # as every mutable value
+
+
+class Secrets(Mapping[str, "Any"]):
+    """The values of one handler by declared name: ``secrets["db"]`` or ``secrets.db``.
+
+    Each access hands out a fresh copy of a dict or list. ``repr``, ``str`` and ``format`` show names
+    only; it does not pickle, and ``json.dumps`` refuses it.
+    """
+
+    __slots__ = ("_origins", "_values")
+    _values: dict[str, Any]
+    _origins: dict[str, Any]
+
+    def __init__(self, values: Mapping[str, Any], origins: Mapping[str, Any] | None = None) -> None:
+        """Hold values by name; origins are the cache's entries that they were made of."""
+        object.__setattr__(self, "_values", dict(values))
+        object.__setattr__(self, "_origins", dict(origins or {}))
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a fresh copy of the value."""
+        if name in self._values:
+            return _copied(self._values[name])
+        raise KeyError(self._missing(name))
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a fresh copy of the value."""
+        if name in self._values:
+            return _copied(self._values[name])
+        raise AttributeError(self._missing(name))
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the declared names."""
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        """Return how many secrets there are."""
+        return len(self._values)
+
+    def __contains__(self, name: object) -> bool:
+        """Tell whether that name is declared."""
+        return name in self._values
+
+    def __dir__(self) -> list[str]:
+        """Offer the declared names to completion."""
+        return [*super().__dir__(), *self._values]
+
+    def __repr__(self) -> str:
+        """Show names, never values."""
+        return f"<Secrets: {', '.join(self._values) or 'none'}>"
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        """Refuse: the view is read-only."""
+        raise AttributeError(f"Cannot set {name!r}: Secrets are read-only.")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        """Refuse: the view is read-only."""
+        raise AttributeError(f"Cannot delete {name!r}: Secrets are read-only.")
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse: a pickle would hold the values."""
+        raise TypeError("Cannot pickle Secrets: the pickle would hold their values.")
+
+    def __copy__(self) -> Self:
+        """Return itself: it never changes."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return itself: it never changes, and each access copies."""
+        return self
+
+    def _missing(self, name: object) -> str:
+        return f"No secret is declared as {name!r}. Declared: {', '.join(self._values) or 'none'}."
+
+
+def held(secrets: Secrets) -> dict[str, Any]:
+    """Return the values as they are held, not copied: for those who only compare or merge them."""
+    return secrets._values
+
+
+def origins(secrets: Secrets) -> dict[str, Any]:
+    """Return the cache's entries that the values were made of, by declared name."""
+    return secrets._origins
+
+
+def _copied(value: Any) -> Any:
+    kind = type(value)
+    if kind is dict:
+        return {key: _copied(item) for key, item in value.items()}
+    if kind is list:
+        return [_copied(item) for item in value]
+    if kind is Converted:
+        from copy import deepcopy
+
+        return deepcopy(value.value)
+    return value
