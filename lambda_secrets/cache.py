@@ -1,0 +1,523 @@
+"""Keeps what was read: source → value, with TTL, single flight, stale-if-error and refresh ahead."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import threading
+import time
+from weakref import WeakSet
+
+from .backends import Answer
+from .errors import BackendError, BackendUnavailableError, ResolutionError
+from .events import Fetched, ServedStale
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any, Protocol, TypeAlias
+
+    from .backends import Backend
+    from .declarations import Source
+    from .events import Event
+
+    Key: TypeAlias = tuple[int, Source]
+    Observer: TypeAlias = Callable[[Event], object]
+    Fetch: TypeAlias = Callable[..., Mapping[Source, Any]]
+
+    class Clock(Protocol):
+        """The module `time`, or a fake one in tests."""
+
+        def monotonic(self) -> float: ...
+        def time(self) -> float: ...
+
+    class Watcher(Protocol):
+        """Who holds values made from the cache, and lets them go when they changed."""
+
+        backend: Backend
+
+        def expire(self) -> None: ...
+        def forget(self) -> None: ...
+
+
+STALE_WAIT = 1.0  # seconds: what an invocation pays at most when it has a value to fall back on
+GRACE = 0.1  # seconds in which a backend that keeps its timeout says itself what timed out
+FORCED_PAUSE = 1.0  # seconds between two forced reads of one source that failing handlers ask for
+LONGEST_BACKOFF = 60.0  # seconds
+
+_log = logging.getLogger("lambda_secrets")
+
+
+class Freshness:
+    """How long a value is good, in seconds: one handler's view of one source."""
+
+    __slots__ = ("jitter", "refresh_ahead", "stale_if_error", "ttl")
+
+    def __init__(
+        self,
+        ttl: float,
+        jitter: float = 0.0,
+        stale_if_error: float = 0.0,
+        refresh_ahead: float = 0.0,
+    ) -> None:
+        self.ttl = ttl
+        self.jitter = jitter
+        self.stale_if_error = stale_if_error
+        self.refresh_ahead = refresh_ahead
+
+    def lifetime(self, entry: Entry) -> float:
+        """The TTL, less the entry's own random share of the jitter."""
+        return self.ttl * (1 - self.jitter * entry.luck)
+
+
+class Entry:
+    """A value that was read, when it was asked for, and how its refreshes have gone since."""
+
+    __slots__ = (
+        "answer",
+        "backend",
+        "failed",
+        "failures",
+        "luck",
+        "owner",
+        "refused",
+        "sent",
+        "warned",
+    )
+
+    def __init__(
+        self, answer: Answer, owner: Backend, sent: tuple[float, float], luck: float
+    ) -> None:
+        self.answer = answer
+        self.owner = owner  # keeps the backend alive: its id is in the key
+        self.backend = answer.backend or backend_name(owner)
+        self.sent = sent
+        self.luck = luck
+        self.failures = 0
+        self.failed = sent
+        self.refused = False
+        self.warned = 0
+
+    @property
+    def backoff(self) -> float:
+        """Seconds to leave the backend alone after its latest failure."""
+        return min(LONGEST_BACKOFF, 2.0 ** (self.failures - 1)) if self.failures else 0.0
+
+
+class Round:
+    """One call of a backend for several sources, which any number of callers can wait for."""
+
+    __slots__ = (
+        "background",
+        "done",
+        "fetch",
+        "fresh",
+        "observer",
+        "over",
+        "owner",
+        "results",
+        "sent",
+        "sources",
+        "timeout",
+    )
+
+    def __init__(
+        self,
+        owner: Backend,
+        sources: list[Source],
+        fetch: Fetch,
+        timeout: float,
+        observer: Observer | None,
+        *,
+        sent: tuple[float, float],
+        fresh: bool,
+        background: bool,
+    ) -> None:
+        self.owner = owner
+        self.sources = sources
+        self.fetch = fetch
+        self.timeout = timeout
+        self.observer = observer
+        self.sent = sent
+        self.fresh = fresh
+        self.background = background
+        self.done = threading.Event()
+        self.over = False
+        self.results: dict[Source, Entry | ResolutionError] = {}
+
+
+class Reading:
+    """What a caller gets: an entry or an error for each source, and for how long that is settled."""
+
+    __slots__ = ("generation", "good_for", "now", "results", "stale")
+
+    def __init__(self, generation: int, now: tuple[float, float]) -> None:
+        self.generation = generation
+        self.now = now
+        self.good_for = float("inf")
+        self.results: dict[Source, Entry | ResolutionError] = {}
+        self.stale: list[Source] = []
+
+
+class Cache:
+    """The values of a process by backend and source; every method may be called from any thread."""
+
+    def __init__(self, clock: Clock = time, chance: Callable[[], float] | None = None) -> None:
+        self.clock = clock
+        self.generation = 0
+        self._chance = chance or _chance
+        self._overrides: list[Backend] = []
+        self._watchers: WeakSet[Watcher] = WeakSet()
+        self._lock = threading.Lock()
+        self._empty()
+
+    def _empty(self) -> None:
+        self._entries: dict[Key, Entry] = {}
+        self._rounds: dict[Key, Round] = {}
+        self._forced: dict[Key, tuple[float, float]] = {}
+
+    # Reading
+
+    def read(
+        self,
+        backend: Backend,
+        wanted: Mapping[Source, Freshness],
+        *,
+        timeout: float,
+        fresh: bool = False,
+        fetch: Fetch | None = None,
+        observer: Observer | None = None,
+    ) -> Reading:
+        """Return every source, fetching what is not fresh in one round of at most ``timeout`` seconds.
+
+        ``fresh`` reads past every cache; ``fetch`` replaces the backend's own. It never raises: what
+        failed is in the reading.
+        """
+        owner = self.active(backend)
+        if fetch is None or owner is not backend:
+            fetch = functools.partial(owner.fetch, fresh=fresh)
+        now = self._now()
+        with self._lock:
+            picked, due, ahead = self._plan(owner, wanted, fresh=fresh)
+            waiting = [source for source in wanted if not isinstance(picked.get(source), Entry)]
+            patience = timeout
+            if not fresh and all(
+                self._usable(self._entries.get((id(owner), source)), wanted[source])
+                for source in waiting
+            ):
+                patience = min(timeout, STALE_WAIT)
+            own = [
+                Round(
+                    *(owner, sources, fetch, seconds, observer),
+                    sent=now,
+                    fresh=fresh,
+                    background=background,
+                )
+                for sources, seconds, background in ((due, patience, False), (ahead, timeout, True))
+                if sources
+            ]
+            for new in own:
+                for source in new.sources:
+                    self._rounds[id(owner), source] = new
+                    if fresh:
+                        self._forced[id(owner), source] = now
+        for new in own:
+            if not new.background:
+                picked.update(dict.fromkeys(new.sources, new))
+            self._start(new)
+        self._wait(picked, own, now[0] + patience)
+        return self._collect(owner, wanted, picked, patience, fresh=fresh, observer=observer)
+
+    def _plan(
+        self, owner: Backend, wanted: Mapping[Source, Freshness], *, fresh: bool
+    ) -> tuple[dict[Source, Entry | Round], list[Source], list[Source]]:
+        """Tell the entries and running rounds to use, what to fetch now, and what to fetch ahead."""
+        picked: dict[Source, Entry | Round] = {}
+        due, ahead = [], []
+        for source, freshness in wanted.items():
+            key = (id(owner), source)
+            entry = None if fresh else self._entries.get(key)
+            running = self._rounds.get(key)
+            # A freeze can leave a round hanging that never ends: nobody waits past its timeout.
+            if running is not None and self._age(running.sent) > running.timeout + GRACE:
+                running = None
+            if entry is not None:
+                left = freshness.lifetime(entry) - self._age(entry.sent)
+                resting = self._age(entry.failed) < entry.backoff
+                if left > 0 or (resting and self._usable(entry, freshness)):
+                    picked[source] = entry
+                    if 0 < left <= freshness.refresh_ahead and not resting and running is None:
+                        ahead.append(source)
+                    continue
+            # Nobody waits for a background round either: it may have been frozen in the middle.
+            if running is None or running.background or (fresh and not running.fresh):
+                due.append(source)
+            else:
+                picked[source] = running
+        return picked, due, ahead
+
+    def _wait(self, picked: Mapping[Source, Entry | Round], own: list[Round], until: float) -> None:
+        for current in {id(item): item for item in picked.values()}.values():
+            if not isinstance(current, Round):
+                continue
+            mine = current in own
+            left = until - self.clock.monotonic() + (GRACE if mine else 0)
+            if not current.done.wait(max(left, 0)) and mine:
+                self._finish(current, dict.fromkeys(current.sources, _unanswered(current.timeout)))
+
+    def _collect(
+        self,
+        owner: Backend,
+        wanted: Mapping[Source, Freshness],
+        picked: Mapping[Source, Entry | Round],
+        timeout: float,
+        *,
+        fresh: bool,
+        observer: Observer | None,
+    ) -> Reading:
+        served_stale = []
+        with self._lock:
+            reading = Reading(self.generation, self._now())
+            for source, freshness in wanted.items():
+                item = picked[source]
+                result = item if isinstance(item, Entry) else item.results.get(source)
+                if result is None:
+                    result = _unanswered(timeout)
+                if isinstance(result, BackendUnavailableError) and not fresh:
+                    entry = self._entries.get((id(owner), source))
+                    if entry is not None and self._usable(entry, freshness):
+                        result = entry
+                reading.results[source] = result
+                if not isinstance(result, Entry):
+                    continue
+                age = self._age(result.sent)
+                left = freshness.lifetime(result) - age
+                resting = result.backoff - self._age(result.failed)
+                if left > freshness.refresh_ahead:
+                    good_for = left - freshness.refresh_ahead
+                elif left > 0:
+                    good_for = min(left, resting) if resting > 0 else left
+                else:
+                    good_for = min(resting, left + freshness.stale_if_error)
+                    if result.failures:
+                        served_stale.append((source, result, age, result.warned < result.failures))
+                        result.warned = result.failures
+                reading.good_for = min(reading.good_for, max(good_for, 0.0))
+        for source, entry, age, unwarned in served_stale:
+            reading.stale.append(source)
+            if unwarned:
+                _log.warning(
+                    "Serving %s from %.0f s ago: %s could not refresh it. Next try in %.0f s.",
+                    *(source, age, entry.backend, entry.backoff),
+                )
+            self.tell(
+                observer,
+                ServedStale(str(source), entry.backend, "ok", age, version=entry.answer.version),
+            )
+        return reading
+
+    # Rounds
+
+    def _start(self, new: Round) -> None:
+        try:
+            threading.Thread(
+                target=self._run, args=(new,), name="lambda_secrets", daemon=True
+            ).start()
+        except RuntimeError:  # no more threads, or the interpreter is shutting down
+            self._run(new)
+
+    def _run(self, current: Round) -> None:
+        self._finish(current, _answers(current))
+
+    def _finish(self, current: Round, answers: Mapping[Source, Answer | ResolutionError]) -> None:
+        """Store what was read, unless somebody gave this round up or replaced it meanwhile."""
+        with self._lock:
+            if current.over:
+                return
+            current.over = True
+            seconds = self._age(current.sent)
+            for source, answer in answers.items():
+                key = (id(current.owner), source)
+                registered = self._rounds.get(key) is current
+                if registered:
+                    del self._rounds[key]
+                if isinstance(answer, Answer):
+                    entry = Entry(answer, current.owner, current.sent, self._chance())
+                    current.results[source] = entry
+                    if registered:
+                        self._entries[key] = entry
+                else:
+                    current.results[source] = answer
+                    known = self._entries.get(key)
+                    if registered and known is not None:
+                        known.failures += 1
+                        known.failed = self._now()
+                        known.refused |= not isinstance(answer, BackendUnavailableError)
+            self._changed()
+        for source, result in current.results.items():
+            fetched = isinstance(result, Entry)
+            self.tell(
+                current.observer,
+                Fetched(
+                    str(source),
+                    (result.backend if fetched else None) or backend_name(current.owner),
+                    "ok" if fetched else type(result).__name__,
+                    seconds,
+                    version=result.answer.version if fetched else None,
+                    background=current.background,
+                ),
+            )
+        current.done.set()
+
+    def tell(self, observer: Observer | None, event: Event) -> None:
+        """Tell an observer, where there is one; what it raises is logged."""
+        if observer is None:
+            return
+        try:
+            observer(event)
+        except Exception:
+            _log.exception("The observer raised on %r.", event)
+
+    # Invalidation: pushed to the watchers, so that a warm invocation checks nothing
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell this holder of values, for as long as it lives, when they changed or have to go."""
+        with self._lock:
+            self._watchers.add(watcher)
+
+    def clear(self) -> None:
+        """Forget every value; what is being fetched now will not enter the cache."""
+        with self._lock:
+            self._empty()
+            self._changed(forget=True)
+
+    def release(self) -> None:
+        """Forget every value, and close what the backends of all handlers hold open."""
+        with self._lock:
+            backends = {id(watcher.backend): watcher.backend for watcher in self._watchers}
+        self.clear()
+        for backend in backends.values():
+            close = getattr(backend, "close", None)
+            if close is not None:
+                close()
+
+    def drop(self, backend: Backend, sources: Iterable[Source]) -> None:
+        """Forget these sources, likewise."""
+        owner = self.active(backend)
+        with self._lock:
+            for source in sources:
+                for table in (self._entries, self._rounds, self._forced):
+                    table.pop((id(owner), source), None)
+            self._changed(forget=True)
+
+    def override(self, backend: Backend) -> None:
+        """Read everything from this backend alone, until it is restored."""
+        with self._lock:
+            self._overrides.append(backend)
+            self._changed(forget=True)
+
+    def restore(self, backend: Backend) -> None:
+        """End that override and forget its values; those from before it are served again."""
+        with self._lock:
+            self._overrides = [other for other in self._overrides if other is not backend]
+            self._entries = {k: e for k, e in self._entries.items() if e.owner is not backend}
+            self._changed(forget=True)
+
+    def active(self, backend: Backend) -> Backend:
+        """Return the latest override, else the backend itself."""
+        overrides = self._overrides
+        return overrides[-1] if overrides else backend
+
+    def _changed(self, *, forget: bool = False) -> None:
+        self.generation += 1
+        for watcher in self._watchers:
+            if forget:
+                watcher.forget()
+            else:
+                watcher.expire()
+
+    def after_fork(self) -> None:
+        """In a child: take a lock of its own, and forget the rounds whose threads it has not."""
+        self._lock = threading.Lock()
+        self._rounds = {}
+
+    # Questions
+
+    def entry(self, backend: Backend, source: Source) -> Entry | None:
+        """Return what is known of a source, however old."""
+        return self._entries.get((id(self.active(backend)), source))
+
+    def age(self, entry: Entry) -> float:
+        """Return the seconds since this entry was asked for."""
+        return self._age(entry.sent)
+
+    def forced_lately(self, backend: Backend, source: Source) -> bool:
+        """Tell whether this source was read past every cache within the last second."""
+        forced = self._forced.get((id(self.active(backend)), source))
+        return forced is not None and self._age(forced) < FORCED_PAUSE
+
+    def _usable(self, entry: Entry | None, freshness: Freshness) -> bool:
+        """Whether stale-if-error allows this value; a refusal ends it for good."""
+        if entry is None or entry.refused:
+            return False
+        return self._age(entry.sent) < freshness.lifetime(entry) + freshness.stale_if_error
+
+    def _now(self) -> tuple[float, float]:
+        return self.clock.monotonic(), self.clock.time()
+
+    def _age(self, instant: tuple[float, float]) -> float:
+        # The larger one: neither a paused clock nor one set back makes a value immortal.
+        return max(self.clock.monotonic() - instant[0], self.clock.time() - instant[1])
+
+
+def backend_name(backend: Backend) -> str:
+    """Return what errors and events call a backend."""
+    return getattr(backend, "name", None) or type(backend).__name__
+
+
+def _answers(current: Round) -> dict[Source, Answer | ResolutionError]:
+    """Ask the backend, and make a well-formed answer for each source of whatever it does."""
+    try:
+        given = current.fetch(current.sources, timeout=current.timeout)
+        return {source: _checked(source, given.get(source)) for source in current.sources}
+    except ResolutionError as error:
+        failure = error.with_traceback(None)
+    except BaseException as error:  # noqa: BLE001 - another's code; its message may quote a value
+        failure = BackendError(
+            f"the backend raised {type(error).__name__} (its message is withheld). "
+            "Make its fetch() return or raise a ResolutionError."
+        )
+    return dict.fromkeys(current.sources, failure)
+
+
+def _checked(source: Source, answer: Any) -> Answer | ResolutionError:
+    if isinstance(answer, (Answer, ResolutionError)):
+        return answer
+    if answer is None:
+        return BackendError("the backend answered nothing for it.")
+    if (
+        isinstance(answer, dict)
+        if source.kind == "tree"
+        else isinstance(answer, (str, bytes, list))
+    ):
+        return Answer(answer)
+    return BackendError(f"the backend answered a {type(answer).__name__} for a {source.kind}.")
+
+
+def _unanswered(timeout: float) -> BackendUnavailableError:
+    return BackendUnavailableError(
+        f"no answer within {timeout:.3g} s. Look whether the backend is reachable, or raise timeout."
+    )
+
+
+def _chance() -> float:
+    """Return a random number from 0 to 1, without the cost of importing `random`."""
+    return int.from_bytes(os.urandom(4), "big") / 2**32
+
+
+process = Cache()
+"""The one cache of this process."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=process.after_fork)

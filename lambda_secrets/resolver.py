@@ -1,0 +1,353 @@
+"""Resolves declarations to `Secrets` through the cache, and gathers what fails under its name."""
+
+from __future__ import annotations
+
+import math
+import os
+
+from .cache import Entry, Freshness, backend_name
+from .declarations import Unfit, check_seconds
+from .errors import (
+    AccessDeniedError,
+    BackendError,
+    BackendUnavailableError,
+    DeclarationError,
+    ResolutionError,
+    SecretNotFoundError,
+    SecretValueError,
+)
+from .events import Retried
+from .values import Secrets, held, origins
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+    from typing import Any
+
+    from .backends import Backend
+    from .cache import Cache, Fetch, Observer, Reading
+    from .declarations import Declaration, Source
+
+DEFAULT_TTL = 300.0  # seconds, as the extension's own
+ANSWER_MARGIN = 0.2  # seconds of an invocation's remaining time that are left for its answer
+
+_EXPIRED = (-math.inf, -math.inf, Secrets({}))
+_LEAVES = (SecretNotFoundError, AccessDeniedError, BackendUnavailableError, SecretValueError)
+_TTL_VARIABLES = {
+    "secret": "SECRETS_MANAGER_TTL",
+    "parameter": "SSM_PARAMETER_STORE_TTL",
+    "tree": "SSM_PARAMETER_STORE_TTL",
+}
+
+
+class Resolver:
+    """One handler's declarations, and the values that it has of them.
+
+    Attributes:
+        state: until when (by the monotonic and by the wall clock) which `Secrets` are good: all that
+            a warm invocation looks at. Replaced as a whole, so that threads see one or the other.
+    """
+
+    def __init__(
+        self,
+        declarations: Mapping[str, Declaration],
+        *,
+        cache: Cache,
+        backend: Backend,
+        ttl: float | None = None,
+        timeout: float = 5.0,
+        jitter: float = 0.1,
+        stale_if_error: float = 3600,
+        refresh_ahead: float = 0,
+        observer: Observer | None = None,
+        converters: Mapping[str, Callable[[Any], Any]] | None = None,
+    ) -> None:
+        _check_options(ttl, timeout, jitter, stale_if_error, refresh_ahead, observer)
+        self.declarations = dict(declarations)
+        self.cache = cache
+        self.backend = backend
+        self.timeout = timeout
+        self.observer = observer
+        self.state = _EXPIRED
+        self._converters = dict(converters or {})
+        self._made: dict[str, tuple[Entry, Any]] = {}
+        self._freshness: dict[str, Freshness] = {}
+        for name, declaration in self.declarations.items():
+            seconds = _first_ttl(declaration.ttl, ttl, declaration.source.kind)
+            self._freshness[name] = Freshness(seconds, jitter, stale_if_error, refresh_ahead)
+        cache.watch(self)
+
+    def expire(self) -> None:
+        """Look at the cache again before the next use."""
+        self.state = _EXPIRED
+
+    def forget(self) -> None:
+        """Hold no value any more."""
+        self.state = _EXPIRED
+        self._made = {}
+
+    def resolve(
+        self,
+        *,
+        without: Collection[str] = (),
+        remaining: float | None = None,
+        fetch: Fetch | None = None,
+    ) -> Secrets:
+        """Return fresh values of all declarations (but those ``without``).
+
+        Args:
+            without: declared names to leave out.
+            remaining: seconds that the invocation has left; bounds the round, as the timeout does.
+            fetch: what to ask instead of the backend's own fetch.
+
+        Raises:
+            ResolutionError: with all that failed.
+        """
+        names = [name for name in self.declarations if name not in without]
+        reading = self._read(names, remaining=remaining, fetch=fetch)
+        secrets, failures = self._values(names, reading)
+        if failures:
+            raise _gathered(failures)
+        if not without and not (reading.stale and self.observer):
+            mono, wall = reading.now
+            state = (mono + reading.good_for, wall + reading.good_for, secrets)
+            if self.cache.generation == reading.generation:
+                self.state = state
+        return secrets
+
+    def refresh(self) -> None:
+        """Fetch everything now, past every cache that can be passed.
+
+        Raises:
+            ResolutionError: with all that failed.
+        """
+        names = list(self.declarations)
+        failures = self._values(names, self._read(names, fresh=True))[1]
+        if failures:
+            raise _gathered(failures)
+
+    def prefetch(self) -> None:
+        """Fetch what is not cached, without waiting for a backend that is not ready.
+
+        Raises:
+            ResolutionError: with all that failed.
+        """
+        self.resolve(fetch=getattr(self.backend, "prefetch", None))
+
+    def newer(self, used: Secrets, *, remaining: float | None = None) -> Secrets | None:
+        """Return values for the names of ``used`` if one has changed since; None if none has.
+
+        A value that the cache has got meanwhile is taken; the rest is fetched past every cache, but
+        no source more than once a second. What cannot be fetched keeps its value.
+        """
+        begin = self.cache.clock.monotonic()
+        entries: dict[str, Entry] = origins(used)
+        unchanged = [
+            name
+            for name, origin in entries.items()
+            if _same(self._known(name) or origin, origin)
+            and not self.cache.forced_lately(self.backend, self.declarations[name].source)
+        ]
+        if unchanged:
+            self._read(unchanged, remaining=remaining, fresh=True)
+        entries = {name: self._known(name) or origin for name, origin in entries.items()}
+        values = {name: self._extract(name, entry) for name, entry in entries.items()}
+        fits = not any(isinstance(value, Unfit) for value in values.values())
+        newer = Secrets({**held(used), **values}, entries)
+        changed = fits and held(newer) != held(used)
+        for name, entry in entries.items():
+            self.cache.tell(
+                self.observer,
+                Retried(
+                    str(self.declarations[name].source),
+                    entry.backend,
+                    "changed" if changed else "unchanged",
+                    self.cache.clock.monotonic() - begin,
+                    version=entry.answer.version,
+                ),
+            )
+        return newer if changed else None
+
+    def clear(self) -> None:
+        """Forget these sources, for every handler that has them."""
+        sources = [declaration.source for declaration in self.declarations.values()]
+        self.cache.drop(self.backend, sources)
+
+    def cache_info(self) -> dict[str, dict[str, Any]]:
+        """Return what the cache knows of each declared name; never a value."""
+        return {name: self._info(name) for name in self.declarations}
+
+    def _info(self, name: str) -> dict[str, Any]:
+        source = self.declarations[name].source
+        entry = self._known(name)
+        ttl = self._freshness[name].ttl
+        if entry is not None:
+            upstream = entry.answer.upstream_ttl
+        else:
+            ask = getattr(self.cache.active(self.backend), "upstream_ttl", None)
+            upstream = ask(source) if ask else 0.0
+        age = self.cache.age(entry) if entry is not None else None
+        return {
+            "source": str(self.declarations[name]),
+            "backend": entry.backend if entry is not None else None,
+            "version": entry.answer.version if entry is not None else None,
+            "age": age,
+            "ttl": ttl,
+            "max_age": ttl + upstream,
+            "stale": age is not None and age >= ttl,
+        }
+
+    def _known(self, name: str) -> Entry | None:
+        return self.cache.entry(self.backend, self.declarations[name].source)
+
+    def _read(
+        self,
+        names: Collection[str],
+        *,
+        remaining: float | None = None,
+        fresh: bool = False,
+        fetch: Fetch | None = None,
+    ) -> Reading:
+        timeout = self.timeout
+        if remaining is not None:
+            timeout = max(0.0, min(timeout, remaining - ANSWER_MARGIN))
+        wanted: dict[Source, Freshness] = {}
+        for name in names:
+            source, freshness = self.declarations[name].source, self._freshness[name]
+            if source not in wanted or freshness.ttl < wanted[source].ttl:
+                wanted[source] = freshness
+        return self.cache.read(
+            self.backend,
+            wanted,
+            timeout=timeout,
+            fresh=fresh,
+            fetch=fetch,
+            observer=self.observer,
+        )
+
+    def _values(
+        self, names: Collection[str], reading: Reading
+    ) -> tuple[Secrets, dict[str, ResolutionError]]:
+        values: dict[str, Any] = {}
+        entries: dict[str, Entry] = {}
+        failures: dict[str, ResolutionError] = {}
+        made = {}
+        for name in names:
+            declaration = self.declarations[name]
+            result = reading.results[declaration.source]
+            if isinstance(result, Entry):
+                value = self._extract(name, result)
+                made[name] = (result, value)
+                missing = isinstance(value, Unfit) and value.absent
+                entries[name] = result
+            else:
+                value = result
+                missing = isinstance(result, SecretNotFoundError)
+            if missing and declaration.default is not ...:
+                values[name] = declaration.default
+            elif isinstance(value, (Unfit, ResolutionError)):
+                failures[name] = self._leaf(name, value, result)
+            else:
+                values[name] = value
+        if self.cache.generation == reading.generation:
+            self._made.update(made)
+        return Secrets(values, entries), failures
+
+    def _extract(self, name: str, entry: Entry) -> Any:
+        """Return the declared value of an entry, made once: a transform may be dear."""
+        made_of, value = self._made.get(name, (None, None))
+        if made_of is entry:
+            return value
+        value = self.declarations[name].extract(entry.answer.value)
+        if name in self._converters and not isinstance(value, Unfit):
+            value = self._converters[name](value)
+        return value
+
+    def _leaf(
+        self, name: str, problem: Unfit | ResolutionError, result: Entry | ResolutionError
+    ) -> ResolutionError:
+        declaration = self.declarations[name]
+        if isinstance(problem, Unfit):
+            kind: type[ResolutionError] = SecretValueError
+            reason = f"{problem.reason}. Correct the secret, or what is declared of it."
+        else:
+            kind = next((leaf for leaf in _LEAVES if isinstance(problem, leaf)), BackendError)
+            reason = str(problem)
+        backend = result.backend or backend_name(self.cache.active(self.backend))
+        return kind(
+            f"Cannot resolve {name!r} ({declaration}) through {backend}: {reason}",
+            name=name,
+            source=str(declaration),
+            backend=backend,
+        )
+
+
+def _gathered(failures: dict[str, ResolutionError]) -> ResolutionError:
+    """Return one error for all failures: of their class where they share it."""
+    leaves = list(failures.values())
+    kinds = {type(leaf) for leaf in leaves}
+    kind = kinds.pop() if len(kinds) == 1 else ResolutionError
+    if len(leaves) == 1:
+        (leaf,) = leaves
+        return kind(
+            str(leaf), name=leaf.name, source=leaf.source, backend=leaf.backend, failures=failures
+        )
+    lines = "".join(f"\n- {leaf}" for leaf in leaves)
+    return kind(f"Cannot resolve {len(leaves)} secrets:{lines}", failures=failures)
+
+
+def _same(one: Entry, other: Entry) -> bool:
+    return one is other or bool(one.answer.value == other.answer.value)
+
+
+def _first_ttl(declared: float | None, decorators: float | None, kind: str) -> float:
+    """Return the first TTL that is given: declaration, decorator, the variables, the default."""
+    for ttl in (declared, decorators):
+        if ttl is not None:
+            return ttl
+    for variable in ("LAMBDA_SECRETS_TTL", _TTL_VARIABLES.get(kind, "")):
+        text = os.environ.get(variable)
+        if text is not None:
+            try:
+                seconds = float(text)
+            except ValueError:
+                seconds = math.nan
+            if not seconds >= 0:
+                raise DeclarationError(
+                    f"Cannot take the TTL from {variable}: {text!r} is no number of seconds. "
+                    "Use 0 or more."
+                )
+            return seconds
+    return DEFAULT_TTL
+
+
+def _check_options(
+    ttl: object,
+    timeout: object,
+    jitter: object,
+    stale_if_error: object,
+    refresh_ahead: object,
+    observer: object,
+) -> None:
+    if ttl is not None:
+        check_seconds(ttl, "Cannot inject secrets: ttl")
+    for option, seconds in (
+        ("timeout", timeout),
+        ("jitter", jitter),
+        ("stale_if_error", stale_if_error),
+        ("refresh_ahead", refresh_ahead),
+    ):
+        check_seconds(seconds, f"Cannot inject secrets: {option}")
+    if timeout in {0, math.inf}:
+        raise DeclarationError(
+            f"Cannot inject secrets: timeout {timeout!r} bounds nothing. Use seconds above 0."
+        )
+    if jitter > 1:  # type: ignore[operator]  # checked above
+        raise DeclarationError(
+            f"Cannot inject secrets: jitter {jitter!r} is no fraction. Use a number from 0 to 1."
+        )
+    if observer is not None and not callable(observer):
+        raise DeclarationError(
+            f"Cannot inject secrets: observer {observer!r} cannot be called. "
+            "Use a function that takes one event."
+        )
