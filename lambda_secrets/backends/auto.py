@@ -1,0 +1,111 @@
+"""Asks the extension where it listens, and the SDK for what the extension cannot tell."""
+
+from __future__ import annotations
+
+import time
+
+from ..errors import AccessDeniedError, ResolutionError, SecretNotFoundError
+from . import Answer
+from .extension import ExtensionBackend
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from ..declarations import Source
+    from . import Backend
+
+
+class AutoBackend:
+    """The extension first; then the SDK, whose answer also says why the extension refused.
+
+    What was read past the extension's cache stays with the SDK until that cache has expired: it may
+    still hold the old value, which must not come back.
+    """
+
+    name = "auto"
+
+    def __init__(
+        self, *, extension: ExtensionBackend | None = None, sdk: Backend | None = None
+    ) -> None:
+        """Import no boto3 yet."""
+        self._extension = extension or ExtensionBackend()
+        self._sdk = sdk
+        self._with_sdk: dict[Source, tuple[float, float]] = {}
+
+    def fetch(
+        self, sources: Iterable[Source], *, timeout: float, fresh: bool
+    ) -> dict[Source, Answer | ResolutionError]:
+        """Read the sources; a refused connection is not tried again, but left to the SDK."""
+        wait_for = {"not ready", "busy", "reset"}
+        return self._ask(list(sources), timeout=timeout, fresh=fresh, wait_for=wait_for)
+
+    def prefetch(
+        self, sources: Iterable[Source], *, timeout: float
+    ) -> dict[Source, Answer | ResolutionError]:
+        """Read the sources; what the extension is not ready for, the SDK reads."""
+        return self._ask(list(sources), timeout=timeout, fresh=False, wait_for=())
+
+    def upstream_ttl(self, source: Source) -> float:
+        """Return for how many seconds the extension's cache keeps this source."""
+        return 0.0 if self._stays_with_sdk(source) else self._extension.upstream_ttl(source)
+
+    def close(self) -> None:
+        """Close all connections; the next fetch opens new ones."""
+        for backend in (self._extension, self._sdk):
+            close = getattr(backend, "close", None)
+            if close is not None:
+                close()
+
+    def _ask(
+        self, sources: list[Source], *, timeout: float, fresh: bool, wait_for: Collection[str]
+    ) -> dict[Source, Answer | ResolutionError]:
+        deadline = time.monotonic() + timeout
+        first = [source for source in sources if self._is_for_extension(source, fresh=fresh)]
+        results: dict[Source, Answer | ResolutionError] = {}
+        if first:
+            # Half of the time: if the extension hangs, the SDK has the other half.
+            half = timeout / 2
+            results = self._extension.ask(first, timeout=half, fresh=fresh, wait_for=wait_for)
+            for answer in results.values():
+                answer.backend = self._extension.name
+        rest = [source for source in sources if not _is_definite(results.get(source))]
+        if not rest:
+            return results
+        if self._sdk is None:
+            from .sdk import SdkBackend
+
+            self._sdk = SdkBackend()
+        left = max(deadline - time.monotonic(), 0)
+        now = time.monotonic(), time.time()
+        for source, answer in self._sdk.fetch(rest, timeout=left, fresh=fresh).items():
+            before = results.get(source)
+            if isinstance(answer, Answer):
+                if fresh:
+                    self._with_sdk[source] = now
+            elif isinstance(before, ResolutionError) and getattr(before, "kind", "") != "refused":
+                answer = type(answer)(f"{answer} (The extension before it: {before})")
+            answer.backend = getattr(self._sdk, "name", type(self._sdk).__name__)
+            results[source] = answer
+        return results
+
+    def _is_for_extension(self, source: Source, *, fresh: bool) -> bool:
+        if fresh:  # the agent can be asked past its cache, the extension cannot
+            return source.kind == "secret" and self._extension.is_agent
+        return source.kind != "tree" and not self._stays_with_sdk(source)
+
+    def _stays_with_sdk(self, source: Source) -> bool:
+        if source not in self._with_sdk:
+            return False
+        mono, wall = self._with_sdk[source]
+        # The smaller age here: a jump of one clock must not bring the old value back.
+        age = min(time.monotonic() - mono, time.time() - wall)
+        if age < self._extension.upstream_ttl(source):
+            return True
+        self._with_sdk.pop(source, None)
+        return False
+
+
+def _is_definite(answer: Answer | ResolutionError | None) -> bool:
+    """Whether the SDK could add nothing to it."""
+    return isinstance(answer, (Answer, SecretNotFoundError, AccessDeniedError))

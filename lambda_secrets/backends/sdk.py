@@ -1,0 +1,415 @@
+"""Reads through boto3: Secrets Manager, Parameter Store and AppConfig's data plane."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import pkgutil
+import threading
+import time
+
+from ..errors import (
+    AccessDeniedError,
+    BackendError,
+    BackendUnavailableError,
+    ResolutionError,
+    SecretNotFoundError,
+)
+from . import Answer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, TypeAlias
+
+    from ..declarations import Source
+
+    Answers: TypeAlias = dict[Source, Answer | ResolutionError]
+    Job: TypeAlias = tuple[Callable[[list[Source]], Answers], list[Source]]
+
+PARALLEL = 20  # calls at once
+CONNECT_TIMEOUT, READ_TIMEOUT = 2, 5  # seconds; a round's timeout bounds both
+PARAMETERS_A_CALL, SECRETS_A_CALL = 10, 20  # the services' limits
+
+_ACTIONS = {
+    "secret": "secretsmanager:GetSecretValue",
+    "parameter": "ssm:GetParameters",
+    "tree": "ssm:GetParametersByPath",
+    "appconfig": "appconfig:StartConfigurationSession and appconfig:GetLatestConfiguration",
+}
+_NOT_FOUND = {
+    "ResourceNotFoundException",
+    "ParameterNotFound",
+    "ParameterVersionNotFound",
+    "ParameterVersionLabelNotFound",
+}
+_TRANSIENT = {
+    "InternalFailure",
+    "InternalServerError",
+    "InternalServerException",
+    "InternalServiceError",
+    "RequestLimitExceeded",
+    "RequestTimeout",
+    "ServiceUnavailable",
+    "ThrottledException",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+}
+
+
+class SdkBackend:
+    """AWS itself, through boto3, which is imported on first use.
+
+    Args:
+        client: a Secrets Manager client of your own.
+        session: a boto3 session that clients are made from; one of its own by default.
+        batch: read current secrets by ``BatchGetSecretValue``, twenty a call. It has a quota of 100
+            calls a second in an account, and needs its own permission on ``*`` beside
+            ``GetSecretValue`` on each secret.
+        parameter_client: an SSM client of your own.
+        appconfig_client: an AppConfig Data client of your own.
+    """
+
+    name = "sdk"
+
+    def __init__(
+        self,
+        *,
+        client: Any = None,
+        session: Any = None,
+        batch: bool = False,
+        parameter_client: Any = None,
+        appconfig_client: Any = None,
+    ) -> None:
+        """Make no client yet."""
+        given = {
+            "secretsmanager": client,
+            "ssm": parameter_client,
+            "appconfigdata": appconfig_client,
+        }
+        self._given = {service: own for service, own in given.items() if own is not None}
+        self._session = session
+        self._batch = batch
+        self._clients: dict[str, Any] = dict(self._given)
+        self._configurations: dict[Source, tuple[str, Answer]] = {}
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+
+    def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> Answers:
+        """Read the sources by parallel calls; what has not answered in time has failed."""
+        if self._pid != os.getpid():  # after a fork the connections are the parent's
+            self._lock = threading.Lock()
+            self._pid = os.getpid()
+            self.close()
+        deadline = time.monotonic() + timeout
+        wanted = list(sources)
+        if fresh:
+            for source in wanted:
+                self._configurations.pop(source, None)
+        jobs = self._jobs(wanted)
+        results: Answers = {}
+        finished = threading.Semaphore(0)
+
+        def work() -> None:
+            with _quiet():
+                while jobs:
+                    try:
+                        call, some = jobs.pop(0)
+                    except IndexError:  # another thread was faster
+                        break
+                    results.update(self._called(call, some))
+                    finished.release()
+
+        count = len(jobs)
+        # Daemon threads, which a caller can leave behind when a call hangs.
+        for _ in range(min(count, PARALLEL)):
+            threading.Thread(target=work, name="lambda_secrets sdk", daemon=True).start()
+        for _ in range(count):
+            if not finished.acquire(timeout=max(deadline - time.monotonic(), 0)):
+                jobs.clear()
+                break
+        late = BackendUnavailableError(
+            "AWS did not answer in time. Look at the network path to its endpoint, or raise timeout."
+        )
+        return {source: results.get(source, late) for source in wanted}
+
+    def close(self) -> None:
+        """Let go of clients, connections and configurations; the next fetch makes new ones."""
+        for client in self._given.values():
+            client.close()  # its connection pool; the client stays usable
+        self._clients = dict(self._given)
+        self._configurations = {}
+
+    def _jobs(self, sources: list[Source]) -> list[Job]:
+        """Return the calls to make, each with its sources."""
+        jobs: list[Job] = []
+        batch: list[Source] = []
+        chunks: dict[bool, list[dict[str, Source]]] = {True: [], False: []}
+        for source in sources:
+            if source.kind == "tree":
+                jobs.append((self._tree, [source]))
+            elif source.kind == "appconfig":
+                jobs.append((self._configuration, [source]))
+            elif source.kind == "parameter":
+                _add_to_chunk(chunks[source.decrypt], source)
+            elif self._batch and not source.versioned:
+                batch.append(source)
+            else:
+                jobs.append((self._secret, [source]))
+        for start in range(0, len(batch), SECRETS_A_CALL):
+            jobs.append((self._secrets, batch[start : start + SECRETS_A_CALL]))
+        for some in (*chunks[True], *chunks[False]):
+            jobs.append((self._parameters, list(some.values())))
+        return jobs
+
+    def _called(self, call: Callable[[list[Source]], Answers], sources: list[Source]) -> Answers:
+        try:
+            return call(sources)
+        except Exception as error:  # noqa: BLE001 - every error of botocore becomes one of ours
+            failure = failure_of(error, sources[0].kind)
+        if len(sources) > 1 and not isinstance(failure, BackendUnavailableError):
+            # One name that is denied or malformed fails the whole call: the others are good.
+            singly = self._secret if call == self._secrets else call
+            return {source: self._called(singly, [source])[source] for source in sources}
+        return dict.fromkeys(sources, failure)
+
+    def _client(self, service: str) -> Any:
+        with self._lock:  # making clients from one session is not thread-safe
+            if service not in self._clients:
+                import boto3
+                from botocore.config import Config
+
+                config = Config(
+                    connect_timeout=CONNECT_TIMEOUT,
+                    read_timeout=READ_TIMEOUT,
+                    max_pool_connections=PARALLEL,
+                    retries={"mode": "standard", "max_attempts": 3},
+                    user_agent_extra="lib/lambda-secrets",
+                )
+                session = self._session or boto3.Session(
+                    region_name=os.environ.get("AWS_REGION") or None
+                )
+                self._clients[service] = session.client(service, config=config)
+            client = self._clients[service]
+        _silence()
+        return client
+
+    def _secret(self, sources: list[Source]) -> Answers:
+        (source,) = sources
+        options = {"VersionId": source.version_id, "VersionStage": source.version_stage}
+        return {
+            source: _secret_answer(
+                self._client("secretsmanager").get_secret_value(
+                    SecretId=source.name,
+                    **{option: value for option, value in options.items() if value is not None},
+                )
+            )
+        }
+
+    def _secrets(self, sources: list[Source]) -> Answers:
+        client = self._client("secretsmanager")
+        names = [source.name for source in sources]
+        answers: Answers = {}
+        token: dict[str, str] = {}
+        while True:
+            page = client.batch_get_secret_value(SecretIdList=names, **token)
+            for source in sources:
+                for secret in page.get("SecretValues", ()):
+                    if _is_named(source.name, secret["Name"], secret["ARN"]):
+                        answers[source] = _secret_answer(secret)
+                for error in page.get("Errors", ()):
+                    if error.get("SecretId") == source.name:
+                        answers[source] = _coded_failure(error.get("ErrorCode", ""), "secret")
+            if not page.get("NextToken"):
+                break
+            token = {"NextToken": page["NextToken"]}
+        return {source: answers.get(source, _NOTHING) for source in sources}
+
+    def _parameters(self, sources: list[Source]) -> Answers:
+        selected = {
+            source: source.name
+            + (f":{source.version}" if source.version is not None else "")
+            + (f":{source.label}" if source.label is not None else "")
+            for source in sources
+        }
+        page = self._client("ssm").get_parameters(
+            Names=list(selected.values()), WithDecryption=sources[0].decrypt
+        )
+        found = {_base(parameter["Name"]): parameter for parameter in page["Parameters"]}
+        answers: Answers = {}
+        for source in sources:
+            parameter = found.get(_base(source.name))
+            if parameter is not None:
+                answers[source] = Answer(_parameter(parameter), version=str(parameter["Version"]))
+            elif selected[source] in page["InvalidParameters"]:
+                answers[source] = _coded_failure("ParameterNotFound", "parameter")
+            else:
+                answers[source] = _NOTHING
+        return answers
+
+    def _tree(self, sources: list[Source]) -> Answers:
+        (source,) = sources
+        client = self._client("ssm")
+        tree: dict[str, Any] = {}
+        token: dict[str, str] = {}
+        while True:
+            page = client.get_parameters_by_path(
+                Path=source.name,
+                Recursive=source.recursive,
+                WithDecryption=source.decrypt,
+                MaxResults=PARAMETERS_A_CALL,
+                **token,
+            )
+            for parameter in page["Parameters"]:
+                tree[parameter["Name"].removeprefix(source.name)] = _parameter(parameter)
+            if not page.get("NextToken"):
+                break
+            token = {"NextToken": page["NextToken"]}
+        if not tree:
+            return {source: SecretNotFoundError("no parameter is below that path. Check the path.")}
+        return {source: Answer(tree)}
+
+    def _configuration(self, sources: list[Source]) -> Answers:
+        """Poll within a session; each answer renews its token, and an empty one means unchanged."""
+        from botocore.exceptions import ClientError
+
+        (source,) = sources
+        client = self._client("appconfigdata")
+        # Out of the table while it is used: each token is good for one call.
+        token, known = self._configurations.pop(source, ("", None))
+        page = None
+        if token:
+            try:
+                page = client.get_latest_configuration(ConfigurationToken=token)
+            except ClientError as error:
+                if error.response["Error"]["Code"] != "BadRequestException":
+                    raise
+                known = None  # the token has expired: start again
+        if page is None:
+            application, environment, profile = source.parts
+            token = client.start_configuration_session(
+                ApplicationIdentifier=application,
+                EnvironmentIdentifier=environment,
+                ConfigurationProfileIdentifier=profile,
+            )["InitialConfigurationToken"]
+            page = client.get_latest_configuration(ConfigurationToken=token)
+        body = page["Configuration"].read()
+        if body or known is None:
+            try:
+                known = Answer(body.decode(), version=page.get("VersionLabel"))
+            except UnicodeDecodeError:
+                known = Answer(body, version=page.get("VersionLabel"))
+        self._configurations[source] = (page["NextPollConfigurationToken"], known)
+        return {source: known}
+
+
+_NOTHING = BackendError("AWS answered nothing for it.")
+
+
+def failure_of(error: Exception, kind: str) -> ResolutionError:
+    """Return our error for one of botocore's, whose own message may quote a reply."""
+    from botocore.exceptions import (
+        ClientError,
+        HTTPClientError,
+        IncompleteReadError,
+        NoCredentialsError,
+        NoRegionError,
+    )
+
+    if isinstance(error, ClientError):
+        answer = error.response.get("Error", {})
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return _coded_failure(
+            str(answer.get("Code", "")), kind, status=status, message=str(answer.get("Message", ""))
+        )
+    name = type(error).__name__
+    if isinstance(error, (HTTPClientError, IncompleteReadError, OSError)):
+        return BackendUnavailableError(
+            f"AWS cannot be reached ({name}). Look at the network path to its endpoint."
+        )
+    if isinstance(error, NoCredentialsError):
+        return BackendError(
+            "boto3 finds no credentials. Run with the function's role, or set them."
+        )
+    if isinstance(error, NoRegionError):
+        return BackendError("boto3 knows no region. Set AWS_REGION.")
+    return BackendError(f"boto3 raised {name} (its message is withheld). Look at its settings.")
+
+
+def _coded_failure(code: str, kind: str, *, status: int = 0, message: str = "") -> ResolutionError:
+    if code in _NOT_FOUND:
+        return SecretNotFoundError(
+            f"AWS has no such {kind} or version ({code}). Check the name and the region."
+        )
+    if "AccessDenied" in code:
+        # AWS names principal, action and resource here; it is the one message worth its length.
+        return AccessDeniedError(
+            f"AWS denies it ({code}{': ' if message else ''}{message}). Allow the role "
+            f"{_ACTIONS[kind]}, and kms:Decrypt on its key."
+        )
+    if code in _TRANSIENT or status >= 500:
+        return BackendUnavailableError(f"AWS answered {code or status}. Try again.")
+    return BackendError(f"AWS answered {code or status}. Look the code up in its documentation.")
+
+
+def _secret_answer(secret: dict[str, Any]) -> Answer:
+    value = secret["SecretString"] if "SecretString" in secret else secret["SecretBinary"]
+    return Answer(value, version=secret.get("VersionId"))
+
+
+def _parameter(parameter: dict[str, Any]) -> str | list[str]:
+    text: str = parameter["Value"]
+    return text.split(",") if parameter.get("Type") == "StringList" else text
+
+
+def _is_named(asked: str, name: str, arn: str) -> bool:
+    """Whether that id means this secret: its name, its ARN, or its ARN less six random characters."""
+    return asked in {name, arn} or (asked.startswith("arn:") and asked == arn.rpartition("-")[0])
+
+
+def _base(name: str) -> str:
+    """Return a parameter's name alone, for a name or an ARN."""
+    return name.rpartition(":parameter/")[2].lstrip("/")
+
+
+def _add_to_chunk(chunks: list[dict[str, Source]], source: Source) -> None:
+    """Add to the first call with room: two versions of one name cannot be told apart in one."""
+    base = _base(source.name)
+    for chunk in chunks:
+        if len(chunk) < PARAMETERS_A_CALL and base not in chunk:
+            chunk[base] = source
+            return
+    chunks.append({base: source})
+
+
+# botocore at DEBUG prints replies and signed headers. Its records of our own calls are kept out, in
+# the threads that make them; the application's own stay as they are.
+
+_ours = threading.local()
+
+
+class _quiet:  # noqa: N801 - a context manager, used like a function
+    def __enter__(self) -> None:
+        _ours.calling = True
+
+    def __exit__(self, *exc_info: object) -> None:
+        _ours.calling = False
+
+
+def _passes(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.DEBUG or not getattr(_ours, "calling", False)
+
+
+@functools.cache
+def _silence() -> None:
+    """Filter every logger of boto3, botocore and urllib3, those not made yet too."""
+    import boto3
+    import botocore
+    import urllib3
+
+    for package in (boto3, botocore, urllib3):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            logging.getLogger(module.name).addFilter(_passes)
+        logging.getLogger(package.__name__).addFilter(_passes)
