@@ -1,1 +1,90 @@
-"""x"""
+"""Declare the secrets that an AWS Lambda handler needs; get them injected, fresh, and never shown."""
+
+from __future__ import annotations
+
+from .declarations import AppConfig, Parameter, ParameterTree, Secret, Source
+from .decorator import clear_cache, inject_secrets, resolve_secrets
+from .errors import (
+    AccessDeniedError,
+    BackendError,
+    BackendUnavailableError,
+    DeclarationError,
+    InjectionError,
+    ResolutionError,
+    SecretNotFoundError,
+    SecretsError,
+    SecretValueError,
+)
+from .values import Secrets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .backends import Answer as Answer
+    from .backends import AutoBackend as AutoBackend
+    from .backends import Backend as Backend
+    from .backends import ExtensionBackend as ExtensionBackend
+    from .backends import FileBackend as FileBackend
+    from .backends import MemoryBackend as MemoryBackend
+    from .backends import SdkBackend as SdkBackend
+    from .events import Event as Event
+    from .events import Fetched as Fetched
+    from .events import Retried as Retried
+    from .events import ServedStale as ServedStale
+
+    __version__: str
+
+__all__ = [
+    "AccessDeniedError",
+    "Answer",
+    "AppConfig",
+    "AutoBackend",
+    "Backend",
+    "BackendError",
+    "BackendUnavailableError",
+    "DeclarationError",
+    "Event",
+    "ExtensionBackend",
+    "Fetched",
+    "FileBackend",
+    "InjectionError",
+    "MemoryBackend",
+    "Parameter",
+    "ParameterTree",
+    "ResolutionError",
+    "Retried",
+    "SdkBackend",
+    "Secret",
+    "SecretNotFoundError",
+    "SecretValueError",
+    "Secrets",
+    "SecretsError",
+    "ServedStale",
+    "Source",
+    "clear_cache",
+    "inject_secrets",
+    "resolve_secrets",
+]
+
+_EVENTS = {"Event", "Fetched", "Retried", "ServedStale"}
+
+
+def __getattr__(name: str) -> object:
+    """Import what few handlers use on its first use: a cold start pays for nothing else."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("lambda-secrets")
+    if name in _EVENTS:
+        from . import events
+
+        return getattr(events, name)
+    if name in __all__:
+        from . import backends
+
+        return getattr(backends, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Show the public names."""
+    return [*__all__, "__version__"]
