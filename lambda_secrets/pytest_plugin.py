@@ -1,1 +1,21 @@
-"""x"""
+"""The pytest fixture ``override_secrets``, which comes with the package."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+
+@pytest.fixture
+def override_secrets() -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Return a function that serves these values to every handler until the test ends."""
+    # Not at the top: a plugin is imported by every test run of its user, before coverage starts.
+    from . import testing
+
+    with ExitStack() as stack:
+        yield lambda values: stack.enter_context(testing.override_secrets(values))
