@@ -1,4 +1,4 @@
-"""Declare the secrets that an AWS Lambda handler needs; get them injected, fresh, and never shown."""
+"""Declare the secrets that a Lambda handler needs; get them injected, fresh, and never shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeps what was read: source → value, with TTL, single flight, stale-if-error and refresh ahead."""
+"""Keeps what was read: source → value; TTL, single flight, stale-if-error, refresh ahead."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from weakref import WeakSet
 
 from .backends import Answer
-from .errors import BackendError, BackendUnavailableError, ResolutionError
+from .errors import BackendError, BackendUnavailableError, ResolutionError, kind_of
 from .events import Fetched, ServedStale
 
 TYPE_CHECKING = False
@@ -148,7 +148,7 @@ class Round:
 
 
 class Reading:
-    """What a caller gets: an entry or an error for each source, and for how long that is settled."""
+    """What a caller gets: an entry or an error for each source, and how long that is settled."""
 
     __slots__ = ("generation", "good_for", "now", "results", "stale")
 
@@ -189,10 +189,10 @@ class Cache:
         fetch: Fetch | None = None,
         observer: Observer | None = None,
     ) -> Reading:
-        """Return every source, fetching what is not fresh in one round of at most ``timeout`` seconds.
+        """Return every source, fetching what is not fresh in one round within ``timeout`` seconds.
 
-        ``fresh`` reads past every cache; ``fetch`` replaces the backend's own. It never raises: what
-        failed is in the reading.
+        ``fresh`` reads past every cache; ``fetch`` replaces the backend's own. It never raises:
+        what failed is in the reading.
         """
         owner = self.active(backend)
         if fetch is None or owner is not backend:
@@ -232,7 +232,7 @@ class Cache:
     def _plan(
         self, owner: Backend, wanted: Mapping[Source, Freshness], *, fresh: bool
     ) -> tuple[dict[Source, Entry | Round], list[Source], list[Source]]:
-        """Tell the entries and running rounds to use, what to fetch now, and what to fetch ahead."""
+        """Return the entries and running rounds to use, what to fetch now, and what ahead."""
         picked: dict[Source, Entry | Round] = {}
         due, ahead = [], []
         for source, freshness in wanted.items():
@@ -355,19 +355,18 @@ class Cache:
                         known.failed = self._now()
                         known.refused |= not isinstance(answer, BackendUnavailableError)
             self._changed()
-        for source, result in current.results.items():
-            fetched = isinstance(result, Entry)
-            self.tell(
-                current.observer,
-                Fetched(
-                    str(source),
-                    (result.backend if fetched else None) or backend_name(current.owner),
-                    "ok" if fetched else type(result).__name__,
-                    seconds,
-                    version=result.answer.version if fetched else None,
-                    background=current.background,
-                ),
+        for source, result in current.results.items() if current.observer else ():
+            if isinstance(result, Entry):
+                backend, outcome, version = result.backend, "ok", result.answer.version
+            else:
+                backend = result.backend or backend_name(current.owner)
+                outcome, version = kind_of(result).__name__, None
+            event = Fetched(
+                *(str(source), backend, outcome, seconds),
+                version=version,
+                background=current.background,
             )
+            self.tell(current.observer, event)
         current.done.set()
 
     def tell(self, observer: Observer | None, event: Event) -> None:
@@ -507,7 +506,7 @@ def _checked(source: Source, answer: Any) -> Answer | ResolutionError:
 
 def _unanswered(timeout: float) -> BackendUnavailableError:
     return BackendUnavailableError(
-        f"no answer within {timeout:.3g} s. Look whether the backend is reachable, or raise timeout."
+        f"no answer within {timeout:.3g} s. Look if the backend is reachable, or raise timeout."
     )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Unfit:
-    """Why a value is not what its declaration says; returned, as a raised one would carry the value."""
+    """Why a value is not what its declaration says; returned: raised, it would carry the value."""
 
     __slots__ = ("absent", "reason")
 
@@ -124,7 +124,7 @@ class Source(_Frozen):
     @property
     def versioned(self) -> bool:
         """Whether one version is asked for, not the current one."""
-        return not (self.version_id is self.version_stage is self.version is self.label is None)
+        return any((self.version_id, self.version_stage, self.version, self.label))
 
     def spelled(self, path: str | None = None) -> str:
         """The declaration string; what a string cannot say follows in brackets."""
@@ -183,15 +183,7 @@ class Declaration(_Frozen):
 
     def extract(self, raw: Any) -> Any:
         """Return the declared value of what the backend read, or an `Unfit`."""
-        if self.source.kind == "tree":
-            value: dict[str, Any] | Unfit = {}
-            for name, text in raw.items():
-                item = self._transformed(text)
-                if isinstance(item, Unfit):
-                    return Unfit(f"{name}: {item.reason}")
-                value[name] = item
-        else:
-            value = self._transformed(raw)
+        value = self._tree(raw) if self.source.kind == "tree" else self._transformed(raw)
         if self.search is None or isinstance(value, Unfit):
             return value
         data = parsed_json(value) if isinstance(value, (str, bytes)) else value
@@ -199,11 +191,20 @@ class Declaration(_Frozen):
             return data
         try:
             found = self.search(data)
-        except Exception as error:  # noqa: BLE001 - JMESPath's errors quote the value: keep the kind
+        except Exception as error:  # noqa: BLE001 - JMESPath's errors quote the value
             return Unfit(f"the JMESPath expression does not fit the value ({type(error).__name__})")
         if found is None:
             return Unfit("the JMESPath expression matches nothing in it", absent=True)
         return found
+
+    def _tree(self, raw: dict[str, Any]) -> dict[str, Any] | Unfit:
+        tree = {}
+        for name, text in raw.items():
+            value = self._transformed(text)
+            if isinstance(value, Unfit):
+                return Unfit(f"{name}: {value.reason}")
+            tree[name] = value
+        return tree
 
     def _transformed(self, raw: Any) -> Any:
         if self.transform is None:
@@ -308,7 +309,7 @@ class Parameter(Declaration):
             raise DeclarationError(f"{what}: a parameter's name ends in no '/'. Use ParameterTree.")
         if ":" in name and not name.startswith("arn:"):
             raise DeclarationError(
-                f"{what}: a parameter's name has no ':'. Use Parameter(name, version=…) or label=…."
+                f"{what}: its name has no ':'. Use Parameter(name, version=…) or label=…."
             )
         _check_text(what, label=label)
         if version is not None and (type(version) is not int or version < 1):
@@ -423,8 +424,8 @@ def declare(declaration: str | Declaration) -> Declaration:
         )
     if scheme == "appconfig":
         parts = rest.split("/")
-        if len(parts) == len(("application", "environment", "profile")):
-            return AppConfig(*parts, path)
+        if len(parts) == 3:  # noqa: PLR2004 - as the message says
+            return AppConfig(parts[0], parts[1], parts[2], path)
         raise DeclarationError(
             f"Cannot declare {declaration!r}: it is not appconfig:application/environment/profile. "
             "Use AppConfig(…) for a name with a '/' in it."
@@ -448,7 +449,7 @@ def declare_all(declarations: Mapping[str, str | Declaration]) -> dict[str, Decl
         )
     declared = {}
     for name, declaration in declarations.items():
-        if not isinstance(name, str) or not name:
+        if not (isinstance(name, str) and name):  # a caller without a type checker
             raise DeclarationError(
                 f"Cannot declare a secret as {name!r}: that is no name. Use a non-empty string."
             )
@@ -463,8 +464,9 @@ def declare_all(declarations: Mapping[str, str | Declaration]) -> dict[str, Decl
 
 
 def check_seconds(seconds: object, what: str) -> None:
-    """Raise a `DeclarationError` unless this is a number of seconds from 0 on (infinity included)."""
-    if type(seconds) not in {int, float} or not seconds >= 0:  # type: ignore[operator]  # NaN is not >= 0
+    """Raise a `DeclarationError` unless it is a number of seconds from 0 on, or infinity."""
+    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if not (is_number and seconds >= 0):  # NaN is not
         raise DeclarationError(f"{what} {seconds!r} is no number of seconds. Use 0 or more.")
 
 
@@ -481,7 +483,7 @@ def parsed_json(text: Any) -> Any:
     return Unfit(f"it is not JSON{place}")
 
 
-def _checked_name(name: str, kind: str) -> str:
+def _checked_name(name: object, kind: str) -> str:
     what = f"Cannot declare {kind} {name!r}"
     if not isinstance(name, str) or not name.strip():
         raise DeclarationError(f"{what}: that is no name. Use a non-empty string.")
@@ -514,7 +516,7 @@ def _check_bool(what: str, **options: object) -> None:
             raise DeclarationError(f"{what}: {option} {value!r} is neither True nor False.")
 
 
-def _compiled(path: str, what: str) -> Callable[[Any], Any]:
+def _compiled(path: object, what: str) -> Callable[[Any], Any]:
     if not isinstance(path, str) or not path.strip():
         raise DeclarationError(
             f"{what}: the JMESPath expression is empty. Use '@' for the whole document."
@@ -531,7 +533,8 @@ def _compiled(path: str, what: str) -> Callable[[Any], Any]:
         column = getattr(error, "lex_position", getattr(error, "lexer_position", None))
     else:
         _check_functions(expression.parsed, path, what)
-        return expression.search
+        search: Callable[[Any], Any] = expression.search
+        return search
     column = len(path) if column is None else column
     raise DeclarationError(
         f"{what}: the JMESPath expression does not parse at column {column + 1}.\n"

@@ -111,10 +111,10 @@ class Layer:
         """Return the values if nothing is due: two clock comparisons, however many there are."""
         until, wall, secrets = self.resolver.state
         clock = self.resolver.cache.clock
-        if clock.monotonic() < until and clock.time() < wall:
-            if self.into != "kwargs" or not self._passed(wrapped, args, kwargs):
-                return secrets
-        return None
+        if clock.monotonic() >= until or clock.time() >= wall:
+            return None
+        passed = self.into == "kwargs" and self._passed(wrapped, args, kwargs)
+        return None if passed else secrets
 
     def resolve(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Secrets:
         """Return fresh values, but of what the caller passes itself."""

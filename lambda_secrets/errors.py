@@ -41,7 +41,7 @@ class ResolutionError(SecretsError):
         source: the declaration string; None if several failed.
         backend: the name of the backend that failed; None if several failed.
 
-    A backend of your own returns (or raises) one with the reason alone: ``BackendError("no such vault")``.
+    A backend of your own answers one with the reason alone: ``BackendError("it is sealed")``.
     """
 
     def __init__(
@@ -74,8 +74,14 @@ class BackendUnavailableError(ResolutionError):
 
 
 class BackendError(ResolutionError):
-    """The backend answered something else: a bad token, a malformed reply, an unexplained refusal."""
+    """The backend answered something else: bad token, malformed reply, refusal without a reason."""
 
 
 class SecretValueError(ResolutionError):
     """The secret was read, but its value is not what the declaration says."""
+
+
+def kind_of(error: ResolutionError) -> type[ResolutionError]:
+    """Return which of the five kinds it is of; a plain `ResolutionError` is a `BackendError`."""
+    kinds = (SecretNotFoundError, AccessDeniedError, BackendUnavailableError, SecretValueError)
+    return next((kind for kind in kinds if isinstance(error, kind)), BackendError)

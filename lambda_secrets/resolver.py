@@ -8,13 +8,11 @@ import os
 from .cache import Entry, Freshness, backend_name
 from .declarations import Unfit, check_seconds
 from .errors import (
-    AccessDeniedError,
-    BackendError,
-    BackendUnavailableError,
     DeclarationError,
     ResolutionError,
     SecretNotFoundError,
     SecretValueError,
+    kind_of,
 )
 from .events import Retried
 from .values import Secrets, held, origins
@@ -32,7 +30,6 @@ DEFAULT_TTL = 300.0  # seconds, as the extension's own
 ANSWER_MARGIN = 0.2  # seconds of an invocation's remaining time that are left for its answer
 
 _EXPIRED = (-math.inf, -math.inf, Secrets({}))
-_LEAVES = (SecretNotFoundError, AccessDeniedError, BackendUnavailableError, SecretValueError)
 _TTL_VARIABLES = {
     "secret": "SECRETS_MANAGER_TTL",
     "parameter": "SSM_PARAMETER_STORE_TTL",
@@ -44,7 +41,7 @@ class Resolver:
     """One handler's declarations, and the values that it has of them.
 
     Attributes:
-        state: until when (by the monotonic and by the wall clock) which `Secrets` are good: all that
+        state: until when (by the monotonic and the wall clock) which `Secrets` are good: all that
             a warm invocation looks at. Replaced as a whole, so that threads see one or the other.
     """
 
@@ -271,7 +268,7 @@ class Resolver:
             kind: type[ResolutionError] = SecretValueError
             reason = f"{problem.reason}. Correct the secret, or what is declared of it."
         else:
-            kind = next((leaf for leaf in _LEAVES if isinstance(problem, leaf)), BackendError)
+            kind = kind_of(problem)
             reason = str(problem)
         backend = result.backend or backend_name(self.cache.active(self.backend))
         return kind(

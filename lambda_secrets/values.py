@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Converted:
-    """A value built for a signature's annotation: each access hands out a copy, whatever its type."""
+    """A value built for an annotation: each access hands out a copy, whatever its type."""
 
     __slots__ = ("value",)
 
@@ -27,8 +27,8 @@ class Converted:
 class Secrets(Mapping[str, "Any"]):
     """The values of one handler by declared name: ``secrets["db"]`` or ``secrets.db``.
 
-    Each access hands out a fresh copy of a dict or list. ``repr``, ``str`` and ``format`` show names
-    only; it does not pickle, and ``json.dumps`` refuses it.
+    Each access hands out a fresh copy of a dict or list. ``repr``, ``str`` and ``format`` show
+    names only; it does not pickle, and ``json.dumps`` refuses it.
     """
 
     __slots__ = ("_origins", "_values")
@@ -98,12 +98,12 @@ class Secrets(Mapping[str, "Any"]):
 
 def held(secrets: Secrets) -> dict[str, Any]:
     """Return the values as they are held, not copied: for those who only compare or merge them."""
-    return secrets._values
+    return secrets._values  # noqa: SLF001 - its own module
 
 
 def origins(secrets: Secrets) -> dict[str, Any]:
     """Return the cache's entries that the values were made of, by declared name."""
-    return secrets._origins
+    return secrets._origins  # noqa: SLF001
 
 
 def _copied(value: Any) -> Any:

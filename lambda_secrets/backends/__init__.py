@@ -39,7 +39,7 @@ _MODULES = {
     "MemoryBackend": "local",
     "SdkBackend": "sdk",
 }
-# What a backend made by its name depends on: made anew for other settings, shared for the same ones.
+# What a backend made by its name depends on: shared for the same settings, made anew for others.
 _SDK_SETTINGS = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL")
 _PORTS = ("PARAMETERS_SECRETS_EXTENSION_HTTP_PORT", "AWS_APPCONFIG_EXTENSION_HTTP_PORT")
 _SETTINGS = {

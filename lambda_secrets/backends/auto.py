@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from ..declarations import Source
-    from . import Backend
+    from .sdk import SdkBackend
 
 
 class AutoBackend:
@@ -26,7 +26,7 @@ class AutoBackend:
     name = "auto"
 
     def __init__(
-        self, *, extension: ExtensionBackend | None = None, sdk: Backend | None = None
+        self, *, extension: ExtensionBackend | None = None, sdk: SdkBackend | None = None
     ) -> None:
         """Import no boto3 yet."""
         self._extension = extension or ExtensionBackend()
@@ -79,14 +79,10 @@ class AutoBackend:
         left = max(deadline - time.monotonic(), 0)
         now = time.monotonic(), time.time()
         for source, answer in self._sdk.fetch(rest, timeout=left, fresh=fresh).items():
-            before = results.get(source)
-            if isinstance(answer, Answer):
-                if fresh:
-                    self._with_sdk[source] = now
-            elif isinstance(before, ResolutionError) and getattr(before, "kind", "") != "refused":
-                answer = type(answer)(f"{answer} (The extension before it: {before})")
-            answer.backend = getattr(self._sdk, "name", type(self._sdk).__name__)
-            results[source] = answer
+            results[source] = _explained(answer, results.get(source))
+            results[source].backend = self._sdk.name
+            if fresh and isinstance(answer, Answer):
+                self._with_sdk[source] = now
         return results
 
     def _is_for_extension(self, source: Source, *, fresh: bool) -> bool:
@@ -104,6 +100,15 @@ class AutoBackend:
             return True
         self._with_sdk.pop(source, None)
         return False
+
+
+def _explained(
+    answer: Answer | ResolutionError, before: Answer | ResolutionError | None
+) -> Answer | ResolutionError:
+    """Return the SDK's answer; a failure also tells what the extension had said."""
+    if isinstance(answer, Answer) or before is None or getattr(before, "kind", "") == "refused":
+        return answer
+    return type(answer)(f"{answer} (The extension before it: {before})")
 
 
 def _is_definite(answer: Answer | ResolutionError | None) -> bool:

@@ -39,6 +39,17 @@ _TOKENS = ("AWS_TOKEN", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN"
 _AGENT_TOKEN_FILE = "/var/run/awssmatoken"  # noqa: S105 - a path, not a password
 _NOT_READY = b"not ready to serve traffic"
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_NOT_READY_ADVICE = "the extension is not ready, as all through INIT. Read the secret in the handler, not at import."
+_UNEXPLAINED = (
+    "the extension refused without a reason: either this name, version or label does not exist, or "
+    "the role may not read it. Check the name and that the role allows {action} (and kms:Decrypt on "
+    'its key); the extension\'s log says which. Under backend="auto" the SDK is asked why.'
+)
+_ACTIONS = {
+    "secret": "secretsmanager:GetSecretValue",
+    "parameter": "ssm:GetParameter",
+    "appconfig": "appconfig:GetLatestConfiguration",
+}
 _CODES: dict[str, type[ResolutionError]] = {
     "ResourceNotFoundException": SecretNotFoundError,
     "ParameterNotFound": SecretNotFoundError,
@@ -53,7 +64,7 @@ _CODES: dict[str, type[ResolutionError]] = {
 _log = logging.getLogger("lambda_secrets")
 
 
-class _Unready(BackendUnavailableError):
+class _UnreadyError(BackendUnavailableError):
     """Not now, but perhaps in a moment; ``kind`` says why."""
 
     def __init__(self, kind: str, reason: str) -> None:
@@ -65,8 +76,8 @@ class ExtensionBackend:
     """The extension, or the agent, on this machine; it never goes through a proxy.
 
     Args:
-        port: of the extension; ``PARAMETERS_SECRETS_EXTENSION_HTTP_PORT``, else 2773 by default.
-        appconfig_port: of the AppConfig extension; ``AWS_APPCONFIG_EXTENSION_HTTP_PORT``, else 2772.
+        port: of the extension; ``PARAMETERS_SECRETS_EXTENSION_HTTP_PORT`` or 2773.
+        appconfig_port: of the AppConfig extension; ``AWS_APPCONFIG_EXTENSION_HTTP_PORT`` or 2772.
     """
 
     name = "extension"
@@ -118,7 +129,7 @@ class ExtensionBackend:
             waiting = [
                 source
                 for source in waiting
-                if isinstance(error := results[source], _Unready) and error.kind in wait_for
+                if isinstance(error := results[source], _UnreadyError) and error.kind in wait_for
             ]
             if not waiting or time.monotonic() + pause >= deadline:
                 break
@@ -180,6 +191,7 @@ class ExtensionBackend:
             return Answer(_text(reply.body), version=version, upstream_ttl=ttl)
         try:
             document = json.loads(reply.body)
+            value: str | bytes | list[str] | None
             if source.kind == "secret":
                 created = str(document.get("CreatedDate"))
                 self.is_agent = "ResultMetadata" not in document and "T" not in created
@@ -220,13 +232,13 @@ def _text(body: bytes) -> str | bytes:
 
 def _failure(fault: Fault) -> ResolutionError:
     if fault.kind == "refused":
-        return _Unready(
+        return _UnreadyError(
             "refused",
             "nothing listens on the extension's port. Add its layer to the function, or use "
             'backend="sdk".',
         )
     if fault.kind == "reset":
-        return _Unready(
+        return _UnreadyError(
             "reset", "the extension closed the connection without an answer. Try again."
         )
     if fault.kind == "malformed":
@@ -239,40 +251,27 @@ def _failure(fault: Fault) -> ResolutionError:
 
 def _refusal(source: Source, reply: Reply) -> ResolutionError:
     """Return the error for a status other than 200; the body itself is never shown."""
-    if reply.status == 429:
-        return _Unready("busy", "the agent has too many connections (HTTP 429). Try again.")
-    if _NOT_READY in reply.body:
-        return _Unready(
-            "not ready",
-            "the extension is not ready, as all through INIT. Read the secret in the handler, not "
-            "at import.",
-        )
-    action = {
-        "secret": "secretsmanager:GetSecretValue",
-        "parameter": "ssm:GetParameter",
-        "appconfig": "appconfig:GetLatestConfiguration",
-    }[source.kind]
+    action = _ACTIONS[source.kind]
     # Before 2.1 the agent's errors are not always JSON: look for the code alone.
     code = reply.body.partition(b'"__type"')[2].decode("latin-1").split('"')[1:2]
     if code:
         name = code[0].rpartition("#")[2]
         kind = _CODES.get(name, BackendUnavailableError if reply.status >= 500 else BackendError)
         return kind(f"AWS answered {name}. Check the name and that the role allows {action}.")
+    if _NOT_READY in reply.body:
+        return _UnreadyError("not ready", _NOT_READY_ADVICE)
+    if reply.status == 429:
+        return _UnreadyError("busy", "the agent has too many connections (HTTP 429). Try again.")
+    if reply.status == 400:
+        return BackendError(_UNEXPLAINED.format(action=action))
     if reply.status in {401, 403}:
-        tokens = [variable for variable in _TOKENS if os.environ.get(variable)]
+        variable = next((variable for variable in _TOKENS if os.environ.get(variable)), "nowhere")
         return BackendError(
-            f"it refused the token (HTTP {reply.status}), which came from "
-            f"{tokens[0] if tokens else 'nowhere'}. Set AWS_SESSION_TOKEN as the extension has it."
+            f"it refused the token (HTTP {reply.status}), which came from {variable}. "
+            "Set AWS_SESSION_TOKEN as the extension has it."
         )
     if reply.status >= 500:
         return BackendUnavailableError(f"it answered HTTP {reply.status}. Try again.")
-    if reply.status == 400:
-        return BackendError(
-            "the extension refused without a reason: either this name, version or label does not "
-            f"exist, or the role may not read it. Check the name and that the role allows {action} "
-            '(and kms:Decrypt on its key); the extension\'s log says which. Under backend="auto" '
-            "the SDK is asked why."
-        )
     return BackendError(f"it answered HTTP {reply.status}. Is another program on its port?")
 
 

@@ -12,7 +12,7 @@ from . import Answer
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any, TypeAlias
 
     from ..declarations import Source
@@ -25,7 +25,7 @@ _SCHEMES = {"secrets": "", "parameters": "ssm:", "appconfig": "appconfig:", "bin
 
 
 class MemoryBackend:
-    """Secrets in a mapping, for tests; it is read at each fetch, so a test can change it.
+    """Secrets in a mapping, for tests; it is read at each fetch, so that a test can change it.
 
     Args:
         values: declaration string without a path (or a declaration object, for one version) →
@@ -195,11 +195,11 @@ def _looked_up(table: dict[Key, Any], source: Source) -> Answer | ResolutionErro
             "it is not among the values held here. Add it, or check the name."
         )
     tree = dict(table.get(_key(source), {}))
-    for kind, name, *version in table:
+    for (kind, name, *version), value in table.items():
         if kind == "parameter" and str(name).startswith(source.name) and not any(version):
             rest = str(name).removeprefix(source.name)
             if source.recursive or "/" not in rest:
-                tree[rest] = table[kind, name, *version]
+                tree[rest] = value
     if not tree:
         return SecretNotFoundError("no parameter is below that path. Add one, or check the path.")
     return Answer(tree)

@@ -38,7 +38,7 @@ class Reply:
 
 
 class Fault:
-    """Why there is no answer: ``refused``, ``reset``, ``truncated``, ``malformed`` or ``timeout``."""
+    """Why there is none: ``refused``, ``reset``, ``truncated``, ``malformed`` or ``timeout``."""
 
     __slots__ = ("kind",)
 
@@ -97,19 +97,12 @@ class Loopback:
             self._pid = os.getpid()
         deadline = time.monotonic() + timeout
         results: dict[Key, Reply | Fault] = {}
-        waiting = list(reversed(requests))
+        waiting = list(requests)[::-1]
         running: dict[Key, _Exchange] = {}
-        while waiting or running:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                break
+        while (waiting or running) and (left := deadline - time.monotonic()) > 0:
             while waiting and len(running) < PARALLEL:
                 key = waiting.pop()
-                begun = self._begin(*requests[key], timeout=left)
-                if isinstance(begun, Fault):
-                    results[key] = begun
-                else:
-                    running[key] = begun
+                _sort_in(key, self._begin(*requests[key], timeout=left), running, results)
             for key in _readable(running, left):
                 result = running[key].receive()
                 if result is None:
@@ -120,9 +113,8 @@ class Loopback:
                 else:
                     exchange.connection.close()
                 if isinstance(result, Fault) and result.kind == "reset" and exchange.reused:
-                    result = self._begin(*requests[key], timeout=left, new=True)
-                if isinstance(result, _Exchange):
-                    running[key] = result
+                    again = self._begin(*requests[key], timeout=left, new=True)
+                    _sort_in(key, again, running, results)
                 else:
                     results[key] = result
         for exchange in running.values():
@@ -156,6 +148,18 @@ class Loopback:
         return _Exchange(connection, reused=reused)
 
 
+def _sort_in(
+    key: Key,
+    begun: _Exchange | Fault,
+    running: dict[Key, _Exchange],
+    results: dict[Key, Reply | Fault],
+) -> None:
+    if isinstance(begun, Fault):
+        results[key] = begun
+    else:
+        running[key] = begun
+
+
 def parsed(data: bytearray, *, ended: bool) -> Reply | None:
     """Return the reply at the start of the data, or None while it is not whole.
 
@@ -167,52 +171,65 @@ def parsed(data: bytearray, *, ended: bool) -> Reply | None:
         ValueError: when it is no HTTP reply, or larger than any that is meant for us.
     """
     while True:
-        end = data.find(b"\r\n\r\n")
-        if data[:5] != b"HTTP/"[: len(data)] or len(data) > LIMIT:
+        if len(data) > LIMIT or data[:5] != b"HTTP/"[: len(data)]:
             raise ValueError("no HTTP reply")
+        end = data.find(b"\r\n\r\n")
         if end < 0:
             return None
         first, *lines = data[:end].decode("latin-1").split("\r\n")
-        version, _, status_text = first.partition(" ")
-        status = _number(status_text[:3], 10)
-        if version not in {"HTTP/1.1", "HTTP/1.0"} or status_text[3:4].strip() or status < 100:
-            raise ValueError("no HTTP reply")
+        version, status = _status(first)
         if status >= 200:
             break
         del data[: end + 4]
+    headers = _headers(lines)
+    keep = headers.get("connection", "").lower()
+    reusable = "close" not in keep if version == "HTTP/1.1" else "keep-alive" in keep
+    framed = _body(status, headers, data, end + 4)
+    if framed is not None:
+        body, stop = framed
+        # What follows a reply that nobody asked for must not be taken for the next one.
+        return Reply(status, headers, body, reusable=reusable and not ended and len(data) == stop)
+    if ended and not {"content-length", "transfer-encoding"} & headers.keys():
+        return Reply(status, headers, bytes(data[end + 4 :]), reusable=False)
+    return None
+
+
+def _status(line: str) -> tuple[str, int]:
+    """Return version and status of a status line."""
+    version, _, rest = line.partition(" ")
+    status = _number(rest[:3], 10)
+    if version not in {"HTTP/1.1", "HTTP/1.0"} or rest[3:4].strip() or status < 100:
+        raise ValueError("no HTTP reply")
+    return version, status
+
+
+def _headers(lines: Iterable[str]) -> dict[str, str]:
+    """Return headers by lower-case name; none may be said twice in different ways."""
     headers: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(":")
         name, value = name.lower(), value.strip(" \t")
-        if not colon or not name or name != name.strip() or headers.get(name, value) != value:
+        if not (colon and name) or name.split() != [name] or headers.get(name, value) != value:
             raise ValueError("malformed header")
         headers[name] = value
-    keep = headers.get("connection", "").lower()
-    reusable = not ended and (
-        keep == "keep-alive" or (version == "HTTP/1.1" and "close" not in keep)
-    )
-    start, rest = end + 4, True
+    return headers
+
+
+def _body(
+    status: int, headers: Mapping[str, str], data: bytearray, start: int
+) -> tuple[bytes, int] | None:
+    """Return the body and its end, or None while it is not whole or only ends with the connection."""
     if status in {204, 304}:
-        body, rest = b"", len(data) > start
-    elif "transfer-encoding" in headers:
-        if headers["transfer-encoding"].lower() != "chunked":
+        return b"", start
+    coding = headers.get("transfer-encoding")
+    if coding is not None:
+        if coding.lower() != "chunked":
             raise ValueError("unknown transfer coding")
-        chunks = _unchunked(data, start)
-        if chunks is None:
-            return None
-        body, stop = chunks
-        rest = len(data) > stop
-    elif "content-length" in headers:
-        stop = start + _number(headers["content-length"], 10)
-        if len(data) < stop:
-            return None
-        body, rest = bytes(data[start:stop]), len(data) > stop
-    elif ended:
-        body = bytes(data[start:])
-    else:
+        return _unchunked(data, start)
+    if "content-length" not in headers:
         return None
-    # What follows a reply that nobody asked for must not be taken for the next one.
-    return Reply(status, headers, body, reusable=reusable and not rest)
+    stop = start + _number(headers["content-length"], 10)
+    return (bytes(data[start:stop]), stop) if stop <= len(data) else None
 
 
 def _unchunked(data: bytearray, start: int) -> tuple[bytes, int] | None:

@@ -131,7 +131,7 @@ class SdkBackend:
                 jobs.clear()
                 break
         late = BackendUnavailableError(
-            "AWS did not answer in time. Look at the network path to its endpoint, or raise timeout."
+            "AWS did not answer in time. Check the network path to its endpoint, or raise timeout."
         )
         return {source: results.get(source, late) for source in wanted}
 
@@ -158,10 +158,10 @@ class SdkBackend:
                 batch.append(source)
             else:
                 jobs.append((self._secret, [source]))
-        for start in range(0, len(batch), SECRETS_A_CALL):
-            jobs.append((self._secrets, batch[start : start + SECRETS_A_CALL]))
-        for some in (*chunks[True], *chunks[False]):
-            jobs.append((self._parameters, list(some.values())))
+        starts = range(0, len(batch), SECRETS_A_CALL)
+        jobs.extend((self._secrets, batch[start : start + SECRETS_A_CALL]) for start in starts)
+        calls = (*chunks[True], *chunks[False])
+        jobs.extend((self._parameters, list(chunk.values())) for chunk in calls)
         return jobs
 
     def _called(self, call: Callable[[list[Source]], Answers], sources: list[Source]) -> Answers:
@@ -225,7 +225,7 @@ class SdkBackend:
             if not page.get("NextToken"):
                 break
             token = {"NextToken": page["NextToken"]}
-        return {source: answers.get(source, _NOTHING) for source in sources}
+        return {source: answers.get(source, _nothing()) for source in sources}
 
     def _parameters(self, sources: list[Source]) -> Answers:
         selected = {
@@ -246,7 +246,7 @@ class SdkBackend:
             elif selected[source] in page["InvalidParameters"]:
                 answers[source] = _coded_failure("ParameterNotFound", "parameter")
             else:
-                answers[source] = _NOTHING
+                answers[source] = _nothing()
         return answers
 
     def _tree(self, sources: list[Source]) -> Answers:
@@ -305,7 +305,8 @@ class SdkBackend:
         return {source: known}
 
 
-_NOTHING = BackendError("AWS answered nothing for it.")
+def _nothing() -> BackendError:
+    return BackendError("AWS answered nothing for it. Try again.")
 
 
 def failure_of(error: Exception, kind: str) -> ResolutionError:
@@ -365,7 +366,7 @@ def _parameter(parameter: dict[str, Any]) -> str | list[str]:
 
 
 def _is_named(asked: str, name: str, arn: str) -> bool:
-    """Whether that id means this secret: its name, its ARN, or its ARN less six random characters."""
+    """Whether that id means this secret: its name, its ARN, or that less its random ending."""
     return asked in {name, arn} or (asked.startswith("arn:") and asked == arn.rpartition("-")[0])
 
 
