@@ -54,7 +54,7 @@ class CannotServe(Exception):  # noqa: N818 - it is shown to the user as it is
 def serve(options: Options, environ: Mapping[str, str]) -> None:
     """Serve until SIGTERM or Ctrl-C. Raises `CannotServe`."""
     settings, warnings = read_settings(environ)
-    log = _StderrLog(settings)
+    log = _StderrLog(settings, "Local extension: " if options.control else "")
     for warning in warnings:
         log("WARN", warning)
     token = _token(options, environ)
@@ -112,12 +112,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 class _StderrLog:
     """Writes the lines that the settings let through, each whole."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, prefix: str) -> None:
         self._settings = settings
+        self._prefix = prefix
 
     def __call__(self, level: str, line: str) -> None:
         if self._settings.logs(level):
-            sys.stderr.write(f"{level} {line}\n")
+            sys.stderr.write(f"{self._prefix}{level} {line}\n")
             sys.stderr.flush()
 
 

@@ -1,0 +1,41 @@
+"""What a user is told when a command fails, and the option that shows more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+_KEY = "lambda_secrets.debug"
+
+
+class Failure(click.ClickException):
+    """An error to show as one line; `code` is 2 where the command line is wrong, else 1."""
+
+    def __init__(self, message: str, code: int = 1) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def _remember(context: click.Context, _parameter: click.Parameter, value: Any) -> None:
+    if value:
+        context.meta[_KEY] = True
+
+
+debug_option = click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    callback=_remember,
+    help="Show the traceback of an error.",
+)
+
+
+def debugging(context: click.Context) -> bool:
+    """Whether `--debug` was given anywhere on the command line."""
+    return _KEY in context.meta
+
+
+def one_line(text: object) -> str:
+    """Return the text with each run of white space, line breaks too, as one space."""
+    return " ".join(str(text).split())

@@ -1,0 +1,239 @@
+"""`lambda-secrets policy`: the least IAM policy that the declarations of a handler need."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lambda_secrets.cache import backend_name
+from lambda_secrets.cli.failure import Failure, debug_option
+from lambda_secrets.cli.target import declared_by, load_handler, target_argument
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from lambda_secrets.declarations import Source
+
+    Statement = dict[str, Any]
+
+SECRET_REFERENCE = "/aws/reference/secretsmanager/"  # noqa: S105 - a path
+PUBLIC_PARAMETERS = "/aws/service/"
+
+_APPCONFIG_NOTE = (
+    "Note: IAM knows AppConfig's applications, environments and profiles by their ids. "
+    "Where a declaration has a name instead, put the id in its place."
+)
+_PATTERNS = {
+    "--account": (r"\d{12}", "the 12 digits of an account"),
+    "--region": (r"[a-z]{2,4}(-[a-z]+)+-\d+", "a region such as eu-west-1"),
+    "--partition": (r"aws(-[a-z]+)*", "a partition such as aws or aws-cn"),
+    "--kms-key": (
+        r"arn:aws(-[a-z]+)*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+",
+        "the ARN of a key (an alias grants nothing)",
+    ),
+}
+_PARAMETER_ACTIONS = {"extension": "ssm:GetParameter", "sdk": "ssm:GetParameters"}
+_SIDS = {
+    "secretsmanager:GetSecretValue": "ReadSecrets",
+    "ssm:GetParameter": "ReadParameters",
+    "ssm:GetParameters": "ReadParameters",
+    "ssm:GetParametersByPath": "ReadParameterTrees",
+    "appconfig:StartConfigurationSession": "ReadConfigurations",
+    "appconfig:GetLatestConfiguration": "ReadConfigurations",
+    "kms:Decrypt": "DecryptValues",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the sources live: what an ARN says besides their names."""
+
+    partition: str
+    region: str
+    account: str
+
+    def arn(self, service: str, resource: str, *, account: str | None = None) -> str:
+        """Return an ARN."""
+        account = self.account if account is None else account
+        return f"arn:{self.partition}:{service}:{self.region}:{account}:{resource}"
+
+
+@click.command(
+    epilog="Example: lambda-secrets policy app.lambda_handler "
+    "--account 123456789012 --region eu-west-1"
+)
+@target_argument
+@click.option("--account", required=True, metavar="ID", help="The 12 digits of the account.")
+@click.option("--region", required=True, help="Such as eu-west-1.")
+@click.option("--partition", help="[default: what the region tells]")
+@click.option(
+    "--backend",
+    type=click.Choice(["extension", "sdk", "auto"]),
+    help="What reads the values: they need different actions. [default: the handler's own]",
+)
+@click.option(
+    "--kms-key",
+    "kms_keys",
+    multiple=True,
+    metavar="ARN",
+    help="A customer managed key that the values are encrypted with; may be repeated.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["json", "sam", "terraform"]),
+    default="json",
+    show_default=True,
+)
+@debug_option
+def policy(
+    *,
+    target: str,
+    account: str,
+    region: str,
+    partition: str | None,
+    backend: str | None,
+    kms_keys: tuple[str, ...],
+    form: str,
+) -> None:
+    """Print the least IAM policy that a handler's secrets need.
+
+    TARGET is app.lambda_handler or path/to/app.py:lambda_handler.
+    """
+    place = Place(partition or _partition_of(region), region, account)
+    given = [("--account", account), ("--region", region), ("--partition", place.partition)]
+    for option, text in [*given, *(("--kms-key", key) for key in kms_keys)]:
+        _check(option, text)
+    layers = declared_by(target, load_handler(target))
+    needs = [
+        (declaration.source, _readers(backend or backend_name(layer.resolver.backend)))
+        for layer in layers
+        for declaration in layer.resolver.declarations.values()
+    ]
+    if any(source.kind == "appconfig" for source, _ in needs):
+        click.echo(_APPCONFIG_NOTE, err=True)
+    click.echo(_FORMATS[form](statements(needs, place, kms_keys)))
+
+
+def statements(
+    needs: Iterable[tuple[Source, tuple[str, ...]]], place: Place, kms_keys: Iterable[str] = ()
+) -> list[Statement]:
+    """Return the statements that let these readers ("extension", "sdk") read these sources."""
+    resources: defaultdict[str, set[str]] = defaultdict(set)
+    for source, readers in needs:
+        for action, resource in _grants(source, readers, place):
+            resources[action].add(resource)
+        if source.kind == "secret" or source.decrypt:
+            resources["kms:Decrypt"].update(kms_keys)
+    shared: defaultdict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
+    for action, arns in resources.items():
+        if arns:
+            shared[_SIDS[action], tuple(sorted(arns))].append(action)
+    order = list(_SIDS.values())
+    keys = sorted(shared, key=lambda key: order.index(key[0]))
+    return [
+        {
+            "Sid": f"{sid}{_nth(sid, keys[:index])}",
+            "Effect": "Allow",
+            "Action": sorted(shared[sid, arns]),
+            "Resource": list(arns),
+        }
+        for index, (sid, arns) in enumerate(keys)
+    ]
+
+
+def _grants(source: Source, readers: tuple[str, ...], place: Place) -> Iterator[tuple[str, str]]:
+    """Yield each action with the resource that it is needed on."""
+    if any(sign in source.name for sign in ("*", "?", "${")):
+        message = f"Cannot write a policy for {source}: IAM would take its name for a pattern."
+        raise Failure(message)
+    if source.kind == "secret":
+        yield "secretsmanager:GetSecretValue", _secret(source.name, place)
+    elif source.kind == "parameter":
+        for reader in readers:
+            yield _PARAMETER_ACTIONS[reader], _parameter(source.name, place)
+        if source.name.startswith(SECRET_REFERENCE):
+            name = source.name.removeprefix(SECRET_REFERENCE)
+            yield "secretsmanager:GetSecretValue", _secret(name, place)
+    elif source.kind == "tree":
+        if "sdk" not in readers:
+            message = f"The extension cannot read {source}. Use --backend sdk or auto."
+            raise Failure(message)
+        # Which of the two IAM compares is written nowhere.
+        for path in (source.name, source.name.rstrip("/")):
+            yield "ssm:GetParametersByPath", _parameter(path, place)
+    else:
+        application, environment, profile = source.parts
+        names = f"application/{application}/environment/{environment}/configuration/{profile}"
+        for action in ("appconfig:StartConfigurationSession", "appconfig:GetLatestConfiguration"):
+            yield action, place.arn("appconfig", names)
+
+
+def _secret(name: str, place: Place) -> str:
+    """Return the ARN: what Secrets Manager adds to the name is six characters that nobody knows."""
+    arn = name if name.startswith("arn:") else place.arn("secretsmanager", f"secret:{name}")
+    whole = arn == name and re.fullmatch(r".*-[A-Za-z0-9]{6}", arn)
+    return arn if whole else f"{arn}-??????"
+
+
+def _parameter(name: str, place: Place) -> str:
+    if name.startswith("arn:"):
+        return name
+    account = "" if name.startswith(PUBLIC_PARAMETERS) else None
+    return place.arn("ssm", f"parameter/{name.removeprefix('/')}", account=account)
+
+
+def _readers(backend: str) -> tuple[str, ...]:
+    """Return what reads the values through this backend: either, unless it is one of the two."""
+    return (backend,) if backend in _PARAMETER_ACTIONS else tuple(_PARAMETER_ACTIONS)
+
+
+def _nth(sid: str, before: list[tuple[str, tuple[str, ...]]]) -> str:
+    """Return what makes a Sid unique: nothing for the first, then 2, 3, ..."""
+    number = 1 + sum(other == sid for other, _ in before)
+    return str(number) if number > 1 else ""
+
+
+def _partition_of(region: str) -> str:
+    prefixes = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
+    return next((prefixes[p] for p in prefixes if region.startswith(p)), "aws")
+
+
+def _check(option: str, text: str) -> None:
+    pattern, what = _PATTERNS[option]
+    if not re.fullmatch(pattern, text, re.ASCII):
+        raise click.UsageError(f"{option} {text!r} is not {what}.")
+
+
+def _json(found: list[Statement]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": found}, indent=2)
+
+
+def _sam(found: list[Statement]) -> str:
+    """Return the property of an AWS::Serverless::Function, as YAML."""
+    lines = ["Policies:", '  - Version: "2012-10-17"', "    Statement:"]
+    for statement in found:
+        lines += [f"      - Sid: {statement['Sid']}", "        Effect: Allow"]
+        for member in ("Action", "Resource"):
+            lines.append(f"        {member}:")
+            lines += [f"          - {json.dumps(text)}" for text in statement[member]]
+    return "\n".join(lines)
+
+
+def _terraform(found: list[Statement]) -> str:
+    """Return a data source of the AWS provider."""
+    lines = ['data "aws_iam_policy_document" "lambda_secrets" {']
+    for statement in found:
+        lines += ["  statement {", f"    sid       = {json.dumps(statement['Sid'])}"]
+        lines.append(f"    actions   = {json.dumps(statement['Action'])}")
+        lines.append(f"    resources = {json.dumps(statement['Resource'])}")
+        lines.append("  }")
+    return "\n".join([*lines, "}"])
+
+
+_FORMATS = {"json": _json, "sam": _sam, "terraform": _terraform}
