@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     class Clock(Protocol):
         """The module `time`, or a fake one in tests."""
 
-        def monotonic(self) -> float: ...
-        def time(self) -> float: ...
+        def monotonic(self) -> float: ...  # noqa: D102 - as in `time`
+        def time(self) -> float: ...  # noqa: D102
 
     class Watcher(Protocol):
         """Who holds values made from the cache, and lets them go when they changed."""
 
         backend: Backend
 
-        def expire(self) -> None: ...
-        def forget(self) -> None: ...
+        def expire(self) -> None: ...  # noqa: D102 - look at the cache before the next use
+        def forget(self) -> None: ...  # noqa: D102 - hold no value any more
 
 
 STALE_WAIT = 1.0  # seconds: what an invocation pays at most when it has a value to fall back on
@@ -276,7 +276,7 @@ class Cache:
         fresh: bool,
         observer: Observer | None,
     ) -> Reading:
-        served_stale = []
+        events = []
         with self._lock:
             reading = Reading(self.generation, self._now())
             for source, freshness in wanted.items():
@@ -284,38 +284,42 @@ class Cache:
                 result = item if isinstance(item, Entry) else item.results.get(source)
                 if result is None:
                     result = _unanswered(timeout)
-                if isinstance(result, BackendUnavailableError) and not fresh:
-                    entry = self._entries.get((id(owner), source))
-                    if entry is not None and self._usable(entry, freshness):
-                        result = entry
+                known = self._entries.get((id(owner), source))
+                fell_back = isinstance(result, BackendUnavailableError) and not fresh
+                if fell_back and known is not None and self._usable(known, freshness):
+                    result = known
                 reading.results[source] = result
                 if not isinstance(result, Entry):
-                    continue
-                age = self._age(result.sent)
-                left = freshness.lifetime(result) - age
-                resting = result.backoff - self._age(result.failed)
-                if left > freshness.refresh_ahead:
-                    good_for = left - freshness.refresh_ahead
-                elif left > 0:
-                    good_for = min(left, resting) if resting > 0 else left
+                    reading.good_for = 0.0  # a failure is never cached
                 else:
-                    good_for = min(resting, left + freshness.stale_if_error)
-                    if result.failures:
-                        served_stale.append((source, result, age, result.warned < result.failures))
-                        result.warned = result.failures
-                reading.good_for = min(reading.good_for, max(good_for, 0.0))
-        for source, entry, age, unwarned in served_stale:
+                    reading.good_for = min(reading.good_for, self._good_for(result, freshness))
+                    age = self._age(result.sent)
+                    if age >= freshness.lifetime(result) and (fell_back or result.failures):
+                        events.append((source, result, age))
+        for source, entry, age in events:
             reading.stale.append(source)
-            if unwarned:
+            if entry.warned < entry.failures:
+                entry.warned = entry.failures
                 _log.warning(
                     "Serving %s from %.0f s ago: %s could not refresh it. Next try in %.0f s.",
                     *(source, age, entry.backend, entry.backoff),
                 )
-            self.tell(
-                observer,
-                ServedStale(str(source), entry.backend, "ok", age, version=entry.answer.version),
-            )
+            if observer is not None:
+                event = ServedStale(
+                    *(str(source), entry.backend, "ok", age), version=entry.answer.version
+                )
+                self.tell(observer, event)
         return reading
+
+    def _good_for(self, entry: Entry, freshness: Freshness) -> float:
+        """Return the seconds until this entry has to be looked at again."""
+        left = freshness.lifetime(entry) - self._age(entry.sent)
+        if left > freshness.refresh_ahead:
+            return left - freshness.refresh_ahead
+        resting = entry.backoff - self._age(entry.failed)
+        if left > 0:  # a background round runs, and tells when it ends; or it has failed
+            return min(left, resting) if resting > 0 else left
+        return max(0.0, min(resting, left + freshness.stale_if_error))
 
     # Rounds
 
@@ -355,7 +359,8 @@ class Cache:
                         known.failed = self._now()
                         known.refused |= not isinstance(answer, BackendUnavailableError)
             self._changed()
-        for source, result in current.results.items() if current.observer else ():
+        observed = current.results if current.observer is not None else {}
+        for source, result in observed.items():
             if isinstance(result, Entry):
                 backend, outcome, version = result.backend, "ok", result.answer.version
             else:
@@ -375,8 +380,14 @@ class Cache:
             return
         try:
             observer(event)
-        except Exception:
+        except Exception:  # noqa: BLE001 - another's code must not fail the invocation
             _log.exception("The observer raised on %r.", event)
+
+    def settle(self, reading: Reading, install: Callable[[], None]) -> None:
+        """Let a watcher keep what it made of a reading, unless something changed meanwhile."""
+        with self._lock:
+            if self.generation == reading.generation:
+                install()
 
     # Invalidation: pushed to the watchers, so that a warm invocation checks nothing
 

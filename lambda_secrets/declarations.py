@@ -463,7 +463,7 @@ def declare_all(declarations: Mapping[str, str | Declaration]) -> dict[str, Decl
     return declared
 
 
-def check_seconds(seconds: object, what: str) -> None:
+def check_seconds(seconds: Any, what: str) -> None:
     """Raise a `DeclarationError` unless it is a number of seconds from 0 on, or infinity."""
     is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
     if not (is_number and seconds >= 0):  # NaN is not

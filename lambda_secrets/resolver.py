@@ -59,7 +59,14 @@ class Resolver:
         observer: Observer | None = None,
         converters: Mapping[str, Callable[[Any], Any]] | None = None,
     ) -> None:
-        _check_options(ttl, timeout, jitter, stale_if_error, refresh_ahead, observer)
+        _check_options(
+            ttl=ttl,
+            observer=observer,
+            timeout=timeout,
+            jitter=jitter,
+            stale_if_error=stale_if_error,
+            refresh_ahead=refresh_ahead,
+        )
         self.declarations = dict(declarations)
         self.cache = cache
         self.backend = backend
@@ -68,6 +75,7 @@ class Resolver:
         self.state = _EXPIRED
         self._converters = dict(converters or {})
         self._made: dict[str, tuple[Entry, Any]] = {}
+        self._unfit: set[str] = set()
         self._freshness: dict[str, Freshness] = {}
         for name, declaration in self.declarations.items():
             seconds = _first_ttl(declaration.ttl, ttl, declaration.source.kind)
@@ -108,8 +116,7 @@ class Resolver:
         if not without and not (reading.stale and self.observer):
             mono, wall = reading.now
             state = (mono + reading.good_for, wall + reading.good_for, secrets)
-            if self.cache.generation == reading.generation:
-                self.state = state
+            self.cache.settle(reading, lambda: setattr(self, "state", state))
         return secrets
 
     def refresh(self) -> None:
@@ -152,17 +159,15 @@ class Resolver:
         fits = not any(isinstance(value, Unfit) for value in values.values())
         newer = Secrets({**held(used), **values}, entries)
         changed = fits and held(newer) != held(used)
-        for name, entry in entries.items():
-            self.cache.tell(
-                self.observer,
-                Retried(
-                    str(self.declarations[name].source),
-                    entry.backend,
-                    "changed" if changed else "unchanged",
-                    self.cache.clock.monotonic() - begin,
-                    version=entry.answer.version,
-                ),
+        for name, entry in entries.items() if self.observer is not None else ():
+            event = Retried(
+                str(self.declarations[name].source),
+                entry.backend,
+                "changed" if changed else "unchanged",
+                self.cache.clock.monotonic() - begin,
+                version=entry.answer.version,
             )
+            self.cache.tell(self.observer, event)
         return newer if changed else None
 
     def clear(self) -> None:
@@ -211,6 +216,8 @@ class Resolver:
         wanted: dict[Source, Freshness] = {}
         for name in names:
             source, freshness = self.declarations[name].source, self._freshness[name]
+            if name in self._unfit:  # somebody may have corrected it: a failure is never cached
+                freshness = Freshness(0.0, stale_if_error=freshness.stale_if_error)
             if source not in wanted or freshness.ttl < wanted[source].ttl:
                 wanted[source] = freshness
         return self.cache.read(
@@ -246,8 +253,10 @@ class Resolver:
                 failures[name] = self._leaf(name, value, result)
             else:
                 values[name] = value
-        if self.cache.generation == reading.generation:
-            self._made.update(made)
+        self._unfit = {
+            name for name, error in failures.items() if kind_of(error) is SecretValueError
+        }
+        self.cache.settle(reading, lambda: self._made.update(made))
         return Secrets(values, entries), failures
 
     def _extract(self, name: str, entry: Entry) -> Any:
@@ -318,28 +327,17 @@ def _first_ttl(declared: float | None, decorators: float | None, kind: str) -> f
     return DEFAULT_TTL
 
 
-def _check_options(
-    ttl: object,
-    timeout: object,
-    jitter: object,
-    stale_if_error: object,
-    refresh_ahead: object,
-    observer: object,
-) -> None:
+def _check_options(*, ttl: object, observer: object, **seconds: Any) -> None:
     if ttl is not None:
         check_seconds(ttl, "Cannot inject secrets: ttl")
-    for option, seconds in (
-        ("timeout", timeout),
-        ("jitter", jitter),
-        ("stale_if_error", stale_if_error),
-        ("refresh_ahead", refresh_ahead),
-    ):
-        check_seconds(seconds, f"Cannot inject secrets: {option}")
+    for option, number in seconds.items():
+        check_seconds(number, f"Cannot inject secrets: {option}")
+    timeout, jitter = seconds["timeout"], seconds["jitter"]
     if timeout in {0, math.inf}:
         raise DeclarationError(
             f"Cannot inject secrets: timeout {timeout!r} bounds nothing. Use seconds above 0."
         )
-    if jitter > 1:  # type: ignore[operator]  # checked above
+    if jitter > 1:
         raise DeclarationError(
             f"Cannot inject secrets: jitter {jitter!r} is no fraction. Use a number from 0 to 1."
         )
