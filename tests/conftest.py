@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from awslambdaric.lambda_context import LambdaContext
 from hypothesis import HealthCheck, settings
 
 import lambda_secrets
+from lambda_secrets import backends
 from tests.support import moto_server as moto
 from tests.support.botocore_calls import BotocoreCalls
 from tests.support.clock import FakeClock
@@ -53,10 +55,26 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def empty_cache() -> Iterator[None]:
     """Let no value of one test be served to the next."""
-    clear_cache = getattr(lambda_secrets, "clear_cache", lambda: None)
-    clear_cache()
+    lambda_secrets.clear_cache()
     yield
-    clear_cache()
+    lambda_secrets.clear_cache()
+
+
+@pytest.fixture(autouse=True)
+def own_backends(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let each test have backends of its own by their names, and close them at its end."""
+    made: list[Any] = []
+    shared = backends._shared.__wrapped__
+
+    @functools.cache
+    def make(*settings: Any) -> Any:
+        made.append(shared(*settings))
+        return made[-1]
+
+    monkeypatch.setattr(backends, "_shared", make)
+    yield
+    for backend in made:
+        getattr(backend, "close", int)()
 
 
 @pytest.fixture

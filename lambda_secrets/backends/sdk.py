@@ -20,7 +20,7 @@ from . import Answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any, TypeAlias
 
     from ..declarations import Source
@@ -411,6 +411,14 @@ def _silence() -> None:
     import urllib3
 
     for package in (boto3, botocore, urllib3):
-        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            logging.getLogger(module.name).addFilter(_passes)
-        logging.getLogger(package.__name__).addFilter(_passes)
+        for name in _modules(package.__name__, list(package.__path__)):
+            logging.getLogger(name).addFilter(_passes)
+
+
+def _modules(name: str, path: list[str]) -> Iterator[str]:
+    """Name a package and all below it, which `pkgutil.walk_packages` would import."""
+    yield name
+    for module in pkgutil.iter_modules(path, f"{name}."):
+        last = module.name.rpartition(".")[2]
+        below = [f"{folder}/{last}" for folder in path] if module.ispkg else []
+        yield from _modules(module.name, below)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import subprocess
 import sys
@@ -31,10 +32,7 @@ class MotoServer(NamedTuple):
 
     def client(self, service: str) -> Any:
         """Return a client that reads no environment, so that it works before and in any test."""
-        session = boto3.Session(
-            aws_access_key_id="testing", aws_secret_access_key="testing", region_name="us-east-1"
-        )
-        return session.client(service, endpoint_url=self.url)
+        return client_of(self.url, service)
 
     def put_secret(self, name: str, value: str | bytes, *, stages: tuple[str, ...] = ()) -> Any:
         """Create a secret, or give it a new version, and return the answer (ARN, VersionId)."""
@@ -54,6 +52,15 @@ class MotoServer(NamedTuple):
         """Forget everything that tests have put in."""
         with urlopen(Request(f"{self.url}/moto-api/reset", method="POST"), timeout=10):  # noqa: S310
             pass
+
+
+@functools.cache
+def client_of(url: str, service: str) -> Any:
+    """Return a client with settings of its own, one for all tests."""
+    session = boto3.Session(
+        aws_access_key_id="testing", aws_secret_access_key="testing", region_name="us-east-1"
+    )
+    return session.client(service, endpoint_url=url)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,264 @@
+"""The SDK backend through real boto3 clients against moto's server."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lambda_secrets import (
+    BackendUnavailableError,
+    Parameter,
+    ParameterTree,
+    Secret,
+    SecretNotFoundError,
+    inject_secrets,
+    resolve_secrets,
+)
+from lambda_secrets.backends import SdkBackend
+from tests.support import faults
+from tests.support.faults import FaultServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from awslambdaric.lambda_context import LambdaContext
+
+    from tests.support.botocore_calls import BotocoreCalls
+    from tests.support.moto_server import MotoServer
+    from tests.support.runtime_api import Sandbox
+
+
+def test_secrets_are_text_json_or_bytes(moto_server: MotoServer) -> None:
+    """Text, a JSON field and a binary secret arrive as what they are, by name and by ARN."""
+    arn = moto_server.put_secret("prod/db", '{"user": "ü", "port": 0}')["ARN"]
+    moto_server.put_secret("prod/text", "  as it is\n")
+    moto_server.put_secret("prod/binary", b"\x00\xff")
+    secrets = resolve_secrets(
+        {
+            "all": "prod/db#@",
+            "port": f"{arn}#port",
+            "text": "prod/text",
+            "binary": "prod/binary",
+        },
+        backend="sdk",
+    )
+    assert dict(secrets) == {
+        "all": {"user": "ü", "port": 0},
+        "port": 0,
+        "text": "  as it is\n",
+        "binary": b"\x00\xff",
+    }
+
+
+def test_secret_that_does_not_exist_is_not_found(
+    moto_server: MotoServer, botocore_calls: BotocoreCalls
+) -> None:
+    """A missing secret fails by its declared name, beside good ones, which are kept."""
+    moto_server.put_secret("prod/good", "g")
+    backend = SdkBackend()
+    declared = {"missing": "prod/missing", "good": "prod/good"}
+    botocore_calls.clear()
+    with pytest.raises(SecretNotFoundError, match="prod/missing") as caught:
+        resolve_secrets(declared, backend=backend)
+    assert list(caught.value.failures) == ["missing"]
+    moto_server.put_secret("prod/missing", "m")
+    botocore_calls.clear()
+    assert dict(resolve_secrets(declared, backend=backend)) == {"missing": "m", "good": "g"}
+    assert botocore_calls.by_operation == {"GetSecretValue": 1}
+
+
+def test_default_stands_in_for_a_secret_that_does_not_exist(moto_server: MotoServer) -> None:
+    """The SDK says that a secret does not exist: its declared default is the value."""
+    declared = {"missing": Secret("prod/missing", default="d")}
+    assert resolve_secrets(declared, backend="sdk")["missing"] == "d"
+    moto_server.put_secret("prod/missing", "m")
+    assert resolve_secrets(declared, backend=SdkBackend())["missing"] == "m"
+
+
+def test_versions_and_stages_are_values_of_their_own(moto_server: MotoServer) -> None:
+    """Current, previous, a staging label and a version id never answer for one another."""
+    first = moto_server.put_secret("prod/key", "one")["VersionId"]
+    moto_server.put_secret("prod/key", "two")
+    moto_server.put_secret("prod/key", "three", stages=("AWSPENDING",))
+    declared = {
+        "pending": Secret("prod/key", version_stage="AWSPENDING"),
+        "first": Secret("prod/key", version_id=first),
+        "current": "prod/key",
+        "previous": Secret("prod/key", version_stage="AWSPREVIOUS"),
+    }
+    expected = {"pending": "three", "first": "one", "current": "two", "previous": "one"}
+    for _ in range(2):
+        assert dict(resolve_secrets(declared, backend="sdk")) == expected
+    for name, value in reversed(expected.items()):
+        assert resolve_secrets({name: declared[name]}, backend="sdk")[name] == value
+
+
+def test_version_that_does_not_exist_is_not_found(moto_server: MotoServer) -> None:
+    """A staging label that no version has is a secret that does not exist."""
+    moto_server.put_secret("prod/key", "one")
+    declared = {"key": Secret("prod/key", version_stage="NOSUCH")}
+    with pytest.raises(SecretNotFoundError):
+        resolve_secrets(declared, backend="sdk")
+
+
+def test_thirteen_parameters_cost_two_calls(
+    moto_server: MotoServer, botocore_calls: BotocoreCalls
+) -> None:
+    """`GetParameters` takes ten names a call, and the answers find their names again."""
+    names = [f"/prod/p{n:02}" for n in range(13)]
+    for name in names:
+        moto_server.put_parameter(name, f"value of {name}")
+    botocore_calls.clear()
+    declared = {f"p{n}": f"ssm:{name}" for n, name in enumerate(names)}
+    secrets = resolve_secrets(declared, backend="sdk")
+    assert dict(secrets) == {f"p{n}": f"value of {name}" for n, name in enumerate(names)}
+    assert botocore_calls.by_operation == {"GetParameters": 2}
+    assert sorted(len(call["Names"]) for _, call in botocore_calls.made) == [3, 10]
+
+
+def test_parameter_that_does_not_exist_is_not_found(moto_server: MotoServer) -> None:
+    """An unknown name in a batch fails alone, by its declared name."""
+    moto_server.put_parameter("/prod/good", "g")
+    with pytest.raises(SecretNotFoundError) as caught:
+        resolve_secrets({"a": "ssm:/prod/good", "b": "ssm:/prod/missing"}, backend="sdk")
+    assert list(caught.value.failures) == ["b"]
+
+
+def test_parameter_versions_and_lists(
+    moto_server: MotoServer, botocore_calls: BotocoreCalls
+) -> None:
+    """Two versions of one parameter in one handler are two values; a StringList is a list."""
+    moto_server.put_parameter("/prod/url", "old")
+    moto_server.put_parameter("/prod/url", "new")
+    moto_server.put_parameter("/prod/list", "a,b", "StringList")
+    declared = {
+        "new": "ssm:/prod/url",
+        "old": Parameter("/prod/url", version=1),
+        "list": "ssm:/prod/list",
+    }
+    botocore_calls.clear()
+    expected = {"new": "new", "old": "old", "list": ["a", "b"]}
+    assert dict(resolve_secrets(declared, backend="sdk")) == expected
+    assert botocore_calls.by_operation == {"GetParameters": 2}
+
+
+def test_twenty_five_batched_secrets_cost_two_calls(
+    moto_server: MotoServer, botocore_calls: BotocoreCalls
+) -> None:
+    """`BatchGetSecretValue` takes twenty ids a call; a version or stage is read singly."""
+    names = [f"prod/s{n:02}" for n in range(25)]
+    for name in names:
+        moto_server.put_secret(name, f"value of {name}")
+    botocore_calls.clear()
+    declared = {name.replace("/", "_"): name for name in names}
+    backend = SdkBackend(batch=True)
+    secrets = resolve_secrets(declared, backend=backend)
+    assert dict(secrets) == {name.replace("/", "_"): f"value of {name}" for name in names}
+    assert botocore_calls.by_operation == {"BatchGetSecretValue": 2}
+    botocore_calls.clear()
+    staged = Secret("prod/s00", version_stage="AWSCURRENT")
+    assert resolve_secrets({"a": staged}, backend=backend)["a"] == "value of prod/s00"
+    assert botocore_calls.by_operation == {"GetSecretValue": 1}
+
+
+def test_batch_reports_the_missing_and_keeps_the_rest(moto_server: MotoServer) -> None:
+    """One unknown id in a batch is not found; its siblings are there."""
+    moto_server.put_secret("prod/a", "1")
+    moto_server.put_secret("prod/b", "2")
+    backend = SdkBackend(batch=True)
+    with pytest.raises(SecretNotFoundError) as caught:
+        resolve_secrets({"a": "prod/a", "x": "prod/missing", "b": "prod/b"}, backend=backend)
+    assert list(caught.value.failures) == ["x"]
+
+
+def test_tree_of_fifteen_costs_two_pages(
+    moto_server: MotoServer, botocore_calls: BotocoreCalls
+) -> None:
+    """`GetParametersByPath` pages by ten; the tree is a dict by the rest of the name."""
+    for n in range(15):
+        moto_server.put_parameter(f"/prod/app/{'deep/' if n % 2 else ''}p{n}", str(n))
+    moto_server.put_parameter("/prod/apples", "no part of it")
+    botocore_calls.clear()
+    secrets = resolve_secrets({"app": "ssm:/prod/app/"}, backend="sdk")
+    expected = {f"{'deep/' if n % 2 else ''}p{n}": str(n) for n in range(15)}
+    assert secrets["app"] == expected
+    assert botocore_calls.by_operation == {"GetParametersByPath": 2}
+    flat = resolve_secrets({"app": ParameterTree("/prod/app/", recursive=False)}, backend="sdk")
+    assert set(flat["app"]) == {f"p{n}" for n in range(0, 15, 2)}
+
+
+def test_refresh_reads_a_rotated_secret(
+    moto_server: MotoServer, botocore_calls: BotocoreCalls, context: LambdaContext
+) -> None:
+    """Within the TTL the old value is served without a call; `refresh()` gets the new one."""
+    moto_server.put_secret("prod/db", "old")
+
+    @inject_secrets({"db": "prod/db"}, backend="sdk")
+    def handler(_: object, context: LambdaContext) -> str:
+        value: str = context.secrets.db  # type: ignore[attr-defined]
+        return value
+
+    assert handler({}, context) == "old"
+    moto_server.put_secret("prod/db", "new")
+    botocore_calls.clear()
+    assert handler({}, context) == "old"
+    assert botocore_calls.made == []
+    handler.secrets.refresh()
+    assert handler({}, context) == "new"
+    assert botocore_calls.by_operation == {"GetSecretValue": 1}
+
+
+def test_clearing_the_cache_keeps_the_clients(
+    moto_server: MotoServer, botocore_calls: BotocoreCalls, context: LambdaContext
+) -> None:
+    """After `clear()` the value is fetched anew, over the client that is there."""
+    moto_server.put_secret("prod/db", "old")
+    backend = SdkBackend()
+
+    @inject_secrets({"db": "prod/db"}, backend=backend)
+    def handler(_: object, context: LambdaContext) -> str:
+        value: str = context.secrets.db  # type: ignore[attr-defined]
+        return value
+
+    assert handler({}, context) == "old"
+    botocore_calls.clear()
+    moto_server.put_secret("prod/db", "new")
+    made = len(botocore_calls.clients)
+    handler.secrets.clear()
+    assert handler({}, context) == "new"
+    assert len(botocore_calls.clients) == made
+
+
+def test_cold_sandbox_reads_many_secrets_at_once(
+    moto_server: MotoServer, sandbox: Callable[..., Sandbox]
+) -> None:
+    """The first calls of a process run side by side: whatever they set up, they set up safely."""
+    names = [f"prod/s{n}" for n in range(12)]
+    for name in names:
+        moto_server.put_secret(name, f"value of {name}")
+    source = """
+    from lambda_secrets import inject_secrets
+
+    @inject_secrets({f"s{n}": f"prod/s{n}" for n in range(12)}, backend="sdk", timeout=9)
+    def lambda_handler(event, context):
+        return list(context.secrets.values())
+    """
+    with sandbox(source, env={"AWS_ENDPOINT_URL": moto_server.url}, timeout=20) as running:
+        outcome = running.invoke()
+    assert outcome.error is None
+    assert outcome.payload == [f"value of {name}" for name in names]
+
+
+def test_round_ends_at_its_timeout_even_if_aws_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An endpoint that accepts and never answers costs `timeout`, not botocore's own minutes."""
+    with FaultServer([faults.hang]) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.port}")
+        backend = SdkBackend()
+        started = time.monotonic()
+        with pytest.raises(BackendUnavailableError):
+            resolve_secrets({"db": "prod/db"}, backend=backend, timeout=0.5)
+        assert 0.4 < time.monotonic() - started < 1.5
