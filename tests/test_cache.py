@@ -1,0 +1,919 @@
+"""The cache: TTL by two clocks, single flight, stale-if-error, refresh ahead, invalidation."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lambda_secrets.backends import Answer
+from lambda_secrets.cache import (
+    FORCED_PAUSE,
+    STALE_WAIT,
+    Cache,
+    Entry,
+    Freshness,
+    Reading,
+    backend_name,
+)
+from lambda_secrets.declarations import Source
+from lambda_secrets.errors import (
+    AccessDeniedError,
+    BackendError,
+    BackendUnavailableError,
+    ResolutionError,
+    SecretNotFoundError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from lambda_secrets.events import Event
+    from tests.support.clock import FakeClock
+
+DB = Source("secret", "prod/db")
+KEY = Source("secret", "prod/key")
+TREE = Source("tree", "/prod/")
+TTL = Freshness(10)
+STALE = Freshness(10, stale_if_error=100)
+AHEAD = Freshness(10, stale_if_error=100, refresh_ahead=4)
+DOWN = BackendUnavailableError("it is down.")
+
+
+class Recorder:
+    """A backend that answers from a mapping and remembers what it was asked."""
+
+    name = "recorder"
+
+    def __init__(self, **answers: Any) -> None:
+        self.answers: dict[str, Any] = answers
+        self.calls: list[tuple[list[str], float, bool]] = []
+
+    def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> Any:
+        """Answer by the last part of the name."""
+        asked = list(sources)
+        self.calls.append(([source.name for source in asked], timeout, fresh))
+        found = {source: self.answers[source.name.rpartition("/")[2]] for source in asked}
+        return {key: value() if callable(value) else value for key, value in found.items()}
+
+
+class Gated(Recorder):
+    """A backend whose answers wait for the test."""
+
+    def __init__(self, **answers: Any) -> None:
+        super().__init__(**answers)
+        self.asked = threading.Semaphore(0)
+        self.gate = threading.Event()
+
+    def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> Any:
+        """Say that it was asked, and answer when the test lets it."""
+        found = super().fetch(sources, timeout=timeout, fresh=fresh)
+        self.asked.release()
+        self.gate.wait(10)
+        return found
+
+    def open_when_asked(self) -> None:
+        """Let the answers out as soon as there is one call more."""
+        self.asked.acquire()
+        self.gate.set()
+
+
+class Watcher:
+    """A holder of values that counts what it is told."""
+
+    def __init__(self, backend: Any = None) -> None:
+        self.backend = backend
+        self.expired = 0
+        self.forgot = 0
+
+    def expire(self) -> None:
+        """Count it."""
+        self.expired += 1
+
+    def forget(self) -> None:
+        """Count it."""
+        self.forgot += 1
+
+
+@pytest.fixture
+def cache(clock: FakeClock) -> Cache:
+    """Return a cache on a clock that stands still, without chance."""
+    return Cache(clock, chance=lambda: 0.0)
+
+
+def value(reading: Reading, source: Source = DB) -> Any:
+    """Return the value that was read."""
+    result = reading.results[source]
+    assert isinstance(result, Entry)
+    return result.answer.value
+
+
+def settled(condition: Callable[[], bool]) -> None:
+    """Wait for a background thread, which ends by itself."""
+    until = time.monotonic() + 10
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.001)
+    assert condition()
+
+
+def slowly(clock: FakeClock, seconds: float) -> Callable[[], str]:
+    """Return an answer that takes its time."""
+
+    def answer() -> str:
+        clock.tick(seconds)
+        return "1"
+
+    return answer
+
+
+# TTL
+
+
+def test_hit_within_ttl_makes_no_call(cache: Cache, clock: FakeClock) -> None:
+    """A value younger than its TTL is served without asking."""
+    backend = Recorder(db="1")
+    cache.read(backend, {DB: TTL}, timeout=5)
+    clock.tick(9.99)
+    assert value(cache.read(backend, {DB: TTL}, timeout=5)) == "1"
+    assert len(backend.calls) == 1
+
+
+def test_age_of_exactly_ttl_is_expired(cache: Cache, clock: FakeClock) -> None:
+    """A value whose age is its TTL is fetched again."""
+    backend = Recorder(db="1")
+    cache.read(backend, {DB: TTL}, timeout=5)
+    clock.tick(10)
+    cache.read(backend, {DB: TTL}, timeout=5)
+    assert len(backend.calls) == 2
+
+
+def test_a_paused_monotonic_clock_makes_no_value_immortal(cache: Cache, clock: FakeClock) -> None:
+    """A freeze that stops the monotonic clock still ages the value by the wall clock."""
+    backend = Recorder(db="1")
+    cache.read(backend, {DB: TTL}, timeout=5)
+    clock.jump_wall(10)
+    cache.read(backend, {DB: TTL}, timeout=5)
+    assert len(backend.calls) == 2
+
+
+def test_a_wall_clock_set_back_makes_no_value_immortal(cache: Cache, clock: FakeClock) -> None:
+    """A wall clock set back leaves the age to the monotonic clock."""
+    backend = Recorder(db="1")
+    cache.read(backend, {DB: TTL}, timeout=5)
+    clock.jump_wall(-1_000_000)
+    clock.tick(10)
+    cache.read(backend, {DB: TTL}, timeout=5)
+    assert len(backend.calls) == 2
+
+
+def test_ttl_zero_fetches_on_every_read(cache: Cache) -> None:
+    """A TTL of 0 never serves a cached value."""
+    backend = Recorder(db="1")
+    for _ in range(3):
+        reading = cache.read(backend, {DB: Freshness(0)}, timeout=5)
+        assert value(reading) == "1"
+        assert reading.good_for == 0
+    assert len(backend.calls) == 3
+
+
+def test_infinite_ttl_never_fetches_again(cache: Cache, clock: FakeClock) -> None:
+    """A TTL of infinity keeps the value whatever the clocks say."""
+    backend = Recorder(db="1")
+    forever = Freshness(math.inf, jitter=0.1)
+    assert cache.read(backend, {DB: forever}, timeout=5).good_for == math.inf
+    clock.tick(1e9)
+    cache.read(backend, {DB: forever}, timeout=5)
+    assert len(backend.calls) == 1
+
+
+def test_age_counts_from_when_the_request_was_sent(cache: Cache, clock: FakeClock) -> None:
+    """A slow answer is as old as its request."""
+    backend = Recorder(db=slowly(clock, 4))
+    assert cache.read(backend, {DB: TTL}, timeout=5).good_for == 6
+
+
+def test_a_value_that_took_longer_than_its_ttl_is_still_used_once(
+    cache: Cache, clock: FakeClock
+) -> None:
+    """Whoever waited for a fetch gets its value, even if it is expired by then."""
+    backend = Recorder(db=slowly(clock, 11))
+    reading = cache.read(backend, {DB: TTL}, timeout=50)
+    assert value(reading) == "1"
+    assert reading.good_for == 0
+    assert not reading.stale
+
+
+@pytest.mark.parametrize(("luck", "lifetime"), [(0.0, 10.0), (0.5, 9.5), (0.999, 9.001)])
+def test_jitter_shortens_a_lifetime_by_a_random_share(
+    clock: FakeClock, luck: float, lifetime: float
+) -> None:
+    """A lifetime is shortened by up to the jitter, never lengthened."""
+    cache = Cache(clock, chance=lambda: luck)
+    reading = cache.read(Recorder(db="1"), {DB: Freshness(10, jitter=0.1)}, timeout=5)
+    assert reading.good_for == pytest.approx(lifetime)
+
+
+def test_chance_is_random_and_below_one() -> None:
+    """Two caches do not refresh together: each entry draws its own share from 0 to 1."""
+    cache = Cache()
+    draws = set()
+    for _ in range(50):
+        cache.clear()
+        entry = cache.read(Recorder(db="1"), {DB: TTL}, timeout=5).results[DB]
+        assert isinstance(entry, Entry)
+        draws.add(entry.luck)
+    assert len(draws) == 50
+    assert all(0 <= draw < 1 for draw in draws)
+
+
+def test_two_handlers_share_a_value_each_by_its_own_ttl(cache: Cache, clock: FakeClock) -> None:
+    """A value is expired for the one and fresh for the other."""
+    backend = Recorder(db="1")
+    cache.read(backend, {DB: TTL}, timeout=5)
+    clock.tick(5)
+    cache.read(backend, {DB: TTL}, timeout=5)
+    assert len(backend.calls) == 1
+    cache.read(backend, {DB: Freshness(5)}, timeout=5)
+    assert len(backend.calls) == 2
+
+
+def test_only_expired_sources_are_fetched_all_in_one_round(cache: Cache, clock: FakeClock) -> None:
+    """A round asks for what is due, all of it, and nothing else."""
+    backend = Recorder(db="1", key="2")
+    cache.read(backend, {DB: TTL, KEY: Freshness(20)}, timeout=5)
+    clock.tick(15)
+    cache.read(backend, {DB: TTL, KEY: Freshness(20)}, timeout=5)
+    assert [names for names, _, _ in backend.calls] == [["prod/db", "prod/key"], ["prod/db"]]
+
+
+def test_versions_never_share_a_value(cache: Cache) -> None:
+    """Version and stage are part of the key: asking for B does not give A."""
+    sources = [
+        Source("secret", "s", version_id="a"),
+        Source("secret", "s", version_id="b"),
+        Source("secret", "s", version_stage="a"),
+        Source("secret", "s"),
+    ]
+
+    class Versions:
+        def fetch(self, sources: Iterable[Source], **_: Any) -> Any:
+            return {source: str(source) for source in sources}
+
+    for some in (sources, sources[::-1]):
+        reading = cache.read(Versions(), dict.fromkeys(some, TTL), timeout=5)
+        assert [value(reading, source) for source in some] == [str(source) for source in some]
+
+
+def test_nothing_read_through_one_backend_is_served_by_another(cache: Cache) -> None:
+    """The backend object is part of the key."""
+    one, other = Recorder(db="1"), Recorder(db="2")
+    assert value(cache.read(one, {DB: TTL}, timeout=5)) == "1"
+    assert value(cache.read(other, {DB: TTL}, timeout=5)) == "2"
+
+
+# Failures
+
+
+def test_a_failure_is_never_cached(cache: Cache) -> None:
+    """The read after a failure asks again, and succeeds."""
+    backend = Recorder(db=DOWN)
+    reading = cache.read(backend, {DB: TTL}, timeout=5)
+    assert reading.results[DB] is DOWN
+    assert reading.good_for == 0
+    backend.answers["db"] = "1"
+    assert value(cache.read(backend, {DB: TTL}, timeout=5)) == "1"
+
+
+def test_good_siblings_of_a_failed_source_are_kept(cache: Cache) -> None:
+    """What was read beside a failure is not asked for again."""
+    backend = Recorder(db=DOWN, key="2")
+    cache.read(backend, {DB: TTL, KEY: TTL}, timeout=5)
+    cache.read(backend, {DB: TTL, KEY: TTL}, timeout=5)
+    assert [names for names, _, _ in backend.calls] == [["prod/db", "prod/key"], ["prod/db"]]
+
+
+@pytest.mark.parametrize(
+    ("source", "answer", "reason"),
+    [
+        (DB, 5, "a int for a secret"),
+        (DB, {"a": "dict"}, "a dict for a secret"),
+        (DB, None, "answered nothing"),
+        (TREE, "text", "a str for a tree"),
+    ],
+)
+def test_a_malformed_answer_is_a_backend_error(
+    cache: Cache, source: Source, answer: Any, reason: str
+) -> None:
+    """What a backend answers against its protocol fails that source, not the process."""
+    backend = Recorder(**{"db": answer, "": answer})
+    result = cache.read(backend, {source: TTL}, timeout=5).results[source]
+    assert isinstance(result, BackendError)
+    assert reason in str(result)
+
+
+@pytest.mark.parametrize("answer", ["text", b"bytes", ["a", "b"], Answer("answer")])
+def test_well_formed_answers_are_values(cache: Cache, answer: Any) -> None:
+    """Text, bytes, a list and an Answer are values."""
+    assert isinstance(cache.read(Recorder(db=answer), {DB: TTL}, timeout=5).results[DB], Entry)
+
+
+def test_a_raised_resolution_error_stands_for_all_sources(cache: Cache) -> None:
+    """A backend may raise once instead of answering an error for each."""
+
+    class Raising:
+        def fetch(self, sources: Iterable[Source], **_: Any) -> Any:
+            raise SecretNotFoundError("no such vault.")
+
+    reading = cache.read(Raising(), {DB: TTL, KEY: TTL}, timeout=5)
+    assert {type(result) for result in reading.results.values()} == {SecretNotFoundError}
+
+
+@pytest.mark.parametrize("raised", [ValueError("canary"), SystemExit("canary")])
+def test_whatever_else_a_backend_raises_is_a_backend_error_without_its_message(
+    cache: Cache, raised: BaseException
+) -> None:
+    """Another's exception may quote a value: only its type is told."""
+
+    class Raising:
+        def fetch(self, sources: Iterable[Source], **_: Any) -> Any:
+            raise raised
+
+    result = cache.read(Raising(), {DB: TTL}, timeout=5).results[DB]
+    assert isinstance(result, BackendError)
+    assert type(raised).__name__ in str(result)
+    assert "canary" not in str(result)
+    assert result.__context__ is result.__cause__ is None
+
+
+def test_a_backend_that_ignores_its_timeout_is_left_behind(cache: Cache) -> None:
+    """The caller goes on at its timeout, the late answer is dropped, the next read asks anew."""
+    backend = Gated(db="late")
+    begin = time.monotonic()
+    result = cache.read(backend, {DB: TTL}, timeout=0.05).results[DB]
+    assert time.monotonic() - begin < 5
+    assert isinstance(result, BackendUnavailableError)
+    assert "within 0.05 s" in str(result)
+    backend.gate.set()
+    settled(lambda: not _ours())
+    assert cache.entry(backend, DB) is None
+    assert value(cache.read(backend, {DB: TTL}, timeout=5)) == "late"
+
+
+def _ours() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "lambda_secrets"]
+
+
+def test_a_fetch_runs_inline_where_no_thread_can_start(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the limit of threads a value is still read."""
+
+    def no_thread(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    assert value(cache.read(Recorder(db="1"), {DB: TTL}, timeout=5)) == "1"
+
+
+# Single flight
+
+
+def in_threads(count: int, function: Callable[[], Any]) -> list[Any]:
+    """Run a function in that many threads at once, and return what they returned."""
+    results: list[Any] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(function()), name=f"caller {index}")
+        for index in range(count)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    return results
+
+
+def test_eight_threads_make_one_fetch(cache: Cache) -> None:
+    """Callers at the same time share one round."""
+    backend = Gated(db="1")
+
+    def read() -> Any:
+        return value(cache.read(backend, {DB: TTL}, timeout=5))
+
+    threading.Thread(target=backend.open_when_asked).start()
+    assert in_threads(8, read) == ["1"] * 8
+    assert len(backend.calls) == 1
+
+
+def test_a_caller_joins_what_runs_and_fetches_the_rest(cache: Cache) -> None:
+    """Of two sources, the one in flight is shared and the other one fetched."""
+    backend = Gated(db="1", key="2")
+    first = threading.Thread(target=lambda: cache.read(backend, {DB: TTL}, timeout=5))
+    first.start()
+    backend.asked.acquire()
+    threading.Thread(target=backend.open_when_asked).start()
+    reading = cache.read(backend, {DB: TTL, KEY: TTL}, timeout=5)
+    first.join()
+    assert (value(reading), value(reading, KEY)) == ("1", "2")
+    assert [names for names, _, _ in backend.calls] == [["prod/db"], ["prod/key"]]
+
+
+def test_a_caller_waits_for_anothers_round_no_longer_than_its_own_timeout(cache: Cache) -> None:
+    """Whoever joins keeps to its own timeout; the round goes on for the others."""
+    backend = Gated(db="1")
+    results: list[Any] = []
+    patient = threading.Thread(
+        target=lambda: results.append(value(cache.read(backend, {DB: TTL}, timeout=10)))
+    )
+    patient.start()
+    backend.asked.acquire()
+    result = cache.read(backend, {DB: TTL}, timeout=0.01).results[DB]
+    assert isinstance(result, BackendUnavailableError)
+    backend.gate.set()
+    patient.join()
+    assert results == ["1"]
+    assert len(backend.calls) == 1
+
+
+def test_nobody_joins_a_round_that_is_past_its_timeout(cache: Cache, clock: FakeClock) -> None:
+    """A round that a freeze left hanging is not waited for: a new one begins."""
+    backend = Gated(db="1")
+    first = threading.Thread(target=lambda: cache.read(backend, {DB: TTL}, timeout=3))
+    first.start()
+    backend.asked.acquire()
+    clock.jump_wall(60)
+    threading.Thread(target=backend.open_when_asked).start()
+    cache.read(backend, {DB: TTL}, timeout=3)
+    first.join()
+    assert len(backend.calls) == 2
+
+
+def test_a_forced_read_never_joins_an_ordinary_one(cache: Cache) -> None:
+    """What was asked before the force may be the old value; the forced one stays."""
+    backend = Gated(db="old")
+    ordinary = threading.Thread(target=lambda: cache.read(backend, {DB: TTL}, timeout=5))
+    ordinary.start()
+    backend.asked.acquire()
+    backend.answers["db"] = "new"
+    threading.Thread(target=backend.open_when_asked).start()
+    assert value(cache.read(backend, {DB: TTL}, timeout=5, fresh=True)) == "new"
+    ordinary.join()
+    assert [fresh for _, _, fresh in backend.calls] == [False, True]
+    assert value(cache.read(backend, {DB: TTL}, timeout=5)) == "new"
+
+
+def test_forced_reads_share_one_round_and_ordinary_ones_join_it(cache: Cache) -> None:
+    """A forced round is as good as any for those who come later."""
+    backend = Gated(db="1")
+    first = threading.Thread(target=lambda: cache.read(backend, {DB: TTL}, timeout=5, fresh=True))
+    first.start()
+    backend.asked.acquire()
+    results = []
+    others = [
+        threading.Thread(
+            target=lambda fresh=fresh: results.append(
+                value(cache.read(backend, {DB: TTL}, timeout=5, fresh=fresh))
+            )
+        )
+        for fresh in (True, False)
+    ]
+    for other in others:
+        other.start()
+    backend.gate.set()
+    for thread in (first, *others):
+        thread.join()
+    assert results == ["1", "1"]
+    assert len(backend.calls) == 1
+
+
+def test_a_forced_read_replaces_the_entry(cache: Cache) -> None:
+    """A value read past every cache is the one that is served from then on."""
+    backend = Recorder(db="1")
+    cache.read(backend, {DB: TTL}, timeout=5)
+    backend.answers["db"] = "2"
+    assert value(cache.read(backend, {DB: TTL}, timeout=5, fresh=True)) == "2"
+    assert value(cache.read(backend, {DB: TTL}, timeout=5)) == "2"
+
+
+def test_a_forced_read_is_remembered_for_a_second(cache: Cache, clock: FakeClock) -> None:
+    """Failing handlers can force one source at most once a second."""
+    backend = Recorder(db=DOWN)
+    assert not cache.forced_lately(backend, DB)
+    cache.read(backend, {DB: TTL}, timeout=5, fresh=True)
+    clock.tick(FORCED_PAUSE - 0.01)
+    assert cache.forced_lately(backend, DB)
+    clock.tick(0.01)
+    assert not cache.forced_lately(backend, DB)
+
+
+def test_a_failed_forced_read_serves_nothing_stale(cache: Cache) -> None:
+    """Who reads past the caches wants to know that it failed; the entry stays for the others."""
+    backend = Recorder(db="1")
+    cache.read(backend, {DB: STALE}, timeout=5)
+    backend.answers["db"] = DOWN
+    assert cache.read(backend, {DB: STALE}, timeout=5, fresh=True).results[DB] is DOWN
+    assert value(cache.read(backend, {DB: STALE}, timeout=5)) == "1"
+
+
+# Stale-if-error
+
+
+def expired_and_down(cache: Cache, clock: FakeClock, error: ResolutionError = DOWN) -> Recorder:
+    """Return a backend that fails since its value "1" has expired."""
+    backend = Recorder(db="1")
+    cache.read(backend, {DB: STALE}, timeout=5)
+    clock.tick(10)
+    backend.answers["db"] = error
+    return backend
+
+
+def test_a_transient_failure_serves_the_last_value(cache: Cache, clock: FakeClock) -> None:
+    """Past its TTL a value outlives an outage."""
+    backend = expired_and_down(cache, clock)
+    reading = cache.read(backend, {DB: STALE}, timeout=5)
+    assert value(reading) == "1"
+    assert reading.stale == [DB]
+
+
+@pytest.mark.parametrize("error", [SecretNotFoundError, AccessDeniedError, BackendError])
+def test_no_other_failure_serves_it(
+    cache: Cache, clock: FakeClock, error: type[ResolutionError]
+) -> None:
+    """Revoking access takes effect at the TTL, and for good: a later outage does not undo it."""
+    backend = expired_and_down(cache, clock, error("no."))
+    for _ in range(2):
+        assert isinstance(cache.read(backend, {DB: STALE}, timeout=5).results[DB], error)
+    backend.answers["db"] = DOWN
+    assert cache.read(backend, {DB: STALE}, timeout=5).results[DB] is DOWN
+
+
+def test_a_refusal_leaves_the_value_to_those_for_whom_it_is_fresh(
+    cache: Cache, clock: FakeClock
+) -> None:
+    """A good value is never replaced by an error."""
+    backend = expired_and_down(cache, clock, AccessDeniedError("no."))
+    cache.read(backend, {DB: STALE}, timeout=5)
+    assert value(cache.read(backend, {DB: Freshness(11)}, timeout=5)) == "1"
+
+
+def test_stale_if_error_is_bounded(cache: Cache, clock: FakeClock) -> None:
+    """So many seconds past its TTL, and no longer."""
+    backend = expired_and_down(cache, clock)
+    clock.tick(99.9)
+    reading = cache.read(backend, {DB: STALE}, timeout=5)
+    assert value(reading) == "1"
+    assert reading.good_for == pytest.approx(0.1)
+    clock.tick(0.1)
+    assert cache.read(backend, {DB: STALE}, timeout=5).results[DB] is DOWN
+
+
+def test_stale_if_error_zero_is_off(cache: Cache, clock: FakeClock) -> None:
+    """A handler that wants no stale value gets the error."""
+    backend = expired_and_down(cache, clock)
+    assert cache.read(backend, {DB: TTL}, timeout=5).results[DB] is DOWN
+
+
+def test_backoff_doubles_from_one_second_to_sixty(cache: Cache, clock: FakeClock) -> None:
+    """During an outage the backend is asked seldom, not on every invocation."""
+    backend = expired_and_down(cache, clock)
+    forever = Freshness(10, stale_if_error=math.inf)
+    for pause in (1, 2, 4, 8, 16, 32, 60, 60):
+        calls = len(backend.calls)
+        reading = cache.read(backend, {DB: forever}, timeout=5)
+        assert len(backend.calls) == calls + 1
+        assert reading.good_for == pause
+        clock.tick(pause - 0.01)
+        assert value(cache.read(backend, {DB: forever}, timeout=5)) == "1"
+        assert len(backend.calls) == calls + 1
+        clock.tick(0.01)
+
+
+def test_backoff_is_shared_by_all_handlers_of_a_source(cache: Cache, clock: FakeClock) -> None:
+    """Two handlers in an outage ask as often as one."""
+    backend = expired_and_down(cache, clock)
+    for freshness in (STALE, Freshness(9, stale_if_error=100), STALE):
+        assert value(cache.read(backend, {DB: freshness}, timeout=5)) == "1"
+    assert len(backend.calls) == 2
+
+
+def test_a_success_ends_the_backoff(cache: Cache, clock: FakeClock) -> None:
+    """The next outage begins with one second again."""
+    backend = expired_and_down(cache, clock)
+    cache.read(backend, {DB: STALE}, timeout=5)
+    clock.tick(1)
+    backend.answers["db"] = "2"
+    assert value(cache.read(backend, {DB: STALE}, timeout=5)) == "2"
+    clock.tick(10)
+    backend.answers["db"] = DOWN
+    assert cache.read(backend, {DB: STALE}, timeout=5).good_for == 1
+
+
+def test_one_warning_per_outage_step(
+    cache: Cache, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each failed refresh is warned of once, however many invocations it serves."""
+    backend = expired_and_down(cache, clock)
+    for _ in range(3):
+        cache.read(backend, {DB: STALE}, timeout=5)
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "prod/db" in caplog.text
+    assert "recorder" in caplog.text
+    clock.tick(1)
+    cache.read(backend, {DB: STALE}, timeout=5)
+    assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize(
+    ("timeout", "wanted", "expected"),
+    [
+        (5, {DB: STALE}, STALE_WAIT),
+        (0.5, {DB: STALE}, 0.5),
+        (5, {DB: TTL}, 5),
+        (5, {DB: STALE, KEY: STALE}, 5),
+    ],
+    ids=["at most a second", "timeout if less", "nothing to serve stale", "one is missing"],
+)
+def test_with_a_value_at_hand_a_round_waits_at_most_a_second(
+    cache: Cache,
+    clock: FakeClock,
+    timeout: float,
+    wanted: dict[Source, Freshness],
+    expected: float,
+) -> None:
+    """An invocation with something to fall back on does not wait out the timeout."""
+    backend = expired_and_down(cache, clock)
+    backend.answers["key"] = "2"
+    cache.read(backend, wanted, timeout=timeout)
+    assert backend.calls[-1][1] == expected
+
+
+def test_a_forced_round_has_its_whole_timeout(cache: Cache, clock: FakeClock) -> None:
+    """Who forces a read waits for the answer."""
+    backend = expired_and_down(cache, clock)
+    cache.read(backend, {DB: STALE}, timeout=5, fresh=True)
+    assert backend.calls[-1][1] == 5
+
+
+def test_who_gives_up_on_anothers_round_is_served_stale(cache: Cache, clock: FakeClock) -> None:
+    """A caller whose own timeout ends first falls back too, without a warning of its own."""
+    backend = Gated(db="1")
+    backend.gate.set()
+    cache.read(backend, {DB: STALE}, timeout=5)
+    backend.asked.acquire()
+    backend.gate.clear()
+    clock.tick(10)
+    first = threading.Thread(target=lambda: cache.read(backend, {DB: STALE}, timeout=5))
+    first.start()
+    backend.asked.acquire()
+    reading = cache.read(backend, {DB: STALE}, timeout=0.01)
+    assert value(reading) == "1"
+    assert reading.stale == [DB]
+    assert reading.good_for == 0
+    backend.gate.set()
+    first.join()
+
+
+# Refresh ahead
+
+
+def test_refresh_ahead_serves_the_current_value_and_fetches_beside_it(
+    cache: Cache, clock: FakeClock
+) -> None:
+    """Shortly before expiry nobody waits: the new value is there for the next one."""
+    backend = Gated(db="1")
+    backend.gate.set()
+    reading = cache.read(backend, {DB: AHEAD}, timeout=5)
+    assert reading.good_for == 6
+    backend.gate.clear()
+    clock.tick(6)
+    backend.answers["db"] = "2"
+    reading = cache.read(backend, {DB: AHEAD}, timeout=5)
+    assert value(reading) == "1"
+    assert reading.good_for == 4
+    backend.gate.set()
+    settled(lambda: not _ours())
+    assert value(cache.read(backend, {DB: AHEAD}, timeout=5)) == "2"
+
+
+def test_refresh_ahead_never_runs_twice_for_one_source(cache: Cache, clock: FakeClock) -> None:
+    """While one background round runs, no other begins; when it hangs for good, one may."""
+    backend = Gated(db="1")
+    backend.gate.set()
+    cache.read(backend, {DB: AHEAD}, timeout=2)
+    backend.gate.clear()
+    clock.tick(6)
+    for _ in range(3):
+        cache.read(backend, {DB: AHEAD}, timeout=2)
+    settled(lambda: len(backend.calls) == 2)
+    clock.tick(2.2)
+    cache.read(backend, {DB: AHEAD}, timeout=2)
+    settled(lambda: len(backend.calls) == 3)
+    backend.gate.set()
+
+
+def test_nobody_waits_for_a_background_round_that_a_freeze_left_hanging(
+    cache: Cache, clock: FakeClock
+) -> None:
+    """An expired value is fetched anew, and the frozen answer leaves no trace."""
+    backend = Gated(db="1")
+    backend.gate.set()
+    cache.read(backend, {DB: AHEAD}, timeout=5)
+    backend.gate.clear()
+    clock.tick(6)
+    backend.answers["db"] = "frozen"
+    cache.read(backend, {DB: AHEAD}, timeout=5)
+    settled(lambda: len(backend.calls) == 2)
+    clock.tick(4)
+    backend.answers["db"] = "thawed"
+    hung, backend.gate = backend.gate, threading.Event()
+    backend.gate.set()
+    assert value(cache.read(backend, {DB: AHEAD}, timeout=5)) == "thawed"
+    hung.set()
+    settled(lambda: not _ours())
+    assert value(cache.read(backend, {DB: AHEAD}, timeout=5)) == "thawed"
+
+
+def test_a_failed_background_refresh_throws_no_good_value_away(
+    cache: Cache, clock: FakeClock
+) -> None:
+    """The value is served up to its TTL, and beyond it by stale-if-error, with its back-off."""
+    backend = Recorder(db="1")
+    cache.read(backend, {DB: AHEAD}, timeout=5)
+    clock.tick(6)
+    backend.answers["db"] = DOWN
+    cache.read(backend, {DB: AHEAD}, timeout=5)
+    settled(lambda: not _ours())
+    reading = cache.read(backend, {DB: AHEAD}, timeout=5)
+    assert value(reading) == "1"
+    assert reading.good_for == 1
+    assert not reading.stale
+    assert len(backend.calls) == 2
+    clock.tick(1)
+    cache.read(backend, {DB: AHEAD}, timeout=5)
+    settled(lambda: len(backend.calls) == 3)
+
+
+# Invalidation
+
+
+def test_clear_forgets_and_what_is_in_flight_does_not_enter(cache: Cache) -> None:
+    """A result from before a clear is not in the cache after it."""
+    backend = Gated(db="1")
+    reader = threading.Thread(target=lambda: cache.read(backend, {DB: TTL}, timeout=5))
+    reader.start()
+    backend.asked.acquire()
+    cache.clear()
+    backend.gate.set()
+    reader.join()
+    assert cache.entry(backend, DB) is None
+
+
+def test_drop_forgets_only_these_sources(cache: Cache) -> None:
+    """Clearing one handler leaves the sources of others."""
+    backend = Recorder(db="1", key="2")
+    cache.read(backend, {DB: TTL, KEY: TTL}, timeout=5)
+    cache.drop(backend, [DB])
+    cache.read(backend, {DB: TTL, KEY: TTL}, timeout=5)
+    assert [names for names, _, _ in backend.calls] == [["prod/db", "prod/key"], ["prod/db"]]
+
+
+def test_watchers_are_told_and_not_kept_alive(cache: Cache) -> None:
+    """Whoever holds values looks again after a change, and lets go after an invalidation."""
+    backend, watcher = Recorder(db="1"), Watcher()
+    cache.watch(watcher)
+    cache.read(backend, {DB: TTL}, timeout=5)
+    assert (watcher.expired, watcher.forgot) == (1, 0)
+    cache.clear()
+    cache.drop(backend, [DB])
+    cache.override(backend)
+    cache.restore(backend)
+    assert (watcher.expired, watcher.forgot) == (1, 4)
+    del watcher
+    cache.clear()
+    assert not list(cache._watchers)
+
+
+def test_settle_installs_only_if_nothing_changed_meanwhile(cache: Cache) -> None:
+    """What was made of a reading from before a clear is not kept after it."""
+    backend = Recorder(db="1")
+    installed: list[int] = []
+    reading = cache.read(backend, {DB: TTL}, timeout=5)
+    cache.settle(reading, lambda: installed.append(1))
+    cache.clear()
+    cache.settle(reading, lambda: installed.append(2))
+    assert installed == [1]
+
+
+def test_an_override_answers_for_every_backend_and_restores_what_was_cached(cache: Cache) -> None:
+    """Inside an override nothing else is asked; after it the old values are served again."""
+    backend, inner, outer = Recorder(db="1"), Recorder(db="inner"), Recorder(db="outer")
+    cache.read(backend, {DB: TTL}, timeout=5)
+    cache.override(outer)
+    assert value(cache.read(backend, {DB: TTL}, timeout=5)) == "outer"
+    cache.override(inner)
+    assert value(cache.read(backend, {DB: TTL}, timeout=5, fetch=backend.fetch)) == "inner"
+    cache.restore(outer)
+    assert value(cache.read(backend, {DB: TTL}, timeout=5)) == "inner"
+    cache.restore(inner)
+    assert value(cache.read(backend, {DB: TTL}, timeout=5)) == "1"
+    assert len(backend.calls) == 1
+    assert cache.active(backend) is backend
+
+
+def test_release_forgets_and_closes_what_backends_hold_open(cache: Cache) -> None:
+    """Around a snapshot no value and no connection stays; a backend without close() is fine."""
+    closed: list[str] = []
+
+    class Closing(Recorder):
+        def close(self) -> None:
+            closed.append("closed")
+
+    backend = Closing(db="1")
+    watchers = [Watcher(backend), Watcher(backend), Watcher(Recorder())]
+    for watcher in watchers:
+        cache.watch(watcher)
+    cache.read(backend, {DB: TTL}, timeout=5)
+    cache.release()
+    assert closed == ["closed"]
+    assert cache.entry(backend, DB) is None
+    assert [watcher.forgot for watcher in watchers] == [1, 1, 1]
+
+
+def test_after_a_fork_the_child_waits_for_no_thread_that_it_has_not(cache: Cache) -> None:
+    """Locks and rounds are the child's own."""
+    backend = Gated(db="1")
+    reader = threading.Thread(target=lambda: cache.read(backend, {DB: TTL}, timeout=5))
+    reader.start()
+    backend.asked.acquire()
+    with cache._lock:
+        cache.after_fork()
+        threading.Thread(target=backend.open_when_asked).start()
+        assert value(cache.read(backend, {DB: TTL}, timeout=5)) == "1"
+    reader.join()
+    assert len(backend.calls) == 2
+
+
+# Observers
+
+
+def test_an_observer_is_told_of_each_fetch_and_stale_serve(cache: Cache, clock: FakeClock) -> None:
+    """Each event has source, backend, outcome, seconds and version, and no value."""
+    events: list[Event] = []
+    backend = Recorder(db=Answer("canary", version="v1", backend="sdk"), key=DOWN)
+    wanted = {DB: STALE, KEY: STALE}
+    cache.read(backend, wanted, timeout=5, observer=events.append)
+    cache.read(backend, {DB: STALE}, timeout=5, observer=events.append)
+    clock.tick(10)
+    backend.answers["db"] = DOWN
+    cache.read(backend, {DB: STALE}, timeout=5, observer=events.append)
+    cache.read(backend, {DB: STALE}, timeout=5, observer=events.append)
+    assert [
+        (event.kind, event.source, event.backend, event.outcome, event.seconds, event.version)
+        for event in events
+    ] == [
+        ("fetch", "prod/db", "sdk", "ok", 0, "v1"),
+        ("fetch", "prod/key", "recorder", "BackendUnavailableError", 0, None),
+        ("fetch", "prod/db", "recorder", "BackendUnavailableError", 0, None),
+        ("stale", "prod/db", "sdk", "ok", 10, "v1"),
+        ("stale", "prod/db", "sdk", "ok", 10, "v1"),
+    ]
+    assert "canary" not in repr(events)
+
+
+def test_an_observer_is_told_whether_a_fetch_ran_in_the_background(
+    cache: Cache, clock: FakeClock
+) -> None:
+    """A refresh ahead is a fetch of its own kind."""
+    events: list[Event] = []
+    backend = Recorder(db="1")
+    cache.read(backend, {DB: AHEAD}, timeout=5, observer=events.append)
+    clock.tick(6)
+    cache.read(backend, {DB: AHEAD}, timeout=5, observer=events.append)
+    settled(lambda: len(events) == 2)
+    assert [event.background for event in events] == [False, True]
+
+
+def test_what_an_observer_raises_is_logged_never_raised(
+    cache: Cache, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A broken observer costs a log record, not an invocation."""
+
+    def broken(event: Event) -> None:
+        raise ValueError("broken")
+
+    assert value(cache.read(Recorder(db="1"), {DB: TTL}, timeout=5, observer=broken)) == "1"
+    assert "observer raised" in caplog.text
+
+
+def test_a_backend_is_called_by_its_name_or_its_class() -> None:
+    """Errors and events name a backend even if it has no name."""
+
+    class Vault:
+        def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> Any:
+            """Never called."""
+
+    assert backend_name(Recorder()) == "recorder"
+    assert backend_name(Vault()) == "Vault"
