@@ -61,10 +61,10 @@ class Freshness:
         stale_if_error: float = 0.0,
         refresh_ahead: float = 0.0,
     ) -> None:
-        self.ttl = ttl
-        self.jitter = jitter
-        self.stale_if_error = stale_if_error
-        self.refresh_ahead = refresh_ahead
+        self.ttl: float = ttl
+        self.jitter: float = jitter
+        self.stale_if_error: float = stale_if_error
+        self.refresh_ahead: float = refresh_ahead
 
     def lifetime(self, entry: Entry) -> float:
         """The TTL, less the entry's own random share of the jitter."""
@@ -89,15 +89,15 @@ class Entry:
     def __init__(
         self, answer: Answer, owner: Backend, sent: tuple[float, float], luck: float
     ) -> None:
-        self.answer = answer
-        self.owner = owner  # keeps the backend alive: its id is in the key
-        self.backend = answer.backend or backend_name(owner)
-        self.sent = sent
-        self.luck = luck
-        self.failures = 0
-        self.failed = sent
-        self.refused = False
-        self.warned = 0
+        self.answer: Answer = answer
+        self.owner: Backend = owner  # keeps the backend alive: its id is in the key
+        self.backend: str = answer.backend or backend_name(owner)
+        self.sent: tuple[float, float] = sent
+        self.luck: float = luck
+        self.failures: int = 0
+        self.failed: tuple[float, float] = sent
+        self.refused: bool = False
+        self.warned: int = 0
 
     @property
     def backoff(self) -> float:
@@ -134,16 +134,16 @@ class Round:
         fresh: bool,
         background: bool,
     ) -> None:
-        self.owner = owner
-        self.sources = sources
-        self.fetch = fetch
-        self.timeout = timeout
-        self.observer = observer
-        self.sent = sent
-        self.fresh = fresh
-        self.background = background
-        self.done = threading.Event()
-        self.over = False
+        self.owner: Backend = owner
+        self.sources: list[Source] = sources
+        self.fetch: Fetch = fetch
+        self.timeout: float = timeout
+        self.observer: Observer | None = observer
+        self.sent: tuple[float, float] = sent
+        self.fresh: bool = fresh
+        self.background: bool = background
+        self.done: threading.Event = threading.Event()
+        self.over: bool = False
         self.results: dict[Source, Entry | ResolutionError] = {}
 
 
@@ -153,9 +153,9 @@ class Reading:
     __slots__ = ("generation", "good_for", "now", "results", "stale")
 
     def __init__(self, generation: int, now: tuple[float, float]) -> None:
-        self.generation = generation
-        self.now = now
-        self.good_for = float("inf")
+        self.generation: int = generation
+        self.now: tuple[float, float] = now
+        self.good_for: float = float("inf")
         self.results: dict[Source, Entry | ResolutionError] = {}
         self.stale: list[Source] = []
 
@@ -165,7 +165,7 @@ class Cache:
 
     def __init__(self, clock: Clock = time, chance: Callable[[], float] | None = None) -> None:
         self.clock = clock
-        self.generation = 0
+        self.generation: int = 0
         self._chance = chance or _chance
         self._overrides: list[Backend] = []
         self._watchers: WeakSet[Watcher] = WeakSet()
@@ -526,7 +526,7 @@ def _chance() -> float:
     return int.from_bytes(os.urandom(4), "big") / 2**32
 
 
-process = Cache()
+process: Cache = Cache()
 """The one cache of this process."""
 
 if hasattr(os, "register_at_fork"):

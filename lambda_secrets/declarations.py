@@ -23,8 +23,8 @@ class Unfit:
     __slots__ = ("absent", "reason")
 
     def __init__(self, reason: str, *, absent: bool = False) -> None:
-        self.reason = reason
-        self.absent = absent
+        self.reason: str = reason
+        self.absent: bool = absent
 
 
 class _Frozen:

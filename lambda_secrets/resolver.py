@@ -67,12 +67,12 @@ class Resolver:
             stale_if_error=stale_if_error,
             refresh_ahead=refresh_ahead,
         )
-        self.declarations = dict(declarations)
+        self.declarations: dict[str, Declaration] = dict(declarations)
         self.cache = cache
         self.backend = backend
         self.timeout = timeout
         self.observer = observer
-        self.state = _EXPIRED
+        self.state: tuple[float, float, Secrets] = _EXPIRED
         self._converters = dict(converters or {})
         self._made: dict[str, tuple[Entry, Any]] = {}
         self._unfit: set[str] = set()

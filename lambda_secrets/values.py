@@ -10,18 +10,16 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, Self
 
 
-class Converted:
+class Converted:  # noqa: PLW1641 - mutable, so it has no hash
     """A value built for an annotation: each access hands out a copy, whatever its type."""
 
     __slots__ = ("value",)
 
     def __init__(self, value: Any) -> None:
-        self.value = value
+        self.value: Any = value
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Converted) and bool(self.value == other.value)
-
-    __hash__ = None  # type: ignore[assignment]  # as every mutable value
 
 
 class Secrets(Mapping[str, "Any"]):

@@ -71,10 +71,10 @@ class Answer:
         upstream_ttl: float = 0.0,
     ) -> None:
         """Keep all of it."""
-        self.value = value
-        self.version = version
-        self.backend = backend
-        self.upstream_ttl = upstream_ttl
+        self.value: Value = value
+        self.version: str | None = version
+        self.backend: str | None = backend
+        self.upstream_ttl: float = upstream_ttl
 
     def __reduce__(self) -> str:
         """Refuse: a pickle would hold the value."""

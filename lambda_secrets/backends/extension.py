@@ -84,7 +84,7 @@ class ExtensionBackend:
 
     def __init__(self, *, port: int | None = None, appconfig_port: int | None = None) -> None:
         """Connect to nothing yet."""
-        self.is_agent = False
+        self.is_agent: bool = False
         self._port = port
         self._appconfig_port = appconfig_port
         self._loopback = Loopback()

@@ -31,10 +31,10 @@ class Reply:
     def __init__(
         self, status: int, headers: dict[str, str], body: bytes, *, reusable: bool
     ) -> None:
-        self.status = status
-        self.headers = headers
-        self.body = body
-        self.reusable = reusable
+        self.status: int = status
+        self.headers: dict[str, str] = headers
+        self.body: bytes = body
+        self.reusable: bool = reusable
 
 
 class Fault:
@@ -43,7 +43,7 @@ class Fault:
     __slots__ = ("kind",)
 
     def __init__(self, kind: str) -> None:
-        self.kind = kind
+        self.kind: str = kind
 
 
 class _Exchange:

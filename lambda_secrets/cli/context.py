@@ -28,18 +28,18 @@ class Context:
 
     def __init__(self, function_name: str, timeout: float) -> None:
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-        self.aws_request_id = str(uuid.uuid4())
+        self.aws_request_id: str = str(uuid.uuid4())
         self.function_name = function_name
         self.function_version = "$LATEST"
-        self.invoked_function_arn = (
+        self.invoked_function_arn: str = (
             f"arn:aws:lambda:{region or 'us-east-1'}:123456789012:function:{function_name}"
         )
         self.memory_limit_in_mb = "128"
-        self.log_group_name = f"/aws/lambda/{function_name}"
-        self.log_stream_name = f"{time.strftime('%Y/%m/%d')}/[$LATEST]{uuid.uuid4().hex}"
-        self.client_context = None
-        self.identity = Identity()
-        self.tenant_id = None
+        self.log_group_name: str = f"/aws/lambda/{function_name}"
+        self.log_stream_name: str = f"{time.strftime('%Y/%m/%d')}/[$LATEST]{uuid.uuid4().hex}"
+        self.client_context: None = None
+        self.identity: Identity = Identity()
+        self.tenant_id: None = None
         self._deadline = time.monotonic() + timeout
 
     def get_remaining_time_in_millis(self) -> int:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    F = TypeVar("F", bound=Callable[..., Any])
 
 _KEY = "lambda_secrets.debug"
 
@@ -22,7 +28,7 @@ def _remember(context: click.Context, _parameter: click.Parameter, value: Any) -
         context.meta[_KEY] = True
 
 
-debug_option = click.option(
+debug_option: Callable[[F], F] = click.option(
     "--debug",
     is_flag=True,
     expose_value=False,

@@ -76,8 +76,8 @@ def completion(shell: str) -> None:
     click.echo(script(cli, {}, PROGRAM, COMPLETE_VARIABLE).source())
 
 
-for command in (serve, invoke, check, policy):
-    cli.add_command(command)
+for _command in (serve, invoke, check, policy):
+    cli.add_command(_command)
 
 
 def _shown(error: Exception) -> int:

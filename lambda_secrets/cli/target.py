@@ -17,12 +17,15 @@ from lambda_secrets.decorator import HandlerSecrets, layers_of
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
+    from typing import TypeVar
 
     from lambda_secrets.decorator import Layer
 
+    F = TypeVar("F", bound=Callable[..., Any])
+
 FORMS = "Use app.lambda_handler or path/to/app.py:lambda_handler."
 
-target_argument = click.argument("target", metavar="TARGET")
+target_argument: Callable[[F], F] = click.argument("target", metavar="TARGET")
 
 
 class CannotLoad(Failure):

@@ -56,8 +56,8 @@ class StandIn:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.values: Values = LocalValues(values) if isinstance(values, Mapping) else values
-        self.token = token or secrets.token_urlsafe(32)
-        self.port = port
+        self.token: str = token or secrets.token_urlsafe(32)
+        self.port: int = port
         self.appconfig_port: int | None = appconfig_port if self.values.serves_appconfig() else None
         self._init = init
         self._log = log
