@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -82,7 +82,7 @@ def test_versions_and_stages_are_values_of_their_own(moto_server: MotoServer) ->
     first = moto_server.put_secret("prod/key", "one")["VersionId"]
     moto_server.put_secret("prod/key", "two")
     moto_server.put_secret("prod/key", "three", stages=("AWSPENDING",))
-    declared = {
+    declared: dict[str, str | Secret] = {
         "pending": Secret("prod/key", version_stage="AWSPENDING"),
         "first": Secret("prod/key", version_id=first),
         "current": "prod/key",
@@ -133,7 +133,7 @@ def test_parameter_versions_and_lists(
     moto_server.put_parameter("/prod/url", "old")
     moto_server.put_parameter("/prod/url", "new")
     moto_server.put_parameter("/prod/list", "a,b", "StringList")
-    declared = {
+    declared: dict[str, str | Parameter] = {
         "new": "ssm:/prod/url",
         "old": Parameter("/prod/url", version=1),
         "list": "ssm:/prod/list",
@@ -196,8 +196,8 @@ def test_refresh_reads_a_rotated_secret(
     moto_server.put_secret("prod/db", "old")
 
     @inject_secrets({"db": "prod/db"}, backend="sdk")
-    def handler(_: object, context: LambdaContext) -> str:
-        value: str = context.secrets.db  # type: ignore[attr-defined]
+    def handler(_: object, context: Any) -> str:
+        value: str = context.secrets.db
         return value
 
     assert handler({}, context) == "old"
@@ -218,8 +218,8 @@ def test_clearing_the_cache_keeps_the_clients(
     backend = SdkBackend()
 
     @inject_secrets({"db": "prod/db"}, backend=backend)
-    def handler(_: object, context: LambdaContext) -> str:
-        value: str = context.secrets.db  # type: ignore[attr-defined]
+    def handler(_: object, context: Any) -> str:
+        value: str = context.secrets.db
         return value
 
     assert handler({}, context) == "old"

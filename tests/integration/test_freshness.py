@@ -1,0 +1,282 @@
+"""Values stay right while the other end fails, the process forks and secrets rotate."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import threading
+import time
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from lambda_secrets import inject_secrets
+from tests.support import faults
+from tests.support.faults import FakeExtension
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from awslambdaric.lambda_context import LambdaContext
+
+    from tests.support.faults import Action, Request
+    from tests.support.runtime_api import Outcome, Sandbox
+
+CHAOS_TIMEOUT = 0.3
+TRANSIENT = [
+    faults.reset,
+    faults.close,
+    faults.hang,
+    faults.truncated("x" * 200),
+    faults.answer("broken", 500),
+    faults.answer("busy", 503),
+    faults.answer("slow down", 429),
+    faults.NOT_READY,
+]
+
+
+class Chaos:
+    """A `FakeExtension.fault` that, once on, fails most requests in random transient ways."""
+
+    def __init__(self, seed: int, share: float = 0.8) -> None:
+        """Choose by this seed; fail that share of requests."""
+        self.on = False
+        self.share = share
+        self.hurt = 0
+        self._random = random.Random(seed)  # noqa: S311 - a repeatable choice of faults
+        self._lock = threading.Lock()
+
+    def __call__(self, _: Request) -> Action | None:
+        """Return a fault, or None to answer well."""
+        with self._lock:
+            if not self.on or self._random.random() > self.share:
+                return None
+            self.hurt += 1
+            return self._random.choice(TRANSIENT)
+
+
+class Traffic:
+    """Invokes handlers at random from its own thread, until a moment; keeps what went wrong."""
+
+    def __init__(self, handlers: list[Callable[[Any, Any], str]], seed: int, until: float) -> None:
+        """Describe it; `start` begins."""
+        self.handlers = handlers
+        self.until = until
+        self.count = 0
+        self.slowest = 0.0
+        self.wrong: list[object] = []
+        self.thread = threading.Thread(target=self._run)
+        self._random = random.Random(seed)  # noqa: S311 - a repeatable choice of handlers
+
+    def _run(self) -> None:
+        while time.monotonic() < self.until:
+            n = self._random.randrange(len(self.handlers))
+            started = time.monotonic()
+            try:
+                if (answer := self.handlers[n]({}, Bare())) != expected(n):
+                    self.wrong.append(answer)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is a failed invocation
+                self.wrong.append(error)
+            self.slowest = max(self.slowest, time.monotonic() - started)
+            self.count += 1
+            time.sleep(0.0005)
+
+
+class Bare:
+    """A context object without the methods of Lambda's."""
+
+
+def expected(n: int) -> str:
+    """Return what the nth of 40 chaos handlers answers."""
+    return f"v{n}v{(n + 1) % 40}"
+
+
+def chaos_handler(n: int) -> Callable[[Any, Any], str]:
+    """Return a handler that shares each of its two sources with a neighbour."""
+
+    @inject_secrets(
+        {"a": f"prod/s{n}", "b": f"prod/s{(n + 1) % 40}"},
+        backend="extension",
+        ttl=0.02,
+        timeout=CHAOS_TIMEOUT,
+        refresh_ahead=0.01 if n % 4 == 0 else 0,
+    )
+    def handler(_: object, context: Any) -> str:
+        return f"{context.secrets.a}{context.secrets.b}"
+
+    return handler
+
+
+def test_chaos_after_one_success_fails_no_invocation(extension: FakeExtension) -> None:
+    """Thousands of invocations ride out resets, hangs, cut bodies, 5xx and not-ready."""
+    extension.secrets = {f"prod/s{n}": f"v{n}" for n in range(40)}
+    chaos = extension.fault = Chaos(seed=7)
+    handlers = [chaos_handler(n) for n in range(40)]
+    assert [handler({}, Bare()) for handler in handlers] == [expected(n) for n in range(40)]
+    before = set(threading.enumerate())
+    chaos.on = True
+    until = time.monotonic() + 6
+    callers = [Traffic(handlers, seed, until) for seed in range(6)]
+    for caller in callers:
+        caller.thread.start()
+    for caller in callers:
+        caller.thread.join()
+    assert [wrong for caller in callers for wrong in caller.wrong] == []
+    assert sum(caller.count for caller in callers) > 2_000
+    assert chaos.hurt > 100
+    assert max(caller.slowest for caller in callers) < CHAOS_TIMEOUT + 0.5
+    patience = time.monotonic() + 3
+    while left := ours_among(set(threading.enumerate()) - before):
+        assert time.monotonic() < patience, left
+        time.sleep(0.05)
+
+
+def ours_among(threads: set[threading.Thread]) -> list[str]:
+    """Return the names of these threads, those of the fake extension left out."""
+    return [thread.name for thread in threads if "_serve" not in thread.name]
+
+
+def test_chaos_under_the_real_runtime_client(sandbox: Callable[..., Sandbox]) -> None:
+    """The same in one sandbox: after the first, no invocation fails or outlives its timeout."""
+    source = """
+    from lambda_secrets import inject_secrets
+
+    def handler_of(n):
+        @inject_secrets({"s": f"prod/s{n}"}, backend="extension", ttl=0.3, timeout=0.1)
+        def handler(event, context):
+            return context.secrets.s
+        return handler
+
+    handlers = [handler_of(n) for n in range(6)]
+
+    def lambda_handler(event, context):
+        return handlers[event["n"]](event, context)
+    """
+    chaos = Chaos(seed=11)
+    secrets = {f"prod/s{n}": f"v{n}" for n in range(6)}
+    outcomes: list[Outcome] = []
+    with (
+        FakeExtension(secrets, fault=chaos) as extension,
+        sandbox(source, port=extension.port) as running,
+    ):
+        for n in range(6):
+            assert running.invoke({"n": n}).payload == f"v{n}"
+        chaos.on = True
+        until = time.monotonic() + 4
+        while time.monotonic() < until:
+            n = len(outcomes) % 6
+            outcomes.append(running.invoke({"n": n}))
+            assert outcomes[-1].payload == f"v{n}", outcomes[-1].error
+    assert len(outcomes) > 300
+    assert chaos.hurt > 20
+    assert max(each.seconds for each in outcomes) < 0.1 + 0.5
+
+
+def test_steady_traffic_never_waits_with_refresh_ahead(
+    extension: FakeExtension, context: LambdaContext
+) -> None:
+    """At a 250 ms service the refreshes run beside the handler, and rotation still arrives."""
+    extension.secrets = {"prod/db": "0"}
+    extension.delay = 0.25
+
+    @inject_secrets({"db": "prod/db"}, backend="extension", ttl=1.0, refresh_ahead=0.6, jitter=0)
+    def handler(_: object, context: Any) -> str:
+        value: str = context.secrets.db
+        return value
+
+    handler({}, context)
+    waits = []
+    served = []
+    until = time.monotonic() + 3.5
+    while time.monotonic() < until:
+        extension.secrets["prod/db"] = str(time.monotonic())
+        started = time.monotonic()
+        served.append((started, handler({}, context)))
+        waits.append(time.monotonic() - started)
+        time.sleep(0.01)
+    assert max(waits) < 0.2
+    assert median(waits) < 0.005
+    assert len(extension.requests) > 5
+    ages = [at - float(value) for at, value in served if value != "0"]
+    assert max(ages) < 1.0 + 0.25
+
+
+def test_without_refresh_ahead_someone_waits(
+    extension: FakeExtension, context: LambdaContext
+) -> None:
+    """The measure of the test above measures: without the option, an expiry costs one fetch."""
+    extension.secrets = {"prod/db": "v"}
+
+    @inject_secrets({"db": "prod/db"}, backend="extension", ttl=0.2, jitter=0)
+    def handler(_: object, context: Any) -> None:
+        assert context.secrets.db == "v"
+
+    handler({}, context)
+    extension.delay = 0.25
+    started = time.monotonic()
+    while time.monotonic() < started + 0.3:
+        handler({}, context)
+    assert time.monotonic() - started > 0.4
+
+
+FORK = """
+import os, sys, threading
+from lambda_secrets import inject_secrets, resolve_secrets
+
+PORT = "PARAMETERS_SECRETS_EXTENSION_HTTP_PORT"
+
+class Context:
+    pass
+
+@inject_secrets({"slow": "prod/slow", "fast": "prod/fast"}, backend="extension", timeout=5)
+def handler(event, context):
+    return [context.secrets.slow, context.secrets.fast]
+
+assert resolve_secrets({"fast": "prod/fast"}, backend="extension")["fast"] == "f"
+answers = []
+thread = threading.Thread(target=lambda: answers.append(handler({}, Context())))
+thread.start()
+sys.stdin.readline()  # the test has seen the request of the thread
+child = os.fork()
+if child == 0:
+    assert threading.active_count() == 1
+    print("child", *handler({}, Context()), flush=True)
+    os._exit(0)
+_, status = os.waitpid(child, 0)
+thread.join()
+print("parent", *answers[0], *handler({}, Context()), status, flush=True)
+"""
+
+
+def test_fork_in_the_middle_of_a_fetch_leaves_both_sides_working(
+    extension: FakeExtension,
+) -> None:
+    """The child has no half-done round, lock or socket of its parent, and the parent's goes on."""
+    extension.secrets = {"prod/slow": "s", "prod/fast": "f"}
+    extension.fault = slow_for("prod/slow", extension, 0.6)
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        while "prod/slow" not in extension.asked():
+            assert process.poll() is None
+            time.sleep(0.01)
+        output, _ = process.communicate("go\n", timeout=20)
+    assert sorted(output.splitlines()) == ["child s f", "parent s f s f 0"]
+    assert sorted(extension.asked()) == ["prod/fast", "prod/slow", "prod/slow"]
+
+
+def slow_for(
+    name: str, extension: FakeExtension, seconds: float
+) -> Callable[[Request], Action | None]:
+    """Return a fault that answers this one name well, but late."""
+
+    def fault(request: Request) -> Action | None:
+        if request.query["secretId"] == name:
+            return faults.delayed(seconds, extension.reply(request))
+        return None
+
+    return fault
