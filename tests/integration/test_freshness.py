@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import subprocess
 import sys
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from awslambdaric.lambda_context import LambdaContext
 
     from tests.support.faults import Action, Request
+    from tests.support.moto_server import MotoServer
     from tests.support.runtime_api import Outcome, Sandbox
 
 CHAOS_TIMEOUT = 0.3
@@ -217,6 +219,92 @@ def test_without_refresh_ahead_someone_waits(
     while time.monotonic() < started + 0.3:
         handler({}, context)
     assert time.monotonic() - started > 0.4
+
+
+def test_freeze_in_the_middle_of_a_background_refresh_is_harmless(
+    sandbox: Callable[..., Sandbox],
+) -> None:
+    """The next invocation waits neither for the refresh that was cut off nor for its connection."""
+    source = """
+    from lambda_secrets import inject_secrets
+
+    @inject_secrets({"s": "prod/s"}, backend="extension", ttl=0.8, refresh_ahead=0.7, jitter=0,
+                    timeout=3)
+    def lambda_handler(event, context):
+        return context.secrets.s
+    """
+    with (
+        FakeExtension({"prod/s": "old"}) as extension,
+        sandbox(source, port=extension.port) as running,
+    ):
+        assert running.invoke().payload == "old"
+        extension.delay = 2.0
+        time.sleep(0.2)
+        assert running.invoke().payload == "old"
+        while len(extension.requests) < 2:
+            time.sleep(0.01)
+        running.freeze()
+        extension.drop_connections()
+        extension.delay = 0.0
+        extension.secrets["prod/s"] = "new"
+        time.sleep(1.0)
+        running.thaw()
+        after = running.invoke()
+        assert (after.payload, after.error) == ("new", None)
+        assert after.seconds < 0.5
+        assert running.invoke().payload == "new"
+
+
+def test_rotation_is_read_past_the_extensions_cache_and_stays(
+    moto_server: MotoServer, extension: FakeExtension
+) -> None:
+    """A rejected login is retried with AWS's new value; the extension's old one never returns."""
+    moto_server.put_secret("prod/db", "new")
+    extension.secrets = {"prod/db": "old", "prod/other": "o"}
+    accepted = "old"
+    seen = []
+
+    @inject_secrets(
+        {"db": "prod/db", "other": "prod/other"}, ttl=0.1, jitter=0, refresh_on=PermissionError
+    )
+    def handler(_: object, context: Any) -> str:
+        seen.append(context.secrets.db)
+        if context.secrets.db != accepted:
+            raise PermissionError
+        return f"in with {context.secrets.db}"
+
+    assert handler({}, Bare()) == "in with old"
+    accepted = "new"
+    moto_server.put_secret("prod/other", "o")
+    assert handler({}, Bare()) == "in with new"
+    assert seen == ["old", "old", "new"]
+    for _ in range(3):
+        time.sleep(0.11)
+        assert handler({}, Bare()) == "in with new"
+    assert seen == ["old", "old", "new", "new", "new", "new"]
+
+
+def test_fetch_of_an_async_handler_leaves_the_event_loop_free(extension: FakeExtension) -> None:
+    """While one coroutine waits for its secrets, others run."""
+    extension.secrets = {"prod/db": "v"}
+    extension.delay = 0.3
+    ticks = 0
+
+    @inject_secrets({"db": "prod/db"}, backend="extension")
+    async def handler(_: object, context: Any) -> tuple[str, int]:
+        return context.secrets.db, ticks
+
+    async def main() -> tuple[str, int]:
+        nonlocal ticks
+        running = asyncio.ensure_future(handler({}, Bare()))
+        while not running.done():
+            await asyncio.sleep(0.01)
+            ticks += 1
+        return running.result()
+
+    value, ticked = asyncio.run(main())
+    assert value == "v"
+    assert ticked > 10
 
 
 FORK = """

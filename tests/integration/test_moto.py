@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -249,6 +250,21 @@ def test_cold_sandbox_reads_many_secrets_at_once(
         outcome = running.invoke()
     assert outcome.error is None
     assert outcome.payload == [f"value of {name}" for name in names]
+
+
+def test_debug_logs_of_botocore_show_no_value_of_ours(
+    moto_server: MotoServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At DEBUG, botocore prints replies: the application's as ever, ours never."""
+    moto_server.put_secret("prod/db", "5ecret-of-ours")
+    moto_server.put_secret("prod/own", "5ecret-of-the-application")
+    caplog.set_level(logging.DEBUG)
+    backend = SdkBackend()
+    assert resolve_secrets({"db": "prod/db"}, backend=backend)["db"] == "5ecret-of-ours"
+    client = moto_server.client("secretsmanager")
+    client.get_secret_value(SecretId="prod/own")
+    assert "5ecret-of-ours" not in caplog.text
+    assert "5ecret-of-the-application" in caplog.text
 
 
 def test_round_ends_at_its_timeout_even_if_aws_hangs(

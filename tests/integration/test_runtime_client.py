@@ -13,6 +13,8 @@ from tests.support.runtime_api import Sandbox
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.support.moto_server import MotoServer
+
     Sandboxes = Callable[..., Sandbox]
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
@@ -202,6 +204,29 @@ def test_prefetched_value_is_there_for_the_first_invocation(sandbox: Sandboxes) 
         assert extension.asked() == ["prod/key"]
         assert running.invoke().payload == "k"
         assert extension.asked() == ["prod/key"]
+
+
+def test_prefetch_through_auto_asks_the_sdk_in_init(
+    sandbox: Sandboxes, moto_server: MotoServer
+) -> None:
+    """While the extension is not ready, the default backend prefetches from AWS itself."""
+    moto_server.put_secret("prod/key", "from AWS")
+    source = """
+    from lambda_secrets import inject_secrets
+
+    @inject_secrets({"key": "prod/key"}, prefetch=True)
+    def lambda_handler(event, context):
+        return context.secrets.key
+    """
+    env = {"AWS_ENDPOINT_URL": moto_server.url}
+    with (
+        FakeExtension({"prod/key": "late"}, fault=lambda _: NOT_READY) as extension,
+        sandbox(source, port=extension.port, env=env) as running,
+    ):
+        running.wait_until_initialized()
+        assert len(extension.requests) == 1
+        assert running.invoke().payload == "from AWS"
+        assert len(extension.requests) == 1
 
 
 SNAP_START = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
@@ -213,6 +214,14 @@ class Sandbox:
         """Let the runtime run on as if restored from its snapshot."""
         self.wait_for_snapshot()
         self._api.restored.set()
+
+    def freeze(self) -> None:
+        """Stop the process where it is, as Lambda does between invocations."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it run on."""
+        self._process.send_signal(signal.SIGCONT)
 
     def log(self) -> str:
         """Return what the function has written to stdout and stderr so far."""
