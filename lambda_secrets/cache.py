@@ -359,25 +359,13 @@ class Cache:
                         known.failed = self._now()
                         known.refused |= not isinstance(answer, BackendUnavailableError)
             self._changed()
-        observed = current.results if current.observer is not None else {}
-        for source, result in observed.items():
-            if isinstance(result, Entry):
-                backend, outcome, version = result.backend, "ok", result.answer.version
-            else:
-                backend = result.backend or backend_name(current.owner)
-                outcome, version = kind_of(result).__name__, None
-            event = Fetched(
-                *(str(source), backend, outcome, seconds),
-                version=version,
-                background=current.background,
-            )
-            self.tell(current.observer, event)
+        if current.observer is not None:
+            for source, result in current.results.items():
+                self.tell(current.observer, _fetched(current, source, result, seconds))
         current.done.set()
 
-    def tell(self, observer: Observer | None, event: Event) -> None:
-        """Tell an observer, where there is one; what it raises is logged."""
-        if observer is None:
-            return
+    def tell(self, observer: Observer, event: Event) -> None:
+        """Tell an observer; what it raises is logged."""
         try:
             observer(event)
         except Exception:  # noqa: BLE001 - another's code must not fail the invocation
@@ -484,6 +472,21 @@ class Cache:
 def backend_name(backend: Backend) -> str:
     """Return what errors and events call a backend."""
     return getattr(backend, "name", None) or type(backend).__name__
+
+
+def _fetched(
+    current: Round, source: Source, result: Entry | ResolutionError, seconds: float
+) -> Event:
+    if isinstance(result, Entry):
+        backend, outcome, version = result.backend, "ok", result.answer.version
+    else:
+        backend = result.backend or backend_name(current.owner)
+        outcome, version = kind_of(result).__name__, None
+    return Fetched(
+        *(str(source), backend, outcome, seconds),
+        version=version,
+        background=current.background,
+    )
 
 
 def _answers(current: Round) -> dict[Source, Answer | ResolutionError]:

@@ -159,15 +159,13 @@ class Resolver:
         fits = not any(isinstance(value, Unfit) for value in values.values())
         newer = Secrets({**held(used), **values}, entries)
         changed = fits and held(newer) != held(used)
-        for name, entry in entries.items() if self.observer is not None else ():
-            event = Retried(
-                str(self.declarations[name].source),
-                entry.backend,
-                "changed" if changed else "unchanged",
-                self.cache.clock.monotonic() - begin,
-                version=entry.answer.version,
-            )
-            self.cache.tell(self.observer, event)
+        if self.observer is not None:
+            outcome = "changed" if changed else "unchanged"
+            seconds = self.cache.clock.monotonic() - begin
+            for name, entry in entries.items():
+                source, version = str(self.declarations[name].source), entry.answer.version
+                event = Retried(source, entry.backend, outcome, seconds, version=version)
+                self.cache.tell(self.observer, event)
         return newer if changed else None
 
     def clear(self) -> None:
