@@ -129,5 +129,9 @@ def _print_table(findings: list[Finding]) -> None:
         cells = (finding.version or "", finding.type or "", age, outcome)
         table.add_row(finding.name, finding.source, finding.backend, *cells)
     # A log file has no width: nothing is cut off there.
-    width = None if sys.stdout.isatty() else 200
+    width = None if _is_terminal() else 200
     Console(markup=False, emoji=False, highlight=False, width=width).print(table)
+
+
+def _is_terminal() -> bool:
+    return sys.stdout.isatty()

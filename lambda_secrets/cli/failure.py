@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeVar
 
-    F = TypeVar("F", bound=Callable[..., Any])
+Command = TypeVar("Command", bound="Callable[..., Any]")
 
 _KEY = "lambda_secrets.debug"
 
@@ -28,13 +27,15 @@ def _remember(context: click.Context, _parameter: click.Parameter, value: Any) -
         context.meta[_KEY] = True
 
 
-debug_option: Callable[[F], F] = click.option(
-    "--debug",
-    is_flag=True,
-    expose_value=False,
-    callback=_remember,
-    help="Show the traceback of an error.",
-)
+def debug_option(command: Command) -> Command:
+    """Decorate a command with `--debug`."""
+    return click.option(
+        "--debug",
+        is_flag=True,
+        expose_value=False,
+        callback=_remember,
+        help="Show the traceback of an error.",
+    )(command)
 
 
 def debugging(context: click.Context) -> bool:

@@ -8,6 +8,7 @@ import os
 import secrets
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING, Any, cast
 
 from lambda_secrets.backends import Answer, ExtensionBackend, FileBackend
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import IO
 
+    from lambda_secrets.backends import Value
     from lambda_secrets.declarations import Source
 
 # -P: a module of the working directory must not take the place of one of Python's.
@@ -38,6 +40,7 @@ class LocalExtension:
 
     def __init__(self, child: subprocess.Popen[str], *, cached: bool) -> None:
         self.cached = cached
+        self._lock = threading.Lock()
         self._commands = cast("IO[str]", child.stdin)
         self._answers = cast("IO[str]", child.stdout)
         self.rotated: dict[str, str] = {}
@@ -71,9 +74,10 @@ class LocalExtension:
         self._tell({"forget": True})
 
     def _tell(self, command: dict[str, Any]) -> None:
-        self._commands.write(json.dumps(command) + "\n")
-        self._commands.flush()
-        self._answers.readline()
+        with self._lock:  # backends are asked from threads
+            self._commands.write(json.dumps(command) + "\n")
+            self._commands.flush()
+            self._answers.readline()
 
 
 _NOT_ASKED = BackendError("a tree")
@@ -95,19 +99,20 @@ class LocalBackend:
 
     def fetch(
         self, sources: Iterable[Source], *, timeout: float, fresh: bool
-    ) -> dict[Source, Any | ResolutionError]:
+    ) -> dict[Source, Answer | ResolutionError]:
         """Read all sources."""
         if fresh:
             self._extension.forget()
         served = [source for source in sources if source.kind != "tree"]
-        found: dict[Source, Any | ResolutionError] = {}
-        found.update(self._backend.fetch(served, timeout=timeout, fresh=False))
+        found = self._backend.fetch(served, timeout=timeout, fresh=False)
         rest = [s for s in sources if isinstance(found.get(s, _NOT_ASKED), BackendError)]
         for source, answer in self._file.fetch(rest, timeout=timeout, fresh=True).items():
-            if isinstance(answer, ResolutionError):
-                found[source] = answer
-            elif source.kind == "tree":
-                found[source] = Answer(self._with_rotated(source, answer), backend="file")
+            answer.backend = "file"
+            found[source] = answer
+        for source, answer in found.items():
+            if isinstance(answer, Answer):
+                answer.upstream_ttl = self.upstream_ttl(source)
+                answer.value = self._with_rotated(source, answer.value)
         return found
 
     def upstream_ttl(self, source: Source) -> float:
@@ -116,12 +121,19 @@ class LocalBackend:
             return 0.0
         return self._backend.upstream_ttl(source)
 
-    def _with_rotated(self, tree: Source, answer: Answer) -> dict[str, Any]:
-        values: dict[str, Any] = dict(cast("dict[str, Any]", answer.value))
-        for target, value in self._extension.rotated.items():
-            below = target.removeprefix(f"ssm:{tree.name}")
+    def close(self) -> None:
+        """Close the connections."""
+        self._backend.close()
+
+    def _with_rotated(self, source: Source, value: Value) -> Value:
+        """Return what the file says of a tree with what was rotated since."""
+        if source.kind != "tree":
+            return value
+        values = dict(cast("dict[str, Any]", value))
+        for target, text in self._extension.rotated.items():
+            below = target.removeprefix(f"ssm:{source.name}")
             if below in values:
-                values[below] = value.split(",") if isinstance(values[below], list) else value
+                values[below] = text.split(",") if isinstance(values[below], list) else text
         return values
 
 
@@ -152,6 +164,7 @@ def local_extension(path: Path, *, cached: bool) -> Generator[LocalExtension]:
                     yield extension
                 finally:
                     process.restore(backend)
+                    backend.close()
         finally:
             child.terminate()
 

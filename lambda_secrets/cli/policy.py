@@ -128,7 +128,7 @@ def statements(
     for source, readers in needs:
         for action, resource in _grants(source, readers, place):
             resources[action].add(resource)
-        if source.kind == "secret" or source.decrypt:
+        if source.decrypt is not False:
             resources["kms:Decrypt"].update(kms_keys)
     shared: defaultdict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
     for action, arns in resources.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -83,8 +82,6 @@ for _command in (serve, invoke, check, policy):
 def _shown(error: Exception) -> int:
     if isinstance(error, click.Abort):
         return 130
-    if isinstance(error, OSError) and error.errno == errno.EPIPE:
-        return 1
     message, code = f"{type(error).__name__}: {error}", 1
     if isinstance(error, click.ClickException):
         message = error.format_message()

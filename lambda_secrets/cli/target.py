@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lambda_secrets.cli.failure import Failure
+from lambda_secrets.cli.failure import Command, Failure
 from lambda_secrets.decorator import HandlerSecrets, layers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
-    from typing import TypeVar
 
     from lambda_secrets.decorator import Layer
 
-    F = TypeVar("F", bound=Callable[..., Any])
-
 FORMS = "Use app.lambda_handler or path/to/app.py:lambda_handler."
 
-target_argument: Callable[[F], F] = click.argument("target", metavar="TARGET")
+
+def target_argument(command: Command) -> Command:
+    """Decorate a command with its TARGET."""
+    return click.argument("target", metavar="TARGET")(command)
 
 
 class CannotLoad(Failure):

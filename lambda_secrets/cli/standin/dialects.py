@@ -337,7 +337,7 @@ def _agent_query(request: Request) -> dict[str, str]:
 
 
 def _transient(error: Exception) -> bool:
-    return isinstance(error, Refused) and error.status >= 500  # noqa: PLR2004 - server errors
+    return isinstance(error, Refused) and error.status >= 500
 
 
 def _first_of_each(query: list[tuple[str, str]]) -> dict[str, str]:

@@ -303,7 +303,7 @@ def _is_name(name: str) -> bool:
 
 def _secret_names(name: str) -> Iterator[str]:
     yield name
-    if not _is_name(name) and name.count(":") >= 6:  # noqa: PLR2004 - the fields of an ARN
+    if not _is_name(name) and name.count(":") >= 6:
         friendly = name.split(":", 6)[6]
         yield friendly
         yield friendly[: -len("-000000")]

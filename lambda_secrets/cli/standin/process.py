@@ -77,7 +77,7 @@ def serve(options: Options, environ: Mapping[str, str]) -> None:
             _announce(standin, made_token=token is None)
         if options.init:
             log("INFO", f"not ready to serve traffic for {options.init:g} s")
-        while not stopped.wait(1.0):
+        while not stopped.wait(0.2):  # on Windows an endless wait is deaf to Ctrl-C
             pass
     log("INFO", "stopped")
 

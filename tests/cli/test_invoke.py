@@ -1,0 +1,307 @@
+"""`lambda-secrets invoke`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lambda_secrets.cli import local_extension
+from lambda_secrets.cli.context import Context, deadline
+from lambda_secrets.cli.standin import StandIn
+from tests.support.runtime_api import Sandbox
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Run
+
+FILE = ("--secrets", "secrets.toml")
+SUMMARY = re.compile(
+    r"Secrets: (?P<origins>.*)\. "
+    r"First invocation \d+\.\d\d ms(, second \(warm\) \d+\.\d\d ms)?\."
+)
+
+
+def _origins(stderr: str) -> str:
+    (found,) = filter(None, map(SUMMARY.fullmatch, stderr.splitlines()))
+    return found["origins"]
+
+
+def test_every_kind_of_secret_reaches_the_handler(folder: Path) -> None:
+    """A real process: the answer alone on stdout; where it came from and the log on stderr."""
+    command = "from lambda_secrets.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", command, "invoke", "app.lambda_handler", *FILE, "--event=[1]"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "event": [1],
+        "user": "CANARY-user",
+        "key": [0, 1, 2],
+        "url": "1",
+        "tree": {"host": "1", "list": "CANARY-b"},
+        "flags": "1",
+        "absent": None,
+    }
+    assert _origins(done.stderr) == (
+        "4 from the local extension, 1 from secrets.toml, 1 from nowhere (not read)"
+    )
+    assert done.stderr.count("a line for the log") == 2
+    assert "CANARY" not in done.stderr
+
+
+def test_an_async_handler_is_awaited(run: Run) -> None:
+    """Both invocations run in one event loop."""
+    result = run("invoke", "app.asynchronous", *FILE, "--repeat", "2")
+    assert (result.exit_code, result.stdout) == (0, '"1"\n"1"\n')
+
+
+def test_a_rotation_is_seen_before_its_invocation(run: Run) -> None:
+    """With a TTL of 0 each kind of value changes when it is told to."""
+    changes = ("ssm:/prod/url=x2@2", "ssm:/prod/app/host=x3@3", "appconfig:shop/prod/flags=x2@2")
+    lists = ("ssm:/prod/app/list=a,x3@3", "prod/key=/w==@2")
+    rotations = [part for change in changes + lists for part in ("--rotate", change)]
+    result = run("invoke", "app.lambda_handler", *FILE, *rotations, "--repeat", "3")
+    answers = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [answer["url"] for answer in answers] == ["1", "2", "2"]
+    assert [answer["flags"] for answer in answers] == ["1", "2", "2"]
+    assert [answer["key"] for answer in answers] == [[0, 1, 2], [255], [255]]
+    assert [answer["tree"]["host"] for answer in answers] == ["1", "1", "3"]
+    assert [answer["tree"]["list"] for answer in answers] == ["CANARY-b", "CANARY-b", "x3"]
+    assert "first" in result.stderr
+    assert "median" in result.stderr
+    assert "worst" in result.stderr
+    assert "s old here" not in result.stderr
+
+
+def test_a_handlers_own_cache_may_hold_a_rotation_back(run: Run) -> None:
+    """With a TTL above 0 a line says for how long, and how to see the change sooner."""
+    rotate = ("--rotate", "ssm:/prod/url=x2@2", "--repeat", "2")
+    result = run("invoke", "app.asynchronous", *FILE, *rotate)
+    assert result.stdout == '"1"\n"1"\n'
+    assert "A value can be up to 100 s old here: LAMBDA_SECRETS_TTL=0" in result.stderr
+    result = run("invoke", "app.asynchronous", *FILE, *rotate, env={"SECRETS_MANAGER_TTL": "0"})
+    assert "A value can be up to 400 s old here" in result.stderr
+
+
+def test_a_forced_read_gets_past_the_local_extensions_cache(run: Run) -> None:
+    """`refresh()` sees the rotation though the stand-in caches, as the SDK would."""
+    rotate = ("--rotate", "ssm:/prod/url=x2@2", "--repeat", "2")
+    env = {"SSM_PARAMETER_STORE_TTL": "300"}
+    result = run("invoke", "app.refreshed", *FILE, *rotate, env=env)
+    assert result.stdout == '"1"\n"1"\n'
+    result = run("invoke", "app.refreshed", *FILE, *rotate, "--repeat", "3", env=env)
+    assert result.stdout == '"1"\n"1"\n"2"\n'
+
+
+def test_names_may_hold_the_signs_of_a_rotation(run: Run) -> None:
+    """`=` and `@` in a name are told apart by the names that the file has."""
+    rotate = ("--rotate", "prod/a=b@c=new=@2@2")
+    assert run("invoke", "app.undecorated", *FILE, *rotate).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "rotation", ["prod/nope=CANARY@2", "prod/db=CANARY", "prod/db=CANARY@x", "CANARY"]
+)
+def test_a_rotation_that_says_nothing_is_refused(run: Run, rotation: str) -> None:
+    """The names that can be rotated are listed; the value is not repeated."""
+    result = run("invoke", "app.undecorated", *FILE, "--rotate", rotation)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "is not NAME=VALUE@K" in result.stderr
+    assert "prod/db" in result.stderr
+    assert "CANARY" not in result.stderr
+
+
+def test_without_a_file_nothing_can_be_rotated(run: Run) -> None:
+    """`--rotate` alone is wrong use."""
+    result = run("invoke", "app.undecorated", "--rotate", "a=b@2")
+    assert (result.exit_code, "give --secrets FILE too" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("more", [[], ["--rotate", "a=b@2"]])
+def test_a_broken_file_names_its_line(run: Run, folder: Path, more: list[str]) -> None:
+    """The file is named with the place of the mistake, and the exit code is that of wrong use."""
+    (folder / "broken.toml").write_text('[secrets]\na = "CANARY\n')
+    result = run("invoke", "app.undecorated", "--secrets", "broken.toml", *more)
+    assert result.exit_code == (2 if more else 1)
+    assert "Error: " in result.stderr
+    assert "CANARY" not in result.stderr
+
+
+@pytest.mark.parametrize("form", ["json", "file", "stdin"])
+def test_the_event_comes_from_anywhere(run: Run, folder: Path, form: str) -> None:
+    """JSON on the command line, a file, or stdin."""
+    (folder / "event.json").write_text('{"n": 1}')
+    given = {"json": '{"n": 1}', "file": "event.json", "stdin": "-"}[form]
+    result = run("invoke", "app.lambda_handler", *FILE, "--event", given, input='{"n": 1}')
+    assert json.loads(result.stdout)["event"] == {"n": 1}
+
+
+@pytest.mark.parametrize("event", ["{CANARY", "nope.json", "secrets.toml", "x" * 5000])
+def test_an_event_that_is_none(run: Run, event: str) -> None:
+    """What is neither JSON nor a file with JSON is wrong use."""
+    result = run("invoke", "app.undecorated", "--event", event)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "The event is neither JSON nor a file with JSON." in result.stderr
+    assert "CANARY" not in result.stderr
+
+
+def test_without_a_file_the_environment_decides(run: Run, folder: Path) -> None:
+    """The handler's own backend is used; nothing is started."""
+    env = {"LAMBDA_SECRETS_BACKEND": "file", "LAMBDA_SECRETS_FILE": str(folder / "secrets.toml")}
+    result = run("invoke", "app.forever", env=env)
+    assert result.stdout == '"CANARY-url-1"\n'
+    assert _origins(result.stderr) == "1 from file"
+
+
+def test_a_handler_without_secrets_runs_too(run: Run) -> None:
+    """What it logs is on stderr."""
+    result = run("invoke", "app.undecorated", "--repeat", "1")
+    assert (result.exit_code, result.stdout) == (0, '["undecorated", true]\n')
+    assert "to the log" in result.stderr
+    assert _origins(result.stderr) == "none declared"
+
+
+@pytest.mark.parametrize(
+    ("handler", "answer"),
+    [("numbers", '[1.5, 2, true, "\\ud800", "é"]\n'), ("binary", "bytes\n")],
+)
+def test_answers_are_marshalled_as_lambda_does(run: Run, handler: str, answer: str) -> None:
+    """Decimals are numbers, bytes are themselves."""
+    assert run("invoke", f"app.{handler}").stdout == answer
+
+
+@pytest.mark.parametrize(
+    ("handler", "kind", "message"),
+    [
+        ("raising", "ValueError", "a reason"),
+        ("exiting", "Runtime.ExitError", "RequestId: .* Runtime exited with error: exit status 3"),
+        ("slow", "Sandbox.Timedout", "RequestId: .* Error: Task timed out after 0.10 seconds"),
+        (
+            "odd",
+            "Runtime.MarshalError",
+            "Unable to marshal response: Object of type object is not JSON serializable",
+        ),
+    ],
+)
+def test_an_error_is_what_lambda_would_answer(
+    run: Run, handler: str, kind: str, message: str
+) -> None:
+    """The error is JSON on stdout, the exit code 1."""
+    timeout = "0.1" if handler == "slow" else "30"
+    result = run("invoke", f"app.{handler}", "--timeout", timeout, "--repeat", "1")
+    assert result.exit_code == 1
+    error = json.loads(result.stdout)
+    assert error["errorType"] == kind
+    assert re.fullmatch(message, error["errorMessage"])
+
+
+def test_what_the_extension_refuses_is_asked_of_the_file(run: Run, folder: Path) -> None:
+    """As "auto" asks the SDK: numbers are no StringList to the extension, but the file has them."""
+    (folder / "odd.json").write_text('{"parameters": {"/prod/url": [1, 2]}}')
+    result = run("invoke", "app.asynchronous", "--secrets", "odd.json")
+    assert result.stdout == "2\n"
+    assert _origins(result.stderr) == "1 from odd.json"
+
+
+def test_the_stack_trace_begins_in_the_handler(run: Run) -> None:
+    """No frame of this tool is shown; the request's id is."""
+    error = json.loads(run("invoke", "app.raising").stdout)
+    (frame,) = error["stackTrace"]
+    assert re.match(r'  File ".*app\.py", line \d+, in raising\n    raise ValueError', frame)
+    assert re.fullmatch(r"[0-9a-f-]{36}", error["requestId"])
+
+
+def test_all_that_is_missing_is_one_error(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    """What the extension refuses without a reason is looked up in the file: it is not there."""
+    result = run("invoke", "app.failing", *FILE)
+    error = json.loads(result.stdout)
+    assert (result.exit_code, error["errorType"]) == (1, "ResolutionError")
+    assert "prod/missing" in error["errorMessage"]
+    assert "prod/db#nokey" in error["errorMessage"]
+    from_the_extension = capfd.readouterr().err
+    assert from_the_extension.startswith(
+        "Local extension: ERROR GET /secretsmanager/get secretId=prod/missing 400"
+    )
+    assert "CANARY" not in result.output + from_the_extension
+
+
+@pytest.mark.parametrize(
+    ("credentials", "expected"),
+    [
+        ({"AWS_ACCESS_KEY_ID": None, "AWS_SESSION_TOKEN": None}, {"AWS_SESSION_TOKEN"}),
+        ({"AWS_SESSION_TOKEN": None}, set()),
+        ({}, {"AWS_SESSION_TOKEN"}),
+    ],
+)
+def test_the_extensions_variables_are_set(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    credentials: dict[str, str | None],
+    expected: set[str],
+) -> None:
+    """Ports and token are there; credentials without a session token stay as they are."""
+    monkeypatch.setenv("AWS_TOKEN", "before")
+    result = run("invoke", "app.variables", *FILE, env=credentials)
+    assert set(json.loads(result.stdout)) == expected | {
+        "AWS_APPCONFIG_EXTENSION_HTTP_PORT",
+        "AWS_TOKEN",
+        "PARAMETERS_SECRETS_EXTENSION_HTTP_PORT",
+    }
+    assert os.environ["AWS_TOKEN"] == "before"
+
+
+def test_without_configurations_there_is_no_second_port(run: Run, folder: Path) -> None:
+    """The AppConfig extension's variable is left alone."""
+    (folder / "one.json").write_text('{"secrets": {"a": "b"}}')
+    result = run("invoke", "app.variables", "--secrets", "one.json")
+    assert "AWS_APPCONFIG_EXTENSION_HTTP_PORT" not in json.loads(result.stdout)
+
+
+def test_a_stand_in_that_does_not_start_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process's own words are on stderr; one line follows."""
+    monkeypatch.setattr(local_extension, "_STAND_IN", (sys.executable, "-c", "", "-"))
+    result = run("invoke", "app.undecorated", *FILE)
+    assert (result.exit_code, "did not start" in result.stderr) == (1, True)
+
+
+def test_what_passes_check_runs_under_the_runtime_client(run: Run, folder: Path) -> None:
+    """The same handler, the same source: a dry run here, the real runtime there."""
+    tables: dict[str, dict[str, Any]] = {"parameters": {"/prod/url": "CANARY-url-1"}}
+    with StandIn(tables) as standin:
+        env = {**standin.environment, "LAMBDA_SECRETS_BACKEND": "extension"}
+        result = run("check", "app.refreshed", env=env)
+        assert result.exit_code == 0
+        with Sandbox("app.forever", folder, env=env) as sandbox:
+            assert sandbox.invoke().payload == "CANARY-url-1"
+
+
+def test_the_context_has_lambdas_attributes(context: Any) -> None:
+    """Every public attribute of the runtime client's context is there, and the deadline is real."""
+    ours = Context("tested", 30)
+    names = {name for name in dir(context) if not name.startswith("_")} - {"w3c"}
+    assert names <= set(dir(ours))
+    assert ours.invoked_function_arn == context.invoked_function_arn
+    assert ours.log_group_name == context.log_group_name
+    assert ours.identity.cognito_identity_id is None
+    assert 29_000 < ours.get_remaining_time_in_millis() <= 30_000
+    assert Context("tested", -1).get_remaining_time_in_millis() == 0
+
+
+def test_without_timers_a_deadline_is_only_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system has no timers the handler is not ended."""
+    monkeypatch.delattr(signal, "setitimer")
+    with deadline(0.001):
+        time.sleep(0.002)

@@ -1,0 +1,295 @@
+"""`lambda-secrets policy`."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lambda_secrets import AppConfig, Parameter, ParameterTree, Secret
+from lambda_secrets.cli.failure import Failure
+from lambda_secrets.cli.policy import Place, statements
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lambda_secrets.declarations import Declaration
+    from tests.cli.conftest import Run
+    from tests.support.moto_server import MotoServer
+
+WHERE = ("--account", "123456789012", "--region", "eu-west-1")
+PLACE = Place("aws", "eu-west-1", "123456789012")
+KEY = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+ACTIONS = {
+    "secretsmanager": {"GetSecretValue"},
+    "ssm": {"GetParameter", "GetParameters", "GetParametersByPath"},
+    "appconfig": {"StartConfigurationSession", "GetLatestConfiguration"},
+    "kms": {"Decrypt"},
+}
+ARN = re.compile(r"arn:(aws|aws-cn|aws-us-gov):([a-z]+):[a-z0-9-]+:(\d{12})?:[A-Za-z0-9/_+=.@:?-]+")
+
+
+def check_grammar(policy: dict[str, Any]) -> None:
+    """Assert that this is a policy of IAM's grammar, and one that grants no more than it names."""
+    assert set(policy) == {"Version", "Statement"}
+    assert policy["Version"] == "2012-10-17"
+    sids = [statement["Sid"] for statement in policy["Statement"]]
+    assert sids
+    assert len(set(sids)) == len(sids)
+    for statement in policy["Statement"]:
+        assert set(statement) == {"Sid", "Effect", "Action", "Resource"}
+        assert re.fullmatch(r"[A-Za-z0-9]+", statement["Sid"])
+        assert statement["Effect"] == "Allow"
+        assert statement["Action"]
+        assert statement["Resource"]
+        (service,) = {action.partition(":")[0] for action in statement["Action"]}
+        assert {action.partition(":")[2] for action in statement["Action"]} <= ACTIONS[service]
+        for resource in statement["Resource"]:
+            match = ARN.fullmatch(resource)
+            assert match is not None
+            assert match[2] == service
+            assert "?" not in resource.removesuffix("-??????")
+
+
+def _granted(policy: dict[str, Any]) -> set[tuple[str, str]]:
+    return {
+        (action, resource)
+        for statement in policy["Statement"]
+        for action in statement["Action"]
+        for resource in statement["Resource"]
+    }
+
+
+SSM = "arn:aws:ssm:eu-west-1:123456789012:parameter/"
+SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:"
+OTHERS = "arn:aws:secretsmanager:us-east-1:210987654321:secret:prod/db"
+CONFIGURATION = "arn:aws:appconfig:eu-west-1:123456789012:application/a/environment/e/configuration"
+
+
+@pytest.mark.parametrize(
+    ("declaration", "extension", "sdk"),
+    [
+        (
+            Secret("prod/db"),
+            {("secretsmanager:GetSecretValue", f"{SECRET}prod/db-??????")},
+            {("secretsmanager:GetSecretValue", f"{SECRET}prod/db-??????")},
+        ),
+        (
+            Secret(f"{OTHERS}-AbC123"),
+            {("secretsmanager:GetSecretValue", f"{OTHERS}-AbC123")},
+            {("secretsmanager:GetSecretValue", f"{OTHERS}-AbC123")},
+        ),
+        (
+            Secret(OTHERS),
+            {("secretsmanager:GetSecretValue", f"{OTHERS}-??????")},
+            {("secretsmanager:GetSecretValue", f"{OTHERS}-??????")},
+        ),
+        (
+            Parameter("/prod/url"),
+            {("ssm:GetParameter", f"{SSM}prod/url")},
+            {("ssm:GetParameters", f"{SSM}prod/url")},
+        ),
+        (
+            Parameter("flat", label="Live"),
+            {("ssm:GetParameter", f"{SSM}flat")},
+            {("ssm:GetParameters", f"{SSM}flat")},
+        ),
+        (
+            Parameter("arn:aws:ssm:us-east-1:210987654321:parameter/x"),
+            {("ssm:GetParameter", "arn:aws:ssm:us-east-1:210987654321:parameter/x")},
+            {("ssm:GetParameters", "arn:aws:ssm:us-east-1:210987654321:parameter/x")},
+        ),
+        (
+            Parameter("/aws/service/public"),
+            {("ssm:GetParameter", "arn:aws:ssm:eu-west-1::parameter/aws/service/public")},
+            {("ssm:GetParameters", "arn:aws:ssm:eu-west-1::parameter/aws/service/public")},
+        ),
+        (
+            Parameter("/aws/reference/secretsmanager/prod/db"),
+            {
+                ("ssm:GetParameter", f"{SSM}aws/reference/secretsmanager/prod/db"),
+                ("secretsmanager:GetSecretValue", f"{SECRET}prod/db-??????"),
+            },
+            {
+                ("ssm:GetParameters", f"{SSM}aws/reference/secretsmanager/prod/db"),
+                ("secretsmanager:GetSecretValue", f"{SECRET}prod/db-??????"),
+            },
+        ),
+        (
+            ParameterTree("/prod/app/"),
+            None,
+            {
+                ("ssm:GetParametersByPath", f"{SSM}prod/app"),
+                ("ssm:GetParametersByPath", f"{SSM}prod/app/"),
+            },
+        ),
+        (
+            AppConfig("a", "e", "p"),
+            {
+                ("appconfig:GetLatestConfiguration", f"{CONFIGURATION}/p"),
+                ("appconfig:StartConfigurationSession", f"{CONFIGURATION}/p"),
+            },
+            {
+                ("appconfig:GetLatestConfiguration", f"{CONFIGURATION}/p"),
+                ("appconfig:StartConfigurationSession", f"{CONFIGURATION}/p"),
+            },
+        ),
+    ],
+)
+def test_each_kind_needs_its_actions_on_itself(
+    declaration: Declaration,
+    extension: set[tuple[str, str]] | None,
+    sdk: set[tuple[str, str]],
+) -> None:
+    """Every kind of declaration grants what its reader calls, on exactly what it names."""
+    for readers, expected in ((("extension",), extension), (("sdk",), sdk)):
+        if expected is None:
+            with pytest.raises(Failure, match="The extension cannot read ssm:/prod/app/"):
+                statements([(declaration.source, readers)], PLACE)
+            continue
+        found = statements([(declaration.source, readers)], PLACE)
+        policy = {"Version": "2012-10-17", "Statement": found}
+        check_grammar(policy)
+        assert _granted(policy) == expected
+
+
+def test_both_readers_need_both_actions() -> None:
+    """Backend "auto" reads through either, so that it needs what either needs, in one statement."""
+    (found,) = statements([(Parameter("/a").source, ("extension", "sdk"))], PLACE)
+    assert found["Action"] == ["ssm:GetParameter", "ssm:GetParameters"]
+
+
+def test_layers_of_different_backends_share_nothing() -> None:
+    """What one layer reads through the extension, the SDK's action is not granted on."""
+    needs = [(Parameter("/a").source, ("extension",)), (Parameter("/b").source, ("sdk",))]
+    found = statements(needs, PLACE)
+    assert [statement["Sid"] for statement in found] == ["ReadParameters", "ReadParameters2"]
+    assert _granted({"Statement": found}) == {
+        ("ssm:GetParameter", f"{SSM}a"),
+        ("ssm:GetParameters", f"{SSM}b"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("declaration", "needed"),
+    [
+        (Secret("a"), True),
+        (Parameter("/a"), True),
+        (Parameter("/a", decrypt=False), False),
+        (ParameterTree("/a/", decrypt=False), False),
+        (AppConfig("a", "e", "p"), True),
+    ],
+)
+def test_keys_are_for_what_is_decrypted(declaration: Declaration, needed: bool) -> None:
+    """kms:Decrypt is granted on the given keys where something is decrypted."""
+    found = statements([(declaration.source, ("sdk",))], PLACE, [KEY])
+    assert (("kms:Decrypt", KEY) in _granted({"Statement": found})) == needed
+
+
+@pytest.mark.parametrize("name", ["prod/*", "prod/db?", "prod/${aws:username}"])
+def test_a_name_that_iam_would_take_for_a_pattern_is_refused(name: str) -> None:
+    """Such a name would grant more than itself."""
+    with pytest.raises(Failure, match="IAM would take its name for a pattern"):
+        statements([(Secret(name).source, ("sdk",))], PLACE)
+
+
+def test_the_handlers_declarations_are_granted(run: Run) -> None:
+    """JSON on stdout, with the handler's own backend; a note on AppConfig's ids on stderr."""
+    result = run("policy", "app.lambda_handler", *WHERE, "--kms-key", KEY)
+    assert result.exit_code == 0
+    policy = json.loads(result.stdout)
+    check_grammar(policy)
+    assert [statement["Sid"] for statement in policy["Statement"]] == [
+        "ReadSecrets",
+        "ReadParameters",
+        "ReadParameterTrees",
+        "ReadConfigurations",
+        "DecryptValues",
+    ]
+    assert "by their ids" in result.stderr
+    assert "CANARY" not in result.output
+
+
+@pytest.mark.parametrize("handler", ["lambda_handler", "failing", "forever"])
+@pytest.mark.parametrize("backend", ["sdk", "auto"])
+def test_iam_takes_the_policy(
+    run: Run, moto_server: MotoServer, handler: str, backend: str
+) -> None:
+    """Moto checks the document as IAM does."""
+    result = run("policy", f"app.{handler}", *WHERE, "--backend", backend)
+    check_grammar(json.loads(result.stdout))
+    iam = moto_server.client("iam")
+    made = iam.create_policy(PolicyName=handler, PolicyDocument=result.stdout)
+    assert made["Policy"]["PolicyName"] == handler
+
+
+def test_sam_gets_yaml(run: Run) -> None:
+    """The property holds the same statements as the JSON."""
+    yaml = pytest.importorskip("yaml")
+    command = ("policy", "app.lambda_handler", *WHERE)
+    expected = json.loads(run(*command).stdout)
+    assert yaml.safe_load(run(*command, "--format", "sam").stdout) == {"Policies": [expected]}
+
+
+def _terraform(text: str) -> Iterator[dict[str, Any]]:
+    """Yield the statements of the one data source that the text is."""
+    head, *lines, end = text.strip().splitlines()
+    assert (head, end) == ('data "aws_iam_policy_document" "lambda_secrets" {', "}")
+    for block in "\n".join(lines).split("  statement {\n")[1:]:
+        *arguments, closing = block.strip("\n").splitlines()
+        assert closing == "  }"
+        yield {
+            name: json.loads(value)
+            for name, value in (re.split(r" += ", line.strip(), maxsplit=1) for line in arguments)
+        }
+
+
+def test_terraform_gets_a_data_source(run: Run) -> None:
+    """The data source holds the same statements as the JSON."""
+    command = ("policy", "app.lambda_handler", *WHERE)
+    expected = json.loads(run(*command).stdout)["Statement"]
+    found = list(_terraform(run(*command, "--format", "terraform").stdout))
+    assert found == [
+        {"sid": one["Sid"], "actions": one["Action"], "resources": one["Resource"]}
+        for one in expected
+    ]
+
+
+@pytest.mark.parametrize(
+    ("region", "more", "partition"),
+    [
+        ("eu-west-1", [], "aws"),
+        ("cn-north-1", [], "aws-cn"),
+        ("us-gov-west-1", [], "aws-us-gov"),
+        ("eusc-de-east-1", ["--partition", "aws-eusc"], "aws-eusc"),
+    ],
+)
+def test_the_region_tells_the_partition(
+    run: Run, region: str, more: list[str], partition: str
+) -> None:
+    """China and GovCloud are partitions of their own; another one can be given."""
+    where = ["--account", "123456789012", "--region", region, *more]
+    found = json.loads(run("policy", "app.forever", *where, "--backend", "sdk").stdout)
+    assert found["Statement"][0]["Resource"] == [
+        f"arn:{partition}:ssm:{region}:123456789012:parameter/prod/url"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        (["--account", "123", "--region", "eu-west-1"], "--account '123' is not the 12 digits"),
+        (["--account", "*" * 12, "--region", "eu-west-1"], "is not the 12 digits of an account"),
+        (["--account", "1" * 12, "--region", "*"], "--region '*' is not a region"),
+        ([*WHERE, "--partition", "*"], "--partition '*' is not a partition"),
+        ([*WHERE, "--kms-key", "*"], "--kms-key '*' is not the ARN of a key"),
+        ([*WHERE, "--kms-key", KEY.replace("key/", "alias/")], "(an alias grants nothing)"),
+    ],
+)
+def test_wrong_use(run: Run, where: list[str], message: str) -> None:
+    """What is no account, region, partition or key never gets into a policy."""
+    result = run("policy", "app.forever", *where)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr

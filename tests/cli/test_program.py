@@ -1,0 +1,145 @@
+"""The program: help, version, completion, and errors that are one line."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lambda_secrets.cli import check as check_module, main as entry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import click
+
+    from tests.cli.conftest import Run
+
+COMMANDS = ["check", "completion", "invoke", "policy", "serve"]
+
+
+def test_without_a_command_it_helps(run: Run) -> None:
+    """The commands are listed, and it is no error."""
+    result = run()
+    assert result.exit_code == 0
+    assert all(f"\n  {command} " in result.stdout for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", [[], *([command] for command in COMMANDS)])
+def test_every_help_has_an_example(run: Run, command: list[str]) -> None:
+    """`--help` ends with a line to copy."""
+    result = run(*command, "--help")
+    assert result.exit_code == 0
+    assert "Example: " in result.stdout
+    assert f"lambda-secrets {' '.join(command)}".strip() in result.stdout.partition("Example: ")[2]
+
+
+def test_the_version_is_the_packages(run: Run) -> None:
+    """`--version` names program and version."""
+    assert run("--version").stdout.startswith("lambda-secrets, version 0.")
+
+
+@pytest.mark.parametrize(
+    ("shell", "sign"),
+    [("bash", "complete -o"), ("zsh", "#compdef"), ("fish", "complete --no-files")],
+)
+def test_completion_prints_a_script(run: Run, shell: str, sign: str) -> None:
+    """Each shell's script asks the program itself."""
+    script = run("completion", shell).stdout
+    assert sign in script
+    assert "_LAMBDA_SECRETS_COMPLETE" in script
+
+
+def test_completion_knows_the_commands(folder: Path) -> None:
+    """What the scripts call answers with the commands."""
+    variables = {"_LAMBDA_SECRETS_COMPLETE": "bash_complete", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", "from lambda_secrets.cli.main import main; main()"],
+        env={"COMP_WORDS": "lambda-secrets inv", **variables},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "plain,invoke\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nope"], "No such command 'nope'."),
+        (["invoke"], "Missing argument 'TARGET'."),
+        (["check", "app.failing", "--shiny"], "No such option"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_code_2(
+    run: Run, arguments: list[str], message: str
+) -> None:
+    """The line says what is wrong and where the help is."""
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"Error: {message}")
+    assert line.endswith(" --help.")
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_debug_shows_the_traceback(run: Run, folder: Path, where: str) -> None:
+    """`--debug`, before or after the command, shows where an error came from."""
+    (folder / "broken.py").write_text("1 / 0")
+    plain = run("check", "broken.handler")
+    assert "Traceback" not in plain.stderr
+    command = ["check", "broken.handler"]
+    result = run(*(["--debug", *command] if where == "before" else [*command, "--debug"]))
+    assert result.exit_code == 1
+    assert "ZeroDivisionError: division by zero" in result.stderr
+    assert result.stderr.endswith(plain.stderr)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "shown"),
+    [
+        (RuntimeError("a\n  reason"), 1, "Error: RuntimeError: a reason\n"),
+        (OSError(errno.EPIPE, "broken pipe"), 1, ""),
+        (KeyboardInterrupt(), 130, "\n"),
+    ],
+)
+def test_whatever_happens_is_no_traceback(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, shown: str
+) -> None:
+    """An error of ours, a closed pipe and Ctrl-C end the program quietly."""
+
+    def fail(_context: click.Context) -> None:
+        raise error
+
+    monkeypatch.setattr(check_module.check, "invoke", fail)
+    result = run("check", "app.failing")
+    assert (result.exit_code, result.stderr) == (code, shown)
+
+
+class _Missing:
+    """Makes the import of the program fail for want of a module."""
+
+    def __init__(self, missing: str) -> None:
+        self._missing = missing
+
+    def find_spec(self, name: str, *_: object) -> None:
+        assert name == "lambda_secrets.cli.program"
+        raise ModuleNotFoundError(name=self._missing)
+
+
+@pytest.mark.parametrize(
+    ("missing", "expected"), [("click", SystemExit), ("rich", ModuleNotFoundError)]
+)
+def test_without_click_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, missing: str, expected: type[BaseException]
+) -> None:
+    """The extra is named; another missing module is not blamed on it."""
+    monkeypatch.delitem(sys.modules, "lambda_secrets.cli.program")
+    monkeypatch.setattr(sys, "meta_path", [_Missing(missing), *sys.meta_path])
+    with pytest.raises(expected) as caught:
+        entry.main()
+    assert ("pip install 'lambda-secrets[cli]'" in str(caught.value)) == (missing == "click")

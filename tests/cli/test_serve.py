@@ -1,0 +1,320 @@
+"""`lambda-secrets serve` and `python -m lambda_secrets.cli.standin`, as processes."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+import requests
+
+from lambda_secrets import resolve_secrets
+from lambda_secrets.backends import ExtensionBackend
+from lambda_secrets.cli.standin.process import main
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+    from pathlib import Path
+
+    from tests.cli.conftest import Run
+    from tests.support.moto_server import MotoServer
+
+TOKEN = "CANARY-token"
+NODE = shutil.which("node")
+CURL = shutil.which("curl")
+# As in AWS's sample for Node.js.
+NODE_SAMPLE = """
+const http = require("http");
+
+const options = {
+  hostname: "localhost",
+  port: process.env.PARAMETERS_SECRETS_EXTENSION_HTTP_PORT,
+  path: "/secretsmanager/get?secretId=" + encodeURIComponent("prod/db"),
+  headers: {"X-Aws-Parameters-Secrets-Token": process.env.AWS_SESSION_TOKEN},
+  method: "GET",
+};
+const request = http.request(options, (response) => {
+  let body = "";
+  response.on("data", (data) => { body += data; });
+  response.on("end", () => console.log(JSON.parse(JSON.parse(body).SecretString).user));
+});
+request.end();
+"""
+
+
+class Served(NamedTuple):
+    """A running stand-in: its process, its ports, all lines of its stdout so far."""
+
+    process: subprocess.Popen[str]
+    ports: list[int]
+    lines: list[str]
+
+    def get(self, target: str, token: str = TOKEN, *, port: int = 0) -> tuple[int, str]:
+        """Ask for something on a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.ports[port], timeout=10)
+        with contextlib.closing(connection):
+            connection.request("GET", target, headers={"X-Aws-Parameters-Secrets-Token": token})
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+
+    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        """End it; return its exit code and what it wrote to stderr."""
+        self.process.send_signal(number)
+        _, errors = self.process.communicate(timeout=10)
+        return self.process.returncode, errors
+
+
+@contextlib.contextmanager
+def serving(
+    *arguments: str, module: bool = False, env: Mapping[str, str | None] | None = None
+) -> Generator[Served]:
+    """Run the stand-in on free ports; `module` runs it as a module, without click."""
+    script = "from lambda_secrets.cli.main import main; main()"
+    program = ["-m", "lambda_secrets.cli.standin"] if module else ["-c", script, "serve"]
+    given = {"AWS_SESSION_TOKEN": TOKEN, "AWS_APPCONFIG_EXTENSION_HTTP_PORT": "0", **(env or {})}
+    variables = {**os.environ, **given}
+    with subprocess.Popen(
+        [sys.executable, *program, *arguments, "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={name: value for name, value in variables.items() if value is not None},
+    ) as process:
+        try:
+            yield _announced(process, appconfig="--secrets" in arguments)
+        finally:
+            process.terminate()
+
+
+def _announced(process: subprocess.Popen[str], *, appconfig: bool) -> Served:
+    assert process.stdout is not None
+    ports, lines = [], []
+    for pattern in (r"Serving on port (\d+)\n", r"Serving AppConfig on port (\d+)\n")[
+        : 1 + appconfig
+    ]:
+        lines.append(process.stdout.readline())
+        match = re.fullmatch(pattern, lines[-1])
+        assert match, process.stderr and process.stderr.read()
+        ports.append(int(match[1]))
+    return Served(process, ports, lines)
+
+
+@pytest.mark.parametrize("module", [False, True])
+def test_it_serves_a_file_until_it_is_stopped(folder: Path, module: bool) -> None:
+    """The first line has the port; each request leaves a line without values or token."""
+    del folder
+    with serving("--secrets", "secrets.toml", module=module) as served:
+        status, body = served.get("/secretsmanager/get?secretId=prod/db")
+        assert (status, "CANARY-user" in body) == (200, True)
+        assert served.get("/secretsmanager/get?secretId=prod/db", "CANARY-wrong")[0] == 401
+        flags = "/applications/shop/environments/prod/configurations/flags"
+        assert served.get(flags, port=1) == (200, "CANARY-flags-1")
+        code, errors = served.stop()
+    assert code == 0
+    lines = errors.splitlines()
+    assert lines[0].startswith("INFO GET /secretsmanager/get secretId=prod/db 200 read ")
+    assert lines[1].startswith("ERROR GET /secretsmanager/get secretId=prod/db 401 ")
+    assert lines[3] == "INFO stopped"
+    assert "CANARY" not in errors + "".join(served.lines)
+
+
+def test_ctrl_c_stops_it_cleanly(folder: Path) -> None:
+    """SIGINT ends it as SIGTERM does, in the middle of a connection too."""
+    del folder
+    with (
+        serving("--secrets", "secrets.toml") as served,
+        socket.create_connection(("127.0.0.1", served.ports[0])),
+    ):
+        assert served.stop(signal.SIGINT) == (0, "INFO stopped\n")
+
+
+def test_without_a_token_it_makes_one(folder: Path) -> None:
+    """The line to export is printed, and that token is the one to send."""
+    del folder
+    with serving("--secrets", "secrets.toml", env={"AWS_SESSION_TOKEN": None}) as served:
+        assert served.process.stdout is not None
+        name, _, token = served.process.stdout.readline().strip().partition("=")
+        assert name == "export AWS_SESSION_TOKEN"
+        assert served.get("/secretsmanager/get?secretId=prod/db", token)[0] == 200
+        assert served.get("/secretsmanager/get?secretId=prod/db", "")[0] == 401
+
+
+def test_a_changed_file_is_served_a_broken_one_is_not(folder: Path) -> None:
+    """Without a cache a change is seen at once; a mistake leaves one line and the old values."""
+    with serving("--secrets", "secrets.toml", env={"SECRETS_MANAGER_TTL": "0"}) as served:
+        target = "/secretsmanager/get?secretId=prod/new"
+        assert served.get(target)[0] == 400
+        (folder / "secrets.toml").write_text('[secrets]\n"prod/new" = "CANARY-new"\n')
+        assert "CANARY-new" in served.get(target)[1]
+        (folder / "secrets.toml").write_text('[secrets]\n"prod/new" = "CANARY\n')
+        assert "CANARY-new" in served.get(target)[1]
+        assert "CANARY-new" in served.get(target)[1]
+        errors = served.stop()[1]
+    (warning,) = [line for line in errors.splitlines() if line.startswith("WARN ")]
+    assert "secrets.toml" in warning
+    assert "CANARY" not in errors
+
+
+def test_the_init_phase_can_be_tried(folder: Path) -> None:
+    """With `--init` it answers that it is not ready, and our client waits for it."""
+    del folder
+    with serving("--secrets", "secrets.toml", "--init", "0.4") as served:
+        status, body = served.get("/secretsmanager/get?secretId=prod/db")
+        assert (status, body) == (400, "not ready to serve traffic, please wait\n")
+        backend = ExtensionBackend(port=served.ports[0])
+        with contextlib.closing(backend), pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AWS_SESSION_TOKEN", TOKEN)
+            assert resolve_secrets({"user": "prod/db#user"}, backend=backend).user == "CANARY-user"
+        errors = served.stop()[1]
+    assert errors.startswith("INFO not ready to serve traffic for 0.4 s\n")
+
+
+def test_a_clamped_variable_is_told(folder: Path) -> None:
+    """More than 300 seconds are 300, with a line that says so; NONE says nothing at all."""
+    del folder
+    for level, lines in (("WARN", 1), ("NONE", 0)):
+        variables = {
+            "SECRETS_MANAGER_TTL": "400",
+            "PARAMETERS_SECRETS_EXTENSION_LOG_LEVEL": level,
+        }
+        with serving("--secrets", "secrets.toml", env=variables) as served:
+            assert served.get("/secretsmanager/get?secretId=prod/db")[0] == 200
+            errors = served.stop()[1].splitlines()
+        assert errors == ["WARN SECRETS_MANAGER_TTL is over 300: 300 is used."] * lines
+
+
+def test_it_serves_what_aws_has(moto_server: MotoServer) -> None:
+    """`--aws` reads through boto3, from any endpoint; the agent's dialect is served too."""
+    moto_server.put_secret("prod/db", "CANARY-db")
+    env = {"AWS_APPCONFIG_EXTENSION_HTTP_PORT": None}
+    with serving("--aws", "--agent", env=env) as served:
+        assert served.get("/ping", "") == (200, "healthy")
+        status, body = served.get("/v1/prod/db")
+        assert (status, json.loads(body)["SecretString"]) == (200, "CANARY-db")
+        assert "CANARY" not in served.stop()[1]
+
+
+@pytest.mark.skipif(CURL is None, reason="curl is not here")
+def test_curl_is_served(folder: Path) -> None:
+    """As on the command line, over localhost."""
+    del folder
+    assert CURL is not None
+    with serving("--secrets", "secrets.toml") as served:
+        url = f"http://localhost:{served.ports[0]}/secretsmanager/get?secretId=prod/key"
+        header = f"X-Aws-Parameters-Secrets-Token: {TOKEN}"
+        command = [CURL, "-sSi", "-H", header, url, url]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.count("HTTP/1.1 200 OK") == 2
+    assert done.stdout.count('"SecretBinary":"AAEC","SecretString":null') == 2
+
+
+def test_requests_is_served_as_in_awss_sample(folder: Path) -> None:
+    """AWS's Python sample reads a secret and a parameter."""
+    del folder
+    with serving("--secrets", "secrets.toml") as served:
+        base = f"http://localhost:{served.ports[0]}"
+        headers = {"X-Aws-Parameters-Secrets-Token": TOKEN}
+        answer = requests.get(
+            f"{base}/secretsmanager/get?secretId=prod/db", headers=headers, timeout=10
+        )
+        assert json.loads(json.loads(answer.text)["SecretString"])["user"] == "CANARY-user"
+        answer = requests.get(
+            f"{base}/systemsmanager/parameters/get/?name=%2Fprod%2Furl&withDecryption=true",
+            headers=headers,
+            timeout=10,
+        )
+        assert answer.json()["Parameter"]["Value"] == "CANARY-url-1"
+
+
+@pytest.mark.skipif(NODE is None, reason="node is not here")
+def test_node_is_served_as_in_awss_sample(folder: Path) -> None:
+    """AWS's Node.js sample reads a secret."""
+    assert NODE is not None
+    (folder / "sample.js").write_text(NODE_SAMPLE)
+    with serving("--secrets", "secrets.toml") as served:
+        port = str(served.ports[0])
+        env = {"PARAMETERS_SECRETS_EXTENSION_HTTP_PORT": port, "AWS_SESSION_TOKEN": TOKEN}
+        command = [NODE, "sample.js"]
+        done = subprocess.run(
+            command, cwd=folder, env=env, capture_output=True, text=True, check=True
+        )
+    assert done.stdout == "CANARY-user\n"
+
+
+def test_two_hundred_requests_from_twenty_connections(folder: Path) -> None:
+    """Nothing is lost when twenty clients ask a process at once."""
+    del folder
+
+    def ask(port: int) -> list[int]:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        statuses = []
+        with contextlib.closing(connection):
+            for _ in range(10):
+                headers = {"X-Aws-Parameters-Secrets-Token": TOKEN}
+                connection.request("GET", "/secretsmanager/get?secretId=prod/db", headers=headers)
+                response = connection.getresponse()
+                response.read()
+                statuses.append(response.status)
+        return statuses
+
+    quiet = {"PARAMETERS_SECRETS_EXTENSION_LOG_LEVEL": "NONE"}
+    with (
+        serving("--secrets", "secrets.toml", env=quiet) as served,
+        concurrent.futures.ThreadPoolExecutor(20) as pool,
+    ):
+        answers = list(pool.map(ask, [served.ports[0]] * 20))
+    assert answers == [[200] * 10] * 20
+
+
+def test_a_taken_port_is_one_line(
+    run: Run, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The line names the ports and what to do; the exit code is 1."""
+    (folder / "one.json").write_text('{"secrets": {"a": "b"}}')
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        env = {"AWS_APPCONFIG_EXTENSION_HTTP_PORT": "0"}
+        result = run("serve", "--secrets", "secrets.toml", "--port", port, env=env)
+        assert result.exit_code == 1
+        expected = f"Error: Cannot listen on port {port} and 0: Address already in use. Choose"
+        assert result.stderr.startswith(expected)
+        assert main(["--secrets", "one.json", "--port", port]) == 1
+        expected = f"Error: Cannot listen on port {port}: Address already in use. Choose"
+        assert capsys.readouterr().err.startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "Give either --secrets FILE or --aws."),
+        (["--secrets", "secrets.toml", "--aws"], 2, "Give either --secrets FILE or --aws."),
+        (["--secrets", "nope.toml"], 2, "Error: Cannot read 'nope.toml': No such file"),
+        (["--secrets", "app.py"], 2, "Error: Cannot read 'app.py': it is no TOML"),
+        (["--aws"], 1, "Error: Cannot use AWS: You must specify a region."),
+    ],
+)
+def test_what_cannot_be_served(run: Run, arguments: list[str], code: int, message: str) -> None:
+    """One line says why, with the exit code of wrong use or of a failure."""
+    env: dict[str, Any] = {"AWS_DEFAULT_REGION": None}
+    result = run("serve", *arguments, env=env)
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_token_file_that_is_not_there(run: Run) -> None:
+    """The agent's token may be a file; without it nothing is served."""
+    env = {"AWS_TOKEN": "file:///nope/token"}
+    result = run("serve", "--agent", "--secrets", "secrets.toml", env=env)
+    assert result.exit_code == 1
+    assert "Error: Cannot read the token: No such file or directory: /nope/token" in result.stderr

@@ -1,0 +1,111 @@
+"""TARGET: how a handler is found, and what it declares."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lambda_secrets import inject_secrets
+from lambda_secrets.cli.target import CannotLoad, layers_on, load_handler
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MODULE = "def handler(event, context): return __name__\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "target", "name"),
+    [
+        ("plain.py", "plain.handler", "plain"),
+        ("plain.py", "plain.py:handler", "plain"),
+        ("src/deep/mod.py", "src/deep/mod.handler", "src.deep.mod"),
+        ("src/deep/mod.py", "src.deep.mod.handler", "src.deep.mod"),
+        ("src/deep/mod.py", "src/deep/mod.py:handler", "mod"),
+        ("pkg/sub/__init__.py", "pkg.sub.handler", "pkg.sub"),
+    ],
+)
+def test_both_forms(folder: Path, path: str, target: str, name: str) -> None:
+    """A module is found from the working directory, a file where it is."""
+    file = folder / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(MODULE)
+    assert load_handler(target)({}, None) == name
+
+
+def test_a_file_of_a_package_can_import_its_neighbours(folder: Path) -> None:
+    """The package around a file is imported with it, so that relative imports work."""
+    package = folder / "service" / "api"
+    package.mkdir(parents=True)
+    for directory in (package.parent, package):
+        (directory / "__init__.py").touch()
+    (package / "names.py").write_text("NAME = 'n'")
+    (package / "app.py").write_text("from .names import NAME\n" + MODULE)
+    assert load_handler("service/api/app.py:handler")({}, None) == "service.api.app"
+
+
+def test_a_file_may_be_named_as_a_module_that_is_there(folder: Path) -> None:
+    """A file is loaded even if a module of its name has been imported before."""
+    (folder / "json.py").write_text("def handler(event, context): return 'mine'\n")
+    assert load_handler("json.py:handler")({}, None) == "mine"
+
+
+@pytest.mark.parametrize(
+    ("target", "code", "message"),
+    [
+        ("handler", 2, "Cannot load handler: it names no module. Use app.lambda_handler or"),
+        ("app.nope", 2, "Cannot load app.nope: app has no 'nope'. Use"),
+        ("app.number", 2, "Cannot load app.number: number cannot be called. Name a function."),
+        ("nope.handler", 2, "Cannot load nope.handler: there is no module 'nope' here. Use"),
+        ("nope/deep.handler", 2, "there is no module 'nope' here. Use"),
+        ("nope.py:handler", 2, "Cannot load nope.py:handler: there is no file nope.py. Use"),
+        ("secrets.toml:handler", 2, "secrets.toml is no Python file. Use"),
+        ("broken.handler", 1, "its import raised ZeroDivisionError: division by zero"),
+        ("broken.py:handler", 1, "its import raised ZeroDivisionError: division by zero"),
+        ("needy.handler", 1, "its import raised ModuleNotFoundError: No module named 'absent_one'"),
+        ("leaving.handler", 1, "Cannot load leaving.handler: its import exited with 4"),
+    ],
+)
+def test_what_cannot_be_loaded(folder: Path, target: str, code: int, message: str) -> None:
+    """The message says what is wrong; the code tells wrong use from a failing import."""
+    (folder / "broken.py").write_text("1 / 0")
+    (folder / "needy.py").write_text("import absent_one")
+    (folder / "leaving.py").write_text("raise SystemExit(4)")
+    with pytest.raises(CannotLoad) as caught:
+        load_handler(target)
+    assert message in caught.value.format_message()
+    assert caught.value.code == code
+
+
+def _names(handler: Any) -> list[str]:
+    return [name for layer in layers_on(handler) for name in layer.resolver.declarations]
+
+
+def test_declarations_are_found_behind_other_decorators() -> None:
+    """What other people's decorators wrap is looked through, layers of ours on either side."""
+
+    def others(function: Any) -> Any:
+        @functools.wraps(function)
+        def wrapper(event: Any, context: Any) -> None:
+            """Never called."""
+
+        return wrapper
+
+    @others
+    @inject_secrets({"a": "prod/a"})
+    @others
+    @inject_secrets({"b": "prod/b"})
+    def handler(event: Any, context: Any) -> None:
+        """Never called."""
+
+    assert _names(handler) == ["a", "b"]
+    assert _names(_names) == []
+
+
+def test_a_method_has_declarations_too(folder: Path) -> None:
+    """A handler may be an attribute of a class."""
+    del folder
+    assert _names(load_handler("app.py:Api.handle")) == ["url"]
+    assert _names(load_handler("app.Api")().handle) == ["url"]
