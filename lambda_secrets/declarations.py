@@ -181,6 +181,19 @@ class Declaration(_Frozen):
         object.__setattr__(self, "search", search)
         self._freeze(source=source, path=path, transform=transform, ttl=ttl, default=default)
 
+    def with_default(self, default: Any) -> Self:
+        """Return the same declaration with that default."""
+        made = object.__new__(type(self))
+        object.__setattr__(made, "search", self.search)
+        made._freeze(
+            source=self.source,
+            path=self.path,
+            transform=self.transform,
+            ttl=self.ttl,
+            default=default,
+        )
+        return made
+
     def extract(self, raw: Any) -> Any:
         """Return the declared value of what the backend read, or an `Unfit`."""
         value = self._tree(raw) if self.source.kind == "tree" else self._transformed(raw)
