@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -487,6 +488,36 @@ def test_forced_reads_share_one_round_and_ordinary_ones_join_it(cache: Cache) ->
         thread.join()
     assert results == ["1", "1"]
     assert len(backend.calls) == 1
+
+
+def test_a_replaced_round_that_ends_leaves_its_successor_to_be_joined(cache: Cache) -> None:
+    """While the forced round runs, the end of the ordinary one changes nothing for those who wait."""
+    old, new = Gated(db="old"), Gated(db="new")
+    ordinary = threading.Thread(target=lambda: cache.read(old, {DB: TTL}, timeout=5))
+    ordinary.start()
+    old.asked.acquire()
+    results: list[Any] = []
+
+    def forced() -> None:
+        reading = cache.read(
+            old, {DB: TTL}, timeout=5, fresh=True, fetch=partial(new.fetch, fresh=True)
+        )
+        results.append(value(reading))
+
+    forcing = threading.Thread(target=forced)
+    forcing.start()
+    new.asked.acquire()
+    old.gate.set()
+    ordinary.join()
+    joining = threading.Thread(
+        target=lambda: results.append(value(cache.read(old, {DB: TTL}, timeout=5)))
+    )
+    joining.start()
+    new.gate.set()
+    forcing.join()
+    joining.join()
+    assert results == ["new", "new"]
+    assert len(old.calls) == 1
 
 
 def test_a_forced_read_replaces_the_entry(cache: Cache) -> None:
