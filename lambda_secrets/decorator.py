@@ -566,7 +566,6 @@ def inject_secrets(
 
 def resolve_secrets(
     declarations: Mapping[str, str | Declaration],
-    /,
     *,
     ttl: float | None = None,
     backend: Literal["auto", "extension", "sdk", "file"] | Backend = "auto",

@@ -491,7 +491,7 @@ def test_forced_reads_share_one_round_and_ordinary_ones_join_it(cache: Cache) ->
 
 
 def test_a_replaced_round_that_ends_leaves_its_successor_to_be_joined(cache: Cache) -> None:
-    """While the forced round runs, the end of the ordinary one changes nothing for those who wait."""
+    """The end of an ordinary round changes nothing for those who wait for the forced one."""
     old, new = Gated(db="old"), Gated(db="new")
     ordinary = threading.Thread(target=lambda: cache.read(old, {DB: TTL}, timeout=5))
     ordinary.start()
@@ -509,6 +509,7 @@ def test_a_replaced_round_that_ends_leaves_its_successor_to_be_joined(cache: Cac
     new.asked.acquire()
     old.gate.set()
     ordinary.join()
+    assert cache._rounds
     joining = threading.Thread(
         target=lambda: results.append(value(cache.read(old, {DB: TTL}, timeout=5)))
     )
