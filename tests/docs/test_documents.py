@@ -23,6 +23,7 @@ DOCUMENTS = sorted(
     str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 )
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
+TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
 def parse(read: Callable[[str], object], example: Example) -> None:
@@ -53,3 +54,14 @@ def test_links_lead_somewhere(name: str) -> None:
     """Every relative link of a document is a file of the repository."""
     links = LINK.findall((ROOT / name).read_text("utf-8"))
     assert [link for link in links if not (ROOT / name).parent.joinpath(link).exists()] == []
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_named_tests_exist(name: str) -> None:
+    """A test that a document names is there, so that its claim stays covered."""
+    missing = [
+        f"{path}::{test}"
+        for path, test in TEST.findall((ROOT / name).read_text("utf-8"))
+        if f"def {test}(" not in (ROOT / path).read_text("utf-8")
+    ]
+    assert missing == []
