@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
+import functools
 import keyword
 import logging
 import os
-from types import MethodType
-
-import wrapt
+from types import FunctionType
 
 from .backends import backend_of
 from .cache import process
 from .declarations import declare_all
-from .errors import DeclarationError, InjectionError, ResolutionError
+from .errors import DeclarationError, ResolutionError
+from .injection import PLACES, Layer, sync_call
 from .resolver import Resolver
-from .values import Secrets, held
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
         Literal,
         ParamSpec,
         Self,
-        TypeAlias,
         TypeVar,
         overload,
     )
@@ -35,21 +32,21 @@ if TYPE_CHECKING:
     from .backends import Backend
     from .cache import Observer
     from .declarations import Declaration
+    from .injection import Call, Exceptions
+    from .values import Secrets
 
     P = ParamSpec("P")
     R = TypeVar("R")
     R_co = TypeVar("R_co", covariant=True)
     T = TypeVar("T")
-    Exceptions: TypeAlias = type[Exception] | tuple[type[Exception], ...]
-    Call: TypeAlias = Callable[[Any, Any, tuple[Any, ...], dict[str, Any]], Any]
-    Place: TypeAlias = Callable[[str, Any, tuple[Any, ...], dict[str, Any], Secrets], Any]
 else:
 
     def overload(function):  # noqa: ANN001, ANN201, D103 - typing is not worth its import
         return function
 
 
-_MISSING = object()
+# Flags of a code object, as `inspect` has them; it is dear to import.
+_KEYWORDS, _COROUTINE = 0x08, 0x80
 _log = logging.getLogger("lambda_secrets")
 
 
@@ -99,251 +96,36 @@ class HandlerSecrets:
         )
 
 
-class Layer:
-    """One ``inject_secrets`` on a handler: its resolver, and where the values go."""
-
-    def __init__(self, resolver: Resolver, into: str, key: str) -> None:
-        self.resolver = resolver
-        self.into = into
-        self.key = key
-
-    def warm(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Secrets | None:
-        """Return the values if nothing is due: two clock comparisons, however many there are."""
-        until, wall, secrets = self.resolver.state
-        clock = self.resolver.cache.clock
-        if clock.monotonic() >= until or clock.time() >= wall:
-            return None
-        passed = self.into == "kwargs" and self._passed(wrapped, args, kwargs)
-        return None if passed else secrets
-
-    def resolve(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Secrets:
-        """Return fresh values, but of what the caller passes itself."""
-        without = self._passed(wrapped, args, kwargs) if self.into == "kwargs" else ()
-        remaining = _remaining(_argument(1, "context", wrapped, args, kwargs))
-        return self.resolver.resolve(without=without, remaining=remaining)
-
-    def newer(
-        self, used: Secrets, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Secrets | None:
-        """Return values newer than those used, if there are any."""
-        remaining = _remaining(_argument(1, "context", wrapped, args, kwargs))
-        return self.resolver.newer(used, remaining=remaining)
-
-    def _passed(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> set[str]:
-        """Return the declared names that the caller passes explicitly: those win."""
-        names = set(kwargs)
-        if len(args) > len(("event", "context")):
-            names.update(inspect.signature(wrapped).bind_partial(*args).arguments)
-        return names.intersection(self.resolver.declarations)
-
-
-# Where values go. No local of these functions holds a value: tracebacks can show locals.
-
-
-def _call_with_context(
-    key: str, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], secrets: Secrets
-) -> Any:
-    context = args[1] if len(args) > 1 else _argument(1, "context", wrapped, args, kwargs)
-    before = _put(context, key, secrets)
-    try:
-        return wrapped(*args, **kwargs)
-    finally:
-        _put_back(context, key, before)
-
-
-async def _await_with_context(
-    key: str, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], secrets: Secrets
-) -> Any:
-    context = _argument(1, "context", wrapped, args, kwargs)
-    before = _put(context, key, secrets)
-    try:
-        return await wrapped(*args, **kwargs)
-    finally:
-        _put_back(context, key, before)
-
-
-def _call_with_event(
-    key: str, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], secrets: Secrets
-) -> Any:
-    event = _argument(0, "event", wrapped, args, kwargs)
-    if not isinstance(event, dict):
-        raise InjectionError(
-            f"Cannot put secrets into the event: it is a {type(event).__name__}, no dict. "
-            "Use into='context'."
-        )
-    if key in event:
-        if not isinstance(event[key], Secrets):
-            raise InjectionError(
-                f"Cannot put secrets into the event: it has a key {key!r} already. "
-                "Choose another with key='…', or use into='context'."
-            )
-        secrets = Secrets({**held(event[key]), **held(secrets)})
-    event = {**event, key: secrets}
-    if args:
-        return wrapped(event, *args[1:], **kwargs)
-    name = next(name for name in kwargs if name in {"event", _parameter(wrapped, 0)})
-    return wrapped(**{**kwargs, name: event})
-
-
-def _call_with_keywords(
-    key: str, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], secrets: Secrets
-) -> Any:
-    return wrapped(*args, **kwargs, **secrets)
-
-
-_PLACES: dict[str, Place] = {
-    "context": _call_with_context,
-    "event": _call_with_event,
-    "kwargs": _call_with_keywords,
-}
-
-
-def _put(context: Any, key: str, secrets: Secrets) -> Any:
-    """Set the attribute, and return what it was."""
-    if context is None or context is _MISSING:
-        raise InjectionError(
-            "Cannot put secrets on the context: the handler was called with none. In a test, pass an "
-            "object that takes attributes, such as types.SimpleNamespace(), or use into='kwargs'."
-        )
-    try:
-        before = vars(context).get(key, _MISSING)
-    except TypeError:  # it has slots
-        before = getattr(context, key, _MISSING)
-    if isinstance(before, Secrets):
-        secrets = Secrets({**held(before), **held(secrets)})
-    try:
-        setattr(context, key, secrets)
-    except Exception as error:  # noqa: BLE001 - whatever a read-only object raises
-        kind = type(error).__name__
-    else:
-        return before
-    raise InjectionError(
-        f"Cannot put secrets on the context: setting {key!r} on a {type(context).__name__} raised "
-        f"{kind}. Pass an object that takes attributes, or use into='event' or 'kwargs'."
-    )
-
-
-def _put_back(context: Any, key: str, before: Any) -> None:
-    if before is not _MISSING:
-        setattr(context, key, before)
-    elif hasattr(context, key):  # the handler may have deleted it
-        delattr(context, key)
-
-
-def _argument(
-    index: int, name: str, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    """Return the event (0) or context (1) of a call, positional or by keyword."""
-    if len(args) > index:
-        return args[index]
-    if name in kwargs:
-        return kwargs[name]
-    return kwargs.get(_parameter(wrapped, index), _MISSING)
-
-
-def _parameter(wrapped: Any, index: int) -> str:
-    """Return what a handler calls its event (0) or context (1)."""
-    try:
-        names = list(inspect.signature(wrapped).parameters)
-    except (TypeError, ValueError):  # a builtin
-        names = []
-    return names[index] if index < len(names) else ""
-
-
-def _remaining(context: Any) -> float | None:
-    """Return the seconds that the invocation has left, if its context can tell."""
-    ask = getattr(context, "get_remaining_time_in_millis", None)
-    millis = ask() if callable(ask) else None
-    return millis / 1000 if isinstance(millis, (int, float)) else None
-
-
-# The call itself
-
-
-def _sync_call(layer: Layer, place: Place, refresh_on: Exceptions) -> Call:
-    key = layer.key
-
-    def call(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        secrets = layer.warm(wrapped, args, kwargs)
-        if secrets is None:
-            secrets = layer.resolve(wrapped, args, kwargs)
-        return place(key, wrapped, args, kwargs, secrets)
-
-    def retrying(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        secrets = layer.warm(wrapped, args, kwargs)
-        if secrets is None:
-            secrets = layer.resolve(wrapped, args, kwargs)
-        try:
-            return place(key, wrapped, args, kwargs, secrets)
-        except refresh_on:
-            newer = layer.newer(secrets, wrapped, args, kwargs)
-            if newer is None:
-                raise
-            return place(key, wrapped, args, kwargs, newer)
-
-    return retrying if refresh_on else call
-
-
-def _async_call(layer: Layer, place: Place, refresh_on: Exceptions) -> Call:
-    import asyncio
-
-    key = layer.key
-    if place is _call_with_context:
-        place = _await_with_context
-
-    async def call(
-        wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        secrets = layer.warm(wrapped, args, kwargs)
-        if secrets is None:
-            secrets = await asyncio.to_thread(layer.resolve, wrapped, args, kwargs)
-        try:
-            return await place(key, wrapped, args, kwargs, secrets)
-        except refresh_on:
-            newer = await asyncio.to_thread(layer.newer, secrets, wrapped, args, kwargs)
-            if newer is None:
-                raise
-            return await place(key, wrapped, args, kwargs, newer)
-
-    return call
-
-
-def _bound_to_class(call: Call) -> Call:
-    """Give @classmethod around a handler its class: from Python 3.13 on it passes it as argument."""
-
-    def bound(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if instance is None and args and isinstance(args[0], type):
-            wrapped, args = MethodType(wrapped, args[0]), args[1:]
-        return call(wrapped, instance, args, kwargs)
-
-    return bound
-
-
-class _BoundHandler(wrapt.BoundFunctionWrapper):  # type: ignore[misc]  # wrapt is untyped
-    @property
-    def secrets(self) -> HandlerSecrets:
-        return self._self_parent.secrets  # type: ignore[no-any-return]  # wrapt is untyped
-
-
-class _Handler(wrapt.FunctionWrapper):  # type: ignore[misc]  # wrapt is untyped
-    __bound_function_wrapper__ = _BoundHandler
-
-    def __init__(self, wrapped: Any, call: Call, layer: Layer) -> None:
-        super().__init__(wrapped, call)
-        self._self_layer = layer
-
-    @property
-    def secrets(self) -> HandlerSecrets:
-        return HandlerSecrets(list(layers_of(self)))
-
-
 def layers_of(handler: Any) -> Iterator[Layer]:
     """Go through the layers of a handler, the outermost first, other people's decorators between."""
+    seen: list[Layer] = []  # functools.wraps copies the attribute of what it wraps
     while handler is not None:
         layer = getattr(handler, "_self_layer", None)
-        if isinstance(handler, _Handler) and isinstance(layer, Layer):
+        if isinstance(layer, Layer) and layer not in seen:
+            seen.append(layer)
             yield layer
         handler = getattr(handler, "__wrapped__", None)
+
+
+def _is_plain(function: Any) -> bool:
+    """Whether this is a function and no method, and is called, not awaited."""
+    if type(function) is not FunctionType or hasattr(function, "_is_coroutine_mark"):
+        return False
+    code = function.__code__
+    in_class = "." in function.__qualname__.rpartition("<locals>.")[2]
+    as_method = code.co_argcount > 0 and code.co_varnames[0] in {"self", "cls"}
+    return not (in_class or as_method or code.co_flags & _COROUTINE)
+
+
+def _plain(function: Any, call: Call, layer: Layer, secrets: HandlerSecrets) -> Any:
+    """Return a closure around a plain function: it needs neither wrapt nor wrapt's import time."""
+
+    @functools.wraps(function)
+    def handler(*args: Any, **kwargs: Any) -> Any:
+        return call(function, None, args, kwargs)
+
+    vars(handler).update(_self_layer=layer, secrets=secrets)
+    return handler
 
 
 def _decorate(
@@ -379,16 +161,6 @@ def _decorate(
     resolver = Resolver(declared, cache=process, backend=backend_of(backend), **options)
     layer = Layer(resolver, into, key)
     _check_placement(function, layer, declared)
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(type(function), "__call__", None)
-    ):
-        call = _async_call(layer, _PLACES[into], refresh_on)
-    else:
-        call = _sync_call(layer, _PLACES[into], refresh_on)
-    if not declared:
-        call = _unchanged_call
-    elif "." in getattr(function, "__qualname__", "").rpartition("<locals>.")[2]:
-        call = _bound_to_class(call)
     if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
         from . import snapstart
 
@@ -398,13 +170,12 @@ def _decorate(
             resolver.prefetch()
         except ResolutionError as error:
             _log.warning("Prefetch failed; the first invocation resolves. %s", error)
-    return _Handler(handler, call, layer)
+    secrets = HandlerSecrets([layer, *layers_of(function)])
+    if _is_plain(handler):
+        return _plain(handler, sync_call(layer, refresh_on), layer, secrets)
+    from . import proxy
 
-
-def _unchanged_call(
-    wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    return wrapped(*args, **kwargs)
+    return proxy.wrapped(handler, layer, refresh_on, secrets)
 
 
 def _check_placement(function: Any, layer: Layer, declared: Mapping[str, Declaration]) -> None:
@@ -423,7 +194,7 @@ def _check_placement(function: Any, layer: Layer, declared: Mapping[str, Declara
                 f"Cannot pass {name!r} as a keyword argument: it is no identifier. Rename it."
             )
     code = getattr(function, "__code__", None)
-    if code is None or hasattr(function, "__wrapped__") or code.co_flags & inspect.CO_VARKEYWORDS:
+    if code is None or hasattr(function, "__wrapped__") or code.co_flags & _KEYWORDS:
         return
     taken = code.co_varnames[code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount]
     for name in declared:
@@ -526,7 +297,7 @@ def inject_secrets(
         DeclarationError: when a declaration or an option is wrong. Calling the handler raises
             `ResolutionError` or `InjectionError`.
     """
-    if into not in {None, *_PLACES}:
+    if into not in {None, *PLACES}:
         raise DeclarationError(
             f"Cannot inject secrets into {into!r}: it is unknown. Use 'context', 'event' or 'kwargs'."
         )

@@ -99,6 +99,11 @@ def held(secrets: Secrets) -> dict[str, Any]:
     return secrets._values  # noqa: SLF001 - its own module
 
 
+def copies(secrets: Secrets) -> dict[str, Any]:
+    """Return fresh copies of all values by declared name."""
+    return {name: _copied(value) for name, value in held(secrets).items()}
+
+
 def origins(secrets: Secrets) -> dict[str, Any]:
     """Return the cache's entries that the values were made of, by declared name."""
     return secrets._origins  # noqa: SLF001

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from lambda_secrets.decorator import Layer
+    from lambda_secrets.injection import Layer
 
 FORMS = "Use app.lambda_handler or path/to/app.py:lambda_handler."
 

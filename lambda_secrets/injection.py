@@ -1,0 +1,199 @@
+"""One call of a handler: take its secrets, put them in place, call it, put back what was there."""
+
+from __future__ import annotations
+
+from .errors import InjectionError
+from .values import Secrets, copies, held
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeAlias
+
+    from .resolver import Resolver
+
+    Exceptions: TypeAlias = type[Exception] | tuple[type[Exception], ...]
+    Call: TypeAlias = Callable[[Any, Any, tuple[Any, ...], dict[str, Any]], Any]
+    Place: TypeAlias = Callable[[str, Any, tuple[Any, ...], dict[str, Any], Secrets], Any]
+
+MISSING = object()
+
+
+class Layer:
+    """One ``inject_secrets`` on a handler: its resolver, and where the values go."""
+
+    def __init__(self, resolver: Resolver, into: str, key: str) -> None:
+        self.resolver = resolver
+        self.into = into
+        self.key = key
+
+    def warm(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Secrets | None:
+        """Return the values if nothing is due: two clock comparisons, however many there are."""
+        until, wall, secrets = self.resolver.state
+        clock = self.resolver.cache.clock
+        if clock.monotonic() >= until or clock.time() >= wall:
+            return None
+        passed = self.into == "kwargs" and self._passed(wrapped, args, kwargs)
+        return None if passed else secrets
+
+    def resolve(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Secrets:
+        """Return fresh values, but of what the caller passes itself."""
+        without = self._passed(wrapped, args, kwargs) if self.into == "kwargs" else ()
+        remaining = _remaining(argument(1, "context", wrapped, args, kwargs))
+        return self.resolver.resolve(without=without, remaining=remaining)
+
+    def newer(
+        self, used: Secrets, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Secrets | None:
+        """Return values newer than those used, if there are any."""
+        remaining = _remaining(argument(1, "context", wrapped, args, kwargs))
+        return self.resolver.newer(used, remaining=remaining)
+
+    def _passed(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> set[str]:
+        """Return the declared names that the caller passes explicitly: those win."""
+        names = set(kwargs)
+        if len(args) > len(("event", "context")):
+            import inspect
+
+            names.update(inspect.signature(wrapped).bind_partial(*args).arguments)
+        return names.intersection(self.resolver.declarations)
+
+
+# Where values go. No local of these functions holds a value: tracebacks can show locals.
+
+
+def _call_with_context(
+    key: str, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], secrets: Secrets
+) -> Any:
+    context = args[1] if len(args) > 1 else argument(1, "context", wrapped, args, kwargs)
+    before = put(context, key, secrets)
+    try:
+        return wrapped(*args, **kwargs)
+    finally:
+        put_back(context, key, before)
+
+
+def _call_with_event(
+    key: str, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], secrets: Secrets
+) -> Any:
+    event = argument(0, "event", wrapped, args, kwargs)
+    if not isinstance(event, dict):
+        raise InjectionError(
+            f"Cannot put secrets into the event: it is a {type(event).__name__}, no dict. "
+            "Use into='context'."
+        )
+    if key in event:
+        if not isinstance(event[key], Secrets):
+            raise InjectionError(
+                f"Cannot put secrets into the event: it has a key {key!r} already. "
+                "Choose another with key='…', or use into='context'."
+            )
+        secrets = Secrets({**held(event[key]), **held(secrets)})
+    event = {**event, key: secrets}
+    if args:
+        return wrapped(event, *args[1:], **kwargs)
+    name = next(name for name in kwargs if name in {"event", _parameter(wrapped, 0)})
+    return wrapped(**{**kwargs, name: event})
+
+
+def _call_with_keywords(
+    key: str, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], secrets: Secrets
+) -> Any:
+    return wrapped(*args, **kwargs, **copies(secrets))
+
+
+PLACES: dict[str, Place] = {
+    "context": _call_with_context,
+    "event": _call_with_event,
+    "kwargs": _call_with_keywords,
+}
+
+
+def put(context: Any, key: str, secrets: Secrets) -> Any:
+    """Set the attribute, and return what it was."""
+    if context is None or context is MISSING:
+        raise InjectionError(
+            "Cannot put secrets on the context: the handler was called with none. In a test, pass an "
+            "object that takes attributes, such as types.SimpleNamespace(), or use into='kwargs'."
+        )
+    try:
+        before = vars(context).get(key, MISSING)
+    except TypeError:  # it has slots
+        before = getattr(context, key, MISSING)
+    if before is not MISSING and isinstance(before, Secrets):
+        secrets = Secrets({**held(before), **held(secrets)})
+    try:
+        setattr(context, key, secrets)
+    except Exception as error:  # noqa: BLE001 - whatever a read-only object raises
+        kind = type(error).__name__
+    else:
+        return before
+    raise InjectionError(
+        f"Cannot put secrets on the context: setting {key!r} on a {type(context).__name__} raised "
+        f"{kind}. Pass an object that takes attributes, or use into='event' or 'kwargs'."
+    )
+
+
+def put_back(context: Any, key: str, before: Any) -> None:
+    """Leave the attribute as it was."""
+    if before is not MISSING:
+        setattr(context, key, before)
+    elif hasattr(context, key):  # the handler may have deleted it
+        delattr(context, key)
+
+
+def argument(
+    index: int, name: str, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Return the event (0) or context (1) of a call, positional or by keyword."""
+    if len(args) > index:
+        return args[index]
+    if name in kwargs:
+        return kwargs[name]
+    return kwargs.get(_parameter(wrapped, index), MISSING)
+
+
+def _parameter(wrapped: Any, index: int) -> str:
+    """Return what a handler calls its event (0) or context (1)."""
+    import inspect
+
+    try:
+        names = list(inspect.signature(wrapped).parameters)
+    except (TypeError, ValueError):  # a builtin
+        names = []
+    return names[index] if index < len(names) else ""
+
+
+def _remaining(context: Any) -> float | None:
+    """Return the seconds that the invocation has left, if its context can tell."""
+    ask = getattr(context, "get_remaining_time_in_millis", None)
+    millis = ask() if callable(ask) else None
+    return millis / 1000 if isinstance(millis, (int, float)) else None
+
+
+# The call itself
+
+
+def sync_call(layer: Layer, refresh_on: Exceptions) -> Call:
+    """Return what runs for each call of a handler."""
+    key, place = layer.key, PLACES[layer.into]
+
+    def call(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        secrets = layer.warm(wrapped, args, kwargs)
+        if secrets is None:
+            secrets = layer.resolve(wrapped, args, kwargs)
+        return place(key, wrapped, args, kwargs, secrets)
+
+    def retrying(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        secrets = layer.warm(wrapped, args, kwargs)
+        if secrets is None:
+            secrets = layer.resolve(wrapped, args, kwargs)
+        try:
+            return place(key, wrapped, args, kwargs, secrets)
+        except refresh_on:
+            newer = layer.newer(secrets, wrapped, args, kwargs)
+            if newer is None:
+                raise
+            return place(key, wrapped, args, kwargs, newer)
+
+    return retrying if refresh_on else call

@@ -1,0 +1,90 @@
+"""Wraps handlers that are more than a plain function: methods, coroutines, objects with a call."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from types import MethodType
+from typing import TYPE_CHECKING, Any
+
+import wrapt
+
+from .injection import PLACES, argument, put, put_back, sync_call
+
+if TYPE_CHECKING:
+    from .injection import Call, Exceptions, Layer
+    from .values import Secrets
+
+
+class _BoundHandler(wrapt.BoundFunctionWrapper):  # type: ignore[misc]  # wrapt is untyped
+    @property
+    def secrets(self) -> Any:
+        return self._self_parent.secrets
+
+
+class _Handler(wrapt.FunctionWrapper):  # type: ignore[misc]  # wrapt is untyped
+    __bound_function_wrapper__ = _BoundHandler
+
+    def __init__(self, wrapped: Any, call: Call, layer: Layer, secrets: object) -> None:
+        super().__init__(wrapped, call)
+        self._self_layer = layer
+        self._self_secrets = secrets
+
+    @property
+    def secrets(self) -> Any:
+        return self._self_secrets
+
+
+def wrapped(handler: Any, layer: Layer, refresh_on: Exceptions, secrets: object) -> Any:
+    """Return a wrapper of any callable, classmethod or staticmethod, with this ``secrets``."""
+    function = getattr(handler, "__func__", handler)
+    awaited = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(type(function), "__call__", None)
+    )
+    call = (_async_call if awaited else sync_call)(layer, refresh_on)
+    if "." in getattr(function, "__qualname__", "").rpartition("<locals>.")[2]:
+        call = _bound_to_class(call)
+    return _Handler(handler, call, layer, secrets)
+
+
+async def _await_with_context(
+    key: str, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], secrets: Secrets
+) -> Any:
+    context = argument(1, "context", wrapped, args, kwargs)
+    before = put(context, key, secrets)
+    try:
+        return await wrapped(*args, **kwargs)
+    finally:
+        put_back(context, key, before)
+
+
+def _async_call(layer: Layer, refresh_on: Exceptions) -> Call:
+    key = layer.key
+    place = _await_with_context if layer.into == "context" else PLACES[layer.into]
+
+    async def call(
+        wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        secrets = layer.warm(wrapped, args, kwargs)
+        if secrets is None:
+            secrets = await asyncio.to_thread(layer.resolve, wrapped, args, kwargs)
+        try:
+            return await place(key, wrapped, args, kwargs, secrets)
+        except refresh_on:
+            newer = await asyncio.to_thread(layer.newer, secrets, wrapped, args, kwargs)
+            if newer is None:
+                raise
+            return await place(key, wrapped, args, kwargs, newer)
+
+    return call
+
+
+def _bound_to_class(call: Call) -> Call:
+    """Give @classmethod around a handler its class: from Python 3.13 on it passes it as argument."""
+
+    def bound(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if instance is None and args and isinstance(args[0], type):
+            wrapped, args = MethodType(wrapped, args[0]), args[1:]
+        return call(wrapped, instance, args, kwargs)
+
+    return bound
