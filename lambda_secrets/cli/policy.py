@@ -28,6 +28,10 @@ _APPCONFIG_NOTE = (
     "Note: IAM knows AppConfig's applications, environments and profiles by their ids. "
     "Where a declaration has a name instead, put the id in its place."
 )
+_BATCH_NOTE = (
+    "Note: SdkBackend(batch=True) needs secretsmanager:BatchGetSecretValue too, which IAM grants "
+    'on "*" only. It is not in this policy: add it, or read one by one.'
+)
 _PATTERNS = {
     "--account": (r"\d{12}", "the 12 digits of an account"),
     "--region": (r"[a-z]{2,4}(-[a-z]+)+-\d+", "a region such as eu-west-1"),
@@ -117,6 +121,8 @@ def policy(
     ]
     if any(source.kind == "appconfig" for source, _ in needs):
         click.echo(_APPCONFIG_NOTE, err=True)
+    if any(getattr(layer.resolver.backend, "_batch", False) for layer in layers):
+        click.echo(_BATCH_NOTE, err=True)
     click.echo(_FORMATS[form](statements(needs, place, kms_keys)))
 
 

@@ -25,7 +25,8 @@ import os
 import time
 from decimal import Decimal
 
-from lambda_secrets import AppConfig, ParameterTree, Secret, inject_secrets
+from lambda_secrets import Secret, inject_secrets
+from lambda_secrets.backends import SdkBackend
 
 DECLARED = {
     "db": "prod/db#@",
@@ -120,6 +121,11 @@ def binary(event, context):
 
 def variables(event, context):
     return sorted(name for name in os.environ if "EXTENSION_HTTP_PORT" in name or "TOKEN" in name)
+
+
+@inject_secrets({"db": "prod/db"}, backend=SdkBackend(batch=True))
+def batched(event, context):
+    """Never called."""
 
 
 class Api:

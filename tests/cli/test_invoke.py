@@ -282,7 +282,7 @@ def test_what_passes_check_runs_under_the_runtime_client(run: Run, folder: Path)
     tables: dict[str, dict[str, Any]] = {"parameters": {"/prod/url": "CANARY-url-1"}}
     with StandIn(tables) as standin:
         env = {**standin.environment, "LAMBDA_SECRETS_BACKEND": "extension"}
-        result = run("check", "app.refreshed", env=env)
+        result = run("check", "app.forever", env=env)
         assert result.exit_code == 0
         with Sandbox("app.forever", folder, env=env) as sandbox:
             assert sandbox.invoke().payload == "CANARY-url-1"

@@ -212,6 +212,13 @@ def test_the_handlers_declarations_are_granted(run: Run) -> None:
     assert "CANARY" not in result.output
 
 
+def test_what_only_a_wildcard_grants_is_left_out_and_told(run: Run) -> None:
+    """Batched reads need an action that no resource narrows down: a note says so."""
+    result = run("policy", "app.batched", *WHERE)
+    check_grammar(json.loads(result.stdout))
+    assert "secretsmanager:BatchGetSecretValue" in result.stderr
+
+
 @pytest.mark.parametrize("handler", ["lambda_handler", "failing", "forever"])
 @pytest.mark.parametrize("backend", ["sdk", "auto"])
 def test_iam_takes_the_policy(

@@ -244,8 +244,8 @@ class AgentDialect:
             return Reply(refusal.status, refusal.text.encode(), (), note=refusal.text)
         except Refused as refusal:
             body = {"__type": refusal.code, "message": refusal.message}
-            return Reply(refusal.status, _compact(body).encode(), (), note=str(refusal))
-        return Reply(200, _compact(_agent_secret(record)).encode(), (), note=found)
+            return Reply(refusal.status, _compact(body), (), note=str(refusal))
+        return Reply(200, _compact(_agent_secret(record)), (), note=found)
 
     def _check(self, request: Request) -> None:
         ping = request.path == "/ping"
@@ -356,7 +356,7 @@ def _flags(content: bytes, names: list[str]) -> bytes:
         chosen = {name: flags[name] for name in names}
     except (ValueError, KeyError, TypeError):
         raise Refused("BadRequestException", "The configuration has no such flag.") from None
-    return _compact(chosen if len(names) > 1 else chosen[names[0]]).encode()
+    return _compact(chosen if len(names) > 1 else chosen[names[0]])
 
 
 def _extension_secret(record: SecretRecord) -> dict[str, Any]:
@@ -406,11 +406,12 @@ def _go_time(moment: datetime) -> str:
 
 def _go_json(body: object) -> bytes:
     """Return JSON as Go's encoding/json writes it: <, >, & and the two line separators escaped."""
-    text = _compact(body)
+    data = _compact(body)
     for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text.encode("utf-8", "replace")
+        data = data.replace(character.encode(), b"\\u%04x" % ord(character))
+    return data
 
 
-def _compact(body: object) -> str:
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+def _compact(body: object) -> bytes:
+    # A lone surrogate, which has no UTF-8, must not cost the answer.
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from lambda_secrets import Secret, SecretNotFoundError
+from lambda_secrets.backends import Answer, ExtensionBackend
 from lambda_secrets.cli.standin import Settings, StandIn
 from lambda_secrets.cli.standin.dialects import AgentDialect, Request, Upstream
 from lambda_secrets.cli.standin.local import LocalValues
@@ -16,6 +19,7 @@ from tests.cli.standin.conftest import TABLES, TOKEN, Client
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from lambda_secrets import ResolutionError
     from tests.support.clock import FakeClock
 
     StandInOf = Callable[..., StandIn]
@@ -188,3 +192,29 @@ def test_a_connection_is_closed_after_a_minute_without_an_answer(
     with Client(standin.port) as client:
         assert client.get("/ping").status == 200
         assert client.connection.sock.recv(1) == b""
+
+
+def _value(answer: Answer | ResolutionError) -> object:
+    assert isinstance(answer, Answer)
+    return answer.value
+
+
+def test_our_client_reads_past_its_cache(
+    standin_of: StandInOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The package's own backend tells the agent by its answers and asks it for fresh ones."""
+    monkeypatch.setenv("AWS_SESSION_TOKEN", TOKEN)
+    standin = standin_of(
+        {"secrets": {"odd+=.@_-/name": "\ud800"}, "binary": {"b": "AA=="}}, agent=True
+    )
+    odd, binary = Secret("odd+=.@_-/name").source, Secret("b").source
+    backend = ExtensionBackend(port=standin.port)
+    with contextlib.closing(backend):
+        values = backend.fetch([odd, binary], timeout=5, fresh=False)
+        assert [_value(values[source]) for source in (odd, binary)] == ["?", b"\0"]
+        standin.rotate("b", b"new")
+        for fresh, expected in ((False, b"\0"), (True, b"new")):
+            assert _value(backend.fetch([binary], timeout=5, fresh=fresh)[binary]) == expected
+        missing = Secret("nope").source
+        answer = backend.fetch([missing], timeout=5, fresh=False)[missing]
+        assert isinstance(answer, SecretNotFoundError)
