@@ -19,17 +19,21 @@ from .values import Secrets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .backends import Answer as Answer
-    from .backends import AutoBackend as AutoBackend
-    from .backends import Backend as Backend
-    from .backends import ExtensionBackend as ExtensionBackend
-    from .backends import FileBackend as FileBackend
-    from .backends import MemoryBackend as MemoryBackend
-    from .backends import SdkBackend as SdkBackend
-    from .events import Event as Event
-    from .events import Fetched as Fetched
-    from .events import Retried as Retried
-    from .events import ServedStale as ServedStale
+    from .backends import (
+        Answer as Answer,
+        AutoBackend as AutoBackend,
+        Backend as Backend,
+        ExtensionBackend as ExtensionBackend,
+        FileBackend as FileBackend,
+        MemoryBackend as MemoryBackend,
+        SdkBackend as SdkBackend,
+    )
+    from .events import (
+        Event as Event,
+        Fetched as Fetched,
+        Retried as Retried,
+        ServedStale as ServedStale,
+    )
 
     __version__: str
 

@@ -38,9 +38,9 @@ class _Frozen:
         for field, value in fields.items():
             object.__setattr__(self, field, value)
         object.__setattr__(self, "_fields", tuple(fields.values()))
-        # A default need not be hashable, and a hash need not know it.
-        known = tuple(value for field, value in fields.items() if field != "default")
-        object.__setattr__(self, "_hash", hash((type(self), known)))
+        # A default or a transform need not be hashable, and a hash need not know them.
+        known = [value for field, value in fields.items() if field not in {"default", "transform"}]
+        object.__setattr__(self, "_hash", hash((type(self), *known)))
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"Cannot set {name!r}: a {type(self).__name__} is frozen.")
@@ -56,6 +56,9 @@ class _Frozen:
 
     def __reduce__(self) -> str:
         raise TypeError(f"Cannot pickle a {type(self).__name__}: it may hold a secret.")
+
+    def __copy__(self) -> Self:
+        return self
 
     def __deepcopy__(self, memo: object) -> Self:
         return self
@@ -169,16 +172,18 @@ class Declaration(_Frozen):
         transform: Transform | None,
         ttl: float | None,
         default: Any,
+        **own: Any,
     ) -> None:
         what = f"Cannot declare {source}"
-        if transform not in {None, "json", "binary"} and not callable(transform):
+        if not (transform is None or callable(transform) or transform in ("json", "binary")):
             raise DeclarationError(
                 f"{what}: transform {transform!r} is unknown. Use 'json', 'binary' or a callable."
             )
         if ttl is not None:
             check_seconds(ttl, f"{what}: ttl")
         search = None if path is None else _compiled(path, what)
-        object.__setattr__(self, "search", search)
+        for field, value in {"search": search, **own}.items():
+            object.__setattr__(self, field, value)
         self._freeze(source=source, path=path, transform=transform, ttl=ttl, default=default)
 
     def with_default(self, default: Any) -> Self:
@@ -243,7 +248,7 @@ class Declaration(_Frozen):
     def __repr__(self) -> str:
         shown = [repr(str(self))]
         if self.transform is not None:
-            shown.append(f"transform={getattr(self.transform, '__name__', self.transform)!s}")
+            shown.append(f"transform={_named(self.transform)}")
         if self.ttl is not None:
             shown.append(f"ttl={self.ttl}")
         if self.default is not ...:
@@ -266,7 +271,10 @@ class Secret(Declaration):
         DeclarationError: when an argument is wrong.
     """
 
-    __slots__ = ()
+    __slots__ = ("name", "version_id", "version_stage")
+    name: str
+    version_id: str | None
+    version_stage: str | None
 
     def __init__(
         self,
@@ -285,8 +293,10 @@ class Secret(Declaration):
                 f"{what}: that is the string form of another kind. Use Parameter or AppConfig."
             )
         _check_text(what, version_id=version_id, version_stage=version_stage)
-        source = Source("secret", name, version_id=version_id, version_stage=version_stage)
-        self._declare(source, path, transform, ttl, default)
+        own = {"version_id": version_id, "version_stage": version_stage}
+        self._declare(
+            Source("secret", name, **own), path, transform, ttl, default, name=name, **own
+        )
 
 
 class Parameter(Declaration):
@@ -303,7 +313,11 @@ class Parameter(Declaration):
         DeclarationError: when an argument is wrong.
     """
 
-    __slots__ = ()
+    __slots__ = ("decrypt", "label", "name", "version")
+    name: str
+    version: int | None
+    label: str | None
+    decrypt: bool
 
     def __init__(
         self,
@@ -330,8 +344,9 @@ class Parameter(Declaration):
         if version is not None and label is not None:
             raise DeclarationError(f"{what}: it has a version and a label. Give one of them.")
         _check_bool(what, decrypt=decrypt)
-        source = Source("parameter", name, version=version, label=label, decrypt=decrypt)
-        self._declare(source, path, transform, ttl, default)
+        own: dict[str, Any] = {"version": version, "label": label, "decrypt": decrypt}
+        source = Source("parameter", name, **own)
+        self._declare(source, path, transform, ttl, default, name=name, **own)
 
 
 class ParameterTree(Declaration):
@@ -348,7 +363,10 @@ class ParameterTree(Declaration):
         DeclarationError: when an argument is wrong.
     """
 
-    __slots__ = ()
+    __slots__ = ("decrypt", "prefix", "recursive")
+    prefix: str
+    recursive: bool
+    decrypt: bool
 
     def __init__(
         self,
@@ -368,8 +386,10 @@ class ParameterTree(Declaration):
             )
         _check_bool(what, recursive=recursive, decrypt=decrypt)
         prefix = prefix.rstrip("/") + "/"
-        source = Source("tree", prefix, recursive=recursive, decrypt=decrypt)
-        self._declare(source, None, transform, ttl, default)
+        own = {"recursive": recursive, "decrypt": decrypt}
+        self._declare(
+            Source("tree", prefix, **own), None, transform, ttl, default, prefix=prefix, **own
+        )
 
 
 class AppConfig(Declaration):
@@ -384,7 +404,10 @@ class AppConfig(Declaration):
         DeclarationError: when an argument is wrong.
     """
 
-    __slots__ = ()
+    __slots__ = ("application", "environment", "profile")
+    application: str
+    environment: str
+    profile: str
 
     def __init__(
         self,
@@ -397,14 +420,14 @@ class AppConfig(Declaration):
         ttl: float | None = None,
         default: Any | EllipsisType = ...,
     ) -> None:
-        parts = (application, environment, profile)
-        for part in parts:
+        own = {"application": application, "environment": environment, "profile": profile}
+        for part in own.values():
             _checked_name(part, "AppConfig configuration")
-        name = "/".join(part.replace("/", "%2F") for part in parts)
-        self._declare(Source("appconfig", name), path, transform, ttl, default)
+        name = "/".join(part.replace("/", "%2F") for part in own.values())
+        self._declare(Source("appconfig", name), path, transform, ttl, default, **own)
 
 
-def declare(declaration: str | Declaration) -> Declaration:
+def declare(declaration: str | Declaration) -> Declaration:  # noqa: C901 - a branch a scheme
     """Return the declaration that a string ``[scheme:]name[#jmespath]`` says; an object as it is.
 
     Raises:
@@ -437,7 +460,7 @@ def declare(declaration: str | Declaration) -> Declaration:
         )
     if scheme == "appconfig":
         parts = rest.split("/")
-        if len(parts) == 3:  # noqa: PLR2004 - as the message says
+        if len(parts) == 3:
             return AppConfig(parts[0], parts[1], parts[2], path)
         raise DeclarationError(
             f"Cannot declare {declaration!r}: it is not appconfig:application/environment/profile. "
@@ -496,6 +519,13 @@ def parsed_json(text: Any) -> Any:
     return Unfit(f"it is not JSON{place}")
 
 
+def _named(transform: Transform) -> str:
+    """Return what a transform is called; the repr of a callable may show what it holds."""
+    if isinstance(transform, str):
+        return transform
+    return getattr(transform, "__name__", type(transform).__name__)
+
+
 def _checked_name(name: object, kind: str) -> str:
     what = f"Cannot declare {kind} {name!r}"
     if not isinstance(name, str) or not name.strip():
@@ -544,15 +574,18 @@ def _compiled(path: object, what: str) -> Callable[[Any], Any]:
         expression = jmespath.compile(path)
     except jmespath.exceptions.JMESPathError as error:
         column = getattr(error, "lex_position", getattr(error, "lexer_position", None))
+    except RecursionError:
+        column = None
     else:
         _check_functions(expression.parsed, path, what)
         search: Callable[[Any], Any] = expression.search
         return search
     column = len(path) if column is None else column
-    raise DeclarationError(
-        f"{what}: the JMESPath expression does not parse at column {column + 1}.\n"
-        f"  {path}\n  {' ' * column}^"
-    )
+    raise _at(column, path, f"{what}: the JMESPath expression does not parse")
+
+
+def _at(column: int, path: str, problem: str) -> DeclarationError:
+    return DeclarationError(f"{problem} at column {column + 1}.\n  {path}\n  {' ' * column}^")
 
 
 def _walk(keys: tuple[str, ...], data: Any) -> Any:
@@ -565,10 +598,10 @@ def _walk(keys: tuple[str, ...], data: Any) -> Any:
 def _check_functions(node: Any, path: str, what: str) -> None:
     from jmespath.functions import Functions
 
-    if node["type"] == "function_expression" and node["value"] not in Functions.FUNCTION_TABLE:
-        raise DeclarationError(
-            f"{what}: JMESPath has no function {node['value']}().\n"
-            f"  {path}\n  {' ' * path.find(node['value'])}^"
-        )
+    name = node["value"] if node["type"] == "function_expression" else None
+    if name is not None and name not in Functions.FUNCTION_TABLE:
+        call = re.search(rf"\b{name}\s*\(", path)
+        column = call.start() if call else 0
+        raise _at(column, path, f"{what}: JMESPath has no function {name}()")
     for child in node["children"]:
         _check_functions(child, path, what)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 else:
 
-    def overload(function):  # noqa: ANN001, ANN201, D103 - typing is not worth its import
+    def overload(function):  # noqa: ANN001, ANN201 - typing is not worth its import
         return function
 
 
@@ -97,7 +97,7 @@ class HandlerSecrets:
 
 
 def layers_of(handler: Any) -> Iterator[Layer]:
-    """Go through the layers of a handler, the outermost first, other people's decorators between."""
+    """Go through the layers of a handler, the outermost first, others' decorators between."""
     seen: list[Layer] = []  # functools.wraps copies the attribute of what it wraps
     while handler is not None:
         layer = getattr(handler, "_self_layer", None)
@@ -148,8 +148,8 @@ def _decorate(
     if declarations is None:
         if into not in {None, "kwargs"}:
             raise DeclarationError(
-                f"Cannot inject secrets with into={into!r}: declarations in the signature are passed "
-                "as keyword arguments. Drop into, or declare in a mapping."
+                f"Cannot inject secrets with into={into!r}: declarations in the signature are "
+                "passed as keyword arguments. Drop into, or declare in a mapping."
             )
         from . import signature
 
@@ -183,8 +183,8 @@ def _check_placement(function: Any, layer: Layer, declared: Mapping[str, Declara
         if (inner.into, inner.key) == (layer.into, layer.key):
             for name in declared.keys() & inner.resolver.declarations:
                 raise DeclarationError(
-                    f"Cannot declare {name!r} twice on one handler: the inner @inject_secrets has it. "
-                    "Rename one, or give it another key."
+                    f"Cannot declare {name!r} twice on one handler: the inner @inject_secrets has "
+                    "it. Rename one, or give it another key."
                 )
     if layer.into != "kwargs":
         return
@@ -200,8 +200,8 @@ def _check_placement(function: Any, layer: Layer, declared: Mapping[str, Declara
     for name in declared:
         if name not in taken:
             raise DeclarationError(
-                f"Cannot pass {name!r} as a keyword argument: {function.__qualname__}() does not take "
-                "it. Add the parameter, or use into='context'."
+                f"Cannot pass {name!r} as a keyword argument: {function.__qualname__}() does not "
+                "take it. Add the parameter, or use into='context'."
             )
 
 
@@ -299,7 +299,8 @@ def inject_secrets(
     """
     if into not in {None, *PLACES}:
         raise DeclarationError(
-            f"Cannot inject secrets into {into!r}: it is unknown. Use 'context', 'event' or 'kwargs'."
+            f"Cannot inject secrets into {into!r}: it is unknown. "
+            "Use 'context', 'event' or 'kwargs'."
         )
     if not isinstance(key, str) or not (key if into == "event" else key.isidentifier()):
         raise DeclarationError(f"Cannot inject secrets as {key!r}: it is no identifier. Rename it.")

@@ -113,8 +113,9 @@ def put(context: Any, key: str, secrets: Secrets) -> Any:
     """Set the attribute, and return what it was."""
     if context is None or context is MISSING:
         raise InjectionError(
-            "Cannot put secrets on the context: the handler was called with none. In a test, pass an "
-            "object that takes attributes, such as types.SimpleNamespace(), or use into='kwargs'."
+            "Cannot put secrets on the context: the handler was called with none. In a test, pass "
+            "an object that takes attributes, such as types.SimpleNamespace(), or use "
+            "into='kwargs'."
         )
     try:
         before = vars(context).get(key, MISSING)

@@ -39,7 +39,7 @@ def wrapped(handler: Any, layer: Layer, refresh_on: Exceptions, secrets: object)
     """Return a wrapper of any callable, classmethod or staticmethod, with this ``secrets``."""
     function = getattr(handler, "__func__", handler)
     awaited = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(type(function), "__call__", None)
+        getattr(type(function), "__call__", None)  # noqa: B004 - the function itself is looked at
     )
     call = (_async_call if awaited else sync_call)(layer, refresh_on)
     if "." in getattr(function, "__qualname__", "").rpartition("<locals>.")[2]:
@@ -80,7 +80,7 @@ def _async_call(layer: Layer, refresh_on: Exceptions) -> Call:
 
 
 def _bound_to_class(call: Call) -> Call:
-    """Give @classmethod around a handler its class: from Python 3.13 on it passes it as argument."""
+    """Give @classmethod around a handler its class: from Python 3.13 on it is an argument."""
 
     def bound(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if instance is None and args and isinstance(args[0], type):

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
     from .auto import AutoBackend as AutoBackend
     from .extension import ExtensionBackend as ExtensionBackend
-    from .local import FileBackend as FileBackend
-    from .local import MemoryBackend as MemoryBackend
+    from .local import FileBackend as FileBackend, MemoryBackend as MemoryBackend
     from .protocol import Backend as Backend
     from .sdk import SdkBackend as SdkBackend
 

@@ -39,11 +39,14 @@ _TOKENS = ("AWS_TOKEN", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN"
 _AGENT_TOKEN_FILE = "/var/run/awssmatoken"  # noqa: S105 - a path, not a password
 _NOT_READY = b"not ready to serve traffic"
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_NOT_READY_ADVICE = "the extension is not ready, as all through INIT. Read the secret in the handler, not at import."
+_NOT_READY_ADVICE = (
+    "the extension is not ready, as all through INIT. "
+    "Read the secret in the handler, not at import."
+)
 _UNEXPLAINED = (
     "the extension refused without a reason: either this name, version or label does not exist, or "
-    "the role may not read it. Check the name and that the role allows {action} (and kms:Decrypt on "
-    'its key); the extension\'s log says which. Under backend="auto" the SDK is asked why.'
+    "the role may not read it. Check the name and that the role allows {action} (and kms:Decrypt "
+    'on its key); the extension\'s log says which. Under backend="auto" the SDK is asked why.'
 )
 _ACTIONS = {
     "secret": "secretsmanager:GetSecretValue",

@@ -17,8 +17,8 @@ class Backend(Protocol):
     """Where sources are read.
 
     It may also have a ``name``, shown in errors and events; ``prefetch(sources, *, timeout)``,
-    which must not wait for a service that is not ready; ``upstream_ttl(source)``, the seconds for which a
-    cache behind it keeps a value; and ``close()``, called around a SnapStart snapshot.
+    which must not wait for a service that is not ready; ``upstream_ttl(source)``, the seconds for
+    which a cache behind it keeps a value; and ``close()``, called around a SnapStart snapshot.
     """
 
     def fetch(
