@@ -65,3 +65,14 @@ def test_named_tests_exist(name: str) -> None:
         if f"def {test}(" not in (ROOT / path).read_text("utf-8")
     ]
     assert missing == []
+
+
+def test_design_tells_of_every_module() -> None:
+    """A module that is added has its sentence in the design document."""
+    package = ROOT / "lambda_secrets"
+    modules = {
+        ".".join(path.relative_to(package).with_suffix("").parts)
+        for path in [*package.glob("*.py"), *package.glob("backends/[!_]*.py")]
+    }
+    told = set(re.findall(r"`([\w.]+)`", (ROOT / "docs/design.md").read_text("utf-8")))
+    assert modules - told == set()
