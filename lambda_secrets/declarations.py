@@ -175,7 +175,8 @@ class Declaration(_Frozen):
         **own: Any,
     ) -> None:
         what = f"Cannot declare {source}"
-        if not (transform is None or callable(transform) or transform in ("json", "binary")):
+        known = transform in {"json", "binary"} if isinstance(transform, str) else transform is None
+        if not (known or callable(transform)):
             raise DeclarationError(
                 f"{what}: transform {transform!r} is unknown. Use 'json', 'binary' or a callable."
             )
@@ -189,7 +190,8 @@ class Declaration(_Frozen):
     def with_default(self, default: Any) -> Self:
         """Return the same declaration with that default."""
         made = object.__new__(type(self))
-        object.__setattr__(made, "search", self.search)
+        for field in ("search", *type(self).__slots__):
+            object.__setattr__(made, field, getattr(self, field))
         made._freeze(
             source=self.source,
             path=self.path,
@@ -293,7 +295,7 @@ class Secret(Declaration):
                 f"{what}: that is the string form of another kind. Use Parameter or AppConfig."
             )
         _check_text(what, version_id=version_id, version_stage=version_stage)
-        own = {"version_id": version_id, "version_stage": version_stage}
+        own: dict[str, Any] = {"version_id": version_id, "version_stage": version_stage}
         self._declare(
             Source("secret", name, **own), path, transform, ttl, default, name=name, **own
         )
@@ -386,7 +388,7 @@ class ParameterTree(Declaration):
             )
         _check_bool(what, recursive=recursive, decrypt=decrypt)
         prefix = prefix.rstrip("/") + "/"
-        own = {"recursive": recursive, "decrypt": decrypt}
+        own: dict[str, Any] = {"recursive": recursive, "decrypt": decrypt}
         self._declare(
             Source("tree", prefix, **own), None, transform, ttl, default, prefix=prefix, **own
         )
@@ -596,12 +598,13 @@ def _walk(keys: tuple[str, ...], data: Any) -> Any:
 
 
 def _check_functions(node: Any, path: str, what: str) -> None:
+    import re
+
     from jmespath.functions import Functions
 
     name = node["value"] if node["type"] == "function_expression" else None
     if name is not None and name not in Functions.FUNCTION_TABLE:
-        call = re.search(rf"\b{name}\s*\(", path)
-        column = call.start() if call else 0
-        raise _at(column, path, f"{what}: JMESPath has no function {name}()")
+        before = re.split(rf"\b{name}\s*\(", path, maxsplit=1)[0]
+        raise _at(len(before), path, f"{what}: JMESPath has no function {name}()")
     for child in node["children"]:
         _check_functions(child, path, what)

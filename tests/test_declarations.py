@@ -1,0 +1,750 @@
+"""Declarations: the grammar of strings, what the objects refuse, and how text becomes a value."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import functools
+import json
+import math
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import jmespath
+import pytest
+from hypothesis import given, strategies as st
+
+from lambda_secrets import AppConfig, DeclarationError, Parameter, ParameterTree, Secret, Source
+from lambda_secrets.declarations import Unfit, declare, declare_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CANARY = "hunter2-canary"
+
+# The string form
+
+
+def described(declaration: Any) -> tuple[str, str, str | None]:
+    """Return the kind, the name and the path of a declaration."""
+    return declaration.source.kind, declaration.source.name, declaration.path
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("prod/db", ("secret", "prod/db", None)),
+        ("prod/db#@", ("secret", "prod/db", "@")),
+        ("prod/stripe#keys.live", ("secret", "prod/stripe", "keys.live")),
+        ("a+b=c.d@e-f_g/0", ("secret", "a+b=c.d@e-f_g/0", None)),
+        ("/leading/slash/", ("secret", "/leading/slash/", None)),
+        ("db#a#b", None),
+        ('db#`"#"`', ("secret", "db", '`"#"`')),
+        ("ssm:/prod/url", ("parameter", "/prod/url", None)),
+        ("ssm:url", ("parameter", "url", None)),
+        ("ssm:/prod/config#a.b", ("parameter", "/prod/config", "a.b")),
+        (
+            "ssm:/aws/reference/secretsmanager/prod/db",
+            ("parameter", "/aws/reference/secretsmanager/prod/db", None),
+        ),
+        ("ssm:/prod/app/", ("tree", "/prod/app/", None)),
+        ("ssm:/", ("tree", "/", None)),
+        ("appconfig:app/env/profile", ("appconfig", "app/env/profile", None)),
+        ("appconfig:app/env/profile#flags.new", ("appconfig", "app/env/profile", "flags.new")),
+        ("appconfig:my app/env/profile", ("appconfig", "my app/env/profile", None)),
+    ],
+)
+def test_a_string_says_scheme_name_and_path(
+    text: str, expected: tuple[str, str, str | None] | None
+) -> None:
+    """`[scheme:]name[#jmespath]` is split at the first colon and the first number sign."""
+    if expected is None:
+        with pytest.raises(DeclarationError, match="does not parse"):
+            declare(text)
+    else:
+        assert described(declare(text)) == expected
+
+
+PARTITIONS = ["aws", "aws-cn", "aws-us-gov", "aws-iso", "aws-iso-b", "aws-eusc"]
+
+
+@pytest.mark.parametrize("partition", PARTITIONS)
+@pytest.mark.parametrize("path", [None, "user"])
+def test_a_secrets_manager_arn_of_any_partition_is_a_secret(
+    partition: str, path: str | None
+) -> None:
+    """An ARN needs no scheme, whatever its partition; its colons and slashes are its own."""
+    arn = f"arn:{partition}:secretsmanager:cn-north-1:123456789012:secret:prod/db+x-AbCdEf"
+    text = arn if path is None else f"{arn}#{path}"
+    assert described(declare(text)) == ("secret", arn, path)
+    assert str(declare(text)) == text
+
+
+@pytest.mark.parametrize("partition", PARTITIONS)
+@pytest.mark.parametrize("scheme", ["", "ssm:"])
+@pytest.mark.parametrize("path", [None, "user"])
+def test_a_parameter_store_arn_of_any_partition_is_a_parameter(
+    partition: str, scheme: str, path: str | None
+) -> None:
+    """A parameter's ARN is told from a secret's by its service, with or without the scheme."""
+    arn = f"arn:{partition}:ssm:us-gov-west-1:123456789012:parameter/prod/url"
+    text = scheme + arn if path is None else f"{scheme}{arn}#{path}"
+    assert described(declare(text)) == ("parameter", arn, path)
+    assert str(declare(text)) == text.removeprefix("ssm:")
+
+
+@pytest.mark.parametrize(
+    "arn",
+    [
+        "arn:aws:s3:::bucket",
+        "arn:aws:secretsmanager",
+        "arn:aws:secretsmanager:eu-west-1:123456789012:secret",
+        "arn:aws:secretsmanager:eu-west-1:123456789012:secret:",
+        "arn:aws:secretsmanager:eu-west-1:123456789012:secret:db:user::",
+        "arn:aws:ssm:eu-west-1:123456789012:document/x",
+        "arn:aws:ssm:eu-west-1:123456789012:parameter/url:3",
+        "arn:aws:ssm:eu-west-1:123456789012:parameter/prod/",
+        "arn:",
+    ],
+)
+def test_any_other_arn_is_refused(arn: str) -> None:
+    """An ARN of another service, cut off, with a version or of a whole path names nothing."""
+    with pytest.raises(DeclarationError, match="Cannot declare"):
+        declare(arn)
+
+
+@pytest.mark.parametrize(
+    ("kind", "arn"),
+    [
+        (Secret, "arn:aws:ssm:eu-west-1:123456789012:parameter/url"),
+        (Parameter, "arn:aws:secretsmanager:eu-west-1:123456789012:secret:db-AbCdEf"),
+    ],
+)
+def test_an_arn_of_the_other_service_is_refused(kind: Callable[[str], Any], arn: str) -> None:
+    """An object takes no ARN of another kind of thing."""
+    with pytest.raises(DeclarationError, match="that is not the ARN of a"):
+        kind(arn)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "that is no name"),
+        ("#user", "that is no name"),
+        ("   ", "that is no name"),
+        ("ssm:", "that is no name"),
+        ("appconfig:", "appconfig:application/environment/profile"),
+        ("appconfig:a/b", "appconfig:application/environment/profile"),
+        ("appconfig:a/b/c/d", "appconfig:application/environment/profile"),
+        ("appconfig:a//c", "that is no name"),
+        ("vault:prod/db", "the scheme 'vault' is unknown"),
+        ("SSM:/prod/url", "the scheme 'SSM' is unknown"),
+        (":prod/db", "the scheme '' is unknown"),
+        (" prod/db", "white space"),
+        ("prod/db #user", "white space"),
+        ("prod/\ndb", "control character"),
+        ("prod/db#", "expression is empty"),
+        ("prod/db# ", "expression is empty"),
+        ("ssm:url:3", "has no ':'"),
+        ("ssm:prod/app/", "begins with '/'"),
+        ("ssm:/prod/app/#user", "takes no JMESPath expression"),
+    ],
+)
+def test_a_wrong_string_is_refused_with_its_problem(text: str, problem: str) -> None:
+    """What a string says wrong is a `DeclarationError` that names it."""
+    with pytest.raises(DeclarationError) as raised:
+        declare(text)
+    assert problem in str(raised.value)
+    assert isinstance(raised.value, ValueError)
+
+
+@pytest.mark.parametrize("wrong", [None, 1, b"prod/db", ["prod/db"], ("prod/db",), Secret])
+def test_what_is_neither_string_nor_object_is_refused(wrong: Any) -> None:
+    """A declaration is a string or one of the four objects."""
+    with pytest.raises(DeclarationError, match="it is no declaration"):
+        declare(wrong)
+
+
+def test_an_object_is_declared_as_it_is() -> None:
+    """A declaration object stands for itself."""
+    declaration = Secret("prod/db")
+    assert declare(declaration) is declaration
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "prod/db",
+        "prod/db#keys.live",
+        "ssm:/prod/url",
+        "ssm:/prod/url#a[0]",
+        "ssm:/prod/app/",
+        "appconfig:a/b/c",
+        "appconfig:a%2Fb/c/d#e",
+    ],
+)
+def test_a_declaration_is_spelled_as_it_was_declared(text: str) -> None:
+    """`str` of a declaration is its string, of its source that string without the path."""
+    declaration = declare(text)
+    assert str(declaration) == text
+    assert str(declaration.source) == text.partition("#")[0]
+    assert declare(str(declaration)) == declaration
+
+
+NAMES = st.text("abcXYZ019/_+=.@-", min_size=1)
+
+
+@given(NAMES, st.sampled_from([None, "@", "a.b", "keys[0]", "a || b"]))
+def test_every_secret_name_that_aws_allows_is_taken_as_it_is(name: str, path: str | None) -> None:
+    """A string of a secret's characters is that secret, and its spelling says the same."""
+    text = name if path is None else f"{name}#{path}"
+    declaration = declare(text)
+    assert described(declaration) == ("secret", name, path)
+    assert declare(str(declaration)) == declaration
+
+
+@given(st.text("ab:/#@.arnsm pco[]ig'\n", max_size=25))
+def test_any_string_is_a_declaration_or_a_declaration_error(text: str) -> None:
+    """No string raises anything else, and what is taken spells itself."""
+    try:
+        declaration = declare(text)
+    except DeclarationError:
+        return
+    assert declare(str(declaration)) == declaration
+
+
+# The objects
+
+
+def made(kind: Any, *args: Any, **options: Any) -> Callable[[], Any]:
+    """Return a declaration yet to be made, whatever its arguments."""
+    return functools.partial(kind, *args, **options)
+
+
+def test_objects_say_what_a_string_cannot() -> None:
+    """Version, stage, label, decryption and depth are part of what is read."""
+    assert Secret("db", version_id="v1", version_stage="AWSPREVIOUS").source == Source(
+        "secret", "db", version_id="v1", version_stage="AWSPREVIOUS"
+    )
+    assert Parameter("/url", version=3, decrypt=False).source == Source(
+        "parameter", "/url", version=3, decrypt=False
+    )
+    assert Parameter("/url", label="live").source == Source("parameter", "/url", label="live")
+    assert ParameterTree("/app", recursive=False, decrypt=False).source == Source(
+        "tree", "/app/", recursive=False, decrypt=False
+    )
+    assert AppConfig("a", "e", "p").source == Source("appconfig", "a/e/p")
+
+
+def test_objects_keep_their_arguments() -> None:
+    """Each argument can be read back by its name."""
+    secret = Secret(
+        "db", "a", version_id="v", version_stage="s", transform="json", ttl=5, default=1
+    )
+    assert (secret.name, secret.path) == ("db", "a")
+    assert (secret.version_id, secret.version_stage) == ("v", "s")
+    assert (secret.transform, secret.ttl, secret.default) == ("json", 5, 1)
+    parameter = Parameter("/url", "a", version=2, decrypt=False)
+    assert (parameter.name, parameter.path, parameter.version) == ("/url", "a", 2)
+    assert (parameter.label, parameter.decrypt) == (None, False)
+    tree = ParameterTree("/app", recursive=False)
+    assert (tree.prefix, tree.recursive, tree.decrypt, tree.path) == ("/app/", False, True, None)
+    config = AppConfig("a/b", "e", "p", "x")
+    assert (config.application, config.environment, config.profile) == ("a/b", "e", "p")
+    assert config.path == "x"
+
+
+@pytest.mark.parametrize("given", ["/app", "/app/", "/app//"])
+def test_a_prefix_ends_in_one_slash(given: str) -> None:
+    """A tree is the same with or without the last slash of its prefix."""
+    assert ParameterTree(given).source.name == "/app/"
+
+
+def test_a_slash_inside_an_appconfig_name_is_no_separator() -> None:
+    """The source tells the three parts, whatever is in them."""
+    source = AppConfig("a/b", "c", "d/e").source
+    assert source.name == "a%2Fb/c/d%2Fe"
+    assert source.parts == ("a/b", "c", "d/e")
+
+
+@pytest.mark.parametrize(
+    ("call", "problem"),
+    [
+        (made(Secret, ""), "that is no name"),
+        (made(Secret, " "), "that is no name"),
+        (made(Secret, None), "that is no name"),
+        (made(Secret, b"db"), "that is no name"),
+        (made(Secret, "db#user"), "no name has a '#'"),
+        (made(Secret, "ssm:/url"), "string form of another kind"),
+        (made(Secret, "appconfig:a/b/c"), "string form of another kind"),
+        (made(Secret, "db", ""), "expression is empty"),
+        (made(Secret, "db", 5), "expression is empty"),
+        (made(Secret, "db", version_id=""), "version_id '' is no non-empty string"),
+        (made(Secret, "db", version_id=3), "version_id 3 is no non-empty string"),
+        (made(Secret, "db", version_stage=""), "version_stage '' is no"),
+        (made(Parameter, ""), "that is no name"),
+        (made(Parameter, "/app/"), "Use ParameterTree"),
+        (made(Parameter, "/url:3"), "its name has no ':'"),
+        (made(Parameter, "/url", label=""), "label '' is no"),
+        (made(Parameter, "/url", version=0), "version 0 is no whole number"),
+        (made(Parameter, "/url", version=True), "version True is no whole number"),
+        (made(Parameter, "/url", version="3"), "version '3' is no whole number"),
+        (made(Parameter, "/url", version=1.0), "version 1.0 is no whole number"),
+        (made(Parameter, "/url", version=1, label="a"), "a version and a label"),
+        (made(Parameter, "/url", decrypt=None), "decrypt None is neither"),
+        (made(Parameter, "/url", decrypt=1), "decrypt 1 is neither"),
+        (made(ParameterTree, ""), "that is no name"),
+        (made(ParameterTree, "app/"), "begins with '/'"),
+        (
+            made(ParameterTree, "arn:aws:ssm:eu-west-1:123456789012:parameter/app/"),
+            "an ARN cannot be read by path",
+        ),
+        (made(ParameterTree, "/app/", recursive="no"), "recursive 'no' is neither"),
+        (made(ParameterTree, "/app/", decrypt=0), "decrypt 0 is neither"),
+        (made(AppConfig, "", "e", "p"), "that is no name"),
+        (made(AppConfig, "a", "e", None), "that is no name"),
+        (made(AppConfig, "a", "e#", "p"), "no name has a '#'"),
+        (made(Secret, "db", transform="yaml"), "transform 'yaml' is unknown"),
+        (made(Secret, "db", transform=5), "transform 5 is unknown"),
+        (made(Secret, "db", transform=["json"]), "transform ['json'] is unknown"),
+        (made(ParameterTree, "/app/", transform=""), "transform '' is unknown"),
+    ],
+)
+def test_a_wrong_argument_is_refused_with_its_problem(
+    call: Callable[[], Any], problem: str
+) -> None:
+    """What an object is given wrong is a `DeclarationError` that names it."""
+    with pytest.raises(DeclarationError) as raised:
+        call()
+    assert problem in str(raised.value)
+
+
+@pytest.mark.parametrize("ttl", [-1, -0.001, math.nan, -math.inf, True, False, "60", "", [], b"1"])
+@pytest.mark.parametrize(
+    "declared",
+    [
+        lambda ttl: Secret("db", ttl=ttl),
+        lambda ttl: Parameter("/url", ttl=ttl),
+        lambda ttl: ParameterTree("/app/", ttl=ttl),
+        lambda ttl: AppConfig("a", "e", "p", ttl=ttl),
+    ],
+)
+def test_a_ttl_that_is_no_number_of_seconds_is_refused(
+    declared: Callable[[Any], Any], ttl: Any
+) -> None:
+    """Negative, NaN, a bool or no number: each is refused when it is declared."""
+    with pytest.raises(DeclarationError, match="is no number of seconds"):
+        declared(ttl)
+
+
+@pytest.mark.parametrize("ttl", [0, 0.0, 1, 2.5, 10**9, math.inf])
+def test_a_ttl_from_zero_to_infinity_is_taken(ttl: float) -> None:
+    """Whole numbers, fractions, zero and infinity are numbers of seconds."""
+    assert Secret("db", ttl=ttl).ttl == ttl
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        made(Secret, "db", "a", "v1"),
+        made(Parameter, "/url", "a", 1),
+        made(ParameterTree, "/app/", "a"),
+        made(AppConfig, "a", "e", "p", "x", "json"),
+    ],
+)
+def test_options_are_keyword_only(call: Callable[[], Any]) -> None:
+    """Only what is read and the path are positional."""
+    with pytest.raises(TypeError, match="positional"):
+        call()
+
+
+# Paths
+
+
+@pytest.mark.parametrize(
+    ("path", "column"),
+    [
+        ("a[", 3),
+        ("a..b", 3),
+        ("a b", 3),
+        ("keys.", 6),
+        ("`x", 1),
+        ('"abc', 1),
+        ("a-b", 2),
+        ("$", 1),
+        ("foo(", 5),
+        ("a[b]", 3),
+        ("foo.foo(@)", 5),
+        ("a || nope (@)", 6),
+        ("length(nope(@))", 8),
+        ("é", 1),
+    ],
+)
+def test_a_path_that_does_not_parse_is_pointed_at(path: str, column: int) -> None:
+    """The message shows the expression and a caret at the column that it names."""
+    with pytest.raises(DeclarationError) as raised:
+        Secret("db", path)
+    first, shown, caret = str(raised.value).splitlines()
+    assert f"at column {column}." in first
+    assert shown == f"  {path}"
+    assert caret == f"  {' ' * (column - 1)}^"
+
+
+def test_a_path_too_deep_for_the_parser_is_refused() -> None:
+    """Even an absurd expression is a `DeclarationError`."""
+    with pytest.raises(DeclarationError, match="does not parse"):
+        Secret("db", "(" * 5_000)
+
+
+TOKENS = ["a", "b0", "_c", "é", ".", "[", "]", "*", "@", "|", "||", "&", "`1`", "'x'", '"q"', "("]
+TOKENS += [")", "{", "}", ":", ",", "==", "!", " ", "0", "-1", "length(", "nope(", "`", "'", "\n"]
+
+
+@given(st.lists(st.sampled_from(TOKENS), max_size=8).map("".join))
+def test_any_path_compiles_or_is_a_declaration_error(path: str) -> None:
+    """No expression raises anything else, and one that compiles never raises on a value."""
+    try:
+        declaration = Secret("db", path)
+    except DeclarationError:
+        return
+    for text in ('{"a": {"b0": [1, {"a": null}]}}', "[1, 2]", '"x"', "5", "no JSON"):
+        declaration.extract(text)
+
+
+DOCUMENTS = [
+    {"a": {"b": [1, 2]}, "b": None, "_c": False},
+    {"a": [{"b": 1}, {"b": 2}]},
+    {"a": "text"},
+    [{"a": 1}],
+    "a",
+    3,
+    None,
+]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("path", ["@", "a", "a.b", "b", "_c", "a.b.c", "A", "a0"])
+def test_plain_paths_find_what_jmespath_finds(path: str, document: Any) -> None:
+    """A dotted path of identifiers, which needs no parser, means what JMESPath says."""
+    found = Secret("db", path).extract(json.dumps(document))
+    expected = jmespath.search(path, document)
+    if expected is None:
+        assert isinstance(found, Unfit)
+        assert found.absent
+    else:
+        assert found == expected
+
+
+# Values
+
+
+def test_a_source_alone_gives_what_was_read() -> None:
+    """Without path and transform a value is the text, the bytes or the list itself."""
+    assert Secret("db").extract(" text ") == " text "
+    assert Secret("db").extract(b"\x00\xff") == b"\x00\xff"
+    assert Parameter("/hosts").extract(["a", "b"]) == ["a", "b"]
+    assert ParameterTree("/app/").extract({"a/b": "1", "hosts": ["c"]}) == {
+        "a/b": "1",
+        "hosts": ["c"],
+    }
+
+
+@pytest.mark.parametrize("found", [0, "", [], {}, False, 0.0, "null"])
+def test_falsy_values_are_values(found: Any) -> None:
+    """What a path finds is the value, however empty it is."""
+    assert Secret("db", "a").extract(json.dumps({"a": found})) == found
+    assert Secret("db", "@").extract(json.dumps(found)) == found
+
+
+def test_json_null_matched_nothing() -> None:
+    """A path that yields null is absent, just as one that leads nowhere."""
+    for text in ('{"a": null}', "{}", "null", '["a"]'):
+        found = Secret("db", "a").extract(text)
+        assert isinstance(found, Unfit)
+        assert found.absent
+    null = Secret("db", "@").extract("null")
+    assert isinstance(null, Unfit)
+    assert null.absent
+
+
+def test_json_in_bytes_is_parsed() -> None:
+    """A path works on a binary secret whose bytes are JSON."""
+    assert Secret("db", "a").extract(b'{"a": "\xc3\xa9"}') == "\u00e9"
+
+
+def test_a_path_takes_an_item_of_a_list() -> None:
+    """A path applies to a StringList as it is."""
+    assert Parameter("/hosts", "[1]").extract(["a", "b"]) == "b"
+
+
+@pytest.mark.parametrize(
+    ("transform", "raw", "value"),
+    [
+        ("json", '{"a": 1}', {"a": 1}),
+        ("json", b"[1]", [1]),
+        ("json", "null", None),
+        ("binary", base64.b64encode(b"\x00\xff").decode(), b"\x00\xff"),
+        ("binary", base64.b64encode(b"\x00\xff"), b"\x00\xff"),
+        ("binary", " aGVs\nbG8=\n", b"hello"),
+        ("binary", "", b""),
+        (str.upper, "text", "TEXT"),
+        (len, "text", 4),
+        (lambda _: None, "text", None),
+    ],
+)
+def test_a_transform_makes_the_value(transform: Any, raw: Any, value: Any) -> None:
+    """`json` parses, `binary` decodes base64 text, a callable does what it does."""
+    assert Secret("db", transform=transform).extract(raw) == value
+
+
+def test_a_transform_comes_before_the_path() -> None:
+    """The path applies to what the transform made, parsed if that is text."""
+    inner = base64.b64encode(b'{"a": 1}').decode()
+    assert Secret("db", "a", transform="json").extract('{"a": 1}') == 1
+    assert Secret("db", "a", transform="binary").extract(inner) == 1
+    assert Secret("db", "a", transform=lambda text: text.strip("#")).extract('#{"a": 1}#') == 1
+    assert Secret("db", "a", transform=lambda text: {"a": text}).extract("x") == "x"
+
+
+def test_a_tree_is_transformed_value_by_value() -> None:
+    """A tree's transform applies to each parameter below it."""
+    tree = ParameterTree("/app/", transform="json")
+    assert tree.extract({"a": "1", "b/c": '{"d": 2}'}) == {"a": 1, "b/c": {"d": 2}}
+
+
+def failing(_: str) -> Any:
+    """Raise what quotes the value."""
+    raise ValueError(CANARY)
+
+
+@pytest.mark.parametrize(
+    ("declaration", "raw", "reason"),
+    [
+        (Secret("db", "a"), CANARY, "it is not JSON (line 1, column 1)"),
+        (Secret("db", "a"), f'{{"a":\n {CANARY}', "it is not JSON (line 2, column 2)"),
+        (Secret("db", "a"), b"\xff\xfe\xff" + CANARY.encode(), "it is not JSON"),
+        (Secret("db", "a"), "[" * 100_000, "it is not JSON"),
+        (Secret("db", transform="json"), CANARY, "it is not JSON (line 1, column 1)"),
+        (Secret("db", "a", transform="json"), CANARY, "it is not JSON (line 1, column 1)"),
+        (Parameter("/x", transform="json"), [CANARY], "it is a list, not text with JSON in it"),
+        (Secret("db", transform="binary"), CANARY, "it is not base64 text"),
+        (Secret("db", transform="binary"), "aGVsbG8", "it is not base64 text"),
+        (Secret("db", transform="binary"), "\u00e9", "it is not base64 text"),
+        (Parameter("/x", transform="binary"), [CANARY], "it is not base64 text"),
+        (
+            Secret("db", transform=failing),
+            CANARY,
+            "its transform raised ValueError (the message is withheld: it may quote the value)",
+        ),
+        (
+            Secret("db", "length(a)"),
+            '{"a": 5}',
+            "the JMESPath expression does not fit the value (JMESPathTypeError)",
+        ),
+        (ParameterTree("/a/", transform="json"), {"b/c": CANARY}, "b/c: it is not JSON"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named_and_not_shown(
+    declaration: Any, raw: Any, reason: str
+) -> None:
+    """The reason is returned, since what is raised carries the value along."""
+    unfit = declaration.extract(raw)
+    assert isinstance(unfit, Unfit)
+    assert unfit.reason.startswith(reason)
+    assert not unfit.absent
+    assert CANARY not in unfit.reason
+
+
+# Frozen, hashable, safe to log
+
+
+@pytest.mark.parametrize(
+    "declaration",
+    [
+        Secret("db", "a", version_id="v"),
+        Parameter("/url", label="l"),
+        ParameterTree("/app/"),
+        AppConfig("a", "e", "p"),
+        Secret("db").source,
+    ],
+)
+def test_declarations_are_frozen(declaration: Any) -> None:
+    """Nothing can be set on a declaration or its source, and nothing deleted."""
+    for change in (setattr, lambda *target: delattr(*target[:2])):
+        for field in ("ttl", "name", "source", "new"):
+            with pytest.raises(AttributeError, match="is frozen"):
+                change(declaration, field, 1)
+
+
+def test_equal_declarations_are_one_key() -> None:
+    """Declarations compare and hash by what they say."""
+    assert Secret("db", "a", ttl=1) == Secret("db", "a", ttl=1)
+    assert len({Secret("db", "a"), Secret("db", "a"), declare("db#a")}) == 1
+    different = [
+        Secret("db"),
+        Secret("db", "a"),
+        Secret("db", ttl=1),
+        Secret("db", default=None),
+        Secret("db", transform="json"),
+        Secret("db", version_id="v"),
+        Secret("db", version_stage="v"),
+        Parameter("db"),
+        Parameter("db", version=1),
+        Parameter("db", label="1"),
+        Parameter("db", decrypt=False),
+        ParameterTree("/db"),
+        ParameterTree("/db", recursive=False),
+    ]
+    assert len(set(different)) == len(different)
+    assert Secret("db") != "db"
+
+
+def test_different_versions_never_share_a_source() -> None:
+    """Trap: options missing from the cache key, so that asking for version B returned A."""
+    declarations = [
+        Secret("s"),
+        Secret("s", version_id="a"),
+        Secret("s", version_id="b"),
+        Secret("s", version_stage="a"),
+        Parameter("s"),
+        Parameter("s", version=1),
+        Parameter("s", version=2),
+        Parameter("s", label="1"),
+        Parameter("s", decrypt=False),
+        Parameter("x/s"),
+        ParameterTree("/s"),
+        ParameterTree("/s", recursive=False),
+        ParameterTree("/s", decrypt=False),
+        AppConfig("s", "s", "s"),
+    ]
+    sources = {declaration.source for declaration in declarations}
+    assert len(sources) == len(declarations)
+    assert len({str(source) for source in sources}) == len(declarations)
+
+
+def test_path_transform_ttl_and_default_read_the_same_source() -> None:
+    """Two declarations on one secret read one source."""
+    declarations = [Secret("s"), Secret("s", "a", transform="json", ttl=1, default=2), declare("s")]
+    assert len({declaration.source for declaration in declarations}) == 1
+
+
+class Unhashable:
+    """A transform without a hash."""
+
+    __hash__ = None  # type: ignore[assignment]  # what is under test
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __call__(self, text: str) -> str:
+        """Return it as it is."""
+        return text
+
+    def __repr__(self) -> str:
+        return CANARY
+
+
+def test_what_has_no_hash_can_be_declared() -> None:
+    """Neither a default nor a transform needs a hash for its declaration to have one."""
+    assert hash(Secret("db", default={"a": []})) == hash(Secret("db", default={}))
+    assert isinstance(hash(Secret("db", transform=Unhashable())), int)
+
+
+def test_a_repr_is_safe_to_log() -> None:
+    """A repr tells the kind, the string and the options; never a default or a callable's state."""
+    shown = repr(Secret("db", "a", version_id="v", transform=str.upper, ttl=5, default=CANARY))
+    assert shown == "<Secret 'db#a (version_id=v)', transform=upper, ttl=5, default=***>"
+    assert repr(declare("ssm:/app/")) == "<ParameterTree 'ssm:/app/'>"
+    assert repr(Secret("db", transform="json")) == "<Secret 'db', transform=json>"
+    assert repr(declare("prod/db").source) == "<Source prod/db>"
+    for transform in (functools.partial(str.replace, CANARY), Unhashable()):
+        assert CANARY not in repr(Secret("db", transform=transform))
+
+
+def test_options_that_no_string_can_say_are_spelled_in_brackets() -> None:
+    """Errors and logs tell two versions apart."""
+    assert str(Parameter("/url", version=3)) == "ssm:/url (version=3)"
+    assert str(Parameter("/url", "a", label="l", decrypt=False)) == (
+        "ssm:/url#a (label=l, decrypt=False)"
+    )
+    assert str(ParameterTree("/a", recursive=False)) == "ssm:/a/ (recursive=False)"
+    assert str(Secret("s", version_id="a", version_stage="b")) == (
+        "s (version_id=a, version_stage=b)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("declaration", "versioned"),
+    [
+        (Secret("s"), False),
+        (Secret("s", version_id="a"), True),
+        (Secret("s", version_stage="a"), True),
+        (Parameter("s"), False),
+        (Parameter("s", version=1), True),
+        (Parameter("s", label="a"), True),
+        (ParameterTree("/s", recursive=False), False),
+    ],
+)
+def test_a_source_tells_whether_it_is_one_version(declaration: Any, versioned: bool) -> None:
+    """A backend can ask whether the current version is wanted."""
+    assert declaration.source.versioned is versioned
+
+
+def test_a_declaration_is_copied_as_itself_and_never_pickled() -> None:
+    """A frozen thing is its own copy; a pickle might hold a default that is secret."""
+    declaration = Secret("db", default=CANARY)
+    assert copy.copy(declaration) is declaration
+    assert copy.deepcopy({"a": declaration})["a"] is declaration
+    with pytest.raises(TypeError, match="Cannot pickle a Secret"):
+        pickle.dumps(declaration)
+
+
+@pytest.mark.parametrize(
+    "declaration",
+    [
+        Secret("db", "a", version_id="v", transform="json", ttl=5),
+        Parameter("/url", version=3),
+        ParameterTree("/app/", recursive=False),
+        AppConfig("a", "e", "p", "x"),
+    ],
+)
+def test_a_default_given_later_changes_nothing_else(declaration: Any) -> None:
+    """The same declaration with a default reads and finds the same."""
+    changed = declaration.with_default(7)
+    assert changed.default == 7
+    assert (str(changed), changed.source) == (str(declaration), declaration.source)
+    assert changed.with_default(...) == declaration
+    for field in ("search", *type(declaration).__slots__):
+        assert getattr(changed, field) == getattr(declaration, field)
+
+
+# Mappings
+
+
+def test_a_mapping_declares_each_of_its_names() -> None:
+    """Strings and objects can be mixed; the order is kept."""
+    declared = declare_all({"b": "prod/db#a", "a": Secret("prod/db")})
+    assert list(declared) == ["b", "a"]
+    assert declared == {"b": Secret("prod/db", "a"), "a": Secret("prod/db")}
+
+
+def test_a_wrong_declaration_is_named() -> None:
+    """Among many declarations the message names the one that is wrong, without a cause."""
+    with pytest.raises(DeclarationError) as raised:
+        declare_all({"good": "prod/db", "bad": "vault:x"})
+    assert str(raised.value).startswith("'bad': Cannot declare 'vault:x'")
+    assert raised.value.__context__ is None
+
+
+@pytest.mark.parametrize("name", ["", None, 1, b"db", ("db",)])
+def test_a_name_is_a_non_empty_string(name: Any) -> None:
+    """A declared name that is empty or no string is refused."""
+    with pytest.raises(DeclarationError, match="that is no name"):
+        declare_all({name: "prod/db"})
+
+
+@pytest.mark.parametrize("wrong", ["prod/db", ["prod/db"], None, 5, {"prod/db"}])
+def test_declarations_are_a_mapping(wrong: Any) -> None:
+    """Anything that maps no names is refused."""
+    with pytest.raises(DeclarationError, match="it maps no names"):
+        declare_all(wrong)
