@@ -194,11 +194,11 @@ class Cache:
         ``fresh`` reads past every cache; ``fetch`` replaces the backend's own. It never raises:
         what failed is in the reading.
         """
-        owner = self.active(backend)
-        if fetch is None or owner is not backend:
-            fetch = functools.partial(owner.fetch, fresh=fresh)
         now = self._now()
         with self._lock:
+            owner = self.active(backend)  # in the lock: it may end right after
+            if fetch is None or owner is not backend:
+                fetch = functools.partial(owner.fetch, fresh=fresh)
             picked, due, ahead = self._plan(owner, wanted, fresh=fresh)
             waiting = [source for source in wanted if not isinstance(picked.get(source), Entry)]
             patience = timeout
@@ -419,7 +419,10 @@ class Cache:
         """End that override and forget its values; those from before it are served again."""
         with self._lock:
             self._overrides = [other for other in self._overrides if other is not backend]
-            self._entries = {k: e for k, e in self._entries.items() if e.owner is not backend}
+            # All of it: the next backend may be given the same id.
+            for table in (self._entries, self._rounds, self._forced):
+                for key in [key for key in table if key[0] == id(backend)]:
+                    del table[key]
             self._changed(forget=True)
 
     def active(self, backend: Backend) -> Backend:

@@ -1,0 +1,328 @@
+"""`override_secrets` serves a test's own values, everywhere and until its end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import socket
+import threading
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from unittest import TestCase
+
+import pytest
+
+from lambda_secrets import (
+    AppConfig,
+    DeclarationError,
+    MemoryBackend,
+    ParameterTree,
+    Secret,
+    SecretNotFoundError,
+    inject_secrets,
+    resolve_secrets,
+)
+from lambda_secrets.cache import process
+from lambda_secrets.testing import override_secrets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class Rejected(Exception):  # noqa: N818 - a database's own
+    """The credentials are no longer good."""
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail on every attempt to connect."""
+
+    def refuse(*_: object) -> None:  # pragma: no cover - nobody may get here
+        raise AssertionError("somebody connected")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@inject_secrets({"key": "prod/key"})
+def key_of(event: Any, context: Any) -> Any:
+    """Return the secret, as every backend of AWS would have to be asked for it."""
+    return context.secrets.key
+
+
+def read() -> Any:
+    """Return what the handler that was decorated at import gets now."""
+    return key_of({}, SimpleNamespace())
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("backend", ["auto", "extension", "sdk"])
+def test_nothing_is_fetched_from_anywhere(backend: Any) -> None:
+    """Whatever backend a handler names, prefetching or not, no socket is connected."""
+    with override_secrets({"prod/key": "mine"}):
+
+        @inject_secrets({"key": "prod/key"}, backend=backend, prefetch=True)
+        def handler(event: Any, context: Any) -> Any:
+            return context.secrets.key
+
+        assert handler({}, SimpleNamespace()) == "mine"
+        assert resolve_secrets({"key": "prod/key"}, backend=backend).key == "mine"
+        handler.secrets.refresh()
+        assert handler.secrets.cache_info()["key"]["backend"] == "memory"
+
+
+@pytest.mark.usefixtures("no_network")
+def test_what_is_not_listed_is_not_found() -> None:
+    """A secret that the test forgot is an error that names it."""
+    with override_secrets({"prod/other": "mine"}), pytest.raises(SecretNotFoundError) as caught:
+        read()
+    assert list(caught.value.failures) == ["key"]
+
+
+def test_every_kind_of_source_is_served() -> None:
+    """Text, bytes, JSON, parameters, lists, trees and configurations, by string or object."""
+    values = {
+        "text": "t",
+        "binary": b"\xff",
+        "json": {"a": [1]},
+        "ssm:/app/url": "u",
+        "ssm:/app/hosts": ["a", "b"],
+        "appconfig:app/env/flags": {"on": True},
+    }
+    with override_secrets(values):
+        secrets = resolve_secrets(
+            {
+                "text": "text",
+                "binary": "binary",
+                "json": "json#a[0]",
+                "hosts": "ssm:/app/hosts",
+                "tree": ParameterTree("/app"),
+                "flags": AppConfig("app", "env", "flags", "on"),
+            }
+        )
+    assert dict(secrets) == {
+        "text": "t",
+        "binary": b"\xff",
+        "json": 1,
+        "hosts": ["a", "b"],
+        "tree": {"url": "u", "hosts": ["a", "b"]},
+        "flags": True,
+    }
+
+
+def test_one_version_is_served_by_its_declaration() -> None:
+    """A declaration object as key holds the version that it names, and no other."""
+    previous = Secret("prod/key", version_stage="AWSPREVIOUS")
+    with override_secrets({previous: "old", Secret("prod/key"): "new"}):
+        secrets = resolve_secrets({"old": previous, "new": "prod/key"})
+    assert dict(secrets) == {"old": "old", "new": "new"}
+
+
+@pytest.mark.parametrize("values", [{"prod/key#path": "x"}, {"prod/key": 5}, {"": "x"}])
+def test_wrong_values_are_refused_at_once(values: Any) -> None:
+    """A key with a path, and a value that no backend answers, never get as far as a handler."""
+    with pytest.raises(DeclarationError):
+        override_secrets(values)
+
+
+def test_nested_override_replaces_the_outer_one() -> None:
+    """Inside the inner one only its own values exist; after it the outer ones are back."""
+    with override_secrets({"prod/key": "outer"}):
+        assert read() == "outer"
+        with override_secrets({"prod/key": "inner"}):
+            assert read() == "inner"
+        assert read() == "outer"
+        with override_secrets({}), pytest.raises(SecretNotFoundError):
+            read()
+        assert read() == "outer"
+
+
+def test_what_was_cached_is_served_again() -> None:
+    """After an override a handler has the values from before it, without a fetch."""
+    backend = MemoryBackend({"prod/key": "cached"})
+    fetched: list[object] = []
+
+    @inject_secrets({"key": "prod/key"}, backend=backend, observer=fetched.append)
+    def handler(event: Any, context: Any) -> Any:
+        return context.secrets.key
+
+    assert handler({}, SimpleNamespace()) == "cached"
+    with override_secrets({"prod/key": "overridden"}):
+        assert handler({}, SimpleNamespace()) == "overridden"
+        handler.secrets.clear()
+        assert handler({}, SimpleNamespace()) == "overridden"
+    before = len(fetched)
+    assert handler({}, SimpleNamespace()) == "cached"
+    assert len(fetched) == before
+
+
+def test_an_exception_ends_it_too() -> None:
+    """A failing test leaves no override behind."""
+    with pytest.raises(ZeroDivisionError), override_secrets({"prod/key": "mine"}):
+        raise ZeroDivisionError
+    assert process._overrides == []
+
+
+def test_overrides_may_end_in_any_order() -> None:
+    """Two that overlap do not undo each other: the latest of those still open answers."""
+    first, second = override_secrets({"prod/key": "1"}), override_secrets({"prod/key": "2"})
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert read() == "2"
+    second.__exit__(None, None, None)
+    assert process._overrides == []
+
+
+def test_one_override_can_be_entered_again_inside_itself() -> None:
+    """Leaving the inner block of the same object leaves the outer one in force."""
+    override = override_secrets({"prod/key": "mine"})
+    with override:
+        with override:
+            assert read() == "mine"
+        assert read() == "mine"
+    assert process._overrides == []
+
+
+def test_threads_that_a_handler_starts_are_overridden() -> None:
+    """It holds for the process: a thread started inside the test never reaches AWS."""
+    seen: list[Any] = []
+    with override_secrets({"prod/key": "mine"}):
+        threads = [threading.Thread(target=lambda: seen.append(read())) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert seen == ["mine"] * 8
+
+
+def test_threads_may_open_and_close_overrides_at_the_same_time() -> None:
+    """Whatever their order, each finds some test's value, and nothing is left at the end."""
+    override = override_secrets({"prod/key": "shared"})
+    barrier = threading.Barrier(8)
+    seen: set[Any] = set()
+
+    def work() -> None:
+        barrier.wait()
+        for _ in range(20):
+            with override:
+                seen.add(read())
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == {"shared"}
+    assert process._overrides == []
+    assert process._entries == {}
+
+
+def test_tasks_are_overridden() -> None:
+    """Tasks of an event loop, and the threads that async handlers fetch on, see the override."""
+
+    @inject_secrets({"key": "prod/key"}, ttl=0)
+    async def handler(event: Any, context: Any) -> Any:
+        await asyncio.sleep(0)
+        return context.secrets.key
+
+    @override_secrets({"prod/key": "mine"})
+    async def several() -> list[Any]:
+        return await asyncio.gather(*(handler({}, SimpleNamespace()) for _ in range(5)))
+
+    assert asyncio.run(several()) == ["mine"] * 5
+    assert process._overrides == []
+
+
+def test_decorated_test_keeps_its_name_and_arguments() -> None:
+    """A test runner finds the same name, docstring and fixtures through the decorator."""
+
+    @override_secrets({"prod/key": "mine"})
+    def tested(prefix: str) -> str:
+        """Say what it tests."""
+        return prefix + str(read())
+
+    assert tested("> ") == "> mine"
+    assert tested.__name__ == "tested"
+    assert tested.__doc__ == "Say what it tests."
+    assert list(inspect.signature(tested).parameters) == ["prefix"]
+    assert process._overrides == []
+
+
+def test_decorated_async_test_stays_one() -> None:
+    """A runner of async tests still sees a coroutine function, overridden to its end."""
+
+    @override_secrets({"prod/key": "mine"})
+    async def tested() -> Any:
+        await asyncio.sleep(0)
+        return read()
+
+    assert inspect.iscoroutinefunction(tested)
+    assert asyncio.run(tested()) == "mine"
+    assert process._overrides == []
+
+
+def test_decorated_function_can_call_itself() -> None:
+    """Each call has its own override, which ends with it."""
+
+    @override_secrets({"prod/key": "mine"})
+    def again(times: int) -> list[Any]:
+        return [*again(times - 1), read()] if times else []
+
+    assert again(3) == ["mine"] * 3
+    assert process._overrides == []
+
+
+def test_what_it_cannot_surround_is_refused() -> None:
+    """On a class, a generator or an async generator it would end before the tests begin."""
+
+    class Tests(TestCase):
+        pass
+
+    def fixture() -> Iterator[None]:
+        yield  # pragma: no cover - never run
+
+    async def async_fixture() -> Any:
+        yield  # pragma: no cover - never run
+
+    refused: list[Callable[..., Any]] = [Tests, fixture, async_fixture]
+    for function in refused:
+        with pytest.raises(DeclarationError, match="would end before the tests begin"):
+            override_secrets({"prod/key": "mine"})(function)
+
+
+def test_changed_mapping_is_a_rotation() -> None:
+    """A handler that rejects the old value is run once more with what the test has put in."""
+    values = {"prod/key": "old"}
+
+    @inject_secrets({"key": "prod/key"}, refresh_on=Rejected)
+    def handler(event: Any, context: Any) -> Any:
+        if context.secrets.key == event["revoked"]:
+            raise Rejected
+        return context.secrets.key
+
+    with override_secrets(values):
+        assert handler({"revoked": None}, SimpleNamespace()) == "old"
+        values["prod/key"] = "new"
+        assert handler({"revoked": None}, SimpleNamespace()) == "old"
+        assert handler({"revoked": "old"}, SimpleNamespace()) == "new"
+
+
+def test_rotations_in_two_tests_do_not_meet() -> None:
+    """A test that forces a read right after another one did so is not held back by it."""
+
+    @inject_secrets({"key": "prod/key"}, refresh_on=Rejected)
+    def handler(event: Any, context: Any) -> Any:
+        if context.secrets.key == "old":
+            raise Rejected
+        return context.secrets.key
+
+    # Objects of one size follow each other on the same address, and so with the same id.
+    for _ in range(20):
+        values = {"prod/key": "old"}
+        with override_secrets(values):
+            assert resolve_secrets({"key": "prod/key"}).key == "old"
+            values["prod/key"] = "new"
+            assert handler({}, SimpleNamespace()) == "new"
+        gc.collect()
+    assert process._forced == {}
