@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from typing import Any
 
 
 @pytest.fixture
-def override_secrets() -> Iterator[Callable[[Mapping[str, Any]], None]]:
+def override_secrets() -> Iterator[Callable[[Mapping[Any, Any]], None]]:
     """Return a function that serves these values to every handler until the test ends."""
     # Not at the top: a plugin is imported by every test run of its user, before coverage starts.
     from . import testing

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from contextlib import ContextDecorator
+from functools import wraps
+from inspect import isasyncgenfunction, isclass, iscoroutinefunction, isgeneratorfunction
 from typing import TYPE_CHECKING
 
 from .backends.local import MemoryBackend
 from .cache import process
+from .errors import DeclarationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
+    from collections.abc import Callable, Mapping
+    from typing import Any, TypeVar
 
-    from .declarations import Declaration
+    from .backends.local import Name
+
+    F = TypeVar("F", bound=Callable[..., Any])
 
 
 class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, as its fixture is
@@ -20,7 +25,7 @@ class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, 
 
     What is not listed is not found. A nested override replaces the outer one; after it, what was
     cached before is served again. It holds for all threads and tasks, also as a decorator, of
-    ``async def`` too.
+    ``async def`` too. The mapping is read at each fetch: change it, and the secret has rotated.
 
     Args:
         values: declaration string without a path → ``str``, ``bytes``, a list or a dict.
@@ -29,33 +34,37 @@ class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, 
         DeclarationError: when a key or a value is none of these.
     """
 
-    def __init__(self, values: Mapping[str | Declaration, Any] | Mapping[str, Any]) -> None:
+    def __init__(self, values: Mapping[Name, Any]) -> None:
         """Check the values."""
-        self._backend = MemoryBackend(values)
-
-    def _recreate_cm(self) -> override_secrets:
-        """Return a fresh one for each call of a decorated test: they may run at the same time."""
-        return type(self)(self._backend.values)
+        MemoryBackend(values)
+        self._values: Mapping[Any, Any] = values
+        self._entered: list[MemoryBackend] = []
 
     def __enter__(self) -> None:
         """Begin to serve them."""
-        process.override(self._backend)
+        # One backend for each time that it is entered: that may be at the same time, in any order.
+        backend = MemoryBackend(self._values)
+        process.override(backend)
+        self._entered.append(backend)
 
     def __exit__(self, *exc_info: object) -> None:
         """Serve again what was served before."""
-        process.restore(self._backend)
+        process.restore(self._entered.pop())
 
-    def __call__(self, function: Any) -> Any:
+    def __call__(self, function: F) -> F:
         """Decorate a test, an ``async def`` one too."""
-        from functools import wraps
-        from inspect import iscoroutinefunction
-
+        if isclass(function) or isgeneratorfunction(function) or isasyncgenfunction(function):
+            raise DeclarationError(
+                f"Cannot override secrets around {function.__qualname__}: the override would end "
+                "before the tests begin. Decorate the tests, use 'with' inside of a fixture, or "
+                "self.enterContext(override_secrets(…)) in setUp()."
+            )
         if not iscoroutinefunction(function):
             return super().__call__(function)
 
         @wraps(function)
         async def overridden(*args: Any, **kwargs: Any) -> Any:
-            with self._recreate_cm():
+            with self:
                 return await function(*args, **kwargs)
 
-        return overridden
+        return overridden  # type: ignore[return-value]  # it has the same signature

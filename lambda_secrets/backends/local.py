@@ -13,12 +13,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping
-    from typing import Any, TypeAlias
+    from typing import Any, TypeAlias, TypeVar
 
     from ..declarations import Source
     from ..errors import ResolutionError
 
     Held: TypeAlias = str | bytes | list[Any] | dict[str, Any]
+    # Variable, as a mapping is invariant in its keys. Values are checked when it is made.
+    Name = TypeVar("Name", bound=str | Declaration)
     Key: TypeAlias = tuple[object, ...]
 
 _SCHEMES = {"secrets": "", "parameters": "ssm:", "appconfig": "appconfig:", "binary": ""}
@@ -37,9 +39,9 @@ class MemoryBackend:
 
     name = "memory"
 
-    def __init__(self, values: Mapping[str | Declaration, Held]) -> None:
+    def __init__(self, values: Mapping[Name, Any]) -> None:
         """Check the mapping, and keep it."""
-        self.values = values
+        self.values: Mapping[Any, Any] = values
         _table(values)
 
     def __repr__(self) -> str:
@@ -84,7 +86,7 @@ class FileBackend:
             BackendError: when the file cannot be read; it names file and line.
         """
         tables = read_secrets_file(self._path)
-        values: dict[str | Declaration, Held] = {}
+        values: dict[str, Held] = {}
         for table, scheme in _SCHEMES.items():
             for name, value in tables[table].items():
                 values[scheme + name] = a2b_base64(value) if table == "binary" else value
@@ -162,7 +164,7 @@ def _problem(value: Any, *, base64: bool) -> str:
     return ""
 
 
-def _table(values: Mapping[str | Declaration, Held]) -> dict[Key, Any]:
+def _table(values: Mapping[Name, Any]) -> dict[Key, Any]:
     """Return the values by what a source asks for; a dict that is no tree as its JSON."""
     table: dict[Key, Any] = {}
     for key, value in values.items():
