@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import threading
 import time
+import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -378,6 +380,29 @@ def test_a_fetch_runs_inline_where_no_thread_can_start(
 
     monkeypatch.setattr(threading.Thread, "start", no_thread)
     assert value(cache.read(Recorder(db="1"), {DB: TTL}, timeout=5)) == "1"
+
+
+def test_good_siblings_arrive_from_a_backend_that_uses_its_whole_timeout(cache: Cache) -> None:
+    """A backend may say at its timeout what failed: the caller waits a little longer for that."""
+
+    class Punctual:
+        def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> Any:
+            time.sleep(timeout)
+            return {DB: DOWN, KEY: "2"}
+
+    reading = cache.read(Punctual(), {DB: TTL, KEY: TTL}, timeout=0.05)
+    assert reading.results[DB] is DOWN
+    assert value(reading, KEY) == "2"
+
+
+def test_a_cached_value_keeps_its_backend_alive(cache: Cache) -> None:
+    """A backend's identity is in the key: another one must not get its address meanwhile."""
+    backend = Recorder(db="1")
+    alive = weakref.ref(backend)
+    cache.read(backend, {DB: TTL}, timeout=5)
+    del backend
+    gc.collect()
+    assert alive() is not None
 
 
 # Single flight
@@ -853,6 +878,9 @@ def test_an_override_answers_for_every_backend_and_restores_what_was_cached(cach
     assert value(cache.read(backend, {DB: TTL}, timeout=5)) == "1"
     assert len(backend.calls) == 1
     assert cache.active(backend) is backend
+    cache.override(inner)
+    cache.read(backend, {DB: TTL}, timeout=5)
+    assert len(inner.calls) == 2
 
 
 def test_release_forgets_and_closes_what_backends_hold_open(cache: Cache) -> None:
@@ -926,6 +954,16 @@ def test_an_observer_is_told_whether_a_fetch_ran_in_the_background(
     cache.read(backend, {DB: AHEAD}, timeout=5, observer=events.append)
     settled(lambda: len(events) == 2)
     assert [event.background for event in events] == [False, True]
+
+
+def test_an_observer_is_told_once_of_a_fetch_that_was_given_up(cache: Cache) -> None:
+    """The late end of a round that nobody waits for any more is no second event."""
+    events: list[Event] = []
+    backend = Gated(db="late")
+    cache.read(backend, {DB: TTL}, timeout=0.01, observer=events.append)
+    backend.gate.set()
+    settled(lambda: not _ours())
+    assert [event.outcome for event in events] == ["BackendUnavailableError"]
 
 
 def test_what_an_observer_raises_is_logged_never_raised(
