@@ -11,7 +11,6 @@ from weakref import WeakSet
 
 from .backends import Answer
 from .errors import BackendError, BackendUnavailableError, ResolutionError, kind_of
-from .events import Fetched, ServedStale
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -305,6 +304,8 @@ class Cache:
                     *(source, age, entry.backend, entry.backoff),
                 )
             if observer is not None:
+                from .events import ServedStale
+
                 event = ServedStale(
                     *(str(source), entry.backend, "ok", age), version=entry.answer.version
                 )
@@ -480,6 +481,8 @@ def backend_name(backend: Backend) -> str:
 def _fetched(
     current: Round, source: Source, result: Entry | ResolutionError, seconds: float
 ) -> Event:
+    from .events import Fetched
+
     if isinstance(result, Entry):
         backend, outcome, version = result.backend, "ok", result.answer.version
     else:

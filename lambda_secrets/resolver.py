@@ -14,7 +14,6 @@ from .errors import (
     SecretValueError,
     kind_of,
 )
-from .events import Retried
 from .values import Secrets, held, origins
 
 TYPE_CHECKING = False
@@ -160,6 +159,8 @@ class Resolver:
         newer = Secrets({**held(used), **values}, entries)
         changed = fits and held(newer) != held(used)
         if self.observer is not None:
+            from .events import Retried
+
             outcome = "changed" if changed else "unchanged"
             seconds = self.cache.clock.monotonic() - begin
             for name, entry in entries.items():

@@ -13,15 +13,8 @@ import json
 import logging
 import os
 import time
-from binascii import a2b_base64
 
-from ..errors import (
-    AccessDeniedError,
-    BackendError,
-    BackendUnavailableError,
-    ResolutionError,
-    SecretNotFoundError,
-)
+from ..errors import BackendError
 from . import Answer
 from .loopback import Fault, Loopback
 
@@ -31,48 +24,15 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..declarations import Source
+    from ..errors import ResolutionError
     from .loopback import Reply
 
 _EXTENSION_TTL = 300.0  # seconds: its default and its maximum
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.2  # seconds between two tries
 _TOKENS = ("AWS_TOKEN", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
 _AGENT_TOKEN_FILE = "/var/run/awssmatoken"  # noqa: S105 - a path, not a password
-_NOT_READY = b"not ready to serve traffic"
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_NOT_READY_ADVICE = (
-    "the extension is not ready, as all through INIT. "
-    "Read the secret in the handler, not at import."
-)
-_UNEXPLAINED = (
-    "the extension refused without a reason: either this name, version or label does not exist, or "
-    "the role may not read it. Check the name and that the role allows {action} (and kms:Decrypt "
-    'on its key); the extension\'s log says which. Under backend="auto" the SDK is asked why.'
-)
-_ACTIONS = {
-    "secret": "secretsmanager:GetSecretValue",
-    "parameter": "ssm:GetParameter",
-    "appconfig": "appconfig:GetLatestConfiguration",
-}
-_CODES: dict[str, type[ResolutionError]] = {
-    "ResourceNotFoundException": SecretNotFoundError,
-    "ParameterNotFound": SecretNotFoundError,
-    "AccessDeniedException": AccessDeniedError,
-    "ThrottlingException": BackendUnavailableError,
-    "RequestLimitExceeded": BackendUnavailableError,
-    "TooManyRequestsException": BackendUnavailableError,
-    "InternalServiceError": BackendUnavailableError,
-    "InternalFailure": BackendUnavailableError,
-}
-
 _log = logging.getLogger("lambda_secrets")
-
-
-class _UnreadyError(BackendUnavailableError):
-    """Not now, but perhaps in a moment; ``kind`` says why."""
-
-    def __init__(self, kind: str, reason: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
 
 
 class ExtensionBackend:
@@ -130,9 +90,7 @@ class ExtensionBackend:
             if fresh and self.is_agent and not past_cache:
                 continue  # the first reply told that it is an agent: ask it past its cache
             waiting = [
-                source
-                for source in waiting
-                if isinstance(error := results[source], _UnreadyError) and error.kind in wait_for
+                source for source in waiting if getattr(results[source], "kind", "") in wait_for
             ]
             if not waiting or time.monotonic() + pause >= deadline:
                 break
@@ -183,11 +141,15 @@ class ExtensionBackend:
 
     def _answer(self, source: Source, reply: Reply | Fault) -> Answer | ResolutionError:
         if isinstance(reply, Fault):
-            return _failure(reply)
+            from .refusals import failure
+
+            return failure(reply)
         if reply.status != 200:
+            from .refusals import refusal
+
             if reply.status == 403 or b'"__type"' in reply.body:
                 self.is_agent = True
-            return _refusal(source, reply)
+            return refusal(source, reply, _TOKENS)
         ttl = self.upstream_ttl(source)
         if source.kind == "appconfig":
             version = reply.headers.get("configuration-version")
@@ -216,7 +178,11 @@ def _secret(document: dict[str, Any]) -> str | bytes | None:
     text, binary = document.get("SecretString"), document.get("SecretBinary")
     if isinstance(text, str):
         return text
-    return a2b_base64(binary, strict_mode=True) if isinstance(binary, str) else None
+    if not isinstance(binary, str):
+        return None
+    from binascii import a2b_base64
+
+    return a2b_base64(binary, strict_mode=True)
 
 
 def _parameter(document: dict[str, Any]) -> str | list[str] | None:
@@ -231,51 +197,6 @@ def _text(body: bytes) -> str | bytes:
         return body.decode()
     except UnicodeDecodeError:
         return body
-
-
-def _failure(fault: Fault) -> ResolutionError:
-    if fault.kind == "refused":
-        return _UnreadyError(
-            "refused",
-            "nothing listens on the extension's port. Add its layer to the function, or use "
-            'backend="sdk".',
-        )
-    if fault.kind == "reset":
-        return _UnreadyError(
-            "reset", "the extension closed the connection without an answer. Try again."
-        )
-    if fault.kind == "malformed":
-        return BackendError("what it answered is no HTTP. Is another program on its port?")
-    what = "in time" if fault.kind == "timeout" else "in full"
-    return BackendUnavailableError(
-        f"the extension did not answer {what}. Try again, or raise timeout."
-    )
-
-
-def _refusal(source: Source, reply: Reply) -> ResolutionError:
-    """Return the error for a status other than 200; the body itself is never shown."""
-    action = _ACTIONS[source.kind]
-    # Before 2.1 the agent's errors are not always JSON: look for the code alone.
-    code = reply.body.partition(b'"__type"')[2].decode("latin-1").split('"')[1:2]
-    if code:
-        name = code[0].rpartition("#")[2]
-        kind = _CODES.get(name, BackendUnavailableError if reply.status >= 500 else BackendError)
-        return kind(f"AWS answered {name}. Check the name and that the role allows {action}.")
-    if _NOT_READY in reply.body:
-        return _UnreadyError("not ready", _NOT_READY_ADVICE)
-    if reply.status == 429:
-        return _UnreadyError("busy", "the agent has too many connections (HTTP 429). Try again.")
-    if reply.status == 400:
-        return BackendError(_UNEXPLAINED.format(action=action))
-    if reply.status in {401, 403}:
-        variable = next((variable for variable in _TOKENS if os.environ.get(variable)), "nowhere")
-        return BackendError(
-            f"it refused the token (HTTP {reply.status}), which came from {variable}. "
-            "Set AWS_SESSION_TOKEN as the extension has it."
-        )
-    if reply.status >= 500:
-        return BackendUnavailableError(f"it answered HTTP {reply.status}. Try again.")
-    return BackendError(f"it answered HTTP {reply.status}. Is another program on its port?")
 
 
 def _token() -> str:
