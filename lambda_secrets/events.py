@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 
 class Event:
@@ -54,6 +56,15 @@ class Event:
     def __setattr__(self, name: str, value: object) -> NoReturn:
         """Refuse: an event is frozen."""
         raise AttributeError(f"Cannot set {name!r}: an event is frozen.")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        """Refuse: an event is frozen."""
+        raise AttributeError(f"Cannot delete {name!r}: an event is frozen.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Go through a queue to another process."""
+        told = {field: getattr(self, field) for field in Event.__slots__}
+        return functools.partial(type(self), **told), ()
 
     def __repr__(self) -> str:
         """Show every field."""

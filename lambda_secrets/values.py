@@ -70,6 +70,10 @@ class Secrets(Mapping[str, "Any"]):
         """Show names, never values."""
         return f"<Secrets: {', '.join(self._values) or 'none'}>"
 
+    def __format__(self, spec: str) -> str:
+        """Show names, never values."""
+        return format(repr(self), spec)
+
     def __setattr__(self, name: str, value: object) -> NoReturn:
         """Refuse: the view is read-only."""
         raise AttributeError(f"Cannot set {name!r}: Secrets are read-only.")
@@ -111,12 +115,20 @@ def origins(secrets: Secrets) -> dict[str, Any]:
 
 def _copied(value: Any) -> Any:
     kind = type(value)
+    if kind is str:  # the most frequent first
+        return value
     if kind is dict:
         return {key: _copied(item) for key, item in value.items()}
     if kind is list:
         return [_copied(item) for item in value]
+    if kind is tuple:
+        return tuple([_copied(item) for item in value])
     if kind is Converted:
         from copy import deepcopy
 
         return deepcopy(value.value)
+    if isinstance(value, (dict, list, set, bytearray)):  # an OrderedDict that a transform made
+        from copy import deepcopy
+
+        return deepcopy(value)
     return value

@@ -1,0 +1,55 @@
+"""Events: frozen records of what happened to a source."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+from lambda_secrets import Event, Fetched, Retried, ServedStale
+
+
+@pytest.mark.parametrize(
+    ("event", "kind"), [(Fetched, "fetch"), (ServedStale, "stale"), (Retried, "retry")]
+)
+def test_an_event_tells_its_kind_and_what_happened(event: type[Event], kind: str) -> None:
+    """Each event has the same fields."""
+    told = event("prod/db", "sdk", "ok", 0.25, version="v1", background=True)
+    assert isinstance(told, Event)
+    assert told.kind == kind
+    assert (told.source, told.backend, told.outcome, told.seconds) == ("prod/db", "sdk", "ok", 0.25)
+    assert (told.version, told.background) == ("v1", True)
+
+
+def test_version_and_background_need_not_be_told() -> None:
+    """A backend may know no version, and most fetches run before the handler."""
+    told = Fetched("prod/db", "sdk", "AccessDeniedError", 0.25)
+    assert (told.version, told.background) == (None, False)
+
+
+def test_an_event_shows_every_field() -> None:
+    """An event can be logged as it is."""
+    assert repr(Fetched("prod/db", "sdk", "ok", 0.25)) == (
+        "Fetched(backend='sdk', background=False, outcome='ok', seconds=0.25, "
+        "source='prod/db', version=None)"
+    )
+
+
+def test_an_event_is_frozen() -> None:
+    """An observer cannot change what the next one is told."""
+    told = Fetched("prod/db", "sdk", "ok", 0.25)
+    with pytest.raises(AttributeError, match="Cannot set 'outcome': an event is frozen"):
+        told.outcome = "other"
+    with pytest.raises(AttributeError, match="Cannot set 'new'"):
+        told.new = 1
+    with pytest.raises(AttributeError, match="Cannot delete 'outcome': an event is frozen"):
+        del told.outcome
+
+
+def test_an_event_can_be_copied_and_pickled() -> None:
+    """An observer may put events into a queue, to another process too."""
+    told = ServedStale("prod/db", "sdk", "ok", 310.5, version="v1")
+    again = pickle.loads(pickle.dumps(told))  # noqa: S301 - ours
+    assert type(again) is ServedStale
+    assert repr(again) == repr(copy.copy(told)) == repr(copy.deepcopy(told)) == repr(told)
