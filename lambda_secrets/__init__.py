@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .declarations import AppConfig, Parameter, ParameterTree, Secret, Source
+from .declarations import Secret, Source
 from .decorator import clear_cache, inject_secrets, resolve_secrets
 from .errors import (
     AccessDeniedError,
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
         FileBackend as FileBackend,
         MemoryBackend as MemoryBackend,
         SdkBackend as SdkBackend,
+    )
+    from .declarations import (
+        AppConfig as AppConfig,
+        Parameter as Parameter,
+        ParameterTree as ParameterTree,
     )
     from .events import (
         Event as Event,
@@ -69,23 +74,21 @@ __all__ = [
     "resolve_secrets",
 ]
 
-_EVENTS = {"Event", "Fetched", "Retried", "ServedStale"}
+_MODULES = {
+    **dict.fromkeys(("AppConfig", "Parameter", "ParameterTree"), "declarations"),
+    **dict.fromkeys(("Event", "Fetched", "Retried", "ServedStale"), "events"),
+}
 
 
 def __getattr__(name: str) -> object:
     """Import what few handlers use on its first use: a cold start pays for nothing else."""
+    from importlib import import_module
+
     if name == "__version__":
-        from importlib.metadata import version
-
-        return version("lambda-secrets")
-    if name in _EVENTS:
-        from . import events
-
-        return getattr(events, name)
+        return import_module("importlib.metadata").version("lambda-secrets")
     if name in __all__:
-        from . import backends
-
-        return getattr(backends, name)
+        module = import_module(f".{_MODULES.get(name, 'backends')}", __name__)
+        return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

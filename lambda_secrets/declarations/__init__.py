@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import functools
 import json
-from binascii import a2b_base64
 
-from .errors import DeclarationError
+from ..errors import DeclarationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import EllipsisType
     from typing import Any, Literal, Self, TypeAlias
+
+    from .parameters import (
+        AppConfig as AppConfig,
+        Parameter as Parameter,
+        ParameterTree as ParameterTree,
+    )
 
     Transform: TypeAlias = Literal["json", "binary"] | Callable[[Any], Any]
 
@@ -233,6 +238,8 @@ class Declaration(_Frozen):
             if self.transform == "json":
                 return parsed_json(raw)
             if self.transform == "binary":
+                from binascii import a2b_base64
+
                 text = raw if isinstance(raw, bytes) else raw.encode("ascii")
                 return a2b_base64(b"".join(text.split()), strict_mode=True)
             return self.transform(raw)
@@ -289,147 +296,19 @@ class Secret(Declaration):
         ttl: float | None = None,
         default: Any | EllipsisType = ...,
     ) -> None:
-        what = _checked_name(name, "secret")
+        what = checked_name(name, "secret")
         if name.startswith(("ssm:", "appconfig:")):
             raise DeclarationError(
                 f"{what}: that is the string form of another kind. Use Parameter or AppConfig."
             )
-        _check_text(what, version_id=version_id, version_stage=version_stage)
+        check_text(what, version_id=version_id, version_stage=version_stage)
         own: dict[str, Any] = {"version_id": version_id, "version_stage": version_stage}
         self._declare(
             Source("secret", name, **own), path, transform, ttl, default, name=name, **own
         )
 
 
-class Parameter(Declaration):
-    """A Parameter Store parameter; a StringList is a list of strings.
-
-    Args:
-        name: its name or ARN.
-        path: a JMESPath expression into its JSON.
-        version, label: one version or label; the latest version by default.
-        decrypt: whether a SecureString is decrypted.
-        transform, ttl, default: as for `Secret`.
-
-    Raises:
-        DeclarationError: when an argument is wrong.
-    """
-
-    __slots__ = ("decrypt", "label", "name", "version")
-    name: str
-    version: int | None
-    label: str | None
-    decrypt: bool
-
-    def __init__(
-        self,
-        name: str,
-        path: str | None = None,
-        *,
-        version: int | None = None,
-        label: str | None = None,
-        decrypt: bool = True,
-        transform: Transform | None = None,
-        ttl: float | None = None,
-        default: Any | EllipsisType = ...,
-    ) -> None:
-        what = _checked_name(name, "parameter")
-        if name.endswith("/"):
-            raise DeclarationError(f"{what}: a parameter's name ends in no '/'. Use ParameterTree.")
-        if ":" in name and not name.startswith("arn:"):
-            raise DeclarationError(
-                f"{what}: its name has no ':'. Use Parameter(name, version=…) or label=…."
-            )
-        _check_text(what, label=label)
-        if version is not None and (type(version) is not int or version < 1):
-            raise DeclarationError(f"{what}: version {version!r} is no whole number from 1 on.")
-        if version is not None and label is not None:
-            raise DeclarationError(f"{what}: it has a version and a label. Give one of them.")
-        _check_bool(what, decrypt=decrypt)
-        own: dict[str, Any] = {"version": version, "label": label, "decrypt": decrypt}
-        source = Source("parameter", name, **own)
-        self._declare(source, path, transform, ttl, default, name=name, **own)
-
-
-class ParameterTree(Declaration):
-    """Every parameter below a path of Parameter Store: a dict keyed by the rest of the name.
-
-    Args:
-        prefix: the path, such as ``/prod/app/``.
-        recursive: whether to go below the first level.
-        decrypt: whether SecureStrings are decrypted.
-        transform: as for `Secret`, applied to each parameter's value.
-        ttl, default: as for `Secret`; a path below which there is nothing does not exist.
-
-    Raises:
-        DeclarationError: when an argument is wrong.
-    """
-
-    __slots__ = ("decrypt", "prefix", "recursive")
-    prefix: str
-    recursive: bool
-    decrypt: bool
-
-    def __init__(
-        self,
-        prefix: str,
-        *,
-        recursive: bool = True,
-        decrypt: bool = True,
-        transform: Transform | None = None,
-        ttl: float | None = None,
-        default: Any | EllipsisType = ...,
-    ) -> None:
-        what = _checked_name(prefix, "tree")
-        if not prefix.startswith("/"):
-            raise DeclarationError(
-                f"{what}: a tree's prefix begins with '/' (an ARN cannot be read by path). "
-                "Use the path, such as /prod/app/."
-            )
-        _check_bool(what, recursive=recursive, decrypt=decrypt)
-        prefix = prefix.rstrip("/") + "/"
-        own: dict[str, Any] = {"recursive": recursive, "decrypt": decrypt}
-        self._declare(
-            Source("tree", prefix, **own), None, transform, ttl, default, prefix=prefix, **own
-        )
-
-
-class AppConfig(Declaration):
-    """An AppConfig configuration: its text, or bytes where it is no UTF-8.
-
-    Args:
-        application, environment, profile: their names or ids.
-        path: a JMESPath expression into its JSON.
-        transform, ttl, default: as for `Secret`.
-
-    Raises:
-        DeclarationError: when an argument is wrong.
-    """
-
-    __slots__ = ("application", "environment", "profile")
-    application: str
-    environment: str
-    profile: str
-
-    def __init__(
-        self,
-        application: str,
-        environment: str,
-        profile: str,
-        path: str | None = None,
-        *,
-        transform: Transform | None = None,
-        ttl: float | None = None,
-        default: Any | EllipsisType = ...,
-    ) -> None:
-        own = {"application": application, "environment": environment, "profile": profile}
-        for part in own.values():
-            _checked_name(part, "AppConfig configuration")
-        name = "/".join(part.replace("/", "%2F") for part in own.values())
-        self._declare(Source("appconfig", name), path, transform, ttl, default, **own)
-
-
-def declare(declaration: str | Declaration) -> Declaration:  # noqa: C901 - a branch a scheme
+def declare(declaration: str | Declaration) -> Declaration:
     """Return the declaration that a string ``[scheme:]name[#jmespath]`` says; an object as it is.
 
     Raises:
@@ -445,33 +324,11 @@ def declare(declaration: str | Declaration) -> Declaration:  # noqa: C901 - a br
     name, mark, expression = declaration.partition("#")
     path = expression if mark else None
     scheme, colon, rest = name.partition(":")
-    if not colon:
+    if not colon or (scheme == "arn" and rest.split(":")[1:2] != ["ssm"]):
         return Secret(name, path)
-    if scheme == "arn":
-        if rest.split(":")[1:2] == ["ssm"]:
-            return Parameter(name, path)
-        return Secret(name, path)
-    if scheme == "ssm":
-        if not rest.endswith("/"):
-            return Parameter(rest, path)
-        if path is None:
-            return ParameterTree(rest)
-        raise DeclarationError(
-            f"Cannot declare {declaration!r}: a tree takes no JMESPath expression. "
-            f"Drop '#{path}', or name one parameter."
-        )
-    if scheme == "appconfig":
-        parts = rest.split("/")
-        if len(parts) == 3:
-            return AppConfig(parts[0], parts[1], parts[2], path)
-        raise DeclarationError(
-            f"Cannot declare {declaration!r}: it is not appconfig:application/environment/profile. "
-            "Use AppConfig(…) for a name with a '/' in it."
-        )
-    raise DeclarationError(
-        f"Cannot declare {declaration!r}: the scheme {scheme!r} is unknown. "
-        "Use a Secrets Manager name or ARN, 'ssm:…' or 'appconfig:…'."
-    )
+    from .parameters import declare_scheme
+
+    return declare_scheme(name, path)
 
 
 def declare_all(declarations: Mapping[str, str | Declaration]) -> dict[str, Declaration]:
@@ -528,7 +385,8 @@ def _named(transform: Transform) -> str:
     return getattr(transform, "__name__", type(transform).__name__)
 
 
-def _checked_name(name: object, kind: str) -> str:
+def checked_name(name: object, kind: str) -> str:
+    """Return how the message of a `DeclarationError` begins; raise one for what is no name."""
     what = f"Cannot declare {kind} {name!r}"
     if not isinstance(name, str) or not name.strip():
         raise DeclarationError(f"{what}: that is no name. Use a non-empty string.")
@@ -549,16 +407,11 @@ def _is_arn_of(kind: str, fields: list[str]) -> bool:
     return service == ["ssm"] and len(resource) == 1 and resource[0].startswith("parameter/")
 
 
-def _check_text(what: str, **options: object) -> None:
+def check_text(what: str, **options: object) -> None:
+    """Raise a `DeclarationError` for an option that is neither None nor a non-empty string."""
     for option, value in options.items():
         if value is not None and not (isinstance(value, str) and value):
             raise DeclarationError(f"{what}: {option} {value!r} is no non-empty string.")
-
-
-def _check_bool(what: str, **options: object) -> None:
-    for option, value in options.items():
-        if not isinstance(value, bool):
-            raise DeclarationError(f"{what}: {option} {value!r} is neither True nor False.")
 
 
 def _compiled(path: object, what: str) -> Callable[[Any], Any]:
@@ -570,24 +423,9 @@ def _compiled(path: object, what: str) -> Callable[[Any], Any]:
     keys = () if path == "@" else tuple(path.split("."))
     if path.isascii() and all(key.isidentifier() for key in keys):
         return functools.partial(_walk, keys)
-    import jmespath
+    from .expressions import compiled
 
-    try:
-        expression = jmespath.compile(path)
-    except jmespath.exceptions.JMESPathError as error:
-        column = getattr(error, "lex_position", getattr(error, "lexer_position", None))
-    except RecursionError:
-        column = None
-    else:
-        _check_functions(expression.parsed, path, what)
-        search: Callable[[Any], Any] = expression.search
-        return search
-    column = len(path) if column is None else column
-    raise _at(column, path, f"{what}: the JMESPath expression does not parse")
-
-
-def _at(column: int, path: str, problem: str) -> DeclarationError:
-    return DeclarationError(f"{problem} at column {column + 1}.\n  {path}\n  {' ' * column}^")
+    return compiled(path, what)
 
 
 def _walk(keys: tuple[str, ...], data: Any) -> Any:
@@ -597,14 +435,10 @@ def _walk(keys: tuple[str, ...], data: Any) -> Any:
     return data
 
 
-def _check_functions(node: Any, path: str, what: str) -> None:
-    import re
+def __getattr__(name: str) -> Any:
+    """Import what few handlers declare on its first use: a cold start pays for nothing else."""
+    if name not in {"AppConfig", "Parameter", "ParameterTree"}:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import parameters
 
-    from jmespath.functions import Functions
-
-    name = node["value"] if node["type"] == "function_expression" else None
-    if name is not None and name not in Functions.FUNCTION_TABLE:
-        before = re.split(rf"\b{name}\s*\(", path, maxsplit=1)[0]
-        raise _at(len(before), path, f"{what}: JMESPath has no function {name}()")
-    for child in node["children"]:
-        _check_functions(child, path, what)
+    return getattr(parameters, name)
