@@ -186,19 +186,29 @@ def _check_placement(function: Any, layer: Layer, declared: Mapping[str, Declara
                     f"Cannot declare {name!r} twice on one handler: the inner @inject_secrets has "
                     "it. Rename one, or give it another key."
                 )
-    if layer.into != "kwargs":
-        return
+    if layer.into == "kwargs":
+        _check_keywords(function, declared)
+
+
+def _check_keywords(function: Any, declared: Mapping[str, Declaration]) -> None:
     for name in declared:
         if not name.isidentifier() or keyword.iskeyword(name):
             raise DeclarationError(
                 f"Cannot pass {name!r} as a keyword argument: it is no identifier. Rename it."
             )
     code = getattr(function, "__code__", None)
-    if code is None or hasattr(function, "__wrapped__") or code.co_flags & _KEYWORDS:
+    if code is None or hasattr(function, "__wrapped__"):
         return
+    positional = code.co_varnames[: code.co_argcount]
+    first = 1 if positional[:1] in {("self",), ("cls",)} else 0
     taken = code.co_varnames[code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount]
     for name in declared:
-        if name not in taken:
+        if name in positional[first : first + 2]:
+            raise DeclarationError(
+                f"Cannot pass {name!r} as a keyword argument: it is the event or the context of "
+                f"{function.__qualname__}(). Rename it."
+            )
+        if name not in taken and not code.co_flags & _KEYWORDS:
             raise DeclarationError(
                 f"Cannot pass {name!r} as a keyword argument: {function.__qualname__}() does not "
                 "take it. Add the parameter, or use into='context'."

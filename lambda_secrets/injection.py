@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     Place: TypeAlias = Callable[[str, Any, tuple[Any, ...], dict[str, Any], Secrets], Any]
 
 MISSING = object()
+_NONE: dict[str, Any] = {}
 
 
 class Layer:
@@ -77,6 +78,10 @@ def _call_with_event(
     key: str, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], secrets: Secrets
 ) -> Any:
     event = argument(0, "event", wrapped, args, kwargs)
+    if event is MISSING:
+        raise InjectionError(
+            "Cannot put secrets into the event: the handler was called with none. Pass a dict."
+        )
     if not isinstance(event, dict):
         raise InjectionError(
             f"Cannot put secrets into the event: it is a {type(event).__name__}, no dict. "
@@ -89,7 +94,13 @@ def _call_with_event(
                 "Choose another with key='…', or use into='context'."
             )
         secrets = Secrets({**held(event[key]), **held(secrets)})
-    event = {**event, key: secrets}
+    if type(event) is dict:
+        event = {**event, key: secrets}
+    else:
+        from copy import copy
+
+        event = copy(event)
+        event[key] = secrets
     if args:
         return wrapped(event, *args[1:], **kwargs)
     name = next(name for name in kwargs if name in {"event", _parameter(wrapped, 0)})
@@ -109,18 +120,16 @@ PLACES: dict[str, Place] = {
 }
 
 
-def put(context: Any, key: str, secrets: Secrets) -> Any:
-    """Set the attribute, and return what it was."""
+def put(context: Any, key: str, secrets: Secrets) -> tuple[Any, Any]:
+    """Set the attribute, and return what it was: in the object's own dict, and as it was seen."""
     if context is None or context is MISSING:
         raise InjectionError(
             "Cannot put secrets on the context: the handler was called with none. In a test, pass "
             "an object that takes attributes, such as types.SimpleNamespace(), or use "
             "into='kwargs'."
         )
-    try:
-        before = vars(context).get(key, MISSING)
-    except TypeError:  # it has slots
-        before = getattr(context, key, MISSING)
+    own = getattr(context, "__dict__", _NONE).get(key, MISSING)
+    before = getattr(context, key, MISSING) if own is MISSING else own
     if before is not MISSING and isinstance(before, Secrets):
         secrets = Secrets({**held(before), **held(secrets)})
     try:
@@ -128,19 +137,29 @@ def put(context: Any, key: str, secrets: Secrets) -> Any:
     except Exception as error:  # noqa: BLE001 - whatever a read-only object raises
         kind = type(error).__name__
     else:
-        return before
+        return own, before
     raise InjectionError(
         f"Cannot put secrets on the context: setting {key!r} on a {type(context).__name__} raised "
         f"{kind}. Pass an object that takes attributes, or use into='event' or 'kwargs'."
     )
 
 
-def put_back(context: Any, key: str, before: Any) -> None:
+def put_back(context: Any, key: str, before: tuple[Any, Any]) -> None:
     """Leave the attribute as it was."""
-    if before is not MISSING:
-        setattr(context, key, before)
-    elif hasattr(context, key):  # the handler may have deleted it
+    own, seen = before
+    if own is MISSING:
+        mine = getattr(context, "__dict__", None)
+        if type(mine) is dict and mine.pop(key, MISSING) is not MISSING:
+            return  # what its class has, or what a mock makes up, is seen again
+    if getattr(context, key, MISSING) is seen:
+        return  # the handler deleted it
+    if seen is not MISSING:
+        setattr(context, key, seen)
+        return
+    try:
         delattr(context, key)
+    except AttributeError:  # a property without a deleter
+        setattr(context, key, None)
 
 
 def argument(
@@ -175,6 +194,12 @@ def _remaining(context: Any) -> float | None:
 # The call itself
 
 
+def _unchanged_call(
+    wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    return wrapped(*args, **kwargs)
+
+
 def sync_call(layer: Layer, refresh_on: Exceptions) -> Call:
     """Return what runs for each call of a handler."""
     key, place = layer.key, PLACES[layer.into]
@@ -197,4 +222,6 @@ def sync_call(layer: Layer, refresh_on: Exceptions) -> Call:
                 raise
             return place(key, wrapped, args, kwargs, newer)
 
+    if not layer.resolver.declarations:
+        return _unchanged_call
     return retrying if refresh_on else call

@@ -41,6 +41,7 @@ def wrapped(handler: Any, layer: Layer, refresh_on: Exceptions, secrets: object)
     awaited = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(type(function), "__call__", None)  # noqa: B004 - the function itself is looked at
     )
+    awaited = awaited and bool(layer.resolver.declarations)
     call = (_async_call if awaited else sync_call)(layer, refresh_on)
     if "." in getattr(function, "__qualname__", "").rpartition("<locals>.")[2]:
         call = _bound_to_class(call)
