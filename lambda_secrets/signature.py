@@ -152,7 +152,7 @@ def _declared(name: str, hint: Any, *, injected: bool) -> tuple[Declaration | No
     if len(inside) > 1:
         raise DeclarationError(f"{what}: it has {len(inside)} declarations. Leave one of them.")
     rest = tuple(item for item in metadata if item is not found[0])
-    wanted = _alias(hint.__origin__)
+    wanted = hint.__origin__
     return found[0], Annotated[(wanted, *rest)] if rest else wanted
 
 
@@ -211,25 +211,26 @@ def _converter(name: str, declaration: Declaration, wanted: Any) -> Convert:
 
 
 def _fit_of(name: str, declaration: Declaration, wanted: Any) -> Fit:
-    if _is_builtin(wanted):
-        return functools.partial(_fitted, wanted)
-    if any(_is_of_pydantic(part) for part in _parts(wanted)):
+    named = _alias(wanted)
+    if _is_builtin(named):
+        return functools.partial(_fitted, named)
+    if any(map(_is_of_pydantic, _parts(named))):
         tried = [_pydantic_fit(wanted, strict=None)]
     else:
         tried = [_msgspec_fit(wanted)]
         if isinstance(tried[0], str):
             tried.append(_pydantic_fit(wanted, strict=True))
     fit = tried[-1]
-    kind = _bare(wanted)
-    checkable = _is_checkable(kind)
+    kind = _bare(named)
+    if callable(declaration.transform) and _is_checkable(kind):
+        fit = _refused(kind) if isinstance(fit, str) else fit
+        return fit if any(map(_is_constraint, _parts(named))) else _unless_instance(kind, fit)
     if isinstance(fit, str):
-        if not (checkable and callable(declaration.transform)):
-            raise DeclarationError(
-                f"Cannot convert {name!r} to {inspect.formatannotation(kind)}: "
-                f"{'; '.join(map(str, tried))}. Use another type, or install lambda-secrets[typed]."
-            )
-        fit = functools.partial(_refused, kind)
-    return functools.partial(_fit_unless_instance, kind, fit) if checkable else fit
+        raise DeclarationError(
+            f"Cannot convert {name!r} to {inspect.formatannotation(kind)}: "
+            f"{'; '.join(map(str, tried))}. Use another type, or install lambda-secrets[typed]."
+        )
+    return fit
 
 
 def _is_checkable(kind: Any) -> bool:
@@ -241,13 +242,13 @@ def _is_checkable(kind: Any) -> bool:
     return inspect.isclass(kind)
 
 
-def _fit_unless_instance(kind: type, fit: Fit, value: Any, *, lax: bool) -> Any:
+def _unless_instance(kind: type, fit: Fit) -> Fit:
     """Take what a transform has made as it is."""
-    return value if isinstance(value, kind) else fit(value, lax=lax)
+    return lambda value, *, lax: value if isinstance(value, kind) else fit(value, lax=lax)
 
 
-def _refused(kind: type, value: Any, *, lax: bool) -> Unfit:
-    return _unexpected(kind, value, "$")
+def _refused(kind: type) -> Fit:
+    return lambda value, **_: _unexpected(kind, value, "$")
 
 
 def _read_from(wanted: Any) -> tuple[bool, bool]:
@@ -470,6 +471,8 @@ def _pydantic_fit(wanted: Any, *, strict: bool | None) -> Fit | str:
         adapter = TypeAdapter(wanted)
     except Exception as error:  # noqa: BLE001 - resolving a user's annotations raises anything
         return f"pydantic cannot build it ({_line(error)})"
+    if not adapter.pydantic_complete:
+        return "pydantic cannot build it (it refers to a name that is not defined)"
 
     def fit(value: Any, *, lax: bool) -> Any:
         strictly = False if lax else strict
