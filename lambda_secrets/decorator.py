@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .backends import Backend
     from .cache import Observer
     from .declarations import Declaration
+    from .info import CacheInfo
     from .injection import Call, Exceptions
     from .values import Secrets
 
@@ -48,15 +49,6 @@ else:
 # Flags of a code object, as `inspect` has them; it is dear to import.
 _KEYWORDS, _COROUTINE = 0x08, 0x80
 _log = logging.getLogger("lambda_secrets")
-
-
-class CacheInfo(dict[str, "dict[str, Any]"]):
-    """By declared name: source, backend, version, age, ttl, max_age (seconds) and stale."""
-
-    @property
-    def max_age(self) -> float:
-        """Seconds: how old a value can be in the worst case, its backend willing."""
-        return max((info["max_age"] for info in self.values()), default=0.0)
 
 
 class HandlerSecrets:
@@ -91,6 +83,8 @@ class HandlerSecrets:
 
     def cache_info(self) -> CacheInfo:
         """Return what is cached by declared name; never a value."""
+        from .info import CacheInfo
+
         return CacheInfo(
             item for layer in self._layers for item in layer.resolver.cache_info().items()
         )

@@ -14,7 +14,7 @@ from .errors import (
     SecretValueError,
     kind_of,
 )
-from .values import Secrets, held, origins
+from .values import Secrets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .backends import Backend
     from .cache import Cache, Fetch, Observer, Reading
     from .declarations import Declaration, Source
+    from .info import CacheInfo
 
 DEFAULT_TTL = 300.0  # seconds, as the extension's own
 ANSWER_MARGIN = 0.2  # seconds of an invocation's remaining time that are left for its answer
@@ -75,10 +76,10 @@ class Resolver:
         self._converters = dict(converters or {})
         self._made: dict[str, tuple[Entry, Any]] = {}
         self._unfit: set[str] = set()
-        self._freshness: dict[str, Freshness] = {}
+        self.freshness: dict[str, Freshness] = {}
         for name, declaration in self.declarations.items():
             seconds = _first_ttl(declaration.ttl, ttl, declaration.source.kind)
-            self._freshness[name] = Freshness(seconds, jitter, stale_if_error, refresh_ahead)
+            self.freshness[name] = Freshness(seconds, jitter, stale_if_error, refresh_ahead)
         cache.watch(self)
 
     def expire(self) -> None:
@@ -108,10 +109,8 @@ class Resolver:
             ResolutionError: with all that failed.
         """
         names = [name for name in self.declarations if name not in without]
-        reading = self._read(names, remaining=remaining, fetch=fetch)
-        secrets, failures = self._values(names, reading)
-        if failures:
-            raise _gathered(failures)
+        reading = self.read(names, remaining=remaining, fetch=fetch)
+        secrets = self._values(names, reading)
         if not without and not (reading.stale and self.observer):
             mono, wall = reading.now
             state = (mono + reading.good_for, wall + reading.good_for, secrets)
@@ -125,9 +124,7 @@ class Resolver:
             ResolutionError: with all that failed.
         """
         names = list(self.declarations)
-        failures = self._values(names, self._read(names, fresh=True))[1]
-        if failures:
-            raise _gathered(failures)
+        self._values(names, self.read(names, fresh=True))
 
     def prefetch(self) -> None:
         """Fetch what is not cached, without waiting for a backend that is not ready.
@@ -138,70 +135,27 @@ class Resolver:
         self.resolve(fetch=getattr(self.backend, "prefetch", None))
 
     def newer(self, used: Secrets, *, remaining: float | None = None) -> Secrets | None:
-        """Return values for the names of ``used`` if one has changed since; None if none has.
+        """Return values for the names of ``used`` if one has changed since; None if none has."""
+        from .rotation import newer
 
-        A value that the cache has got meanwhile is taken; the rest is fetched past every cache, but
-        no source more than once a second. What cannot be fetched keeps its value.
-        """
-        begin = self.cache.clock.monotonic()
-        entries: dict[str, Entry] = origins(used)
-        unchanged = [
-            name
-            for name, origin in entries.items()
-            if _same(self._known(name) or origin, origin)
-            and not self.cache.forced_lately(self.backend, self.declarations[name].source)
-        ]
-        if unchanged:
-            self._read(unchanged, remaining=remaining, fresh=True)
-        entries = {name: self._known(name) or origin for name, origin in entries.items()}
-        values = {name: self._extract(name, entry) for name, entry in entries.items()}
-        fits = not any(isinstance(value, Unfit) for value in values.values())
-        newer = Secrets({**held(used), **values}, entries)
-        changed = fits and held(newer) != held(used)
-        if self.observer is not None:
-            from .events import Retried
+        return newer(self, used, remaining)
 
-            outcome = "changed" if changed else "unchanged"
-            seconds = self.cache.clock.monotonic() - begin
-            for name, entry in entries.items():
-                source, version = str(self.declarations[name].source), entry.answer.version
-                event = Retried(source, entry.backend, outcome, seconds, version=version)
-                self.cache.tell(self.observer, event)
-        return newer if changed else None
+    def cache_info(self) -> CacheInfo:
+        """Return what the cache knows of each declared name; never a value."""
+        from .info import CacheInfo, known_of
+
+        return CacheInfo((name, known_of(self, name)) for name in self.declarations)
 
     def clear(self) -> None:
         """Forget these sources, for every handler that has them."""
         sources = [declaration.source for declaration in self.declarations.values()]
         self.cache.drop(self.backend, sources)
 
-    def cache_info(self) -> dict[str, dict[str, Any]]:
-        """Return what the cache knows of each declared name; never a value."""
-        return {name: self._info(name) for name in self.declarations}
-
-    def _info(self, name: str) -> dict[str, Any]:
-        source = self.declarations[name].source
-        entry = self._known(name)
-        ttl = self._freshness[name].ttl
-        if entry is not None:
-            upstream = entry.answer.upstream_ttl
-        else:
-            ask = getattr(self.cache.active(self.backend), "upstream_ttl", None)
-            upstream = ask(source) if ask else 0.0
-        age = self.cache.age(entry) if entry is not None else None
-        return {
-            "source": str(self.declarations[name]),
-            "backend": entry.backend if entry is not None else None,
-            "version": entry.answer.version if entry is not None else None,
-            "age": age,
-            "ttl": ttl,
-            "max_age": ttl + upstream,
-            "stale": age is not None and age >= ttl,
-        }
-
-    def _known(self, name: str) -> Entry | None:
+    def known(self, name: str) -> Entry | None:
+        """Return what the cache has of a declared name."""
         return self.cache.entry(self.backend, self.declarations[name].source)
 
-    def _read(
+    def read(
         self,
         names: Collection[str],
         *,
@@ -209,12 +163,13 @@ class Resolver:
         fresh: bool = False,
         fetch: Fetch | None = None,
     ) -> Reading:
+        """Return every source of these names through the cache."""
         timeout = self.timeout
         if remaining is not None:
             timeout = max(0.0, min(timeout, remaining - ANSWER_MARGIN))
         wanted: dict[Source, Freshness] = {}
         for name in names:
-            source, freshness = self.declarations[name].source, self._freshness[name]
+            source, freshness = self.declarations[name].source, self.freshness[name]
             if name in self._unfit:  # somebody may have corrected it: a failure is never cached
                 freshness = Freshness(0.0, stale_if_error=freshness.stale_if_error)
             if source not in wanted or freshness.ttl < wanted[source].ttl:
@@ -228,9 +183,7 @@ class Resolver:
             observer=self.observer,
         )
 
-    def _values(
-        self, names: Collection[str], reading: Reading
-    ) -> tuple[Secrets, dict[str, ResolutionError]]:
+    def _values(self, names: Collection[str], reading: Reading) -> Secrets:
         values: dict[str, Any] = {}
         entries: dict[str, Entry] = {}
         failures: dict[str, ResolutionError] = {}
@@ -239,7 +192,7 @@ class Resolver:
             declaration = self.declarations[name]
             result = reading.results[declaration.source]
             if isinstance(result, Entry):
-                value = self._extract(name, result)
+                value = self.extract(name, result)
                 made[name] = (result, value)
                 missing = isinstance(value, Unfit) and value.absent
                 entries[name] = result
@@ -249,16 +202,23 @@ class Resolver:
             if missing and declaration.default is not ...:
                 values[name] = declaration.default
             elif isinstance(value, (Unfit, ResolutionError)):
-                failures[name] = self._leaf(name, value, result)
+                from .failures import failure
+
+                backend = result.backend or backend_name(self.cache.active(self.backend))
+                failures[name] = failure(name, declaration, value, backend)
             else:
                 values[name] = value
         self._unfit = {
             name for name, error in failures.items() if kind_of(error) is SecretValueError
         }
         self.cache.settle(reading, lambda: self._made.update(made))
-        return Secrets(values, entries), failures
+        if failures:
+            from .failures import gathered
 
-    def _extract(self, name: str, entry: Entry) -> Any:
+            raise gathered(failures)
+        return Secrets(values, entries)
+
+    def extract(self, name: str, entry: Entry) -> Any:
         """Return the declared value of an entry, made once: a transform may be dear."""
         made_of, value = self._made.get(name, (None, None))
         if made_of is entry:
@@ -267,42 +227,6 @@ class Resolver:
         if name in self._converters and not isinstance(value, Unfit):
             value = self._converters[name](value)
         return value
-
-    def _leaf(
-        self, name: str, problem: Unfit | ResolutionError, result: Entry | ResolutionError
-    ) -> ResolutionError:
-        declaration = self.declarations[name]
-        if isinstance(problem, Unfit):
-            kind: type[ResolutionError] = SecretValueError
-            reason = f"{problem.reason}. Correct the secret, or what is declared of it."
-        else:
-            kind = kind_of(problem)
-            reason = str(problem)
-        backend = result.backend or backend_name(self.cache.active(self.backend))
-        return kind(
-            f"Cannot resolve {name!r} ({declaration}) through {backend}: {reason}",
-            name=name,
-            source=str(declaration),
-            backend=backend,
-        )
-
-
-def _gathered(failures: dict[str, ResolutionError]) -> ResolutionError:
-    """Return one error for all failures: of their class where they share it."""
-    leaves = list(failures.values())
-    kinds = {type(leaf) for leaf in leaves}
-    kind = kinds.pop() if len(kinds) == 1 else ResolutionError
-    if len(leaves) == 1:
-        (leaf,) = leaves
-        return kind(
-            str(leaf), name=leaf.name, source=leaf.source, backend=leaf.backend, failures=failures
-        )
-    lines = "".join(f"\n- {leaf}" for leaf in leaves)
-    return kind(f"Cannot resolve {len(leaves)} secrets:{lines}", failures=failures)
-
-
-def _same(one: Entry, other: Entry) -> bool:
-    return one is other or bool(one.answer.value == other.answer.value)
 
 
 def _first_ttl(declared: float | None, decorators: float | None, kind: str) -> float:
