@@ -127,15 +127,17 @@ def test_chaos_after_one_success_fails_no_invocation(extension: FakeExtension) -
     assert sum(caller.count for caller in callers) > 2_000
     assert chaos.hurt > 100
     assert max(caller.slowest for caller in callers) < CHAOS_TIMEOUT + 0.5
-    patience = time.monotonic() + 3
-    while left := ours_among(set(threading.enumerate()) - before):
-        assert time.monotonic() < patience, left
-        time.sleep(0.05)
+    assert left_running(before) == []
 
 
-def ours_among(threads: set[threading.Thread]) -> list[str]:
-    """Return the names of these threads, those of the fake extension left out."""
-    return [thread.name for thread in threads if "_serve" not in thread.name]
+def left_running(before: set[threading.Thread]) -> list[str]:
+    """Return the names of the threads since then, the fake extension's left out, that do not end."""
+    since = [
+        thread for thread in set(threading.enumerate()) - before if "_serve" not in thread.name
+    ]
+    for thread in since:
+        thread.join(3)
+    return [thread.name for thread in since if thread.is_alive()]
 
 
 def test_chaos_under_the_real_runtime_client(sandbox: Callable[..., Sandbox]) -> None:
@@ -180,6 +182,7 @@ def test_steady_traffic_never_waits_with_refresh_ahead(
     """At a 250 ms service the refreshes run beside the handler, and rotation still arrives."""
     extension.secrets = {"prod/db": "0"}
     extension.delay = 0.25
+    before = set(threading.enumerate())
 
     @inject_secrets({"db": "prod/db"}, backend="extension", ttl=1.0, refresh_ahead=0.6, jitter=0)
     def handler(_: object, context: Any) -> str:
@@ -201,6 +204,7 @@ def test_steady_traffic_never_waits_with_refresh_ahead(
     assert len(extension.requests) > 5
     ages = [at - float(value) for at, value in served if value != "0"]
     assert max(ages) < 1.0 + 0.25
+    assert left_running(before) == []
 
 
 def test_without_refresh_ahead_someone_waits(

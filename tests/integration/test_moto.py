@@ -14,6 +14,7 @@ from lambda_secrets import (
     ParameterTree,
     Secret,
     SecretNotFoundError,
+    clear_cache,
     inject_secrets,
     resolve_secrets,
 )
@@ -214,7 +215,7 @@ def test_refresh_reads_a_rotated_secret(
 def test_clearing_the_cache_keeps_the_clients(
     moto_server: MotoServer, botocore_calls: BotocoreCalls, context: LambdaContext
 ) -> None:
-    """After `clear()` the value is fetched anew, over the client that is there."""
+    """However the cache is cleared, the value is fetched anew, over the client that is there."""
     moto_server.put_secret("prod/db", "old")
     backend = SdkBackend()
 
@@ -227,8 +228,10 @@ def test_clearing_the_cache_keeps_the_clients(
     botocore_calls.clear()
     moto_server.put_secret("prod/db", "new")
     made = len(botocore_calls.clients)
-    handler.secrets.clear()
-    assert handler({}, context) == "new"
+    for clear in (handler.secrets.clear, clear_cache):
+        clear()
+        assert handler({}, context) == "new"
+    assert botocore_calls.by_operation["GetSecretValue"] == 2
     assert len(botocore_calls.clients) == made
 
 

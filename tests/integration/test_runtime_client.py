@@ -261,6 +261,15 @@ def lambda_handler(event, context):
 """
 
 
+LATE_READ = """def look():
+    class Context:
+        pass
+
+    assert lambda_handler({}, Context())[:2] == ["old", "old"]
+    return
+
+def never():"""
+
 INVOKED_IN_INIT = """
 class Context:
     pass
@@ -285,6 +294,20 @@ def test_value_cached_before_the_snapshot_is_not_served_after_it(sandbox: Sandbo
         running.restore()
         assert running.invoke().payload == ["after", "after", []]
         assert len(extension.requests) == 4
+
+
+def test_value_read_late_before_the_snapshot_is_dropped_after_it(sandbox: Sandboxes) -> None:
+    """Another's hook may read secrets after ours has run: after the restore they are read anew."""
+    source = SNAP_START.replace("PREFETCH", "False").replace("def look():", LATE_READ)
+    with (
+        FakeExtension({"prod/key": "old", "prod/json": {"a": "old"}}) as extension,
+        sandbox(source, port=extension.port, snap_start=True) as running,
+    ):
+        running.wait_for_snapshot()
+        assert sorted(extension.asked()) == ["prod/json", "prod/key"]
+        extension.secrets = {"prod/key": "new", "prod/json": {"a": "new"}}
+        running.restore()
+        assert running.invoke().payload == ["new", "new", []]
 
 
 def test_nothing_is_prefetched_under_snap_start(sandbox: Sandboxes) -> None:
