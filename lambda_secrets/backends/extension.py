@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _EXTENSION_TTL = 300.0  # seconds: its default and its maximum
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.2  # seconds between two tries
+_PORT = "PARAMETERS_SECRETS_EXTENSION_HTTP_PORT"
+_APPCONFIG_PORT = "AWS_APPCONFIG_EXTENSION_HTTP_PORT"
 _TOKENS = ("AWS_TOKEN", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
 _AGENT_TOKEN_FILE = "/var/run/awssmatoken"  # noqa: S105 - a path, not a password
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -47,10 +49,15 @@ class ExtensionBackend:
 
     def __init__(self, *, port: int | None = None, appconfig_port: int | None = None) -> None:
         """Connect to nothing yet."""
-        self.is_agent: bool = False
+        self._agent_at = ""
         self._port = port
         self._appconfig_port = appconfig_port
         self._loopback = Loopback()
+
+    @property
+    def is_agent(self) -> bool:
+        """Whether it was the agent that answered last, on the port that is to be asked."""
+        return self._agent_at == self._place()
 
     def fetch(
         self, sources: Iterable[Source], *, timeout: float, fresh: bool
@@ -70,23 +77,22 @@ class ExtensionBackend:
     ) -> dict[Source, Answer | ResolutionError]:
         """Read the sources; what fails in one of these ways is tried again within the timeout."""
         deadline = time.monotonic() + timeout
-        results: dict[Source, Answer | ResolutionError] = {
-            source: BackendError(
-                'the extension has no call to read a tree. Use backend="auto" or "sdk".'
-            )
-            for source in sources
-            if source.kind == "tree"
-        }
-        waiting = [source for source in sources if source not in results]
-        token = _token()
+        results: dict[Source, Answer | ResolutionError] = {}
+        waiting = list(sources)
         pause = _FIRST_PAUSE
         while waiting:
             past_cache = fresh and self.is_agent
-            replies = self._loopback.exchange(
-                {source: self._request(source, token, past_cache) for source in waiting},
-                timeout=deadline - time.monotonic(),
-            )
-            results.update({source: self._answer(source, replies[source]) for source in waiting})
+            token = _token()
+            requests = {}
+            for source in waiting:
+                request = self._request(source, token, past_cache=past_cache)
+                if isinstance(request, BackendError):
+                    results[source] = request
+                else:
+                    requests[source] = request
+            replies = self._loopback.exchange(requests, timeout=deadline - time.monotonic())
+            for source, reply in replies.items():
+                results[source] = self._answer(source, reply)
             if fresh and self.is_agent and not past_cache:
                 continue  # the first reply told that it is an agent: ask it past its cache
             waiting = [
@@ -113,15 +119,21 @@ class ExtensionBackend:
         """Close the connections; the next fetch opens new ones."""
         self._loopback.close()
 
-    def _request(self, source: Source, token: str, past_cache: bool) -> tuple[int, bytes]:  # noqa: FBT001
-        port = _port("PARAMETERS_SECRETS_EXTENSION_HTTP_PORT", 2773, self._port)
-        if source.kind == "appconfig":
-            port = _port("AWS_APPCONFIG_EXTENSION_HTTP_PORT", 2772, self._appconfig_port)
-            keys = ("applications", "environments", "configurations")
-            path = "".join(
-                f"/{key}/{_encoded(part)}" for key, part in zip(keys, source.parts, strict=True)
+    def _place(self) -> str:
+        return str(self._port or os.environ.get(_PORT) or 2773)
+
+    def _request(
+        self, source: Source, token: str | BackendError, *, past_cache: bool
+    ) -> tuple[int, bytes] | BackendError:
+        """Return port and bytes to send, or why nothing can be sent."""
+        port = _port(_PORT, self._place())
+        if source.kind == "secret":
+            path = "/secretsmanager/get" + _query(
+                secretId=source.name,
+                versionStage=source.version_stage,
+                versionId=source.version_id,
+                refreshNow="true" if past_cache else None,
             )
-            token = ""
         elif source.kind == "parameter":
             path = "/systemsmanager/parameters/get" + _query(
                 name=source.name,
@@ -129,13 +141,24 @@ class ExtensionBackend:
                 label=source.label,
                 withDecryption="true" if source.decrypt else "false",
             )
-        else:
-            path = "/secretsmanager/get" + _query(
-                secretId=source.name,
-                versionStage=source.version_stage,
-                versionId=source.version_id,
-                refreshNow="true" if past_cache else None,
+        elif source.kind == "appconfig":
+            port = _port(
+                _APPCONFIG_PORT,
+                str(self._appconfig_port or os.environ.get(_APPCONFIG_PORT) or 2772),
             )
+            keys = ("applications", "environments", "configurations")
+            path = "".join(
+                f"/{key}/{_encoded(part)}" for key, part in zip(keys, source.parts, strict=True)
+            )
+            token = ""
+        else:
+            return BackendError(
+                'the extension has no call to read a tree. Use backend="auto" or "sdk".'
+            )
+        if isinstance(port, BackendError):
+            return port
+        if isinstance(token, BackendError):
+            return token
         header = f"X-Aws-Parameters-Secrets-Token: {token}\r\n" if token else ""
         return port, f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\n{header}\r\n".encode()
 
@@ -147,31 +170,34 @@ class ExtensionBackend:
         if reply.status != 200:
             from .refusals import refusal
 
-            if reply.status == 403 or b'"__type"' in reply.body:
-                self.is_agent = True
-            return refusal(source, reply, _TOKENS)
+            if source.kind == "secret" and b'"__type"' in reply.body:
+                self._agent_at = self._place()
+            return refusal(source, reply, _token_origin())
         ttl = self.upstream_ttl(source)
         if source.kind == "appconfig":
             version = reply.headers.get("configuration-version")
             return Answer(_text(reply.body), version=version, upstream_ttl=ttl)
+        value: str | bytes | list[str] | None
         try:
             document = json.loads(reply.body)
-            value: str | bytes | list[str] | None
             if source.kind == "secret":
-                created = str(document.get("CreatedDate"))
-                self.is_agent = "ResultMetadata" not in document and "T" not in created
                 value, version = _secret(document), document.get("VersionId")
+                # Seconds since 1970 from the agent, a date and a time from the extension.
+                by_agent = "T" not in str(document.get("CreatedDate", "T"))
+                self._agent_at = self._place() if by_agent else ""
             else:
-                value, version = _parameter(document["Parameter"]), document["Parameter"]["Version"]
-        except (LookupError, TypeError, ValueError, AttributeError):
+                document = document["Parameter"]
+                value, version = _parameter(document), document.get("Version")
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
             value = None
         if value is None:
             return BackendError(
                 "what it answered is no secret's JSON. Is another program on its port?"
             )
         if ttl:
-            _say_once(ttl)
-        return Answer(value, version=str(version), upstream_ttl=ttl)
+            _say_once()
+        version = None if version is None else str(version)
+        return Answer(value, version=version, upstream_ttl=ttl)
 
 
 def _secret(document: dict[str, Any]) -> str | bytes | None:
@@ -199,15 +225,18 @@ def _text(body: bytes) -> str | bytes:
         return body
 
 
-def _token() -> str:
-    """Return the token for the extension or the agent; empty where there is none.
+def _token_origin() -> str:
+    """Return which variable, or else which file, holds the token; empty where there is none."""
+    for variable in _TOKENS:
+        if os.environ.get(variable):
+            return variable
+    return _AGENT_TOKEN_FILE if os.path.exists(_AGENT_TOKEN_FILE) else ""  # noqa: PTH110 - pathlib costs its import
 
-    Raises:
-        BackendError: when it cannot be read or sent.
-    """
-    token = next(filter(None, map(os.environ.get, _TOKENS)), "")
-    if not token and os.path.exists(_AGENT_TOKEN_FILE):  # noqa: PTH110 - pathlib costs its import
-        token = f"file://{_AGENT_TOKEN_FILE}"
+
+def _token() -> str | BackendError:
+    """Return the token for the extension or the agent; empty where there is none."""
+    origin = _token_origin()
+    token = os.environ.get(origin, f"file://{origin}" if origin else "")
     if token.startswith("file://"):
         path = token.removeprefix("file://")
         try:
@@ -215,25 +244,17 @@ def _token() -> str:
                 token = file.read()
         except (OSError, ValueError) as error:
             kind = type(error).__name__
-        else:
-            kind = ""
-        if kind:
-            raise BackendError(f"its token file {path} cannot be read ({kind}). Check AWS_TOKEN.")
+            return BackendError(f"its token file {path} cannot be read ({kind}). Check {origin}.")
     token = token.strip()
-    if not (token.isascii() and token.isprintable()):
-        raise BackendError("its token has characters that no HTTP header takes. Check AWS_TOKEN.")
-    return token
+    if token.isascii() and token.isprintable():
+        return token
+    return BackendError(f"its token has characters that no HTTP header takes. Check {origin}.")
 
 
-def _port(variable: str, default: int, given: int | None) -> int:
-    if given is not None:
-        return given
-    text = os.environ.get(variable) or str(default)
-    if not (text.isdecimal() and 0 < int(text) < 65536):
-        raise BackendError(
-            f"{variable} is {text!r}, which is no port. Use a number from 1 to 65535."
-        )
-    return int(text)
+def _port(variable: str, text: str) -> int | BackendError:
+    if text.isdecimal() and len(text) < 6 and 0 < int(text) < 65536:
+        return int(text)
+    return BackendError(f"{variable} is {text!r}, which is no port. Use a number from 1 to 65535.")
 
 
 def _seconds(variable: str, default: float) -> float:
@@ -253,9 +274,9 @@ def _encoded(text: str) -> str:
 
 
 @functools.cache
-def _say_once(ttl: float) -> None:
+def _say_once() -> None:
     _log.info(
-        "The extension's cache stands behind ours: a value can be its TTL plus %.0f s old. "
-        "Set SECRETS_MANAGER_TTL=0 and SSM_PARAMETER_STORE_TTL=0 to make ttl exact.",
-        ttl,
+        "The extension's cache stands behind ours: a value can be older than ttl by its own, which "
+        "SECRETS_MANAGER_TTL and SSM_PARAMETER_STORE_TTL say (300 s by default). Set them to 0 to "
+        "make ttl exact."
     )

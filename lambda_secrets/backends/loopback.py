@@ -91,6 +91,10 @@ class Loopback:
         self._idle: dict[int, list[socket]] = {}
         self._pid = os.getpid()
 
+    def __del__(self) -> None:
+        """Leave no connection to a ResourceWarning: nobody is obliged to close a backend."""
+        self.close()
+
     def close(self) -> None:
         """Close the idle connections."""
         for port in list(self._idle):

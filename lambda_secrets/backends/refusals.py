@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from ..errors import (
     AccessDeniedError,
     BackendError,
@@ -14,8 +12,6 @@ from ..errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from ..declarations import Source
     from .loopback import Fault, Reply
 
@@ -32,18 +28,40 @@ _UNEXPLAINED = (
 _ACTIONS = {
     "secret": "secretsmanager:GetSecretValue",
     "parameter": "ssm:GetParameter",
-    "appconfig": "appconfig:GetLatestConfiguration",
+    "appconfig": "appconfig:StartConfigurationSession and appconfig:GetLatestConfiguration",
 }
-_CODES: dict[str, type[ResolutionError]] = {
-    "ResourceNotFoundException": SecretNotFoundError,
-    "ParameterNotFound": SecretNotFoundError,
-    "AccessDeniedException": AccessDeniedError,
-    "ThrottlingException": BackendUnavailableError,
-    "RequestLimitExceeded": BackendUnavailableError,
-    "TooManyRequestsException": BackendUnavailableError,
-    "InternalServiceError": BackendUnavailableError,
-    "InternalFailure": BackendUnavailableError,
+_NOT_FOUND = {
+    "ParameterNotFound",
+    "ParameterVersionLabelNotFound",
+    "ParameterVersionNotFound",
+    "ResourceNotFoundException",
 }
+_TRANSIENT = {
+    "InternalFailure",
+    "InternalServerError",
+    "InternalServerException",
+    "InternalServiceError",
+    "RequestLimitExceeded",
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "ServiceUnavailable",
+    "ServiceUnavailableException",
+    "ThrottledException",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+}
+
+
+def class_of(code: str, status: int) -> type[ResolutionError]:
+    """Return the error class for a code of AWS and its HTTP status."""
+    if code in _NOT_FOUND:
+        return SecretNotFoundError
+    if "AccessDenied" in code:
+        return AccessDeniedError
+    if code in _TRANSIENT or status == 429 or status >= 500:
+        return BackendUnavailableError
+    return BackendError
 
 
 class _UnreadyError(BackendUnavailableError):
@@ -74,30 +92,41 @@ def failure(fault: Fault) -> ResolutionError:
     )
 
 
-def refusal(source: Source, reply: Reply, tokens: Iterable[str]) -> ResolutionError:
-    """Return the error for a status other than 200; the body itself is never shown.
-
-    ``tokens`` are the variables that the token may have come from.
-    """
-    action = _ACTIONS[source.kind]
-    # Before 2.1 the agent's errors are not always JSON: look for the code alone.
-    code = reply.body.partition(b'"__type"')[2].decode("latin-1").split('"')[1:2]
-    if code:
-        name = code[0].rpartition("#")[2]
-        kind = _CODES.get(name, BackendUnavailableError if reply.status >= 500 else BackendError)
-        return kind(f"AWS answered {name}. Check the name and that the role allows {action}.")
+def refusal(source: Source, reply: Reply, token_origin: str) -> ResolutionError:
+    """Return the error for a status other than 200; the body itself is never shown."""
     if _NOT_READY in reply.body:
         return _UnreadyError("not ready", _NOT_READY_ADVICE)
     if reply.status == 429:
-        return _UnreadyError("busy", "the agent has too many connections (HTTP 429). Try again.")
-    if reply.status == 400:
-        return BackendError(_UNEXPLAINED.format(action=action))
+        return _UnreadyError("busy", "it has too many connections or requests (429). Try again.")
+    if source.kind == "appconfig":  # asked without a token; its errors are documented nowhere
+        return _bare_refusal(source, reply)
+    # Before 2.1 the agent's errors are not always JSON: look for the code alone.
+    colon, _, rest = reply.body.partition(b'"__type"')[2].decode("latin-1").partition('"')
+    name = rest.partition('"')[0].rpartition("#")[2]
+    if colon.strip() == ":" and name.isidentifier():
+        kind = class_of(name, reply.status)
+        if kind is BackendUnavailableError:
+            return kind(f"AWS answered {name}. Try again.")
+        action = _ACTIONS[source.kind]
+        return kind(f"AWS answered {name}. Check the name and that the role allows {action}.")
     if reply.status in {401, 403}:
-        variable = next((variable for variable in tokens if os.environ.get(variable)), "nowhere")
+        came = f"which came from {token_origin}" if token_origin else "of which there is none"
         return BackendError(
-            f"it refused the token (HTTP {reply.status}), which came from {variable}. "
+            f"it refused the token (HTTP {reply.status}), {came}. "
             "Set AWS_SESSION_TOKEN as the extension has it."
         )
+    if reply.status == 404 and source.kind == "parameter":
+        return BackendError(
+            "it answered HTTP 404, as the Secrets Manager Agent does, which reads no parameters. "
+            'Use backend="auto" or "sdk".'
+        )
+    return _bare_refusal(source, reply)
+
+
+def _bare_refusal(source: Source, reply: Reply) -> ResolutionError:
+    """Return the error for a status that comes without a reason."""
+    if reply.status == 400 or (source.kind == "appconfig" and reply.status < 500):
+        return BackendError(_UNEXPLAINED.format(action=_ACTIONS[source.kind]))
     if reply.status >= 500:
         return BackendUnavailableError(f"it answered HTTP {reply.status}. Try again.")
     return BackendError(f"it answered HTTP {reply.status}. Is another program on its port?")
