@@ -455,8 +455,15 @@ class Cache:
         return self._age(entry.sent)
 
     def forced_lately(self, backend: Backend, source: Source) -> bool:
-        """Tell whether this source was read past every cache within the last second."""
-        forced = self._forced.get((id(self.active(backend)), source))
+        """Tell whether this source was read past every cache within the last second.
+
+        A read that is still running does not count: who asks now can wait for it.
+        """
+        key = (id(self.active(backend)), source)
+        running = self._rounds.get(key)
+        if running is not None and running.fresh:
+            return False
+        forced = self._forced.get(key)
         return forced is not None and self._age(forced) < FORCED_PAUSE
 
     def _usable(self, entry: Entry | None, freshness: Freshness) -> bool:

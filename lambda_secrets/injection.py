@@ -216,7 +216,9 @@ def sync_call(layer: Layer, refresh_on: Exceptions) -> Call:
             secrets = layer.resolve(wrapped, args, kwargs)
         try:
             return place(key, wrapped, args, kwargs, secrets)
-        except refresh_on:
+        except refresh_on as error:
+            if isinstance(error, InjectionError):  # the handler has not run
+                raise
             newer = layer.newer(secrets, wrapped, args, kwargs)
             if newer is None:
                 raise

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import wrapt
 
+from .errors import InjectionError
 from .injection import PLACES, argument, put, put_back, sync_call
 
 if TYPE_CHECKING:
@@ -71,7 +72,9 @@ def _async_call(layer: Layer, refresh_on: Exceptions) -> Call:
             secrets = await asyncio.to_thread(layer.resolve, wrapped, args, kwargs)
         try:
             return await place(key, wrapped, args, kwargs, secrets)
-        except refresh_on:
+        except refresh_on as error:
+            if isinstance(error, InjectionError):  # the handler has not run
+                raise
             newer = await asyncio.to_thread(layer.newer, secrets, wrapped, args, kwargs)
             if newer is None:
                 raise

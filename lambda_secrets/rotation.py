@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from .declarations import Unfit
-from .events import Retried
 from .values import Secrets, held, origins
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .cache import Entry
     from .resolver import Resolver
 
@@ -15,33 +16,51 @@ if TYPE_CHECKING:
 def newer(resolver: Resolver, used: Secrets, remaining: float | None) -> Secrets | None:
     """Return values for the names of ``used`` if one has changed since; None if none has.
 
-    A value that the cache has got meanwhile is taken; the rest is fetched past every cache, but
-    no source more than once a second. What cannot be fetched keeps its value.
+    A value that the cache has got meanwhile is taken; the rest is fetched past every cache, but no
+    source more than once a second. What cannot be fetched, or does not fit, keeps its value.
     """
     begin = resolver.cache.clock.monotonic()
-    entries: dict[str, Entry] = origins(used)
-    unchanged = [
+    entries: dict[str, Entry] = dict(origins(used))
+    due = [
         name
-        for name, origin in entries.items()
-        if _same(resolver.known(name) or origin, origin)
+        for name in used
+        if _replaced(resolver, name, entries) is None
         and not resolver.cache.forced_lately(resolver.backend, resolver.declarations[name].source)
     ]
-    if unchanged:
-        resolver.read(unchanged, remaining=remaining, fresh=True)
-    entries = {name: resolver.known(name) or origin for name, origin in entries.items()}
-    values = {name: resolver.extract(name, entry) for name, entry in entries.items()}
-    fits = not any(isinstance(value, Unfit) for value in values.values())
-    newer = Secrets({**held(used), **values}, entries)
-    changed = fits and held(newer) != held(used)
+    if due:
+        resolver.read(due, remaining=remaining, fresh=True)
+    changed: dict[str, Any] = {}
+    for name, value in held(used).items():
+        entry = _replaced(resolver, name, entries)
+        found = value if entry is None else _found(resolver, name, entry)
+        if entry is not None and not isinstance(found, Unfit) and found != value:
+            changed[name] = found
+            entries[name] = entry
+    if not changed:
+        return None
     if resolver.observer is not None:
-        outcome = "changed" if changed else "unchanged"
+        from .events import Retried
+
         seconds = resolver.cache.clock.monotonic() - begin
-        for name, entry in entries.items():
-            source, version = str(resolver.declarations[name].source), entry.answer.version
-            event = Retried(source, entry.backend, outcome, seconds, version=version)
+        told = {resolver.declarations[name].source: entries[name] for name in changed}
+        for source, entry in told.items():
+            version = entry.answer.version
+            event = Retried(str(source), entry.backend, "ok", seconds, version=version)
             resolver.cache.tell(resolver.observer, event)
-    return newer if changed else None
+    return Secrets({**held(used), **changed}, entries)
 
 
-def _same(one: Entry, other: Entry) -> bool:
-    return one is other or bool(one.answer.value == other.answer.value)
+def _replaced(resolver: Resolver, name: str, origin: dict[str, Entry]) -> Entry | None:
+    """Return what the cache has of a name, if that is not what the used value was made of."""
+    entry = resolver.known(name)
+    if entry is None or name not in origin:  # a default stood in for a secret that was not there
+        return entry
+    same = bool(entry.answer.value == origin[name].answer.value)
+    return None if same else entry
+
+
+def _found(resolver: Resolver, name: str, entry: Entry) -> Any:
+    """Return the declared value of an entry, or the default where its part is not there."""
+    value = resolver.extract(name, entry)
+    default = resolver.declarations[name].default
+    return default if isinstance(value, Unfit) and value.absent and default is not ... else value

@@ -96,6 +96,14 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
+def stopped(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """Stop the clocks of this process, and return what moves them."""
+    monkeypatch.setattr(time, "monotonic", clock.monotonic)
+    monkeypatch.setattr(time, "time", clock.time)
+    return clock
+
+
+@pytest.fixture
 def botocore_calls(monkeypatch: pytest.MonkeyPatch) -> BotocoreCalls:
     """Record every call that botocore makes during the test."""
     calls = BotocoreCalls()
