@@ -87,7 +87,7 @@ class ServedStale(Event):
 
 
 class Retried(Event):
-    """A handler ran once more, or did not, after an exception named in ``refresh_on``."""
+    """A handler ran once more, with a new value of this source: see ``refresh_on``."""
 
     __slots__ = ()
     kind = "retry"
