@@ -30,7 +30,7 @@ class AutoBackend:
     ) -> None:
         """Import no boto3 yet."""
         self._extension = extension or ExtensionBackend()
-        self._sdk = sdk
+        self._sdks: dict[None, SdkBackend] = {} if sdk is None else {None: sdk}
         self._with_sdk: dict[Source, tuple[float, float]] = {}
 
     def fetch(
@@ -48,14 +48,15 @@ class AutoBackend:
 
     def upstream_ttl(self, source: Source) -> float:
         """Return for how many seconds the extension's cache keeps this source."""
-        return 0.0 if self._stays_with_sdk(source) else self._extension.upstream_ttl(source)
+        if not self._is_for_extension(source, fresh=False):
+            return 0.0
+        return self._extension.upstream_ttl(source)
 
     def close(self) -> None:
         """Close all connections; the next fetch opens new ones."""
-        for backend in (self._extension, self._sdk):
-            close = getattr(backend, "close", None)
-            if close is not None:
-                close()
+        self._extension.close()
+        for sdk in self._sdks.values():
+            sdk.close()
 
     def _ask(
         self, sources: list[Source], *, timeout: float, fresh: bool, wait_for: Collection[str]
@@ -72,16 +73,19 @@ class AutoBackend:
         rest = [source for source in sources if not _is_definite(results.get(source))]
         if not rest:
             return results
-        if self._sdk is None:
+        if not self._sdks:
             from .sdk import SdkBackend
 
-            self._sdk = SdkBackend()
+            self._sdks.setdefault(None, SdkBackend())  # one for all threads, without a lock
+        sdk = self._sdks[None]
         left = max(deadline - time.monotonic(), 0)
+        answers = sdk.fetch(rest, timeout=left, fresh=fresh)
+        # From the end of the read on: until then, others may have had the old value cached.
         now = time.monotonic(), time.time()
-        for source, answer in self._sdk.fetch(rest, timeout=left, fresh=fresh).items():
+        for source, answer in answers.items():
             results[source] = _explained(answer, results.get(source))
-            results[source].backend = self._sdk.name
-            if fresh and isinstance(answer, Answer):
+            results[source].backend = sdk.name
+            if fresh and _is_definite(answer):
                 self._with_sdk[source] = now
         return results
 
@@ -91,9 +95,10 @@ class AutoBackend:
         return source.kind != "tree" and not self._stays_with_sdk(source)
 
     def _stays_with_sdk(self, source: Source) -> bool:
-        if source not in self._with_sdk:
+        since = self._with_sdk.get(source)
+        if since is None:
             return False
-        mono, wall = self._with_sdk[source]
+        mono, wall = since
         # The smaller age here: a jump of one clock must not bring the old value back.
         age = min(time.monotonic() - mono, time.time() - wall)
         if age < self._extension.upstream_ttl(source):
@@ -105,8 +110,8 @@ class AutoBackend:
 def _explained(
     answer: Answer | ResolutionError, before: Answer | ResolutionError | None
 ) -> Answer | ResolutionError:
-    """Return the SDK's answer; a failure also tells what the extension had said."""
-    if isinstance(answer, Answer) or before is None or getattr(before, "kind", "") == "refused":
+    """Return the SDK's answer; where it decides nothing, with what the extension had said."""
+    if _is_definite(answer) or before is None or getattr(before, "kind", "") == "refused":
         return answer
     return type(answer)(f"{answer} (The extension before it: {before})")
 

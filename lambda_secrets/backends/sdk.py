@@ -137,8 +137,8 @@ class SdkBackend:
 
     def close(self) -> None:
         """Let go of clients, connections and configurations; the next fetch makes new ones."""
-        for client in self._given.values():
-            client.close()  # its connection pool; the client stays usable
+        for client in self._clients.values():
+            client.close()  # its connection pool; a client of your own stays usable
         self._clients = dict(self._given)
         self._configurations = {}
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -41,7 +42,7 @@ from tests.support.faults import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from lambda_secrets import Source
@@ -605,6 +606,11 @@ def test_a_tree_names_who_can_read_it(server: FakeExtension, backend: ExtensionB
 # Trying again
 
 
+def clocks(sleep: Callable[[float], object]) -> SimpleNamespace:
+    """Return the real time for the module that is tested, but with another way to sleep."""
+    return SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
+
+
 @pytest.mark.parametrize(
     "first",
     [
@@ -652,7 +658,7 @@ def test_an_extension_that_listens_late_is_waited_for(monkeypatch: pytest.Monkey
         if len(pauses) == 3:
             monkeypatch.setattr(backend, "_port", server.port)
 
-    monkeypatch.setattr(time, "sleep", pause)
+    monkeypatch.setattr(module, "time", clocks(pause))
     with refusing_port() as port, server:
         backend = ExtensionBackend(port=port)
         assert fetch(backend, "x") == ["fine"]
@@ -662,7 +668,7 @@ def test_an_extension_that_listens_late_is_waited_for(monkeypatch: pytest.Monkey
 def test_pauses_grow_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """Asking again comes soon at first, then five times a second."""
     pauses: list[float] = []
-    monkeypatch.setattr(time, "sleep", pauses.append)
+    monkeypatch.setattr(module, "time", clocks(pauses.append))
     with FaultServer([*[faults.NOT_READY] * 8, FINE]) as server:
         assert fetch(ExtensionBackend(port=server.port), "x") == ["fine"]
     assert pauses == [0.01, 0.02, 0.04, 0.08, 0.16, 0.2, 0.2, 0.2]
@@ -681,7 +687,7 @@ def test_waiting_ends_with_the_timeout(action: Action | None) -> None:
 
 def test_prefetch_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """All through INIT the extension is not ready: prefetching gives up at once."""
-    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it waits"))
+    monkeypatch.setattr(module, "time", clocks(lambda _: pytest.fail("it waits")))
     with FaultServer([faults.NOT_READY]) as server, refusing_port() as nobody:
         for port in (server.port, nobody):
             backend = ExtensionBackend(port=port)

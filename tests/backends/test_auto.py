@@ -1,0 +1,473 @@
+"""Who is asked under "auto": the extension, the SDK or both, in what order and for how long."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from lambda_secrets import (
+    AccessDeniedError,
+    Answer,
+    AutoBackend,
+    BackendError,
+    BackendUnavailableError,
+    ExtensionBackend,
+    ResolutionError,
+    SdkBackend,
+    SecretNotFoundError,
+    inject_secrets,
+    resolve_secrets,
+)
+from lambda_secrets.backends import auto as module, extension
+from lambda_secrets.declarations import declare
+from lambda_secrets.errors import kind_of
+from tests.support import faults
+from tests.support.clock import FakeClock
+from tests.support.faults import FakeExtension, FaultServer, refusing_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from awslambdaric.lambda_context import LambdaContext
+
+    from lambda_secrets import Source
+    from tests.support.botocore_calls import BotocoreCalls
+    from tests.support.faults import Action
+    from tests.support.moto_server import MotoServer
+
+PORT = "PARAMETERS_SECRETS_EXTENSION_HTTP_PORT"
+NO_WAITING = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: pytest.fail("it waits"))
+X, TREE = declare("x").source, declare("ssm:/tree/").source
+
+
+class FakeSdk:
+    """An SDK that answers what a test puts here, and keeps what it was asked."""
+
+    name = "sdk"
+
+    def __init__(self, answers: Callable[[Source], Any] | None = None) -> None:
+        """Answer "by sdk" unless told otherwise."""
+        self.answers = answers or (lambda _: Answer("by sdk"))
+        self.asked: list[list[Source]] = []
+        self.timeouts: list[float] = []
+        self.closed = 0
+        self.during: Callable[[], object] = lambda: None
+
+    def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> dict[Source, Any]:
+        """Answer."""
+        self.asked.append(list(sources))
+        self.timeouts.append(timeout)
+        self.during()
+        return {source: self.answers(source) for source in self.asked[-1]}
+
+    def close(self) -> None:
+        """Count."""
+        self.closed += 1
+
+
+class Pair:
+    """An "auto" backend over a real extension client and a fake SDK."""
+
+    def __init__(self, port: int, answers: Callable[[Source], Any] | None = None) -> None:
+        """Ask the extension on this port."""
+        self.sdk = FakeSdk(answers)
+        self.extension = ExtensionBackend(port=port)
+        self.auto = AutoBackend(extension=self.extension, sdk=cast("SdkBackend", self.sdk))
+
+    def fetch(self, *names: str, timeout: float = 5, fresh: bool = False) -> list[Any]:
+        """Return values with the backend that answered, and errors as they are."""
+        sources = [declare(name).source for name in names]
+        answers = self.auto.fetch(sources, timeout=timeout, fresh=fresh)
+        assert set(answers) == set(sources)
+        return [shown(answers[source]) for source in sources]
+
+
+def shown(answer: Answer | ResolutionError) -> Any:
+    """Return value and backend of an answer, an error as it is."""
+    return (answer.value, answer.backend) if isinstance(answer, Answer) else answer
+
+
+@pytest.fixture
+def server() -> Iterator[FakeExtension]:
+    """Run an extension that knows x."""
+    with FakeExtension({"x": "by extension"}) as running:
+        yield running
+
+
+@pytest.fixture
+def pair(server: FakeExtension) -> Pair:
+    """Return a backend over that extension."""
+    return Pair(server.port)
+
+
+@pytest.fixture
+def time_of_auto(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """Stop the clocks by which sources stay with the SDK."""
+    clock = FakeClock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def test_the_extension_is_asked_first(pair: Pair) -> None:
+    """What the extension answers is not asked of the SDK."""
+    assert pair.fetch("x") == [("by extension", "extension")]
+    assert pair.sdk.asked == []
+
+
+def test_a_refused_connection_is_left_to_the_sdk_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where nobody listens the round goes to the SDK without a second try or a pause."""
+    monkeypatch.setattr(extension, "time", NO_WAITING)
+    with refusing_port() as port:
+        pair = Pair(port)
+        started = time.monotonic()
+        assert pair.fetch("x", "y") == [("by sdk", "sdk")] * 2
+        assert time.monotonic() - started < 1
+        (left,) = pair.sdk.timeouts
+        assert 4 < left <= 5
+
+
+def test_a_refused_connection_is_not_remembered(server: FakeExtension) -> None:
+    """A cold start's race is lost once: the next round asks the extension."""
+    with refusing_port() as port:
+        pair = Pair(port)
+        assert pair.fetch("x") == [("by sdk", "sdk")]
+    pair.extension._port = server.port
+    assert pair.fetch("x") == [("by extension", "extension")]
+
+
+@pytest.mark.parametrize(
+    "first", [faults.NOT_READY, faults.reset, faults.answer("Connection limit exceeded", 429)]
+)
+def test_what_passes_is_waited_for(server: FakeExtension, pair: Pair, first: Action) -> None:
+    """An extension that is not ready, or lost a connection, is asked again before the SDK."""
+    replies = iter([first, first])
+    server.fault = lambda _: next(replies, None)
+    assert pair.fetch("x") == [("by extension", "extension")]
+    assert pair.sdk.asked == []
+
+
+def test_the_sdk_is_asked_what_the_extension_does_not_say(pair: Pair) -> None:
+    """A refusal without a reason goes to the SDK, the good siblings do not."""
+    assert pair.fetch("x", "unknown") == [("by extension", "extension"), ("by sdk", "sdk")]
+    assert pair.sdk.asked == [[declare("unknown").source]]
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        faults.BAD_TOKEN,
+        faults.GARBAGE,
+        faults.answer("no JSON"),
+        faults.answer("x", 500),
+        faults.truncated("x" * 100),
+        faults.answer("x", 404),
+    ],
+)
+def test_whatever_the_extension_fails_at_the_sdk_may_read(action: Action) -> None:
+    """A broken extension, or another program on its port, costs no value."""
+    with FaultServer([action]) as server:
+        assert Pair(server.port).fetch("x") == [("by sdk", "sdk")]
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"), [("AWS_TOKEN", "file:///does/not/exist"), (PORT, "no port")]
+)
+def test_settings_that_stop_the_extension_do_not_stop_the_sdk(
+    monkeypatch: pytest.MonkeyPatch, server: FakeExtension, variable: str, text: str
+) -> None:
+    """A token file that is missing, or a wrong port, is the extension's trouble alone."""
+    monkeypatch.setenv(PORT, str(server.port))
+    monkeypatch.setenv(variable, text)
+    backend = AutoBackend(sdk=cast("SdkBackend", FakeSdk()))
+    (answer,) = backend.fetch([X], timeout=5, fresh=False).values()
+    assert shown(answer) == ("by sdk", "sdk")
+
+
+def test_trees_go_to_the_sdk(server: FakeExtension, pair: Pair) -> None:
+    """What the extension has no call for is not asked of it."""
+    assert pair.fetch("ssm:/tree/") == [("by sdk", "sdk")]
+    assert server.requests == []
+    assert pair.auto.upstream_ttl(TREE) == 0
+
+
+def test_the_reasons_of_an_agent_are_taken_as_they_are(server: FakeExtension, pair: Pair) -> None:
+    """Not found and denied by the agent are what AWS said: nobody needs to ask again."""
+    server.agent = True
+    denied = faults.answer('{"__type":"AccessDeniedException","message":"no"}', 400)
+    server.fault = lambda r: denied if r.query["secretId"] == "denied" else None
+    missing, refused = pair.fetch("missing", "denied")
+    assert type(missing) is SecretNotFoundError
+    assert type(refused) is AccessDeniedError
+    assert missing.backend == refused.backend == "extension"
+    assert pair.sdk.asked == []
+
+
+@pytest.mark.parametrize("kind", [SecretNotFoundError, AccessDeniedError])
+def test_the_sdk_says_why(server: FakeExtension, kind: type[ResolutionError]) -> None:
+    """Where AWS gives the reason, it is the whole message."""
+    pair = Pair(server.port, lambda _: kind("the reason"))
+    (error,) = pair.fetch("unknown")
+    assert type(error) is kind
+    assert str(error) == "the reason"
+    assert error.backend == "sdk"
+
+
+def test_when_both_fail_both_are_told(server: FakeExtension) -> None:
+    """The SDK's error decides the class; what the extension had said is part of the message."""
+    pair = Pair(server.port, lambda _: BackendUnavailableError("the network is down."))
+    (error,) = pair.fetch("unknown")
+    assert type(error) is BackendUnavailableError
+    assert "the network is down." in str(error)
+    assert "without a reason" in str(error)
+    assert error.backend == "sdk"
+
+
+def test_where_nobody_listens_the_sdk_alone_is_told() -> None:
+    """A function without the extension does not hear of it."""
+    with refusing_port() as port:
+        (error,) = Pair(port, lambda _: BackendError("no credentials.")).fetch("x")
+    assert str(error) == "no credentials."
+
+
+def test_trees_that_fail_do_not_mention_the_extension(server: FakeExtension) -> None:
+    """What was never asked of the extension has no word of it."""
+    (error,) = Pair(server.port, lambda _: BackendError("b.")).fetch("ssm:/tree/")
+    assert str(error) == "b."
+
+
+def test_a_hanging_extension_leaves_the_sdk_half_of_the_time() -> None:
+    """Half of the timeout is the extension's, and good siblings of what hangs are kept."""
+    with FakeExtension({"x": "by extension"}) as server:
+        server.fault = lambda r: faults.hang if r.query["secretId"] == "hangs" else None
+        pair = Pair(server.port)
+        started = time.monotonic()
+        answers = pair.fetch("hangs", "x", timeout=0.4)
+        assert 0.15 < time.monotonic() - started < 0.35
+        assert answers == [("by sdk", "sdk"), ("by extension", "extension")]
+        (left,) = pair.sdk.timeouts
+        assert 0.1 < left <= 0.2
+
+
+def test_no_time_left_is_none_below_zero(monkeypatch: pytest.MonkeyPatch, pair: Pair) -> None:
+    """An extension that overran leaves the SDK nothing, not less than that."""
+    clock = FakeClock()
+
+    def overrun(*_: object, **__: object) -> dict[Source, Any]:
+        clock.tick(9)
+        return {}
+
+    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(pair.extension, "ask", overrun)
+    pair.fetch("x", timeout=5)
+    assert pair.sdk.timeouts == [0]
+
+
+def test_prefetch_waits_for_no_extension(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All through INIT the extension is not ready: what it does not answer, the SDK reads."""
+    monkeypatch.setattr(extension, "time", NO_WAITING)
+    with FakeExtension({"x": "by extension"}) as server:
+        server.fault = lambda r: faults.NOT_READY if r.query["secretId"] == "y" else None
+        pair = Pair(server.port)
+        answers = pair.auto.prefetch([X, declare("y").source], timeout=5)
+        assert [shown(answer) for answer in answers.values()] == [
+            ("by extension", "extension"),
+            ("by sdk", "sdk"),
+        ]
+
+
+# Forced reads
+
+
+def test_forced_reads_pass_the_extension(server: FakeExtension, pair: Pair) -> None:
+    """The extension cannot be asked past its cache: the SDK reads."""
+    assert pair.fetch("x", fresh=True) == [("by sdk", "sdk")]
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("ttl", "seconds"), [(None, 300), ("60", 60)], ids=["default", "sixty seconds"]
+)
+def test_a_forced_source_stays_with_the_sdk_until_the_extension_has_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+    pair: Pair,
+    time_of_auto: FakeClock,
+    ttl: str | None,
+    seconds: float,
+) -> None:
+    """The old value, which the extension may still hold, does not come back."""
+    if ttl is not None:
+        monkeypatch.setenv("SECRETS_MANAGER_TTL", ttl)
+    pair.fetch("x", fresh=True)
+    assert pair.auto.upstream_ttl(X) == 0
+    time_of_auto.tick(seconds - 0.001)
+    assert pair.fetch("x") == [("by sdk", "sdk")]
+    assert pair.fetch("unknown") == [("by sdk", "sdk")]
+    time_of_auto.tick(0.001)
+    assert pair.auto.upstream_ttl(X) == seconds
+    assert pair.fetch("x") == [("by extension", "extension")]
+
+
+def test_staying_counts_from_the_end_of_the_forced_read(
+    pair: Pair, time_of_auto: FakeClock
+) -> None:
+    """While AWS was being asked, somebody else may have had the extension cache the old value."""
+    pair.sdk.during = lambda: time_of_auto.tick(10)
+    pair.fetch("x", fresh=True)
+    pair.sdk.during = lambda: None
+    time_of_auto.tick(295)
+    assert pair.fetch("x") == [("by sdk", "sdk")]
+
+
+def test_ordinary_reads_do_not_prolong_the_stay(pair: Pair, time_of_auto: FakeClock) -> None:
+    """Only a forced read starts the time anew."""
+    pair.fetch("x", fresh=True)
+    time_of_auto.tick(200)
+    pair.fetch("x")
+    time_of_auto.tick(100)
+    assert pair.fetch("x") == [("by extension", "extension")]
+    assert pair.fetch("x") == [("by extension", "extension")]
+
+
+@pytest.mark.parametrize("jump", ["jump_monotonic", "jump_wall"])
+def test_one_clock_that_jumps_does_not_end_the_stay(
+    pair: Pair, time_of_auto: FakeClock, jump: str
+) -> None:
+    """The extension's cache is as old as the slower clock says."""
+    pair.fetch("x", fresh=True)
+    getattr(time_of_auto, jump)(1_000)
+    assert pair.fetch("x") == [("by sdk", "sdk")]
+
+
+@pytest.mark.parametrize("kind", [SecretNotFoundError, AccessDeniedError])
+def test_what_is_gone_or_denied_stays_so(
+    server: FakeExtension, time_of_auto: FakeClock, kind: type[ResolutionError]
+) -> None:
+    """A forced read that finds nothing any more is not undone by the extension's cache."""
+    pair = Pair(server.port, lambda _: kind("gone"))
+    pair.fetch("x", fresh=True)
+    (error,) = pair.fetch("x")
+    assert type(error) is kind
+
+
+def test_a_forced_read_that_failed_changes_nothing(server: FakeExtension) -> None:
+    """Without an answer of AWS there is no newer value to protect."""
+    pair = Pair(server.port, lambda _: BackendUnavailableError("down"))
+    (error,) = pair.fetch("x", fresh=True)
+    assert type(error) is BackendUnavailableError
+    assert pair.fetch("x") == [("by extension", "extension")]
+
+
+def test_without_a_cache_behind_nothing_stays(monkeypatch: pytest.MonkeyPatch, pair: Pair) -> None:
+    """With the extension's cache off, the next read is the extension's again."""
+    monkeypatch.setenv("SECRETS_MANAGER_TTL", "0")
+    pair.fetch("x", fresh=True)
+    assert pair.fetch("x") == [("by extension", "extension")]
+
+
+def test_an_agent_is_asked_past_its_cache(server: FakeExtension, pair: Pair) -> None:
+    """Where an agent answers, a forced read of a secret is its own, and nothing stays away."""
+    server.agent = True
+    pair.fetch("x")
+    assert pair.fetch("x", fresh=True) == [("by extension", "extension")]
+    assert server.requests[-1].query["refreshNow"] == "true"
+    assert pair.sdk.asked == []
+    assert pair.fetch("ssm:p", fresh=True) == [("by sdk", "sdk")]
+
+
+def test_the_old_value_does_not_flip_back(
+    server: FakeExtension, pair: Pair, context: LambdaContext
+) -> None:
+    """After `refresh()` a handler without a cache of its own keeps to the new value."""
+
+    @inject_secrets({"x": "x"}, backend=pair.auto, ttl=0)
+    def handler(_: object, context: LambdaContext) -> str:
+        value: str = context.secrets.x
+        return value
+
+    server.secrets["x"] = "old"
+    pair.sdk.answers = lambda _: Answer("new")
+    assert handler({}, context) == "old"
+    handler.secrets.refresh()
+    assert [handler({}, context) for _ in range(3)] == ["new"] * 3
+
+
+def test_many_threads_may_force_at_once(server: FakeExtension, time_of_auto: FakeClock) -> None:
+    """The end of a stay may be noticed by several threads at the same time."""
+    pair = Pair(server.port)
+    pair.fetch("x", fresh=True)
+    time_of_auto.tick(1_000)
+
+    class Vanishing(dict[Any, Any]):
+        def get(self, key: Any, default: Any = None) -> Any:
+            found = super().get(key, default)
+            self.pop(key, None)
+            return found
+
+    pair.auto._with_sdk = Vanishing(pair.auto._with_sdk)
+    assert pair.fetch("x") == [("by extension", "extension")]
+
+
+# The SDK behind
+
+
+def test_the_sdk_is_made_once(moto_server: MotoServer, botocore_calls: BotocoreCalls) -> None:
+    """However many threads need it first, there is one SDK backend with one client."""
+    moto_server.put_secret("x", "v")
+    with refusing_port() as port:
+        backend = AutoBackend(extension=ExtensionBackend(port=port))
+        answers: list[Any] = []
+        botocore_calls.clients.clear()
+        threads = [
+            threading.Thread(
+                target=lambda: answers.extend(backend.fetch([X], timeout=10, fresh=False).values())
+            )
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [shown(answer) for answer in answers] == [("v", "sdk")] * 4
+        assert len(botocore_calls.clients) == 1
+        backend.close()
+
+
+def test_closing_closes_both(pair: Pair) -> None:
+    """A snapshot holds no connection of either; the next fetch opens new ones."""
+    pair.fetch("x")
+    pair.auto.close()
+    assert pair.sdk.closed == 1
+    assert pair.extension._loopback._idle == {pair.extension._port: []}
+    assert pair.fetch("x") == [("by extension", "extension")]
+
+
+CLOSE = """
+import sys
+from lambda_secrets import AutoBackend
+
+AutoBackend().close()
+assert not {"boto3", "lambda_secrets.backends.sdk"} & set(sys.modules)
+"""
+
+
+def test_closing_does_not_make_an_sdk() -> None:
+    """Closing what was never used imports nothing."""
+    subprocess.run([sys.executable, "-c", CLOSE], check=True, timeout=30)
+
+
+def test_errors_of_either_are_of_the_five_kinds(server: FakeExtension, pair: Pair) -> None:
+    """What a handler sees names the backend that decided."""
+    pair.sdk.answers = lambda _: SecretNotFoundError("there is none.")
+    with pytest.raises(SecretNotFoundError) as caught:
+        resolve_secrets({"good": "x", "bad": "unknown"}, backend=pair.auto)
+    (leaf,) = caught.value.failures.values()
+    assert kind_of(leaf) is SecretNotFoundError
+    assert (leaf.name, leaf.source, leaf.backend) == ("bad", "unknown", "sdk")
