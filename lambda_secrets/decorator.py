@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import keyword
 import logging
 import os
 from types import FunctionType
@@ -12,7 +11,7 @@ from .backends import backend_of
 from .cache import process
 from .declarations import declare_all
 from .errors import DeclarationError, ResolutionError
-from .injection import PLACES, Layer, sync_call
+from .injection import Layer, sync_call
 from .resolver import Resolver
 
 TYPE_CHECKING = False
@@ -46,8 +45,7 @@ else:
         return function
 
 
-# Flags of a code object, as `inspect` has them; it is dear to import.
-_KEYWORDS, _COROUTINE = 0x08, 0x80
+_COROUTINE = 0x80  # a code object's flag, as `inspect` has it; it is dear to import
 _log = logging.getLogger("lambda_secrets")
 
 
@@ -151,9 +149,13 @@ def _decorate(
         declared, options["converters"] = signature.declared_in(function)
     else:
         declared = declare_all(declarations)
-    into = into or "context"
+    layer_class = Layer
+    if into not in {None, "context"}:
+        from . import placing
+
+        layer_class = placing.EventLayer if into == "event" else placing.KeywordLayer
     resolver = Resolver(declared, cache=process, backend=backend_of(backend), **options)
-    layer = Layer(resolver, into, key)
+    layer = layer_class(resolver, key)
     _check_placement(function, layer, declared)
     if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
         from . import snapstart
@@ -180,33 +182,7 @@ def _check_placement(function: Any, layer: Layer, declared: Mapping[str, Declara
                     f"Cannot declare {name!r} twice on one handler: the inner @inject_secrets has "
                     "it. Rename one, or give it another key."
                 )
-    if layer.into == "kwargs":
-        _check_keywords(function, declared)
-
-
-def _check_keywords(function: Any, declared: Mapping[str, Declaration]) -> None:
-    for name in declared:
-        if not name.isidentifier() or keyword.iskeyword(name):
-            raise DeclarationError(
-                f"Cannot pass {name!r} as a keyword argument: it is no identifier. Rename it."
-            )
-    code = getattr(function, "__code__", None)
-    if code is None or hasattr(function, "__wrapped__"):
-        return
-    positional = code.co_varnames[: code.co_argcount]
-    first = 1 if positional[:1] in {("self",), ("cls",)} else 0
-    taken = code.co_varnames[code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount]
-    for name in declared:
-        if name in positional[first : first + 2]:
-            raise DeclarationError(
-                f"Cannot pass {name!r} as a keyword argument: it is the event or the context of "
-                f"{function.__qualname__}(). Rename it."
-            )
-        if name not in taken and not code.co_flags & _KEYWORDS:
-            raise DeclarationError(
-                f"Cannot pass {name!r} as a keyword argument: {function.__qualname__}() does not "
-                "take it. Add the parameter, or use into='context'."
-            )
+    layer.check(function)
 
 
 if TYPE_CHECKING:
@@ -301,7 +277,7 @@ def inject_secrets(
         DeclarationError: when a declaration or an option is wrong. Calling the handler raises
             `ResolutionError` or `InjectionError`.
     """
-    if into not in {None, *PLACES}:
+    if into not in {None, "context", "event", "kwargs"}:
         raise DeclarationError(
             f"Cannot inject secrets into {into!r}: it is unknown. "
             "Use 'context', 'event' or 'kwargs'."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .errors import InjectionError
-from .values import Secrets, copies, held
+from .values import Secrets, held
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,19 +14,22 @@ if TYPE_CHECKING:
 
     Exceptions: TypeAlias = type[Exception] | tuple[type[Exception], ...]
     Call: TypeAlias = Callable[[Any, Any, tuple[Any, ...], dict[str, Any]], Any]
-    Place: TypeAlias = Callable[[str, Any, tuple[Any, ...], dict[str, Any], Secrets], Any]
 
 MISSING = object()
 _NONE: dict[str, Any] = {}
 
 
 class Layer:
-    """One ``inject_secrets`` on a handler: its resolver, and where the values go."""
+    """One ``inject_secrets`` on a handler: its resolver, and where the values go: the context."""
 
-    def __init__(self, resolver: Resolver, into: str, key: str) -> None:
+    into = "context"
+
+    def __init__(self, resolver: Resolver, key: str) -> None:
         self.resolver = resolver
-        self.into = into
         self.key = key
+
+    def check(self, function: Any) -> None:
+        """Raise a `DeclarationError` where this handler cannot take the values."""
 
     def warm(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Secrets | None:
         """Return the values if nothing is due: two clock comparisons, however many there are."""
@@ -34,90 +37,32 @@ class Layer:
         clock = self.resolver.cache.clock
         if clock.monotonic() >= until or clock.time() >= wall:
             return None
-        passed = self.into == "kwargs" and self._passed(wrapped, args, kwargs)
-        return None if passed else secrets
+        return secrets
 
     def resolve(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Secrets:
-        """Return fresh values, but of what the caller passes itself."""
-        without = self._passed(wrapped, args, kwargs) if self.into == "kwargs" else ()
-        remaining = _remaining(argument(1, "context", wrapped, args, kwargs))
-        return self.resolver.resolve(without=without, remaining=remaining)
+        """Return fresh values."""
+        remaining = remaining_of(argument(1, "context", wrapped, args, kwargs))
+        return self.resolver.resolve(remaining=remaining)
 
     def newer(
         self, used: Secrets, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Secrets | None:
         """Return values newer than those used, if there are any."""
-        remaining = _remaining(argument(1, "context", wrapped, args, kwargs))
+        remaining = remaining_of(argument(1, "context", wrapped, args, kwargs))
         return self.resolver.newer(used, remaining=remaining)
 
-    def _passed(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> set[str]:
-        """Return the declared names that the caller passes explicitly: those win."""
-        names = set(kwargs)
-        if len(args) > len(("event", "context")):
-            import inspect
+    # No local of these functions holds a value: tracebacks can show locals.
 
-            names.update(inspect.signature(wrapped).bind_partial(*args).arguments)
-        return names.intersection(self.resolver.declarations)
-
-
-# Where values go. No local of these functions holds a value: tracebacks can show locals.
-
-
-def _call_with_context(
-    key: str, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], secrets: Secrets
-) -> Any:
-    context = args[1] if len(args) > 1 else argument(1, "context", wrapped, args, kwargs)
-    before = put(context, key, secrets)
-    try:
-        return wrapped(*args, **kwargs)
-    finally:
-        put_back(context, key, before)
-
-
-def _call_with_event(
-    key: str, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], secrets: Secrets
-) -> Any:
-    event = argument(0, "event", wrapped, args, kwargs)
-    if event is MISSING:
-        raise InjectionError(
-            "Cannot put secrets into the event: the handler was called with none. Pass a dict."
-        )
-    if not isinstance(event, dict):
-        raise InjectionError(
-            f"Cannot put secrets into the event: it is a {type(event).__name__}, no dict. "
-            "Use into='context'."
-        )
-    if key in event:
-        if not isinstance(event[key], Secrets):
-            raise InjectionError(
-                f"Cannot put secrets into the event: it has a key {key!r} already. "
-                "Choose another with key='…', or use into='context'."
-            )
-        secrets = Secrets({**held(event[key]), **held(secrets)})
-    if type(event) is dict:
-        event = {**event, key: secrets}
-    else:
-        from copy import copy
-
-        event = copy(event)
-        event[key] = secrets
-    if args:
-        return wrapped(event, *args[1:], **kwargs)
-    name = next(name for name in kwargs if name in {"event", _parameter(wrapped, 0)})
-    return wrapped(**{**kwargs, name: event})
-
-
-def _call_with_keywords(
-    key: str, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], secrets: Secrets
-) -> Any:
-    return wrapped(*args, **kwargs, **copies(secrets))
-
-
-PLACES: dict[str, Place] = {
-    "context": _call_with_context,
-    "event": _call_with_event,
-    "kwargs": _call_with_keywords,
-}
+    def call(
+        self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], secrets: Secrets
+    ) -> Any:
+        """Call the handler with the values in place."""
+        context = args[1] if len(args) > 1 else argument(1, "context", wrapped, args, kwargs)
+        before = put(context, self.key, secrets)
+        try:
+            return wrapped(*args, **kwargs)
+        finally:
+            put_back(context, self.key, before)
 
 
 def put(context: Any, key: str, secrets: Secrets) -> tuple[Any, Any]:
@@ -170,10 +115,10 @@ def argument(
         return args[index]
     if name in kwargs:
         return kwargs[name]
-    return kwargs.get(_parameter(wrapped, index), MISSING)
+    return kwargs.get(parameter(wrapped, index), MISSING)
 
 
-def _parameter(wrapped: Any, index: int) -> str:
+def parameter(wrapped: Any, index: int) -> str:
     """Return what a handler calls its event (0) or context (1)."""
     import inspect
 
@@ -184,7 +129,7 @@ def _parameter(wrapped: Any, index: int) -> str:
     return names[index] if index < len(names) else ""
 
 
-def _remaining(context: Any) -> float | None:
+def remaining_of(context: Any) -> float | None:
     """Return the seconds that the invocation has left, if its context can tell."""
     ask = getattr(context, "get_remaining_time_in_millis", None)
     millis = ask() if callable(ask) else None
@@ -202,27 +147,26 @@ def _unchanged_call(
 
 def sync_call(layer: Layer, refresh_on: Exceptions) -> Call:
     """Return what runs for each call of a handler."""
-    key, place = layer.key, PLACES[layer.into]
 
     def call(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         secrets = layer.warm(wrapped, args, kwargs)
         if secrets is None:
             secrets = layer.resolve(wrapped, args, kwargs)
-        return place(key, wrapped, args, kwargs, secrets)
+        return layer.call(wrapped, args, kwargs, secrets)
 
     def retrying(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         secrets = layer.warm(wrapped, args, kwargs)
         if secrets is None:
             secrets = layer.resolve(wrapped, args, kwargs)
         try:
-            return place(key, wrapped, args, kwargs, secrets)
+            return layer.call(wrapped, args, kwargs, secrets)
         except refresh_on as error:
             if isinstance(error, InjectionError):  # the handler has not run
                 raise
             newer = layer.newer(secrets, wrapped, args, kwargs)
             if newer is None:
                 raise
-            return place(key, wrapped, args, kwargs, newer)
+            return layer.call(wrapped, args, kwargs, newer)
 
     if not layer.resolver.declarations:
         return _unchanged_call

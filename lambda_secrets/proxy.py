@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import wrapt
 
 from .errors import InjectionError
-from .injection import PLACES, argument, put, put_back, sync_call
+from .injection import argument, put, put_back, sync_call
 
 if TYPE_CHECKING:
     from .injection import Call, Exceptions, Layer
@@ -49,21 +49,20 @@ def wrapped(handler: Any, layer: Layer, refresh_on: Exceptions, secrets: object)
     return _Handler(handler, call, layer, secrets)
 
 
-async def _await_with_context(
-    key: str, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], secrets: Secrets
+async def _await(
+    layer: Layer, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], secrets: Secrets
 ) -> Any:
+    if layer.into != "context":
+        return await layer.call(wrapped, args, kwargs, secrets)
     context = argument(1, "context", wrapped, args, kwargs)
-    before = put(context, key, secrets)
+    before = put(context, layer.key, secrets)
     try:
         return await wrapped(*args, **kwargs)
     finally:
-        put_back(context, key, before)
+        put_back(context, layer.key, before)
 
 
 def _async_call(layer: Layer, refresh_on: Exceptions) -> Call:
-    key = layer.key
-    place = _await_with_context if layer.into == "context" else PLACES[layer.into]
-
     async def call(
         wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
@@ -71,14 +70,14 @@ def _async_call(layer: Layer, refresh_on: Exceptions) -> Call:
         if secrets is None:
             secrets = await asyncio.to_thread(layer.resolve, wrapped, args, kwargs)
         try:
-            return await place(key, wrapped, args, kwargs, secrets)
+            return await _await(layer, wrapped, args, kwargs, secrets)
         except refresh_on as error:
             if isinstance(error, InjectionError):  # the handler has not run
                 raise
             newer = await asyncio.to_thread(layer.newer, secrets, wrapped, args, kwargs)
             if newer is None:
                 raise
-            return await place(key, wrapped, args, kwargs, newer)
+            return await _await(layer, wrapped, args, kwargs, newer)
 
     return call
 

@@ -1,0 +1,118 @@
+"""Places values in the event or in keyword arguments; imported by handlers that want them there."""
+
+from __future__ import annotations
+
+import keyword
+
+from .errors import DeclarationError, InjectionError
+from .injection import MISSING, Layer, argument, parameter, remaining_of
+from .values import Secrets, copies, held
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_TAKES_ALL = 0x08  # the flag of **kwargs, as `inspect` has it; it is dear to import
+
+# No local of the calls holds a value: tracebacks can show locals.
+
+
+class EventLayer(Layer):
+    """Puts the values into a copy of the event."""
+
+    into = "event"
+
+    def call(
+        self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], secrets: Secrets
+    ) -> Any:
+        """Call the handler with a copy of the event that has the values."""
+        key = self.key
+        event = argument(0, "event", wrapped, args, kwargs)
+        if event is MISSING:
+            raise InjectionError(
+                "Cannot put secrets into the event: the handler was called with none. Pass a dict."
+            )
+        if not isinstance(event, dict):
+            raise InjectionError(
+                f"Cannot put secrets into the event: it is a {type(event).__name__}, no dict. "
+                "Use into='context'."
+            )
+        if key in event:
+            if not isinstance(event[key], Secrets):
+                raise InjectionError(
+                    f"Cannot put secrets into the event: it has a key {key!r} already. "
+                    "Choose another with key='…', or use into='context'."
+                )
+            secrets = Secrets({**held(event[key]), **held(secrets)})
+        if type(event) is dict:
+            event = {**event, key: secrets}
+        else:
+            from copy import copy
+
+            event = copy(event)
+            event[key] = secrets
+        if args:
+            return wrapped(event, *args[1:], **kwargs)
+        name = next(name for name in kwargs if name in {"event", parameter(wrapped, 0)})
+        return wrapped(**{**kwargs, name: event})
+
+
+class KeywordLayer(Layer):
+    """Passes the values as keyword arguments."""
+
+    into = "kwargs"
+
+    def check(self, function: Any) -> None:
+        """Raise a `DeclarationError` where this handler cannot take the values."""
+        declared = self.resolver.declarations
+        for name in declared:
+            if not name.isidentifier() or keyword.iskeyword(name):
+                raise DeclarationError(
+                    f"Cannot pass {name!r} as a keyword argument: it is no identifier. Rename it."
+                )
+        code = getattr(function, "__code__", None)
+        if code is None or hasattr(function, "__wrapped__"):
+            return
+        positional = code.co_varnames[: code.co_argcount]
+        first = 1 if positional[:1] in {("self",), ("cls",)} else 0
+        taken = code.co_varnames[
+            code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount
+        ]
+        for name in declared:
+            if name in positional[first : first + 2]:
+                raise DeclarationError(
+                    f"Cannot pass {name!r} as a keyword argument: it is the event or the context "
+                    f"of {function.__qualname__}(). Rename it."
+                )
+            if name not in taken and not code.co_flags & _TAKES_ALL:
+                raise DeclarationError(
+                    f"Cannot pass {name!r} as a keyword argument: {function.__qualname__}() does "
+                    "not take it. Add the parameter, or use into='context'."
+                )
+
+    def warm(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Secrets | None:
+        """Return the values if nothing is due, and the caller passes none of them itself."""
+        secrets = super().warm(wrapped, args, kwargs)
+        only_two = len(args) == len(("event", "context")) and not kwargs
+        return secrets if only_two or not self._passed(wrapped, args, kwargs) else None
+
+    def resolve(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Secrets:
+        """Return fresh values, but of what the caller passes itself."""
+        without = self._passed(wrapped, args, kwargs)
+        remaining = remaining_of(argument(1, "context", wrapped, args, kwargs))
+        return self.resolver.resolve(without=without, remaining=remaining)
+
+    def call(
+        self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], secrets: Secrets
+    ) -> Any:
+        """Call the handler with the values as keyword arguments."""
+        return wrapped(*args, **kwargs, **copies(secrets))
+
+    def _passed(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> set[str]:
+        """Return the declared names that the caller passes explicitly: those win."""
+        names = set(kwargs)
+        if len(args) > len(("event", "context")):
+            import inspect
+
+            names.update(inspect.signature(wrapped).bind_partial(*args).arguments)
+        return names.intersection(self.resolver.declarations)
