@@ -17,16 +17,7 @@ from .resolver import Resolver
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from typing import (
-        Any,
-        Concatenate,
-        Generic,
-        Literal,
-        ParamSpec,
-        Self,
-        TypeVar,
-        overload,
-    )
+    from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
 
     from .backends import Backend
     from .cache import Observer
@@ -38,7 +29,6 @@ if TYPE_CHECKING:
     P = ParamSpec("P")
     R = TypeVar("R")
     R_co = TypeVar("R_co", covariant=True)
-    T = TypeVar("T")
 else:
 
     def overload(function):  # noqa: ANN001, ANN201 - typing is not worth its import
@@ -192,16 +182,12 @@ if TYPE_CHECKING:
 
         secrets: HandlerSecrets
         __name__: str
+        __qualname__: str
         __wrapped__: Callable[..., Any]
 
         def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
-        @overload
-        def __get__(self, instance: None, owner: type | None = None) -> Self: ...
-        @overload
-        def __get__(
-            self: Handler[Concatenate[T, P], R_co], instance: T, owner: type | None = None
-        ) -> Handler[P, R_co]: ...
-        def __get__(self, instance: Any, owner: type | None = None) -> Any: ...
+        # No checker can tell here whether self, cls or nothing is bound: any arguments will do.
+        def __get__(self, instance: object, owner: type | None = None) -> Handler[..., R_co]: ...
 
 
 @overload
@@ -277,7 +263,7 @@ def inject_secrets(
         DeclarationError: when a declaration or an option is wrong. Calling the handler raises
             `ResolutionError` or `InjectionError`.
     """
-    if into not in {None, "context", "event", "kwargs"}:
+    if into not in (None, "context", "event", "kwargs"):  # noqa: PLR6201 - it may have no hash
         raise DeclarationError(
             f"Cannot inject secrets into {into!r}: it is unknown. "
             "Use 'context', 'event' or 'kwargs'."
@@ -292,12 +278,15 @@ def inject_secrets(
                 f"Cannot inject secrets: refresh_on has {kind!r}, which is no exception type. "
                 "Use one, or a tuple of them."
             )
-    bare = callable(declarations) and not hasattr(declarations, "items")
+    bare = isinstance(declarations, (classmethod, staticmethod)) or (
+        callable(declarations) and not hasattr(declarations, "items")
+    )
+    mapping: Any = None if bare else declarations
 
     def decorate(handler: Any) -> Any:
         return _decorate(
             handler,
-            None if bare else declarations,
+            mapping,
             into=into,
             key=key,
             backend=backend,

@@ -914,6 +914,26 @@ def test_every_kind_of_handler_can_declare() -> None:
         assert bound({}, None) == called({}, None) == "> s"
 
 
+def test_either_order_with_classmethod_and_staticmethod() -> None:
+    """Without arguments too the decorator may stand above them; type checkers want it below."""
+
+    def on_class(cls: Any, event: Any, context: Any, *, it: Annotated[str, SECRET]) -> str:
+        return f"{cls.__name__} {it}"
+
+    def on_nothing(event: Any, context: Any, *, it: Annotated[str, SECRET]) -> str:
+        return it
+
+    above: Any = inject_secrets
+    handlers = {
+        "on_class": above(classmethod(on_class)),
+        "on_nothing": above(staticmethod(on_nothing)),
+    }
+    made: Any = type("Made", (), handlers)
+    with override_secrets({"prod/secret": "s"}):
+        assert made.on_class({}, None) == made().on_class({}, None) == "Made s"
+        assert made.on_nothing({}, None) == made().on_nothing({}, None) == "s"
+
+
 def test_declarations_are_read_through_other_decorators() -> None:
     """A decorator that keeps the signature, below or above, changes nothing."""
 
