@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from typing import Any
+    from collections.abc import Callable, Iterator
+
+    from .backends.local import Values
 
 
 @pytest.fixture
-def override_secrets() -> Iterator[Callable[[Mapping[Any, Any]], None]]:
+def override_secrets() -> Iterator[Callable[[Values], None]]:
     """Return a function that serves these values to every handler until the test ends."""
     # Not at the top: a plugin is imported by every test run of its user, before coverage starts.
     from . import testing

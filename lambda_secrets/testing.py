@@ -12,10 +12,10 @@ from .cache import process
 from .errors import DeclarationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import Any, TypeVar
 
-    from .backends.local import Name
+    from .backends.local import Values
 
     F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,10 +34,10 @@ class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, 
         DeclarationError: when a key or a value is none of these.
     """
 
-    def __init__(self, values: Mapping[Name, Any]) -> None:
+    def __init__(self, values: Values) -> None:
         """Check the values."""
         MemoryBackend(values)
-        self._values: Mapping[Any, Any] = values
+        self._values: Values = values
         self._entered: list[MemoryBackend] = []
 
     def __enter__(self) -> None:

@@ -12,16 +12,22 @@ from . import Answer
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping
-    from typing import Any, TypeAlias, TypeVar
+    from collections.abc import Iterable
+    from typing import Any, Protocol, TypeAlias
 
     from ..declarations import Source
     from ..errors import ResolutionError
 
     Held: TypeAlias = str | bytes | list[Any] | dict[str, Any]
-    # Variable, as a mapping is invariant in its keys. Values are checked when it is made.
-    Name = TypeVar("Name", bound=str | Declaration)
     Key: TypeAlias = tuple[object, ...]
+
+    class Values(Protocol):
+        """A mapping whose keys are strings, declarations or both: `Mapping` is invariant there."""
+
+        def items(self) -> Iterable[tuple[str | Declaration, Any]]:
+            """Go through keys and values."""
+            ...
+
 
 _SCHEMES = {"secrets": "", "parameters": "ssm:", "appconfig": "appconfig:", "binary": ""}
 
@@ -31,7 +37,7 @@ class MemoryBackend:
 
     Args:
         values: declaration string without a path (or a declaration object, for one version) →
-            ``str``, ``bytes``, a list (StringList) or a dict (JSON; for a tree, by rest of the name).
+            ``str``, ``bytes``, a list (StringList) or a dict (JSON; of a tree, by rest of name).
 
     Raises:
         DeclarationError: when a key or a value is none of these.
@@ -39,14 +45,15 @@ class MemoryBackend:
 
     name = "memory"
 
-    def __init__(self, values: Mapping[Name, Any]) -> None:
+    def __init__(self, values: Values) -> None:
         """Check the mapping, and keep it."""
-        self.values: Mapping[Any, Any] = values
+        self.values: Values = values
         _table(values)
 
     def __repr__(self) -> str:
         """Show names, never values."""
-        return f"<MemoryBackend: {', '.join(map(str, self.values)) or 'nothing'}>"
+        names = ", ".join(str(name) for name, _ in self.values.items())
+        return f"<MemoryBackend: {names or 'nothing'}>"
 
     def __reduce__(self) -> str:
         """Refuse: a pickle would hold the values."""
@@ -164,7 +171,7 @@ def _problem(value: Any, *, base64: bool) -> str:
     return ""
 
 
-def _table(values: Mapping[Name, Any]) -> dict[Key, Any]:
+def _table(values: Values) -> dict[Key, Any]:
     """Return the values by what a source asks for; a dict that is no tree as its JSON."""
     table: dict[Key, Any] = {}
     for key, value in values.items():

@@ -1,0 +1,68 @@
+"""What type checkers must refuse: an ignore that is not needed is an error, so each line is one."""
+# ruff: noqa: INP001 - no package: nobody imports it
+# pyright: reportUnnecessaryTypeIgnoreComment=true
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from lambda_secrets import Parameter, Secret, inject_secrets, resolve_secrets
+from lambda_secrets.testing import override_secrets
+
+ONE = {"a": "a"}
+
+
+@inject_secrets({"a": "a"})
+def handler(event: dict[str, Any], context: object) -> str:
+    """Return text."""
+    return ""
+
+
+@inject_secrets
+def typed(event: dict[str, Any], context: object, *, a: Annotated[str, Secret("a")]) -> str:
+    """Return text."""
+    return a
+
+
+def misspelt_options() -> None:
+    """An option that does not exist."""
+    inject_secrets(ONE, tll=5)  # type: ignore[call-overload]
+    inject_secrets(tll=5)  # type: ignore[call-overload]
+    resolve_secrets(ONE, into="event")  # type: ignore[call-arg]
+    Secret("a", version=1)  # type: ignore[call-arg]
+    Parameter("/a", stage="x")  # type: ignore[call-arg]
+
+
+def wrong_declarations() -> None:
+    """A declaration that is none."""
+    inject_secrets({"a": 5})  # type: ignore[dict-item]
+    inject_secrets({1: "a"})  # type: ignore[dict-item]
+    inject_secrets("a")  # type: ignore[call-overload]
+    inject_secrets(["a"])  # type: ignore[call-overload]
+    resolve_secrets({"a": b"a"})  # type: ignore[dict-item]
+    Secret("a", transform="yaml")  # type: ignore[arg-type]
+    Parameter("/a", version="1")  # type: ignore[arg-type]
+    override_secrets({5: "a"})  # type: ignore[dict-item]
+
+
+def wrong_values_of_options() -> None:
+    """An option's value that means nothing."""
+    inject_secrets(ONE, into="body")  # type: ignore[call-overload]
+    inject_secrets(ONE, backend="vault")  # type: ignore[call-overload]
+    inject_secrets(ONE, backend=object())  # type: ignore[call-overload]
+    inject_secrets(ONE, ttl="5")  # type: ignore[call-overload]
+    inject_secrets(ONE, refresh_on="Error")  # type: ignore[call-overload]
+    inject_secrets(ONE, observer=len)  # type: ignore[arg-type]
+    inject_secrets(into="context")  # type: ignore[call-overload]
+
+
+def wrong_use_of_handlers() -> None:
+    """A result or an argument of another type, and a control that does not exist."""
+    number: int = handler({}, object())  # type: ignore[assignment]
+    number = typed({}, object())  # type: ignore[assignment]
+    assert number
+    handler("event", object())  # type: ignore[arg-type]
+    handler({})  # type: ignore[call-arg]
+    handler.secrets.reload()  # type: ignore[attr-defined]
+    handler.secret.refresh()  # type: ignore[attr-defined]
+    typed.secrets.refresh(1)  # type: ignore[call-arg]
