@@ -263,7 +263,7 @@ def inject_secrets(
         DeclarationError: when a declaration or an option is wrong. Calling the handler raises
             `ResolutionError` or `InjectionError`.
     """
-    if into not in (None, "context", "event", "kwargs"):  # noqa: PLR6201 - it may have no hash
+    if into not in (None, "context", "event", "kwargs"):  # it may have no hash
         raise DeclarationError(
             f"Cannot inject secrets into {into!r}: it is unknown. "
             "Use 'context', 'event' or 'kwargs'."

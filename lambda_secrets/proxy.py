@@ -45,7 +45,7 @@ def wrapped(handler: Any, layer: Layer, refresh_on: Exceptions, secrets: object)
     awaited = awaited and bool(layer.resolver.declarations)
     call = (_async_call if awaited else sync_call)(layer, refresh_on)
     if "." in getattr(function, "__qualname__", "").rpartition("<locals>.")[2]:
-        call = _bound_to_class(call)
+        call = _bound(call)
     return _Handler(handler, call, layer, secrets)
 
 
@@ -82,10 +82,12 @@ def _async_call(layer: Layer, refresh_on: Exceptions) -> Call:
     return call
 
 
-def _bound_to_class(call: Call) -> Call:
-    """Give @classmethod around a handler its class: from Python 3.13 on it is an argument."""
+def _bound(call: Call) -> Call:
+    """Bind what was not: Class.method(instance, …), and from Python 3.13 on a @classmethod."""
 
     def bound(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if isinstance(wrapped, wrapt.PartialCallableObjectProxy):  # its signature is not bound
+            wrapped = MethodType(wrapped.__wrapped__, instance)
         if instance is None and args and isinstance(args[0], type):
             wrapped, args = MethodType(wrapped, args[0]), args[1:]
         return call(wrapped, instance, args, kwargs)
