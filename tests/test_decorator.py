@@ -1,0 +1,623 @@
+"""What of a handler survives its decoration, and which options are refused."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import pickle
+from types import MappingProxyType, SimpleNamespace
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import pytest
+
+import lambda_secrets.testing
+from lambda_secrets import (
+    BackendError,
+    DeclarationError,
+    MemoryBackend,
+    Secret,
+    SecretNotFoundError,
+    inject_secrets,
+    resolve_secrets,
+)
+from tests.support.recorder import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+KEY = {"key": "prod/key"}
+
+
+def memory() -> MemoryBackend:
+    """Return a backend that has the key."""
+    return MemoryBackend({"prod/key": "k"})
+
+
+def inject(**options: Any) -> Callable[[Any], Any]:
+    """Return the decorator that declares the key."""
+    return inject_secrets(KEY, **options)
+
+
+# What survives
+
+
+def test_return_values_and_exceptions_pass_through() -> None:
+    """The handler's own result and its own exception, the very objects, reach the caller."""
+    result, error = object(), RuntimeError("its own")
+
+    @inject(backend=memory())
+    def handler(event: Any, context: Any) -> Any:
+        if event:
+            raise error
+        return result
+
+    assert handler({}, SimpleNamespace()) is result
+    with pytest.raises(RuntimeError) as raised:
+        handler({"raise": True}, SimpleNamespace())
+    assert raised.value is error
+    assert error.__cause__ is error.__context__ is None
+
+
+@inject(backend=memory())
+def documented(event: dict[str, Any], context: Any, *, tries: int = 3) -> str:
+    """Say what it does."""
+    return f"{context.secrets.key}{tries}"
+
+
+def test_a_handler_is_called_what_it_was() -> None:
+    """Name, qualified name, module, docstring, annotations and the function itself survive."""
+    assert documented.__name__ == documented.__qualname__ == "documented"
+    assert documented.__module__ == __name__
+    assert documented.__doc__ == "Say what it does."
+    assert get_type_hints(documented)["return"] is str
+    assert inspect.isfunction(documented)
+    assert inspect.unwrap(documented).__name__ == "documented"
+    assert not hasattr(inspect.unwrap(documented), "secrets")
+
+
+def test_a_handler_has_the_signature_that_it_had() -> None:
+    """Tools that read a signature see the handler's own."""
+    assert str(inspect.signature(documented)) == (
+        "(event: 'dict[str, Any]', context: 'Any', *, tries: 'int' = 3) -> 'str'"
+    )
+    assert inspect.signature(documented) == inspect.signature(inspect.unwrap(documented))
+    assert documented({}, SimpleNamespace(), tries=2) == "k2"
+    assert inspect.getsource(documented).splitlines()[1].startswith("def documented")
+
+
+def test_a_handler_pickles_by_its_name() -> None:
+    """A handler can be handed to another process, which imports it."""
+    assert pickle.loads(pickle.dumps(documented)) is documented  # noqa: S301 - ours
+
+
+def test_attributes_of_a_handler_survive() -> None:
+    """What others have put on the function is still there."""
+
+    def handler(event: Any, context: Any) -> None:
+        """Do nothing."""
+
+    vars(handler)["route"] = "/users"
+    assert inject(backend=memory())(handler).route == "/users"
+
+
+class Calls:
+    """Handlers of every kind that a class can have."""
+
+    def __init__(self, name: str = "instance") -> None:
+        self.name = name
+
+    @inject(backend=memory())
+    def method(self, event: Any, context: Any) -> Any:
+        """Say whose it is."""
+        return self.name, event, context.secrets.key
+
+    @inject(backend=memory())
+    def oddly_named(this, event: Any, context: Any) -> Any:  # noqa: N805 - what is under test
+        """Say whose it is."""
+        return this.name, event, context.secrets.key
+
+    @inject(backend=memory())
+    def renamed(self, evt: Any, ctx: Any) -> Any:
+        """Say whose it is."""
+        return self.name, evt, ctx.secrets.key
+
+    @classmethod
+    @inject(backend=memory())
+    def below_classmethod(cls, event: Any, context: Any) -> Any:
+        """Say whose it is."""
+        return cls.__name__, event, context.secrets.key
+
+    @inject(backend=memory())
+    @classmethod
+    def above_classmethod(cls, event: Any, context: Any) -> Any:
+        """Say whose it is."""
+        return cls.__name__, event, context.secrets.key
+
+    @staticmethod
+    @inject(backend=memory())
+    def below_staticmethod(event: Any, context: Any) -> Any:
+        """Say that it is nobody's."""
+        return None, event, context.secrets.key
+
+    @inject(backend=memory())
+    @staticmethod
+    def above_staticmethod(event: Any, context: Any) -> Any:
+        """Say that it is nobody's."""
+        return None, event, context.secrets.key
+
+    @inject(backend=memory())
+    def __call__(self, event: Any, context: Any) -> Any:
+        """Say whose it is."""
+        return self.name, event, context.secrets.key
+
+    @inject(backend=memory(), into="event")
+    def get(self, event: Any, context: Any) -> Any:
+        """Have a name that dicts have a method of, too."""
+        return self.name, event["secrets"].key, context
+
+    @inject(backend=memory(), into="kwargs")
+    def update(self, event: Any, context: Any, key: Any = None) -> Any:
+        """Have a name that dicts have a method of, too."""
+        return self.name, event, key
+
+
+class Child(Calls):
+    """Inherits them all."""
+
+
+@pytest.mark.parametrize("kind", [Calls, Child])
+def test_methods_keep_their_instance(kind: type[Calls]) -> None:
+    """A method gets its instance, its event and the secrets, whatever it calls its instance."""
+    instance = kind("mine")
+    for method in (instance.method, instance.oddly_named, instance):
+        assert method({"a": 1}, SimpleNamespace()) == ("mine", {"a": 1}, "k")
+        assert method(event={"a": 1}, context=SimpleNamespace()) == ("mine", {"a": 1}, "k")
+    assert kind.method(instance, {}, SimpleNamespace()) == ("mine", {}, "k")
+    assert kind.method(instance, event={}, context=SimpleNamespace()) == ("mine", {}, "k")
+    assert kind.renamed(instance, evt={}, ctx=SimpleNamespace()) == ("mine", {}, "k")
+    assert instance.method.__name__ == "method"
+    assert instance.method.__self__ is instance
+    assert list(inspect.signature(instance.method).parameters) == ["event", "context"]
+    assert list(inspect.signature(kind.method).parameters) == ["self", "event", "context"]
+
+
+@pytest.mark.parametrize("kind", [Calls, Child])
+def test_classmethods_keep_their_class(kind: type[Calls]) -> None:
+    """In either order of the two decorators, by class and by instance."""
+    for owner in (kind, kind()):
+        for method in (owner.below_classmethod, owner.above_classmethod):
+            expected = (kind.__name__, {"a": 1}, "k")
+            assert method({"a": 1}, SimpleNamespace()) == expected
+            assert method(event={"a": 1}, context=SimpleNamespace()) == expected
+            assert list(inspect.signature(method).parameters) == ["event", "context"]
+
+
+@pytest.mark.parametrize("kind", [Calls, Child])
+def test_staticmethods_get_no_more_than_they_are_given(kind: type[Calls]) -> None:
+    """In either order of the two decorators, by class and by instance."""
+    for owner in (kind, kind()):
+        for method in (owner.below_staticmethod, owner.above_staticmethod):
+            assert method({"a": 1}, SimpleNamespace()) == (None, {"a": 1}, "k")
+            assert method({"a": 1}, context=SimpleNamespace()) == (None, {"a": 1}, "k")
+
+
+def test_a_classmethod_may_hand_its_class_over_as_an_argument() -> None:
+    """From Python 3.13 on `classmethod` binds what it wraps as a plain method of the class."""
+    below: Any = Calls.__dict__["below_classmethod"].__func__
+    assert below(Child, {}, SimpleNamespace()) == ("Child", {}, "k")
+
+
+def test_methods_named_like_those_of_an_event_are_methods() -> None:
+    """Trap: a method guessed by its name swapped secret and event for `get` and `update`."""
+    event = {"a": 1}
+    assert Calls().get(event, None) == ("instance", "k", None)
+    assert Calls().update(event, None) == ("instance", {"a": 1}, "k")
+    assert Calls().update(event, None, "mine") == ("instance", {"a": 1}, "mine")
+    assert Calls.update(Calls(), event, None, "mine") == ("instance", {"a": 1}, "mine")
+
+    @inject(backend=memory(), into="event")
+    def update(event: Any, context: Any) -> Any:
+        return event["secrets"].key
+
+    assert update({}, None) == "k"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("method", "below_classmethod", "above_classmethod"),
+        *("below_staticmethod", "above_staticmethod"),
+    ],
+)
+def test_methods_offer_their_secrets(name: str) -> None:
+    """`secrets` is on a method as it is on a function, by class and by instance."""
+    for owner in (Calls, Calls()):
+        offered = getattr(owner, name).secrets
+        assert offered.declarations == {"key": Secret("prod/key")}
+
+
+class Handler:
+    """An object that is called."""
+
+    def __call__(self, event: Any, context: Any) -> Any:
+        """Return the secret."""
+        return event, context.secrets.key
+
+
+def plain(event: Any, context: Any, *, suffix: str = "") -> Any:
+    """Return the secret."""
+    return event, context.secrets.key + suffix
+
+
+@pytest.mark.parametrize(
+    ("callable_", "expected"),
+    [
+        (Handler(), "k"),
+        (Handler().__call__, "k"),
+        (plain, "k"),
+        (functools.partial(plain, suffix="!"), "k!"),
+        (functools.partial(functools.partial(plain), suffix="?"), "k?"),
+        (functools.partial(Handler()), "k"),
+        (lambda event, context: (event, context.secrets.key), "k"),
+        (Calls().method.__wrapped__, "k"),
+    ],
+)
+def test_whatever_can_be_called_can_be_a_handler(callable_: Any, expected: str) -> None:
+    """Objects, bound methods, partials and lambdas take secrets as functions do."""
+    handler = inject(backend=memory())(callable_)
+    assert handler({"a": 1}, SimpleNamespace())[-2:] == ({"a": 1}, expected)
+    assert handler(event={"a": 1}, context=SimpleNamespace())[-2:] == ({"a": 1}, expected)
+    assert callable(handler)
+    assert list(handler.secrets.declarations) == ["key"]
+
+
+def test_a_partial_that_brings_its_event_is_called_with_the_rest() -> None:
+    """What a partial has bound already is not asked of the caller."""
+    handler = inject(backend=memory())(functools.partial(plain, {"bound": 1}))
+    assert handler(context=SimpleNamespace()) == ({"bound": 1}, "k")
+
+
+def test_a_class_can_be_a_handler() -> None:
+    """A class is called for its instances, which find the secrets as they are made."""
+
+    class Response:
+        def __init__(self, event: Any, context: Any) -> None:
+            self.key = context.secrets.key
+
+    handler = inject(backend=memory())(Response)
+    response = handler({}, SimpleNamespace())
+    assert (type(response), response.key) == (Response, "k")
+
+
+def renamed(payload: Any, /, lambda_context: Any) -> Any:
+    """Call its parameters something else."""
+    return payload, lambda_context.secrets.key
+
+
+def other_names(evt: Any, ctx: Any) -> Any:
+    """Call its parameters something else."""
+    return evt, ctx.secrets.key
+
+
+def test_event_and_context_may_be_called_anything() -> None:
+    """By position or by keyword, whatever the parameters are called."""
+    handler = inject(backend=memory())(other_names)
+    context = SimpleNamespace()
+    for got in (
+        handler({}, context),
+        handler({}, ctx=context),
+        handler(evt={}, ctx=context),
+        handler(ctx=context, evt={}),
+        inject(backend=memory())(renamed)({}, lambda_context=context),
+    ):
+        assert got == ({}, "k")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda handler, context: handler({"a": 1}, context),
+        lambda handler, context: handler({"a": 1}, context=context),
+        lambda handler, context: handler(event={"a": 1}, context=context),
+        lambda handler, context: handler(context=context, event={"a": 1}),
+    ],
+)
+@pytest.mark.parametrize("into", ["context", "event", "kwargs"])
+def test_event_and_context_may_come_by_keyword(call: Any, into: str) -> None:
+    """Wherever the values go, both ways of calling are the same."""
+
+    @inject(backend=memory(), into=into)
+    def handler(event: Any, context: Any, **secrets: Any) -> Any:
+        found = {"context": getattr(context, "secrets", None), "event": event.get("secrets")}
+        return event["a"], (found.get(into) or secrets)["key"]
+
+    assert call(handler, SimpleNamespace()) == (1, "k")
+
+
+@pytest.mark.parametrize("names", ["evt, ctx=None", "payload, *, context", "event, *rest"])
+def test_an_event_of_any_name_takes_the_values_by_keyword(names: str) -> None:
+    """With values in the event it may be called anything, too."""
+    first = names.partition(",")[0]
+    scope: dict[str, Any] = {}
+    exec(f"def handler({names}): return {first}['secrets'].key", scope)  # noqa: S102 - ours
+    handler = inject(backend=memory(), into="event")(scope["handler"])
+    assert handler(**{first: {}}, **({"context": None} if "context" in names else {})) == "k"
+
+
+def test_a_builtin_without_a_signature_is_called_by_position() -> None:
+    """What tells no parameters can still be given an event and a context."""
+    handler = inject(backend=memory())(max)
+    context = SimpleNamespace()
+    with pytest.raises(TypeError, match="not supported between"):
+        handler({}, context)
+    assert vars(context) == {}
+
+
+# The decorator itself
+
+
+def test_the_decorator_takes_the_options_that_it_promises() -> None:
+    """Names, order and defaults are the documented ones, of both public functions."""
+    parameters = inspect.signature(inject_secrets).parameters
+    assert parameters["declarations"].kind is inspect.Parameter.POSITIONAL_ONLY
+    options: dict[str, Any] = {
+        "into": None,  # "context"; "kwargs" for declarations in the signature
+        "key": "secrets",
+        "ttl": None,
+        "backend": "auto",
+        "timeout": 5.0,
+        "jitter": 0.1,
+        "stale_if_error": 3600,
+        "refresh_ahead": 0,
+        "refresh_on": (),
+        "prefetch": False,
+        "observer": None,
+    }
+    assert {name: p.default for name, p in parameters.items()} == {"declarations": None, **options}
+    assert all(parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in options)
+    resolving = inspect.signature(resolve_secrets).parameters
+    shared = options.keys() - {"into", "key", "refresh_on", "prefetch"}
+    assert resolving.keys() == {"declarations", *shared}
+    assert all(resolving[name].default == options[name] for name in shared)
+
+
+def test_one_decorator_serves_several_handlers() -> None:
+    """A decorator can be kept and applied again; each handler has secrets of its own."""
+    decorate = inject(backend=memory())
+    first, second = decorate(plain), decorate(other_names)
+    assert first({}, SimpleNamespace()) == second({}, SimpleNamespace()) == ({}, "k")
+    assert first.secrets is not second.secrets
+    assert plain.__name__ == "plain"
+    assert not hasattr(plain, "secrets")
+
+
+def test_any_mapping_declares() -> None:
+    """Declarations need not be in a dict, and what happens to it later does not matter."""
+    handler = inject_secrets(MappingProxyType(KEY), backend=memory())(plain)
+    assert handler({}, SimpleNamespace()) == ({}, "k")
+    declarations = {"key": "prod/key"}
+    handler = inject_secrets(declarations, backend=memory())(plain)
+    declarations["other"] = "missing"
+    assert handler({}, SimpleNamespace()) == ({}, "k")
+
+
+@pytest.mark.parametrize("wrong", [None, 5, "handler", {}, object()])
+def test_what_cannot_be_called_cannot_be_decorated(wrong: Any) -> None:
+    """A handler is something to call."""
+    with pytest.raises(DeclarationError, match="it cannot be called"):
+        inject(backend=memory())(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["prod/db", ["prod/db"], 5, {"prod/db"}])
+def test_declarations_that_map_no_names_are_refused(wrong: Any) -> None:
+    """A string or a list in place of the mapping is found when the decorator is applied."""
+    decorate: Any = inject_secrets(wrong, backend=memory())
+    with pytest.raises(DeclarationError, match="it maps no names"):
+        decorate(plain)
+
+
+def test_all_that_is_declared_wrong_is_found_when_the_decorator_is_applied() -> None:
+    """Nothing about a declaration waits for the first invocation."""
+    for wrong in ("", "vault:x", "prod/db#a[", 5, None):
+        with pytest.raises(DeclarationError, match="'key': Cannot declare"):
+            inject_secrets({"key": wrong}, backend=memory())(plain)  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"into": "environment"}, "into 'environment': it is unknown"),
+        ({"into": ""}, "into ''"),
+        ({"into": []}, "into []"),
+        ({"key": ""}, "as '': it is no identifier"),
+        ({"key": "my key"}, "as 'my key'"),
+        ({"key": None}, "as None"),
+        ({"key": 5, "into": "event"}, "as 5"),
+        ({"key": "", "into": "event"}, "as ''"),
+        ({"ttl": -1}, "ttl -1 is no number of seconds"),
+        ({"ttl": float("nan")}, "ttl nan is no number"),
+        ({"ttl": True}, "ttl True is no number"),
+        ({"ttl": "60"}, "ttl '60' is no number"),
+        ({"timeout": -1}, "timeout -1 is no number"),
+        ({"timeout": 0}, "timeout 0 bounds nothing"),
+        ({"timeout": float("inf")}, "timeout inf bounds nothing"),
+        ({"timeout": None}, "timeout None is no number"),
+        ({"timeout": True}, "timeout True is no number"),
+        ({"jitter": -0.1}, "jitter -0.1 is no number"),
+        ({"jitter": 1.1}, "jitter 1.1 is no fraction"),
+        ({"jitter": "0.1"}, "jitter '0.1' is no number"),
+        ({"stale_if_error": -1}, "stale_if_error -1 is no number"),
+        ({"stale_if_error": None}, "stale_if_error None is no number"),
+        ({"refresh_ahead": -1}, "refresh_ahead -1 is no number"),
+        ({"refresh_ahead": False}, "refresh_ahead False is no number"),
+        ({"prefetch": 1}, "prefetch 1 is no bool"),
+        ({"prefetch": "yes"}, "prefetch 'yes' is no bool"),
+        ({"observer": "print"}, "observer 'print' cannot be called"),
+        ({"backend": "vault"}, "backend 'vault': it is unknown"),
+        ({"backend": None}, "None as backend"),
+        ({"backend": object()}, "as backend: it has no fetch()"),
+        ({"backend": MemoryBackend}, "as backend: it has no fetch()"),
+    ],
+)
+def test_a_wrong_option_is_refused_when_the_decorator_is_applied(
+    options: dict[str, Any], problem: str
+) -> None:
+    """A value that an option cannot have is a `DeclarationError` that names both."""
+    with pytest.raises(DeclarationError) as raised:
+        inject(**{"backend": memory(), **options})(plain)
+    assert problem in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "options", [{"timeout": 0.001}, {"jitter": 0}, {"jitter": 1}, {"ttl": 0}, {"ttl": float("inf")}]
+)
+def test_the_ends_of_a_range_are_in_it(options: dict[str, Any]) -> None:
+    """What is just possible is taken."""
+    assert callable(inject(backend=memory(), **options)(plain))
+
+
+def test_an_option_that_does_not_exist_is_refused() -> None:
+    """A misspelled option is no option."""
+    with pytest.raises(TypeError, match="max_age"):
+        inject(max_age=5)
+
+
+# Declarations in the signature: what the decorator has to do with them
+
+
+def test_without_a_mapping_the_signature_declares() -> None:
+    """`@inject_secrets` and `@inject_secrets(…)` read the annotated parameters."""
+
+    @inject_secrets
+    def bare(event: Any, context: Any, *, key: Annotated[str, Secret("prod/key")]) -> Any:
+        return key
+
+    @inject_secrets(ttl=60, into="kwargs")
+    def configured(event: Any, context: Any, *, key: Annotated[str, Secret("prod/key")]) -> Any:
+        return key
+
+    with lambda_secrets.testing.override_secrets({"prod/key": "k"}):
+        assert bare({}, None) == configured({}, None) == "k"
+        assert bare({}, None, key="mine") == "mine"
+
+
+class Annotating:
+    """Declares in the signatures of its methods."""
+
+    @inject_secrets
+    def method(self, event: Any, context: Any, *, key: Annotated[str, Secret("prod/key")]) -> Any:
+        """Return the secret."""
+        return key
+
+    @inject_secrets
+    @classmethod
+    def above_classmethod(
+        cls, event: Any, context: Any, *, key: Annotated[str, Secret("prod/key")]
+    ) -> Any:
+        """Return the secret."""
+        return cls.__name__, key
+
+    @classmethod
+    @inject_secrets
+    def below_classmethod(
+        cls, event: Any, context: Any, *, key: Annotated[str, Secret("prod/key")]
+    ) -> Any:
+        """Return the secret."""
+        return cls.__name__, key
+
+    @inject_secrets
+    @staticmethod
+    def above_staticmethod(
+        event: Any, context: Any, *, key: Annotated[str, Secret("prod/key")]
+    ) -> Any:
+        """Return the secret."""
+        return key
+
+
+def test_methods_of_any_kind_declare_in_their_signature() -> None:
+    """Without options, above or below the other decorator."""
+    with lambda_secrets.testing.override_secrets({"prod/key": "k"}):
+        assert Annotating().method({}, None) == "k"
+        assert Annotating.above_classmethod({}, None) == ("Annotating", "k")
+        assert Annotating.below_classmethod({}, None) == ("Annotating", "k")
+        assert Annotating.above_staticmethod({}, None) == "k"
+
+
+@pytest.mark.parametrize("into", ["context", "event"])
+def test_declarations_in_the_signature_go_nowhere_else(into: Any) -> None:
+    """Where they are declared is where they are passed."""
+    with pytest.raises(DeclarationError, match="declarations in the signature are passed as"):
+
+        @inject_secrets(into=into)
+        def handler(event: Any, context: Any, *, key: Annotated[str, Secret("prod/key")]) -> None:
+            """Take it."""
+
+
+# Prefetch
+
+
+def test_prefetch_resolves_at_import() -> None:
+    """With `prefetch=True` the values are there before the first invocation."""
+    backend = Recorder({"prod/key": "k"})
+    handler = inject(backend=backend, prefetch=True)(plain)
+    assert len(backend.calls) == 1
+    assert handler({}, SimpleNamespace()) == ({}, "k")
+    assert len(backend.calls) == 1
+
+
+def test_without_prefetch_nothing_is_fetched_at_import() -> None:
+    """By default the first invocation is the first to ask."""
+    backend = Recorder({"prod/key": "k"})
+    inject(backend=backend)(plain)
+    assert backend.calls == []
+
+
+@pytest.mark.parametrize("failure", [BackendError("sealed"), SecretNotFoundError("gone"), None, 5])
+def test_a_failed_prefetch_is_logged_and_forgotten(
+    failure: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It never breaks the import: the first invocation resolves."""
+    backend = Recorder({"prod/key": failure})
+    with caplog.at_level(logging.WARNING, "lambda_secrets"):
+        handler = inject(backend=backend, prefetch=True)(plain)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("Prefetch failed; the first invocation resolves.")
+    assert "'key' (prod/key)" in record.getMessage()
+    backend.answers["prod/key"] = "k"
+    assert handler({}, SimpleNamespace()) == ({}, "k")
+
+
+def test_a_prefetch_goes_the_backends_own_way() -> None:
+    """A backend that must not wait at import has a call for that."""
+
+    class Ready(Recorder):
+        def prefetch(self, sources: Any, *, timeout: float) -> Any:
+            return dict.fromkeys(sources, "early")
+
+    backend = Ready({"prod/key": "late"})
+    handler = inject(backend=backend, prefetch=True)(plain)
+    assert handler({}, SimpleNamespace()) == ({}, "early")
+    handler.secrets.clear()
+    assert handler({}, SimpleNamespace()) == ({}, "late")
+
+
+def test_a_prefetch_inside_an_override_reads_the_override() -> None:
+    """Inside an override nothing is fetched from anywhere, at import either."""
+
+    class Forbidden(Recorder):
+        def prefetch(self, sources: Any, *, timeout: float) -> Any:
+            raise AssertionError
+
+    with lambda_secrets.testing.override_secrets({"prod/key": "theirs"}):
+        handler = inject(backend=Forbidden({}), prefetch=True)(plain)
+        assert handler({}, SimpleNamespace()) == ({}, "theirs")
+
+
+def test_under_snapstart_nothing_is_prefetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A snapshot would hold what a prefetch had read."""
+    monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
+    backend = Recorder({"prod/key": "k"})
+    handler = inject(backend=backend, prefetch=True)(plain)
+    assert backend.calls == []
+    assert handler({}, SimpleNamespace()) == ({}, "k")
