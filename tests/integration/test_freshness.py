@@ -11,6 +11,8 @@ import time
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from lambda_secrets import inject_secrets
 from tests.support import faults
 from tests.support.faults import FakeExtension
@@ -84,6 +86,14 @@ class Traffic:
             time.sleep(0.0005)
 
 
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Return as soon as this is so."""
+    give_up = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
 class Bare:
     """A context object without the methods of Lambda's."""
 
@@ -99,9 +109,9 @@ def chaos_handler(n: int) -> Callable[[Any, Any], str]:
     @inject_secrets(
         {"a": f"prod/s{n}", "b": f"prod/s{(n + 1) % 40}"},
         backend="extension",
-        ttl=0.02,
+        ttl=0.5,
         timeout=CHAOS_TIMEOUT,
-        refresh_ahead=0.01 if n % 4 == 0 else 0,
+        refresh_ahead=0.2 if n % 4 == 0 else 0,
     )
     def handler(_: object, context: Any) -> str:
         return f"{context.secrets.a}{context.secrets.b}"
@@ -182,8 +192,16 @@ def test_steady_traffic_never_waits_with_refresh_ahead(
     extension.secrets = {"prod/db": "0"}
     extension.delay = 0.25
     before = set(threading.enumerate())
+    fetches: list[Any] = []
 
-    @inject_secrets({"db": "prod/db"}, backend="extension", ttl=1.0, refresh_ahead=0.6, jitter=0)
+    @inject_secrets(
+        {"db": "prod/db"},
+        backend="extension",
+        ttl=1.0,
+        refresh_ahead=0.6,
+        jitter=0,
+        observer=fetches.append,
+    )
     def handler(_: object, context: Any) -> str:
         value: str = context.secrets.db
         return value
@@ -199,11 +217,12 @@ def test_steady_traffic_never_waits_with_refresh_ahead(
         waits.append(time.monotonic() - started)
         time.sleep(0.01)
     assert max(waits) < 0.2
-    assert median(waits) < 0.005
-    assert len(extension.requests) > 5
+    assert median(waits) < 0.01
     ages = [at - float(value) for at, value in served if value != "0"]
     assert max(ages) < 1.0 + 0.25
     assert left_running(before) == []
+    assert len(fetches) > 5
+    assert [fetch.background for fetch in fetches] == [False] + [True] * (len(fetches) - 1)
 
 
 def test_without_refresh_ahead_someone_waits(
@@ -224,8 +243,9 @@ def test_without_refresh_ahead_someone_waits(
     assert time.monotonic() - started > 0.4
 
 
+@pytest.mark.parametrize("survives", [True, False], ids=["connection-lives", "connection-dies"])
 def test_freeze_in_the_middle_of_a_background_refresh_is_harmless(
-    sandbox: Callable[..., Sandbox],
+    sandbox: Callable[..., Sandbox], survives: bool
 ) -> None:
     """The next invocation waits neither for the refresh that was cut off nor for its connection."""
     source = """
@@ -244,10 +264,10 @@ def test_freeze_in_the_middle_of_a_background_refresh_is_harmless(
         extension.delay = 2.0
         time.sleep(0.2)
         assert running.invoke().payload == "old"
-        while len(extension.requests) < 2:
-            time.sleep(0.01)
+        wait_for(lambda: len(extension.requests) == 2)
         running.freeze()
-        extension.drop_connections()
+        if not survives:
+            extension.drop_connections()
         extension.delay = 0.0
         extension.secrets["prod/s"] = "new"
         time.sleep(1.0)
@@ -353,9 +373,7 @@ def test_fork_in_the_middle_of_a_fetch_leaves_both_sides_working(
         stderr=subprocess.STDOUT,
         text=True,
     ) as process:
-        while "prod/slow" not in extension.asked():
-            assert process.poll() is None
-            time.sleep(0.01)
+        wait_for(lambda: "prod/slow" in extension.asked())
         output, _ = process.communicate("go\n", timeout=20)
     assert sorted(output.splitlines()) == ["child s f", "parent s f s f 0"]
     assert sorted(extension.asked()[:2]) == ["prod/fast", "prod/other"]
