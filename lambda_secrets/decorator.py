@@ -61,8 +61,16 @@ class HandlerSecrets:
         Raises:
             ResolutionError: with all that failed.
         """
+        failures: dict[str, ResolutionError] = {}
         for layer in self._layers:
-            layer.resolver.refresh()
+            try:
+                layer.resolver.refresh()
+            except ResolutionError as error:
+                failures.update(error.failures)
+        if failures:
+            from .failures import gathered
+
+            raise gathered(failures)
 
     def clear(self) -> None:
         """Forget the values: the next invocation fetches."""
@@ -166,7 +174,8 @@ def _decorate(
 
 def _check_placement(function: Any, layer: Layer, declared: Mapping[str, Declaration]) -> None:
     for inner in layers_of(function):
-        if (inner.into, inner.key) == (layer.into, layer.key):
+        same_key = inner.key == layer.key or layer.into == "kwargs"  # which has no use for a key
+        if inner.into == layer.into and same_key:
             for name in declared.keys() & inner.resolver.declarations:
                 raise DeclarationError(
                     f"Cannot declare {name!r} twice on one handler: the inner @inject_secrets has "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 from types import MethodType
 from typing import TYPE_CHECKING, Any
@@ -39,8 +40,11 @@ class _Handler(wrapt.FunctionWrapper):  # type: ignore[misc]  # wrapt is untyped
 def wrapped(handler: Any, layer: Layer, refresh_on: Exceptions, secrets: object) -> Any:
     """Return a wrapper of any callable, classmethod or staticmethod, with this ``secrets``."""
     function = getattr(handler, "__func__", handler)
-    awaited = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(type(function), "__call__", None)  # noqa: B004 - the function itself is looked at
+    called = function
+    while isinstance(called, functools.partial):
+        called = called.func
+    awaited = inspect.iscoroutinefunction(called) or inspect.iscoroutinefunction(
+        getattr(type(called), "__call__", None)  # noqa: B004 - the function itself is looked at
     )
     awaited = awaited and bool(layer.resolver.declarations)
     call = (_async_call if awaited else sync_call)(layer, refresh_on)

@@ -1,0 +1,265 @@
+"""Several `inject_secrets` on one handler: they add up, and no name is declared twice."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lambda_secrets import (
+    AccessDeniedError,
+    BackendUnavailableError,
+    DeclarationError,
+    InjectionError,
+    ResolutionError,
+    Secret,
+    SecretNotFoundError,
+    inject_secrets,
+)
+from tests.support.recorder import Recorder
+
+
+@pytest.fixture
+def backend() -> Recorder:
+    """Return a backend that has three secrets."""
+    return Recorder({"a": "1", "b": "2", "c": "3"})
+
+
+def found(into: str, event: Any, context: Any, secrets: Any) -> dict[str, Any]:
+    """Return what a handler was given, wherever it is."""
+    places = {"context": getattr(context, "secrets", None), "kwargs": secrets}
+    return dict(event["secrets"] if into == "event" else places[into])
+
+
+@pytest.mark.parametrize("into", ["context", "event", "kwargs"])
+def test_layers_add_up(into: Any, backend: Recorder) -> None:
+    """With one target and key the handler gets the values of all layers."""
+
+    @inject_secrets({"a": "a"}, into=into, backend=backend)
+    @inject_secrets({"b": "b"}, into=into, backend=backend)
+    @inject_secrets({"c": "c"}, into=into, backend=backend)
+    def handler(event: Any, context: Any, **secrets: Any) -> Any:
+        return found(into, event, context, secrets)
+
+    event, context = {"x": 1}, SimpleNamespace()
+    for _ in range(2):
+        assert handler(event, context) == {"a": "1", "b": "2", "c": "3"}
+    assert (event, vars(context)) == ({"x": 1}, {})
+    assert len(backend.calls) == 3
+
+
+def test_coroutines_stack_as_well(backend: Recorder) -> None:
+    """Layers around a coroutine add up until it is done."""
+
+    @inject_secrets({"a": "a"}, backend=backend)
+    @inject_secrets({"b": "b"}, backend=backend)
+    async def handler(event: Any, context: Any) -> Any:
+        await asyncio.sleep(0)
+        return dict(context.secrets)
+
+    assert asyncio.run(handler({}, SimpleNamespace())) == {"a": "1", "b": "2"}
+
+
+def test_methods_stack_as_well(backend: Recorder) -> None:
+    """Layers around a method, with a classmethod between or not, keep what it is bound to."""
+
+    class Calls:
+        @inject_secrets({"a": "a"}, backend=backend)
+        @inject_secrets({"b": "b"}, backend=backend)
+        def method(self, event: Any, context: Any) -> Any:
+            return type(self).__name__, dict(context.secrets)
+
+        @inject_secrets({"a": "a"}, backend=backend)
+        @classmethod
+        @inject_secrets({"b": "b"}, backend=backend)
+        def for_class(cls, event: Any, context: Any) -> Any:
+            return cls.__name__, dict(context.secrets)
+
+    for method in (Calls().method, Calls.for_class, Calls().for_class):
+        assert method({}, SimpleNamespace()) == ("Calls", {"a": "1", "b": "2"})
+        assert method.secrets.declarations.keys() == {"a", "b"}
+
+
+def test_different_keys_stay_apart(backend: Recorder) -> None:
+    """Under another key the same name may be declared again."""
+
+    @inject_secrets({"it": "a"}, backend=backend)
+    @inject_secrets({"it": "b"}, key="more", backend=backend)
+    def handler(event: Any, context: Any) -> Any:
+        return dict(context.secrets), dict(context.more)
+
+    assert handler({}, SimpleNamespace()) == ({"it": "1"}, {"it": "2"})
+
+
+def test_different_targets_stay_apart(backend: Recorder) -> None:
+    """Each target gets its own values, and the same name may go to several."""
+
+    @inject_secrets({"it": "a"}, backend=backend)
+    @inject_secrets({"it": "b"}, into="event", backend=backend)
+    @inject_secrets({"it": "c"}, into="kwargs", backend=backend)
+    def handler(event: Any, context: Any, *, it: str) -> Any:
+        return dict(context.secrets), dict(event["secrets"]), it
+
+    assert handler({}, SimpleNamespace()) == ({"it": "1"}, {"it": "2"}, "3")
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner"),
+    [
+        ({}, {}),
+        ({"key": "more"}, {"key": "more"}),
+        ({"into": "event"}, {"into": "event"}),
+        ({"into": "kwargs"}, {"into": "kwargs"}),
+        ({"into": "kwargs"}, {"into": "kwargs", "key": "without_meaning"}),
+    ],
+)
+def test_the_same_name_twice_is_refused(outer: Any, inner: Any, backend: Recorder) -> None:
+    """One target and key has one value for a name, whatever the two layers would read."""
+
+    def handler(event: Any, context: Any, **secrets: Any) -> None:
+        """Take everything."""
+
+    below: Any = inject_secrets({"it": "a", "a": "a"}, backend=backend, **inner)
+    above: Any = inject_secrets({"b": "b", "it": "a"}, backend=backend, **outer)
+    with pytest.raises(DeclarationError, match="Cannot declare 'it' twice on one handler"):
+        above(below(handler))
+
+
+def between(function: Any) -> Any:
+    """Decorate as other people do."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def test_layers_are_seen_through_other_decorators(backend: Recorder) -> None:
+    """Someone else's decorator between two layers, or above them, hides none of them."""
+
+    @inject_secrets({"a": "a"}, backend=backend)
+    @between
+    @inject_secrets({"b": "b"}, backend=backend)
+    @between
+    def handler(event: Any, context: Any) -> Any:
+        return dict(context.secrets)
+
+    assert handler({}, SimpleNamespace()) == {"a": "1", "b": "2"}
+    assert list(handler.secrets.declarations) == ["a", "b"]
+    assert list(between(handler).secrets.declarations) == ["a", "b"]
+    with pytest.raises(DeclarationError, match="'b' twice"):
+        inject_secrets({"b": "c"}, backend=backend)(between(handler))
+
+
+def test_a_decorated_function_may_also_be_used_alone(backend: Recorder) -> None:
+    """A layer on top leaves what it decorates as it was."""
+
+    @inject_secrets({"b": "b"}, backend=backend)
+    def inner(event: Any, context: Any) -> Any:
+        return dict(context.secrets)
+
+    outer = inject_secrets({"a": "a"}, backend=backend)(inner)
+    assert outer({}, SimpleNamespace()) == {"a": "1", "b": "2"}
+    assert inner({}, SimpleNamespace()) == {"b": "2"}
+    assert list(inner.secrets.declarations) == ["b"]
+    assert list(outer.secrets.declarations) == ["a", "b"]
+
+
+def test_an_empty_layer_changes_nothing(backend: Recorder) -> None:
+    """A mapping that happens to be empty neither adds nor hides a layer."""
+
+    @inject_secrets({}, backend=backend)
+    @inject_secrets({"a": "a"}, backend=backend)
+    @inject_secrets({}, backend=backend)
+    def handler(event: Any, context: Any) -> Any:
+        return dict(context.secrets)
+
+    assert handler({}, SimpleNamespace()) == {"a": "1"}
+    assert list(handler.secrets.declarations) == ["a"]
+
+
+def test_an_argument_wins_over_the_layer_that_declares_it(backend: Recorder) -> None:
+    """What the caller passes reaches the handler through every layer."""
+
+    @inject_secrets({"a": "a"}, into="kwargs", backend=backend)
+    @inject_secrets({"b": "b"}, into="kwargs", backend=backend)
+    def handler(event: Any, context: Any, *, a: str, b: str) -> Any:
+        return a, b
+
+    assert handler({}, None, b="mine") == ("1", "mine")
+    assert [call.sources for call in backend.calls] == [["a"]]
+
+
+def test_an_event_that_has_the_key_is_refused_by_the_outermost_layer(backend: Recorder) -> None:
+    """Layers take each other's secrets for their own, and nobody else's."""
+
+    @inject_secrets({"a": "a"}, into="event", backend=backend)
+    @inject_secrets({"b": "b"}, into="event", backend=backend)
+    def handler(event: Any, context: Any) -> None:
+        raise AssertionError
+
+    with pytest.raises(InjectionError):
+        handler({"secrets": {}}, None)
+
+
+# `secrets` of a stacked handler
+
+
+def test_secrets_covers_all_layers(backend: Recorder) -> None:
+    """Declarations, information, refresh and clear are those of the whole stack."""
+
+    @inject_secrets({"a": "a"}, backend=backend, ttl=5)
+    @inject_secrets({"b": "b"}, into="event", backend=backend, ttl=7)
+    def handler(event: Any, context: Any) -> Any:
+        return context.secrets.a, event["secrets"].b
+
+    assert handler.secrets.declarations == {"a": Secret("a"), "b": Secret("b")}
+    handler({}, SimpleNamespace())
+    assert {name: info["ttl"] for name, info in handler.secrets.cache_info().items()} == {
+        "a": 5,
+        "b": 7,
+    }
+    assert handler.secrets.cache_info().max_age == 7
+    backend.answers.update(a="10", b="20")
+    handler.secrets.refresh()
+    assert handler({}, SimpleNamespace()) == ("10", "20")
+    backend.answers.update(a="100", b="200")
+    handler.secrets.clear()
+    assert handler({}, SimpleNamespace()) == ("100", "200")
+
+
+@pytest.mark.parametrize(
+    ("failures", "kind"),
+    [
+        ({"a": AccessDeniedError("no")}, AccessDeniedError),
+        ({"b": AccessDeniedError("no")}, AccessDeniedError),
+        ({"a": AccessDeniedError("no"), "b": AccessDeniedError("no")}, AccessDeniedError),
+        ({"a": BackendUnavailableError("no"), "b": SecretNotFoundError("no")}, ResolutionError),
+    ],
+)
+def test_a_refresh_reaches_every_layer_and_reports_all_that_failed(
+    failures: dict[str, Any], kind: type[ResolutionError], backend: Recorder
+) -> None:
+    """A layer that fails keeps no other one from its new values."""
+
+    @inject_secrets({"a": "a"}, backend=backend)
+    @inject_secrets({"b": "b"}, backend=backend)
+    @inject_secrets({"c": "c"}, backend=backend)
+    def handler(event: Any, context: Any) -> Any:
+        return dict(context.secrets)
+
+    handler({}, SimpleNamespace())
+    backend.answers.update({"a": "10", "b": "20", "c": "30", **failures})
+    with pytest.raises(ResolutionError) as raised:
+        handler.secrets.refresh()
+    assert type(raised.value) is kind
+    assert raised.value.failures.keys() == failures.keys()
+    assert raised.value.__context__ is None
+    expected = {"a": "10", "b": "20", "c": "30", **dict.fromkeys(failures)}
+    assert handler({}, SimpleNamespace()) == {
+        name: value or str("abc".index(name) + 1) for name, value in expected.items()
+    }
