@@ -26,7 +26,7 @@ from tests.support.faults import FakeExtension, FaultServer, secret_body
 if TYPE_CHECKING:
     from awslambdaric.lambda_context import LambdaContext
 
-    from tests.support.faults import Action
+    from tests.support.faults import Action, Request
 
 FINE = faults.answer(json.dumps(secret_body("fine", agent=False)))
 
@@ -195,6 +195,21 @@ def test_dead_kept_connection_is_replaced(monkeypatch: pytest.MonkeyPatch, death
         assert (len(server.requests), server.connections) == (3, 2)
 
 
+def test_agents_connection_limit_is_left_behind_with_its_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The agent's 429 sticks to the connection that it was given on: the next try needs another."""
+
+    def script(request: Request) -> Action:
+        limited = request.connection == 1
+        return faults.answer("Connection limit exceeded", 429) if limited else FINE
+
+    with FaultServer(script) as server:
+        monkeypatch.setenv(PORT, str(server.port))
+        assert resolve(timeout=2) == "fine"
+        assert (len(server.requests), server.connections) == (2, 2)
+
+
 def test_connection_that_died_during_a_freeze_costs_nothing(extension: FakeExtension) -> None:
     """The other end closed the connection between invocations: the next read just works."""
     extension.secrets = {"prod/db": "v"}
@@ -223,11 +238,7 @@ def test_hung_extension_leaves_time_to_answer(
     monkeypatch: pytest.MonkeyPatch, context: LambdaContext
 ) -> None:
     """The round ends before the invocation's own deadline, whatever `timeout` allows."""
-
-    @inject_secrets({"db": "prod/db"}, backend="extension", timeout=60)
-    def handler(_: object, __: object) -> None:
-        raise AssertionError("no secret, no handler")
-
+    handler = inject_secrets({"db": "prod/db"}, backend="extension", timeout=60)(print)
     context._epoch_deadline_time_in_ms = int((time.time() + 1) * 1000)
     with FaultServer([faults.hang]) as server:
         monkeypatch.setenv(PORT, str(server.port))
