@@ -38,6 +38,13 @@ if TYPE_CHECKING:
 
         def expire(self) -> None: ...  # noqa: D102 - look at the cache before the next use
         def forget(self) -> None: ...  # noqa: D102 - hold no value any more
+        def injected(self) -> Iterable[Any]: ...  # noqa: D102 - the values that it holds
+
+    class Listener(Protocol):
+        """Who has to know the values themselves, to keep them out of logs."""
+
+        def learn(self, value: Any) -> None: ...  # noqa: D102 - called in the cache's lock
+        def forget(self) -> None: ...  # noqa: D102 - hold no value any more
 
 
 STALE_WAIT = 1.0  # seconds: what an invocation pays at most when it has a value to fall back on
@@ -168,6 +175,7 @@ class Cache:
         self._chance = chance or _chance
         self._overrides: list[Backend] = []
         self._watchers: WeakSet[Watcher] = WeakSet()
+        self._listeners: WeakSet[Listener] = WeakSet()
         self._lock = threading.Lock()
         self._empty()
 
@@ -385,6 +393,23 @@ class Cache:
         with self._lock:
             self._watchers.add(watcher)
 
+    def listen(self, listener: Listener) -> None:
+        """Tell this listener, for as long as it lives, of each value: those held now come first."""
+        with self._lock:
+            self._listeners.add(listener)
+            for entry in self._entries.values():
+                listener.learn(entry.answer.value)
+            for watcher in self._watchers:
+                for value in watcher.injected():
+                    listener.learn(value)
+
+    def reveal(self, value: Any) -> None:
+        """Tell the listeners, if there are any, of a value that a handler is about to get."""
+        if self._listeners:
+            with self._lock:
+                for listener in self._listeners:
+                    listener.learn(value)
+
     def clear(self) -> None:
         """Forget every value; what is being fetched now will not enter the cache."""
         with self._lock:
@@ -396,6 +421,8 @@ class Cache:
         with self._lock:
             backends = {id(watcher.backend): watcher.backend for watcher in self._watchers}
         self.clear()
+        for listener in list(self._listeners):
+            listener.forget()
         for backend in backends.values():
             close = getattr(backend, "close", None)
             if close is not None:

@@ -14,11 +14,11 @@ from .errors import (
     SecretValueError,
     kind_of,
 )
-from .values import Secrets
+from .values import Secrets, held
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from typing import Any
 
     from .backends import Backend
@@ -90,6 +90,11 @@ class Resolver:
         """Hold no value any more."""
         self.state = _EXPIRED
         self._made = {}
+
+    def injected(self) -> Iterator[Any]:
+        """Go through the values that it holds."""
+        yield from held(self.state[2]).values()
+        yield from (value for _, value in self._made.values())
 
     def resolve(
         self,
@@ -201,6 +206,7 @@ class Resolver:
                 missing = isinstance(result, SecretNotFoundError)
             if missing and declaration.default is not ...:
                 values[name] = declaration.default
+                self.cache.reveal(declaration.default)
             elif isinstance(value, (Unfit, ResolutionError)):
                 from .failures import failure
 
@@ -223,7 +229,11 @@ class Resolver:
         made_of, value = self._made.get(name, (None, None))
         if made_of is entry:
             return value
-        value = self.declarations[name].extract(entry.answer.value)
+        declaration = self.declarations[name]
+        if declaration.transform is not None:  # it may log what it gets
+            self.cache.reveal(entry.answer.value)
+        value = declaration.extract(entry.answer.value)
+        self.cache.reveal(value)
         if name in self._converters and not isinstance(value, Unfit):
             value = self._converters[name](value)
         return value

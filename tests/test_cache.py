@@ -33,7 +33,7 @@ from lambda_secrets.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from lambda_secrets.events import Event
     from tests.support.clock import FakeClock
@@ -88,10 +88,15 @@ class Gated(Recorder):
 class Watcher:
     """A holder of values that counts what it is told."""
 
-    def __init__(self, backend: Any = None) -> None:
+    def __init__(self, backend: Any = None, values: Sequence[str] = ()) -> None:
         self.backend = backend
+        self.values = values
         self.expired = 0
         self.forgot = 0
+
+    def injected(self) -> Sequence[str]:
+        """Return them."""
+        return self.values
 
     def expire(self) -> None:
         """Count it."""
@@ -987,3 +992,34 @@ def test_a_backend_is_called_by_its_name_or_its_class() -> None:
 
     assert backend_name(Recorder()) == "recorder"
     assert backend_name(Vault()) == "Vault"
+
+
+class Listener:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.known: list[Any] = []
+
+    def learn(self, value: Any) -> None:
+        """Keep it."""
+        self.known.append(value)
+
+    def forget(self) -> None:
+        """Drop all."""
+        self.known.clear()
+
+
+def test_listeners_learn_what_is_held_then_what_comes(cache: Cache) -> None:
+    """A listener hears of the values of cache and watchers at once, and later of each new one."""
+    cache.read(Recorder(db="1"), {DB: TTL}, timeout=5)
+    watcher = Watcher(values=["2"])
+    cache.watch(watcher)
+    cache.reveal("nobody listens")
+    listener = Listener()
+    cache.listen(listener)
+    assert listener.known == ["1", "2"]
+    cache.reveal("3")
+    cache.clear()
+    assert listener.known == ["1", "2", "3"]
+    cache.release()
+    assert listener.known == []

@@ -1,0 +1,741 @@
+"""The redacting filter: what it finds, where it looks, and what it leaves as it is."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import gc
+import io
+import json
+import logging
+import pickle
+import sys
+import threading
+import weakref
+from dataclasses import dataclass, field
+from types import MappingProxyType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import quote, quote_plus
+
+import pytest
+from aws_lambda_powertools import Logger
+from hypothesis import given, strategies as st
+
+import lambda_secrets.logging as redaction
+from lambda_secrets import (
+    MemoryBackend,
+    Secret,
+    clear_cache,
+    inject_secrets,
+    resolve_secrets,
+)
+from lambda_secrets.cache import process
+from lambda_secrets.logging import RedactSecrets
+from lambda_secrets.testing import override_secrets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from awslambdaric.lambda_context import LambdaContext
+
+SECRET = "s3cr3t+v&lue"
+PEM = "-----BEGIN KEY-----\nMIIE/o\"IB'AAK\\CAQ\xfc\n-----END KEY-----\n"
+
+
+@dataclass
+class Log:
+    """A logger with two handlers: ours with the filter, and another one."""
+
+    redact: RedactSecrets = field(default_factory=RedactSecrets)
+    logger: logging.Logger = field(default_factory=lambda: logging.getLogger("tests.redaction"))
+    ours: logging.StreamHandler[io.StringIO] = field(
+        default_factory=lambda: logging.StreamHandler(io.StringIO())
+    )
+    other: logging.StreamHandler[io.StringIO] = field(
+        default_factory=lambda: logging.StreamHandler(io.StringIO())
+    )
+    records: list[logging.LogRecord] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """What the handler with the filter has written."""
+        return self.ours.stream.getvalue()
+
+    def __post_init__(self) -> None:
+        """Let the handler filter, and keep the records that it gets."""
+        self.ours.addFilter(self.redact)
+        emit = self.ours.emit
+
+        def kept(record: logging.LogRecord) -> None:
+            self.records.append(record)
+            emit(record)
+
+        self.ours.emit = kept  # type: ignore[method-assign]
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    """Return a logger that redacts."""
+    log = Log()
+    log.logger.propagate = False
+    log.logger.setLevel(1)
+    log.logger.addHandler(log.ours)
+    log.logger.addHandler(log.other)
+    yield log
+    log.logger.removeHandler(log.ours)
+    log.logger.removeHandler(log.other)
+
+
+def injected(value: Any, name: str = "prod/db", **options: Any) -> Any:
+    """Have a value injected as a secret, and return it."""
+    return resolve_secrets({"it": Secret(name, **options)}, backend=MemoryBackend({name: value}))[
+        "it"
+    ]
+
+
+def made(**attributes: Any) -> logging.LogRecord:
+    """Return a record with these attributes."""
+    return logging.makeLogRecord({"levelno": logging.WARNING, **attributes})
+
+
+# What it finds
+
+
+@pytest.mark.parametrize(
+    ("template", "args"),
+    [
+        (f"the key is {SECRET}", ()),
+        ("the key is %s", (SECRET,)),
+        ("the key is %(key)s", ({"key": SECRET},)),
+        ("in the middle of%sa word", (SECRET,)),
+        ("inside %s", ([{"a": (SECRET, 1)}, {SECRET}],)),
+    ],
+)
+def test_message_and_arguments_show_no_value(log: Log, template: str, args: Any) -> None:
+    """A value in the text or in any argument becomes three stars."""
+    injected(SECRET)
+    log.logger.warning(template, *args)
+    assert SECRET not in log.text
+    assert "***" in log.text
+
+
+def repr_beside_quotes(text: str) -> str:
+    """Return how Python shows a string that has quotes of both kinds."""
+    return repr(f"\"'{text}")[4:]
+
+
+@pytest.mark.parametrize(
+    "show", [str, repr, ascii, json.dumps, quote, quote_plus, repr_beside_quotes, str.encode]
+)
+@pytest.mark.parametrize(
+    "value", [SECRET, PEM, "(a+)+$ [b]*\\d{2}|^c?", "\u043f\u0430\u0440 \U0001f511\xe9\u00df key"]
+)
+def test_escaped_values_are_found(log: Log, value: str, show: Any) -> None:
+    """Lines, quotes and other alphabets are found as JSON, Python or a URL escape them."""
+    injected(value)
+    text = show(value)
+    log.logger.warning("<%s>", text)
+    inside = str(text).removeprefix("b").strip("\n\"'").removesuffix("\\n").removesuffix("%0A")
+    assert log.text.startswith("<")
+    assert inside not in log.text
+    assert len(log.text) < len("<'***\\n'>\n") + 6
+
+
+def test_json_inside_of_json_is_found(log: Log) -> None:
+    """An API Gateway answer escapes a value twice: in its body, and in the log."""
+    injected(PEM)
+    log.logger.warning(json.dumps({"body": json.dumps({"key": PEM})}))
+    log.logger.warning(str({"body": json.dumps({"key": PEM})}))
+    assert "CAQ" not in log.text
+    assert json.loads(log.text.splitlines()[0]) == {"body": '{"key": "***\\n"}'}
+
+
+def test_strings_inside_of_json_are_values_too(log: Log) -> None:
+    """Strings and numbers in a JSON secret are found by themselves, however deep."""
+    document = {
+        "a": ["nested-1", {"b": json.dumps({"c": "nested-2"})}],
+        "n": 1234567890,
+        "ok": True,
+    }
+    injected(document)
+    for text in ("nested-1", "nested-2", "1234567890", json.dumps(document)):
+        log.logger.warning(text)
+    assert log.text == "***\n***\n***\n***\n"
+
+
+def test_parsed_values_are_known(log: Log) -> None:
+    """What a path takes out of a secret is redacted, what it leaves there is not."""
+    document = {"key": "taken-out-value", "host": "db.internal.example"}
+    assert injected(document, path="key") == "taken-out-value"
+    log.logger.warning("taken-out-value at db.internal.example")
+    assert log.text == "*** at db.internal.example\n"
+
+
+@pytest.mark.parametrize("value", ["short-7", 1234567, True, None, "  short  "])
+def test_short_values_stay(log: Log, value: Any) -> None:
+    """Seven characters are no value: they may be part of any word."""
+    injected(json.dumps(value), transform="json", default="none")
+    log.redact.learn(value)
+    log.logger.warning("short-7 1234567 True None   short   ")
+    assert log.text == "short-7 1234567 True None   short   \n"
+
+
+def test_eight_characters_are_enough(log: Log) -> None:
+    """Eight characters are a value, without the white space around them."""
+    injected(" 8letters\n")
+    log.logger.warning("8letters")
+    assert log.text == "***\n"
+
+
+@pytest.mark.parametrize("value", [b"\x00\xff\xfe/+binary-key\n'", b"binary as text"])
+def test_binary_values_are_found(log: Log, value: bytes) -> None:
+    """Bytes are found as Python, base64 and hex write them, and as text where they are one."""
+    injected(value)
+    encoded = base64.b64encode(value).decode()
+    shown = [repr(value), encoded, encoded.rstrip("="), value.hex(), value, bytearray(value)]
+    urlsafe = base64.urlsafe_b64encode(value).decode()
+    for text in (*shown, urlsafe):
+        log.logger.warning("<%s>", text)
+    lines = [line.replace("=", "").replace('"', "'") for line in log.text.splitlines()]
+    by_themselves = ["<b'***'>", *["<***>"] * 3, "<b'***'>", "<bytearray(b'***')>", "<***>"]
+    assert lines == by_themselves
+
+
+def test_short_bytes_stay(log: Log) -> None:
+    """Seven bytes are no value."""
+    injected(b"7 bytes")
+    log.logger.warning("7 bytes")
+    assert log.text == "7 bytes\n"
+
+
+def test_the_longest_of_two_values_wins_and_overlaps_leave_no_rest(log: Log) -> None:
+    """A value that begins, ends, contains or repeats another one leaves no piece of either."""
+    injected({"a": "abcdefgh", "b": "abcdefghijkl", "c": "ijklmnop", "d": "hhhhhhhh"})
+    for text in (
+        "abcdefgh",
+        "abcdefghijkl",
+        "abcdefghijklmnop",
+        "x" + "h" * 20 + "y",
+        "abcdefghhhhhhhh",
+    ):
+        log.logger.warning(text)
+    log.logger.warning("abcdefgX abcdefghijkL")
+    assert log.text == "***\n***\n***\nx***y\n***\nabcdefgX ***ijkL\n"
+
+
+@given(st.lists(st.text("ab\\\"'\n", min_size=8, max_size=12), min_size=1, max_size=5), st.data())
+def test_no_text_shows_a_value(values: list[str], data: st.DataObject) -> None:
+    """Whatever is between values, none is in the redacted text; a text without any stays."""
+    redact = RedactSecrets()
+    redact.learn(values)
+    known = [value.strip() for value in values if len(value.strip()) >= 8]
+    between = data.draw(st.lists(st.text("ab\\\"'\n", max_size=5), min_size=len(values) + 1))
+    text = "".join(a + b for a, b in zip(between, [*values, *[""] * len(between)], strict=False))
+    redacted = redact.redact(text)
+    assert not any(value in redacted for value in known)
+    if not known:
+        assert redacted is text
+
+
+# Which values it knows
+
+
+def test_filter_made_later_knows_what_is_there(log: Log, context: LambdaContext) -> None:
+    """Values from before the filter was made are redacted: read, transformed and defaults."""
+
+    @inject_secrets(
+        {
+            "raw": "prod/raw",
+            "made": Secret("prod/made", transform=lambda text: text[::-1]),
+            "default": Secret("prod/missing", default="the-default-value"),
+        },
+        backend=MemoryBackend({"prod/raw": "the-raw-value", "prod/made": "eulav-edam-eht"}),
+    )
+    def handler(_: object, context: Any) -> Any:
+        return context.secrets
+
+    assert list(handler({}, context).values()) == [
+        "the-raw-value",
+        "the-made-value",
+        "the-default-value",
+    ]
+    for redact in (RedactSecrets(), log.redact):
+        text = redact.redact("the-raw-value the-made-value the-default-value eulav-edam-eht")
+        assert text == "*** *** *** ***"
+
+
+def test_values_of_any_target_and_type_are_known(log: Log, context: LambdaContext) -> None:
+    """What a transform makes, and what it is made of, is redacted; so is what it logs itself."""
+
+    def transform(text: str) -> SimpleNamespace:
+        log.logger.warning("transforming %s", text)
+        return SimpleNamespace(key=text)
+
+    backend = MemoryBackend({"prod/db": "what-it-is-made-of"})
+
+    @inject_secrets({"it": Secret("prod/db", transform=transform)}, into="kwargs", backend=backend)
+    def handler(_: object, __: object, *, it: SimpleNamespace) -> None:
+        log.logger.warning("got %s", it)
+
+    handler({}, context)
+    assert log.text == "transforming ***\ngot namespace(key='***')\n"
+
+
+def test_values_from_before_a_rotation_stay_redacted(log: Log) -> None:
+    """The old value and the new one are redacted, also after the cache is cleared."""
+    values = {"prod/db": "the-old-value"}
+    declared = {"db": "prod/db"}
+    backend = MemoryBackend(values)
+    resolve_secrets(declared, backend=backend)
+    values["prod/db"] = "the-new-value"
+    clear_cache()
+    resolve_secrets(declared, backend=backend)
+    log.logger.warning("the-old-value the-new-value")
+    assert log.text == "*** ***\n"
+
+
+def test_old_strings_go_at_the_limit(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The strings that were handed out least recently are forgotten first."""
+    monkeypatch.setattr(redaction, "LIMIT", 3)
+    for number in (1, 2, 3, 1, 4):
+        log.redact.learn(f"number-{number}")
+    log.logger.warning("number-1 number-2 number-3 number-4")
+    assert log.text == "*** number-2 *** ***\n"
+
+
+def test_a_filter_goes_with_its_handler() -> None:
+    """The cache does not keep a filter alive: what it knew goes with it."""
+    redact = RedactSecrets()
+    assert redact in process._listeners
+    alive = weakref.ref(redact)
+    del redact
+    gc.collect()
+    assert alive() is None
+
+
+def test_release_forgets(log: Log) -> None:
+    """Before a snapshot the filter lets its values and its pattern go; it learns them anew."""
+    injected(SECRET)
+    assert log.redact.redact(SECRET) == "***"
+    process.release()
+    assert not log.redact._strings
+    assert log.redact._built == (None, None)
+    assert log.redact.redact(SECRET) == SECRET
+    injected(SECRET)
+    assert log.redact.redact(SECRET) == "***"
+
+
+def test_a_matcher_finished_after_the_release_is_not_used(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that was building while all was forgotten leaves nothing for the next record."""
+    injected(SECRET)
+    build = redaction._Matcher
+
+    def slow(strings: Any) -> Any:
+        log.redact.forget()
+        return build(strings)
+
+    monkeypatch.setattr(redaction, "_Matcher", slow)
+    assert log.redact.redact(SECRET) == "***"
+    assert log.redact.redact(SECRET) == SECRET
+
+
+def test_pattern_is_built_only_when_values_change(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand records after one change cost one compilation."""
+    built: list[Any] = []
+    build = redaction._Matcher
+
+    def counted(strings: Any) -> Any:
+        built.append(strings)
+        return build(strings)
+
+    monkeypatch.setattr(redaction, "_Matcher", counted)
+    log.logger.warning("no values yet")
+    assert built == []
+    injected(SECRET)
+    for _ in range(1000):
+        log.logger.warning("a record")
+    assert len(built) == 1
+
+
+def test_threads_log_while_values_come(log: Log) -> None:
+    """A value is redacted in every thread from the moment on at which a handler can have it."""
+    seen: list[str] = []
+
+    def work(number: int) -> None:
+        for count in range(50):
+            value = f"value-{number}-{count:04}"
+            injected(value, name=f"prod/{number}/{count}")
+            seen.append(log.redact.redact(value))
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(seen) == {"***"}
+    assert len(seen) == 200
+
+
+def test_override_is_known_too(log: Log) -> None:
+    """Values that a test serves are redacted as real ones are."""
+    with override_secrets({"prod/db": SECRET}):
+        resolve_secrets({"db": "prod/db"}, backend=MemoryBackend({}))
+    log.logger.warning(SECRET)
+    assert log.text == "***\n"
+
+
+# Where it looks, and what stays
+
+
+def test_extra_attributes_show_no_value(log: Log) -> None:
+    """Attributes from `extra` are redacted, containers in their form, others as their text."""
+    injected(SECRET)
+    extra = {
+        "text": f"a {SECRET}",
+        "table": {"key": [SECRET, 1], SECRET: None},
+        "tuple": (SECRET, 2.5),
+        "set": {SECRET},
+        "frozen": frozenset({SECRET}),
+        "other": MappingProxyType({"key": SECRET}),
+        "object": SimpleNamespace(key=SECRET),
+    }
+    log.logger.warning("message", extra=extra)
+    (record,) = log.records
+    seen = {name: vars(record)[name] for name in extra}
+    assert seen == {
+        "text": "a ***",
+        "table": {"key": ["***", 1], "***": None},
+        "tuple": ("***", 2.5),
+        "set": {"***"},
+        "frozen": frozenset({"***"}),
+        "other": "{'key': '***'}",
+        "object": "namespace(key='***')",
+    }
+    assert extra["text"] == f"a {SECRET}"
+
+
+def test_what_has_no_value_stays_itself(log: Log) -> None:
+    """A record without a value passes as it is; in one with a value, all else does."""
+    injected(SECRET)
+    same = {"a": [1, 2.5, None, True, ("x", b"y")], "b": SimpleNamespace(key="other")}
+    log.logger.warning("%s %d", same, 5, extra={"same": same})
+    log.logger.warning("%s %d %s", same, 5, SECRET, extra={"same": same})
+    first, second = log.records
+    assert log.redact.filter(first) is True
+    for record in (first, second):
+        assert isinstance(record.args, tuple)
+        assert record.args[0] is same
+        assert vars(record)["same"] is same
+    assert second.args == (same, 5, "***")
+    assert second.msg == "%s %d %s"
+
+
+def test_stack_info_shows_no_value(log: Log) -> None:
+    """The stack that a record carries is redacted as its message is."""
+    injected(SECRET)
+    record = log.logger.makeRecord("n", 30, "f", 1, "m", (), None, sinfo=f"Stack:\n {SECRET}")
+    log.logger.handle(record)
+    assert log.text == "m\nStack:\n ***\n"
+
+
+def test_exception_text_of_an_earlier_handler_shows_no_value(log: Log) -> None:
+    """A text that another formatter has left on the record is redacted."""
+    injected(SECRET)
+    record = made(msg="m", exc_text=f"Error: {SECRET}", message=SECRET)
+    log.logger.handle(record)
+    assert log.text == "m\nError: ***\n"
+    assert vars(log.records[0])["message"] == "m"
+
+
+def test_exception_shows_no_value(log: Log) -> None:
+    """Message, cause, context, notes and members of a group are redacted, at any indentation."""
+    injected(PEM)
+
+    def fail() -> NoReturn:
+        first = ValueError(PEM)
+        first.add_note(f"note {PEM}")
+        second = KeyError(PEM)
+        second.__cause__ = first
+        try:
+            raise second
+        except KeyError as error:
+            members = [error, OSError(5, PEM), ExceptionGroup("g", [TypeError()])]
+            raise ExceptionGroup(f"group {PEM}", members) from RuntimeError(PEM)
+
+    try:
+        fail()
+    except ExceptionGroup:
+        log.logger.exception("failed")
+    assert "CAQ" not in log.text
+    assert "KEY" not in log.text
+    for line in (
+        "ValueError: ***",
+        "note ***",
+        "KeyError: '***\\n'",
+        "group ***",
+        "in fail",
+        "TypeError",
+    ):
+        assert line in log.text
+    assert "the direct cause of" in log.text
+    assert "(3 sub-exceptions)" in log.text
+
+
+def test_exception_without_a_value_stays_itself(log: Log) -> None:
+    """The exception of a record without a value is the one that was raised."""
+    injected(SECRET)
+    raised = ValueError("no value")
+    log.logger.warning("failed: %s", raised, exc_info=raised)
+    (record,) = log.records
+    assert record.exc_info is not None
+    assert record.exc_info[1] is raised
+    assert record.args == (raised,)
+
+
+def test_stand_in_looks_like_the_exception(log: Log) -> None:
+    """Type, module, traceback, cause and context are shown as they were."""
+    injected(SECRET)
+    try:
+        try:
+            raise OSError("first")  # noqa: TRY301
+        except OSError as error:
+            raise json.JSONDecodeError("at", SECRET, 3) from error
+    except ValueError as error:
+        log.logger.warning("%s", error, exc_info=True)
+        raised = error
+    (record,) = log.records
+    assert record.exc_info is not None
+    kind, made, traceback = record.exc_info
+    assert kind is not None
+    assert made is not None
+    assert made is not raised
+    assert (kind.__name__, kind.__qualname__, kind.__module__) == (
+        *("JSONDecodeError", "JSONDecodeError", "json.decoder"),
+    )
+    assert str(made) == str(raised)
+    assert traceback is raised.__traceback__ is made.__traceback__
+    assert type(made.__cause__).__name__ == type(made.__context__).__name__ == "OSError"
+    assert made.__suppress_context__
+    assert "doc" not in vars(made)
+    assert record.args != (raised,)
+
+
+def test_cyclic_exceptions_and_containers_end(log: Log) -> None:
+    """What refers to itself is gone through once."""
+    injected(SECRET)
+    cyclic: list[Any] = [SECRET]
+    cyclic.append(cyclic)
+    member = ValueError(SECRET)
+    group = ExceptionGroup("group", [member])
+    member.__context__ = group
+    group.__context__ = member
+    member.failures = {"it": group}  # type: ignore[attr-defined]
+    log.logger.warning("%s", cyclic, exc_info=group)
+    assert log.text.startswith("['***', ")
+    assert SECRET not in log.text
+    assert "ValueError: ***" in log.text
+
+
+def test_group_that_is_found_after_its_member_shows_no_value(log: Log) -> None:
+    """A group whose member comes first by another link loses that member, not the redaction."""
+    injected(SECRET)
+    member = ValueError(SECRET)
+    error = RuntimeError("outer")
+    error.__cause__ = member
+    error.__context__ = ExceptionGroup("group", [member])
+    log.logger.warning("failed", exc_info=error)
+    assert SECRET not in log.text
+    assert "ValueError: ***" in log.text
+
+
+def test_deep_containers_are_looked_at_as_text(log: Log) -> None:
+    """Below sixteen containers, a value is found in the text of the rest."""
+    injected(SECRET)
+    deep: Any = SECRET
+    for _ in range(30):
+        deep = [deep]
+    log.logger.warning("deep", extra={"deep": deep})
+    assert SECRET not in str(vars(log.records[0])["deep"])
+    assert "***" in str(vars(log.records[0])["deep"])
+
+
+class Unshowable:
+    """Refuses to be shown."""
+
+    __notes__ = None
+
+    def __str__(self) -> str:
+        """Raise."""
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+class UnshowableError(Exception):
+    """An exception without a text, with notes that are none."""
+
+    __notes__ = 5  # type: ignore[assignment]
+
+    def __str__(self) -> str:
+        """Raise."""
+        raise RuntimeError("no text")
+
+
+def test_what_cannot_be_shown_harms_nobody(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The filter never raises: a format that does not fit is logging's own to report."""
+    injected(SECRET)
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    log.logger.warning("%d", SECRET)
+    log.logger.warning("%s", Unshowable(), extra={"it": Unshowable(), "key": SECRET})
+    error = UnshowableError(SECRET)
+    log.logger.warning("failed", exc_info=error)
+    log.logger.handle(made(msg="odd", exc_info=(None, None, None)))
+    log.logger.handle(made(msg=SECRET, exc_info=True))
+    assert log.records[0].args == ("***",)
+    assert vars(log.records[1])["key"] == "***"
+    assert SECRET not in log.text
+    assert "odd\n" in log.text
+
+
+def test_format_that_brings_out_a_value_is_replaced(log: Log) -> None:
+    """Where only the formatted text has the value, it takes the place of message and arguments."""
+    injected(SECRET)
+    log.logger.warning("%s%s 100%%", SECRET[:5], SECRET[5:])
+    (record,) = log.records
+    assert (record.msg, record.args) == ("*** 100%", ())
+    assert log.text == "*** 100%\n"
+
+
+def test_numbers_are_redacted(log: Log) -> None:
+    """A number of 8 digits that was injected is a value, in the text and as an attribute."""
+    assert injected({"pin": 12345678}, path="pin") == 12345678
+    log.logger.warning("pin %d", 12345678, extra={"pin": 12345678, "other": 87654321})
+    (record,) = log.records
+    assert log.text == "pin ***\n"
+    assert (vars(record)["pin"], vars(record)["other"]) == ("***", 87654321)
+
+
+@pytest.mark.parametrize("replaces", [False, True])
+def test_other_handlers_get_their_record(
+    log: Log, monkeypatch: pytest.MonkeyPatch, *, replaces: bool
+) -> None:
+    """With Python 3.12 another handler's record is untouched; on 3.11 it is redacted, and whole."""
+    monkeypatch.setattr(redaction, "_REPLACES", replaces)
+    injected(SECRET)
+    record = made(msg="key %s of %s", args=(SECRET, 5), extra=SECRET)
+    passed = log.redact.filter(record)
+    changed = {"msg": "key %s of %s", "args": ("***", 5), "extra": "***"}
+    if replaces:
+        assert passed is not record
+        assert type(passed) is type(record)
+        assert changed.items() <= vars(passed).items()
+        assert vars(record)["extra"] == SECRET
+        assert record.getMessage() == f"key {SECRET} of 5"
+    else:
+        assert passed is True
+        assert changed.items() <= vars(record).items()
+
+
+def test_the_choice_follows_the_python_version(log: Log) -> None:
+    """The handler without the filter gets the original wherever Python allows it."""
+    injected(SECRET)
+    log.logger.removeHandler(log.ours)
+    log.logger.addHandler(log.ours)
+    log.logger.removeHandler(log.other)
+    log.logger.addHandler(log.other)
+    log.logger.warning("key %s", SECRET)
+    assert log.text == "key ***\n"
+    original = sys.version_info >= (3, 12)
+    assert log.other.stream.getvalue() == (f"key {SECRET}\n" if original else "key ***\n")
+
+
+def test_records_pass_untouched_while_there_is_no_value(log: Log) -> None:
+    """Without a value the filter looks at nothing."""
+    assert log.redact.filter(made(msg=Unshowable())) is True
+    assert log.redact.redact("text") == "text"
+
+
+def test_filter_itself_shows_and_pickles_nothing(log: Log) -> None:
+    """Its `repr` shows no value, a pickle is refused, a copy is the filter itself."""
+    injected(SECRET)
+    assert log.redact.redact(SECRET) == "***"
+    assert SECRET not in repr(log.redact)
+    with pytest.raises(TypeError, match="pickle"):
+        pickle.dumps(log.redact)
+    assert copy.copy(log.redact) is log.redact
+    assert copy.deepcopy(log.redact) is log.redact
+
+
+def test_learned_strings_are_redacted(log: Log) -> None:
+    """What was derived from a secret can be taught."""
+    log.redact.learn({"access_token": "eyJhbGciOi.derived"})
+    log.logger.warning("Bearer eyJhbGciOi.derived")
+    assert log.text == "Bearer ***\n"
+
+
+def test_unbounded_values_are_taken_as_they_are(log: Log) -> None:
+    """Broken or deep JSON and giant numbers do no harm."""
+    log.redact.learn(["[" * 100_000, '{"broken json', 10**5000, "x" * 100_000])
+    log.logger.warning('{"broken json and %s', "x" * 100_000)
+    assert log.text == "*** and ***\n"
+
+
+# With Powertools
+
+
+def lines_of(capsys: pytest.CaptureFixture[str]) -> list[Any]:
+    """Return what Powertools' logger has printed."""
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_powertools_logger_prints_no_value(
+    context: LambdaContext, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Message, arguments, keys, event and exception of Powertools' own JSON show stars."""
+    logger = Logger(service="tests-redaction")
+    redact = RedactSecrets()
+    for handler in logger.handlers:
+        handler.addFilter(redact)
+    backend = MemoryBackend({"prod/db": {"user": "app", "password": PEM}})
+
+    @logger.inject_lambda_context(log_event=True)
+    @inject_secrets({"db": "prod/db#@"}, backend=backend)
+    def handle(event: Any, context: Any) -> None:
+        db = context.secrets.db
+        logger.info("login %s", db["password"])
+        logger.info({"login": db})
+        logger.info(json.dumps(db), extra={"db": db}, token=db["password"])
+        try:
+            raise ValueError(db["password"])  # noqa: TRY301
+        except ValueError:
+            logger.exception("failed")
+
+    injected(PEM)
+    handle({"echo": PEM}, context)
+    output = capsys.readouterr().out
+    assert "CAQ" not in output
+    event, formatted, table, extra, failed = (json.loads(line) for line in output.splitlines())
+    stars = {"user": "app", "password": "***\n"}
+    assert event["message"] == {"echo": "***\n"}
+    assert formatted["message"] == "login ***\n"
+    assert table["message"] == {"login": stars}
+    assert (extra["message"], extra["db"], extra["token"]) == (stars, stars, "***\n")
+    assert failed["exception_name"] == "ValueError"
+    assert failed["stack_trace"]["value"] == "***\n"
+    assert failed["exception"].endswith("ValueError: ***\n")
+
+
+def test_powertools_persistent_keys_need_the_serializer(capsys: pytest.CaptureFixture[str]) -> None:
+    """`append_keys` bypasses every filter; a serializer that redacts catches that too."""
+    redact = RedactSecrets()
+    injected(SECRET)
+    logger = Logger(
+        service="tests-redaction-keys", json_serializer=lambda log: redact.redact(json.dumps(log))
+    )
+    logger.append_keys(key=SECRET)
+    logger.info("working")
+    assert lines_of(capsys)[0]["key"] == "***"
