@@ -1,0 +1,142 @@
+"""The guides do what they say: a page's tests pass, and what is shown side by side is the same."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aws_lambda_powertools.utilities import parameters
+
+from lambda_secrets import clear_cache, resolve_secrets
+from lambda_secrets.cli.standin import StandIn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.moto_server import MotoServer
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """Return the code blocks of a page in one language."""
+    found = BLOCK.findall((ROOT / "docs" / page).read_text("utf-8"))
+    return [code for fence, code in found if fence == language]
+
+
+def ran(command: list[str], folder: Path) -> str:
+    """Return what a command prints, in a folder where it succeeds."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+# What a plugin for async tests does.
+ASYNC_PLUGIN = """
+import asyncio
+import inspect
+
+def pytest_pyfunc_call(pyfuncitem):
+    if inspect.iscoroutinefunction(pyfuncitem.obj):
+        asyncio.run(pyfuncitem.obj())
+        return True
+"""
+
+
+def test_tests_of_the_testing_guide_pass(tmp_path: Path) -> None:
+    """The page is a test module, and all of its tests pass."""
+    (tmp_path / "conftest.py").write_text(ASYNC_PLUGIN)
+    (tmp_path / "test_page.py").write_text("\n\n".join(blocks("testing.md", "python")))
+    options = ["-q", "-p", "no:cacheprovider", "-W", "error"]
+    assert "10 passed" in ran([sys.executable, "-m", "pytest", *options], tmp_path)
+
+
+def test_command_of_the_testing_guide_runs(tmp_path: Path) -> None:
+    """The handler of the page answers through the local extension with the values of the page."""
+    (tmp_path / "app.py").write_text(blocks("testing.md", "python")[0])
+    (tmp_path / "secrets.toml").write_text(blocks("testing.md", "toml")[0])
+    (command,) = blocks("testing.md", "shell")
+    program, *arguments = shlex.split(command)
+    out = ran([f"{sysconfig.get_path('scripts')}/{program}", *arguments], tmp_path)
+    assert json.loads(out) == ["app at work", "u"]
+
+
+@pytest.fixture
+def aws(moto_server: MotoServer) -> Iterator[StandIn]:
+    """Serve the values of the migration pages through the AWS API and through the extension."""
+    secrets: dict[str, str | bytes] = {
+        "prod/db": json.dumps({"user": "app", "password": "made up"}),
+        "prod/key": "made up too",
+        "prod/other": "also made up",
+        "prod/signing-key": b"\x00\x01\xff",
+    }
+    texts = {"/prod/url": "https://a", "/prod/app/one": "1", "/prod/app/two/three": "3"}
+    for name, value in secrets.items():
+        moto_server.put_secret(name, value)
+    for name, text in texts.items():
+        moto_server.put_parameter(name, text)
+    local: dict[str, dict[str, Any]] = {
+        "secrets": {"prod/db": secrets["prod/db"]},
+        "binary": {"prod/signing-key": "AAH/"},
+        "parameters": {"/prod/url": "https://a"},
+    }
+    with StandIn(local) as standin:
+        yield standin
+
+
+def sections(page: str) -> list[Any]:
+    """Return the code blocks of each section of a page that has any."""
+    parts = re.split(r"^## ", (ROOT / "docs" / page).read_text("utf-8"), flags=re.MULTILINE)
+    return [
+        pytest.param(page, codes, id=f"{page}: {part.splitlines()[0]}")
+        for part in parts
+        if (codes := [code for _, code in BLOCK.findall(part)])
+    ]
+
+
+@pytest.mark.parametrize(
+    ("page", "codes"),
+    [
+        *sections("migrating-from-requests.md"),
+        *sections("migrating-from-powertools.md"),
+        *sections("migrating-from-caching-client.md"),
+    ],
+)
+def test_before_and_after_answer_alike(
+    page: str,
+    codes: list[str],
+    aws: StandIn,
+    moto_server: MotoServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All handlers of a section answer the same, cold and warm."""
+    if "requests" in page:
+        for name, value in aws.environment.items():
+            monkeypatch.setenv(name, value)
+    before, *after = [answers(code, moto_server) for code in codes]
+    assert before[0]
+    assert after
+    assert all(answer == before[0] for given in (before, *after) for answer in given)
+
+
+def answers(code: str, moto_server: MotoServer) -> list[Any]:
+    """Return what a page's handler answers, cold and warm, with a secret that has just rotated."""
+    parameters.clear_caches()  # type: ignore[no-untyped-call]  # Powertools
+    clear_cache()
+    if "prod/rotated" in code:
+        moto_server.put_secret("prod/rotated", json.dumps({"user": "app", "password": "first"}))
+        parameters.get_secret("prod/rotated", transform="json")
+        resolve_secrets({"rotated": "prod/rotated"})
+        moto_server.put_secret("prod/rotated", json.dumps({"user": "app", "password": "second"}))
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102 - our own page
+    return [names["lambda_handler"]({}, SimpleNamespace()) for _ in ("cold", "warm")]
