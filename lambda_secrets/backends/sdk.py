@@ -8,6 +8,7 @@ import os
 import pkgutil
 import threading
 import time
+from collections import deque
 
 from ..errors import (
     AccessDeniedError,
@@ -17,6 +18,7 @@ from ..errors import (
     SecretNotFoundError,
 )
 from . import Answer
+from .refusals import class_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     from ..declarations import Source
 
     Answers: TypeAlias = dict[Source, Answer | ResolutionError]
-    Job: TypeAlias = tuple[Callable[[list[Source]], Answers], list[Source]]
+    Call: TypeAlias = Callable[[list[Source]], Answers]
+    Job: TypeAlias = tuple[Call, list[Source]]
 
 PARALLEL = 20  # calls at once
 CONNECT_TIMEOUT, READ_TIMEOUT = 2, 5  # seconds; a round's timeout bounds both
@@ -37,25 +40,6 @@ _ACTIONS = {
     "parameter": "ssm:GetParameters",
     "tree": "ssm:GetParametersByPath",
     "appconfig": "appconfig:StartConfigurationSession and appconfig:GetLatestConfiguration",
-}
-_NOT_FOUND = {
-    "ResourceNotFoundException",
-    "ParameterNotFound",
-    "ParameterVersionNotFound",
-    "ParameterVersionLabelNotFound",
-}
-_TRANSIENT = {
-    "InternalFailure",
-    "InternalServerError",
-    "InternalServerException",
-    "InternalServiceError",
-    "RequestLimitExceeded",
-    "RequestTimeout",
-    "ServiceUnavailable",
-    "ThrottledException",
-    "Throttling",
-    "ThrottlingException",
-    "TooManyRequestsException",
 }
 
 
@@ -90,6 +74,7 @@ class SdkBackend:
             "appconfigdata": appconfig_client,
         }
         self._given = {service: own for service, own in given.items() if own is not None}
+        self._given_session = session
         self._session = session
         self._batch = batch
         self._clients: dict[str, Any] = dict(self._given)
@@ -109,37 +94,30 @@ class SdkBackend:
             for source in wanted:
                 self._configurations.pop(source, None)
         jobs = self._jobs(wanted)
-        results: Answers = {}
-        finished = threading.Semaphore(0)
-
-        def work() -> None:
-            with _quiet():
-                while jobs:
-                    try:
-                        call, some = jobs.pop(0)
-                    except IndexError:  # another thread was faster
-                        break
-                    results.update(self._called(call, some))
-                    finished.release()
-
-        count = len(jobs)
-        # Daemon threads, which a caller can leave behind when a call hangs.
-        for _ in range(min(count, PARALLEL)):
-            threading.Thread(target=work, name="lambda_secrets sdk", daemon=True).start()
-        for _ in range(count):
-            if not finished.acquire(timeout=max(deadline - time.monotonic(), 0)):
-                jobs.clear()
-                break
+        results = self._run(jobs, deadline)
+        # One name that is denied or malformed fails the whole call: the others are good.
+        singly = [
+            (self._secret if call == self._secrets else call, [source])
+            for call, some in jobs
+            if _refused_together(some, results)
+            for source in some
+        ]
+        alone = self._run(singly, deadline)
+        asked_alone = {source for _, (source,) in singly}
         late = BackendUnavailableError(
             "AWS did not answer in time. Check the network path to its endpoint, or raise timeout."
         )
-        return {source: results.get(source, late) for source in wanted}
+        return {
+            source: (alone if source in asked_alone else results).get(source, late)
+            for source in wanted
+        }
 
     def close(self) -> None:
         """Let go of clients, connections and configurations; the next fetch makes new ones."""
         for client in self._clients.values():
             client.close()  # its connection pool; a client of your own stays usable
         self._clients = dict(self._given)
+        self._session = self._given_session
         self._configurations = {}
 
     def _jobs(self, sources: list[Source]) -> list[Job]:
@@ -164,16 +142,34 @@ class SdkBackend:
         jobs.extend((self._parameters, list(chunk.values())) for chunk in calls)
         return jobs
 
-    def _called(self, call: Callable[[list[Source]], Answers], sources: list[Source]) -> Answers:
-        try:
-            return call(sources)
-        except Exception as error:  # noqa: BLE001 - every error of botocore becomes one of ours
-            failure = failure_of(error, sources[0].kind)
-        if len(sources) > 1 and not isinstance(failure, BackendUnavailableError):
-            # One name that is denied or malformed fails the whole call: the others are good.
-            singly = self._secret if call == self._secrets else call
-            return {source: self._called(singly, [source])[source] for source in sources}
-        return dict.fromkeys(sources, failure)
+    def _run(self, jobs: list[Job], deadline: float) -> Answers:
+        """Return what the calls answer until then, on daemon threads: a hanging one is left."""
+        results: Answers = {}
+        waiting = deque(jobs)
+        finished = threading.Semaphore(0)
+
+        def work() -> None:
+            with _quiet():
+                while True:
+                    try:
+                        call, some = waiting.popleft()
+                    except IndexError:  # nothing is left, or another thread was faster
+                        break
+                    results.update(_called(call, some))
+                    finished.release()
+
+        for n in range(min(len(jobs), PARALLEL)):
+            try:
+                threading.Thread(target=work, name="lambda_secrets sdk", daemon=True).start()
+            except RuntimeError:  # no more threads: those that there are do it, or this one
+                if n == 0:
+                    work()
+                break
+        for _ in jobs:
+            if not finished.acquire(timeout=max(deadline - time.monotonic(), 0)):
+                waiting.clear()
+                break
+        return results
 
     def _client(self, service: str) -> Any:
         with self._lock:  # making clients from one session is not thread-safe
@@ -185,13 +181,13 @@ class SdkBackend:
                     connect_timeout=CONNECT_TIMEOUT,
                     read_timeout=READ_TIMEOUT,
                     max_pool_connections=PARALLEL,
-                    retries={"mode": "standard", "max_attempts": 3},
+                    retries={"mode": "standard", "total_max_attempts": 3},
                     user_agent_extra="lib/lambda-secrets",
                 )
-                session = self._session or boto3.Session(
-                    region_name=os.environ.get("AWS_REGION") or None
-                )
-                self._clients[service] = session.client(service, config=config)
+                if self._session is None:
+                    region = os.environ.get("AWS_REGION") or None
+                    self._session = boto3.Session(region_name=region)
+                self._clients[service] = self._session.client(service, config=config)
             client = self._clients[service]
         _silence()
         return client
@@ -221,11 +217,14 @@ class SdkBackend:
                         answers[source] = _secret_answer(secret)
                 for error in page.get("Errors", ()):
                     if error.get("SecretId") == source.name:
-                        answers[source] = _coded_failure(error.get("ErrorCode", ""), "secret")
+                        code, message = error.get("ErrorCode", ""), error.get("Message", "")
+                        answers[source] = _coded_failure(code, "secret", message=message)
             if not page.get("NextToken"):
                 break
             token = {"NextToken": page["NextToken"]}
-        return {source: answers.get(source, _nothing()) for source in sources}
+        # What it does not name as it was asked for, a call of its own tells.
+        rest = [source for source in sources if source not in answers]
+        return answers | {source: _called(self._secret, [source])[source] for source in rest}
 
     def _parameters(self, sources: list[Source]) -> Answers:
         selected = {
@@ -238,15 +237,17 @@ class SdkBackend:
             Names=list(selected.values()), WithDecryption=sources[0].decrypt
         )
         found = {_base(parameter["Name"]): parameter for parameter in page["Parameters"]}
+        missing = {_base(name).partition(":")[0] for name in page.get("InvalidParameters", ())}
         answers: Answers = {}
         for source in sources:
-            parameter = found.get(_base(source.name))
-            if parameter is not None:
-                answers[source] = Answer(_parameter(parameter), version=str(parameter["Version"]))
-            elif selected[source] in page["InvalidParameters"]:
+            base = _base(source.name)
+            if base in found:
+                version = str(found[base]["Version"])
+                answers[source] = Answer(_parameter(found[base]), version=version)
+            elif base in missing:
                 answers[source] = _coded_failure("ParameterNotFound", "parameter")
             else:
-                answers[source] = _nothing()
+                answers[source] = BackendError("AWS answered nothing for it. Try again.")
         return answers
 
     def _tree(self, sources: list[Source]) -> Answers:
@@ -305,54 +306,76 @@ class SdkBackend:
         return {source: known}
 
 
-def _nothing() -> BackendError:
-    return BackendError("AWS answered nothing for it. Try again.")
+def _called(call: Call, sources: list[Source]) -> Answers:
+    try:
+        return call(sources)
+    except Exception as error:  # noqa: BLE001 - every error of botocore becomes one of ours
+        failure = failure_of(error, sources[0].kind)
+    return dict.fromkeys(sources, failure)
+
+
+def _refused_together(sources: list[Source], results: Answers) -> bool:
+    """Whether a call for several failed as one, for a reason that may be that of one of them."""
+    failure = results.get(sources[0])
+    return (
+        len(sources) > 1
+        and isinstance(failure, ResolutionError)
+        and not isinstance(failure, BackendUnavailableError)
+        and all(results.get(source) is failure for source in sources)
+    )
 
 
 def failure_of(error: Exception, kind: str) -> ResolutionError:
     """Return our error for one of botocore's, whose own message may quote a reply."""
-    from botocore.exceptions import (
-        ClientError,
-        HTTPClientError,
-        IncompleteReadError,
-        NoCredentialsError,
-        NoRegionError,
-    )
+    name = type(error).__name__
+    if isinstance(error, ImportError):
+        return BackendError(f"boto3 cannot be imported ({name}). Install it, or use the extension.")
+    from botocore import exceptions
 
-    if isinstance(error, ClientError):
+    if isinstance(error, exceptions.ClientError):
         answer = error.response.get("Error", {})
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return _coded_failure(
             str(answer.get("Code", "")), kind, status=status, message=str(answer.get("Message", ""))
         )
-    name = type(error).__name__
-    if isinstance(error, (HTTPClientError, IncompleteReadError, OSError)):
+    unreachable = (
+        exceptions.CapacityNotAvailableError,
+        exceptions.ConnectionError,
+        exceptions.HTTPClientError,
+        exceptions.IncompleteReadError,
+        OSError,
+    )
+    if isinstance(error, unreachable):
         return BackendUnavailableError(
             f"AWS cannot be reached ({name}). Look at the network path to its endpoint."
         )
-    if isinstance(error, NoCredentialsError):
+    if isinstance(error, (exceptions.CredentialRetrievalError, exceptions.MetadataRetrievalError)):
+        return BackendUnavailableError(f"boto3 could not get its credentials ({name}). Try again.")
+    if isinstance(error, exceptions.NoCredentialsError):
         return BackendError(
             "boto3 finds no credentials. Run with the function's role, or set them."
         )
-    if isinstance(error, NoRegionError):
+    if isinstance(error, exceptions.NoRegionError):
         return BackendError("boto3 knows no region. Set AWS_REGION.")
     return BackendError(f"boto3 raised {name} (its message is withheld). Look at its settings.")
 
 
 def _coded_failure(code: str, kind: str, *, status: int = 0, message: str = "") -> ResolutionError:
-    if code in _NOT_FOUND:
-        return SecretNotFoundError(
-            f"AWS has no such {kind} or version ({code}). Check the name and the region."
-        )
-    if "AccessDenied" in code:
+    said = code or f"HTTP {status}"
+    our = class_of(code, status)
+    if our is SecretNotFoundError:
+        return our(f"AWS has no such {kind} or version ({code}). Check the name and the region.")
+    if our is AccessDeniedError:
         # AWS names principal, action and resource here; it is the one message worth its length.
-        return AccessDeniedError(
+        return our(
             f"AWS denies it ({code}{': ' if message else ''}{message}). Allow the role "
             f"{_ACTIONS[kind]}, and kms:Decrypt on its key."
         )
-    if code in _TRANSIENT or status >= 500:
-        return BackendUnavailableError(f"AWS answered {code or status}. Try again.")
-    return BackendError(f"AWS answered {code or status}. Look the code up in its documentation.")
+    if our is BackendUnavailableError:
+        return our(f"AWS answered {said}. Try again.")
+    if code == "InvalidRequestException":
+        return our(f"AWS answered {said}: the secret may be scheduled for deletion. Look at it.")
+    return our(f"AWS answered {said}. Look the code up in its documentation.")
 
 
 def _secret_answer(secret: dict[str, Any]) -> Answer:

@@ -1,0 +1,1150 @@
+"""What the SDK backend calls, counted for real, and what it makes of answers and errors."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import string
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import botocore.exceptions
+import botocore.parsers
+import botocore.session
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError, WaiterError
+
+from lambda_secrets import (
+    AccessDeniedError,
+    Answer,
+    AppConfig,
+    BackendError,
+    BackendUnavailableError,
+    Parameter,
+    ParameterTree,
+    ResolutionError,
+    SdkBackend,
+    Secret,
+    SecretNotFoundError,
+    clear_cache,
+    resolve_secrets,
+)
+from lambda_secrets.backends import sdk as module
+from lambda_secrets.backends.sdk import failure_of
+from lambda_secrets.declarations import declare
+from tests.support.appconfig_data import AppConfigData
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from lambda_secrets import Source
+    from lambda_secrets.declarations import Declaration
+    from tests.support.botocore_calls import BotocoreCalls
+    from tests.support.moto_server import MotoServer
+
+
+def source(declaration: str | Declaration) -> Source:
+    """Return what a declaration reads."""
+    return declare(declaration).source
+
+
+def fetch(
+    backend: SdkBackend,
+    *declarations: str | Declaration,
+    timeout: float = 10,
+    fresh: bool = False,
+) -> list[Any]:
+    """Return values, and errors as they are, in the order of the declarations."""
+    sources = [source(declaration) for declaration in declarations]
+    answers = backend.fetch(sources, timeout=timeout, fresh=fresh)
+    assert set(answers) == set(sources)
+    return [shown(answers[each]) for each in sources]
+
+
+def shown(answer: Answer | ResolutionError) -> Any:
+    """Return the value of an answer, an error as it is."""
+    return answer.value if isinstance(answer, Answer) else answer
+
+
+def client_error(code: str, status: int = 400, message: str = "it says") -> ClientError:
+    """Return what botocore raises for a code of AWS."""
+    answer: Any = {
+        "Error": {"Code": code, "Message": message},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+    }
+    return ClientError(answer, "GetSecretValue")
+
+
+def secret_answer(name: str, value: str | bytes | None = None) -> dict[str, Any]:
+    """Return what AWS answers for a secret."""
+    value = f"value of {name}" if value is None else value
+    return {
+        "ARN": f"arn:aws:secretsmanager:us-east-1:1:secret:{name}-AbCdEf",
+        "Name": name,
+        "VersionId": f"version of {name}",
+        "SecretBinary" if isinstance(value, bytes) else "SecretString": value,
+    }
+
+
+class FakeSecretsManager:
+    """A Secrets Manager client that does what a test puts here, and keeps what it was asked."""
+
+    def __init__(
+        self,
+        get: Callable[..., dict[str, Any]] = lambda SecretId, **_: secret_answer(SecretId),  # noqa: N803 - boto3's name
+        batch: Callable[..., dict[str, Any]] | None = None,
+    ) -> None:
+        """Answer each secret with its name."""
+        self.get, self.batch = get, batch
+        self.asked: list[dict[str, Any]] = []
+        self.batches: list[dict[str, Any]] = []
+
+    def get_secret_value(self, **asked: Any) -> dict[str, Any]:
+        """Answer one."""
+        self.asked.append(asked)
+        return self.get(**asked)
+
+    def batch_get_secret_value(self, **asked: Any) -> dict[str, Any]:
+        """Answer several."""
+        self.batches.append(asked)
+        assert self.batch is not None
+        return self.batch(**asked)
+
+
+class FakeParameterStore:
+    """An SSM client that does what a test puts here."""
+
+    def __init__(self, get: Callable[..., dict[str, Any]]) -> None:
+        """Answer `GetParameters` so."""
+        self.get = get
+        self.asked: list[dict[str, Any]] = []
+
+    def get_parameters(self, **asked: Any) -> dict[str, Any]:
+        """Answer several."""
+        self.asked.append(asked)
+        return self.get(**asked)
+
+
+@pytest.fixture
+def sdk(moto_server: MotoServer, botocore_calls: BotocoreCalls) -> Iterator[SdkBackend]:
+    """Return a backend that reads from moto, with no calls counted yet."""
+    backend = SdkBackend()
+    yield backend
+    backend.close()
+
+
+# Secrets
+
+
+def test_each_secret_is_one_call(
+    sdk: SdkBackend, moto_server: MotoServer, botocore_calls: BotocoreCalls
+) -> None:
+    """Text and binary secrets come as what they are, with their version, by one call each."""
+    version = moto_server.put_secret("a", "text")["VersionId"]
+    moto_server.put_secret("b", b"\x00\xff")
+    botocore_calls.clear()
+    answers = sdk.fetch([source(name) for name in "ab"], timeout=10, fresh=False)
+    assert [shown(answer) for answer in answers.values()] == ["text", b"\x00\xff"]
+    answer = answers[source("a")]
+    assert isinstance(answer, Answer)
+    assert (answer.version, answer.upstream_ttl) == (version, 0)
+    assert botocore_calls.by_operation == {"GetSecretValue": 2}
+
+
+def test_a_secret_has_its_names(sdk: SdkBackend, moto_server: MotoServer) -> None:
+    """By name, by ARN and by an ARN without its random ending, singly or in a batch."""
+    arn = moto_server.put_secret("prod/db+x", "v")["ARN"]
+    names = ["prod/db+x", arn]
+    assert fetch(sdk, *names) == ["v", "v"]
+    batch = SdkBackend(batch=True)
+    assert fetch(batch, *names) == ["v", "v"]
+    batch.close()
+
+
+def test_versions_and_stages_are_asked_for() -> None:
+    """What the declaration says goes into the call, and nothing else."""
+    client = FakeSecretsManager()
+    backend = SdkBackend(client=client)
+    fetch(
+        backend,
+        "x",
+        Secret("x", version_stage="AWSPREVIOUS"),
+        Secret("x", version_id="i"),
+        Secret("x", version_id="i", version_stage="s"),
+    )
+    assert sorted(client.asked, key=str) == [
+        {"SecretId": "x", "VersionId": "i", "VersionStage": "s"},
+        {"SecretId": "x", "VersionId": "i"},
+        {"SecretId": "x", "VersionStage": "AWSPREVIOUS"},
+        {"SecretId": "x"},
+    ]
+
+
+def test_secrets_are_read_side_by_side() -> None:
+    """As many calls as secrets are under way at once, up to twenty."""
+    together = threading.Barrier(module.PARALLEL, timeout=10)
+
+    def get(SecretId: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        together.wait()
+        return secret_answer(SecretId)
+
+    names = [f"s{n}" for n in range(2 * module.PARALLEL)]
+    values = fetch(SdkBackend(client=FakeSecretsManager(get)), *names)
+    assert values == [f"value of {name}" for name in names]
+
+
+def test_sources_may_come_from_a_generator() -> None:
+    """The sources are gone through once."""
+    backend = SdkBackend(client=FakeSecretsManager())
+    answers = backend.fetch((source(name) for name in "ab"), timeout=5, fresh=True)
+    assert [shown(answer) for answer in answers.values()] == ["value of a", "value of b"]
+    assert backend.fetch([], timeout=5, fresh=False) == {}
+
+
+def test_a_call_that_hangs_is_left_behind() -> None:
+    """The round ends with `timeout`; good siblings are there, and what comes late is dropped."""
+    released = threading.Event()
+
+    def get(SecretId: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        if SecretId == "hangs":
+            released.wait(10)
+        return secret_answer(SecretId)
+
+    backend = SdkBackend(client=FakeSecretsManager(get))
+    started = time.monotonic()
+    error, value = fetch(backend, "hangs", "good", timeout=0.2)
+    assert 0.15 < time.monotonic() - started < 1
+    assert value == "value of good"
+    assert type(error) is BackendUnavailableError
+    assert "in time" in str(error)
+    released.set()
+
+
+def test_what_was_not_begun_in_time_is_not_begun_later() -> None:
+    """A round that is over makes no more calls."""
+    released = threading.Event()
+
+    def get(SecretId: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        released.wait(10)
+        return secret_answer(SecretId)
+
+    client = FakeSecretsManager(get)
+    names = [f"s{n}" for n in range(module.PARALLEL + 5)]
+    before = set(threading.enumerate())
+    errors = fetch(SdkBackend(client=client), *names, timeout=0.1)
+    assert {type(error) for error in errors} == {BackendUnavailableError}
+    left = set(threading.enumerate()) - before
+    released.set()
+    for thread in left:
+        thread.join(10)
+    assert len(client.asked) == module.PARALLEL
+
+
+def test_no_time_is_a_timeout() -> None:
+    """A round without any time left does not wait."""
+    backend = SdkBackend(client=FakeSecretsManager(lambda **_: time.sleep(0.1) or {}))  # type: ignore[func-returns-value]
+    (error,) = fetch(backend, "x", timeout=0)
+    assert type(error) is BackendUnavailableError
+
+
+@pytest.mark.parametrize("possible", [0, 1, 2])
+def test_few_threads_are_enough(monkeypatch: pytest.MonkeyPatch, possible: int) -> None:
+    """Where no more threads can be started, those that there are read everything."""
+    start = threading.Thread.start
+    left = [possible]
+
+    def limited(thread: threading.Thread) -> None:
+        if not left[0]:
+            raise RuntimeError("can't start new thread")
+        left[0] -= 1
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    names = [f"s{n}" for n in range(5)]
+    values = fetch(SdkBackend(client=FakeSecretsManager()), *names)
+    assert values == [f"value of {name}" for name in names]
+
+
+def test_a_backend_may_be_used_by_threads_at_once(
+    sdk: SdkBackend, moto_server: MotoServer, botocore_calls: BotocoreCalls
+) -> None:
+    """Eight threads on a new backend share one client, and each gets its own values."""
+    for n in range(4):
+        moto_server.put_secret(f"s{n}", f"v{n}")
+    botocore_calls.clients.clear()
+    results: list[Any] = []
+    threads = [
+        threading.Thread(target=lambda n=n: results.append((n, fetch(sdk, f"s{n % 4}"))))
+        for n in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == [(n, [f"v{n % 4}"]) for n in range(8)]
+    assert len(botocore_calls.clients) == 1
+
+
+# Batches of secrets
+
+
+def test_twenty_five_batched_secrets_are_two_calls(
+    moto_server: MotoServer, botocore_calls: BotocoreCalls
+) -> None:
+    """Twenty ids a call; what has a version or a stage is read singly, beside them."""
+    names = [f"prod/s{n:02}" for n in range(25)]
+    for name in names:
+        version = moto_server.put_secret(name, f"value of {name}")["VersionId"]
+    botocore_calls.clear()
+    backend = SdkBackend(batch=True)
+    assert fetch(backend, *names) == [f"value of {name}" for name in names]
+    assert botocore_calls.by_operation == {"BatchGetSecretValue": 2}
+    assert sorted(len(call["SecretIdList"]) for _, call in botocore_calls.made) == [5, 20]
+    botocore_calls.clear()
+    staged = Secret(names[0], version_stage="AWSCURRENT")
+    versioned = Secret(names[-1], version_id=version)
+    assert fetch(backend, staged, versioned, names[1]) == [
+        f"value of {name}" for name in (names[0], names[-1], names[1])
+    ]
+    assert botocore_calls.by_operation == {"GetSecretValue": 2, "BatchGetSecretValue": 1}
+    backend.close()
+
+
+def test_a_batch_says_what_is_missing(
+    moto_server: MotoServer, botocore_calls: BotocoreCalls
+) -> None:
+    """An unknown id in a batch is not found; its siblings, text and bytes, are there."""
+    moto_server.put_secret("a", "1")
+    moto_server.put_secret("b", b"\xff")
+    backend = SdkBackend(batch=True)
+    one, error, two = fetch(backend, "a", "missing", "b")
+    assert (one, two) == ("1", b"\xff")
+    assert type(error) is SecretNotFoundError
+    backend.close()
+
+
+def batch_of(**answers: dict[str, Any]) -> FakeSecretsManager:
+    """Return a client whose batch call gives one answer for a token, the first without one."""
+    return FakeSecretsManager(batch=lambda NextToken="first", **_: answers[NextToken])  # noqa: N803 - boto3's name
+
+
+def test_the_errors_of_a_batch_are_those_of_single_reads() -> None:
+    """Partial success names each failing id with its code and message."""
+    errors = [
+        {"SecretId": "gone", "ErrorCode": "ResourceNotFoundException", "Message": "m"},
+        {"SecretId": "denied", "ErrorCode": "AccessDeniedException", "Message": "for role r"},
+        {"SecretId": "broken", "ErrorCode": "InternalServiceError", "Message": "m"},
+        {"SecretId": "key", "ErrorCode": "DecryptionFailure", "Message": "m"},
+    ]
+    client = batch_of(first={"SecretValues": [secret_answer("good")], "Errors": errors})
+    good, *failures = fetch(
+        SdkBackend(client=client, batch=True), "good", "gone", "denied", "broken", "key"
+    )
+    assert good == "value of good"
+    assert [type(failure) for failure in failures] == [
+        SecretNotFoundError,
+        AccessDeniedError,
+        BackendUnavailableError,
+        BackendError,
+    ]
+    assert "for role r" in str(failures[1])
+    assert client.asked == []
+
+
+def test_a_batch_in_pages_is_read_to_its_end() -> None:
+    """A token leads to the next page, with the same ids."""
+    client = batch_of(
+        first={"SecretValues": [secret_answer("a")], "NextToken": "second"},
+        second={"SecretValues": [secret_answer("b")], "Errors": []},
+    )
+    assert fetch(SdkBackend(client=client, batch=True), "a", "b") == ["value of a", "value of b"]
+    assert client.batches == [
+        {"SecretIdList": ["a", "b"]},
+        {"SecretIdList": ["a", "b"], "NextToken": "second"},
+    ]
+    assert client.asked == []
+
+
+def test_names_of_a_batch_are_told_apart() -> None:
+    """A name, a whole ARN and an ARN without its ending find theirs; a like name does not."""
+    arn = secret_answer("prod/db")["ARN"]
+    values = [secret_answer("prod/db2", "other"), secret_answer("prod/db", "right")]
+    client = batch_of(first={"SecretValues": values})
+    names = ["prod/db", arn, arn.rpartition("-")[0], "prod/db2"]
+    assert fetch(SdkBackend(client=client, batch=True), *names) == [*["right"] * 3, "other"]
+    assert client.asked == []
+
+
+def test_what_a_batch_does_not_name_is_asked_singly() -> None:
+    """An answer under another name than the one asked for costs a call, not a value."""
+    errors = [{"SecretId": "arn:of:b", "ErrorCode": "ResourceNotFoundException", "Message": "m"}]
+    client = batch_of(first={"SecretValues": [secret_answer("a")], "Errors": errors})
+    client.get = lambda SecretId: secret_answer(SecretId, "alone")  # noqa: N803 - boto3's name
+    assert fetch(SdkBackend(client=client, batch=True), "a", "b") == ["value of a", "alone"]
+    assert client.asked == [{"SecretId": "b"}]
+
+
+def test_a_batch_that_is_denied_is_read_singly_side_by_side() -> None:
+    """A role without BatchGetSecretValue still gets what it may read, all at once."""
+    names = [f"s{n}" for n in range(12)]
+    together = threading.Barrier(len(names), timeout=10)
+
+    def get(SecretId: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        together.wait()
+        if SecretId == "s3":
+            raise client_error("AccessDeniedException")
+        return secret_answer(SecretId)
+
+    def batch(**_: Any) -> dict[str, Any]:
+        raise client_error("AccessDeniedException")
+
+    client = FakeSecretsManager(get, batch)
+    values = fetch(SdkBackend(client=client, batch=True), *names)
+    assert type(values.pop(3)) is AccessDeniedError
+    assert values == [f"value of {name}" for name in names if name != "s3"]
+    assert len(client.batches) == 1
+
+
+def test_a_batch_of_one_that_is_denied_is_denied() -> None:
+    """One secret is not asked for twice."""
+
+    def batch(**_: Any) -> dict[str, Any]:
+        raise client_error("AccessDeniedException")
+
+    client = FakeSecretsManager(batch=batch)
+    (error,) = fetch(SdkBackend(client=client, batch=True), "a")
+    assert type(error) is AccessDeniedError
+    assert client.asked == []
+
+
+def test_a_batch_that_is_throttled_is_not_asked_again() -> None:
+    """Twenty calls more would be no answer to too many."""
+
+    def batch(**_: Any) -> dict[str, Any]:
+        raise client_error("ThrottlingException")
+
+    client = FakeSecretsManager(batch=batch)
+    errors = fetch(SdkBackend(client=client, batch=True), "a", "b")
+    assert [type(error) for error in errors] == [BackendUnavailableError] * 2
+    assert client.asked == []
+
+
+def test_single_reads_that_hang_are_late_not_denied() -> None:
+    """What the whole call was denied says nothing of a secret that has not answered yet."""
+    released = threading.Event()
+
+    def batch(**_: Any) -> dict[str, Any]:
+        raise client_error("AccessDeniedException")
+
+    def get(**_: Any) -> dict[str, Any]:
+        released.wait(10)
+        return {}
+
+    backend = SdkBackend(client=FakeSecretsManager(get, batch), batch=True)
+    errors = fetch(backend, "a", "b", timeout=0.2)
+    assert [type(error) for error in errors] == [BackendUnavailableError] * 2
+    released.set()
+
+
+# Parameters
+
+
+def test_thirteen_parameters_are_two_calls(
+    sdk: SdkBackend, moto_server: MotoServer, botocore_calls: BotocoreCalls
+) -> None:
+    """Ten names a call; one that is missing is not found, by its name, beside good ones."""
+    names = [f"/prod/p{n:02}" for n in range(13)]
+    for name in names:
+        moto_server.put_parameter(name, f"value of {name}")
+    moto_server.client("ssm").delete_parameter(Name=names[4])
+    botocore_calls.clear()
+    values = fetch(sdk, *(f"ssm:{name}" for name in names))
+    assert type(values[4]) is SecretNotFoundError
+    del values[4], names[4]
+    assert values == [f"value of {name}" for name in names]
+    assert botocore_calls.by_operation == {"GetParameters": 2}
+    assert sorted(len(call["Names"]) for _, call in botocore_calls.made) == [3, 10]
+
+
+def test_parameters_are_what_they_are(sdk: SdkBackend, moto_server: MotoServer) -> None:
+    """A StringList is a list, a SecureString is decrypted unless asked otherwise."""
+    moto_server.put_parameter("/list", "a,b,", "StringList")
+    moto_server.put_parameter("/text", "a,b", "String")
+    moto_server.put_parameter("/secure", "s")
+    values = fetch(
+        sdk, "ssm:/list", "ssm:/text", "ssm:/secure", Parameter("/secure", decrypt=False)
+    )
+    assert values[:3] == [["a", "b", ""], "a,b", "s"]
+    assert values[3] != "s"
+
+
+def test_decryption_is_asked_for_by_call(
+    sdk: SdkBackend, moto_server: MotoServer, botocore_calls: BotocoreCalls
+) -> None:
+    """What is to be decrypted and what is not go out in calls of their own."""
+    moto_server.put_parameter("/a", "1", "String")
+    moto_server.put_parameter("/b", "2", "String")
+    botocore_calls.clear()
+    assert fetch(sdk, "ssm:/a", Parameter("/b", decrypt=False)) == ["1", "2"]
+    asked = {tuple(call["Names"]): call["WithDecryption"] for _, call in botocore_calls.made}
+    assert asked == {("/a",): True, ("/b",): False}
+
+
+def test_versions_of_one_parameter_are_told_apart(
+    sdk: SdkBackend, moto_server: MotoServer, botocore_calls: BotocoreCalls
+) -> None:
+    """Each of latest, version and label is its own value, in any order, in calls of their own."""
+    for value in ("one", "two", "three"):
+        moto_server.put_parameter("/p", value, "String")
+    moto_server.client("ssm").label_parameter_version(
+        Name="/p", ParameterVersion=2, Labels=["live"]
+    )
+    botocore_calls.clear()
+    wanted: dict[str | Declaration, str] = {
+        Parameter("/p", version=1): "one",
+        "ssm:/p": "three",
+        Parameter("/p", label="live"): "two",
+    }
+    assert fetch(sdk, *wanted) == list(wanted.values())
+    assert fetch(sdk, *reversed(wanted)) == list(reversed(wanted.values()))
+    assert botocore_calls.by_operation == {"GetParameters": 6}
+    (error,) = fetch(sdk, Parameter("/p", version=9))
+    assert type(error) is SecretNotFoundError
+
+
+def parameter_answer(name: str) -> dict[str, Any]:
+    """Return what AWS answers for a parameter."""
+    return {"Name": name, "Type": "String", "Value": f"value of {name}", "Version": 3}
+
+
+def test_answers_out_of_order_find_their_names() -> None:
+    """GetParameters answers in any order."""
+
+    def get(Names: list[str], **_: Any) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        others = [*Names[4:], *Names[3::-1]]
+        return {"Parameters": [parameter_answer(name) for name in others]}
+
+    names = [f"/p{n}" for n in range(10)]
+    backend = SdkBackend(parameter_client=FakeParameterStore(get))
+    assert fetch(backend, *(f"ssm:{name}" for name in names)) == [f"value of {n}" for n in names]
+
+
+ARN = "arn:aws:ssm:us-east-1:123456789012:parameter"
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent", "answered"),
+    [
+        (f"{ARN}/prod/p", f"{ARN}/prod/p", "/prod/p"),
+        (f"{ARN}/prod/p", f"{ARN}/prod/p", f"{ARN}/prod/p"),
+        (f"{ARN}/plain", f"{ARN}/plain", "plain"),
+        (Parameter(f"{ARN}/prod/p", version=3), f"{ARN}/prod/p:3", "/prod/p"),
+        (Parameter("/prod/p", label="live"), "/prod/p:live", "/prod/p"),
+    ],
+)
+@pytest.mark.parametrize("whole", [True, False])
+def test_parameters_have_their_names(
+    asked: str | Declaration, sent: str, answered: str, whole: bool
+) -> None:
+    """An ARN and a selector find the plain name of the answer; a missing one is not found."""
+
+    def get(Names: list[str], **_: Any) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        assert Names == [sent]
+        if found:
+            return {"Parameters": [parameter_answer(answered)], "InvalidParameters": []}
+        return {"Parameters": [], "InvalidParameters": [sent if whole else answered]}
+
+    found = True
+    backend = SdkBackend(parameter_client=FakeParameterStore(get))
+    assert fetch(backend, asked) == [f"value of {answered}"]
+    found = False
+    (error,) = fetch(backend, asked)
+    assert type(error) is SecretNotFoundError
+
+
+def test_parameters_of_one_base_name_never_share_a_call() -> None:
+    """`/a` and `a`, a name and an ARN of another account: the answer could not say which."""
+
+    def get(Names: list[str], **_: Any) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        (name,) = Names
+        return {"Parameters": [{**parameter_answer("/a"), "Value": name}]}
+
+    asked = ["ssm:/a", "ssm:a", f"{ARN}/a", "arn:aws:ssm:us-east-1:210987654321:parameter/a"]
+    values = fetch(SdkBackend(parameter_client=FakeParameterStore(get)), *asked)
+    assert values == [name.removeprefix("ssm:") for name in asked]
+
+
+def test_a_parameter_that_is_not_answered_fails() -> None:
+    """Neither found nor invalid is no answer, and no other parameter's."""
+    client = FakeParameterStore(lambda **_: {"Parameters": [parameter_answer("/other")]})
+    (error,) = fetch(SdkBackend(parameter_client=client), "ssm:/p")
+    assert type(error) is BackendError
+    assert "nothing" in str(error)
+
+
+def test_one_denied_among_ten_parameters_costs_the_others_nothing() -> None:
+    """The whole call is denied: each is asked for singly, and one alone is denied."""
+
+    def get(Names: list[str], **_: Any) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        if "/p3" in Names:
+            raise client_error("AccessDeniedException", message="on /p3")
+        return {"Parameters": [parameter_answer(name) for name in Names]}
+
+    names = [f"/p{n}" for n in range(10)]
+    client = FakeParameterStore(get)
+    values = fetch(SdkBackend(parameter_client=client), *(f"ssm:{name}" for name in names))
+    error = values.pop(3)
+    assert type(error) is AccessDeniedError
+    assert "on /p3" in str(error)
+    assert "ssm:GetParameters" in str(error)
+    assert values == [f"value of {name}" for name in names if name != "/p3"]
+    assert len(client.asked) == 11
+
+
+# Trees
+
+
+def test_a_tree_of_fifteen_is_its_two_pages(
+    sdk: SdkBackend, moto_server: MotoServer, botocore_calls: BotocoreCalls
+) -> None:
+    """Ten parameters a page and no call more; keyed by the rest of the name."""
+    for n in range(15):
+        moto_server.put_parameter(f"/app/{'deep/' if n % 2 else ''}p{n}", str(n))
+    moto_server.put_parameter("/app/list", "a,b", "StringList")
+    moto_server.put_parameter("/apples", "no part of it")
+    moto_server.client("ssm").delete_parameter(Name="/app/p0")
+    botocore_calls.clear()
+    (tree,) = fetch(sdk, "ssm:/app/")
+    expected: dict[str, Any] = {f"{'deep/' if n % 2 else ''}p{n}": str(n) for n in range(1, 15)}
+    assert tree == expected | {"list": ["a", "b"]}
+    assert botocore_calls.by_operation == {"GetParametersByPath": 2}
+    (flat,) = fetch(sdk, ParameterTree("/app", recursive=False))
+    assert set(flat) == {"list", *(f"p{n}" for n in range(2, 15, 2))}
+
+
+def test_a_tree_is_decrypted_unless_asked_otherwise(
+    sdk: SdkBackend, moto_server: MotoServer
+) -> None:
+    """Decryption is a part of what is asked for."""
+    moto_server.put_parameter("/app/p", "s")
+    plain, sealed = fetch(sdk, "ssm:/app/", ParameterTree("/app", decrypt=False))
+    assert plain == {"p": "s"}
+    assert sealed["p"] != "s"
+
+
+def test_a_path_without_parameters_is_not_found(sdk: SdkBackend) -> None:
+    """An empty tree is no value: a path that is misspelt would give one."""
+    (error,) = fetch(sdk, "ssm:/nothing/")
+    assert type(error) is SecretNotFoundError
+
+
+# Configurations
+
+
+@pytest.fixture
+def appconfig(monkeypatch: pytest.MonkeyPatch) -> Iterator[AppConfigData]:
+    """Run AppConfig's data plane with one configuration."""
+    with AppConfigData() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_APPCONFIGDATA", server.url)
+        server.configurations["shop", "prod", "flags"] = b'{"on": true}'
+        yield server
+
+
+FLAGS = "appconfig:shop/prod/flags"
+
+
+@pytest.fixture
+def poller(appconfig: AppConfigData) -> Iterator[SdkBackend]:
+    """Return a backend that polls there."""
+    backend = SdkBackend()
+    yield backend
+    backend.close()
+
+
+def test_a_configuration_is_polled_in_one_session(
+    appconfig: AppConfigData, poller: SdkBackend
+) -> None:
+    """Each answer renews the token, an empty one means unchanged, a change comes through."""
+    appconfig.labels["shop", "prod", "flags"] = "v1"
+    for _ in range(3):
+        (answer,) = poller.fetch([source(FLAGS)], timeout=5, fresh=False).values()
+        assert isinstance(answer, Answer)
+        assert (answer.value, answer.version) == ('{"on": true}', "v1")
+    assert appconfig.calls == {"StartConfigurationSession": 1, "GetLatestConfiguration": 3}
+    appconfig.configurations["shop", "prod", "flags"] = b"\xff"
+    assert fetch(poller, FLAGS) == [b"\xff"]
+    appconfig.configurations["shop", "prod", "flags"] = b""
+    assert fetch(poller, FLAGS) == [b"\xff"], "an empty body means unchanged"
+    assert appconfig.calls["StartConfigurationSession"] == 1
+
+
+def test_an_empty_configuration_is_a_value(appconfig: AppConfigData, poller: SdkBackend) -> None:
+    """The first poll of a session tells all there is."""
+    appconfig.configurations["shop", "prod", "flags"] = b""
+    assert fetch(poller, FLAGS) == [""]
+
+
+def test_an_expired_token_starts_a_new_session(
+    appconfig: AppConfigData, poller: SdkBackend
+) -> None:
+    """A token that is no longer good costs a session, and never serves what was known before."""
+    fetch(poller, FLAGS)
+    appconfig.tokens.clear()
+    appconfig.configurations["shop", "prod", "flags"] = b""
+    assert fetch(poller, FLAGS) == [""]
+    assert appconfig.calls == {"StartConfigurationSession": 2, "GetLatestConfiguration": 3}
+
+
+def test_a_forced_read_starts_a_new_session(appconfig: AppConfigData, poller: SdkBackend) -> None:
+    """Nothing that is known from before answers a read past all caches."""
+    fetch(poller, FLAGS)
+    assert fetch(poller, FLAGS, fresh=True) == ['{"on": true}']
+    assert appconfig.calls == {"StartConfigurationSession": 2, "GetLatestConfiguration": 2}
+
+
+@pytest.mark.parametrize(
+    ("operation", "refusal", "expected"),
+    [
+        ("StartConfigurationSession", (404, "ResourceNotFoundException"), SecretNotFoundError),
+        ("StartConfigurationSession", (403, "AccessDeniedException"), AccessDeniedError),
+        ("GetLatestConfiguration", (403, "AccessDeniedException"), AccessDeniedError),
+        ("GetLatestConfiguration", (400, "BadRequestException"), BackendError),
+        ("GetLatestConfiguration", (400, "ThrottlingException"), BackendUnavailableError),
+    ],
+)
+def test_refused_polls_have_their_errors(
+    appconfig: AppConfigData,
+    poller: SdkBackend,
+    operation: str,
+    refusal: tuple[int, str],
+    expected: type[ResolutionError],
+) -> None:
+    """A refusal of either call is an error of its class; the poll after it starts anew."""
+    client = boto3.client(
+        "appconfigdata",
+        region_name="us-east-1",
+        config=Config(retries={"max_attempts": 0}),
+    )
+    backend = SdkBackend(appconfig_client=client)
+    fetch(backend, FLAGS)
+    appconfig.refuse[operation] = refusal
+    appconfig.tokens.clear()
+    (error,) = fetch(backend, FLAGS)
+    assert type(error) is expected
+    appconfig.refuse.clear()
+    assert fetch(backend, FLAGS) == ['{"on": true}']
+    backend.close()
+
+
+def test_names_with_slashes_reach_appconfig_as_written(
+    appconfig: AppConfigData, poller: SdkBackend
+) -> None:
+    """A slash inside a name is part of it."""
+    appconfig.configurations["my/shop", "prod", "fl ags"] = b"c"
+    assert fetch(poller, AppConfig("my/shop", "prod", "fl ags"), FLAGS) == ["c", '{"on": true}']
+
+
+# Errors
+
+
+def raised(kind: type[Exception]) -> Exception:
+    """Return an error of this class, with the made-up secret in its message."""
+    make: Any = kind
+    made: Exception
+    if kind is WaiterError:
+        made = make("name", "hunter2", {})
+    elif issubclass(kind, ClientError):
+        made = client_error("X", message="hunter2")
+    elif hasattr(kind, "fmt"):
+        fields = [name for _, name, _, _ in string.Formatter().parse(make.fmt) if name]
+        made = make(**dict.fromkeys([*fields, "error", "msg"], "hunter2"))
+    else:
+        made = make("hunter2")
+    return made
+
+
+UNREACHABLE = {
+    "CapacityNotAvailableError",
+    "ConnectionError",
+    "CredentialRetrievalError",
+    "HTTPClientError",
+    "IncompleteReadError",
+    "MetadataRetrievalError",
+}
+ALL = [
+    kind
+    for kind in vars(botocore.exceptions).values()
+    if inspect.isclass(kind)
+    and issubclass(kind, Exception)
+    and not issubclass(kind, Warning)
+    and kind.__module__ == "botocore.exceptions"
+]
+
+
+@pytest.mark.parametrize("kind", ALL, ids=[kind.__name__ for kind in ALL])
+def test_every_error_of_botocore_is_one_of_ours(kind: type[Exception]) -> None:
+    """Network, stream and credential services are transient, all else is not; none is quoted."""
+    transient = any(base.__name__ in UNREACHABLE for base in kind.__mro__)
+    for what in ("secret", "parameter", "tree", "appconfig"):
+        error = failure_of(raised(kind), what)
+        assert type(error) is (BackendUnavailableError if transient else BackendError)
+        assert "hunter2" not in str(error)
+
+
+def test_the_table_of_errors_is_complete() -> None:
+    """Each transient base class that the table names is there, and so is its offspring."""
+    names = {kind.__name__ for kind in ALL}
+    assert names >= UNREACHABLE
+    assert {"EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError"} <= names
+    assert {"SSLError", "ProxyConnectionError", "ConnectionClosedError"} <= names
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "says"),
+    [
+        (botocore.exceptions.NoCredentialsError(), BackendError, "credentials"),
+        (botocore.exceptions.NoRegionError(), BackendError, "AWS_REGION"),
+        (botocore.parsers.ResponseParserError("hunter2"), BackendError, "ResponseParserError"),
+        (TimeoutError("hunter2"), BackendUnavailableError, "TimeoutError"),
+        (ModuleNotFoundError("hunter2"), BackendError, "cannot be imported"),
+        (KeyError("hunter2"), BackendError, "KeyError"),
+        (client_error("ResourceNotFoundException"), SecretNotFoundError, "name and the region"),
+        (client_error("ParameterNotFound"), SecretNotFoundError, ""),
+        (client_error("ParameterVersionNotFound"), SecretNotFoundError, ""),
+        (client_error("ParameterVersionLabelNotFound"), SecretNotFoundError, ""),
+        (client_error("AccessDeniedException", message="for r"), AccessDeniedError, ": for r"),
+        (client_error("AccessDenied", message=""), AccessDeniedError, "(AccessDenied)"),
+        (client_error("ThrottlingException"), BackendUnavailableError, "ThrottlingException"),
+        (client_error("Throttling"), BackendUnavailableError, ""),
+        (client_error("RequestLimitExceeded"), BackendUnavailableError, ""),
+        (client_error("TooManyRequestsException"), BackendUnavailableError, ""),
+        (client_error("InternalServiceError"), BackendUnavailableError, ""),
+        (client_error("InternalServerError"), BackendUnavailableError, ""),
+        (client_error("SomethingNew", 500), BackendUnavailableError, "SomethingNew"),
+        (client_error("", 503), BackendUnavailableError, "HTTP 503"),
+        (client_error("SomethingNew", 429), BackendUnavailableError, "SomethingNew"),
+        (client_error("SomethingNew", 499), BackendError, "SomethingNew"),
+        (client_error("", 418), BackendError, "HTTP 418"),
+        (client_error("DecryptionFailure"), BackendError, "DecryptionFailure"),
+        (client_error("InvalidRequestException"), BackendError, "deletion"),
+        (client_error("UnrecognizedClientException"), BackendError, ""),
+        (ClientError({}, "X"), BackendError, "HTTP 0"),
+    ],
+)
+def test_each_failure_has_its_error(
+    error: Exception, expected: type[ResolutionError], says: str
+) -> None:
+    """Code and status decide the class; the message says what to look at."""
+    ours = failure_of(error, "secret")
+    assert type(ours) is expected
+    assert says in str(ours)
+    assert "hunter2" not in str(ours)
+
+
+@pytest.mark.parametrize(
+    ("kind", "action"),
+    [
+        ("secret", "secretsmanager:GetSecretValue"),
+        ("parameter", "ssm:GetParameters"),
+        ("tree", "ssm:GetParametersByPath"),
+        ("appconfig", "appconfig:GetLatestConfiguration"),
+    ],
+)
+def test_a_denial_names_the_action(kind: str, action: str) -> None:
+    """What the role has to be allowed depends on what is read."""
+    assert action in str(failure_of(client_error("AccessDeniedException"), kind))
+
+
+def test_errors_keep_nothing_of_what_caused_them() -> None:
+    """Neither cause nor context leads to an error of botocore, whose message may hold a value."""
+
+    def get(**_: Any) -> dict[str, Any]:
+        raise botocore.parsers.ResponseParserError("hunter2")
+
+    (error,) = fetch(SdkBackend(client=FakeSecretsManager(get)), "x")
+    assert type(error) is BackendError
+    assert error.__cause__ is None
+    assert error.__context__ is None
+    assert error.__traceback__ is None
+
+
+def test_an_answer_without_a_value_is_an_error() -> None:
+    """Neither text nor bytes is no secret."""
+    (error,) = fetch(SdkBackend(client=FakeSecretsManager(lambda **_: {"Name": "x"})), "x")
+    assert type(error) is BackendError
+
+
+def test_no_credentials_and_no_region_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a developer's machine lacks is named."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name)
+    (error,) = fetch(SdkBackend(), "x")
+    assert "credentials" in str(error)
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    (error,) = fetch(SdkBackend(), "x")
+    assert "AWS_REGION" in str(error)
+
+
+def test_an_endpoint_that_refuses_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No connection to AWS is transient: a stale value may be served."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    client = boto3.client("secretsmanager", config=Config(retries={"max_attempts": 0}))
+    (error,) = fetch(SdkBackend(client=client), "x")
+    assert type(error) is BackendUnavailableError
+    assert "EndpointConnectionError" in str(error)
+
+
+def test_without_boto3_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that leaves boto3 out gets a reason at once, not a timeout."""
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    started = time.monotonic()
+    (error,) = fetch(SdkBackend(), "x")
+    assert time.monotonic() - started < 2
+    assert type(error) is BackendError
+    assert "boto3 cannot be imported" in str(error)
+
+
+# Clients
+
+
+def test_clients_are_made_on_first_use_and_kept(
+    moto_server: MotoServer, botocore_calls: BotocoreCalls
+) -> None:
+    """One client for each service that is used, from one session, whatever happens to the cache."""
+    moto_server.put_secret("x", "v")
+    moto_server.put_parameter("/p", "v")
+    made: list[str] = []
+
+    class Counting(boto3.Session):  # type: ignore[misc]  # boto3 is untyped
+        def client(self, service: str, **options: Any) -> Any:
+            made.append(service)
+            return super().client(service, **options)
+
+    backend = SdkBackend(session=Counting())
+    assert made == []
+    for _ in range(3):
+        resolve_secrets({"x": "x"}, backend=backend)
+        clear_cache()
+    assert made == ["secretsmanager"]
+    resolve_secrets({"x": "x", "p": "ssm:/p"}, backend=backend)
+    assert made == ["secretsmanager", "ssm"]
+    backend.close()
+    resolve_secrets({"x": Secret("x", ttl=0)}, backend=backend)
+    assert made == ["secretsmanager", "ssm", "secretsmanager"]
+    backend.close()
+
+
+def test_services_share_a_session(
+    sdk: SdkBackend, moto_server: MotoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One session loads endpoints and credentials once; after closing there is a new one."""
+    moto_server.put_secret("x", "v")
+    moto_server.put_parameter("/p", "v")
+    sessions: list[object] = []
+    session = boto3.Session
+
+    def counted(**options: Any) -> Any:
+        sessions.append(options)
+        return session(**options)
+
+    monkeypatch.setattr(boto3, "Session", counted)
+    assert fetch(sdk, "x", "ssm:/p") == ["v", "v"]
+    assert fetch(sdk, "x", "ssm:/p") == ["v", "v"]
+    assert len(sessions) == 1
+    sdk.close()
+    assert fetch(sdk, "x") == ["v"]
+    assert len(sessions) == 2
+
+
+def test_a_client_of_your_own_is_used_and_stays_usable(
+    moto_server: MotoServer, botocore_calls: BotocoreCalls
+) -> None:
+    """The given client makes the calls, also after the backend was closed."""
+    moto_server.put_secret("x", "v")
+    client = moto_server.client("secretsmanager")
+    backend = SdkBackend(client=client)
+    botocore_calls.clients.clear()
+    assert fetch(backend, "x") == ["v"]
+    backend.close()
+    assert fetch(backend, "x") == ["v"]
+    assert client.get_secret_value(SecretId="x")["SecretString"] == "v"
+    assert botocore_calls.clients == [client]
+    backend.close()
+
+
+def test_every_service_takes_a_client() -> None:
+    """Secrets, parameters and configurations each have their own."""
+    ssm = FakeParameterStore(lambda **_: {"Parameters": [parameter_answer("/p")]})
+    backend = SdkBackend(client=FakeSecretsManager(), parameter_client=ssm)
+    assert fetch(backend, "x", "ssm:/p") == ["value of x", "value of /p"]
+
+
+@pytest.mark.parametrize(
+    ("environ", "region"),
+    [
+        ({"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "us-east-1"}, "eu-west-1"),
+        ({"AWS_DEFAULT_REGION": "eu-west-2"}, "eu-west-2"),
+        ({"AWS_REGION": "", "AWS_DEFAULT_REGION": "eu-west-2"}, "eu-west-2"),
+    ],
+)
+def test_the_region_is_lambdas(
+    monkeypatch: pytest.MonkeyPatch,
+    sdk: SdkBackend,
+    botocore_calls: BotocoreCalls,
+    environ: dict[str, str],
+    region: str,
+) -> None:
+    """AWS_REGION, which every function has and boto3 does not read, goes first."""
+    for variable, text in environ.items():
+        monkeypatch.setenv(variable, text)
+    botocore_calls.clients.clear()
+    fetch(sdk, "x")
+    assert [client.meta.region_name for client in botocore_calls.clients] == [region]
+
+
+def test_a_session_of_your_own_has_its_region(
+    moto_server: MotoServer, monkeypatch: pytest.MonkeyPatch, botocore_calls: BotocoreCalls
+) -> None:
+    """What the given session says is not overridden by the environment."""
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    backend = SdkBackend(session=boto3.Session(region_name="ap-south-1"))
+    botocore_calls.clients.clear()
+    fetch(backend, "x")
+    assert [client.meta.region_name for client in botocore_calls.clients] == ["ap-south-1"]
+    backend.close()
+
+
+def test_clients_have_sane_timeouts(sdk: SdkBackend, botocore_calls: BotocoreCalls) -> None:
+    """Short timeouts, few retries, a pool for all threads, and who asks is in the user agent."""
+    botocore_calls.clients.clear()
+    fetch(sdk, "x")
+    (client,) = botocore_calls.clients
+    config = client.meta.config
+    assert (config.connect_timeout, config.read_timeout) == (2, 5)
+    assert config.retries == {"mode": "standard", "total_max_attempts": 3}
+    assert config.max_pool_connections == module.PARALLEL
+    assert "lambda-secrets" in config.user_agent_extra
+
+
+FORK = """
+import os, sys
+from lambda_secrets.backends import SdkBackend
+from lambda_secrets.declarations import declare
+
+def read():
+    (answer,) = backend.fetch([source], timeout=10, fresh=False).values()
+    return getattr(answer, "value", answer)
+
+backend, source = SdkBackend(), declare("x").source
+assert read() == "v"
+client = backend._clients["secretsmanager"]
+backend._lock.acquire()  # as a thread of the parent may hold it
+child = os.fork()
+if child:
+    backend._lock.release()
+    assert os.waitpid(child, 0)[1] == 0
+    assert read() == "v"
+    assert backend._clients["secretsmanager"] is client
+else:
+    ok = read() == "v" and backend._clients["secretsmanager"] is not client
+    os._exit(0 if ok else 1)
+"""
+
+
+def test_a_child_has_clients_of_its_own(moto_server: MotoServer) -> None:
+    """After a fork the child makes its own clients and lock; the parent's go on to work."""
+    moto_server.put_secret("x", "v")
+    subprocess.run([sys.executable, "-c", FORK], check=True, timeout=60)
+
+
+def test_another_process_lets_clients_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is no longer the process that made a client does not use it."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    backend = SdkBackend()
+    client, lock = backend._client("secretsmanager"), backend._lock
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    assert backend.fetch([], timeout=5, fresh=False) == {}
+    assert backend._client("secretsmanager") is not client
+    assert backend._lock is not lock
+    backend.close()
+
+
+# Logs
+
+
+class Kept(logging.Handler):
+    """Keeps all that is logged, as text."""
+
+    def __init__(self) -> None:
+        """Keep everything."""
+        super().__init__(logging.DEBUG)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one."""
+        self.lines.append(f"{record.levelname} {record.name} {record.getMessage()}")
+
+
+@pytest.fixture
+def kept() -> Iterator[Kept]:
+    """Log everything that there is, from the root down."""
+    handler, root = Kept(), logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    yield handler
+    root.setLevel(level)
+    root.removeHandler(handler)
+
+
+def test_no_value_is_logged_at_debug(
+    sdk: SdkBackend, moto_server: MotoServer, kept: Kept, appconfig: AppConfigData
+) -> None:
+    """What botocore prints of replies and signed headers is kept out, for our calls."""
+    moto_server.put_secret("x", "hunter2")
+    moto_server.put_parameter("/app/p", "hunter2")
+    appconfig.configurations["shop", "prod", "flags"] = b"hunter2"
+    kept.lines.clear()
+    values = fetch(sdk, "x", "ssm:/app/p", "ssm:/app/", FLAGS)
+    assert values == ["hunter2", "hunter2", {"p": "hunter2"}, "hunter2"]
+    assert [line for line in kept.lines if line.startswith("DEBUG")] == []
+    assert [line for line in kept.lines if "hunter2" in line] == []
+
+
+def test_the_applications_own_calls_are_logged_as_before(
+    sdk: SdkBackend, moto_server: MotoServer, kept: Kept
+) -> None:
+    """Only our calls are silent: the application's stay as they are, also in the same process."""
+    moto_server.put_secret("x", "hunter2")
+    fetch(sdk, "x")
+    kept.lines.clear()
+    client = moto_server.client("secretsmanager")
+    client.get_secret_value(SecretId="x")
+    names = {line.split()[1] for line in kept.lines}
+    assert names >= {"botocore.parsers", "botocore.endpoint", "urllib3.connectionpool"}
+    client.close()
+
+
+def test_warnings_of_our_calls_are_logged(kept: Kept) -> None:
+    """What is above DEBUG holds no reply and may say what is wrong; afterwards all is as before."""
+    module._silence()
+    with module._quiet():
+        logging.getLogger("botocore.parsers").debug("hunter2")
+        logging.getLogger("botocore.parsers").info("told")
+    logging.getLogger("botocore.parsers").debug("not ours")
+    assert kept.lines == ["INFO botocore.parsers told", "DEBUG botocore.parsers not ours"]
+
+
+def test_loggers_that_do_not_exist_yet_are_filtered(kept: Kept) -> None:
+    """A module that botocore imports late is silent too."""
+    module._silence()
+    with module._quiet():
+        for name in ("botocore", "botocore.retries.adaptive", "urllib3.util.retry", "boto3"):
+            logging.getLogger(name).debug("hunter2")
+    assert kept.lines == []
