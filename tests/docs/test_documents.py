@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
     str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 )
+EXAMPLES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("examples/*/README.md"))
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
@@ -49,7 +50,7 @@ def test_code_blocks_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         example.evaluate()
 
 
-@pytest.mark.parametrize("name", [*DOCUMENTS, "examples/quickstart/README.md"])
+@pytest.mark.parametrize("name", [*DOCUMENTS, *EXAMPLES])
 def test_links_lead_somewhere(name: str) -> None:
     """Every relative link of a document is a file of the repository."""
     links = LINK.findall((ROOT / name).read_text("utf-8"))

@@ -140,3 +140,25 @@ def answers(code: str, moto_server: MotoServer) -> list[Any]:
     names: dict[str, Any] = {}
     exec(code, names)  # noqa: S102 - our own page
     return [names["lambda_handler"]({}, SimpleNamespace()) for _ in ("cold", "warm")]
+
+
+def test_typed_example_runs() -> None:
+    """The example answers through the local extension, and shows no value."""
+    program = f"{sysconfig.get_path('scripts')}/lambda-secrets"
+    folder = "examples/typed"
+    out = ran(
+        [
+            program,
+            "invoke",
+            f"{folder}/app.py:lambda_handler",
+            "--secrets",
+            f"{folder}/secrets.toml",
+        ],
+        ROOT,
+    )
+    assert json.loads(out) == {
+        "database": "db.internal.example:5433",
+        "replicas": 2,
+        "api_key": "26 characters",
+        "mode": "live",
+    }

@@ -1,0 +1,37 @@
+"""A handler whose signature says which secrets it needs, and what they are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from lambda_secrets import Parameter, Secret, inject_secrets
+
+
+@dataclass
+class Login:
+    """The JSON of the secret ``prod/db``."""
+
+    username: str
+    password: str
+    host: str
+    port: int = 5432
+
+
+@inject_secrets(ttl=300)
+def lambda_handler(
+    event: dict[str, Any],
+    context: object,
+    *,
+    login: Annotated[Login, Secret("prod/db")],
+    api_key: Annotated[str, Secret("prod/stripe", "keys.live")],
+    replicas: Annotated[list[str], Parameter("/prod/db/replicas")],
+    mode: Annotated[Literal["live", "test"], Parameter("/prod/mode")] = "test",
+) -> dict[str, Any]:
+    """Answer with what arrived: no values but those that are no secrets."""
+    return {
+        "database": f"{login.host}:{login.port}",
+        "replicas": len(replicas),
+        "api_key": f"{len(api_key)} characters",
+        "mode": mode,
+    }
