@@ -51,6 +51,7 @@ STALE_WAIT = 1.0  # seconds: what an invocation pays at most when it has a value
 GRACE = 0.1  # seconds in which a backend that keeps its timeout says itself what timed out
 FORCED_PAUSE = 1.0  # seconds between two forced reads of one source that failing handlers ask for
 LONGEST_BACKOFF = 60.0  # seconds
+_OUTDATED = -1  # no generation: what was made of such a reading is used, but never kept
 
 _log = logging.getLogger("lambda_secrets")
 
@@ -234,7 +235,10 @@ class Cache:
                 picked.update(dict.fromkeys(new.sources, new))
             self._start(new)
         self._wait(picked, own, now[0] + patience)
-        return self._collect(owner, wanted, picked, patience, fresh=fresh, observer=observer)
+        reading = self._collect(owner, wanted, picked, patience, fresh=fresh, observer=observer)
+        if self.active(backend) is not owner:
+            reading.generation = _OUTDATED
+        return reading
 
     def _plan(
         self, owner: Backend, wanted: Mapping[Source, Freshness], *, fresh: bool
@@ -299,6 +303,8 @@ class Cache:
                 if not isinstance(result, Entry):
                     reading.good_for = 0.0  # a failure is never cached
                 else:
+                    if known is not result:  # it was cleared or replaced while we waited
+                        reading.generation = _OUTDATED
                     reading.good_for = min(reading.good_for, self._good_for(result, freshness))
                     age = self._age(result.sent)
                     if age >= freshness.lifetime(result) and (fell_back or result.failures):
