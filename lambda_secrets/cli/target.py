@@ -109,6 +109,7 @@ def _module_at(target: str, path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise CannotLoad(target, f"{path} is no Python file. {FORMS}")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    if name not in sys.stdlib_module_names:  # json.py of the user is not everybody's json
+        sys.modules[name] = module
     spec.loader.exec_module(module)
     return module

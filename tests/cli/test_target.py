@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -47,9 +49,10 @@ def test_a_file_of_a_package_can_import_its_neighbours(folder: Path) -> None:
 
 
 def test_a_file_may_be_named_as_a_module_that_is_there(folder: Path) -> None:
-    """A file is loaded even if a module of its name has been imported before."""
+    """A file is loaded even if a module of its name has been imported, which stays as it is."""
     (folder / "json.py").write_text("def handler(event, context): return 'mine'\n")
     assert load_handler("json.py:handler")({}, None) == "mine"
+    assert sys.modules["json"] is json
 
 
 @pytest.mark.parametrize(
