@@ -19,7 +19,7 @@ from .values import Secrets, held
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
-    from typing import Any
+    from typing import Any, NoReturn
 
     from .backends import Backend
     from .cache import Cache, Fetch, Observer, Reading
@@ -115,7 +115,9 @@ class Resolver:
         """
         names = [name for name in self.declarations if name not in without]
         reading = self.read(names, remaining=remaining, fetch=fetch)
-        secrets = self._values(names, reading)
+        secrets, failures = self._values(names, reading)
+        if failures:
+            _raise(failures)
         if not without and not (reading.stale and self.observer):
             mono, wall = reading.now
             state = (mono + reading.good_for, wall + reading.good_for, secrets)
@@ -129,7 +131,9 @@ class Resolver:
             ResolutionError: with all that failed.
         """
         names = list(self.declarations)
-        self._values(names, self.read(names, fresh=True))
+        failures = self._values(names, self.read(names, fresh=True))[1]
+        if failures:
+            _raise(failures)
 
     def prefetch(self) -> None:
         """Fetch what is not cached, without waiting for a backend that is not ready.
@@ -188,7 +192,11 @@ class Resolver:
             observer=self.observer,
         )
 
-    def _values(self, names: Collection[str], reading: Reading) -> Secrets:
+    # It raises nothing: its locals hold values, and a traceback can show locals.
+
+    def _values(
+        self, names: Collection[str], reading: Reading
+    ) -> tuple[Secrets, dict[str, ResolutionError]]:
         values: dict[str, Any] = {}
         entries: dict[str, Entry] = {}
         failures: dict[str, ResolutionError] = {}
@@ -214,15 +222,10 @@ class Resolver:
                 failures[name] = failure(name, declaration, value, backend)
             else:
                 values[name] = value
-        self._unfit = {
-            name for name, error in failures.items() if kind_of(error) is SecretValueError
-        }
+        unfit = {name for name, error in failures.items() if kind_of(error) is SecretValueError}
+        self._unfit = self._unfit.difference(names) | unfit
         self.cache.settle(reading, lambda: self._made.update(made))
-        if failures:
-            from .failures import gathered
-
-            raise gathered(failures)
-        return Secrets(values, entries)
+        return Secrets(values, entries), failures
 
     def extract(self, name: str, entry: Entry) -> Any:
         """Return the declared value of an entry, made once: a transform may be dear."""
@@ -237,6 +240,12 @@ class Resolver:
         if name in self._converters and not isinstance(value, Unfit):
             value = self._converters[name](value)
         return value
+
+
+def _raise(failures: dict[str, ResolutionError]) -> NoReturn:
+    from .failures import gathered
+
+    raise gathered(failures)
 
 
 def _first_ttl(declared: float | None, decorators: float | None, kind: str) -> float:

@@ -1,0 +1,1082 @@
+"""Resolving: values and defaults, all failures at once, freshness as each handler wants it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import pickle
+import threading
+import time
+import traceback
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import pytest
+
+from lambda_secrets import (
+    AccessDeniedError,
+    Answer,
+    AppConfig,
+    BackendError,
+    BackendUnavailableError,
+    DeclarationError,
+    MemoryBackend,
+    Parameter,
+    ParameterTree,
+    ResolutionError,
+    Secret,
+    SecretNotFoundError,
+    Secrets,
+    SecretValueError,
+    clear_cache,
+    inject_secrets,
+    resolve_secrets,
+)
+from lambda_secrets.testing import override_secrets
+from tests.support.recorder import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lambda_secrets import Event
+    from tests.support.clock import FakeClock
+
+CANARY = "hunter2-canary"
+DOWN = BackendUnavailableError("it is down.")
+
+
+def reading(backend: Any, *declarations: Any, **options: Any) -> Any:
+    """Return a handler that gives back what it was given."""
+    names = declarations or ("db",)
+
+    @inject_secrets(
+        {str(name).partition("#")[0]: name for name in names}, backend=backend, **options
+    )
+    def handler(event: Any, context: Any) -> Any:
+        return dict(context.secrets)
+
+    return lambda: handler({}, SimpleNamespace())
+
+
+# Values
+
+
+def test_every_kind_of_source_is_resolved() -> None:
+    """Secrets, binary ones, parameters, lists, trees and configurations, all in one call."""
+    backend = MemoryBackend(
+        {
+            "prod/db": {"user": "u"},
+            "prod/text": "t",
+            "prod/binary": b"\x00\xff",
+            "ssm:/app/url": "https://a.example",
+            "ssm:/app/hosts": ["a", "b"],
+            "appconfig:a/e/p": {"flag": True},
+        }
+    )
+    secrets = resolve_secrets(
+        {
+            "db": "prod/db#@",
+            "text": "prod/text",
+            "binary": "prod/binary",
+            "url": "ssm:/app/url",
+            "hosts": Parameter("/app/hosts"),
+            "tree": ParameterTree("/app"),
+            "flag": AppConfig("a", "e", "p", "flag"),
+        },
+        backend=backend,
+    )
+    assert isinstance(secrets, Secrets)
+    assert dict(secrets) == {
+        "db": {"user": "u"},
+        "text": "t",
+        "binary": b"\x00\xff",
+        "url": "https://a.example",
+        "hosts": ["a", "b"],
+        "tree": {"url": "https://a.example", "hosts": ["a", "b"]},
+        "flag": True,
+    }
+
+
+def test_nothing_declared_is_nothing_resolved() -> None:
+    """An empty mapping gives an empty view and asks nobody."""
+    backend = Recorder({})
+    assert dict(resolve_secrets({}, backend=backend)) == {}
+    assert backend.calls == []
+
+
+@pytest.mark.parametrize("wrong", [None, "prod/db", ["prod/db"]])
+def test_resolving_takes_a_mapping(wrong: Any) -> None:
+    """Outside a handler declarations are a mapping, too."""
+    with pytest.raises(DeclarationError, match="it maps no names"):
+        resolve_secrets(wrong, backend=Recorder({}))
+
+
+@pytest.mark.parametrize("options", [{"ttl": -1}, {"jitter": 2}, {"timeout": 0}, {"observer": 1}])
+def test_resolving_refuses_what_the_decorator_refuses(options: Any) -> None:
+    """The options are the decorator's."""
+    with pytest.raises(DeclarationError):
+        resolve_secrets({"db": "db"}, backend=Recorder({}), **options)
+
+
+def test_one_secret_declared_twice_costs_one_fetch() -> None:
+    """Path, transform, TTL and default make no other source; a version and a stage do."""
+    backend = Recorder(
+        {"db": '{"a": 1}', "db (version_id=v)": '{"a": 2}', "db (version_stage=s)": '{"a": 3}'}
+    )
+    secrets = resolve_secrets(
+        {
+            "text": "db",
+            "a": "db#a",
+            "again": Secret("db", "a", ttl=5, transform="json", default=None),
+            "version": Secret("db", "a", version_id="v"),
+            "stage": Secret("db", "a", version_stage="s"),
+        },
+        backend=backend,
+    )
+    assert dict(secrets) == {"text": '{"a": 1}', "a": 1, "again": 1, "version": 2, "stage": 3}
+    assert [call.sources for call in backend.calls] == [
+        ["db", "db (version_id=v)", "db (version_stage=s)"]
+    ]
+
+
+def test_handlers_share_what_is_cached() -> None:
+    """Sources are cached for the process: a second handler fetches only what is new to it."""
+    backend = Recorder({"a": "1", "b": "2"})
+    assert reading(backend, "a")() == {"a": "1"}
+    assert reading(backend, "a", "b")() == {"a": "1", "b": "2"}
+    assert resolve_secrets({"b": "b"}, backend=backend).b == "2"
+    assert [call.sources for call in backend.calls] == [["a"], ["b"]]
+
+
+def test_backends_never_serve_each_others_values() -> None:
+    """Trap: a key without where it was read returned the wrong secret."""
+    one, other = Recorder({"db": "one"}), Recorder({"db": "other"})
+    assert reading(one)() == {"db": "one"}
+    assert reading(other)() == {"db": "other"}
+    assert reading(one)() == {"db": "one"}
+    assert len(one.calls) == len(other.calls) == 1
+
+
+def test_names_with_the_same_last_part_are_different_secrets() -> None:
+    """Trap: keys by the last path segment returned the wrong secret."""
+    backend = Recorder({"a/db": "1", "b/db": "2", "ssm:/a/db": "3", "ssm:/b/db": "4"})
+    assert list(reading(backend, *backend.answers)().values()) == ["1", "2", "3", "4"]
+
+
+def test_a_transform_runs_once_for_each_value_that_is_read(stopped: FakeClock) -> None:
+    """A transform may be dear: it runs when a value is new, not on each invocation."""
+    backend, ran = Recorder({"db": "1"}), list[str]()
+
+    def transform(text: str) -> str:
+        ran.append(text)
+        return text
+
+    read = reading(backend, Secret("db", transform=transform), ttl=10, jitter=0)
+    for _ in range(3):
+        read()
+    assert ran == ["1"]
+    stopped.tick(10)
+    backend.answers["db"] = "2"
+    assert read() == {"db": "2"}
+    assert ran == ["1", "2"]
+
+
+def test_values_are_fresh_copies_from_one_invocation_to_the_next() -> None:
+    """Trap: a mutated dict poisoned the cache for every later invocation."""
+    backend = MemoryBackend({"db": {"a": [1]}, "ssm:/hosts": ["a"], "ssm:/t/x": "1"})
+    declared = {"db": "db#@", "hosts": "ssm:/hosts", "tree": "ssm:/t/"}
+
+    @inject_secrets(declared, backend=backend)
+    def handler(event: Any, context: Any) -> Any:
+        secrets = dict(context.secrets)
+        secrets["db"]["a"].append(2)
+        secrets["hosts"].append("b")
+        secrets["tree"]["y"] = "2"
+        return dict(context.secrets)
+
+    for _ in range(2):
+        assert handler({}, SimpleNamespace()) == {
+            "db": {"a": [1]},
+            "hosts": ["a"],
+            "tree": {"x": "1"},
+        }
+    assert dict(resolve_secrets(declared, backend=backend))["hosts"] == ["a"]
+
+
+# Defaults
+
+
+@pytest.mark.parametrize("default", [None, 0, "", False, "fallback", {"a": 1}, [1], b""])
+@pytest.mark.parametrize(
+    ("declared", "answers"),
+    [
+        (lambda default: Secret("db", default=default), {}),
+        (lambda default: Secret("db", "a.b", default=default), {}),
+        (lambda default: Secret("db", "a.b", default=default), {"db": '{"a": {}}'}),
+        (lambda default: Secret("db", "a.b", default=default), {"db": '{"a": {"b": null}}'}),
+        (lambda default: Secret("db", "a", default=default), {"db": '"text"'}),
+        (lambda default: Parameter("/url", default=default), {}),
+        (lambda default: ParameterTree("/app/", default=default), {}),
+        (lambda default: AppConfig("a", "e", "p", default=default), {}),
+    ],
+)
+def test_a_default_stands_in_for_what_does_not_exist(
+    declared: Callable[[Any], Any], answers: dict[str, Any], default: Any
+) -> None:
+    """A secret that is not there, or a path that matches nothing: any default is the value."""
+    secrets = resolve_secrets({"it": declared(default)}, backend=Recorder(answers))
+    assert secrets.it == default
+    assert type(secrets.it) is type(default)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (AccessDeniedError("no."), AccessDeniedError),
+        (BackendUnavailableError("down."), BackendUnavailableError),
+        (BackendError("refused without a reason."), BackendError),
+        (ResolutionError("of no kind."), BackendError),
+        (SecretValueError("not a secret."), SecretValueError),
+        (None, BackendError),
+        (5, BackendError),
+        ("no JSON", SecretValueError),
+    ],
+)
+def test_a_default_hides_no_failure(answer: Any, kind: type[ResolutionError]) -> None:
+    """Denied, failed, unexplained or unfit: the error is raised whatever the default."""
+    with pytest.raises(ResolutionError) as raised:
+        resolve_secrets(
+            {"it": Secret("db", "a", default="fallback")}, backend=Recorder({"db": answer})
+        )
+    assert type(raised.value) is kind
+
+
+def test_a_default_does_not_hide_a_value() -> None:
+    """What is there wins, however empty it is."""
+    backend = Recorder({"db": '{"a": 0}', "ssm:/url": ""})
+    declared = {"a": Secret("db", "a", default=5), "url": Parameter("/url", default="d")}
+    assert dict(resolve_secrets(declared, backend=backend)) == {"a": 0, "url": ""}
+
+
+def test_a_default_is_not_cached_in_the_place_of_the_secret(stopped: FakeClock) -> None:
+    """A secret that is made later is found by the next invocation."""
+    backend = Recorder({"other": "1"})
+    read = reading(backend, Secret("db", default=None), "other")
+    assert read() == read() == {"db": None, "other": "1"}
+    assert [call.sources for call in backend.calls] == [["db", "other"], ["db"]]
+    backend.answers["db"] = "2"
+    assert read() == read() == {"db": "2", "other": "1"}
+    assert len(backend.calls) == 3
+
+
+def test_a_secret_that_was_deleted_gives_way_to_its_default(stopped: FakeClock) -> None:
+    """After the TTL the backend says that it does not exist, and that counts."""
+    backend = Recorder({"db": "1"})
+    read = reading(backend, Secret("db", default="d"), ttl=10, jitter=0)
+    assert read() == {"db": "1"}
+    del backend.answers["db"]
+    assert read() == {"db": "1"}
+    stopped.tick(10)
+    assert read() == {"db": "d"}
+
+
+def test_a_missing_parameter_is_an_error_and_no_empty_dict() -> None:
+    """Trap: a missing SSM parameter gave `{}`."""
+    for declared in ("ssm:/missing", "ssm:/missing/", "ssm:/missing#a"):
+        with pytest.raises(SecretNotFoundError):
+            resolve_secrets({"it": declared}, backend=MemoryBackend({}))
+
+
+def test_a_text_secret_needs_no_json() -> None:
+    """Trap: a plain-string secret raised."""
+    assert resolve_secrets({"it": "db"}, backend=Recorder({"db": "{no JSON"})).it == "{no JSON"
+
+
+# Failures
+
+
+FAILING = {
+    "denied": AccessDeniedError("the role may not."),
+    "missing": SecretNotFoundError("there is none."),
+    "down": DOWN,
+    "odd": BackendError("it said something."),
+    "ssm:/plain": ResolutionError("of no kind."),
+    "text": CANARY,
+}
+LEAVES: dict[str, tuple[str, type[ResolutionError]]] = {
+    "denied": ("denied", AccessDeniedError),
+    "missing": ("missing#a", SecretNotFoundError),
+    "down": ("down", BackendUnavailableError),
+    "odd": ("odd", BackendError),
+    "plain": ("ssm:/plain", BackendError),
+    "text": ("text#a", SecretValueError),
+}
+
+
+def test_all_failures_are_reported_at_once() -> None:
+    """The error maps each failing name to its own error, in the order of declaration."""
+    declared = {"good": "good", **{name: string for name, (string, _) in LEAVES.items()}}
+    with pytest.raises(ResolutionError) as raised:
+        resolve_secrets(declared, backend=Recorder({"good": CANARY, **FAILING}))
+    error = raised.value
+    assert type(error) is ResolutionError
+    assert list(error.failures) == list(LEAVES)
+    assert (error.name, error.source, error.backend) == (None, None, None)
+    assert str(error).startswith("Cannot resolve 6 secrets:\n- Cannot resolve 'denied' (denied)")
+    for name, (string, kind) in LEAVES.items():
+        leaf = error.failures[name]
+        assert type(leaf) is kind
+        assert (leaf.name, leaf.source, leaf.backend) == (name, string, "recorder")
+        assert leaf.failures == {}
+        assert str(leaf) in str(error)
+        assert str(leaf).startswith(f"Cannot resolve {name!r} ({string}) through recorder: ")
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_one_failure_has_the_attributes_of_its_leaf(name: str) -> None:
+    """An aggregate of one is of its leaf's class, and tells the same."""
+    string, kind = LEAVES[name]
+    with pytest.raises(ResolutionError) as raised:
+        resolve_secrets({"good": "good", name: string}, backend=Recorder({"good": "1", **FAILING}))
+    error, leaf = raised.value, raised.value.failures[name]
+    assert type(error) is type(leaf) is kind
+    assert (error.name, error.source, error.backend) == (name, string, "recorder")
+    assert str(error) == str(leaf)
+    assert list(error.failures) == [name]
+    assert leaf.failures == {}
+
+
+def test_failures_of_one_kind_are_raised_as_that() -> None:
+    """A caller can catch the class that all failures share."""
+    with pytest.raises(SecretNotFoundError) as raised:
+        resolve_secrets({"a": "a", "b": "b#x"}, backend=Recorder({}))
+    assert list(raised.value.failures) == ["a", "b"]
+    assert (raised.value.name, raised.value.source, raised.value.backend) == (None, None, None)
+
+
+@pytest.mark.parametrize("declared", [{"text": "text#a"}, {"text": "text#a", "missing": "x"}])
+def test_an_error_pickles_as_it_was_raised(declared: dict[str, str]) -> None:
+    """What a handler raises can be sent to another process."""
+    with pytest.raises(ResolutionError) as raised:
+        resolve_secrets(declared, backend=Recorder(FAILING))
+    again = pickle.loads(pickle.dumps(raised.value))  # noqa: S301 - ours
+    assert type(again) is type(raised.value)
+    assert str(again) == str(raised.value)
+    assert vars(again).keys() == vars(raised.value).keys()
+    for name, leaf in raised.value.failures.items():
+        assert type(again.failures[name]) is type(leaf)
+        assert vars(again.failures[name]) == vars(leaf)
+
+
+def told_by(error: BaseException) -> str:
+    """Return all that an error can show: messages, attributes, causes, locals of our frames."""
+    texts = []
+    pending: list[BaseException | None] = [error]
+    while pending:
+        current = pending.pop()
+        if current is None:
+            continue
+        texts += [repr(current), repr(current.args), repr(vars(current))]
+        pending += [
+            current.__cause__,
+            current.__context__,
+            *getattr(current, "failures", {}).values(),
+        ]
+        for frame, _ in traceback.walk_tb(current.__traceback__):
+            if "lambda_secrets" in frame.f_globals["__name__"]:
+                texts += [f"{name}={value!r}" for name, value in frame.f_locals.items()]
+    return "\n".join(texts)
+
+
+def quoting(text: str) -> Any:
+    """Raise what quotes the value, with a cause that does so, too."""
+    try:
+        json.loads(text)
+    except ValueError as error:
+        raise RuntimeError(text) from error
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        Secret("text", "a"),
+        Secret("text", transform="json"),
+        Secret("text", transform="binary"),
+        Secret("text", transform=quoting),
+        Secret("json", "length(a)"),
+        Secret("json", "missing"),
+        ParameterTree("/tree/", transform="json"),
+    ],
+)
+def test_no_failure_shows_a_value(declared: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Trap: `JSONDecodeError.doc` on a cause holds the whole secret; a local can hold another."""
+    backend = Recorder(
+        {
+            "text": CANARY,
+            "json": json.dumps({"a": len(CANARY), "b": CANARY}),
+            "ssm:/tree/": {"x": CANARY},
+            "good": CANARY,
+        }
+    )
+
+    @inject_secrets({"it": declared, "good": "good"}, backend=backend, refresh_on=Exception)
+    def handler(event: Any, context: Any) -> None:
+        raise AssertionError
+
+    with caplog.at_level(logging.DEBUG), pytest.raises(SecretValueError) as raised:
+        handler({}, SimpleNamespace())
+    assert raised.value.__cause__ is raised.value.__context__ is None
+    leaf = raised.value.failures["it"]
+    assert (leaf.__cause__, leaf.__context__, leaf.__traceback__) == (None, None, None)
+    assert CANARY not in told_by(raised.value)
+    assert CANARY not in caplog.text
+
+
+@pytest.mark.parametrize("into", ["context", "event"])
+def test_no_frame_of_ours_shows_a_value_when_the_handler_raises(into: Any) -> None:
+    """Crash reports show the locals of every frame: none of the decorator's holds a value."""
+
+    @inject_secrets(
+        {"it": "text"}, into=into, backend=Recorder({"text": CANARY}), refresh_on=ZeroDivisionError
+    )
+    def handler(event: Any, context: Any) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as raised:
+        handler({}, SimpleNamespace())
+    assert CANARY not in told_by(raised.value)
+
+
+def test_a_failure_is_not_cached() -> None:
+    """Trap: a failed fetch was remembered for the sandbox's life."""
+    backend = Recorder({})
+    read = reading(backend)
+    for failure in (DOWN, AccessDeniedError("no."), SecretNotFoundError("gone."), None):
+        backend.answers["db"] = failure
+        with pytest.raises(ResolutionError):
+            read()
+    backend.answers["db"] = "1"
+    assert read() == {"db": "1"}
+    assert len(backend.calls) == 5
+
+
+def test_good_siblings_of_a_failure_are_kept() -> None:
+    """The next invocation asks for what failed, and for nothing else."""
+    backend = Recorder({"a": "1", "c": "3"})
+    read = reading(backend, "a", "b", "c")
+    with pytest.raises(SecretNotFoundError):
+        read()
+    backend.answers["b"] = "2"
+    assert read() == {"a": "1", "b": "2", "c": "3"}
+    assert [call.sources for call in backend.calls] == [["a", "b", "c"], ["b"]]
+
+
+def test_a_value_that_does_not_fit_is_read_again(stopped: FakeClock) -> None:
+    """Somebody corrects the secret: the next invocation sees it, without waiting for the TTL."""
+    backend = Recorder({"db": "no JSON", "other": "1"})
+    read = reading(backend, "db#a", "other")
+    for _ in range(2):
+        with pytest.raises(SecretValueError):
+            read()
+    backend.answers["db"] = '{"a": 1}'
+    assert read() == read() == {"db": 1, "other": "1"}
+    assert [call.sources for call in backend.calls] == [["db", "other"], ["db"], ["db"]]
+
+
+def test_a_value_that_does_not_fit_is_read_again_after_a_call_without_it() -> None:
+    """That a caller brings the argument once does not make the failure a cached one."""
+    backend = Recorder({"db": "no JSON"})
+
+    @inject_secrets({"db": "db#a"}, into="kwargs", backend=backend)
+    def handler(event: Any, context: Any, *, db: Any) -> Any:
+        return db
+
+    with pytest.raises(SecretValueError):
+        handler({}, None)
+    assert handler({}, None, db="mine") == "mine"
+    backend.answers["db"] = '{"a": 1}'
+    assert handler({}, None) == 1
+
+
+def test_a_backend_that_raises_fails_every_source_with_its_reason() -> None:
+    """A `ResolutionError` of `fetch` stands for all, anything else is withheld."""
+
+    class Raising(Recorder):
+        def __init__(self, error: Exception) -> None:
+            super().__init__({})
+            self.error = error
+
+        def fetch(self, sources: Any, *, timeout: float, fresh: bool) -> Any:
+            raise self.error
+
+    with pytest.raises(AccessDeniedError, match="sealed") as denied:
+        resolve_secrets({"a": "a", "b": "b"}, backend=Raising(AccessDeniedError("sealed")))
+    assert list(denied.value.failures) == ["a", "b"]
+    with pytest.raises(BackendError, match="raised RuntimeError") as broken:
+        resolve_secrets({"a": "a"}, backend=Raising(RuntimeError(CANARY)))
+    assert CANARY not in told_by(broken.value)
+
+
+def test_an_error_names_the_backend_that_really_answered() -> None:
+    """A backend that asks others says which one it was, else its own name, else its class's."""
+
+    class Nameless:
+        def fetch(self, sources: Any, *, timeout: float, fresh: bool) -> Any:
+            return dict.fromkeys(sources, BackendError("no"))
+
+    with pytest.raises(ResolutionError) as raised:
+        resolve_secrets({"a": "a"}, backend=Nameless())
+    assert raised.value.backend == "Nameless"
+    behind = Recorder({"a": BackendError("no", backend="sdk"), "b": Answer("x", backend="agent")})
+    with pytest.raises(ResolutionError) as raised:
+        resolve_secrets({"a": "a", "b": "b#x"}, backend=behind)
+    assert {name: leaf.backend for name, leaf in raised.value.failures.items()} == {
+        "a": "sdk",
+        "b": "agent",
+    }
+
+
+# TTL
+
+
+def fetches(read: Any, backend: Recorder) -> bool:
+    """Tell whether an invocation asks the backend."""
+    before = len(backend.calls)
+    read()
+    return len(backend.calls) > before
+
+
+def lifetime(backend: Recorder, stopped: FakeClock, *declarations: Any, **options: Any) -> float:
+    """Return after how many whole seconds a value is fetched again."""
+    read = reading(backend, *declarations, jitter=0, **options)
+    read()
+    for age in range(1, 1_000):
+        stopped.tick(1)
+        if fetches(read, backend):
+            return age
+    return math.inf
+
+
+@pytest.mark.parametrize(
+    ("declared", "ttl", "variables", "expected"),
+    [
+        ("db", None, {}, 300),
+        ("db", 20, {}, 20),
+        (Secret("db", ttl=10), 20, {}, 10),
+        (Secret("db", ttl=30), 20, {}, 30),
+        (Secret("db", ttl=10), None, {"LAMBDA_SECRETS_TTL": "40"}, 10),
+        ("db", 20, {"LAMBDA_SECRETS_TTL": "40"}, 20),
+        ("db", None, {"LAMBDA_SECRETS_TTL": "40"}, 40),
+        ("db", None, {"LAMBDA_SECRETS_TTL": "40", "SECRETS_MANAGER_TTL": "50"}, 40),
+        ("db", None, {"SECRETS_MANAGER_TTL": "50", "SSM_PARAMETER_STORE_TTL": "60"}, 50),
+        ("ssm:/db", None, {"SECRETS_MANAGER_TTL": "50", "SSM_PARAMETER_STORE_TTL": "60"}, 60),
+        ("ssm:/db/", None, {"SECRETS_MANAGER_TTL": "50", "SSM_PARAMETER_STORE_TTL": "60"}, 60),
+        ("ssm:/db", None, {"SECRETS_MANAGER_TTL": "50"}, 300),
+        (
+            "appconfig:a/e/p",
+            None,
+            {"SECRETS_MANAGER_TTL": "5", "SSM_PARAMETER_STORE_TTL": "6"},
+            300,
+        ),
+        ("appconfig:a/e/p", None, {"LAMBDA_SECRETS_TTL": "40"}, 40),
+        ("db", None, {"LAMBDA_SECRETS_TTL": "2.5"}, 3),
+        ("db", math.inf, {}, math.inf),
+        ("db", None, {"LAMBDA_SECRETS_TTL": "inf"}, math.inf),
+    ],
+)
+def test_the_first_ttl_that_is_given_counts(
+    declared: Any, ttl: Any, variables: Any, expected: float, stopped: FakeClock
+) -> None:
+    """The declaration's, the decorator's, ours from the environment, the extension's, 300 s."""
+    answers = {"db": "1", "ssm:/db": "1", "ssm:/db/": {"a": "1"}, "appconfig:a/e/p": "1"}
+    with mock.patch.dict("os.environ", variables):
+        assert lifetime(Recorder(answers), stopped, declared, ttl=ttl) == expected
+
+
+@pytest.mark.parametrize("value", ["-1", "nan", "", "true", "60s", "None", "-inf", "0x10"])
+@pytest.mark.parametrize(
+    ("variable", "declared"),
+    [
+        ("LAMBDA_SECRETS_TTL", "db"),
+        ("SECRETS_MANAGER_TTL", "db"),
+        ("SSM_PARAMETER_STORE_TTL", "ssm:/db"),
+        ("SSM_PARAMETER_STORE_TTL", "ssm:/db/"),
+    ],
+)
+def test_a_variable_that_is_no_ttl_is_refused(
+    variable: str, declared: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the decorator is applied, the error names the variable and what it says."""
+    monkeypatch.setenv(variable, value)
+    decorate = inject_secrets({"db": declared}, backend=Recorder({}))
+    with pytest.raises(DeclarationError) as raised:
+        decorate(lambda event, context: None)
+    assert f"Cannot take the TTL from {variable}: {value!r}" in str(raised.value)
+    assert raised.value.__context__ is None
+
+
+def test_a_variable_is_not_asked_where_a_ttl_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no declaration needs does not matter."""
+    monkeypatch.setenv("LAMBDA_SECRETS_TTL", "soon")
+    assert resolve_secrets({"a": "a"}, ttl=5, backend=Recorder({"a": "1"})).a == "1"
+    declared = {"a": Secret("a", ttl=0)}
+    assert resolve_secrets(declared, backend=Recorder({"a": "1"})).a == "1"
+
+
+@pytest.mark.parametrize(
+    "zero", [{"ttl": 0}, {"ttl": 0.0}, {"LAMBDA_SECRETS_TTL": "0"}, {"SECRETS_MANAGER_TTL": "0"}]
+)
+def test_a_ttl_of_zero_fetches_for_every_invocation(
+    zero: dict[str, Any], stopped: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trap: `max_age=0` still served a cached entry, or meant forever."""
+    options = {name: value for name, value in zero.items() if name == "ttl"}
+    for name, value in zero.items() - options.items():
+        monkeypatch.setenv(name, value)
+    backend = Recorder({})
+    backend.answers["db"] = lambda: str(len(backend.calls))
+    read = reading(backend, **options)
+    assert [read() for _ in range(3)] == [{"db": "1"}, {"db": "2"}, {"db": "3"}]
+
+
+def test_only_what_has_expired_is_fetched_all_in_one_round(stopped: FakeClock) -> None:
+    """Each declaration has its own TTL; what is due is asked for together."""
+    backend = Recorder({"a": "1", "b": "2", "c": "3"})
+    read = reading(backend, Secret("a", ttl=5), Secret("b", ttl=10), Secret("c", ttl=5), jitter=0)
+    read()
+    stopped.tick(5)
+    read()
+    stopped.tick(4)
+    read()
+    stopped.tick(1)
+    read()
+    assert [call.sources for call in backend.calls] == [
+        ["a", "b", "c"],
+        ["a", "c"],
+        ["a", "b", "c"],
+    ]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_shorter_ttl_of_two_declarations_on_one_secret_counts(
+    order: int, stopped: FakeClock
+) -> None:
+    """A handler never gets a value that is older than one of its declarations allows."""
+    backend = Recorder({"db": '{"a": 1}'})
+    declared = {"long": Secret("db", ttl=100), "short": Secret("db", "a", ttl=10)}
+    declared = dict(list(declared.items())[::order])
+
+    @inject_secrets(declared, backend=backend, jitter=0)
+    def handler(event: Any, context: Any) -> None:
+        """Only read."""
+
+    handler({}, SimpleNamespace())
+    stopped.tick(9.999)
+    handler({}, SimpleNamespace())
+    assert len(backend.calls) == 1
+    stopped.tick(0.001)
+    handler({}, SimpleNamespace())
+    assert len(backend.calls) == 2
+
+
+@pytest.mark.parametrize("move", ["tick", "jump_monotonic", "jump_wall"])
+def test_the_clock_that_says_more_counts(move: str, stopped: FakeClock) -> None:
+    """Neither a paused clock nor one set back keeps a handler's value alive."""
+    backend = Recorder({"db": "1"})
+    read = reading(backend, ttl=10, jitter=0)
+    read()
+    getattr(stopped, move)(9.999)
+    assert not fetches(read, backend)
+    getattr(stopped, move)(0.001)
+    assert fetches(read, backend)
+    stopped.jump_wall(-1_000_000)
+    assert not fetches(read, backend)
+    stopped.tick(10)
+    assert fetches(read, backend)
+
+
+@pytest.mark.parametrize("jitter", [0.1, 0.5, 1])
+def test_jitter_shortens_each_lifetime_by_up_to_its_share(
+    jitter: float, stopped: FakeClock
+) -> None:
+    """No lifetime is longer than the TTL, none shorter than the jitter allows, no two the same."""
+    lifetimes = set()
+    for _ in range(20):
+        clear_cache()
+        backend = Recorder({"db": "1"})
+        read = reading(backend, ttl=100, jitter=jitter)
+        read()
+        age = 0.0
+        while not fetches(read, backend):
+            stopped.tick(1)
+            age += 1
+        lifetimes.add(age)
+    assert 100 * (1 - jitter) <= min(lifetimes) < max(lifetimes) <= 100
+    assert len(lifetimes) > 3
+
+
+# Stale if error, refresh ahead
+
+
+def test_a_transient_failure_serves_the_last_value(
+    stopped: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Past its TTL a value is served for up to `stale_if_error` seconds, with a warning."""
+    backend = Recorder({"db": "1"})
+    read = reading(backend, ttl=10, jitter=0, stale_if_error=50)
+    read()
+    backend.answers["db"] = DOWN
+    stopped.tick(59.999)
+    assert read() == {"db": "1"}
+    assert "Serving db from 60 s ago" in caplog.text
+    stopped.tick(0.001)
+    with pytest.raises(BackendUnavailableError):
+        read()
+    backend.answers["db"] = "2"
+    assert read() == {"db": "2"}
+
+
+def test_stale_if_error_of_zero_serves_nothing_stale(stopped: FakeClock) -> None:
+    """`0` turns it off: a failure at the TTL is a failure."""
+    backend = Recorder({"db": "1"})
+    read = reading(backend, ttl=10, jitter=0, stale_if_error=0)
+    read()
+    backend.answers["db"] = DOWN
+    stopped.tick(10)
+    with pytest.raises(BackendUnavailableError):
+        read()
+
+
+@pytest.mark.parametrize(
+    "failure", [SecretNotFoundError("gone."), AccessDeniedError("no."), BackendError("odd."), None]
+)
+def test_any_other_failure_takes_effect_at_the_ttl(failure: Any, stopped: FakeClock) -> None:
+    """Revoking access, deleting, or a refusal without a reason ends the old value."""
+    backend = Recorder({"db": "1"})
+    read = reading(backend, ttl=10, jitter=0)
+    read()
+    backend.answers["db"] = failure
+    stopped.tick(9.999)
+    assert read() == {"db": "1"}
+    stopped.tick(0.001)
+    with pytest.raises(ResolutionError):
+        read()
+
+
+def test_a_stale_value_is_not_asked_for_on_every_invocation(stopped: FakeClock) -> None:
+    """The backend is left alone for 1 s, then for 2 s, and so on."""
+    backend = Recorder({"db": "1"})
+    read = reading(backend, ttl=10, jitter=0)
+    read()
+    backend.answers["db"] = DOWN
+    stopped.tick(10)
+    asked = []
+    for second in range(8):
+        before = len(backend.calls)
+        read()
+        read()
+        asked += [second] * (len(backend.calls) - before)
+        stopped.tick(1)
+    assert asked == [0, 1, 3, 7]
+
+
+def test_refresh_ahead_renews_in_the_background(stopped: FakeClock) -> None:
+    """Shortly before expiry an invocation runs on with the current value; the next has the new."""
+    backend = Recorder({"db": "1"})
+    read = reading(backend, ttl=10, jitter=0, refresh_ahead=3)
+    read()
+    backend.answers["db"] = "2"
+    stopped.tick(6.999)
+    assert not fetches(read, backend)
+    stopped.tick(0.001)
+    assert read() == {"db": "1"}
+    wait_for(lambda: read() == {"db": "2"})
+    assert len(backend.calls) == 2
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait for a background thread, which ends by itself."""
+    end = time.perf_counter() + 10
+    while not condition():
+        assert time.perf_counter() < end
+        threading.Event().wait(0.001)
+
+
+# Timeout
+
+
+@pytest.mark.parametrize(
+    ("timeout", "remaining", "expected"),
+    [
+        (5, None, 5),
+        (5, 60_000, 5),
+        (5, 5_200, 5),
+        (5, 3_200, 3),
+        (5, 3_200.5, 3.0005),
+        (0.5, 3_200, 0.5),
+        (5, 100, 0),
+        (5, 0, 0),
+        (5, -50, 0),
+        (5, "soon", 5),
+    ],
+)
+def test_a_round_keeps_to_the_timeout_and_to_the_remaining_time(
+    timeout: float, remaining: Any, expected: float, stopped: FakeClock
+) -> None:
+    """The backend gets whichever is less; of the remaining time some is left for the answer."""
+    backend = Recorder({"db": "1"})
+    context = SimpleNamespace(get_remaining_time_in_millis=lambda: remaining)
+
+    @inject_secrets({"db": "db"}, backend=backend, timeout=timeout)
+    def handler(event: Any, context: Any) -> Any:
+        return context.secrets.db
+
+    assert handler({}, context) == "1"
+    assert [call.timeout for call in backend.calls] == [pytest.approx(expected)]
+
+
+def test_a_context_without_a_clock_is_as_good(stopped: FakeClock) -> None:
+    """A test's context need not tell a remaining time, nor be there by position."""
+    backend = Recorder({"a": "1"})
+
+    @inject_secrets({"a": "a"}, into="kwargs", backend=backend, ttl=0)
+    def handler(event: Any, context: Any = None, *, a: Any) -> Any:
+        return a
+
+    untold = SimpleNamespace(get_remaining_time_in_millis=None)
+    told = SimpleNamespace(get_remaining_time_in_millis=lambda: 1_200)
+    calls: list[Callable[[], Any]] = [
+        lambda: handler({}),
+        lambda: handler({}, None),
+        lambda: handler({}, untold),
+        lambda: handler(event={}, context=told),
+    ]
+    for call in calls:
+        clear_cache()
+        assert call() == "1"
+    assert [asked.timeout for asked in backend.calls] == [5, 5, 5, pytest.approx(1)]
+
+
+def test_a_backend_that_hangs_is_given_up() -> None:
+    """Whoever waits gets an error within the timeout, however long the backend takes."""
+    let_go = threading.Event()
+    backend = Recorder({"db": lambda: let_go.wait(10) and "late"})
+    begin = time.monotonic()
+    with pytest.raises(BackendUnavailableError, match=r"no answer within 0\.05 s"):
+        resolve_secrets({"db": "db"}, backend=backend, timeout=0.05)
+    assert time.monotonic() - begin < 2
+    let_go.set()
+
+
+# Telling
+
+
+def test_an_observer_is_told_of_each_fetch(stopped: FakeClock) -> None:
+    """Well or not, by source: backend, outcome, seconds and version."""
+    told: list[Event] = []
+
+    def slowly() -> Any:
+        stopped.tick(0.5)
+        return Answer('{"a": 1}', version="v7", backend="agent")
+
+    with pytest.raises(AccessDeniedError):
+        resolve_secrets(
+            {"a": "db#a", "again": "db", "b": "denied"},
+            backend=Recorder({"db": slowly, "denied": AccessDeniedError("no.")}),
+            observer=told.append,
+        )
+    assert [
+        (event.kind, event.source, event.backend, event.outcome, event.version) for event in told
+    ] == [
+        ("fetch", "db", "agent", "ok", "v7"),
+        ("fetch", "denied", "recorder", "AccessDeniedError", None),
+    ]
+    assert [event.seconds for event in told] == [0.5, 0.5]
+
+
+def test_an_observer_is_told_of_each_stale_serve(stopped: FakeClock) -> None:
+    """Every invocation that runs on an old value is told of, warm ones too."""
+    backend, told = Recorder({"db": Answer("1", version="v1")}), list[Any]()
+
+    def observe(event: Event) -> None:
+        told.append((event.kind, event.source, event.outcome, event.seconds, event.version))
+
+    read = reading(backend, ttl=10, jitter=0, observer=observe)
+    read()
+    backend.answers["db"] = DOWN
+    stopped.tick(12)
+    read()
+    stopped.tick(0.5)
+    read()
+    assert told[1:] == [
+        ("fetch", "db", "BackendUnavailableError", 0, None),
+        ("stale", "db", "ok", 12, "v1"),
+        ("stale", "db", "ok", 12.5, "v1"),
+    ]
+
+
+def test_what_an_observer_raises_is_logged_and_never_raised(
+    stopped: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A broken observer breaks no handler, at none of the events."""
+    backend = Recorder({})
+    backend.answers["db"] = lambda: str(len(backend.calls))
+
+    def observe(event: Event) -> None:
+        raise ZeroDivisionError
+
+    @inject_secrets({"db": "db"}, backend=backend, observer=observe, refresh_on=LookupError)
+    def handler(event: Any, context: Any) -> Any:
+        if context.secrets.db == "1":
+            raise LookupError
+        return context.secrets.db
+
+    assert handler({}, SimpleNamespace()) == "2"
+    messages = [record.getMessage() for record in caplog.records]
+    assert [message.partition("(")[0] for message in messages] == [
+        "The observer raised on Fetched",
+        "The observer raised on Fetched",
+        "The observer raised on Retried",
+    ]
+
+
+# `handler.secrets`
+
+
+def handled(backend: Any, **options: Any) -> Any:
+    """Return a decorated handler."""
+
+    @inject_secrets({"a": "a", "b": "b#x"}, backend=backend, **options)
+    def handler(event: Any, context: Any) -> Any:
+        return dict(context.secrets)
+
+    return handler
+
+
+def test_refresh_fetches_everything_now_past_every_cache(stopped: FakeClock) -> None:
+    """The next invocation has the new values without asking."""
+    backend = Recorder({"a": "1", "b": '{"x": 1}'})
+    handler = handled(backend)
+    handler({}, SimpleNamespace())
+    backend.answers.update({"a": "2", "b": '{"x": 2}'})
+    handler.secrets.refresh()
+    assert [(call.sources, call.fresh) for call in backend.calls] == [
+        (["a", "b"], False),
+        (["a", "b"], True),
+    ]
+    assert handler({}, SimpleNamespace()) == {"a": "2", "b": 2}
+    assert len(backend.calls) == 2
+
+
+def test_refresh_works_before_the_first_invocation_and_as_often_as_called() -> None:
+    """It always fetches, whatever is cached and however lately it was."""
+    backend = Recorder({"a": "1", "b": '{"x": 1}'})
+    handler = handled(backend)
+    for _ in range(3):
+        handler.secrets.refresh()
+    assert [call.fresh for call in backend.calls] == [True] * 3
+    assert handler({}, SimpleNamespace()) == {"a": "1", "b": 1}
+
+
+def test_refresh_raises_all_that_failed_and_keeps_what_was_good() -> None:
+    """After a failed refresh a value within its TTL is still served."""
+    backend = Recorder({"a": "1", "b": '{"x": 1}'})
+    handler = handled(backend)
+    handler({}, SimpleNamespace())
+    backend.answers.update({"a": DOWN, "b": "no JSON"})
+    with pytest.raises(ResolutionError) as raised:
+        handler.secrets.refresh()
+    assert {name: type(leaf) for name, leaf in raised.value.failures.items()} == {
+        "a": BackendUnavailableError,
+        "b": SecretValueError,
+    }
+    backend.answers["b"] = '{"x": 2}'
+    assert handler({}, SimpleNamespace()) == {"a": "1", "b": 2}
+
+
+def test_clear_makes_the_next_invocation_fetch() -> None:
+    """`clear()` forgets these sources, for other handlers too, and no others."""
+    backend = Recorder({"a": "1", "b": '{"x": 1}', "c": "3"})
+    handler, other = handled(backend), reading(backend, "a", "c")
+    handler({}, SimpleNamespace())
+    other()
+    handler.secrets.clear()
+    assert other() == {"a": "1", "c": "3"}
+    handler({}, SimpleNamespace())
+    assert [call.sources for call in backend.calls] == [["a", "b"], ["c"], ["a"], ["b"]]
+
+
+def test_clear_cache_empties_everything_in_the_process() -> None:
+    """Every handler, on every backend, fetches anew."""
+    one, other = Recorder({"a": "1", "b": '{"x": 1}'}), Recorder({"db": "1"})
+    handler, read = handled(one), reading(other)
+    for _ in range(2):
+        handler({}, SimpleNamespace())
+        read()
+        clear_cache()
+    assert len(one.calls) == len(other.calls) == 2
+
+
+def test_cache_info_tells_what_is_cached(stopped: FakeClock) -> None:
+    """By declared name: where from, which version, how old and how old at most; no value."""
+
+    class Behind(Recorder):
+        def upstream_ttl(self, source: Any) -> float:
+            return 7.0
+
+    answer = Answer(CANARY, version="v1", backend="extension", upstream_ttl=300)
+    backend = Behind({"a": answer, "b": json.dumps({"x": CANARY})})
+    handler = handled(backend, ttl=10)
+    assert handler.secrets.cache_info()["a"] == {
+        "source": "a",
+        "backend": None,
+        "version": None,
+        "age": None,
+        "ttl": 10,
+        "max_age": 17,
+        "stale": False,
+    }
+    handler({}, SimpleNamespace())
+    stopped.tick(9.5)
+    info = handler.secrets.cache_info()
+    assert info == {
+        "a": {
+            "source": "a",
+            "backend": "extension",
+            "version": "v1",
+            "age": 9.5,
+            "ttl": 10,
+            "max_age": 310,
+            "stale": False,
+        },
+        "b": {
+            "source": "b#x",
+            "backend": "recorder",
+            "version": None,
+            "age": 9.5,
+            "ttl": 10,
+            "max_age": 10,
+            "stale": False,
+        },
+    }
+    assert info.max_age == 310
+    assert CANARY not in repr(info)
+    stopped.tick(0.5)
+    assert handler.secrets.cache_info()["a"]["stale"]
+    assert handled(Recorder({})).secrets.cache_info()["a"]["max_age"] == 300
+
+
+def test_an_override_is_what_is_cached_while_it_lasts() -> None:
+    """`cache_info` and `refresh` are about what the handler would get now."""
+    backend = Recorder({"a": "1", "b": '{"x": 1}'})
+    handler = handled(backend)
+    handler({}, SimpleNamespace())
+    with override_secrets({"a": "theirs", "b": {"x": 2}}):
+        handler.secrets.refresh()
+        assert handler.secrets.cache_info()["a"]["backend"] == "memory"
+        assert handler({}, SimpleNamespace()) == {"a": "theirs", "b": 2}
+    assert handler.secrets.cache_info()["a"]["backend"] == "recorder"
+    assert handler({}, SimpleNamespace()) == {"a": "1", "b": 1}
+    assert len(backend.calls) == 1
