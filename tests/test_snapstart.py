@@ -1,0 +1,154 @@
+"""SnapStart: no value in a snapshot, and everything is fetched anew after a restore."""
+
+from __future__ import annotations
+
+import gc
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import snapshot_restore_py
+
+from lambda_secrets import inject_secrets, snapstart
+from lambda_secrets.cache import Cache
+from tests.support.recorder import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class Hooks:
+    """What was registered with the runtime."""
+
+    def __init__(self) -> None:
+        self.before: list[Callable[[], Any]] = []
+        self.after: list[Callable[[], Any]] = []
+
+    def snapshot(self) -> None:
+        """Run the hooks as the runtime client does before it takes a snapshot."""
+        for hook in reversed(self.before):
+            hook()
+
+    def restore(self) -> None:
+        """Run the hooks as the runtime client does after a restore."""
+        for hook in self.after:
+            hook()
+
+
+@pytest.fixture
+def hooks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hooks]:
+    """Initialize as a function with SnapStart does, and return what it registers."""
+    registered = Hooks()
+    monkeypatch.setattr(snapshot_restore_py, "register_before_snapshot", registered.before.append)
+    monkeypatch.setattr(snapshot_restore_py, "register_after_restore", registered.after.append)
+    monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
+    snapstart.keep_out_of_snapshots.cache_clear()
+    yield registered
+    snapstart.keep_out_of_snapshots.cache_clear()
+
+
+class Closing(Recorder):
+    """A backend that holds something open."""
+
+    closed = 0
+
+    def close(self) -> None:
+        """Count it."""
+        self.closed += 1
+
+
+def decorated(backend: Any, **options: Any) -> Any:
+    """Return a handler that gives back its secret."""
+
+    @inject_secrets({"db": "db#@"}, backend=backend, **options)
+    def handler(event: Any, context: Any) -> Any:
+        return context.secrets.db
+
+    return handler
+
+
+def test_everything_is_fetched_anew_after_a_restore(hooks: Hooks) -> None:
+    """A value from before the snapshot, however fresh, is not served after it."""
+    backend = Recorder({"db": '{"a": 1}'})
+    handler = decorated(backend)
+    assert handler({}, SimpleNamespace()) == {"a": 1}
+    hooks.snapshot()
+    backend.answers["db"] = '{"a": 2}'
+    hooks.restore()
+    assert handler({}, SimpleNamespace()) == {"a": 2}
+    assert [call.fresh for call in backend.calls] == [False, False]
+
+
+def test_what_was_read_between_the_hooks_is_forgotten(hooks: Hooks) -> None:
+    """Another hook may run a handler after ours: the restore forgets what it left."""
+    backend = Recorder({"db": "1"})
+    handler = decorated(backend)
+    hooks.snapshot()
+    handler({}, SimpleNamespace())
+    hooks.restore()
+    handler({}, SimpleNamespace())
+    assert len(backend.calls) == 2
+
+
+def test_no_live_object_holds_a_value_when_the_snapshot_is_taken(hooks: Hooks) -> None:
+    """Handlers, the cache and what they made of it let go of every value."""
+    canary = "hunter2-" + "canary" * 3
+    backend = Recorder({"db": lambda: f'{{"a": ["{canary}"]}}'})
+    handler = decorated(backend, refresh_on=ZeroDivisionError)
+    other = inject_secrets({"db": "db"}, backend=backend, into="kwargs")(
+        lambda event, context, db: None
+    )
+    handler({}, SimpleNamespace())
+    other({}, SimpleNamespace())
+    hooks.snapshot()
+    backend.answers.clear()
+    gc.collect()
+    holders = [
+        type(thing).__name__
+        for thing in gc.get_objects()
+        for item in gc.get_referents(thing)
+        if type(item) is str and canary in item and item is not canary
+    ]
+    assert holders == []
+
+
+def test_backends_close_what_they_hold_open(hooks: Hooks) -> None:
+    """A connection does not survive a restore: each backend is told before and after."""
+    one, other = Closing({"db": "1"}), Closing({"db": "1"})
+    handlers = [decorated(backend) for backend in (one, one, other, Recorder({}))]
+    hooks.snapshot()
+    assert (one.closed, other.closed) == (1, 1)
+    hooks.restore()
+    assert (one.closed, other.closed) == (2, 2)
+    assert handlers
+
+
+def test_hooks_are_registered_once(hooks: Hooks) -> None:
+    """However many handlers there are, the cache is emptied once."""
+    handlers = [decorated(Recorder({})) for _ in range(3)]
+    assert len(hooks.before) == len(hooks.after) == 1
+    snapstart.keep_out_of_snapshots(Cache())
+    assert len(hooks.before) == len(hooks.after) == 2
+    assert handlers
+
+
+def test_without_snapstart_nothing_is_registered(
+    hooks: Hooks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On demand or with provisioned concurrency there is no snapshot to keep clean."""
+    for kind in ("on-demand", "provisioned-concurrency", "lambda-managed-instances", ""):
+        monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", kind)
+        decorated(Recorder({}))
+    monkeypatch.delenv("AWS_LAMBDA_INITIALIZATION_TYPE")
+    decorated(Recorder({}))
+    assert hooks.before == hooks.after == []
+
+
+def test_nothing_is_prefetched_into_a_snapshot(hooks: Hooks) -> None:
+    """`prefetch=True` waits for the first invocation after the restore."""
+    backend = Recorder({"db": "1"})
+    handler = decorated(backend, prefetch=True)
+    assert backend.calls == []
+    hooks.snapshot()
+    hooks.restore()
+    assert handler({}, SimpleNamespace()) == 1
