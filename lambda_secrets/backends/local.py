@@ -29,6 +29,7 @@ if TYPE_CHECKING:
             ...
 
 
+_REFERENCE = "/aws/reference/secretsmanager/"  # Parameter Store's way to a secret
 _SCHEMES = {"secrets": "", "parameters": "ssm:", "appconfig": "appconfig:", "binary": ""}
 
 
@@ -92,13 +93,8 @@ class FileBackend:
         Raises:
             BackendError: when the file cannot be read; it names file and line.
         """
-        tables = read_secrets_file(self._path)
-        values: dict[str, Held] = {}
-        for table, scheme in _SCHEMES.items():
-            for name, value in tables[table].items():
-                values[scheme + name] = a2b_base64(value) if table == "binary" else value
-        table_of_all = _table(values)
-        return {source: _looked_up(table_of_all, source) for source in sources}
+        held = _read(self._path)[1]
+        return {source: _looked_up(held, source) for source in sources}
 
 
 def read_secrets_file(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
@@ -107,88 +103,128 @@ def read_secrets_file(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]
     Raises:
         BackendError: when it cannot be read, or says something else; it names file and line.
     """
-    what = f"Cannot read {str(path)!r}"
+    return _read(path)[0]
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, dict[str, Any]], dict[Key, Any]]:
+    """Return the tables, and their values by what a source asks for."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - a path of any kind
             data = file.read()
     except OSError as error:
-        problem = f"{what}: {error.strerror}. Check the path."
+        problem = f"{error.strerror}. Check the path."
     else:
-        loaded = _loaded(data, json_first=str(path).endswith(".json"))
-        if isinstance(loaded, dict):
-            return _checked_tables(loaded, what)
-        problem = f"{what}: {loaded}."
-    raise BackendError(problem)
+        is_json = str(path).lower().endswith(".json") or data.lstrip().startswith(b"{")
+        document = _loaded(data, is_json=is_json)
+        problem = document if isinstance(document, str) else _misuse(document)
+        if not problem and isinstance(document, dict):
+            tables: dict[str, dict[str, Any]] = {
+                table: document.get(table, {}) for table in _SCHEMES
+            }
+            values = {
+                scheme + name: _decoded(value) if table == "binary" else value
+                for table, scheme in _SCHEMES.items()
+                for name, value in tables[table].items()
+            }
+            try:
+                return tables, _table(values)
+            except DeclarationError as error:
+                problem = str(error)
+    raise BackendError(f"Cannot read {str(path)!r}: {problem}")
 
 
-def _loaded(data: bytes, *, json_first: bool) -> dict[str, Any] | str:
+def _loaded(data: bytes, *, is_json: bool) -> dict[str, Any] | str:
     """Return what the file says, or what is wrong with it: a parser's error may quote a value."""
-    if json_first:
-        try:
-            document = json.loads(data)
-        except json.JSONDecodeError as error:
-            return f"it is no JSON at line {error.lineno}, column {error.colno}"
-        except ValueError:
-            return "it is no UTF-8"
-        return document if isinstance(document, dict) else "its JSON is no object"
     import tomllib
 
     try:
-        return tomllib.loads(data.decode())
+        text = data.decode("utf-8-sig")  # some editors on Windows begin a file with a mark
+        document = json.loads(text) if is_json else tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        return f"it is no UTF-8 at line {_line(data[: error.start])}."
+    except json.JSONDecodeError as error:
+        return f"it is no JSON at line {error.lineno}, column {error.colno}."
     except tomllib.TOMLDecodeError as error:
         place = str(error).rpartition("(at ")[2].rstrip(")")
-        return f"it is no TOML at {place}"
-    except UnicodeDecodeError:
-        return "it is no UTF-8"
+        if "line" not in place:
+            place = f"line {_line(data)}, its end"
+        return f"it is no TOML at {place}."
+    except (ValueError, RecursionError) as error:
+        return f"it is nested too deep, or has too long a number ({type(error).__name__})."
+    return document if isinstance(document, dict) else "its JSON is no object."
 
 
-def _checked_tables(document: dict[str, Any], what: str) -> dict[str, dict[str, Any]]:
+def _line(before: bytes) -> int:
+    return before.count(b"\n") + 1
+
+
+def _misuse(document: dict[str, Any]) -> str:
+    """Return what is wrong with the tables; empty where nothing is."""
     for table, entries in document.items():
         if table not in _SCHEMES or not isinstance(entries, dict):
-            raise BackendError(
-                f"{what}: {table!r} is none of its tables. Use {', '.join(_SCHEMES)}."
-            )
+            return f"{table!r} is none of its tables. Use {', '.join(_SCHEMES)}."
         for name, value in entries.items():
-            kinds = (str,) if table == "binary" else (str, list, dict)
-            if not isinstance(value, kinds):
-                raise BackendError(
-                    f"{what}: {table}.{name} is a {type(value).__name__}. Use a string, or a table."
-                )
-            problem = _problem(value, base64=table == "binary")
-            if problem:
-                raise BackendError(f"{what}: {table}.{name} {problem}.")
-    return {table: document.get(table, {}) for table in _SCHEMES}
-
-
-def _problem(value: Any, *, base64: bool) -> str:
-    try:
-        if base64:
-            a2b_base64(value)
-        else:
-            json.dumps(value)
-    except (TypeError, ValueError):
-        return "is no base64 text" if base64 else "holds what JSON cannot say, such as a date"
+            if table != "binary" and isinstance(value, (str, list, dict)):
+                continue
+            if not isinstance(value, str):
+                return f"{table}.{name} is a {type(value).__name__}. Use a string, or a table."
+            if _decoded(value) is None:
+                return f"{table}.{name} is no base64 text."
+            if name in document.get("secrets", {}):
+                return f"{name!r} is in 'secrets' and in 'binary'. Drop one."
     return ""
 
 
+def _decoded(text: str) -> bytes | None:
+    try:
+        return a2b_base64("".join(text.split()), strict_mode=True)
+    except ValueError:
+        return None
+
+
 def _table(values: Values) -> dict[Key, Any]:
-    """Return the values by what a source asks for; a dict that is no tree as its JSON."""
+    """Return the values by what a source asks for, as AWS would have them."""
     table: dict[Key, Any] = {}
     for key, value in values.items():
         declaration = declare(key)
+        source = declaration.source
         if declaration.path is not None:
             raise DeclarationError(f"Cannot hold {key!s}: it has a path. Hold the whole secret.")
-        kind = declaration.source.kind
-        if not isinstance(value, (str, bytes, list, dict)):
+        if source.kind != "tree":
+            table[_key(source)] = _as_read(value, source.kind, key)
+        elif isinstance(value, dict):
+            table[_key(source)] = {
+                rest: _as_read(below, "parameter", f"{key!s}{rest}")
+                for rest, below in value.items()
+            }
+        else:
             raise DeclarationError(
                 f"Cannot hold {key!s}: its value is a {type(value).__name__}. "
-                "Use str, bytes, a list or a dict."
+                "Use a dict by the rest of each parameter's name."
             )
-        as_it_is = isinstance(value, (str, bytes)) or kind == "tree"
-        if isinstance(value, list) and kind == "parameter":
-            as_it_is = True
-        table[_key(declaration.source)] = value if as_it_is else json.dumps(value)
     return table
+
+
+def _as_read(value: Any, kind: str, key: object) -> str | bytes | list[str]:
+    """Return text, bytes or a StringList; everything else as its JSON."""
+    if isinstance(value, (str, bytes)):
+        return value
+    if not isinstance(value, (list, dict)):
+        raise DeclarationError(
+            f"Cannot hold {key!s}: its value is a {type(value).__name__}. "
+            "Use str, bytes, a list or a dict."
+        )
+    if kind == "parameter" and isinstance(value, list):
+        if all(isinstance(item, str) for item in value):
+            return list(value)
+        raise DeclarationError(f"Cannot hold {key!s}: a StringList is a list of strings.")
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        problem = type(error).__name__
+    raise DeclarationError(
+        f"Cannot hold {key!s}: it holds what JSON cannot say, such as a date ({problem})."
+    )
 
 
 def _key(source: Source) -> Key:
@@ -198,17 +234,20 @@ def _key(source: Source) -> Key:
 
 def _looked_up(table: dict[Key, Any], source: Source) -> Answer | ResolutionError:
     if source.kind != "tree":
-        if _key(source) in table:
-            return Answer(table[_key(source)])
+        key = _key(source)
+        if key not in table and source.name.startswith(_REFERENCE):
+            key = ("secret", source.name.removeprefix(_REFERENCE), None, None, None, None)
+        if key in table:
+            return Answer(table[key])
         return SecretNotFoundError(
             "it is not among the values held here. Add it, or check the name."
         )
     tree = dict(table.get(_key(source), {}))
     for (kind, name, *version), value in table.items():
         if kind == "parameter" and str(name).startswith(source.name) and not any(version):
-            rest = str(name).removeprefix(source.name)
-            if source.recursive or "/" not in rest:
-                tree[rest] = value
+            tree[str(name).removeprefix(source.name)] = value
+    if not source.recursive:
+        tree = {rest: value for rest, value in tree.items() if "/" not in rest}
     if not tree:
         return SecretNotFoundError("no parameter is below that path. Add one, or check the path.")
     return Answer(tree)

@@ -208,12 +208,13 @@ def test_an_error_is_what_lambda_would_answer(
     assert re.fullmatch(message, error["errorMessage"])
 
 
-def test_what_the_extension_refuses_is_asked_of_the_file(run: Run, folder: Path) -> None:
-    """As "auto" asks the SDK: numbers are no StringList to the extension, but the file has them."""
+def test_a_file_that_means_nothing_is_refused_before_anything_runs(run: Run, folder: Path) -> None:
+    """A list of numbers is no StringList: the entry is named, no handler is called."""
     (folder / "odd.json").write_text('{"parameters": {"/prod/url": [1, 2]}}')
     result = run("invoke", "app.asynchronous", "--secrets", "odd.json")
-    assert result.stdout == "2\n"
-    assert _origins(result.stderr) == "1 from odd.json"
+    assert result.exit_code != 0
+    assert result.stdout == ""
+    assert "ssm:/prod/url: a StringList is a list of strings" in result.stderr
 
 
 def test_the_stack_trace_begins_in_the_handler(run: Run) -> None:

@@ -1,0 +1,402 @@
+"""Secrets in a mapping and in a file: what is found, and what is wrong with either."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lambda_secrets import (
+    Answer,
+    AppConfig,
+    BackendError,
+    DeclarationError,
+    FileBackend,
+    MemoryBackend,
+    Parameter,
+    ParameterTree,
+    ResolutionError,
+    Secret,
+    SecretNotFoundError,
+    resolve_secrets,
+)
+from lambda_secrets.backends.local import read_secrets_file
+from lambda_secrets.declarations import declare
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lambda_secrets import Backend
+    from lambda_secrets.declarations import Declaration
+
+TREE: dict[str, Any] = {
+    "ssm:/app/a": "1",
+    "ssm:/app/deep/b": ["x", "y"],
+    "ssm:/app/deep/c": {"k": 1},
+    "ssm:/apples": "no part of it",
+}
+
+
+def fetch(backend: Backend, *declarations: str | Declaration) -> list[Any]:
+    """Return values, and errors as they are, in the order of the declarations."""
+    sources = [declare(declaration).source for declaration in declarations]
+    answers = backend.fetch(sources, timeout=1, fresh=False)
+    assert set(answers) == set(sources)
+    return [shown(answers[source]) for source in sources]
+
+
+def shown(answer: Any) -> Any:
+    """Return the value of an answer, an error as it is."""
+    assert isinstance(answer, Answer | ResolutionError)
+    return answer.value if isinstance(answer, Answer) else answer
+
+
+# Memory
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("prod/db", "text", "text"),
+        ("prod/db", "", ""),
+        ("prod/db", b"\xff", b"\xff"),
+        ("prod/db", {"user": "u"}, '{"user": "u"}'),
+        ("prod/db", ["a", 1], '["a", 1]'),
+        ("arn:aws:secretsmanager:us-east-1:1:secret:x-AbCdEf", "v", "v"),
+        ("ssm:/p", "text", "text"),
+        ("ssm:/p", ["a", "b"], ["a", "b"]),
+        ("ssm:/p", [], []),
+        ("ssm:/p", {"k": 1}, '{"k": 1}'),
+        ("ssm:p", b"\xff", b"\xff"),
+        ("appconfig:a/b/c", {"on": True}, '{"on": true}'),
+        ("appconfig:a/b/c", [1], "[1]"),
+        (AppConfig("a/x", "b", "c"), b"\xff", b"\xff"),
+    ],
+)
+def test_values_are_held_as_aws_would_answer_them(
+    key: str | Declaration, value: Any, expected: Any
+) -> None:
+    """Text and bytes as they are, a parameter's list as a StringList, the rest as its JSON."""
+    assert fetch(MemoryBackend({key: value}), key) == [expected]
+
+
+def test_what_is_not_held_is_not_found() -> None:
+    """Another name, another kind and another version are not there."""
+    backend = MemoryBackend({"a": "v", "ssm:/p": "v"})
+    errors = fetch(
+        backend,
+        "b",
+        "ssm:a",
+        "ssm:/p/",
+        "appconfig:a/b/c",
+        Secret("a", version_id="1"),
+        Secret("a", version_stage="AWSPREVIOUS"),
+        Parameter("/p", version=1),
+        Parameter("/p", label="live"),
+    )
+    assert {type(error) for error in errors} == {SecretNotFoundError}
+
+
+def test_versions_are_held_by_declaration_objects() -> None:
+    """Each version, stage and label is a value of its own; AWSCURRENT is the current one."""
+    values: dict[str | Declaration, str] = {
+        "a": "current",
+        Secret("a", version_stage="AWSPREVIOUS"): "previous",
+        Secret("a", version_id="1"): "first",
+        "ssm:/p": "latest",
+        Parameter("/p", version=1): "oldest",
+        Parameter("/p", label="live"): "live",
+    }
+    assert fetch(MemoryBackend(values), *values) == list(values.values())
+    assert fetch(MemoryBackend(values), Secret("a", version_stage="AWSCURRENT")) == ["current"]
+    staged = MemoryBackend({Secret("a", version_stage="AWSCURRENT"): "current"})
+    assert fetch(staged, "a") == ["current"]
+
+
+def test_decryption_makes_no_difference_here() -> None:
+    """What is held is plain, whether or not it is to be decrypted."""
+    assert fetch(MemoryBackend({"ssm:/p": "v"}), Parameter("/p", decrypt=False)) == ["v"]
+
+
+def test_a_tree_is_what_is_held_below_its_path() -> None:
+    """Keyed by the rest of the name; one level of it if asked so; versions are no part of it."""
+    values: dict[Any, Any] = {**TREE, Parameter("/app/a", version=1): "old"}
+    whole, flat = fetch(MemoryBackend(values), "ssm:/app/", ParameterTree("/app", recursive=False))
+    assert whole == {"a": "1", "deep/b": ["x", "y"], "deep/c": '{"k": 1}'}
+    assert flat == {"a": "1"}
+
+
+def test_a_tree_can_be_held_as_a_whole() -> None:
+    """A dict under the path gives its parameters, beside those held by name."""
+    backend = MemoryBackend(
+        {"ssm:/app/": {"a": "1", "deep/b": ["x"], "deep/c": {"k": 1}}, "ssm:/app/d": "2"}
+    )
+    whole, flat = fetch(backend, "ssm:/app/", ParameterTree("/app/", recursive=False))
+    assert whole == {"a": "1", "deep/b": ["x"], "deep/c": '{"k": 1}', "d": "2"}
+    assert flat == {"a": "1", "d": "2"}
+    (error,) = fetch(MemoryBackend({"ssm:/app/": {}}), "ssm:/app/")
+    assert type(error) is SecretNotFoundError
+
+
+def test_parameter_store_refers_to_secrets() -> None:
+    """`/aws/reference/secretsmanager/` reads the secret, unless that very name is held."""
+    name = "/aws/reference/secretsmanager/prod/db"
+    assert fetch(MemoryBackend({"prod/db": "v"}), f"ssm:{name}") == ["v"]
+    assert fetch(MemoryBackend({"prod/db": "v", f"ssm:{name}": "w"}), f"ssm:{name}") == ["w"]
+
+
+def test_the_mapping_is_read_at_each_fetch() -> None:
+    """A test changes the mapping, and the secret has rotated."""
+    values = {"a": "1"}
+    backend = MemoryBackend(values)
+    assert fetch(backend, "a") == ["1"]
+    values["a"] = "2"
+    values["b"] = "3"
+    assert fetch(backend, "a", "b") == ["2", "3"]
+
+
+def test_what_was_read_does_not_change_with_the_mapping() -> None:
+    """A list that is changed later is another value, not the one that was read."""
+    values = {"ssm:/p": ["a"]}
+    (read,) = fetch(MemoryBackend(values), "ssm:/p")
+    values["ssm:/p"].append("b")
+    assert read == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"a#b": "v"}, "has a path"),
+        ({"unknown:a": "v"}, "scheme"),
+        ({"": "v"}, "no name"),
+        ({5: "v"}, "int"),
+        ({"a": None}, "NoneType"),
+        ({"a": 5}, "int"),
+        ({"a": {"hunter2": object()}}, "JSON cannot say"),
+        ({"a": {1: {2, 3}}}, "JSON cannot say"),
+        ({"ssm:/p": ["hunter2", 1]}, "list of strings"),
+        ({"ssm:/p/": "hunter2"}, "rest of each"),
+        ({"ssm:/p/": {"x": 5}}, "ssm:/p/x"),
+        ({"ssm:/p/": {"x": [5]}}, "ssm:/p/x"),
+    ],
+)
+def test_what_cannot_be_held_is_refused_at_once(values: Any, says: str) -> None:
+    """A wrong key or value is an error when the backend is made, which shows no value."""
+    with pytest.raises(DeclarationError, match=says) as caught:
+        MemoryBackend(values)
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+def test_deep_values_are_refused_too() -> None:
+    """A list that holds itself, or is too deep for JSON, is named, not raised through."""
+    loop: list[Any] = []
+    loop.append(loop)
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    for value in (loop, deep):
+        with pytest.raises(DeclarationError, match="JSON cannot say"):
+            MemoryBackend({"a": value})
+
+
+def test_a_backend_shows_names_only() -> None:
+    """Neither repr nor a pickle or a copy of a copy holds a value."""
+    backend = MemoryBackend({"a": "hunter2", Secret("b", version_id="1"): "hunter2"})
+    assert repr(backend) == "<MemoryBackend: a, b (version_id=1)>"
+    assert repr(MemoryBackend({})) == "<MemoryBackend: nothing>"
+    for refused in (pickle.dumps, copy.deepcopy):
+        with pytest.raises(TypeError, match="pickle"):
+            refused(backend)
+    with pytest.raises(TypeError, match="pickle"):
+        pickle.dumps(Answer("hunter2"))
+
+
+# Files
+
+TOML = """
+[secrets]
+"prod/text" = "text"
+"prod/json" = { user = "ü", port = 0 }
+"prod/list" = [1, 2]
+
+[secrets."prod/table"]
+user = "u"
+
+[parameters]
+"/prod/url" = "https://a.example"
+"/prod/hosts" = ["one", "two"]
+"/prod/limits" = { n = 1 }
+plain = "p"
+
+[appconfig]
+"shop/prod/flags" = { on = true }
+"my%2Fshop/prod/text" = "words"
+
+[binary]
+"prod/key" = \"\"\"
+AAEC
+/w==
+\"\"\"
+"""
+EXPECTED: dict[str | Declaration, Any] = {
+    "prod/text": "text",
+    "prod/json": '{"user": "\\u00fc", "port": 0}',
+    "prod/list": "[1, 2]",
+    "prod/table": '{"user": "u"}',
+    "prod/key": b"\x00\x01\x02\xff",
+    "ssm:/prod/url": "https://a.example",
+    "ssm:/prod/hosts": ["one", "two"],
+    "ssm:/prod/limits": '{"n": 1}',
+    "ssm:plain": "p",
+    "ssm:/prod/": {
+        "url": "https://a.example",
+        "hosts": ["one", "two"],
+        "limits": '{"n": 1}',
+    },
+    "ssm:/aws/reference/secretsmanager/prod/text": "text",
+    "appconfig:shop/prod/flags": '{"on": true}',
+    AppConfig("my/shop", "prod", "text"): "words",
+}
+
+
+def as_json(path: Path) -> bytes:
+    """Return the tables of a TOML file as a JSON file."""
+    return json.dumps(read_secrets_file(path)).encode()
+
+
+def test_toml_and_json_say_the_same(tmp_path: Path) -> None:
+    """Every table gives its kind of values, in either language, whatever the file is called."""
+    toml = tmp_path / "secrets.toml"
+    toml.write_text(TOML, encoding="utf-8")
+    assert fetch(FileBackend(toml), *EXPECTED) == list(EXPECTED.values())
+    for name in ("secrets.json", "SECRETS.JSON", "secrets"):
+        (tmp_path / name).write_bytes(as_json(toml))
+        assert fetch(FileBackend(str(tmp_path / name)), *EXPECTED) == list(EXPECTED.values())
+    (error,) = fetch(FileBackend(toml), "missing")
+    assert type(error) is SecretNotFoundError
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
+    """Files from some editors on Windows begin with one, and end their lines in two bytes."""
+    for name, text in (
+        ("a.toml", '[secrets]\r\na = "v"\r\n'),
+        ("a.json", '{"secrets":\r\n{"a": "v"}}'),
+    ):
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text.encode())
+        assert fetch(FileBackend(tmp_path / name), "a") == ["v"]
+
+
+def test_the_file_is_read_at_each_fetch(tmp_path: Path) -> None:
+    """An edited file has new values, without a restart."""
+    path = tmp_path / "secrets.toml"
+    backend = FileBackend(path)
+    for value in ("1", "2"):
+        path.write_text(f'secrets.a = "{value}"')
+        assert fetch(backend, "a") == [value]
+
+
+def test_relative_paths_are_below_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The path is taken as the shell would take it; the variable's too."""
+    (tmp_path / "secrets.toml").write_text('secrets.a = "v"')
+    monkeypatch.chdir(tmp_path)
+    assert fetch(FileBackend("secrets.toml"), "a") == ["v"]
+    monkeypatch.setenv("LAMBDA_SECRETS_FILE", "secrets.toml")
+    monkeypatch.setenv("LAMBDA_SECRETS_BACKEND", "file")
+    assert resolve_secrets({"a": "a"})["a"] == "v"
+
+
+def test_a_file_backend_shows_its_path(tmp_path: Path) -> None:
+    """The path is no secret."""
+    assert repr(FileBackend(tmp_path / "s.toml")) == f"<FileBackend {str(tmp_path / 's.toml')!r}>"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "says"),
+    [
+        ("a.toml", b"[secrets]\na = hunter2\n", "line 2, column 5"),
+        ("a.toml", b'[secrets]\na = "hunter2', "line 2"),
+        ("a.toml", b"[secrets]\na = [1,\n", "line 3"),
+        ("a.toml", b'[secrets]\na = "x"\na = "hunter2"\n', "line 3"),
+        ("a.toml", b'[secrets]\n# caf\xe9\na = "hunter2"', "no UTF-8 at line 2"),
+        ("a.toml", b"[secrets]\na = " + b"[" * 100_000, "nested"),
+        ("a.toml", b"[secrets]\na = " + b"9" * 5000, "number"),
+        ("a.json", b'{"secrets":\n {"a": hunter2}}', "line 2, column 8"),
+        ("a.json", b'{"secrets":\n {"a": "caf\xe9"}}', "no UTF-8 at line 2"),
+        ("a.json", b'["hunter2"]', "no object"),
+        ("a.json", b'"hunter2"', "no object"),
+        ("a.json", b'{"secrets": ' + b"[" * 100_000, "nested"),
+        ("a.json", b"", "line 1, column 1"),
+        ("a", b'{"secrets": {"a": "x"}, hunter2}', "line 1"),
+    ],
+)
+def test_a_file_that_does_not_parse_is_named_with_the_line(
+    tmp_path: Path, name: str, data: bytes, says: str
+) -> None:
+    """File and line say where to look; the text around it, which may be a secret, is not shown."""
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(BackendError) as caught:
+        fetch(FileBackend(tmp_path / name), "a")
+    message = str(caught.value)
+    assert str(tmp_path / name) in message
+    assert says in message
+    assert "hunter2" not in message
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('password = "hunter2"', "'password' is none of its tables"),
+        ('[secret]\na = "hunter2"', "'secret' is none of its tables"),
+        ("[secrets]\na = 5", "secrets.a is a int"),
+        ("[secrets]\na = true", "secrets.a is a bool"),
+        ("[parameters]\na = 1979-05-27", "parameters.a is a date"),
+        ("[secrets]\na = { b = 1979-05-27 }", "JSON cannot say"),
+        ('[parameters]\na = ["hunter2", 5]', "list of strings"),
+        ('[binary]\na = "hunter2!"', "binary.a is no base64"),
+        ('[binary]\na = "QQ"', "binary.a is no base64"),
+        ('[binary]\na = "ü"', "binary.a is no base64"),
+        ('[binary]\na = ["QQ=="]', "binary.a is a list"),
+        ('[binary]\na = "QQ=="\n[secrets]\na = "hunter2"', "'a' is in 'secrets' and in 'binary'"),
+        ('[secrets]\n"a#b" = "hunter2"', "has a path"),
+        ('[secrets]\n"a:b" = "hunter2"', "scheme"),
+        ('[appconfig]\na = "hunter2"', "application/environment/profile"),
+        ('[parameters]\n"/a/" = "hunter2"', "rest of each"),
+    ],
+)
+def test_a_file_that_says_something_else_is_named_with_the_entry(
+    tmp_path: Path, text: str, says: str
+) -> None:
+    """Tables, names and values that mean nothing here are named; values are not shown."""
+    path = tmp_path / "a.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(BackendError) as caught:
+        read_secrets_file(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert says in message
+    assert "hunter2" not in message
+    assert caught.value.__context__ is None
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """The error of a missing file, or of a folder, reaches the handler with its path."""
+    for path in (tmp_path / "missing.toml", tmp_path):
+        with pytest.raises(BackendError, match="Check the path") as caught:
+            resolve_secrets({"a": "a"}, backend=FileBackend(path))
+        assert str(path) in str(caught.value)
+
+
+def test_binary_of_any_bytes(tmp_path: Path) -> None:
+    """Every byte comes back from base64 text."""
+    data = bytes(range(256))
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"binary": {"a": base64.b64encode(data).decode()}}))
+    assert fetch(FileBackend(path), "a") == [data]
