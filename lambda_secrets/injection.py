@@ -40,9 +40,11 @@ class Layer:
         return secrets
 
     def resolve(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Secrets:
-        """Return fresh values."""
-        remaining = remaining_of(argument(1, "context", wrapped, args, kwargs))
-        return self.resolver.resolve(remaining=remaining)
+        """Return fresh values; nothing is fetched for a call that cannot take them."""
+        context = argument(1, "context", wrapped, args, kwargs)
+        if context is None or context is MISSING:
+            raise _no_context()
+        return self.resolver.resolve(remaining=remaining_of(context))
 
     def newer(
         self, used: Secrets, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -65,14 +67,17 @@ class Layer:
             put_back(context, self.key, before)
 
 
+def _no_context() -> InjectionError:
+    return InjectionError(
+        "Cannot put secrets on the context: the handler was called with none. In a test, pass an "
+        "object that takes attributes, such as types.SimpleNamespace(), or use into='kwargs'."
+    )
+
+
 def put(context: Any, key: str, secrets: Secrets) -> tuple[Any, Any]:
     """Set the attribute, and return what it was: in the object's own dict, and as it was seen."""
     if context is None or context is MISSING:
-        raise InjectionError(
-            "Cannot put secrets on the context: the handler was called with none. In a test, pass "
-            "an object that takes attributes, such as types.SimpleNamespace(), or use "
-            "into='kwargs'."
-        )
+        raise _no_context()
     own = getattr(context, "__dict__", _NONE).get(key, MISSING)
     before = getattr(context, key, MISSING) if own is MISSING else own
     if before is not MISSING and isinstance(before, Secrets):

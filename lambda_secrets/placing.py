@@ -22,27 +22,19 @@ class EventLayer(Layer):
 
     into = "event"
 
+    def resolve(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Secrets:
+        """Return fresh values; nothing is fetched for a call that cannot take them."""
+        self._event(wrapped, args, kwargs)
+        remaining = remaining_of(argument(1, "context", wrapped, args, kwargs))
+        return self.resolver.resolve(remaining=remaining)
+
     def call(
         self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], secrets: Secrets
     ) -> Any:
         """Call the handler with a copy of the event that has the values."""
         key = self.key
-        event = argument(0, "event", wrapped, args, kwargs)
-        if event is MISSING:
-            raise InjectionError(
-                "Cannot put secrets into the event: the handler was called with none. Pass a dict."
-            )
-        if not isinstance(event, dict):
-            raise InjectionError(
-                f"Cannot put secrets into the event: it is a {type(event).__name__}, no dict. "
-                "Use into='context'."
-            )
+        event = self._event(wrapped, args, kwargs)
         if key in event:
-            if not isinstance(event[key], Secrets):
-                raise InjectionError(
-                    f"Cannot put secrets into the event: it has a key {key!r} already. "
-                    "Choose another with key='…', or use into='context'."
-                )
             secrets = Secrets({**held(event[key]), **held(secrets)})
         if type(event) is dict:
             event = {**event, key: secrets}
@@ -55,6 +47,24 @@ class EventLayer(Layer):
             return wrapped(event, *args[1:], **kwargs)
         name = next(name for name in kwargs if name in {"event", parameter(wrapped, 0)})
         return wrapped(**{**kwargs, name: event})
+
+    def _event(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[Any, Any]:
+        event = argument(0, "event", wrapped, args, kwargs)
+        if event is MISSING:
+            raise InjectionError(
+                "Cannot put secrets into the event: the handler was called with none. Pass a dict."
+            )
+        if not isinstance(event, dict):
+            raise InjectionError(
+                f"Cannot put secrets into the event: it is a {type(event).__name__}, no dict. "
+                "Use into='context'."
+            )
+        if self.key in event and not isinstance(event[self.key], Secrets):
+            raise InjectionError(
+                f"Cannot put secrets into the event: it has a key {self.key!r} already. "
+                "Choose another with key='…', or use into='context'."
+            )
+        return event
 
 
 class KeywordLayer(Layer):

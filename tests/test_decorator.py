@@ -15,6 +15,7 @@ import lambda_secrets.testing
 from lambda_secrets import (
     BackendError,
     DeclarationError,
+    InjectionError,
     MemoryBackend,
     Secret,
     SecretNotFoundError,
@@ -352,6 +353,8 @@ def test_a_builtin_without_a_signature_is_called_by_position() -> None:
     with pytest.raises(TypeError, match="not supported between"):
         handler({}, context)
     assert vars(context) == {}
+    with pytest.raises(InjectionError, match="called with none"):
+        handler({})
 
 
 # The decorator itself

@@ -444,22 +444,26 @@ def test_two_handlers_that_fail_at_once_share_the_forced_fetch(stopped: FakeCloc
     assert [call.fresh for call in backend.calls] == [False, True]
 
 
-def test_an_event_or_context_that_takes_no_values_is_no_reason_to_retry() -> None:
+def test_a_context_that_takes_no_values_is_no_reason_to_retry() -> None:
     """The handler has not run, so it has not said anything about its credentials."""
-    backend = Recorder({"prod/db": "old"})
+    backend, ran = Recorder({"prod/db": "old"}), list[Any]()
 
     @inject_secrets({"db": "prod/db"}, backend=backend, refresh_on=Exception)
     def handler(event: Any, context: Any) -> None:
-        raise AssertionError
+        ran.append(context)
 
     @inject_secrets({"db": "prod/db"}, backend=backend, refresh_on=Exception)
     async def async_handler(event: Any, context: Any) -> None:
-        raise AssertionError
+        ran.append(context)
 
-    with pytest.raises(InjectionError):
-        handler({}, None)
-    with pytest.raises(InjectionError):
-        asyncio.run(async_handler({}, None))
+    for times in (1, 2):  # cold and warm
+        with pytest.raises(InjectionError):
+            handler({}, None)
+        with pytest.raises(InjectionError):
+            asyncio.run(async_handler({}, None))
+        handler({}, SimpleNamespace())
+        asyncio.run(async_handler({}, SimpleNamespace()))
+        assert len(ran) == 2 * times
     assert [call.fresh for call in backend.calls] == [False]
 
 

@@ -278,6 +278,10 @@ def test_no_context_is_an_error_that_says_what_to_do(backend: Recorder, call: An
     assert isinstance(raised.value, TypeError)
     assert "types.SimpleNamespace()" in str(raised.value)
     assert "into='kwargs'" in str(raised.value)
+    assert backend.calls == []
+    handler({}, SimpleNamespace())
+    with pytest.raises(InjectionError, match="called with none"):
+        call(handler)
 
 
 class Unset:
@@ -387,6 +391,7 @@ def test_an_event_that_is_no_dict_is_an_error(backend: Recorder, event: Any) -> 
     with pytest.raises(InjectionError, match="no dict") as raised:
         handler(event, None)
     assert type(event).__name__ in str(raised.value)
+    assert backend.calls == []
 
 
 def test_no_event_is_an_error(backend: Recorder) -> None:
@@ -412,6 +417,7 @@ def test_an_event_that_has_the_key_is_an_error(backend: Recorder, there: Any) ->
     with pytest.raises(InjectionError, match="it has a key 'secrets' already"):
         handler(event, None)
     assert event == {"secrets": there}
+    assert backend.calls == []
 
 
 def test_key_renames_the_events_key(backend: Recorder) -> None:
