@@ -214,7 +214,7 @@ def test_a_file_that_means_nothing_is_refused_before_anything_runs(run: Run, fol
     result = run("invoke", "app.asynchronous", "--secrets", "odd.json")
     assert result.exit_code != 0
     assert result.stdout == ""
-    assert "ssm:/prod/url: a StringList is a list of strings" in result.stderr
+    assert "ssm:/prod/url: a StringList is a list of strings" in capfd.readouterr().err
 
 
 def test_the_stack_trace_begins_in_the_handler(run: Run) -> None:
