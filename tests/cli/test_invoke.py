@@ -208,7 +208,9 @@ def test_an_error_is_what_lambda_would_answer(
     assert re.fullmatch(message, error["errorMessage"])
 
 
-def test_a_file_that_means_nothing_is_refused_before_anything_runs(run: Run, folder: Path) -> None:
+def test_a_file_that_means_nothing_is_refused_before_anything_runs(
+    run: Run, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """A list of numbers is no StringList: the entry is named, no handler is called."""
     (folder / "odd.json").write_text('{"parameters": {"/prod/url": [1, 2]}}')
     result = run("invoke", "app.asynchronous", "--secrets", "odd.json")
