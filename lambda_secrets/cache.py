@@ -538,8 +538,13 @@ def _fetched(
 def _answers(current: Round) -> dict[Source, Answer | ResolutionError]:
     """Ask the backend, and make a well-formed answer for each source of whatever it does."""
     try:
-        given = current.fetch(current.sources, timeout=current.timeout)
-        return {source: _checked(source, given.get(source)) for source in current.sources}
+        given: Any = current.fetch(current.sources, timeout=current.timeout)
+        if hasattr(given, "get"):
+            return {source: _checked(source, given.get(source)) for source in current.sources}
+        failure: ResolutionError = BackendError(
+            f"the backend answered a {type(given).__name__}. "
+            "Make its fetch() return a mapping of the sources."
+        )
     except ResolutionError as error:
         failure = error.with_traceback(None)
     except BaseException as error:  # noqa: BLE001 - another's code; its message may quote a value
@@ -551,17 +556,30 @@ def _answers(current: Round) -> dict[Source, Answer | ResolutionError]:
 
 
 def _checked(source: Source, answer: Any) -> Answer | ResolutionError:
-    if isinstance(answer, (Answer, ResolutionError)):
+    if isinstance(answer, ResolutionError):
         return answer
     if answer is None:
         return BackendError("the backend answered nothing for it.")
-    if (
-        isinstance(answer, dict)
-        if source.kind == "tree"
-        else isinstance(answer, (str, bytes, list))
-    ):
-        return Answer(answer)
-    return BackendError(f"the backend answered a {type(answer).__name__} for a {source.kind}.")
+    whole = answer if isinstance(answer, Answer) else Answer(answer)
+    value: Any = whole.value
+    if source.kind != "tree":
+        fits = _is_read(value)
+    else:
+        fits = isinstance(value, dict) and all(map(_is_read, value.values()))
+    if fits:
+        return whole
+    what = "a dict of them by the rest of each name" if source.kind == "tree" else "one of these"
+    return BackendError(
+        f"the backend answered a {type(value).__name__} for a {source.kind}. Text, bytes and lists "
+        f"of strings are values: make it return {what}."
+    )
+
+
+def _is_read(value: Any) -> bool:
+    """Whether it can be the value of a secret, a parameter or a configuration."""
+    if isinstance(value, list):
+        return all(isinstance(item, str) for item in value)
+    return isinstance(value, (str, bytes))
 
 
 def _unanswered(timeout: float) -> BackendUnavailableError:

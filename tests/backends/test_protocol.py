@@ -1,0 +1,179 @@
+"""Backends of one's own: what the protocol asks for, and what becomes of malformed answers."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lambda_secrets import (
+    AccessDeniedError,
+    Answer,
+    Backend,
+    BackendError,
+    BackendUnavailableError,
+    MemoryBackend,
+    ResolutionError,
+    SecretNotFoundError,
+    resolve_secrets,
+)
+from lambda_secrets.errors import kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from lambda_secrets import Source
+
+
+class Own:
+    """A backend that returns what a function makes of the sources."""
+
+    def __init__(self, answers: Callable[[list[Source]], Any]) -> None:
+        """Answer so."""
+        self.answers = answers
+
+    def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> Any:
+        """Answer."""
+        return self.answers(list(sources))
+
+
+class Lazy(dict[Any, Any]):
+    """A mapping whose look-ups fail."""
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """Fail."""
+        raise LookupError("hunter2")
+
+
+def failure_of(answers: Callable[[list[Source]], Any], declaration: str = "a") -> ResolutionError:
+    """Return the one error that resolving through such a backend raises."""
+    with pytest.raises(ResolutionError) as caught:
+        resolve_secrets({"x": declaration}, backend=Own(answers))
+    (leaf,) = caught.value.failures.values()
+    shown = "".join(traceback.format_exception(caught.value)) + repr(leaf)
+    assert "hunter2" not in shown
+    assert leaf.backend == "Own"
+    assert type(pickle.loads(pickle.dumps(leaf))) is type(leaf)  # noqa: S301 - made here
+    return leaf
+
+
+def raising(error: BaseException) -> Callable[[list[Source]], Any]:
+    """Return answers that raise."""
+
+    def answers(_: list[Source]) -> Any:
+        raise error
+
+    return answers
+
+
+@pytest.mark.parametrize("given", [None, [], "hunter2", 5, {"hunter2"}])
+def test_what_is_no_mapping_is_an_error(given: Any) -> None:
+    """The error names what came instead of a mapping, and says what to do."""
+    error = failure_of(lambda _: given)
+    assert type(error) is BackendError
+    assert f"answered a {type(given).__name__}" in str(error)
+    assert "mapping" in str(error)
+
+
+def test_a_source_that_is_left_out_is_an_error() -> None:
+    """Each source has to be answered: silence is neither a value nor not found."""
+    assert type(failure_of(lambda _: {})) is BackendError
+    assert "answered nothing" in str(failure_of(dict.fromkeys))
+
+
+@pytest.mark.parametrize("value", [5, 1.5, True, {"k": "hunter2"}, ("hunter2",), {"hunter2"}, [1]])
+@pytest.mark.parametrize("wrap", [Answer, lambda value: value])
+@pytest.mark.parametrize("declaration", ["a", "ssm:/p", "appconfig:a/b/c"])
+def test_values_of_other_types_are_errors(
+    value: Any, wrap: Callable[[Any], Any], declaration: str
+) -> None:
+    """What is neither text, bytes nor a list of strings is refused by its type, bare or wrapped."""
+    error = failure_of(lambda sources: {sources[0]: wrap(value)}, declaration)
+    assert type(error) is BackendError
+    assert f"a {type(value).__name__} for a" in str(error)
+
+
+@pytest.mark.parametrize("value", ["hunter2", ["hunter2"], {"x": 5}, {"x": {"y": "hunter2"}}])
+def test_trees_of_other_shapes_are_errors(value: Any) -> None:
+    """A tree is a dict of what parameters are."""
+    for wrapped in (value, Answer(value)):
+        error = failure_of(lambda sources, it=wrapped: {sources[0]: it}, "ssm:/t/")  # type: ignore[misc]
+        assert type(error) is BackendError
+        assert "for a tree" in str(error)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("hunter2"), json.JSONDecodeError("m", "hunter2", 0), KeyboardInterrupt()]
+)
+def test_what_a_backend_raises_is_named_by_its_class(error: BaseException) -> None:
+    """Another's message may quote a value: only the class of the error is told."""
+    ours = failure_of(raising(error))
+    assert type(ours) is BackendError
+    assert type(error).__name__ in str(ours)
+
+
+def test_a_mapping_that_fails_is_an_error_too() -> None:
+    """Looking the answers up belongs to the backend's part."""
+    assert "LookupError" in str(failure_of(lambda _: Lazy()))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [SecretNotFoundError, AccessDeniedError, BackendUnavailableError, BackendError],
+)
+@pytest.mark.parametrize("raised", [True, False])
+def test_errors_of_ours_keep_their_class(kind: type[ResolutionError], raised: bool) -> None:
+    """A `ResolutionError` stands for its source, or raised for all, with its message."""
+    own = kind("the reason")
+    error = failure_of(raising(own) if raised else lambda sources: {sources[0]: own})
+    assert type(error) is kind
+    assert "the reason" in str(error)
+    assert error.__cause__ is error.__context__ is None
+
+
+def test_a_class_of_ones_own_is_of_its_kind() -> None:
+    """A subclass, whatever its constructor, is told as what it derives from."""
+
+    class SealedError(BackendUnavailableError):
+        def __init__(self, seal: int, reason: str) -> None:
+            super().__init__(reason)
+            self.seal = seal
+
+    error = failure_of(lambda sources: {sources[0]: SealedError(5, "it is sealed")})
+    assert type(error) is BackendUnavailableError
+    assert "it is sealed" in str(error)
+    assert kind_of(ResolutionError("plain")) is BackendError
+
+
+def test_good_siblings_of_a_malformed_answer_are_values() -> None:
+    """What is wrong with one source is not the others' trouble."""
+    backend = Own(lambda sources: {s: "v" if s.name == "good" else object() for s in sources})
+    with pytest.raises(BackendError) as caught:
+        resolve_secrets({"good": "good", "bad": "bad"}, backend=backend)
+    assert list(caught.value.failures) == ["bad"]
+    assert resolve_secrets({"good": "good"}, backend=backend).good == "v"
+
+
+def test_every_kind_of_value_may_be_bare_or_wrapped() -> None:
+    """Text, bytes, lists and trees come through, empty ones too."""
+    values: dict[str, Any] = {
+        "a": "text",
+        "b": "",
+        "c": b"\xff",
+        "ssm:/l": ["x", "y"],
+        "ssm:/e": [],
+        "ssm:/t/": {"x": "1", "y": ["2"], "z": b"3"},
+    }
+    for wrap in (lambda value: value, Answer):
+        backend = Own(lambda sources, wrap=wrap: {s: wrap(values[str(s)]) for s in sources})  # type: ignore[misc]
+        assert dict(resolve_secrets({key: key for key in values}, backend=backend)) == values
+
+
+def test_the_protocol_is_checkable_at_run_time() -> None:
+    """`isinstance` tells what can be a backend."""
+    assert isinstance(MemoryBackend({}), Backend)
+    assert isinstance(Own(lambda _: {}), Backend)
+    assert not isinstance(object(), Backend)
