@@ -151,6 +151,10 @@ def test_layers_are_seen_through_other_decorators(backend: Recorder) -> None:
     assert handler({}, SimpleNamespace()) == {"a": "1", "b": "2"}
     assert list(handler.secrets.declarations) == ["a", "b"]
     assert list(between(handler).secrets.declarations) == ["a", "b"]
+    above = inject_secrets({"c": "c"}, backend=backend)(between(handler))
+    del backend.calls[:]
+    above.secrets.refresh()
+    assert [call.sources for call in backend.calls] == [["c"], ["a"], ["b"]]
     with pytest.raises(DeclarationError, match="'b' twice"):
         inject_secrets({"b": "c"}, backend=backend)(between(handler))
 

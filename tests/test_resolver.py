@@ -167,19 +167,20 @@ def test_names_with_the_same_last_part_are_different_secrets() -> None:
 
 def test_a_transform_runs_once_for_each_value_that_is_read(stopped: FakeClock) -> None:
     """A transform may be dear: it runs when a value is new, not on each invocation."""
-    backend, ran = Recorder({"db": "1"}), list[str]()
+    backend, ran = Recorder({"db": "1", "other": "1"}), list[str]()
 
     def transform(text: str) -> str:
         ran.append(text)
         return text
 
-    read = reading(backend, Secret("db", transform=transform), ttl=10, jitter=0)
+    read = reading(backend, Secret("db", transform=transform), Secret("other", ttl=3), ttl=10)
     for _ in range(3):
         read()
+        stopped.tick(3)  # the other one is read again
     assert ran == ["1"]
-    stopped.tick(10)
+    stopped.tick(1)
     backend.answers["db"] = "2"
-    assert read() == {"db": "2"}
+    assert read() == {"db": "2", "other": "1"}
     assert ran == ["1", "2"]
 
 
@@ -483,6 +484,17 @@ def test_a_value_that_does_not_fit_is_read_again(stopped: FakeClock) -> None:
     backend.answers["db"] = '{"a": 1}'
     assert read() == read() == {"db": 1, "other": "1"}
     assert [call.sources for call in backend.calls] == [["db", "other"], ["db"], ["db"]]
+
+
+def test_a_value_that_did_not_fit_is_what_is_known_while_the_backend_is_down() -> None:
+    """A transient failure does not hide what the secret's owner has to correct."""
+    backend = Recorder({"db": "no JSON"})
+    read = reading(backend, "db#a")
+    for _ in range(2):
+        with pytest.raises(SecretValueError):
+            read()
+        backend.answers["db"] = DOWN
+    assert len(backend.calls) == 2
 
 
 def test_a_value_that_does_not_fit_is_read_again_after_a_call_without_it() -> None:
