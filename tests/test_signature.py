@@ -70,7 +70,7 @@ def test_annotations_need_not_be_strings() -> None:
         "def handler(event, context, *, it: Annotated[Login, Secret('prod/secret')]): return it\n"
     )
     names = dict(globals())
-    exec(compile(source, "handler.py", "exec", dont_inherit=True), names)  # noqa: S102 - our own
+    exec(compile(source, "<handler>", "exec", dont_inherit=True), names)  # noqa: S102 - our own
     with override_secrets({"prod/secret": {"user": "u"}}):
         assert names["handler"]({}, None) == Login("u")
 
