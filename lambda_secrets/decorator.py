@@ -11,7 +11,7 @@ from .backends import backend_of
 from .cache import process
 from .declarations import declare_all
 from .errors import DeclarationError, ResolutionError
-from .injection import Layer, sync_call
+from .injection import Layer, hidden, sync_call
 from .resolver import Resolver
 
 TYPE_CHECKING = False
@@ -112,6 +112,7 @@ def _plain(function: Any, call: Call, layer: Layer, secrets: HandlerSecrets) -> 
 
     @functools.wraps(function)
     def handler(*args: Any, **kwargs: Any) -> Any:
+        kwargs = kwargs and hidden(kwargs)
         return call(function, None, args, kwargs)
 
     vars(handler).update(_self_layer=layer, secrets=secrets)

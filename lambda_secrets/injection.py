@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from .errors import InjectionError
-from .values import Secrets, held
+from .values import Sealed, Secrets, held
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any, TypeAlias
 
     from .resolver import Resolver
@@ -16,7 +16,39 @@ if TYPE_CHECKING:
     Call: TypeAlias = Callable[[Any, Any, tuple[Any, ...], dict[str, Any]], Any]
 
 MISSING = object()
+_NOTHING = Sealed((MISSING, MISSING))
 _NONE: dict[str, Any] = {}
+
+# Tracebacks can show locals, and error trackers look into every mapping and sequence among them. So
+# no local of a frame that others' code runs in holds a value: they are sealed, arguments hidden.
+
+
+class _Arguments:
+    """Keyword arguments that may be another layer's values; no mapping, but expands as one."""
+
+    __slots__ = ("_given",)
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        self._given = given
+
+    def keys(self) -> Iterator[str]:
+        return iter(self._given)
+
+    __iter__ = keys
+
+    def __getitem__(self, name: str) -> Any:
+        return self._given[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self._given.get(name, default)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._given
+
+
+def hidden(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return keyword arguments that nobody looks into; for a frame's own, before it calls."""
+    return _Arguments(kwargs)  # type: ignore[return-value]  # all that is used of a dict
 
 
 class Layer:
@@ -31,36 +63,34 @@ class Layer:
     def check(self, function: Any) -> None:
         """Raise a `DeclarationError` where this handler cannot take the values."""
 
-    def warm(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Secrets | None:
+    def warm(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sealed | None:
         """Return the values if nothing is due: two clock comparisons, however many there are."""
-        until, wall, secrets = self.resolver.state
+        until, wall, sealed = self.resolver.state
         clock = self.resolver.cache.clock
         if clock.monotonic() >= until or clock.time() >= wall:
             return None
-        return secrets
+        return sealed
 
-    def resolve(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Secrets:
+    def resolve(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sealed:
         """Return fresh values; nothing is fetched for a call that cannot take them."""
         context = argument(1, "context", wrapped, args, kwargs)
         if context is None or context is MISSING:
             raise _no_context()
-        return self.resolver.resolve(remaining=remaining_of(context))
+        return Sealed(self.resolver.resolve(remaining=remaining_of(context)))
 
     def newer(
-        self, used: Secrets, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Secrets | None:
+        self, used: Sealed, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Sealed | None:
         """Return values newer than those used, if there are any."""
         remaining = remaining_of(argument(1, "context", wrapped, args, kwargs))
         return self.resolver.newer(used, remaining=remaining)
 
-    # No local of these functions holds a value: tracebacks can show locals.
-
     def call(
-        self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], secrets: Secrets
+        self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], sealed: Sealed
     ) -> Any:
         """Call the handler with the values in place."""
         context = args[1] if len(args) > 1 else argument(1, "context", wrapped, args, kwargs)
-        before = put(context, self.key, secrets)
+        before = put(context, self.key, sealed)
         try:
             return wrapped(*args, **kwargs)
         finally:
@@ -74,29 +104,40 @@ def _no_context() -> InjectionError:
     )
 
 
-def put(context: Any, key: str, secrets: Secrets) -> tuple[Any, Any]:
+def put(context: Any, key: str, sealed: Sealed) -> Sealed:
     """Set the attribute, and return what it was: in the object's own dict, and as it was seen."""
     if context is None or context is MISSING:
         raise _no_context()
-    own = getattr(context, "__dict__", _NONE).get(key, MISSING)
-    before = getattr(context, key, MISSING) if own is MISSING else own
-    if before is not MISSING and isinstance(before, Secrets):
-        secrets = Secrets({**held(before), **held(secrets)})
+    before = _seen(context, key)
     try:
-        setattr(context, key, secrets)
+        setattr(context, key, sealed.value if before is _NOTHING else _with(before, sealed))
     except Exception as error:  # noqa: BLE001 - whatever a read-only object raises
         kind = type(error).__name__
     else:
-        return own, before
+        return before
     raise InjectionError(
         f"Cannot put secrets on the context: setting {key!r} on a {type(context).__name__} raised "
         f"{kind}. Pass an object that takes attributes, or use into='event' or 'kwargs'."
     )
 
 
-def put_back(context: Any, key: str, before: tuple[Any, Any]) -> None:
+def _seen(context: Any, key: str) -> Sealed:
+    own = getattr(context, "__dict__", _NONE).get(key, MISSING)
+    seen = getattr(context, key, MISSING) if own is MISSING else own
+    return _NOTHING if seen is MISSING else Sealed((own, seen))
+
+
+def _with(before: Sealed, sealed: Sealed) -> Any:
+    """Return the values, with those that an outer layer has put in the same place."""
+    earlier = before.value[1]
+    if not isinstance(earlier, Secrets):
+        return sealed.value
+    return Secrets({**held(earlier), **held(sealed.value)})
+
+
+def put_back(context: Any, key: str, before: Sealed) -> None:
     """Leave the attribute as it was."""
-    own, seen = before
+    own, seen = before.value
     if own is MISSING:
         mine = getattr(context, "__dict__", None)
         if type(mine) is dict and mine.pop(key, MISSING) is not MISSING:
@@ -147,6 +188,7 @@ def remaining_of(context: Any) -> float | None:
 def _unchanged_call(
     wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
+    kwargs = kwargs and hidden(kwargs)
     return wrapped(*args, **kwargs)
 
 
@@ -154,21 +196,23 @@ def sync_call(layer: Layer, refresh_on: Exceptions) -> Call:
     """Return what runs for each call of a handler."""
 
     def call(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        secrets = layer.warm(wrapped, args, kwargs)
-        if secrets is None:
-            secrets = layer.resolve(wrapped, args, kwargs)
-        return layer.call(wrapped, args, kwargs, secrets)
+        kwargs = kwargs and hidden(kwargs)
+        sealed = layer.warm(wrapped, args, kwargs)
+        if sealed is None:
+            sealed = layer.resolve(wrapped, args, kwargs)
+        return layer.call(wrapped, args, kwargs, sealed)
 
     def retrying(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        secrets = layer.warm(wrapped, args, kwargs)
-        if secrets is None:
-            secrets = layer.resolve(wrapped, args, kwargs)
+        kwargs = kwargs and hidden(kwargs)
+        sealed = layer.warm(wrapped, args, kwargs)
+        if sealed is None:
+            sealed = layer.resolve(wrapped, args, kwargs)
         try:
-            return layer.call(wrapped, args, kwargs, secrets)
+            return layer.call(wrapped, args, kwargs, sealed)
         except refresh_on as error:
             if isinstance(error, InjectionError):  # the handler has not run
                 raise
-            newer = layer.newer(secrets, wrapped, args, kwargs)
+            newer = layer.newer(sealed, wrapped, args, kwargs)
             if newer is None:
                 raise
             return layer.call(wrapped, args, kwargs, newer)

@@ -6,7 +6,7 @@ import keyword
 
 from .errors import DeclarationError, InjectionError
 from .injection import MISSING, Layer, argument, parameter, remaining_of
-from .values import Secrets, copies, held
+from .values import Sealed, Secrets, copies, held
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,39 +14,39 @@ if TYPE_CHECKING:
 
 _TAKES_ALL = 0x08  # the flag of **kwargs, as `inspect` has it; it is dear to import
 
-# No local of the calls holds a value: tracebacks can show locals.
-
 
 class EventLayer(Layer):
     """Puts the values into a copy of the event."""
 
     into = "event"
 
-    def resolve(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Secrets:
+    def resolve(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sealed:
         """Return fresh values; nothing is fetched for a call that cannot take them."""
         self._event(wrapped, args, kwargs)
         remaining = remaining_of(argument(1, "context", wrapped, args, kwargs))
-        return self.resolver.resolve(remaining=remaining)
+        return Sealed(self.resolver.resolve(remaining=remaining))
 
     def call(
-        self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], secrets: Secrets
+        self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], sealed: Sealed
     ) -> Any:
         """Call the handler with a copy of the event that has the values."""
-        key = self.key
         event = self._event(wrapped, args, kwargs)
-        if key in event:
-            secrets = Secrets({**held(event[key]), **held(secrets)})
-        if type(event) is dict:
-            event = {**event, key: secrets}
-        else:
-            from copy import copy
-
-            event = copy(event)
-            event[key] = secrets
         if args:
-            return wrapped(event, *args[1:], **kwargs)
+            return wrapped(self._filled(event, sealed), *args[1:], **kwargs)
         name = next(name for name in kwargs if name in {"event", parameter(wrapped, 0)})
-        return wrapped(**{**kwargs, name: event})
+        return wrapped(**{**kwargs, name: self._filled(event, sealed)})
+
+    def _filled(self, event: dict[Any, Any], sealed: Sealed) -> dict[Any, Any]:
+        secrets: Secrets = sealed.value
+        if self.key in event:
+            secrets = Secrets({**held(event[self.key]), **held(secrets)})
+        if type(event) is dict:
+            return {**event, self.key: secrets}
+        from copy import copy
+
+        event = copy(event)
+        event[self.key] = secrets
+        return event
 
     def _event(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[Any, Any]:
         event = argument(0, "event", wrapped, args, kwargs)
@@ -100,23 +100,23 @@ class KeywordLayer(Layer):
                     "not take it. Add the parameter, or use into='context'."
                 )
 
-    def warm(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Secrets | None:
+    def warm(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sealed | None:
         """Return the values if nothing is due, and the caller passes none of them itself."""
-        secrets = super().warm(wrapped, args, kwargs)
+        sealed = super().warm(wrapped, args, kwargs)
         only_two = len(args) == len(("event", "context")) and not kwargs
-        return secrets if only_two or not self._passed(wrapped, args, kwargs) else None
+        return sealed if only_two or not self._passed(wrapped, args, kwargs) else None
 
-    def resolve(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Secrets:
+    def resolve(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sealed:
         """Return fresh values, but of what the caller passes itself."""
         without = self._passed(wrapped, args, kwargs)
         remaining = remaining_of(argument(1, "context", wrapped, args, kwargs))
-        return self.resolver.resolve(without=without, remaining=remaining)
+        return Sealed(self.resolver.resolve(without=without, remaining=remaining))
 
     def call(
-        self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], secrets: Secrets
+        self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], sealed: Sealed
     ) -> Any:
         """Call the handler with the values as keyword arguments."""
-        return wrapped(*args, **kwargs, **copies(secrets))
+        return wrapped(*args, **kwargs, **copies(sealed.value))
 
     def _passed(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> set[str]:
         """Return the declared names that the caller passes explicitly: those win."""

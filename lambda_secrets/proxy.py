@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import wrapt
 
 from .errors import InjectionError
-from .injection import argument, put, put_back, sync_call
+from .injection import argument, hidden, put, put_back, sync_call
 
 if TYPE_CHECKING:
     from .injection import Call, Exceptions, Layer
-    from .values import Secrets
+    from .values import Sealed
 
 
 class _BoundHandler(wrapt.BoundFunctionWrapper):  # type: ignore[misc]  # wrapt is untyped
@@ -54,12 +54,12 @@ def wrapped(handler: Any, layer: Layer, refresh_on: Exceptions, secrets: object)
 
 
 async def _await(
-    layer: Layer, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], secrets: Secrets
+    layer: Layer, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], sealed: Sealed
 ) -> Any:
     if layer.into != "context":
-        return await layer.call(wrapped, args, kwargs, secrets)
+        return await layer.call(wrapped, args, kwargs, sealed)
     context = argument(1, "context", wrapped, args, kwargs)
-    before = put(context, layer.key, secrets)
+    before = put(context, layer.key, sealed)
     try:
         return await wrapped(*args, **kwargs)
     finally:
@@ -70,15 +70,16 @@ def _async_call(layer: Layer, refresh_on: Exceptions) -> Call:
     async def call(
         wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        secrets = layer.warm(wrapped, args, kwargs)
-        if secrets is None:
-            secrets = await asyncio.to_thread(layer.resolve, wrapped, args, kwargs)
+        kwargs = kwargs and hidden(kwargs)
+        sealed = layer.warm(wrapped, args, kwargs)
+        if sealed is None:
+            sealed = await asyncio.to_thread(layer.resolve, wrapped, args, kwargs)
         try:
-            return await _await(layer, wrapped, args, kwargs, secrets)
+            return await _await(layer, wrapped, args, kwargs, sealed)
         except refresh_on as error:
             if isinstance(error, InjectionError):  # the handler has not run
                 raise
-            newer = await asyncio.to_thread(layer.newer, secrets, wrapped, args, kwargs)
+            newer = await asyncio.to_thread(layer.newer, sealed, wrapped, args, kwargs)
             if newer is None:
                 raise
             return await _await(layer, wrapped, args, kwargs, newer)
@@ -90,6 +91,7 @@ def _bound(call: Call) -> Call:
     """Bind what was not: Class.method(instance, …), and from Python 3.13 on a @classmethod."""
 
     def bound(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        kwargs = kwargs and hidden(kwargs)
         if isinstance(wrapped, wrapt.PartialCallableObjectProxy):  # its signature is not bound
             wrapped = MethodType(wrapped.__wrapped__, instance)
         if instance is None and args and isinstance(args[0], type):

@@ -14,22 +14,24 @@ from .errors import (
     SecretValueError,
     kind_of,
 )
-from .values import Secrets, held
+from .values import Sealed, Secrets, held
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
-    from typing import Any, NoReturn
+    from typing import Any, NoReturn, TypeVar
 
     from .backends import Backend
     from .cache import Cache, Fetch, Observer, Reading
     from .declarations import Declaration, Source
     from .info import CacheInfo
 
+    T = TypeVar("T")
+
 DEFAULT_TTL = 300.0  # seconds, as the extension's own
 ANSWER_MARGIN = 0.2  # seconds of an invocation's remaining time that are left for its answer
 
-_EXPIRED = (-math.inf, -math.inf, Secrets({}))
+_EXPIRED = (-math.inf, -math.inf, Sealed(Secrets({})))
 _TTL_VARIABLES = {
     "secret": "SECRETS_MANAGER_TTL",
     "parameter": "SSM_PARAMETER_STORE_TTL",
@@ -41,8 +43,8 @@ class Resolver:
     """One handler's declarations, and the values that it has of them.
 
     Attributes:
-        state: until when (by the monotonic and the wall clock) which `Secrets` are good: all that
-            a warm invocation looks at. Replaced as a whole, so that threads see one or the other.
+        state: until when (by the monotonic and the wall clock) which `Secrets`, sealed, are good:
+            all that a warm invocation looks at. Replaced as a whole, so that threads see one state.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class Resolver:
         self.backend = backend
         self.timeout = timeout
         self.observer = observer
-        self.state: tuple[float, float, Secrets] = _EXPIRED
+        self.state: tuple[float, float, Sealed] = _EXPIRED
         self._converters = dict(converters or {})
         self._made: dict[str, tuple[Entry, Any]] = {}
         self._unfit: set[str] = set()
@@ -93,7 +95,7 @@ class Resolver:
 
     def injected(self) -> Iterator[Any]:
         """Go through the values that it holds."""
-        yield from held(self.state[2]).values()
+        yield from held(self.state[2].value).values()
         yield from (value for _, value in self._made.values())
 
     def resolve(
@@ -115,13 +117,14 @@ class Resolver:
         """
         names = [name for name in self.declarations if name not in without]
         reading = self.read(names, remaining=remaining, fetch=fetch)
-        secrets, failures = self._values(names, reading)
+        sealed, failures = _shielded(self._values, names, reading)
         if failures:
             _raise(failures)
         if not without and not (reading.stale and self.observer):
             mono, wall = reading.now
-            state = (mono + reading.good_for, wall + reading.good_for, secrets)
+            state = (mono + reading.good_for, wall + reading.good_for, sealed)
             self.cache.settle(reading, lambda: setattr(self, "state", state))
+        secrets: Secrets = sealed.value
         return secrets
 
     def refresh(self) -> None:
@@ -131,7 +134,7 @@ class Resolver:
             ResolutionError: with all that failed.
         """
         names = list(self.declarations)
-        failures = self._values(names, self.read(names, fresh=True))[1]
+        failures = _shielded(self._values, names, self.read(names, fresh=True))[1]
         if failures:
             _raise(failures)
 
@@ -143,11 +146,11 @@ class Resolver:
         """
         self.resolve(fetch=getattr(self.backend, "prefetch", None))
 
-    def newer(self, used: Secrets, *, remaining: float | None = None) -> Secrets | None:
-        """Return values for the names of ``used`` if one has changed since; None if none has."""
+    def newer(self, used: Sealed, *, remaining: float | None = None) -> Sealed | None:
+        """Return newer values for the names of ``used``, both sealed; None if there are none."""
         from .rotation import newer
 
-        return newer(self, used, remaining)
+        return _shielded(newer, self, used, remaining)
 
     def cache_info(self) -> CacheInfo:
         """Return what the cache knows of each declared name; never a value."""
@@ -192,11 +195,11 @@ class Resolver:
             observer=self.observer,
         )
 
-    # It raises nothing: its locals hold values, and a traceback can show locals.
+    # It raises nothing by itself: its locals hold values, and a traceback can show locals.
 
     def _values(
         self, names: Collection[str], reading: Reading
-    ) -> tuple[Secrets, dict[str, ResolutionError]]:
+    ) -> tuple[Sealed, dict[str, ResolutionError]]:
         values: dict[str, Any] = {}
         entries: dict[str, Entry] = {}
         failures: dict[str, ResolutionError] = {}
@@ -225,7 +228,7 @@ class Resolver:
         unfit = {name for name, error in failures.items() if kind_of(error) is SecretValueError}
         self._unfit = self._unfit.difference(names) | unfit
         self.cache.settle(reading, lambda: self._made.update(made))
-        return Secrets(values, entries), failures
+        return Sealed(Secrets(values, entries)), failures
 
     def extract(self, name: str, entry: Entry) -> Any:
         """Return the declared value of an entry, made once: a transform may be dear."""
@@ -240,6 +243,17 @@ class Resolver:
         if name in self._converters and not isinstance(value, Unfit):
             value = self._converters[name](value)
         return value
+
+
+def _shielded(function: Callable[..., T], *args: Any) -> T:
+    """Call what has values in its locals; an interrupt goes on without the frames that have them.
+
+    Ctrl-C, a timer's signal or `SystemExit` may come in the middle of a user's transform.
+    """
+    try:
+        return function(*args)
+    except BaseException as interrupt:  # noqa: BLE001 - it goes on
+        raise interrupt.with_traceback(None)  # noqa: B904 - the same one
 
 
 def _raise(failures: dict[str, ResolutionError]) -> NoReturn:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .declarations import Unfit
-from .values import Secrets, held, origins
+from .values import Sealed, Secrets, held, origins
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from .resolver import Resolver
 
 
-def newer(resolver: Resolver, used: Secrets, remaining: float | None) -> Secrets | None:
+def newer(resolver: Resolver, sealed: Sealed, remaining: float | None) -> Sealed | None:
     """Return values for the names of ``used`` if one has changed since; None if none has.
 
     A value that the cache has got meanwhile is taken; the rest is fetched past every cache, but no
     source more than once a second. What cannot be fetched, or does not fit, keeps its value.
     """
+    used: Secrets = sealed.value
     begin = resolver.cache.clock.monotonic()
     entries: dict[str, Entry] = dict(origins(used))
     due = [
@@ -47,7 +48,7 @@ def newer(resolver: Resolver, used: Secrets, remaining: float | None) -> Secrets
             version = entry.answer.version
             event = Retried(str(source), entry.backend, "ok", seconds, version=version)
             resolver.cache.tell(resolver.observer, event)
-    return Secrets({**held(used), **changed}, entries)
+    return Sealed(Secrets({**held(used), **changed}, entries))
 
 
 def _replaced(resolver: Resolver, name: str, origin: dict[str, Entry]) -> Entry | None:

@@ -13,7 +13,7 @@ from .errors import DeclarationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, TypeVar
+    from typing import Any, NoReturn, TypeVar
 
     from .backends.local import Values
 
@@ -39,6 +39,10 @@ class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, 
         MemoryBackend(values)
         self._values: Values = values
         self._entered: list[MemoryBackend] = []
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse: a pickle would hold the values."""
+        raise TypeError("Cannot pickle override_secrets: the pickle would hold its values.")
 
     def __enter__(self) -> None:
         """Begin to serve them."""

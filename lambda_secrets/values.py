@@ -10,13 +10,22 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, Self
 
 
-class Converted:  # noqa: PLW1641 - mutable, so it has no hash
-    """A value built for an annotation: each access hands out a copy, whatever its type."""
+class Sealed:
+    """Carries what holds values through frames: error trackers look into every mapping of one."""
 
     __slots__ = ("value",)
 
     def __init__(self, value: Any) -> None:
         self.value: Any = value
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("Cannot pickle what is sealed: the pickle would hold secret values.")
+
+
+class Converted(Sealed):  # noqa: PLW1641 - mutable, so it has no hash
+    """A value built for an annotation: each access hands out a copy, whatever its type."""
+
+    __slots__ = ()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Converted) and bool(self.value == other.value)
@@ -42,13 +51,17 @@ class Secrets(Mapping[str, "Any"]):
         """Return a fresh copy of the value."""
         if name in self._values:
             return _copied(self._values[name])
-        raise KeyError(self._missing(name))
+        problem = self._missing(name)
+        del self  # error trackers look into the locals of a traceback, and into every mapping
+        raise KeyError(problem)
 
     def __getattr__(self, name: str) -> Any:
         """Return a fresh copy of the value."""
         if name in self._values:
             return _copied(self._values[name])
-        raise AttributeError(self._missing(name))
+        problem = self._missing(name)
+        del self
+        raise AttributeError(problem)
 
     def __iter__(self) -> Iterator[str]:
         """Go through the declared names."""
@@ -70,20 +83,27 @@ class Secrets(Mapping[str, "Any"]):
         """Show names, never values."""
         return f"<Secrets: {', '.join(self._values) or 'none'}>"
 
+    def __sentry_repr__(self) -> str:
+        """Show names where Sentry would go through a mapping."""
+        return repr(self)
+
     def __format__(self, spec: str) -> str:
         """Show names, never values."""
         return format(repr(self), spec)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         """Refuse: the view is read-only."""
+        del self, value
         raise AttributeError(f"Cannot set {name!r}: Secrets are read-only.")
 
     def __delattr__(self, name: str) -> NoReturn:
         """Refuse: the view is read-only."""
+        del self
         raise AttributeError(f"Cannot delete {name!r}: Secrets are read-only.")
 
     def __reduce__(self) -> NoReturn:
         """Refuse: a pickle would hold the values."""
+        del self
         raise TypeError("Cannot pickle Secrets: the pickle would hold their values.")
 
     def __copy__(self) -> Self:

@@ -40,6 +40,9 @@ class Reply:
         self.body: bytes = body
         self.reusable: bool = reusable
 
+    def __reduce__(self) -> str:
+        raise TypeError("Cannot pickle a Reply: its body may be a secret.")
+
 
 class Fault:
     """Why there is none: ``refused``, ``reset``, ``truncated``, ``malformed`` or ``timeout``."""

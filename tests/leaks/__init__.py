@@ -1,0 +1,1 @@
+"""One canary value goes down every path, success and failure; nothing may show it."""

@@ -1,0 +1,467 @@
+"""Handlers of every kind and target: what they, their errors and our frames around them show."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import functools
+import json
+import pickle
+import threading
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import pytest
+
+from lambda_secrets import (
+    Answer,
+    AppConfig,
+    BackendUnavailableError,
+    InjectionError,
+    MemoryBackend,
+    Parameter,
+    ParameterTree,
+    ResolutionError,
+    Secret,
+    Secrets,
+    inject_secrets,
+    resolve_secrets,
+)
+from lambda_secrets.backends.loopback import Reply
+from lambda_secrets.cache import Entry, process
+from lambda_secrets.decorator import layers_of
+from lambda_secrets.testing import override_secrets
+from lambda_secrets.values import Converted, Sealed
+from tests.support.canary import BINARY, DOCUMENT, TEXT, leaks
+from tests.support.recorder import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from awslambdaric.lambda_context import LambdaContext
+
+    from lambda_secrets import Event, Source
+    from tests.support.clock import FakeClock
+
+VALUES: dict[Any, Any] = {
+    "prod/text": TEXT,
+    "prod/db": DOCUMENT,
+    "prod/binary": BINARY,
+    "ssm:/prod/url": TEXT,
+    "ssm:/prod/list": [TEXT, TEXT],
+    "ssm:/prod/app/": {"a": TEXT, "b/c": TEXT},
+    "appconfig:shop/prod/flags": DOCUMENT,
+}
+DECLARED: dict[str, Any] = {
+    "text": "prod/text",
+    "all": "prod/db#@",
+    "nested": "prod/db#deep.list[0]",
+    "binary": "prod/binary",
+    "parameter": Parameter("/prod/url"),
+    "listed": "ssm:/prod/list",
+    "tree": ParameterTree("/prod/app"),
+    "flags": AppConfig("shop", "prod", "flags", "key"),
+    "made": Secret("prod/text", transform=lambda text: SimpleNamespace(key=text)),
+    "default": Secret("prod/absent", default=TEXT),
+}
+
+
+class Failed(Exception):  # noqa: N818 - the handler's own
+    """What the handlers here raise, without a value in it."""
+
+
+def fail(*_: object, **__: object) -> NoReturn:
+    """Raise, where values are in reach."""
+    raise Failed("the handler failed")
+
+
+def in_context(event: Any, context: Any) -> NoReturn:
+    """Fail with the values on the context."""
+    assert context.secrets.text == TEXT
+    fail()
+
+
+def in_event(event: Any, context: Any) -> NoReturn:
+    """Fail with the values in the event."""
+    assert event["secrets"].all == DOCUMENT
+    fail()
+
+
+def in_keywords(event: Any, context: Any, **values: Any) -> NoReturn:
+    """Fail with the values as arguments."""
+    assert values["binary"] == BINARY
+    fail()
+
+
+def in_signature(
+    event: Any,
+    context: Any,
+    *,
+    text: Annotated[str, Secret("prod/text")],
+    db: Annotated[dict[str, Any], Secret("prod/db")],
+) -> NoReturn:
+    """Fail with the values as annotated arguments."""
+    assert (text, db) == (TEXT, DOCUMENT)
+    fail()
+
+
+class Application:
+    """Handlers that are methods."""
+
+    backend = MemoryBackend(VALUES)
+
+    @inject_secrets(DECLARED, backend=backend, into="kwargs")
+    def method(self, event: Any, context: Any, **values: Any) -> NoReturn:
+        """Fail."""
+        in_keywords(event, context, **values)
+
+    @classmethod
+    @inject_secrets(DECLARED, backend=backend)
+    def of_class(cls, event: Any, context: Any) -> NoReturn:
+        """Fail."""
+        in_context(event, context)
+
+    @inject_secrets(DECLARED, backend=backend, into="event")
+    @staticmethod
+    def static(event: Any, context: Any) -> NoReturn:
+        """Fail."""
+        in_event(event, context)
+
+    @inject_secrets(DECLARED, backend=backend, into="kwargs")
+    def __call__(self, event: Any, context: Any, **values: Any) -> NoReturn:
+        """Fail."""
+        in_keywords(event, context, **values)
+
+
+def awaited(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the handler as a coroutine function."""
+
+    async def asynchronous(*args: Any, **kwargs: Any) -> Any:
+        await asyncio.sleep(0)
+        return handler(*args, **kwargs)
+
+    return asynchronous
+
+
+def run(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Return an asynchronous handler as Mangum and others call it."""
+    return lambda *args, **kwargs: asyncio.run(handler(*args, **kwargs))
+
+
+def inject(**options: Any) -> Any:
+    """Return our decorator with all declarations, where the options do not say otherwise."""
+    decorator: Any = inject_secrets
+    return decorator(DECLARED, **{"backend": MemoryBackend(VALUES), **options})
+
+
+def stacked() -> Any:
+    """Return a handler with keyword arguments from two layers, another's decorator between them."""
+    some = {"binary": "prod/binary", "text": "prod/text"}
+    rest = {name: declared for name, declared in DECLARED.items() if name not in some}
+    backend = MemoryBackend(VALUES)
+
+    def between(function: Any) -> Any:
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    inner = inject_secrets(some, into="kwargs", backend=backend, refresh_on=KeyError)(in_keywords)
+    return inject_secrets(rest, into="kwargs", backend=backend)(between(inner))
+
+
+HANDLERS: dict[str, Callable[[], Any]] = {
+    "context": lambda: inject()(in_context),
+    "event": lambda: inject(into="event")(in_event),
+    "keywords": lambda: inject(into="kwargs")(in_keywords),
+    "signature": lambda: inject_secrets(backend=MemoryBackend(VALUES))(in_signature),
+    "prefetched": lambda: inject(prefetch=True)(in_context),
+    "refresh_on": lambda: inject(into="kwargs", refresh_on=Failed)(in_keywords),
+    "asynchronous context": lambda: run(inject()(awaited(in_context))),
+    "asynchronous keywords": lambda: run(inject(into="kwargs")(awaited(in_keywords))),
+    "asynchronous refresh_on": lambda: run(inject(refresh_on=Failed)(awaited(in_context))),
+    "method": lambda: Application().method,
+    "class method": lambda: Application.of_class,
+    "static method": lambda: Application.static,
+    "callable object": Application,
+    "stacked keywords": stacked,
+    "stacked asynchronous keywords": lambda: run(
+        inject_secrets({"a": "prod/text"}, into="kwargs", backend=MemoryBackend(VALUES))(
+            inject(into="kwargs")(awaited(in_keywords))
+        )
+    ),
+    "stacked signature": lambda: inject_secrets(
+        {"other": "prod/text"}, into="event", backend=MemoryBackend(VALUES)
+    )(inject_secrets(backend=MemoryBackend(VALUES))(in_signature)),
+    "stacked contexts": lambda: inject(key="more")(inject()(in_context)),
+}
+
+
+@pytest.mark.parametrize("kind", HANDLERS)
+def test_handler_that_raises_shows_no_value_of_ours(kind: str, context: LambdaContext) -> None:
+    """Our frames in the traceback of the handler's error hold no value that they would show."""
+    handler = HANDLERS[kind]()
+    event = {"id": 1}
+    for _ in range(2):  # cold and warm
+        with pytest.raises(Failed) as caught:
+            handler(event, context)
+        assert leaks(caught.value, handler, event) == []
+
+
+def test_inner_layer_that_fails_shows_no_value_of_the_outer(context: LambdaContext) -> None:
+    """Keyword arguments of an outer layer pass the inner one, which may be the one that raises."""
+    backend = MemoryBackend(VALUES)
+    inner = inject_secrets({"missing": "prod/absent"}, into="kwargs", backend=backend)(in_keywords)
+    outer = inject_secrets({"text": "prod/text"}, into="kwargs", backend=backend)(inner)
+    with pytest.raises(ResolutionError) as caught:
+        outer({}, context)
+    assert leaks(caught.value) == []
+    into_event = inject_secrets({"text": "prod/text"}, into="event", backend=backend)(in_keywords)
+    outer = inject_secrets({"binary": "prod/binary"}, into="kwargs", backend=backend)(into_event)
+    with pytest.raises(InjectionError) as refused:
+        outer([TEXT[:0]], context)
+    assert leaks(refused.value) == []
+
+
+def test_arguments_that_nobody_takes_show_no_value(context: LambdaContext) -> None:
+    """Python's own complaint about arguments names them only."""
+    handler = inject(into="kwargs")(in_keywords)
+    with pytest.raises(TypeError) as caught:
+        handler({}, context, {}, {})
+    assert leaks(caught.value) == []
+
+
+class Unwilling:
+    """A context that takes no attribute, and says what it does not take."""
+
+    __slots__ = ()
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise ValueError(f"{name} {dict(value)}")
+
+
+@pytest.mark.parametrize("context", [None, Unwilling(), 5])
+def test_context_that_takes_nothing_shows_no_value(context: Any) -> None:
+    """The refusal of a context may quote what it was given: our error does not."""
+    with pytest.raises(InjectionError) as caught:
+        inject()(in_context)({}, context)
+    assert leaks(caught.value) == []
+
+
+@pytest.mark.parametrize("event", [None, [], {"secrets": 5}])
+def test_event_that_takes_nothing_shows_no_value(event: Any, context: LambdaContext) -> None:
+    """The refusal of an event has no value."""
+    with pytest.raises(InjectionError) as caught:
+        inject(into="event")(in_event)(event, context)
+    assert leaks(caught.value) == []
+
+
+def test_objects_of_a_handler_show_no_value(context: LambdaContext) -> None:
+    """Secrets, declarations, layers, resolvers, entries, answers, backends: none gives it away."""
+    seen: list[Any] = []
+    backend = MemoryBackend(VALUES)
+
+    @inject_secrets(DECLARED, backend=backend, into="event", observer=seen.append)
+    @inject_secrets(DECLARED, backend=backend, observer=seen.append)
+    def handler(event: Any, context: Any) -> str:
+        seen.extend(
+            [event, context, vars(context), context.secrets, event["secrets"], [context.secrets]]
+        )
+        seen.extend([copy.copy(context.secrets), copy.deepcopy(event), {**event}])
+        seen.append(json.dumps({"event": event}, default=str))
+        assert set(vars(context)["secrets"]) == set(DECLARED)
+        return "done"
+
+    assert handler({"id": 1}, context) == "done"
+    layers = list(layers_of(handler))
+    assert len(layers) == 2
+    for layer in layers:
+        resolver = layer.resolver
+        seen.extend([layer, resolver, resolver.state, vars(layer)])
+    entries = list(process._entries.values())
+    assert len(entries) == 7
+    assert TEXT in [entry.answer.value for entry in entries]
+    seen.extend(
+        [handler, handler.secrets, handler.secrets.declarations, handler.secrets.cache_info()]
+    )
+    seen.extend([process, vars(process), process._entries, process._rounds, *entries])
+    seen.extend(
+        [*(entry.answer for entry in entries), *(entry.owner for entry in entries), backend]
+    )
+    assert leaks(*seen) == []
+    assert len(seen) > 40
+
+
+def test_secrets_refuse_to_be_pickled_or_dumped() -> None:
+    """Neither a pickle nor JSON of Secrets comes about, at any protocol, in any container."""
+    secrets = resolve_secrets(DECLARED, backend=MemoryBackend(VALUES))
+    for thing in (secrets, [secrets], {"a": secrets}, SimpleNamespace(a=secrets)):
+        with pytest.raises(TypeError):
+            pickle.dumps(thing)
+        with pytest.raises(TypeError):
+            json.dumps(thing)
+    assert leaks(secrets, [secrets], SimpleNamespace(a=secrets)) == []
+
+
+@pytest.mark.parametrize(
+    "carrier",
+    [
+        Answer(TEXT),
+        Converted(TEXT),
+        Entry(Answer(TEXT), MemoryBackend({}), (0.0, 0.0), 0.0),
+        MemoryBackend(VALUES),
+        Reply(200, {"a": TEXT}, BINARY, reusable=True),
+        Sealed(TEXT),
+        Secret("prod/absent", default=TEXT),
+        Secret("prod/text", transform=functools.partial(fail, key=TEXT)),
+        override_secrets(VALUES),
+    ],
+    ids=lambda carrier: type(carrier).__name__,
+)
+def test_what_holds_a_value_shows_and_pickles_nothing(carrier: Any) -> None:
+    """Each class of ours that holds values has a safe `repr`, and refuses to be pickled."""
+    assert leaks(carrier) == []
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        with pytest.raises(TypeError):
+            pickle.dumps(carrier, protocol)
+
+
+@pytest.mark.parametrize("name", ["nothing", "_values_", "secret"])
+def test_missing_attribute_shows_no_value(name: str) -> None:
+    """The error of a name that is not declared lists names."""
+    secrets = resolve_secrets(DECLARED, backend=MemoryBackend(VALUES))
+    with pytest.raises(AttributeError) as of_attribute:
+        getattr(secrets, name)
+    with pytest.raises(KeyError) as of_key:
+        secrets[name]
+    with pytest.raises(AttributeError) as of_setting:
+        setattr(secrets, name, TEXT[:0])
+    # An AttributeError refers to its object, which shows nothing.
+    assert [how for how in leaks(of_attribute.value) if "refers to" not in how] == []
+    assert leaks(of_key.value, of_setting.value) == []
+
+
+def test_secrets_made_from_secrets_show_nothing() -> None:
+    """A comparison, a copy and a merge of Secrets show names too."""
+    one = resolve_secrets(DECLARED, backend=MemoryBackend(VALUES))
+    two = resolve_secrets({"text": "prod/text"}, backend=MemoryBackend(VALUES))
+    assert leaks(one == two, Secrets({**one, **two}), copy.deepcopy(one), list(one)) == []
+
+
+# Freshness: stale values, retries, background rounds
+
+
+def flaky(backend: Recorder) -> None:
+    """Let the backend fail from now on, with an error that quotes nothing."""
+    backend.answers = dict.fromkeys(backend.answers, BackendUnavailableError("it is down."))
+
+
+@pytest.mark.usefixtures("stopped")
+def test_stale_values_show_nothing(clock: FakeClock, context: LambdaContext) -> None:
+    """The warning, the event and the later error of a failed refresh name the source alone."""
+    backend, events = Recorder({"prod/text": TEXT}), list[Any]()
+
+    @inject_secrets(
+        {"text": "prod/text"}, ttl=10, jitter=0, backend=backend, observer=events.append
+    )
+    def handler(event: Any, context: Any) -> bool:
+        return bool(context.secrets.text == TEXT)
+
+    assert handler({}, context)
+    flaky(backend)
+    clock.tick(11)
+    assert handler({}, context)
+    clock.tick(4000)
+    with pytest.raises(BackendUnavailableError) as caught:
+        handler({}, context)
+    assert [event.kind for event in events] == ["fetch", "fetch", "stale", "fetch"]
+    assert leaks(caught.value, *events, handler.secrets.cache_info()) == []
+
+
+def test_retry_shows_nothing(context: LambdaContext) -> None:
+    """A handler that is retried and fails again shows nothing of the old or the new value."""
+    values = {"prod/text": "5" + TEXT, "prod/db": DOCUMENT}
+    events: list[Event] = []
+    calls: list[str] = []
+
+    @inject_secrets(
+        {"text": "prod/text", "db": "prod/db#@"},
+        into="kwargs",
+        backend=MemoryBackend(values),
+        refresh_on=Failed,
+        observer=events.append,
+    )
+    def handler(event: Any, context: Any, text: str, db: Any) -> NoReturn:
+        calls.append(text[:1])
+        values["prod/text"] = TEXT
+        fail()
+
+    with pytest.raises(Failed) as caught:
+        handler({}, context)
+    assert calls == ["5", "c"]
+    assert {event.kind for event in events} == {"fetch", "retry"}
+    assert leaks(caught.value, *events) == []
+
+
+@pytest.mark.parametrize("raises", [Failed, KeyboardInterrupt])
+def test_observer_that_raises_shows_nothing(
+    raises: type[BaseException], context: LambdaContext
+) -> None:
+    """What an observer raises on a retry is logged, or ends the process: without values."""
+    values = {"prod/text": "5" + TEXT}
+
+    def observer(event: Event) -> None:
+        if event.kind == "retry":
+            raise raises("observed")
+
+    @inject_secrets(
+        {"text": "prod/text"}, backend=MemoryBackend(values), refresh_on=Failed, observer=observer
+    )
+    def handler(event: Any, context: Any) -> NoReturn:
+        values["prod/text"] = TEXT
+        fail()
+
+    with pytest.raises((Failed, KeyboardInterrupt)) as caught:
+        handler({}, context)
+    assert leaks(caught.value) == []
+
+
+def test_background_refresh_and_failed_prefetch_show_nothing(context: LambdaContext) -> None:
+    """What fails beside the handler or at import is logged without a value."""
+    asked = threading.Event()
+
+    class Failing(Recorder):
+        def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> Any:
+            if self.calls:
+                asked.set()
+                raise ValueError(TEXT)
+            return super().fetch(sources, timeout=timeout, fresh=fresh)
+
+    backend = Failing({"prod/text": TEXT, "prod/db": f"{TEXT} is no JSON"})
+
+    @inject_secrets({"a": "prod/text", "b": "prod/db#key"}, backend=backend, prefetch=True)
+    def failing(event: Any, context: Any) -> None:
+        """Never run."""
+
+    with pytest.raises(ResolutionError) as caught:
+        failing({}, context)
+    assert asked.wait(5)
+
+    @inject_secrets({"a": "prod/text"}, backend=backend, ttl=100, refresh_ahead=100)
+    def refreshed(event: Any, context: Any) -> bool:
+        return bool(context.secrets.a == TEXT)
+
+    asked.clear()
+    assert refreshed({}, context)
+    assert asked.wait(5)
+    assert leaks(caught.value) == []
+
+
+def test_override_shows_nothing(context: LambdaContext) -> None:
+    """Values that a test serves are hidden as real ones are."""
+    override = override_secrets({"prod/text": TEXT, "prod/db": f"{TEXT} is no JSON"})
+    handler = inject_secrets({"a": "prod/text", "b": "prod/db#key"})(in_context)
+    with override, pytest.raises(ResolutionError) as caught:
+        handler({}, context)
+    assert leaks(caught.value, override) == []

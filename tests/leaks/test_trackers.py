@@ -1,0 +1,104 @@
+"""A real error tracker, which sends local variables off the machine unless told otherwise."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+import sentry_sdk
+
+from lambda_secrets import (
+    MemoryBackend,
+    ResolutionError,
+    Secret,
+    Secrets,
+    inject_secrets,
+    resolve_secrets,
+)
+from tests.support import canary
+from tests.support.canary import DOCUMENT, TEXT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+VALUES = {"prod/text": TEXT, "prod/db": DOCUMENT}
+DECLARED = {"text": "prod/text", "db": "prod/db#@"}
+
+
+@pytest.fixture
+def sent() -> Iterator[list[Any]]:
+    """Return what Sentry would send, with its options as they are."""
+    events: list[Any] = []
+
+    def keep(event: Any, _: Any) -> None:
+        events.append(event)
+
+    with sentry_sdk.isolation_scope(), sentry_sdk.new_scope() as scope:
+        # No integration but those that are always there; nothing is sent.
+        client = sentry_sdk.Client(
+            "https://key@sentry.invalid/1", before_send=keep, auto_enabling_integrations=False
+        )
+        scope.set_client(client)
+        yield events
+
+
+def frames_of(event: Any) -> list[dict[str, Any]]:
+    """Return the frames of all exceptions in an event."""
+    return [
+        frame for error in event["exception"]["values"] for frame in error["stacktrace"]["frames"]
+    ]
+
+
+def fail(*_: Any, **__: Any) -> NoReturn:
+    """Fail as a handler does."""
+    raise ValueError("the handler failed")
+
+
+@pytest.mark.parametrize("into", ["context", "event", "kwargs"])
+def test_sentry_sends_no_value_from_our_frames(into: Any, sent: list[Any]) -> None:
+    """Sentry looks into mappings among the locals of every frame, and finds no value in ours."""
+    backend = MemoryBackend(VALUES)
+    inject: Any = inject_secrets
+    inner = inject({"more": "prod/text"}, into=into, backend=backend, key="other")(fail)
+    outer = inject(DECLARED, into=into, backend=backend, refresh_on=KeyError)(inner)
+    with pytest.raises(ValueError, match="failed") as caught:
+        outer({"id": 1}, SimpleNamespace())
+    sentry_sdk.capture_exception(caught.value)
+    ours = [frame for frame in frames_of(sent[0]) if frame["abs_path"].startswith(canary.PACKAGE)]
+    assert len(ours) >= 4
+    assert all(frame["vars"] for frame in ours)
+    assert not canary.is_in(json.dumps(ours))
+    if into != "kwargs":  # a handler's own arguments are its own
+        assert not canary.is_in(json.dumps(sent[0]))
+
+
+def test_sentry_sends_no_good_sibling_of_a_failed_secret(sent: list[Any]) -> None:
+    """The error of one secret comes through frames that have read the others."""
+    declared: dict[str, Any] = {
+        **DECLARED,
+        "bad": "prod/text#key",
+        "default": Secret("prod/absent", default=TEXT),
+    }
+    with pytest.raises(ResolutionError) as caught:
+        resolve_secrets(declared, backend=MemoryBackend(VALUES))
+    sentry_sdk.capture_exception(caught.value)
+    ours = [frame for frame in frames_of(sent[0]) if frame["abs_path"].startswith(canary.PACKAGE)]
+    assert ours
+    assert not canary.is_in(json.dumps(ours))
+
+
+def test_sentry_shows_names_where_a_handler_has_the_view(sent: list[Any]) -> None:
+    """A local variable of the handler's own that is `Secrets` is shown by its names."""
+
+    def handler(secrets: Secrets) -> NoReturn:
+        found = [secrets, {"nested": secrets}]
+        fail(found)
+
+    with pytest.raises(ValueError, match="failed") as caught:
+        handler(Secrets({"text": TEXT}))
+    sentry_sdk.capture_exception(caught.value)
+    (shown,) = [frame["vars"] for frame in frames_of(sent[0]) if frame["function"] == "handler"]
+    assert shown["secrets"] == "<Secrets: text>"
+    assert shown["found"] == ["<Secrets: text>", {"nested": "<Secrets: text>"}]
