@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import enum
 import functools
 import inspect
@@ -26,15 +27,14 @@ if TYPE_CHECKING:
     Fit: TypeAlias = Callable[..., Any]
 
 _BUILTINS = (str, bytes, int, float, bool, dict, list, NoneType)
-_TEXTS = (str, bytes, bytearray, memoryview)
-# What tells that a class is built from a JSON object, and that pydantic builds it.
+_TEXTS = (str, bytes, bytearray)
+# What tells that a class is built from a JSON object.
 _FIELDS = (
     "__dataclass_fields__",
     "__struct_fields__",
     "__attrs_attrs__",
     "__pydantic_validator__",
 )
-_PYDANTIC = ("__get_pydantic_core_schema__", "__pydantic_core_schema__")
 
 
 def converter(name: str, declaration: Declaration, wanted: Any) -> Convert:
@@ -60,7 +60,7 @@ def converter(name: str, declaration: Declaration, wanted: Any) -> Convert:
                 fitted = fit(value, lax=False)
         if fitted is value or isinstance(fitted, Unfit) or _is_data(fitted):
             return fitted
-        return Converted(fitted)
+        return Converted(fitted) if _is_copyable(fitted) else fitted
 
     return convert
 
@@ -137,6 +137,15 @@ def _is_data(value: Any) -> bool:
     if type(value) is list:
         return all(map(_is_data, value))
     return value is None or type(value) in {str, bytes, int, float, bool}
+
+
+def _is_copyable(value: Any) -> bool:
+    """Whether an object can be copied; one that holds a connection or a lock cannot."""
+    try:
+        copy.deepcopy(value)
+    except Exception:  # noqa: BLE001 - a user's class raises what it likes
+        return False
+    return True
 
 
 # Looking into types
@@ -336,9 +345,7 @@ def _msgspec_reason(message: str, cause: BaseException | None) -> str:
 
 def _is_of_pydantic(part: Any) -> bool:
     package = type(part).__module__.partition(".")[0]
-    return any(hasattr(part, mark) for mark in _PYDANTIC) or (
-        package in {"annotated_types", "pydantic"}
-    )
+    return hasattr(part, "__pydantic_core_schema__") or package in {"annotated_types", "pydantic"}
 
 
 def _pydantic_fit(wanted: Any, *, strict: bool | None) -> Fit | str:

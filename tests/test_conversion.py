@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import enum
+import json
 import math
 import pickle
 import subprocess
 import sys
+import threading
 import traceback
 import typing
 from dataclasses import dataclass, field
@@ -28,6 +30,7 @@ from typing import (
 from uuid import UUID
 
 import annotated_types
+import attrs
 import msgspec
 import pydantic
 import pytest
@@ -45,6 +48,7 @@ from lambda_secrets import (
 )
 from lambda_secrets.signature import declared_in
 from lambda_secrets.testing import override_secrets
+from lambda_secrets.values import Converted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,6 +114,14 @@ class LoginStruct(msgspec.Struct, forbid_unknown_fields=True):
 
     user: str
     port: int = 5432
+
+
+@attrs.define
+class LoginAttrs:
+    """A class of attrs'."""
+
+    user: str
+    port: int
 
 
 class Tagged(msgspec.Struct, tag="login"):
@@ -361,6 +373,8 @@ def test_builtin_types_fit(wanted: Any, value: Any, expected: Any) -> None:
         (set[int], "[1, 1]", {1}),
         (dict[int, Login], {"1": {"user": "u"}}, {1: Login("u")}),
         (typing.Mapping[str, int], {"a": 1}, {"a": 1}),
+        (LoginAttrs, {"user": "u", "port": 1}, LoginAttrs("u", 1)),
+        (bytearray, b"b", bytearray(b"b")),
         (UUID, "12345678123456781234567812345678", UUID("12345678123456781234567812345678")),
         (date, "2024-02-29", date(2024, 2, 29)),
         (Decimal, "1.10", Decimal("1.10")),
@@ -694,6 +708,47 @@ def test_what_a_handler_changes_stays_its_own(wanted: Any) -> None:
         assert [decorated({}, None) for _ in range(3)] == ["u"] * 3
 
 
+@pytest.mark.parametrize(
+    ("wanted", "value", "kind"),
+    [
+        (dict, {"a": [None, 1, "s"]}, dict),
+        (list[dict[str, float]], '[{"a": 1}]', list),
+        (LoginDict, {"user": "u"}, dict),
+        (bool, "true", bool),
+        (list[Stage], '["live"]', Converted),
+        (dict[str, Login], {"a": {"user": "u"}}, Converted),
+        (Login, {"user": "u"}, Converted),
+    ],
+)
+def test_only_what_is_no_plain_data_is_copied_as_an_object(
+    wanted: Any, value: Any, kind: type
+) -> None:
+    """Dicts, lists and scalars go the quick way that untyped values go."""
+
+    def handler(event: Any, context: Any, *, it: Any) -> None: ...
+
+    handler.__annotations__ = {"it": Annotated[wanted, SECRET]}
+    text = value if isinstance(value, str) else json.dumps(value)
+    assert type(declared_in(handler)[1]["it"](text)) is kind
+
+
+def test_object_that_cannot_be_copied_is_shared() -> None:
+    """One that opens a connection when it is made is made once for each value."""
+
+    @dataclass
+    class Connection:
+        user: str
+        lock: Any = field(default_factory=threading.Lock)
+
+    @inject_secrets
+    def handler(event: Any, context: Any, *, it: Annotated[Connection, SECRET]) -> Any:
+        return it
+
+    with override_secrets({"prod/secret": {"user": "u"}}):
+        assert handler({}, None).user == "u"
+        assert handler({}, None) is handler({}, None)
+
+
 def test_conversion_is_made_once_for_each_value() -> None:
     """A warm invocation copies; it neither parses nor validates again."""
     made = []
@@ -801,6 +856,10 @@ def test_without_either_builtins_are_left(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "msgspec", None)
     monkeypatch.setitem(sys.modules, "pydantic", None)
     assert received(dict[str, int] | None, {"a": 1}) == {"a": 1}
+    assert received(bytes, b"b") == b"b"
+    values: list[Any] = [{"a": 1}, [1], 5, 0.5, True, None]
+    for value in values:
+        assert received(type(value), json.dumps(value)) == value
     with pytest.raises(DeclarationError) as caught:
         received(Login, {})
     assert str(caught.value) == (
