@@ -242,10 +242,13 @@ class SdkBackend:
         for source in sources:
             base = _base(source.name)
             if base in found:
-                version = str(found[base]["Version"])
-                answers[source] = Answer(_parameter(found[base]), version=version)
+                answers[source] = _parameter_answer(found[base])
             elif base in missing:
                 answers[source] = _coded_failure("ParameterNotFound", "parameter")
+            elif len(sources) > 1:  # it has another name there: a call of its own tells
+                answers.update(_called(self._parameters, [source]))
+            elif len(found) == 1:
+                answers[source] = _parameter_answer(*found.values())
             else:
                 answers[source] = BackendError("AWS answered nothing for it. Try again.")
         return answers
@@ -381,6 +384,10 @@ def _coded_failure(code: str, kind: str, *, status: int = 0, message: str = "") 
 def _secret_answer(secret: dict[str, Any]) -> Answer:
     value = secret["SecretString"] if "SecretString" in secret else secret["SecretBinary"]
     return Answer(value, version=secret.get("VersionId"))
+
+
+def _parameter_answer(parameter: dict[str, Any]) -> Answer:
+    return Answer(_parameter(parameter), version=str(parameter["Version"]))
 
 
 def _parameter(parameter: dict[str, Any]) -> str | list[str]:

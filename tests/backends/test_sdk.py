@@ -579,12 +579,20 @@ def test_parameters_of_one_base_name_never_share_a_call() -> None:
     assert values == [name.removeprefix("ssm:") for name in asked]
 
 
-def test_a_parameter_that_is_not_answered_fails() -> None:
-    """Neither found nor invalid is no answer, and no other parameter's."""
-    client = FakeParameterStore(lambda **_: {"Parameters": [parameter_answer("/other")]})
-    (error,) = fetch(SdkBackend(parameter_client=client), "ssm:/p")
-    assert type(error) is BackendError
-    assert "nothing" in str(error)
+def test_a_parameter_under_another_name_is_asked_singly() -> None:
+    """What a call for several does not name as it was asked for is the only answer of its own."""
+
+    def get(Names: list[str], **_: Any) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        names = [name.removeprefix("/aws/reference/secretsmanager/") for name in Names]
+        return {"Parameters": [parameter_answer(name) for name in names if name != "/none"]}
+
+    client = FakeParameterStore(get)
+    reference = "ssm:/aws/reference/secretsmanager/x"
+    values = fetch(SdkBackend(parameter_client=client), "ssm:/a", reference, "ssm:/none")
+    assert values[:2] == ["value of /a", "value of x"]
+    assert type(values[2]) is BackendError
+    assert "nothing" in str(values[2])
+    assert [len(asked["Names"]) for asked in client.asked] == [3, 1, 1]
 
 
 def test_one_denied_among_ten_parameters_costs_the_others_nothing() -> None:
