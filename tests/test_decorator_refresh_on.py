@@ -11,6 +11,7 @@ import pytest
 
 from lambda_secrets import (
     AccessDeniedError,
+    Answer,
     BackendUnavailableError,
     DeclarationError,
     InjectionError,
@@ -338,6 +339,21 @@ def test_a_new_value_that_does_not_fit_is_not_tried(stopped: FakeClock) -> None:
         assert seen == [{"a": 1, "b": "1"}, *retried]
 
 
+def test_a_default_is_not_tried_for_a_new_value_that_does_not_fit(stopped: FakeClock) -> None:
+    """A default stands in for what is not there, not for what is broken."""
+    backend, seen = Recorder({"db": '{"a": 1}'}), []
+
+    @inject_secrets({"a": Secret("db", "a", default=2)}, backend=backend, refresh_on=LoginError)
+    def handler(event: Any, context: Any) -> None:
+        seen.append(context.secrets.a)
+        backend.answers["db"] = "no JSON"
+        raise LoginError
+
+    with pytest.raises(LoginError):
+        handler({}, SimpleNamespace())
+    assert seen == [1]
+
+
 def test_a_newer_value_in_the_cache_is_taken_without_a_fetch(stopped: FakeClock) -> None:
     """What somebody else has fetched meanwhile is newer than what the handler was given."""
     backend, login = Recorder({"prod/db": "old"}), Login("new")
@@ -517,10 +533,12 @@ def test_the_context_is_put_back_around_each_try(stopped: FakeClock) -> None:
 
 def test_each_retry_is_told_with_the_sources_that_changed(stopped: FakeClock) -> None:
     """The observer hears of the retry, source by source, and of none where none took place."""
-    backend, told = Recorder({"a": "1", "b": '{"x": 1, "y": 2}'}), list[Any]()
+    backend, told, versions = Recorder({"a": "1"}), list[Any](), list[Any]()
+    backend.answers["b"] = Answer('{"x": 1, "y": 2}', version="v1")
 
     def observe(event: Event) -> None:
         told.append((event.kind, event.source, event.backend, event.outcome, event.seconds))
+        versions.append(event.version)
 
     @inject_secrets(
         {"a": "a", "x": "b#x", "y": "b#y"},
@@ -534,9 +552,9 @@ def test_each_retry_is_told_with_the_sources_that_changed(stopped: FakeClock) ->
         if context.secrets.x == 1:
             raise LoginError
 
-    def slowly() -> str:
+    def slowly() -> Answer:
         stopped.tick(0.25)
-        return '{"x": 3, "y": 4}'
+        return Answer('{"x": 3, "y": 4}', version="v2")
 
     with pytest.raises(LoginError):
         handler({}, SimpleNamespace())
@@ -549,3 +567,4 @@ def test_each_retry_is_told_with_the_sources_that_changed(stopped: FakeClock) ->
         ("fetch", "b", "recorder", "ok", 0.25),
         ("retry", "b", "recorder", "ok", 0.25),
     ]
+    assert versions[-3:] == [None, "v2", "v2"]

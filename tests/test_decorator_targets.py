@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import MagicMock, Mock, create_autospec
 
 import pytest
+import wrapt
 
 from lambda_secrets import DeclarationError, InjectionError, Secret, Secrets, inject_secrets
 from tests.support.recorder import Recorder
@@ -556,6 +557,12 @@ def test_a_name_that_the_event_or_the_context_has_is_refused(name: str) -> None:
         def handler(event: Any, context: Any) -> None:
             """Take an event and a context."""
 
+    with pytest.raises(DeclarationError, match="it is the event or the context"):
+
+        @inject_secrets({name: "prod/key"}, into="kwargs", backend=Recorder({}))
+        def method(self: Any, event: Any, context: Any) -> None:
+            """Take an instance, too."""
+
 
 def test_what_another_decorator_takes_is_not_guessed(backend: Recorder) -> None:
     """A handler behind someone else's decorator may take what its signature does not show."""
@@ -573,6 +580,15 @@ def test_what_another_decorator_takes_is_not_guessed(backend: Recorder) -> None:
         return event
 
     assert handler({}, None) == ({}, "k")
+
+    def taking(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        return kwargs.pop("key"), wrapped(*args, **kwargs)
+
+    def other(event: Any, context: Any) -> Any:
+        return event
+
+    decorate = inject_secrets({"key": "prod/key"}, into="kwargs", backend=backend)
+    assert decorate(wrapt.decorator(taking)(other))({}, None) == ("k", {})
 
 
 # All of them
