@@ -34,7 +34,7 @@ def newer(resolver: Resolver, sealed: Sealed, remaining: float | None) -> Sealed
     for name, value in held(used).items():
         entry = _replaced(resolver, name, entries)
         found = value if entry is None else _found(resolver, name, entry)
-        if entry is not None and not isinstance(found, Unfit) and found != value:
+        if entry is not None and not isinstance(found, Unfit) and _differ(found, value):
             changed[name] = found
             entries[name] = entry
     if not changed:
@@ -58,6 +58,14 @@ def _replaced(resolver: Resolver, name: str, origin: dict[str, Entry]) -> Entry 
         return entry
     same = bool(entry.answer.value == origin[name].answer.value)
     return None if same else entry
+
+
+def _differ(one: Any, other: Any) -> bool:
+    """Whether two values do, as far as what a transform made can be compared."""
+    try:
+        return bool(one != other)
+    except Exception:  # noqa: BLE001 - an array has no truth value, and its secret has changed
+        return True
 
 
 def _found(resolver: Resolver, name: str, entry: Entry) -> Any:

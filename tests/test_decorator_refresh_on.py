@@ -267,6 +267,33 @@ def test_an_unchanged_secret_is_unchanged_whatever_its_transform_makes(stopped: 
     assert tried == [1]
 
 
+class Array:
+    """What a transform may make: it cannot be compared as a whole."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __ne__(self, other: object) -> bool:
+        raise ValueError
+
+
+def test_a_changed_secret_is_changed_whatever_its_transform_makes(stopped: FakeClock) -> None:
+    """What cannot be compared is new when the secret's text is."""
+    backend, tried = Recorder({"prod/db": "old"}), []
+
+    @inject_secrets(
+        {"db": Secret("prod/db", transform=Array)}, backend=backend, refresh_on=LoginError
+    )
+    def handler(event: Any, context: Any) -> None:
+        tried.append(context.secrets.db.text)
+        backend.answers["prod/db"] = "new"
+        raise LoginError
+
+    with pytest.raises(LoginError):
+        handler({}, SimpleNamespace())
+    assert tried == ["old", "new"]
+
+
 def test_a_default_that_stands_in_keeps_nobody_from_retrying(stopped: FakeClock) -> None:
     """A secret without the optional part does not hide that another one has changed."""
     backend, login = Recorder({"options": "{}"}), Login("password 2")

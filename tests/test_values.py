@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lambda_secrets import Secrets
-from lambda_secrets.values import Converted, copies, held, origins
+from lambda_secrets.values import Converted, Sealed, copies, held, origins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -222,6 +222,17 @@ def test_a_value_built_for_an_annotation_is_copied_whatever_its_type() -> None:
     assert Converted(inner) == Converted(collections.UserList([1]))
     assert Converted(inner) != Converted(collections.UserList([2]))
     assert Converted(inner) != inner
+
+
+def test_what_is_sealed_is_neither_seen_nor_pickled() -> None:
+    """A crash report that goes through mappings, or by Sentry's own protocol, finds names alone."""
+    secrets = Secrets({"key": CANARY})
+    assert secrets.__sentry_repr__() == "<Secrets: key>"
+    for sealed in (Sealed(secrets), Converted([CANARY])):
+        assert CANARY not in repr(sealed)
+        assert not isinstance(sealed, Mapping)
+        with pytest.raises(TypeError, match="Cannot pickle what is sealed"):
+            pickle.dumps(sealed)
 
 
 def test_the_package_sees_what_is_held_and_where_it_came_from() -> None:
