@@ -102,9 +102,10 @@ class KeywordLayer(Layer):
 
     def warm(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sealed | None:
         """Return the values if nothing is due, and the caller passes none of them itself."""
-        sealed = super().warm(wrapped, args, kwargs)
-        only_two = len(args) == len(("event", "context")) and not kwargs
-        return sealed if only_two or not self._passed(wrapped, args, kwargs) else None
+        more = kwargs or len(args) > len(("event", "context"))
+        if more and self._passed(wrapped, args, kwargs):
+            return None
+        return super().warm(wrapped, args, kwargs)
 
     def resolve(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sealed:
         """Return fresh values, but of what the caller passes itself."""
