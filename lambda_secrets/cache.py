@@ -74,7 +74,7 @@ class Freshness:
         self.refresh_ahead: float = refresh_ahead
 
     def lifetime(self, entry: Entry) -> float:
-        """The TTL, less the entry's own random share of the jitter."""
+        """The TTL, less its round's random share of the jitter."""
         return self.ttl * (1 - self.jitter * entry.luck)
 
 
@@ -356,13 +356,15 @@ class Cache:
                 return
             current.over = True
             seconds = self._age(current.sent)
+            # One draw a round: what was fetched together expires together, and costs one round.
+            luck = self._chance()
             for source, answer in answers.items():
                 key = (id(current.owner), source)
                 registered = self._rounds.get(key) is current
                 if registered:
                     del self._rounds[key]
                 if isinstance(answer, Answer):
-                    entry = Entry(answer, current.owner, current.sent, self._chance())
+                    entry = Entry(answer, current.owner, current.sent, luck)
                     current.results[source] = entry
                     if registered:
                         self._entries[key] = entry

@@ -225,8 +225,16 @@ def test_jitter_shortens_a_lifetime_by_a_random_share(
     assert reading.good_for == pytest.approx(lifetime)
 
 
+def test_what_was_fetched_together_expires_together(clock: FakeClock) -> None:
+    """Jitter is drawn once a round, so that it does not tear one round into many."""
+    draws = iter([0.1, 0.9])
+    cache = Cache(clock, chance=lambda: next(draws))
+    reading = cache.read(Recorder(db="1", key="2"), {DB: TTL, KEY: TTL}, timeout=5)
+    assert {entry.luck for entry in reading.results.values() if isinstance(entry, Entry)} == {0.1}
+
+
 def test_chance_is_random_and_below_one() -> None:
-    """Two caches do not refresh together: each entry draws its own share from 0 to 1."""
+    """Two caches do not refresh together: each round draws its own share from 0 to 1."""
     cache = Cache()
     draws = set()
     for _ in range(50):
