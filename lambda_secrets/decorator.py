@@ -39,6 +39,15 @@ _COROUTINE = 0x80  # a code object's flag, as `inspect` has it; it is dear to im
 _log = logging.getLogger("lambda_secrets")
 
 
+class _Default(str):
+    """The default of an option, told from the same value where it was given."""
+
+    __slots__ = ()
+
+
+_CONTEXT = _Default("context")
+
+
 class HandlerSecrets:
     """What a decorated handler offers as ``handler.secrets``; on a stack it covers all layers."""
 
@@ -123,7 +132,7 @@ def _decorate(
     handler: Any,
     declarations: Mapping[str, str | Declaration] | None,
     *,
-    into: str | None,
+    into: str,
     key: str,
     backend: str | Backend,
     refresh_on: Exceptions,
@@ -137,7 +146,7 @@ def _decorate(
         )
     function = getattr(handler, "__func__", handler)
     if declarations is None:
-        if into not in {None, "kwargs"}:
+        if into is not _CONTEXT and into != "kwargs":
             raise DeclarationError(
                 f"Cannot inject secrets with into={into!r}: declarations in the signature are "
                 "passed as keyword arguments. Drop into, or declare in a mapping."
@@ -149,7 +158,7 @@ def _decorate(
     else:
         declared = declare_all(declarations)
     layer_class = Layer
-    if into not in {None, "context"}:
+    if into != "context":
         from . import placing
 
         layer_class = placing.EventLayer if into == "event" else placing.KeywordLayer
@@ -240,7 +249,7 @@ def inject_secrets(
     declarations: Any = None,
     /,
     *,
-    into: str | None = None,
+    into: str = _CONTEXT,
     key: str = "secrets",
     ttl: float | None = None,
     backend: str | Backend = "auto",
@@ -273,7 +282,7 @@ def inject_secrets(
         DeclarationError: when a declaration or an option is wrong. Calling the handler raises
             `ResolutionError` or `InjectionError`.
     """
-    if into not in (None, "context", "event", "kwargs"):  # it may have no hash
+    if into not in ("context", "event", "kwargs"):  # it may have no hash
         raise DeclarationError(
             f"Cannot inject secrets into {into!r}: it is unknown. "
             "Use 'context', 'event' or 'kwargs'."

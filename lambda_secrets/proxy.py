@@ -36,6 +36,17 @@ class _Handler(wrapt.FunctionWrapper):  # type: ignore[misc]  # wrapt is untyped
     def secrets(self) -> Any:
         return self._self_secrets
 
+    # As a function does: a copy is itself, and a pickle has its name.
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Any:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> str:
+        return self.__qualname__  # type: ignore[no-any-return]  # wrapt is untyped
+
 
 def wrapped(handler: Any, layer: Layer, refresh_on: Exceptions, secrets: object) -> Any:
     """Return a wrapper of any callable, classmethod or staticmethod, with this ``secrets``."""

@@ -269,8 +269,8 @@ def test_whatever_can_be_called_can_be_a_handler(callable_: Any, expected: str) 
     handler = inject(backend=memory())(callable_)
     assert handler({"a": 1}, SimpleNamespace())[-2:] == ({"a": 1}, expected)
     assert handler(event={"a": 1}, context=SimpleNamespace())[-2:] == ({"a": 1}, expected)
-    assert callable(handler)
     assert list(handler.secrets.declarations) == ["key"]
+    assert callable(handler)
 
 
 def test_a_partial_that_brings_its_event_is_called_with_the_rest() -> None:
@@ -365,7 +365,7 @@ def test_the_decorator_takes_the_options_that_it_promises() -> None:
     parameters = inspect.signature(inject_secrets).parameters
     assert parameters["declarations"].kind is inspect.Parameter.POSITIONAL_ONLY
     options: dict[str, Any] = {
-        "into": None,  # "context"; "kwargs" for declarations in the signature
+        "into": "context",  # "kwargs" for declarations in the signature
         "key": "secrets",
         "ttl": None,
         "backend": "auto",
@@ -433,6 +433,7 @@ def test_all_that_is_declared_wrong_is_found_when_the_decorator_is_applied() -> 
         ({"into": "environment"}, "into 'environment': it is unknown"),
         ({"into": ""}, "into ''"),
         ({"into": []}, "into []"),
+        ({"into": None}, "into None"),
         ({"key": ""}, "as '': it is no identifier"),
         ({"key": "my key"}, "as 'my key'"),
         ({"key": None}, "as None"),

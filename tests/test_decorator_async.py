@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 import functools
 import inspect
+import pickle
 import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -35,11 +37,17 @@ async def documented(event: Any, context: Any) -> Any:
 def test_a_coroutine_function_stays_one() -> None:
     """Frameworks that ask see a coroutine function, of the same name, docstring and signature."""
     assert inspect.iscoroutinefunction(documented)
-    assert asyncio.iscoroutinefunction(documented)
+    assert asyncio.iscoroutinefunction(documented)  # pyright: ignore[reportDeprecated]
     assert documented.__name__ == "documented"
     assert documented.__doc__ == "Say what it does."
     assert str(inspect.signature(documented)) == "(event: 'Any', context: 'Any') -> 'Any'"
     assert list(documented.secrets.declarations) == ["key"]
+
+
+def test_a_coroutine_function_is_copied_and_pickled_as_one() -> None:
+    """As of any function, a copy is itself, and a pickle has its name."""
+    assert copy.copy(documented) is copy.deepcopy([documented])[0] is documented
+    assert pickle.loads(pickle.dumps(documented)) is documented  # noqa: S301 - ours
 
 
 def test_nothing_happens_before_it_is_awaited() -> None:
