@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-LARGE = 'aß漢🔑"\\\n\t<&>\u2028'
-LARGE *= 65_536 // len(LARGE.encode())
+_ALL_SORTS = 'aß漢🔑"\\\n\t<&>\u2028'
+LARGE = _ALL_SORTS * (65_536 // len(_ALL_SORTS.encode()))
 BYTES = bytes(range(256))
 FLAGS = '{"dark": {"enabled": true}, "limit": 0}'
 ODD = "odd/a+b=c.d@e_f-g"

@@ -272,7 +272,7 @@ def test_a_rotated_secret_is_read_anew(subject: Subject, context: LambdaContext)
     """Within the TTL the old value is served; `refresh()` and the end of the TTL bring the new."""
 
     @inject_secrets({"it": "turning"}, backend=subject.backend)
-    def handler(_: object, context: LambdaContext) -> str:
+    def handler(_: object, context: Any) -> str:
         value: str = context.secrets.it
         return value
 
