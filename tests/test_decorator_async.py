@@ -37,7 +37,6 @@ async def documented(event: Any, context: Any) -> Any:
 def test_a_coroutine_function_stays_one() -> None:
     """Frameworks that ask see a coroutine function, of the same name, docstring and signature."""
     assert inspect.iscoroutinefunction(documented)
-    assert asyncio.iscoroutinefunction(documented)  # pyright: ignore[reportDeprecated]
     assert documented.__name__ == "documented"
     assert documented.__doc__ == "Say what it does."
     assert str(inspect.signature(documented)) == "(event: 'Any', context: 'Any') -> 'Any'"
