@@ -8,6 +8,7 @@ import errno
 import http.client
 import io
 import os
+import pickle
 import select
 import socket
 import struct
@@ -316,6 +317,13 @@ def test_endless_replies_are_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ours(start + b"x" * (100 - len(start))) is None
     with pytest.raises(ValueError, match="no HTTP reply"):
         ours(start + b"x" * (101 - len(start)))
+
+
+def test_a_reply_does_not_pickle() -> None:
+    """Its body may be a secret."""
+    reply = parsed(bytearray(faults.message("hunter2")), ended=False)
+    with pytest.raises(TypeError, match="pickle"):
+        pickle.dumps(reply)
 
 
 def test_headers_of_a_megabyte_are_read() -> None:

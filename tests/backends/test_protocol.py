@@ -15,9 +15,11 @@ from lambda_secrets import (
     Backend,
     BackendError,
     BackendUnavailableError,
+    DeclarationError,
     MemoryBackend,
     ResolutionError,
     SecretNotFoundError,
+    backends,
     resolve_secrets,
 )
 from lambda_secrets.errors import kind_of
@@ -177,3 +179,23 @@ def test_the_protocol_is_checkable_at_run_time() -> None:
     assert isinstance(MemoryBackend({}), Backend)
     assert isinstance(Own(lambda _: {}), Backend)
     assert not isinstance(object(), Backend)
+
+
+@pytest.mark.parametrize("choice", ["vault", object(), MemoryBackend, {"prod/db": "hunter2"}])
+def test_what_is_no_backend_is_refused_at_once(choice: Any) -> None:
+    """An unknown name, a class and an object without `fetch` are refused, and show no value."""
+    with pytest.raises(DeclarationError, match="backend") as caught:
+        resolve_secrets({"a": "a"}, backend=choice)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_the_file_backend_needs_to_know_its_file() -> None:
+    """Without the variable there is nothing to read, and the error names it."""
+    with pytest.raises(DeclarationError, match="LAMBDA_SECRETS_FILE"):
+        resolve_secrets({"a": "a"}, backend="file")
+
+
+def test_the_package_has_no_other_backends() -> None:
+    """A name that is misspelt is an AttributeError, as of any module."""
+    with pytest.raises(AttributeError, match="VaultBackend"):
+        backends.VaultBackend  # noqa: B018

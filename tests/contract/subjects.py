@@ -72,32 +72,28 @@ class Extension(FakeExtension):
         """Answer from the account."""
         if request.path.startswith("/applications/"):
             return self._configuration(request)
-        if request.headers.get("x-aws-parameters-secrets-token") != self.token:
-            return super().reply(request)
+        assert request.headers["x-aws-parameters-secrets-token"] == self.token
         query = request.query
         if self.agent and "secretId" not in query:
             return faults.answer("Not found", 404)
         name = query.get("secretId", query.get("name", ""))
         if name in self.aws.denied:
             return self._refusal("AccessDeniedException")
-        body: dict[str, Any]
         if "secretId" in query:
             found = self.aws.secret(name, query.get("versionId"), query.get("versionStage"))
-            if found is not None:
-                body = secret_body(found[0], agent=self.agent)
-                body["VersionId"] = str(found[1])
+        elif name.startswith(REFERENCE):
+            found = self.aws.secret(name.removeprefix(REFERENCE), None, None)
         else:
             found = self.aws.parameter(name, query.get("version"), query.get("label"))
-            if name.startswith(REFERENCE):
-                found = self.aws.secret(name.removeprefix(REFERENCE), None, None)
-            if found is not None:
-                value = found[0] if query["withDecryption"] == "true" else "ciphertext"
-                body = parameter_body(value, agent=False)
-        return (
-            self._refusal("ResourceNotFoundException")
-            if found is None
-            else faults.answer(json.dumps(body))
-        )
+        if found is None:
+            return self._refusal("ResourceNotFoundException")
+        value, version = found
+        if "secretId" in query:
+            body = {**secret_body(value, agent=self.agent), "VersionId": str(version)}
+        else:
+            assert query["withDecryption"] == "true"
+            body = parameter_body(value, agent=False)
+        return faults.answer(json.dumps(body))
 
     def _refusal(self, code: str) -> Action:
         if not self.agent:
