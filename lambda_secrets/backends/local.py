@@ -49,7 +49,10 @@ class MemoryBackend:
     def __init__(self, values: Values) -> None:
         """Check the mapping, and keep it."""
         self.values: Values = values
-        _table(values)
+        problem = _problem(values)
+        del values  # a traceback can show locals
+        if problem:
+            raise DeclarationError(problem)
 
     def __repr__(self) -> str:
         """Show names, never values."""
@@ -108,6 +111,16 @@ def read_secrets_file(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]
 
 def _read(path: str | os.PathLike[str]) -> tuple[dict[str, dict[str, Any]], dict[Key, Any]]:
     """Return the tables, and their values by what a source asks for."""
+    found = _found(path)
+    if isinstance(found, str):
+        raise BackendError(f"Cannot read {str(path)!r}: {found}")
+    return found
+
+
+def _found(
+    path: str | os.PathLike[str],
+) -> tuple[dict[str, dict[str, Any]], dict[Key, Any]] | str:
+    """Return what is there, or what is wrong: its locals hold values, so that it raises nothing."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - a path of any kind
             data = file.read()
@@ -126,11 +139,10 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, dict[str, Any]], dict
                 for table, scheme in _SCHEMES.items()
                 for name, value in tables[table].items()
             }
-            try:
+            problem = _problem(values)
+            if not problem:
                 return tables, _table(values)
-            except DeclarationError as error:
-                problem = str(error)
-    raise BackendError(f"Cannot read {str(path)!r}: {problem}")
+    return problem
 
 
 def _loaded(data: bytes, *, is_json: bool) -> dict[str, Any] | str:
@@ -180,6 +192,15 @@ def _decoded(text: str) -> bytes | None:
         return a2b_base64("".join(text.split()), strict_mode=True)
     except ValueError:
         return None
+
+
+def _problem(values: Values) -> str:
+    """Return what is wrong with the values; empty where nothing is."""
+    try:
+        _table(values)
+    except DeclarationError as error:
+        return str(error)
+    return ""
 
 
 def _table(values: Values) -> dict[Key, Any]:

@@ -172,6 +172,7 @@ class SdkBackend:
         return results
 
     def _client(self, service: str) -> Any:
+        _silence()  # before a client is made: that may fetch credentials
         with self._lock:  # making clients from one session is not thread-safe
             if service not in self._clients:
                 import boto3
@@ -188,9 +189,7 @@ class SdkBackend:
                     region = os.environ.get("AWS_REGION") or None
                     self._session = boto3.Session(region_name=region)
                 self._clients[service] = self._session.client(service, config=config)
-            client = self._clients[service]
-        _silence()
-        return client
+            return self._clients[service]
 
     def _secret(self, sources: list[Source]) -> Answers:
         (source,) = sources
@@ -364,14 +363,15 @@ def failure_of(error: Exception, kind: str) -> ResolutionError:
 
 
 def _coded_failure(code: str, kind: str, *, status: int = 0, message: str = "") -> ResolutionError:
-    said = code or f"HTTP {status}"
+    # A proxy's answer may be anything: only what can be a code is shown.
+    said = code if code.replace(".", "").isidentifier() else f"HTTP {status}"
     our = class_of(code, status)
     if our is SecretNotFoundError:
         return our(f"AWS has no such {kind} or version ({code}). Check the name and the region.")
     if our is AccessDeniedError:
         # AWS names principal, action and resource here; it is the one message worth its length.
         return our(
-            f"AWS denies it ({code}{': ' if message else ''}{message}). Allow the role "
+            f"AWS denies it ({said}{': ' if message else ''}{message}). Allow the role "
             f"{_ACTIONS[kind]}, and kms:Decrypt on its key."
         )
     if our is BackendUnavailableError:
