@@ -42,14 +42,13 @@ def declared_in(function: Any) -> tuple[dict[str, Declaration], dict[str, Conver
         declaration, wanted = _declared(name, hint, injected=name in injected)
         if declaration is None:
             continue
-        default = (plain.__kwdefaults__ or {}).get(name, ...)
-        if default is not ...:
+        if _default_of(plain, name) is not ...:  # no local has it: a traceback can show locals
             if declaration.default is not ...:
                 raise DeclarationError(
                     f"Cannot declare {name!r}: its declaration and its parameter have a default. "
                     "Give one of them."
                 )
-            declaration = declaration.with_default(default)
+            declaration = declaration.with_default(_default_of(plain, name))
         declarations[name] = declaration
         converters[name] = converter(name, declaration, wanted)
     if not declarations:
@@ -62,6 +61,10 @@ def declared_in(function: Any) -> tuple[dict[str, Declaration], dict[str, Conver
 
 
 # Reading the signature
+
+
+def _default_of(function: FunctionType, name: str) -> Any:
+    return (function.__kwdefaults__ or {}).get(name, ...)
 
 
 def _plain_function(function: Any) -> FunctionType:

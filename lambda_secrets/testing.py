@@ -36,8 +36,9 @@ class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, 
 
     def __init__(self, values: Values) -> None:
         """Check the values."""
-        MemoryBackend(values)
         self._values: Values = values
+        del values  # a traceback can show locals
+        MemoryBackend(self._values)
         self._entered: list[MemoryBackend] = []
 
     def __reduce__(self) -> NoReturn:

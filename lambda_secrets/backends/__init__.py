@@ -89,8 +89,10 @@ def backend_of(choice: str | Backend) -> Backend:
     if not isinstance(choice, str):
         if callable(getattr(choice, "fetch", None)) and not isinstance(choice, type):
             return choice
+        # Of a mapping only its type: it may be the values, without a MemoryBackend around them.
+        kind = f"a {type(choice).__name__}" if hasattr(choice, "keys") else repr(choice)
         raise DeclarationError(
-            f"Cannot use {choice!r} as backend: it has no fetch(). Use 'auto', 'extension', 'sdk', "
+            f"Cannot use {kind} as backend: it has no fetch(). Use 'auto', 'extension', 'sdk', "
             "'file' or an object with the Backend protocol."
         )
     variable = ""

@@ -176,7 +176,6 @@ class Declaration(_Frozen):
         path: str | None,
         transform: Transform | None,
         ttl: float | None,
-        default: Any,
         **own: Any,
     ) -> None:
         what = f"Cannot declare {source}"
@@ -190,7 +189,11 @@ class Declaration(_Frozen):
         search = None if path is None else _compiled(path, what)
         for field, value in {"search": search, **own}.items():
             object.__setattr__(self, field, value)
-        self._freeze(source=source, path=path, transform=transform, ttl=ttl, default=default)
+        self._freeze(source=source, path=path, transform=transform, ttl=ttl, default=self.default)
+
+    def _keep(self, default: Any) -> None:
+        """Take the default out of the locals of a constructor: its traceback can show them."""
+        object.__setattr__(self, "default", default)
 
     def with_default(self, default: Any) -> Self:
         """Return the same declaration with that default."""
@@ -296,6 +299,8 @@ class Secret(Declaration):
         ttl: float | None = None,
         default: Any | EllipsisType = ...,
     ) -> None:
+        self._keep(default)
+        del default
         what = checked_name(name, "secret")
         if name.startswith(("ssm:", "appconfig:")):
             raise DeclarationError(
@@ -303,9 +308,7 @@ class Secret(Declaration):
             )
         check_text(what, version_id=version_id, version_stage=version_stage)
         own: dict[str, Any] = {"version_id": version_id, "version_stage": version_stage}
-        self._declare(
-            Source("secret", name, **own), path, transform, ttl, default, name=name, **own
-        )
+        self._declare(Source("secret", name, **own), path, transform, ttl, name=name, **own)
 
 
 def declare(declaration: str | Declaration) -> Declaration:

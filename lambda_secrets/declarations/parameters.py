@@ -45,6 +45,8 @@ class Parameter(Declaration):
         ttl: float | None = None,
         default: Any | EllipsisType = ...,
     ) -> None:
+        self._keep(default)
+        del default
         what = checked_name(name, "parameter")
         if name.endswith("/"):
             raise DeclarationError(f"{what}: a parameter's name ends in no '/'. Use ParameterTree.")
@@ -60,7 +62,7 @@ class Parameter(Declaration):
         _check_bool(what, decrypt=decrypt)
         own: dict[str, Any] = {"version": version, "label": label, "decrypt": decrypt}
         source = Source("parameter", name, **own)
-        self._declare(source, path, transform, ttl, default, name=name, **own)
+        self._declare(source, path, transform, ttl, name=name, **own)
 
 
 class ParameterTree(Declaration):
@@ -92,6 +94,8 @@ class ParameterTree(Declaration):
         ttl: float | None = None,
         default: Any | EllipsisType = ...,
     ) -> None:
+        self._keep(default)
+        del default
         what = checked_name(prefix, "tree")
         if not prefix.startswith("/"):
             raise DeclarationError(
@@ -101,9 +105,7 @@ class ParameterTree(Declaration):
         _check_bool(what, recursive=recursive, decrypt=decrypt)
         prefix = prefix.rstrip("/") + "/"
         own: dict[str, Any] = {"recursive": recursive, "decrypt": decrypt}
-        self._declare(
-            Source("tree", prefix, **own), None, transform, ttl, default, prefix=prefix, **own
-        )
+        self._declare(Source("tree", prefix, **own), None, transform, ttl, prefix=prefix, **own)
 
 
 class AppConfig(Declaration):
@@ -134,11 +136,13 @@ class AppConfig(Declaration):
         ttl: float | None = None,
         default: Any | EllipsisType = ...,
     ) -> None:
+        self._keep(default)
+        del default
         own = {"application": application, "environment": environment, "profile": profile}
         for part in own.values():
             checked_name(part, "AppConfig configuration")
         name = "/".join(part.replace("/", "%2F") for part in own.values())
-        self._declare(Source("appconfig", name), path, transform, ttl, default, **own)
+        self._declare(Source("appconfig", name), path, transform, ttl, **own)
 
 
 def declare_scheme(name: str, path: str | None) -> Declaration:
