@@ -30,7 +30,7 @@ def backend() -> Recorder:
 
 def found(into: str, event: Any, context: Any, secrets: Any) -> dict[str, Any]:
     """Return what a handler was given, wherever it is."""
-    places = {"context": getattr(context, "secrets", None), "kwargs": secrets}
+    places: dict[str, Any] = {"context": getattr(context, "secrets", None), "kwargs": secrets}
     return dict(event["secrets"] if into == "event" else places[into])
 
 

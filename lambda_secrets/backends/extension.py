@@ -189,7 +189,7 @@ class ExtensionBackend:
                 document = document["Parameter"]
                 value, version = _parameter(document), document.get("Version")
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
-            value = None
+            value = version = None
         if value is None:
             return BackendError(
                 "what it answered is no secret's JSON. Is another program on its port?"

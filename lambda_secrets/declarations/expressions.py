@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import jmespath
+from jmespath.exceptions import JMESPathError
 from jmespath.functions import Functions
 
 from ..errors import DeclarationError
@@ -23,7 +24,7 @@ def compiled(path: str, what: str) -> Callable[[Any], Any]:
     """
     try:
         expression = jmespath.compile(path)
-    except jmespath.exceptions.JMESPathError as error:
+    except JMESPathError as error:
         column = getattr(error, "lex_position", getattr(error, "lexer_position", None))
     except RecursionError:
         column = None

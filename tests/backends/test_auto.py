@@ -388,7 +388,7 @@ def test_the_old_value_does_not_flip_back(
     """After `refresh()` a handler without a cache of its own keeps to the new value."""
 
     @inject_secrets({"x": "x"}, backend=pair.auto, ttl=0)
-    def handler(_: object, context: LambdaContext) -> str:
+    def handler(_: object, context: Any) -> str:
         value: str = context.secrets.x
         return value
 

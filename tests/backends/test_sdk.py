@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import botocore.exceptions
 import botocore.parsers
-import botocore.session
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, WaiterError
@@ -298,8 +297,7 @@ def test_twenty_five_batched_secrets_are_two_calls(
 ) -> None:
     """Twenty ids a call; what has a version or a stage is read singly, beside them."""
     names = [f"prod/s{n:02}" for n in range(25)]
-    for name in names:
-        version = moto_server.put_secret(name, f"value of {name}")["VersionId"]
+    versions = [moto_server.put_secret(name, f"value of {name}")["VersionId"] for name in names]
     botocore_calls.clear()
     backend = SdkBackend(batch=True)
     assert fetch(backend, *names) == [f"value of {name}" for name in names]
@@ -307,7 +305,7 @@ def test_twenty_five_batched_secrets_are_two_calls(
     assert sorted(len(call["SecretIdList"]) for _, call in botocore_calls.made) == [5, 20]
     botocore_calls.clear()
     staged = Secret(names[0], version_stage="AWSCURRENT")
-    versioned = Secret(names[-1], version_id=version)
+    versioned = Secret(names[-1], version_id=versions[-1])
     assert fetch(backend, staged, versioned, names[1]) == [
         f"value of {name}" for name in (names[0], names[-1], names[1])
     ]
@@ -930,9 +928,9 @@ def test_clients_are_made_on_first_use_and_kept(
     made: list[str] = []
 
     class Counting(boto3.Session):  # type: ignore[misc]  # boto3 is untyped
-        def client(self, service: str, **options: Any) -> Any:
-            made.append(service)
-            return super().client(service, **options)
+        def client(self, service_name: str, *args: Any, **options: Any) -> Any:
+            made.append(service_name)
+            return super().client(service_name, *args, **options)
 
     backend = SdkBackend(session=Counting())
     assert made == []

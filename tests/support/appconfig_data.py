@@ -57,9 +57,7 @@ class AppConfigData(ThreadingHTTPServer):
         self._thread.join()
         self.server_close()
 
-    def answer(
-        self, operation: str, target: str, body: bytes
-    ) -> tuple[int, dict[str, str], bytes]:
+    def answer(self, operation: str, target: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
         """Return status, headers and body of the answer."""
         with self._lock:
             self.calls[operation] += 1
@@ -93,7 +91,7 @@ class AppConfigData(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: AppConfigData
+    server: AppConfigData  # pyright: ignore[reportIncompatibleVariableOverride]
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
