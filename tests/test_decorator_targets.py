@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import json
 import os
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -359,6 +360,20 @@ def test_values_are_in_a_copy_of_the_event(backend: Recorder) -> None:
     assert caller == {"body": ["b"]}
     assert got["body"] is caller["body"]
     assert list(got) == ["body", "secrets", "new"]
+
+
+def test_an_event_with_secrets_in_it_can_be_logged(backend: Recorder) -> None:
+    """Trap: secrets in the event got logged with it; names are all that any text of it shows."""
+
+    @inject_secrets({"key": "prod/db"}, into="event", backend=backend)
+    def handler(event: Any, context: Any) -> Any:
+        with pytest.raises(TypeError, match="not JSON serializable"):
+            json.dumps(event)
+        return json.dumps(event, default=str), str(event), f"{event}", repr(event)
+
+    for text in handler({"a": 1}, None):
+        assert "<Secrets: key>" in text
+        assert "user" not in text
 
 
 class Request(dict[str, Any]):

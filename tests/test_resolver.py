@@ -821,6 +821,22 @@ def test_refresh_ahead_renews_in_the_background(stopped: FakeClock) -> None:
     assert len(backend.calls) == 2
 
 
+def test_a_background_refresh_that_fails_leaves_the_value(stopped: FakeClock) -> None:
+    """Trap: a failed background refresh threw the good value away, or broke the invocation."""
+    backend, told = Recorder({"db": "1"}), list[Any]()
+    read = reading(backend, ttl=10, jitter=0, refresh_ahead=5, observer=told.append)
+    read()
+    for rest, failure in ((5, DOWN), (1, AccessDeniedError("no.")), (2, None)):
+        stopped.tick(rest)
+        backend.answers["db"] = failure
+        before = len(told)
+        assert read() == {"db": "1"}
+        wait_for(lambda before=before: len(told) > before)  # type: ignore[misc]
+    stopped.tick(1.999)
+    assert read() == {"db": "1"}
+    assert [event.background for event in told] == [False, True, True, True]
+
+
 def wait_for(condition: Callable[[], bool]) -> None:
     """Wait for a background thread, which ends by itself."""
     end = time.perf_counter() + 10
