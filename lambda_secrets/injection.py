@@ -207,16 +207,22 @@ def sync_call(layer: Layer, refresh_on: Exceptions) -> Call:
         sealed = layer.warm(wrapped, args, kwargs)
         if sealed is None:
             sealed = layer.resolve(wrapped, args, kwargs)
-        try:
-            return layer.call(wrapped, args, kwargs, sealed)
-        except refresh_on as error:
-            if isinstance(error, InjectionError):  # the handler has not run
-                raise
-            newer = layer.newer(sealed, wrapped, args, kwargs)
-            if newer is None:
-                raise
-            return layer.call(wrapped, args, kwargs, newer)
+        with OneRetry() as spent:
+            try:
+                return layer.call(wrapped, args, kwargs, sealed)
+            except refresh_on as error:
+                if spent or isinstance(error, InjectionError):  # then the handler has not run
+                    raise
+                newer = layer.newer(sealed, wrapped, args, kwargs)
+                if newer is None:
+                    raise
+                spent.append(True)
+                return layer.call(wrapped, args, kwargs, newer)
 
     if not layer.resolver.declarations:
         return _unchanged_call
-    return retrying if refresh_on else call
+    if not refresh_on:
+        return call
+    from .rotation import OneRetry
+
+    return retrying

@@ -12,6 +12,7 @@ import wrapt
 
 from .errors import InjectionError
 from .injection import argument, hidden, put, put_back, sync_call
+from .rotation import OneRetry
 
 if TYPE_CHECKING:
     from .injection import Call, Exceptions, Layer
@@ -85,15 +86,17 @@ def _async_call(layer: Layer, refresh_on: Exceptions) -> Call:
         sealed = layer.warm(wrapped, args, kwargs)
         if sealed is None:
             sealed = await asyncio.to_thread(layer.resolve, wrapped, args, kwargs)
-        try:
-            return await _await(layer, wrapped, args, kwargs, sealed)
-        except refresh_on as error:
-            if isinstance(error, InjectionError):  # the handler has not run
-                raise
-            newer = await asyncio.to_thread(layer.newer, sealed, wrapped, args, kwargs)
-            if newer is None:
-                raise
-            return await _await(layer, wrapped, args, kwargs, newer)
+        with OneRetry() as spent:
+            try:
+                return await _await(layer, wrapped, args, kwargs, sealed)
+            except refresh_on as error:
+                if spent or isinstance(error, InjectionError):  # then the handler has not run
+                    raise
+                newer = await asyncio.to_thread(layer.newer, sealed, wrapped, args, kwargs)
+                if newer is None:
+                    raise
+                spent.append(True)
+                return await _await(layer, wrapped, args, kwargs, newer)
 
     return call
 

@@ -267,3 +267,46 @@ def test_a_refresh_reaches_every_layer_and_reports_all_that_failed(
     assert handler({}, SimpleNamespace()) == {
         name: value or str("abc".index(name) + 1) for name, value in expected.items()
     }
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+def test_layers_share_one_retry(backend: Recorder, *, awaited: bool) -> None:
+    """However many layers name the exception, a handler runs at most twice for one call."""
+    runs: list[dict[str, str]] = []
+
+    def fail(context: Any) -> None:
+        runs.append(dict(context.secrets))
+        backend.answers.update(a=f"a{len(runs)}", b=f"b{len(runs)}")
+        raise PermissionError(str(len(runs)))
+
+    def called(event: Any, context: Any) -> None:
+        fail(context)
+
+    async def coroutine(event: Any, context: Any) -> None:
+        fail(context)
+
+    inner = inject_secrets({"b": "b"}, backend=backend, refresh_on=PermissionError)
+    outer = inject_secrets({"a": "a"}, backend=backend, refresh_on=PermissionError)
+    handler: Any = outer(inner(coroutine if awaited else called))
+    run: Any = asyncio.run if awaited else bool
+
+    for call in (1, 2):
+        with pytest.raises(PermissionError, match=str(2 * call)):
+            run(handler({}, SimpleNamespace()))
+        assert len(runs) == 2 * call
+        handler.secrets.clear()
+    assert runs[:2] == [{"a": "1", "b": "2"}, {"a": "1", "b": "b1"}]
+
+
+def test_an_outer_layer_retries_where_the_inner_one_has_nothing_new(backend: Recorder) -> None:
+    """The retry that the inner layer leaves is the outer one's."""
+
+    @inject_secrets({"a": "a"}, backend=backend, refresh_on=PermissionError)
+    @inject_secrets({"b": "b"}, backend=backend, refresh_on=PermissionError)
+    def handler(event: Any, context: Any) -> Any:
+        if context.secrets.a == "1":
+            backend.answers["a"] = "10"
+            raise PermissionError
+        return context.secrets.a
+
+    assert handler({}, SimpleNamespace()) == "10"
