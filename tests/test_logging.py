@@ -95,7 +95,7 @@ def injected(value: Any, name: str = "prod/db", **options: Any) -> Any:
 
 def made(**attributes: Any) -> logging.LogRecord:
     """Return a record with these attributes."""
-    return logging.makeLogRecord({"levelno": logging.WARNING, **attributes})
+    return logging.makeLogRecord({"name": "made", "levelno": logging.WARNING, **attributes})
 
 
 # What it finds

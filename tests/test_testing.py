@@ -324,5 +324,5 @@ def test_rotations_in_two_tests_do_not_meet() -> None:
             assert resolve_secrets({"key": "prod/key"}).key == "old"
             values["prod/key"] = "new"
             assert handler({}, SimpleNamespace()) == "new"
-        gc.collect()
+        gc.collect(0)
     assert process._forced == {}
