@@ -203,10 +203,8 @@ def _fitted(wanted: Any, value: Any, *, lax: bool, at: str = "$") -> Any:
     """Return the value as a builtin type, or an `Unfit`; lax reads what a text says as JSON."""
     fitted = _strictly_fitted(_bare(wanted), value, lax=lax, at=at)
     if lax and isinstance(fitted, Unfit) and isinstance(value, str):
-        data = parsed_json(value)
-        if not isinstance(data, (str, Unfit)):
-            again = _fitted(wanted, data, lax=False, at=at)
-            return fitted if isinstance(again, Unfit) else again
+        again = _fitted(wanted, parsed_json(value), lax=False, at=at)
+        return fitted if isinstance(again, Unfit) else again
     return fitted
 
 

@@ -238,6 +238,13 @@ class Level(enum.IntEnum):
     LOW = 1
 
 
+class Mode(enum.Enum):
+    """An enum of a text and a number."""
+
+    AUTO = "auto"
+    OFF = 0
+
+
 class Touchy(enum.Enum):
     """An enum that raises, and quotes, where others say no."""
 
@@ -259,6 +266,13 @@ Json = typing_extensions.TypeAliasType(  # type: ignore[misc]  # mypy knows no s
 SECRET = Secret("prod/secret")
 LIST = Parameter("/app/list")
 TREE = ParameterTree("/app/tree/")
+
+
+def circular(text: str) -> list[Any]:
+    """Return what JSON cannot say."""
+    ring: list[Any] = [text]
+    ring.append(ring)
+    return ring
 
 
 def received(wanted: Any, value: Any, declaration: Declaration = SECRET) -> Any:
@@ -337,6 +351,8 @@ def reason(wanted: Any, value: Any, declaration: Declaration = SECRET) -> str:
         (Literal[True], "true", True),
         (Stage, "live", Stage.LIVE),
         (Level, "1", Level.LOW),
+        (Mode, "auto", Mode.AUTO),
+        (Mode, "0", Mode.OFF),
         (dict[str, Stage], {"a": "test"}, {"a": Stage.TEST}),
         (Alias, {"a": 1}, {"a": 1}),
         (Annotated[str, "a remark"], "text", "text"),
@@ -372,6 +388,7 @@ def test_builtin_types_fit(wanted: Any, value: Any, expected: Any) -> None:
         (tuple[str, int], '["u", 1]', ("u", 1)),
         (set[int], "[1, 1]", {1}),
         (dict[int, Login], {"1": {"user": "u"}}, {1: Login("u")}),
+        (dict[int, int], {"1": 1}, {1: 1}),
         (typing.Mapping[str, int], {"a": 1}, {"a": 1}),
         (LoginAttrs, {"user": "u", "port": 1}, LoginAttrs("u", 1)),
         (bytearray, b"b", bytearray(b"b")),
@@ -613,6 +630,7 @@ def test_msgspec_refuses(wanted: Any, value: Any, expected: str) -> None:
             "its own check raised LookupError (the message is withheld: it may quote the value)",
         ),
         (Annotated[str, pydantic.Field(max_length=3)], CANARY, "it does not fit (string_too_long)"),
+        (Annotated[str, annotated_types.MaxLen(3)], CANARY, "it does not fit (string_too_long)"),
         (Mixed, {"model": {"user": 5}}, "it does not fit at `$.model.user` (string_type)"),
         (pydantic.AnyUrl, CANARY, "it does not fit (url_parsing)"),
     ],
@@ -629,6 +647,25 @@ def test_pydantic_refuses(wanted: Any, value: Any, expected: str) -> None:
         (str, LIST, [CANARY], "expected `str`, got `list`"),
         (list[int], LIST, ["1", CANARY], "expected `int`, got `str` at `$[1]`"),
         (list[int], LIST, ["1", '"2"'], "expected `int`, got `str` at `$[1]`"),
+        (dict[str, list[int]], TREE, {"a": '["1"]'}, "expected `list`, got `str` at `$[...]`"),
+        (
+            Login,
+            Secret("prod/secret", "a"),
+            {"a": {"user": "u", "port": "5"}},
+            "expected `int`, got `str` at `$.port`",
+        ),
+        (
+            Annotated[str, msgspec.Meta(max_length=3)],
+            Secret("prod/secret", transform=str.strip),
+            CANARY,
+            "expected `str` of length <= 3",
+        ),
+        (
+            LoginModel,
+            Secret("prod/secret", transform=circular),
+            CANARY,
+            "it does not fit (model_type)",
+        ),
         (list[int], LIST, ["1", "[2]"], "expected `int`, got `str` at `$[1]`"),
         (Login, TREE, {"user": "u", "port": CANARY}, "expected `int`, got `str` at `$.port`"),
         (int, Secret("prod/secret", "a"), {"a": "5"}, "expected `int`, got `str`"),
@@ -856,6 +893,8 @@ def test_without_either_builtins_are_left(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "msgspec", None)
     monkeypatch.setitem(sys.modules, "pydantic", None)
     assert received(dict[str, int] | None, {"a": 1}) == {"a": 1}
+    assert received(dict[Any, int], {"a": 1}) == {"a": 1}
+    assert received(Optional[int], "1") == 1  # noqa: UP045 - some write it so
     assert received(bytes, b"b") == b"b"
     values: list[Any] = [{"a": 1}, [1], 5, 0.5, True, None]
     for value in values:
