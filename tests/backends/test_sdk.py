@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import botocore.exceptions
 import botocore.parsers
+import botocore.session
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, WaiterError
@@ -908,7 +909,7 @@ def test_an_endpoint_that_refuses_is_unreachable(monkeypatch: pytest.MonkeyPatch
 
 def test_without_boto3_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """A package that leaves boto3 out gets a reason at once, not a timeout."""
-    monkeypatch.setitem(sys.modules, "boto3", None)
+    monkeypatch.setitem(sys.modules, "botocore.config", None)
     started = time.monotonic()
     (error,) = fetch(SdkBackend(), "x")
     assert time.monotonic() - started < 2
@@ -953,13 +954,13 @@ def test_services_share_a_session(
     moto_server.put_secret("x", "v")
     moto_server.put_parameter("/p", "v")
     sessions: list[object] = []
-    session = boto3.Session
+    session = botocore.session.Session
 
-    def counted(**options: Any) -> Any:
-        sessions.append(options)
-        return session(**options)
+    def counted() -> Any:
+        sessions.append(session())
+        return sessions[-1]
 
-    monkeypatch.setattr(boto3, "Session", counted)
+    monkeypatch.setattr(botocore.session, "Session", counted)
     assert fetch(sdk, "x", "ssm:/p") == ["v", "v"]
     assert fetch(sdk, "x", "ssm:/p") == ["v", "v"]
     assert len(sessions) == 1
@@ -1006,7 +1007,7 @@ def test_the_region_is_lambdas(
     environ: dict[str, str],
     region: str,
 ) -> None:
-    """AWS_REGION, which every function has and boto3 does not read, goes first."""
+    """AWS_REGION, which every function has and botocore does not read, goes first."""
     for variable, text in environ.items():
         monkeypatch.setenv(variable, text)
     botocore_calls.clients.clear()
@@ -1151,6 +1152,6 @@ def test_loggers_that_do_not_exist_yet_are_filtered(kept: Kept) -> None:
     """A module that botocore imports late is silent too."""
     module._silence()
     with module._quiet():
-        for name in ("botocore", "botocore.retries.adaptive", "urllib3.util.retry", "boto3"):
+        for name in ("botocore", "botocore.retries.adaptive", "urllib3.util.retry"):
             logging.getLogger(name).debug("hunter2")
     assert kept.lines == []
