@@ -436,12 +436,15 @@ def test_annotations_are_asked_for_as_python_3_14_wants_it(
 
     def get_annotations(function: Any, *, format: Format) -> dict[str, Any]:  # noqa: A002
         assert format is Format.FORWARDREF
-        return dict(function.__annotations__)
+        return dict(undefined_event.__annotations__)
 
+    def handler(event: Any, context: Any, *, it: Any) -> None: ...
+
+    handler.__annotations__ = {}
     stand_in: Any = SimpleNamespace(Format=Format, get_annotations=get_annotations)
     monkeypatch.setitem(sys.modules, "annotationlib", stand_in)
     monkeypatch.setattr(sys, "version_info", (3, 14, 0, "final", 0))
-    assert list(declared_in(undefined_event)[0]) == ["it"]
+    assert list(declared_in(handler)[0]) == ["it"]
 
 
 def undefined_event(event: Imaginary, context: Any, *, it: Annotated[str, SECRET]) -> None:

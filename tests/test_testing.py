@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import pickle
 import socket
 import threading
 from types import SimpleNamespace
@@ -289,6 +290,12 @@ def test_what_it_cannot_surround_is_refused() -> None:
     for function in refused:
         with pytest.raises(DeclarationError, match="would end before the tests begin"):
             override_secrets({"prod/key": "mine"})(function)
+
+
+def test_override_does_not_pickle() -> None:
+    """A pickle would carry the values to wherever it goes."""
+    with pytest.raises(TypeError, match="would hold its values"):
+        pickle.dumps(override_secrets({"prod/key": "mine"}))
 
 
 def test_changed_mapping_is_a_rotation() -> None:
