@@ -685,6 +685,14 @@ def test_waiting_ends_with_the_timeout(action: Action | None) -> None:
         assert kind_of(error) is BackendUnavailableError
 
 
+def test_the_tries_share_one_timeout() -> None:
+    """What the first try took is not there for the next."""
+    with FaultServer([faults.delayed(0.25, faults.NOT_READY), faults.hang]) as server:
+        started = time.monotonic()
+        fetch(ExtensionBackend(port=server.port), "x", timeout=0.4)
+        assert time.monotonic() - started < 0.6
+
+
 def test_prefetch_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """All through INIT the extension is not ready: prefetching gives up at once."""
     monkeypatch.setattr(module, "time", clocks(lambda _: pytest.fail("it waits")))
@@ -708,8 +716,15 @@ def test_prefetch_reads_what_is_ready(server: FakeExtension, backend: ExtensionB
 def test_forced_reads_pass_the_agents_cache() -> None:
     """The agent's reply to the first request tells what it is; then it is asked to refresh."""
     query = "/secretsmanager/get?secretId=x"
-    assert targets("x", agent=True, fresh=True) == [query, f"{query}&refreshNow=true"]
-    assert targets("x", agent=True) == [query]
+    with FaultServer([FINE_BY_AGENT]) as server:
+        backend = ExtensionBackend(port=server.port)
+        asked: list[str] = []
+        for fresh, expected in ((True, [query, f"{query}&refreshNow=true"]), (False, [query])):
+            assert fetch(backend, "x", fresh=fresh) == ["fine"]
+            asked += expected
+            assert [request.target for request in server.requests] == asked
+        fetch(backend, "x", fresh=True)
+        assert [request.target for request in server.requests[3:]] == [f"{query}&refreshNow=true"]
 
 
 def test_an_extension_gets_no_parameter_that_it_does_not_document() -> None:

@@ -437,6 +437,33 @@ def test_dead_kept_connection_is_replaced_once(client: Loopback, death: Action) 
         assert [request.connection for request in server.requests] == [1, 1, 2, 2, 3]
 
 
+def test_the_retry_goes_over_a_new_connection(client: Loopback) -> None:
+    """What killed one kept connection may have killed them all: no other one is tried."""
+    with FaultServer(
+        lambda r: (
+            faults.delayed(0.05, OK) if r.number <= 2 else faults.close if r.number == 3 else OK
+        )
+    ) as server:
+        both = client.exchange({n: get(server.port) for n in range(2)}, timeout=5)
+        assert [told(result) for result in both.values()] == [(200, b"fine")] * 2
+        assert ask(client, server.port) == (200, b"fine")
+        assert server.requests[3].connection == 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [(faults.truncated("cut off here"), "truncated"), (faults.GARBAGE, "malformed")],
+)
+def test_a_kept_connection_that_answers_badly_is_not_retried(
+    client: Loopback, fault: Action, kind: str
+) -> None:
+    """A part of an answer is an answer: the other end has seen the request."""
+    with FaultServer([OK, fault, OK]) as server:
+        assert ask(client, server.port) == (200, b"fine")
+        assert ask(client, server.port) == kind
+        assert len(server.requests) == 2
+
+
 def test_a_new_connection_that_dies_is_not_retried(client: Loopback) -> None:
     """Whether to ask again is for the caller to say."""
     with FaultServer([faults.close, OK]) as server:
