@@ -130,7 +130,7 @@ def _plain(function: Any, call: Call, layer: Layer, secrets: HandlerSecrets) -> 
 
 def _decorate(
     handler: Any,
-    declarations: Mapping[str, str | Declaration] | None,
+    declarations: dict[str, Declaration] | None,
     *,
     into: str,
     key: str,
@@ -156,7 +156,7 @@ def _decorate(
         into = "kwargs"
         declared, options["converters"] = signature.declared_in(function)
     else:
-        declared = declare_all(declarations)
+        declared = declarations
     layer_class = Layer
     if into != "context":
         from . import placing
@@ -165,11 +165,7 @@ def _decorate(
     resolver = Resolver(declared, cache=process, backend=backend_of(backend), **options)
     layer = layer_class(resolver, key)
     _check_placement(function, layer, declared)
-    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
-        from . import snapstart
-
-        snapstart.keep_out_of_snapshots(process)
-    elif prefetch:
+    if not _under_snapstart() and prefetch:
         try:
             resolver.prefetch()
         except ResolutionError as error:
@@ -180,6 +176,16 @@ def _decorate(
     from . import proxy
 
     return proxy.wrapped(handler, layer, refresh_on, secrets)
+
+
+def _under_snapstart() -> bool:
+    """Whether a snapshot will be taken; if so, see that it holds no value."""
+    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start":
+        return False
+    from . import snapstart
+
+    snapstart.keep_out_of_snapshots(process)
+    return True
 
 
 def _check_placement(function: Any, layer: Layer, declared: Mapping[str, Declaration]) -> None:
@@ -300,12 +306,13 @@ def inject_secrets(
     bare = isinstance(declarations, (classmethod, staticmethod)) or (
         callable(declarations) and not hasattr(declarations, "items")
     )
-    mapping: Any = None if bare else declarations
+    # Already here, not when a function follows: the traceback ends at the wrong declaration.
+    declared = None if bare or declarations is None else declare_all(declarations)
 
     def decorate(handler: Any) -> Any:
         return _decorate(
             handler,
-            mapping,
+            declared,
             into=into,
             key=key,
             backend=backend,
@@ -341,6 +348,7 @@ def resolve_secrets(
         DeclarationError: when a declaration or an option is wrong.
         ResolutionError: with all that failed.
     """
+    _under_snapstart()
     resolver = Resolver(
         declare_all(declarations),
         cache=process,

@@ -414,10 +414,9 @@ def test_what_cannot_be_called_cannot_be_decorated(wrong: Any) -> None:
 
 @pytest.mark.parametrize("wrong", ["prod/db", ["prod/db"], 5, {"prod/db"}])
 def test_declarations_that_map_no_names_are_refused(wrong: Any) -> None:
-    """A string or a list in place of the mapping is found when the decorator is applied."""
-    decorate: Any = inject_secrets(wrong, backend=memory())
+    """A string or a list in place of the mapping is found before a function follows."""
     with pytest.raises(DeclarationError, match="it maps no names"):
-        decorate(plain)
+        inject_secrets(wrong, backend=memory())
 
 
 def test_all_that_is_declared_wrong_is_found_when_the_decorator_is_applied() -> None:

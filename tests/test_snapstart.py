@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import snapshot_restore_py
 
-from lambda_secrets import inject_secrets, snapstart
+from lambda_secrets import inject_secrets, resolve_secrets, snapstart
 from lambda_secrets.cache import Cache
 from tests.support.recorder import Recorder
 
@@ -78,6 +78,16 @@ def test_everything_is_fetched_anew_after_a_restore(hooks: Hooks) -> None:
     hooks.restore()
     assert handler({}, SimpleNamespace()) == {"a": 2}
     assert [call.fresh for call in backend.calls] == [False, False]
+
+
+def test_what_is_resolved_outside_a_handler_is_kept_out_too(hooks: Hooks) -> None:
+    """A value that `resolve_secrets` read at import is not in the snapshot."""
+    backend = Recorder({"db": "1"})
+    assert resolve_secrets({"db": "db"}, backend=backend).db == "1"
+    hooks.snapshot()
+    backend.answers["db"] = "2"
+    hooks.restore()
+    assert resolve_secrets({"db": "db"}, backend=backend).db == "2"
 
 
 def test_what_was_read_between_the_hooks_is_forgotten(hooks: Hooks) -> None:
