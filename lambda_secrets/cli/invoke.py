@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import statistics
@@ -17,6 +18,7 @@ from lambda_secrets.backends.local import read_secrets_file
 from lambda_secrets.cli.failure import Failure, debug_option
 from lambda_secrets.cli.function import Function
 from lambda_secrets.cli.local_extension import local_extension
+from lambda_secrets.cli.standin.records import Unpicklable
 from lambda_secrets.cli.target import layers_on, load_handler, target_argument
 from lambda_secrets.errors import BackendError
 
@@ -30,7 +32,7 @@ _SCHEMES = {"secrets": "", "binary": "", "parameters": "ssm:", "appconfig": "app
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Rotation:
+class Rotation(Unpicklable):
     """A new value for a secret, parameter or configuration, given before that invocation."""
 
     name: str
@@ -145,7 +147,19 @@ def _rotations(texts: Sequence[str], path: Path | None) -> list[Rotation]:
         raise Failure(str(error), 2) from None
     known = [scheme + name for table, scheme in _SCHEMES.items() for name in tables[table]]
     known.sort(key=len, reverse=True)
-    return [_rotation(text, known) for text in texts]
+    rotations = [_rotation(text, known) for text in texts]
+    for rotation in rotations:
+        if rotation.name in tables["binary"] and not _is_base64(rotation.value):
+            raise click.UsageError(f"--rotate {rotation.name}: the new value is no base64 text.")
+    return rotations
+
+
+def _is_base64(text: str) -> bool:
+    try:
+        base64.b64decode(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _rotation(text: str, known: Sequence[str]) -> Rotation:

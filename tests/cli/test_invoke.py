@@ -124,6 +124,15 @@ def test_a_rotation_that_says_nothing_is_refused(run: Run, rotation: str) -> Non
     assert "CANARY" not in result.stderr
 
 
+def test_binary_secret_takes_base64_alone(run: Run) -> None:
+    """A new value that is no base64 text is wrong use, and is not repeated."""
+    rotate = ("--rotate", "prod/key=CANARY@2", "--repeat", "2")
+    result = run("invoke", "app.undecorated", *FILE, *rotate)
+    assert result.exit_code == 2
+    assert "prod/key: the new value is no base64 text." in result.stderr
+    assert "CANARY" not in result.output
+
+
 def test_without_a_file_nothing_can_be_rotated(run: Run) -> None:
     """`--rotate` alone is wrong use."""
     result = run("invoke", "app.undecorated", "--rotate", "a=b@2")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import parse_qsl, unquote
 
 from lambda_secrets.cli.standin.cache import ReadThroughCache
-from lambda_secrets.cli.standin.records import Refused
+from lambda_secrets.cli.standin.records import Refused, Unpicklable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +81,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Reply:
+class Reply(Unpicklable):
     """An answer; `note` is for the log and holds no value."""
 
     status: int

@@ -16,6 +16,7 @@ from lambda_secrets.cli.standin.records import (
     ParameterRecord,
     Refused,
     SecretRecord,
+    Unpicklable,
 )
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _SCHEMES = {"ssm": "parameters", "appconfig": "appconfig"}
 
 
 @dataclass(slots=True, repr=False)
-class _Version:
+class _Version(Unpicklable):
     number: int
     value: Any
     created: datetime

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from typing import NoReturn
 
 
 class Refused(Exception):  # noqa: N818 - AWS refused; nothing went wrong here
@@ -19,8 +20,17 @@ class Refused(Exception):  # noqa: N818 - AWS refused; nothing went wrong here
         self.status = status
 
 
+class Unpicklable:
+    """What holds a value: a pickle would hold it too."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"Cannot pickle a {type(self).__name__}: it holds a value.")
+
+
 @dataclass(frozen=True, slots=True, repr=False)
-class SecretRecord:
+class SecretRecord(Unpicklable):
     """What GetSecretValue returns; `text` or `binary` is None."""
 
     arn: str
@@ -33,7 +43,7 @@ class SecretRecord:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class ParameterRecord:
+class ParameterRecord(Unpicklable):
     """What GetParameter returns."""
 
     arn: str
@@ -48,7 +58,7 @@ class ParameterRecord:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class ConfigurationRecord:
+class ConfigurationRecord(Unpicklable):
     """What GetLatestConfiguration returns."""
 
     content: bytes
