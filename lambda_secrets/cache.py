@@ -598,5 +598,5 @@ def _chance() -> float:
 process: Cache = Cache()
 """The one cache of this process."""
 
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
     os.register_at_fork(after_in_child=process.after_fork)

@@ -45,7 +45,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
             "all_proxy",
             "no_proxy",
         }:
-            monkeypatch.delenv(name)
+            monkeypatch.delenv(name)  # pragma: no cover - what the machine sets is its own affair
     for name, value in moto.CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):

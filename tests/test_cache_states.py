@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import strategies as st
+from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from lambda_secrets.cache import Cache, Entry, Freshness, Round
@@ -150,6 +150,15 @@ class CacheStates(RuleBasedStateMachine):
                 assert source in reading.stale
             assert reading.good_for >= 0
 
+    @rule(seconds=st.sampled_from([10, 12, 25]), freshness=st.sampled_from(FRESHNESS))
+    def outlive_an_expiry(self, seconds: float, freshness: Freshness) -> None:
+        """Fall ill while values expire, which chance brings about too seldom."""
+        self.mode = "well"
+        self.invoke(SOURCES, freshness, fresh=True)
+        self.mode = "down"
+        self.clock.tick(seconds)
+        self.invoke(SOURCES, freshness, fresh=False)
+
     def before(self, source: Source, value: str) -> str:
         """Return the value of the version before: what a refresh ahead leaves to its caller."""
         return f"{source.name}{int(value.removeprefix(source.name)) - 1}"
@@ -170,6 +179,7 @@ class CacheStates(RuleBasedStateMachine):
 
 
 TestCacheStates = CacheStates.TestCase
+TestCacheStates.settings = settings(max_examples=100, stateful_step_count=40)
 
 
 def test_under_threads_one_source_has_one_fetch_in_flight() -> None:

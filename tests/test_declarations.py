@@ -636,14 +636,14 @@ class Unhashable:
     __hash__ = None  # type: ignore[assignment]  # what is under test
 
     def __eq__(self, other: object) -> bool:
-        return self is other
+        raise AssertionError
 
     def __call__(self, text: str) -> str:
-        """Return it as it is."""
-        return text
+        """Never get as far."""
+        raise AssertionError
 
     def __repr__(self) -> str:
-        return CANARY
+        return CANARY  # pragma: no cover - what is never shown
 
 
 def test_what_has_no_hash_can_be_declared() -> None:

@@ -362,6 +362,7 @@ def test_a_file_that_does_not_parse_is_named_with_the_line(
         ('[parameters]\na = ["hunter2", 5]', "list of strings"),
         ('[binary]\na = "hunter2!"', "binary.a is no base64"),
         ('[binary]\na = "QQ"', "binary.a is no base64"),
+        ('[binary]\na = "QUJD!"', "binary.a is no base64"),
         ('[binary]\na = "ü"', "binary.a is no base64"),
         ('[binary]\na = ["QQ=="]', "binary.a is a list"),
         ('[binary]\na = "QQ=="\n[secrets]\na = "hunter2"', "'a' is in 'secrets' and in 'binary'"),

@@ -54,15 +54,6 @@ class MotoServer(NamedTuple):
             pass
 
 
-@functools.cache
-def client_of(url: str, service: str) -> Any:
-    """Return a client with settings of its own, one for all tests."""
-    session = boto3.Session(
-        aws_access_key_id="testing", aws_secret_access_key="testing", region_name="us-east-1"
-    )
-    return session.client(service, endpoint_url=url)
-
-
 @functools.cache  # making one takes a tenth of a second
 def _client(url: str, service: str) -> Any:
     session = boto3.Session(
