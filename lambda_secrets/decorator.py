@@ -307,7 +307,8 @@ def inject_secrets(
         callable(declarations) and not hasattr(declarations, "items")
     )
     # Already here, not when a function follows: the traceback ends at the wrong declaration.
-    declared = None if bare or declarations is None else declare_all(declarations)
+    mapping: Any = None if bare else declarations
+    declared = None if mapping is None else declare_all(mapping)
 
     def decorate(handler: Any) -> Any:
         return _decorate(
