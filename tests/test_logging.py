@@ -9,6 +9,7 @@ import io
 import json
 import logging
 import pickle
+import re
 import sys
 import threading
 import weakref
@@ -128,7 +129,14 @@ def repr_beside_quotes(text: str) -> str:
     "show", [str, repr, ascii, json.dumps, quote, quote_plus, repr_beside_quotes, str.encode]
 )
 @pytest.mark.parametrize(
-    "value", [SECRET, PEM, "(a+)+$ [b]*\\d{2}|^c?", "\u043f\u0430\u0440 \U0001f511\xe9\u00df key"]
+    "value",
+    [
+        SECRET,
+        PEM,
+        "(a+)+$ [b]*\\d{2}|^c?",
+        "it's a s3cret",
+        "\u043f\u0430\u0440 \U0001f511\xe9\u00df key",
+    ],
 )
 def test_escaped_values_are_found(log: Log, value: str, show: Any) -> None:
     """Lines, quotes and other alphabets are found as JSON, Python or a URL escape them."""
@@ -158,9 +166,10 @@ def test_strings_inside_of_json_are_values_too(log: Log) -> None:
         "ok": True,
     }
     injected(document)
-    for text in ("nested-1", "nested-2", "1234567890", json.dumps(document)):
+    injected(json.dumps(["nested-0"]), name="prod/list")
+    for text in ("nested-0", "nested-1", "nested-2", "1234567890", json.dumps(document)):
         log.logger.warning(text)
-    assert log.text == "***\n***\n***\n***\n"
+    assert log.text == "***\n" * 5
 
 
 def test_parsed_values_are_known(log: Log) -> None:
@@ -325,6 +334,14 @@ def test_release_forgets(log: Log) -> None:
     assert log.redact.redact(SECRET) == "***"
 
 
+def test_compiled_patterns_are_kept_by_nobody_else(log: Log) -> None:
+    """The cache of `re` would hold the values in a snapshot: it is emptied."""
+    injected("plainvalue1")
+    assert log.redact.redact("plainvalue1") == "***"
+    for name in ("_cache", "_cache2"):
+        assert "plainval" not in repr(getattr(re, name, {}))
+
+
 def test_a_matcher_finished_after_the_release_is_not_used(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -485,6 +502,26 @@ def test_exception_shows_no_value(log: Log) -> None:
     assert "(3 sub-exceptions)" in log.text
 
 
+def test_exception_that_was_formatted_before_shows_no_value(log: Log) -> None:
+    """The text that an earlier handler has made of an exception is not used again."""
+    injected(PEM)
+    log.logger.removeHandler(log.ours)
+    log.logger.addHandler(log.ours)
+    log.logger.warning("failed", exc_info=ExceptionGroup("group", [ValueError(PEM)]))
+    assert "CAQ" in log.other.stream.getvalue()
+    assert "CAQ" not in log.text
+
+
+def test_context_that_was_suppressed_stays_so(log: Log) -> None:
+    """`raise … from None` shows no context, of a stand-in either."""
+    injected(SECRET)
+    error = ValueError(SECRET)
+    error.__context__ = KeyError("the context")
+    error.__suppress_context__ = True
+    log.logger.warning("failed", exc_info=error)
+    assert log.text == "failed\nValueError: ***\n"
+
+
 def test_exception_without_a_value_stays_itself(log: Log) -> None:
     """The exception of a record without a value is the one that was raised."""
     injected(SECRET)
@@ -540,6 +577,15 @@ def test_cyclic_exceptions_and_containers_end(log: Log) -> None:
     assert "ValueError: ***" in log.text
 
 
+def test_wide_cycles_end_soon(log: Log) -> None:
+    """What refers to itself many times costs no more than its text."""
+    injected(SECRET)
+    wide: list[Any] = [SECRET]
+    wide.extend([wide] * 20)
+    log.logger.warning("wide", extra={"wide": wide})
+    assert SECRET not in str(vars(log.records[0])["wide"])
+
+
 def test_group_that_is_found_after_its_member_shows_no_value(log: Log) -> None:
     """A group whose member comes first by another link loses that member, not the redaction."""
     injected(SECRET)
@@ -561,6 +607,10 @@ def test_deep_containers_are_looked_at_as_text(log: Log) -> None:
     log.logger.warning("deep", extra={"deep": deep})
     assert SECRET not in str(vars(log.records[0])["deep"])
     assert "***" in str(vars(log.records[0])["deep"])
+    for _ in range(5000):  # too deep to be shown by anybody
+        deep = [deep]
+    log.logger.warning("deeper", extra={"deep": deep})
+    assert log.text == "deep\ndeeper\n"
 
 
 class Unshowable:

@@ -195,6 +195,9 @@ HANDLERS: dict[str, Callable[[], Any]] = {
         {"other": "prod/text"}, into="event", backend=MemoryBackend(VALUES)
     )(inject_secrets(backend=MemoryBackend(VALUES))(in_signature)),
     "stacked contexts": lambda: inject(key="more")(inject()(in_context)),
+    "merged contexts": lambda: inject_secrets(
+        {"other": "prod/text"}, backend=MemoryBackend(VALUES)
+    )(inject()(in_context)),
 }
 
 
