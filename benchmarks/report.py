@@ -1,0 +1,155 @@
+"""Shows the figures: plots under docs/figures/, and the tables of docs/figures.md."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+
+from benchmarks.cold import BARE
+from benchmarks.figures import markdown
+from benchmarks.fleet import QUOTAS
+
+mpl.use("svg")
+from matplotlib import pyplot as plt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.axes import Axes
+
+    Draw = Callable[[Axes, dict[str, Any]], None]
+
+DOCS = Path(__file__).parent.parent / "docs"
+PLOTS = DOCS / "figures"
+OURS, THEIRS = "#1b7f5c", "#9aa5b1"
+mpl.rcParams |= {
+    "svg.hashsalt": "lambda_secrets",  # the same figures give the same file
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+def publish(results: dict[str, Any]) -> None:
+    """Draw every plot, and put every table in its place in the document."""
+    PLOTS.mkdir(exist_ok=True)
+    for name, draw in DRAWN.items():
+        if name in results:
+            figure, axes = plt.subplots(figsize=(7.2, 3.4), layout="constrained")
+            draw(axes, results[name])
+            figure.savefig(PLOTS / f"{name}.svg", metadata={"Date": None, "Creator": None})
+            plt.close(figure)
+    page = DOCS / "figures.md"
+    text = page.read_text("utf-8")
+    for name, figures in results.items():
+        text = placed(text, name, figures["table"])
+        for key in ("imports", "limits"):
+            if key in figures:
+                text = placed(text, f"{name} {key}", figures[key])
+    page.write_text(text, "utf-8")
+
+
+def placed(text: str, name: str, table: list[list[str]]) -> str:
+    """Return a document with a table between its two marks."""
+    marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+    return marks.sub(lambda found: f"{found[1]}\n{markdown(table)}\n\n{found[2]}", text)
+
+
+def colour(name: str) -> str:
+    """Return the colour of a contestant."""
+    return OURS if name.startswith("ours") else THEIRS
+
+
+def bars(axes: Axes, values: dict[str, float], label: str) -> None:
+    """Draw a bar a contestant, the first on top, with its figure."""
+    names = list(values)[::-1]
+    drawn = axes.barh(names, [values[name] for name in names], color=[*map(colour, names)])
+    axes.bar_label(drawn, fmt="{:.3g}", padding=3)
+    axes.set_xlabel(label)
+    axes.margins(x=0.12)
+
+
+def cold(axes: Axes, figures: dict[str, Any]) -> None:
+    """Draw the milliseconds that each adds to a cold start."""
+    values = {row[0]: float(row[1]) for row in figures["table"][1:]}
+    bars(axes, values, "ms of a cold start, above the bare handler")
+
+
+def memory(axes: Axes, figures: dict[str, Any]) -> None:
+    """Draw the megabytes that each adds."""
+    values = {row[0]: float(row[2]) for row in figures["table"][1:] if row[0] != BARE}
+    bars(axes, values, "MB at the peak, above the bare handler")
+
+
+def fanout(axes: Axes, figures: dict[str, Any]) -> None:
+    """Draw the milliseconds of twenty secrets."""
+    values = {row[0]: float(row[1]) for row in figures["table"][1:]}
+    bars(axes, values, "ms for 20 secrets at a service of 20 ms")
+
+
+def warm(axes: Axes, figures: dict[str, Any]) -> None:
+    """Draw the microseconds that each adds with twenty secrets."""
+    bars(axes, {row[0]: float(row[3]) for row in figures["table"][1:]}, "")
+    axes.set(xscale="log", xlabel="µs of a warm call with 20 secrets, above the bare handler")
+
+
+def tail(axes: Axes, figures: dict[str, Any]) -> None:
+    """Draw latency over percentiles."""
+    for name, curve in figures["curves"].items():
+        beyond, seconds = zip(*curve, strict=True)
+        axes.plot(
+            beyond,
+            [1000 * value for value in seconds],
+            label=name,
+            color=colour(name),
+            linestyle="-" if "ahead" in name else "--" if name.startswith("ours") else ":",
+        )
+    axes.set(xscale="log", yscale="log", xlabel="percentile", ylabel="ms of an invocation")
+    axes.set_xticks([1, 10, 100, 1000], ["0", "90", "99", "99.9"])
+    axes.legend(frameon=False)
+
+
+def fleet(axes: Axes, figures: dict[str, Any]) -> None:
+    """Draw calls a second over the size of a fleet, and the quotas."""
+    sizes = figures["sizes"]
+    styles = {"single": "-", "extension": "--", "batch": ":"}
+    for path, loads in figures["loads"].items():
+        axes.plot(
+            sizes,
+            [load["peak"] for load in loads],
+            styles[path],
+            color=OURS,
+            label=path,
+            marker="o",
+            markersize=3,
+        )
+    for quota, operation in {
+        QUOTAS["single"]: "GetSecretValue",
+        QUOTAS["batch"]: "BatchGetSecretValue",
+    }.items():
+        axes.axhline(quota, color="#b3403a", linewidth=0.8)
+        axes.annotate(
+            f"quota of {operation}",
+            (sizes[0], quota),
+            (0, 3),
+            None,
+            "offset points",
+            color="#b3403a",
+        )
+    axes.set(xscale="log", yscale="log", xlabel="sandboxes", ylabel="calls in the busiest second")
+    axes.legend(frameon=False)
+
+
+DRAWN: dict[str, Draw] = {
+    "cold": cold,
+    "warm": warm,
+    "fanout": fanout,
+    "tail": tail,
+    "fleet": fleet,
+    "memory": memory,
+}
