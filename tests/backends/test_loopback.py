@@ -6,6 +6,7 @@ import _socket
 import contextlib
 import errno
 import http.client
+import http.server
 import io
 import os
 import pickle
@@ -551,6 +552,30 @@ def test_one_that_hangs_keeps_nobody_else_back(client: Loopback) -> None:
             **{str(n): (200, f"/{n}".encode()) for n in range(20)},
         }
         assert server.connections == loopback.PARALLEL
+
+
+class OneByOne(http.server.BaseHTTPRequestHandler):
+    """Answers in HTTP/1.0, each request on a connection of its own."""
+
+    def do_GET(self) -> None:
+        """Answer after a while in which others queue up."""
+        time.sleep(0.002)
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name upstream
+        """Keep the test output clean."""
+
+
+def test_a_server_that_queues_few_connections_is_not_overrun(client: Loopback) -> None:
+    """The standard library's server queues 6; one too many waits a second for its next try."""
+    with http.server.HTTPServer(("127.0.0.1", 0), OneByOne) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        started = time.monotonic()
+        results = client.exchange({n: get(server.server_port, "/") for n in range(30)}, timeout=5)
+        assert time.monotonic() - started < 0.9
+        assert {told(result) for result in results.values()} == {(200, b"")}
+        server.shutdown()
 
 
 def test_a_full_backlog_is_bounded_by_the_timeout(client: Loopback) -> None:
