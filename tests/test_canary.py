@@ -123,7 +123,7 @@ def test_containers_among_locals_are_looked_into() -> None:
     assert not canary.is_in(repr(secrets))
     for value in ({1: [TEXT]}, [{TEXT}], ({NUMBER: 1},), secrets):
         assert any(map(canary.is_in, canary._looked_into(value)))
-    assert not any(map(canary.is_in, canary._looked_into({"event": secrets})))
+    assert not any(map(canary.is_in, canary._looked_into([{"it": secrets}], in_event=True)))
 
 
 @pytest.mark.parametrize(

@@ -513,13 +513,16 @@ def test_exception_that_was_formatted_before_shows_no_value(log: Log) -> None:
 
 
 def test_context_that_was_suppressed_stays_so(log: Log) -> None:
-    """`raise … from None` shows no context, of a stand-in either."""
+    """`raise … from None` shows no context, of a stand-in either; another one is shown."""
     injected(SECRET)
     error = ValueError(SECRET)
     error.__context__ = KeyError("the context")
     error.__suppress_context__ = True
     log.logger.warning("failed", exc_info=error)
     assert log.text == "failed\nValueError: ***\n"
+    error.__suppress_context__ = False
+    log.logger.warning("failed", exc_info=error)
+    assert "KeyError: 'the context'" in log.text
 
 
 def test_exception_without_a_value_stays_itself(log: Log) -> None:

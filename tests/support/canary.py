@@ -108,21 +108,23 @@ def locals_of(error: BaseException) -> Iterator[tuple[str, object]]:
         for frame, _ in traceback.walk_tb(one.__traceback__):
             if frame.f_code.co_filename.startswith(PACKAGE):
                 for name, value in frame.f_locals.items():
-                    for text in _looked_into(value):
+                    # What is in an event was put there by the user's choice.
+                    for text in _looked_into(value, in_event=name in {"args", "event"}):
                         yield f"local {name} of {frame.f_code.co_name}()", text
 
 
-def _looked_into(value: object, depth: int = 0) -> Iterator[str]:
+def _looked_into(value: object, *, in_event: bool = False) -> Iterator[str]:
     """Go through what Sentry and Rollbar show of a local: they go through mappings and lists."""
     yield _attempted(lambda: repr(value))
-    if isinstance(value, Secrets) and depth:
-        return  # put into the event by the user's choice
+    if isinstance(value, Secrets) and in_event:
+        return
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from (*_looked_into(key, depth + 1), *_looked_into(item, depth + 1))
+            for part in (key, item):
+                yield from _looked_into(part, in_event=in_event)
     elif isinstance(value, (list, tuple, set, frozenset)):
         for item in value:
-            yield from _looked_into(item, depth + 1)
+            yield from _looked_into(item, in_event=in_event)
 
 
 def said_by(error: BaseException) -> Iterator[tuple[str, object]]:
