@@ -305,7 +305,9 @@ class Cache:
                 else:
                     if known is not result:  # it was cleared or replaced while we waited
                         reading.generation = _OUTDATED
-                    reading.good_for = min(reading.good_for, self._good_for(result, freshness))
+                    running = (id(owner), source) in self._rounds
+                    good_for = self._good_for(result, freshness, running=running)
+                    reading.good_for = min(reading.good_for, good_for)
                     age = self._age(result.sent)
                     if age >= freshness.lifetime(result) and (fell_back or result.failures):
                         events.append((source, result, age))
@@ -326,14 +328,17 @@ class Cache:
                 self.tell(observer, event)
         return reading
 
-    def _good_for(self, entry: Entry, freshness: Freshness) -> float:
+    def _good_for(self, entry: Entry, freshness: Freshness, *, running: bool) -> float:
         """Return the seconds until this entry has to be looked at again."""
         left = freshness.lifetime(entry) - self._age(entry.sent)
         if left > freshness.refresh_ahead:
             return left - freshness.refresh_ahead
         resting = entry.backoff - self._age(entry.failed)
-        if left > 0:  # a background round runs, and tells when it ends; or it has failed
-            return min(left, resting) if resting > 0 else left
+        if left > 0:
+            if resting > 0:
+                return min(left, resting)
+            # The round beside it tells when it ends. None runs if the value took long to arrive.
+            return left if running else 0.0
         return max(0.0, min(resting, left + freshness.stale_if_error))
 
     # Rounds

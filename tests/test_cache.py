@@ -768,6 +768,18 @@ def test_refresh_ahead_serves_the_current_value_and_fetches_beside_it(
     assert value(cache.read(backend, {DB: AHEAD}, timeout=5)) == "2"
 
 
+def test_what_took_long_to_fetch_is_refreshed_ahead_too(cache: Cache, clock: FakeClock) -> None:
+    """A value that is shortly before expiry when it arrives does not make the next caller wait."""
+    backend = Gated(db=slowly(clock, 7))
+    backend.gate.set()
+    assert cache.read(backend, {DB: AHEAD}, timeout=50).good_for == 0
+    backend.gate.clear()
+    assert value(cache.read(backend, {DB: AHEAD}, timeout=50)) == "1"
+    assert len(backend.calls) == 2
+    backend.gate.set()
+    settled(lambda: not _ours())
+
+
 def test_refresh_ahead_never_runs_twice_for_one_source(cache: Cache, clock: FakeClock) -> None:
     """While one background round runs, no other begins; when it hangs for good, one may."""
     backend = Gated(db="1")
