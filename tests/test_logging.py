@@ -22,6 +22,7 @@ import pytest
 from aws_lambda_powertools import Logger
 from hypothesis import given, strategies as st
 
+import benchmarks.redaction
 import lambda_secrets.logging as redaction
 from lambda_secrets import (
     MemoryBackend,
@@ -735,6 +736,19 @@ def test_unbounded_values_are_taken_as_they_are(log: Log) -> None:
     log.redact.learn(["[" * 100_000, '{"broken json', 10**5000, "x" * 100_000])
     log.logger.warning('{"broken json and %s', "x" * 100_000)
     assert log.text == "*** and ***\n"
+
+
+def test_benchmark_of_the_documentation_runs() -> None:
+    """What `docs/redaction.md` shows the cost of can be measured anew."""
+    figures = benchmarks.redaction.measure(rounds=1, calls=1)
+    assert [row[0] for row in figures.table[1:]] == [
+        "1 values known",
+        "20 values known",
+        "200 values known",
+        "2,000 values known",
+        "a line of Powertools' JSON",
+    ]
+    assert len(figures.checks) == 3
 
 
 # With Powertools

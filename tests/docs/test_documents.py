@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import tomllib
 from functools import partial
@@ -46,6 +47,10 @@ SYBIL = Sybil(
 def test_code_blocks_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks of a document run in order, as a reader would run them."""
     monkeypatch.chdir(ROOT)
+    # A document may change how logs are handled: the root logger is as Lambda has it, for it alone.
+    monkeypatch.setattr(logging.root, "handlers", [logging.NullHandler()])
+    loggers = dict(logging.root.manager.loggerDict)
+    monkeypatch.setattr(logging.root.manager, "loggerDict", loggers)
     for example in SYBIL.parse(ROOT / name).examples():
         example.evaluate()
 
