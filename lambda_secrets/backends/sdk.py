@@ -186,7 +186,9 @@ class SdkBackend:
                     user_agent_extra="lib/lambda-secrets",
                 )
                 if self._session is None:
-                    self._session = _own_session()
+                    from .session import own_session
+
+                    self._session = own_session()
                 make = getattr(self._session, "client", None) or self._session.create_client
                 self._clients[service] = make(service, config=config)
             return self._clients[service]
@@ -413,16 +415,6 @@ def _add_to_chunk(chunks: list[dict[str, Source]], source: Source) -> None:
             chunk[base] = source
             return
     chunks.append({base: source})
-
-
-def _own_session() -> Any:
-    from botocore.session import Session
-
-    session = Session()
-    region = os.environ.get("AWS_REGION")  # which every function has, and botocore does not read
-    if region:
-        session.set_config_variable("region", region)
-    return session
 
 
 # botocore at DEBUG prints replies and signed headers. Its records of our own calls are kept out, in

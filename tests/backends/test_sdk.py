@@ -34,7 +34,7 @@ from lambda_secrets import (
     clear_cache,
     resolve_secrets,
 )
-from lambda_secrets.backends import sdk as module
+from lambda_secrets.backends import sdk as module, session as session_module
 from lambda_secrets.backends.sdk import failure_of
 from lambda_secrets.declarations import declare
 from tests.support.appconfig_data import AppConfigData
@@ -961,7 +961,7 @@ def test_services_share_a_session(
         sessions.append(session())
         return sessions[-1]
 
-    monkeypatch.setattr(botocore.session, "Session", counted)
+    monkeypatch.setattr(session_module, "Session", counted)
     assert fetch(sdk, "x", "ssm:/p") == ["v", "v"]
     assert fetch(sdk, "x", "ssm:/p") == ["v", "v"]
     assert len(sessions) == 1
