@@ -9,8 +9,8 @@ import threading
 import time
 from weakref import WeakSet
 
-from .backends import Answer
-from .errors import BackendError, BackendUnavailableError, ResolutionError, kind_of
+from .backends import Answer, backend_name
+from .errors import BackendUnavailableError, ResolutionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -178,9 +178,6 @@ class Cache:
         self._watchers: WeakSet[Watcher] = WeakSet()
         self._listeners: WeakSet[Listener] = WeakSet()
         self._lock = threading.Lock()
-        self._empty()
-
-    def _empty(self) -> None:
         self._entries: dict[Key, Entry] = {}
         self._rounds: dict[Key, Round] = {}
         self._forced: dict[Key, tuple[float, float]] = {}
@@ -320,12 +317,9 @@ class Cache:
                     *(source, age, entry.backend, entry.backoff),
                 )
             if observer is not None:
-                from .events import ServedStale
+                from .events import tell_stale
 
-                event = ServedStale(
-                    *(str(source), entry.backend, "ok", age), version=entry.answer.version
-                )
-                self.tell(observer, event)
+                tell_stale(observer, source, entry, age)
         return reading
 
     def _good_for(self, entry: Entry, freshness: Freshness, *, running: bool) -> float:
@@ -382,16 +376,10 @@ class Cache:
                         known.refused |= not isinstance(answer, BackendUnavailableError)
             self._changed()
         if current.observer is not None:
-            for source, result in current.results.items():
-                self.tell(current.observer, _fetched(current, source, result, seconds))
-        current.done.set()
+            from .events import tell_fetched
 
-    def tell(self, observer: Observer, event: Event) -> None:
-        """Tell an observer; what it raises is logged."""
-        try:
-            observer(event)
-        except Exception:  # noqa: BLE001 - another's code must not fail the invocation
-            _log.exception("The observer raised on %r.", event)
+            tell_fetched(current.observer, current, seconds)
+        current.done.set()
 
     def settle(self, reading: Reading, install: Callable[[], None]) -> None:
         """Let a watcher keep what it made of a reading, unless something changed meanwhile."""
@@ -425,9 +413,7 @@ class Cache:
 
     def clear(self) -> None:
         """Forget every value; what is being fetched now will not enter the cache."""
-        with self._lock:
-            self._empty()
-            self._changed(forget=True)
+        self._discard(lambda key: True)
 
     def release(self) -> None:
         """Forget every value, and close what the backends of all handlers hold open."""
@@ -444,11 +430,7 @@ class Cache:
     def drop(self, backend: Backend, sources: Iterable[Source]) -> None:
         """Forget these sources, likewise."""
         owner = self.active(backend)
-        with self._lock:
-            for source in sources:
-                for table in (self._entries, self._rounds, self._forced):
-                    table.pop((id(owner), source), None)
-            self._changed(forget=True)
+        self._discard({(id(owner), source) for source in sources}.__contains__)
 
     def override(self, backend: Backend) -> None:
         """Read everything from this backend alone, until it is restored."""
@@ -460,16 +442,20 @@ class Cache:
         """End that override and forget its values; those from before it are served again."""
         with self._lock:
             self._overrides = [other for other in self._overrides if other is not backend]
-            # All of it: the next backend may be given the same id.
-            for table in (self._entries, self._rounds, self._forced):
-                for key in [key for key in table if key[0] == id(backend)]:
-                    del table[key]
-            self._changed(forget=True)
+        # All of it: the next backend may be given the same id.
+        self._discard(lambda key: key[0] == id(backend))
 
     def active(self, backend: Backend) -> Backend:
         """Return the latest override, else the backend itself."""
         overrides = self._overrides
         return overrides[-1] if overrides else backend
+
+    def _discard(self, gone: Callable[[Key], bool]) -> None:
+        with self._lock:
+            for table in (self._entries, self._rounds, self._forced):
+                for key in [key for key in table if gone(key)]:
+                    del table[key]
+            self._changed(forget=True)
 
     def _changed(self, *, forget: bool = False) -> None:
         self.generation += 1
@@ -520,73 +506,26 @@ class Cache:
         return max(self.clock.monotonic() - instant[0], self.clock.time() - instant[1])
 
 
-def backend_name(backend: Backend) -> str:
-    """Return what errors and events call a backend."""
-    return getattr(backend, "name", None) or type(backend).__name__
-
-
-def _fetched(
-    current: Round, source: Source, result: Entry | ResolutionError, seconds: float
-) -> Event:
-    from .events import Fetched
-
-    if isinstance(result, Entry):
-        backend, outcome, version = result.backend, "ok", result.answer.version
-    else:
-        backend = result.backend or backend_name(current.owner)
-        outcome, version = kind_of(result).__name__, None
-    return Fetched(
-        *(str(source), backend, outcome, seconds),
-        version=version,
-        background=current.background,
-    )
-
-
-def _answers(current: Round) -> dict[Source, Answer | ResolutionError]:
+def _answers(current: Round) -> Mapping[Source, Answer | ResolutionError]:
     """Ask the backend, and make a well-formed answer for each source of whatever it does."""
     try:
-        given: Any = current.fetch(current.sources, timeout=current.timeout)
-        if hasattr(given, "get"):
-            return {source: _checked(source, given.get(source)) for source in current.sources}
-        failure: ResolutionError = BackendError(
-            f"the backend answered a {type(given).__name__}. "
-            "Make its fetch() return a mapping of the sources."
-        )
-    except ResolutionError as error:
-        failure = error.with_traceback(None)
-    except BaseException as error:  # noqa: BLE001 - another's code; its message may quote a value
-        failure = BackendError(
-            f"the backend raised {type(error).__name__} (its message is withheld). "
-            "Make its fetch() return or raise a ResolutionError."
-        )
-    return dict.fromkeys(current.sources, failure)
+        given = current.fetch(current.sources, timeout=current.timeout)
+        # The usual needs no further look, nor the import of one.
+        if type(given) is dict and all(_is_usual(source, given) for source in current.sources):
+            return {source: given[source] for source in current.sources}
+        from .backends.checks import checked
+
+        return checked(given, current.sources)
+    except BaseException as error:  # noqa: BLE001 - another's code may raise anything
+        from .backends.checks import raised
+
+        return dict.fromkeys(current.sources, raised(error))
 
 
-def _checked(source: Source, answer: Any) -> Answer | ResolutionError:
-    if isinstance(answer, ResolutionError):
-        return answer
-    if answer is None:
-        return BackendError("the backend answered nothing for it.")
-    whole = answer if isinstance(answer, Answer) else Answer(answer)
-    value: Any = whole.value
-    if source.kind != "tree":
-        fits = _is_read(value)
-    else:
-        fits = isinstance(value, dict) and all(map(_is_read, value.values()))
-    if fits:
-        return whole
-    what = "a dict of them by the rest of each name" if source.kind == "tree" else "one of these"
-    return BackendError(
-        f"the backend answered a {type(value).__name__} for a {source.kind}. Text, bytes and lists "
-        f"of strings are values: make it return {what}."
-    )
-
-
-def _is_read(value: Any) -> bool:
-    """Whether it can be the value of a secret, a parameter or a configuration."""
-    if isinstance(value, list):
-        return all(isinstance(item, str) for item in value)
-    return isinstance(value, (str, bytes))
+def _is_usual(source: Source, given: dict[Source, Any]) -> bool:
+    """Whether the answer for it is text in an `Answer`, and it no tree."""
+    answer = given.get(source)
+    return type(answer) is Answer and type(answer.value) is str and source.kind != "tree"
 
 
 def _unanswered(timeout: float) -> BackendUnavailableError:

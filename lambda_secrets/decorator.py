@@ -171,11 +171,16 @@ def _decorate(
         except ResolutionError as error:
             _log.warning("Prefetch failed; the first invocation resolves. %s", error)
     secrets = HandlerSecrets([layer, *layers_of(function)])
+    call = sync_call(layer)
+    if refresh_on and declared:
+        from . import retrying
+
+        call = retrying.retrying_call(layer, refresh_on)
     if _is_plain(handler):
-        return _plain(handler, sync_call(layer, refresh_on), layer, secrets)
+        return _plain(handler, call, layer, secrets)
     from . import proxy
 
-    return proxy.wrapped(handler, layer, refresh_on, secrets)
+    return proxy.wrapped(handler, call, layer, refresh_on, secrets)
 
 
 def _under_snapstart() -> bool:

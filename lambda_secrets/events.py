@@ -1,12 +1,21 @@
-"""What an observer is told: one frozen event for each fetch, stale serve and retry."""
+"""Tells an observer: one frozen event for each fetch, stale serve and retry."""
 
 from __future__ import annotations
 
 import functools
+import logging
+
+from .backends import backend_name
+from .errors import ResolutionError, kind_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
+
+    from .cache import Entry, Observer, Round
+    from .declarations import Source
+
+_log = logging.getLogger("lambda_secrets")
 
 
 class Event:
@@ -91,3 +100,34 @@ class Retried(Event):
 
     __slots__ = ()
     kind = "retry"
+
+
+def tell_fetched(observer: Observer, fetched: Round, seconds: float) -> None:
+    """Tell of each source of a round that is over, after that many seconds."""
+    for source, result in fetched.results.items():
+        if isinstance(result, ResolutionError):
+            backend = result.backend or backend_name(fetched.owner)
+            outcome, version = kind_of(result).__name__, None
+        else:
+            backend, outcome, version = result.backend, "ok", result.answer.version
+        told = (str(source), backend, outcome, seconds)
+        _tell(observer, Fetched(*told, version=version, background=fetched.background))
+
+
+def tell_stale(observer: Observer, source: Source, entry: Entry, age: float) -> None:
+    """Tell that an entry was served past its TTL, that many seconds old."""
+    told = (str(source), entry.backend, "ok", age)
+    _tell(observer, ServedStale(*told, version=entry.answer.version))
+
+
+def tell_retried(observer: Observer, source: Source, entry: Entry, seconds: float) -> None:
+    """Tell that a handler runs again with this entry, which took that many seconds to have."""
+    told = (str(source), entry.backend, "ok", seconds)
+    _tell(observer, Retried(*told, version=entry.answer.version))
+
+
+def _tell(observer: Observer, event: Event) -> None:
+    try:
+        observer(event)
+    except Exception:  # noqa: BLE001 - another's code must not fail the invocation
+        _log.exception("The observer raised on %r.", event)

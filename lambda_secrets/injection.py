@@ -192,7 +192,7 @@ def _unchanged_call(
     return wrapped(*args, **kwargs)
 
 
-def sync_call(layer: Layer, refresh_on: Exceptions) -> Call:
+def sync_call(layer: Layer) -> Call:
     """Return what runs for each call of a handler."""
 
     def call(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -202,27 +202,4 @@ def sync_call(layer: Layer, refresh_on: Exceptions) -> Call:
             sealed = layer.resolve(wrapped, args, kwargs)
         return layer.call(wrapped, args, kwargs, sealed)
 
-    def retrying(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        kwargs = kwargs and hidden(kwargs)
-        sealed = layer.warm(wrapped, args, kwargs)
-        if sealed is None:
-            sealed = layer.resolve(wrapped, args, kwargs)
-        with OneRetry() as spent:
-            try:
-                return layer.call(wrapped, args, kwargs, sealed)
-            except refresh_on as error:
-                if spent or isinstance(error, InjectionError):  # then the handler has not run
-                    raise
-                newer = layer.newer(sealed, wrapped, args, kwargs)
-                if newer is None:
-                    raise
-                spent.append(True)
-                return layer.call(wrapped, args, kwargs, newer)
-
-    if not layer.resolver.declarations:
-        return _unchanged_call
-    if not refresh_on:
-        return call
-    from .rotation import OneRetry
-
-    return retrying
+    return call if layer.resolver.declarations else _unchanged_call

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import wrapt
 
 from .errors import InjectionError
-from .injection import argument, hidden, put, put_back, sync_call
-from .rotation import OneRetry
+from .injection import argument, hidden, put, put_back
+from .retrying import OneRetry
 
 if TYPE_CHECKING:
     from .injection import Call, Exceptions, Layer
@@ -49,8 +49,11 @@ class _Handler(wrapt.FunctionWrapper):  # type: ignore[misc]  # wrapt is untyped
         return self.__qualname__  # type: ignore[no-any-return]  # wrapt is untyped
 
 
-def wrapped(handler: Any, layer: Layer, refresh_on: Exceptions, secrets: object) -> Any:
-    """Return a wrapper of any callable, classmethod or staticmethod, with this ``secrets``."""
+def wrapped(handler: Any, call: Call, layer: Layer, refresh_on: Exceptions, secrets: object) -> Any:
+    """Return a wrapper of any callable, classmethod or staticmethod, with this ``secrets``.
+
+    ``call`` runs for each call, unless that has to be awaited.
+    """
     function = getattr(handler, "__func__", handler)
     called = function
     while isinstance(called, functools.partial):
@@ -58,8 +61,8 @@ def wrapped(handler: Any, layer: Layer, refresh_on: Exceptions, secrets: object)
     awaited = inspect.iscoroutinefunction(called) or inspect.iscoroutinefunction(
         getattr(type(called), "__call__", None)  # noqa: B004 - the function itself is looked at
     )
-    awaited = awaited and bool(layer.resolver.declarations)
-    call = (_async_call if awaited else sync_call)(layer, refresh_on)
+    if awaited and layer.resolver.declarations:
+        call = _async_call(layer, refresh_on)
     if "." in getattr(function, "__qualname__", "").rpartition("<locals>.")[2]:
         call = _bound(call)
     return _Handler(handler, call, layer, secrets)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 
-from .cache import Entry, Freshness, backend_name
+from .backends import backend_name
+from .cache import Entry, Freshness
 from .declarations import Unfit, check_seconds
 from .errors import (
     DeclarationError,

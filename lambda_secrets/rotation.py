@@ -2,42 +2,15 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
-
 from .declarations import Unfit
 from .values import Sealed, Secrets, held, origins
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from contextvars import Token
     from typing import Any
 
     from .cache import Entry
     from .resolver import Resolver
-
-
-_spent: ContextVar[list[bool] | None] = ContextVar("lambda_secrets_retry", default=None)
-
-
-class OneRetry:
-    """Lets the layers of one call share its one retry: on a stack, never a second one."""
-
-    __slots__ = ("_token",)
-    _token: Token[list[bool] | None] | None
-
-    def __enter__(self) -> list[bool]:
-        """Return what is empty until the retry is spent."""
-        spent = _spent.get()
-        self._token = None
-        if spent is None:
-            spent = []
-            self._token = _spent.set(spent)
-        return spent
-
-    def __exit__(self, *exc_info: object) -> None:
-        """Give the next call a retry of its own."""
-        if self._token is not None:
-            _spent.reset(self._token)
 
 
 def newer(resolver: Resolver, sealed: Sealed, remaining: float | None) -> Sealed | None:
@@ -67,14 +40,12 @@ def newer(resolver: Resolver, sealed: Sealed, remaining: float | None) -> Sealed
     if not changed:
         return None
     if resolver.observer is not None:
-        from .events import Retried
+        from .events import tell_retried
 
         seconds = resolver.cache.clock.monotonic() - begin
         told = {resolver.declarations[name].source: entries[name] for name in changed}
         for source, entry in told.items():
-            version = entry.answer.version
-            event = Retried(str(source), entry.backend, "ok", seconds, version=version)
-            resolver.cache.tell(resolver.observer, event)
+            tell_retried(resolver.observer, source, entry, seconds)
     return Sealed(Secrets({**held(used), **changed}, entries))
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lambda_secrets.backends import Answer
+from lambda_secrets.backends import Answer, backend_name
 from lambda_secrets.cache import (
     FORCED_PAUSE,
     STALE_WAIT,
@@ -21,7 +21,6 @@ from lambda_secrets.cache import (
     Entry,
     Freshness,
     Reading,
-    backend_name,
 )
 from lambda_secrets.declarations import Source
 from lambda_secrets.errors import (

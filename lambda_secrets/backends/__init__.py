@@ -27,6 +27,7 @@ __all__ = [
     "FileBackend",
     "MemoryBackend",
     "SdkBackend",
+    "backend_name",
     "backend_of",
 ]
 
@@ -106,6 +107,11 @@ def backend_of(choice: str | Backend) -> Backend:
         )
     class_name, variables = _SETTINGS[choice]
     return _shared(class_name, *[os.environ.get(variable) for variable in variables])
+
+
+def backend_name(backend: Backend) -> str:
+    """Return what errors and events call a backend."""
+    return getattr(backend, "name", None) or type(backend).__name__
 
 
 @functools.cache

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lambda_secrets.backends import FileBackend, backend_of
-from lambda_secrets.cache import backend_name, process
+from lambda_secrets.backends import FileBackend, backend_name, backend_of
+from lambda_secrets.cache import process
 from lambda_secrets.cli.failure import debug_option
 from lambda_secrets.cli.target import declared_by, load_handler, target_argument
 from lambda_secrets.errors import ResolutionError

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lambda_secrets.cache import backend_name
+from lambda_secrets.backends import backend_name
 from lambda_secrets.cli.failure import Failure, debug_option
 from lambda_secrets.cli.target import declared_by, load_handler, target_argument
 

@@ -211,7 +211,11 @@ class Declaration(_Frozen):
 
     def extract(self, raw: Any) -> Any:
         """Return the declared value of what the backend read, or an `Unfit`."""
-        value = self._tree(raw) if self.source.kind == "tree" else self._transformed(raw)
+        value = raw
+        if self.transform is not None:
+            from .transforms import transformed
+
+            value = transformed(raw, self.transform)
         if self.search is None or isinstance(value, Unfit):
             return value
         data = parsed_json(value) if isinstance(value, (str, bytes)) else value
@@ -224,35 +228,6 @@ class Declaration(_Frozen):
         if found is None:
             return Unfit("the JMESPath expression matches nothing in it", absent=True)
         return found
-
-    def _tree(self, raw: dict[str, Any]) -> dict[str, Any] | Unfit:
-        tree = {}
-        for name, text in raw.items():
-            value = self._transformed(text)
-            if isinstance(value, Unfit):
-                return Unfit(f"{name}: {value.reason}")
-            tree[name] = value
-        return tree
-
-    def _transformed(self, raw: Any) -> Any:
-        if self.transform is None:
-            return raw
-        try:
-            if self.transform == "json":
-                return parsed_json(raw)
-            if self.transform == "binary":
-                from binascii import a2b_base64
-
-                text = raw if isinstance(raw, bytes) else raw.encode("ascii")
-                return a2b_base64(b"".join(text.split()), strict_mode=True)
-            return self.transform(raw)
-        except Exception as error:  # noqa: BLE001 - a user's transform raises what it likes
-            kind = type(error).__name__
-        if self.transform == "binary":
-            return Unfit("it is not base64 text")
-        return Unfit(
-            f"its transform raised {kind} (the message is withheld: it may quote the value)"
-        )
 
     def __str__(self) -> str:
         return self.source.spelled(self.path)

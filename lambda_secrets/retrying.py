@@ -1,0 +1,61 @@
+"""Runs a handler once more with newer values, when it says that those it had are no good."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+from .errors import InjectionError
+from .injection import hidden
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from contextvars import Token
+    from typing import Any
+
+    from .injection import Call, Exceptions, Layer
+
+_spent: ContextVar[list[bool] | None] = ContextVar("lambda_secrets_retry", default=None)
+
+
+class OneRetry:
+    """Lets the layers of one call share its one retry: on a stack, never a second one."""
+
+    __slots__ = ("_token",)
+    _token: Token[list[bool] | None] | None
+
+    def __enter__(self) -> list[bool]:
+        """Return what is empty until the retry is spent."""
+        spent = _spent.get()
+        self._token = None
+        if spent is None:
+            spent = []
+            self._token = _spent.set(spent)
+        return spent
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Give the next call a retry of its own."""
+        if self._token is not None:
+            _spent.reset(self._token)
+
+
+def retrying_call(layer: Layer, refresh_on: Exceptions) -> Call:
+    """Return what runs for each call of a handler that is no coroutine."""
+
+    def call(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        kwargs = kwargs and hidden(kwargs)
+        sealed = layer.warm(wrapped, args, kwargs)
+        if sealed is None:
+            sealed = layer.resolve(wrapped, args, kwargs)
+        with OneRetry() as spent:
+            try:
+                return layer.call(wrapped, args, kwargs, sealed)
+            except refresh_on as error:
+                if spent or isinstance(error, InjectionError):  # then the handler has not run
+                    raise
+                newer = layer.newer(sealed, wrapped, args, kwargs)
+                if newer is None:
+                    raise
+                spent.append(True)
+                return layer.call(wrapped, args, kwargs, newer)
+
+    return call
