@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import statistics
 
-from benchmarks.cold import BARE, BY_HAND, CONTESTANTS, EXTENSION, STRIPPED, tasks
+from benchmarks.cold import BARE, BY_HAND, CONTESTANTS, EXTENSION, tasks
 from benchmarks.figures import Check, Figures, times
 from benchmarks.service import Service
 
 
 def measure(*, rounds: int = 5) -> Figures:
     """Measure every contestant in a sandbox of its own."""
-    samples: dict[str, list[int]] = {name: [] for name in CONTESTANTS if name != STRIPPED}
+    samples: dict[str, list[int]] = {
+        name: [] for name, contestant in CONTESTANTS.items() if not contestant.stripped
+    }
     with Service() as service, tasks() as packages:
         for _ in range(rounds):
             for name, peaks in samples.items():

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import secrets
-import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING
 
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 
-from benchmarks.figures import Check, Figures, markdown, microseconds, milliseconds
+from benchmarks.figures import Check, Figures, microseconds, milliseconds
 from lambda_secrets.logging import RedactSecrets
 
 if TYPE_CHECKING:
@@ -83,9 +82,3 @@ def fastest_of(call: Callable[[], object], rounds: int, calls: int) -> float:
             call()
         best = min(best, (time.perf_counter() - begin) / calls)
     return best
-
-
-if __name__ == "__main__":
-    found = measure()
-    print(markdown(found.table), *found.checks, sep="\n")
-    sys.exit(not all(check.holds for check in found.checks))

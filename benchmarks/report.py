@@ -1,15 +1,14 @@
-"""Shows the figures: plots under docs/figures/, and the tables of docs/figures.md."""
+"""Shows the figures: plots under docs/figures/, and tables in the documents."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 
 from benchmarks.cold import BARE
-from benchmarks.figures import markdown
+from benchmarks.figures import filled
 from benchmarks.fleet import QUOTAS
 
 mpl.use("svg")
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).parent.parent / "docs"
 PLOTS = DOCS / "figures"
+PAGES = (DOCS.parent / "README.md", DOCS / "figures.md", DOCS / "redaction.md")
 OURS, THEIRS = "#1b7f5c", "#9aa5b1"
 mpl.rcParams |= {
     "svg.hashsalt": "lambda_secrets",  # the same figures give the same file
@@ -44,20 +44,8 @@ def publish(results: dict[str, Any]) -> None:
             draw(axes, results[name])
             figure.savefig(PLOTS / f"{name}.svg", metadata={"Date": None, "Creator": None})
             plt.close(figure)
-    page = DOCS / "figures.md"
-    text = page.read_text("utf-8")
-    for name, figures in results.items():
-        text = placed(text, name, figures["table"])
-        for key in ("imports", "limits"):
-            if key in figures:
-                text = placed(text, f"{name} {key}", figures[key])
-    page.write_text(text, "utf-8")
-
-
-def placed(text: str, name: str, table: list[list[str]]) -> str:
-    """Return a document with a table between its two marks."""
-    marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-    return marks.sub(lambda found: f"{found[1]}\n{markdown(table)}\n\n{found[2]}", text)
+    for page in PAGES:
+        page.write_text(filled(page.read_text("utf-8"), results), "utf-8")
 
 
 def colour(name: str) -> str:
@@ -136,9 +124,8 @@ def fleet(axes: Axes, figures: dict[str, Any]) -> None:
         axes.annotate(
             f"quota of {operation}",
             (sizes[0], quota),
-            (0, 3),
-            None,
-            "offset points",
+            xytext=(0, 3),
+            textcoords="offset points",
             color="#b3403a",
         )
     axes.set(xscale="log", yscale="log", xlabel="sandboxes", ylabel="calls in the busiest second")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import logging
 import os
-import pkgutil
 import threading
 import time
 from collections import deque
@@ -18,11 +15,12 @@ from ..errors import (
     SecretNotFoundError,
 )
 from . import Answer
+from .quiet import quiet, silence
 from .refusals import class_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from typing import Any, TypeAlias
 
     from ..declarations import Source
@@ -150,7 +148,7 @@ class SdkBackend:
         finished = threading.Semaphore(0)
 
         def work() -> None:
-            with _quiet():
+            with quiet():
                 while True:
                     try:
                         call, some = waiting.popleft()
@@ -173,7 +171,7 @@ class SdkBackend:
         return results
 
     def _client(self, service: str) -> Any:
-        _silence()  # before a client is made: that may fetch credentials
+        silence()  # before a client is made: that may fetch credentials
         with self._lock:  # making clients from one session is not thread-safe
             if service not in self._clients:
                 from botocore.config import Config
@@ -415,41 +413,3 @@ def _add_to_chunk(chunks: list[dict[str, Source]], source: Source) -> None:
             chunk[base] = source
             return
     chunks.append({base: source})
-
-
-# botocore at DEBUG prints replies and signed headers. Its records of our own calls are kept out, in
-# the threads that make them; the application's own stay as they are.
-
-_ours = threading.local()
-
-
-class _quiet:  # noqa: N801 - a context manager, used like a function
-    def __enter__(self) -> None:
-        _ours.calling = True
-
-    def __exit__(self, *exc_info: object) -> None:
-        _ours.calling = False
-
-
-def _passes(record: logging.LogRecord) -> bool:
-    return record.levelno > logging.DEBUG or not getattr(_ours, "calling", False)
-
-
-@functools.cache
-def _silence() -> None:
-    """Filter every logger of botocore and urllib3, those not made yet too."""
-    import botocore
-    import urllib3
-
-    for package in (botocore, urllib3):
-        for name in _modules(package.__name__, list(package.__path__)):
-            logging.getLogger(name).addFilter(_passes)
-
-
-def _modules(name: str, path: list[str]) -> Iterator[str]:
-    """Name a package and all below it, which `pkgutil.walk_packages` would import."""
-    yield name
-    for module in pkgutil.iter_modules(path, f"{name}."):
-        last = module.name.rpartition(".")[2]
-        below = [f"{folder}/{last}" for folder in path] if module.ispkg else []
-        yield from _modules(module.name, below)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+
 class _Files(JSONFileLoader):  # type: ignore[misc]  # untyped upstream
     """Reads into plain dicts, which are in order too."""
 
@@ -37,11 +40,14 @@ class _Loader(Loader):  # type: ignore[misc]
 
 
 def own_session() -> Session:
-    """Return a new session, in the function's region."""
+    """Return a new session, in the function's region and with its role's credentials."""
     session = Session()
     region = os.environ.get("AWS_REGION")  # which every function has, and botocore does not read
     if region:
         session.set_config_variable("region", region)
+    if all(map(os.environ.get, _KEYS)) and "AWS_CREDENTIAL_EXPIRATION" not in os.environ:
+        # The first place that botocore looks at: it would make ready for all the others too.
+        session.set_credentials(*map(os.environ.get, _KEYS))
     usual = create_loader(session.get_config_variable("data_path"))
     loader = _Loader(list(usual.search_paths), _Files(), include_default_search_paths=False)
     session.register_component("data_loader", loader)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import string
 import subprocess
 import sys
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from lambda_secrets import Source
     from lambda_secrets.declarations import Declaration
     from tests.support.botocore_calls import BotocoreCalls
+    from tests.support.kept import Kept
     from tests.support.moto_server import MotoServer
 
 
@@ -1086,31 +1086,6 @@ def test_another_process_lets_clients_go(monkeypatch: pytest.MonkeyPatch) -> Non
 # Logs
 
 
-class Kept(logging.Handler):
-    """Keeps all that is logged, as text."""
-
-    def __init__(self) -> None:
-        """Keep everything."""
-        super().__init__(logging.DEBUG)
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep one."""
-        self.lines.append(f"{record.levelname} {record.name} {record.getMessage()}")
-
-
-@pytest.fixture
-def kept() -> Iterator[Kept]:
-    """Log everything that there is, from the root down."""
-    handler, root = Kept(), logging.getLogger()
-    level = root.level
-    root.addHandler(handler)
-    root.setLevel(logging.DEBUG)
-    yield handler
-    root.setLevel(level)
-    root.removeHandler(handler)
-
-
 def test_no_value_is_logged_at_debug(
     sdk: SdkBackend, moto_server: MotoServer, kept: Kept, appconfig: AppConfigData
 ) -> None:
@@ -1137,22 +1112,3 @@ def test_the_applications_own_calls_are_logged_as_before(
     names = {line.split()[1] for line in kept.lines}
     assert names >= {"botocore.parsers", "botocore.endpoint", "urllib3.connectionpool"}
     client.close()
-
-
-def test_warnings_of_our_calls_are_logged(kept: Kept) -> None:
-    """What is above DEBUG holds no reply and may say what is wrong; afterwards all is as before."""
-    module._silence()
-    with module._quiet():
-        logging.getLogger("botocore.parsers").debug("hunter2")
-        logging.getLogger("botocore.parsers").info("told")
-    logging.getLogger("botocore.parsers").debug("not ours")
-    assert kept.lines == ["INFO botocore.parsers told", "DEBUG botocore.parsers not ours"]
-
-
-def test_loggers_that_do_not_exist_yet_are_filtered(kept: Kept) -> None:
-    """A module that botocore imports late is silent too."""
-    module._silence()
-    with module._quiet():
-        for name in ("botocore", "botocore.retries.adaptive", "urllib3.util.retry"):
-            logging.getLogger(name).debug("hunter2")
-    assert kept.lines == []

@@ -7,6 +7,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+import botocore.credentials
 import botocore.session
 import pytest
 from botocore.config import Config
@@ -87,3 +88,26 @@ def test_a_service_that_botocore_has_not_is_an_error() -> None:
     """A name that no folder has raises what botocore raises for data that is not there."""
     with pytest.raises(DataNotFoundError):
         own_session().create_client("no-such-service")
+
+
+def test_credentials_are_the_roles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Lambda puts into the environment is taken without a look anywhere else."""
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "token")
+    monkeypatch.delattr(botocore.credentials, "create_credential_resolver")
+    found = own_session().get_credentials()
+    assert (found.access_key, found.secret_key, found.token) == ("testing", "testing", "token")
+
+
+@pytest.mark.parametrize(
+    "other", [{"AWS_SESSION_TOKEN": ""}, {"AWS_CREDENTIAL_EXPIRATION": "2999-01-01T00:00:00Z"}]
+)
+def test_credentials_that_may_change_are_botocores_affair(
+    other: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a token, and where they expire, botocore finds and renews them itself."""
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "token")
+    for name, value in other.items():
+        monkeypatch.setenv(name, value)
+    session = own_session()
+    assert session._credentials is None
+    assert session.get_credentials().access_key == "testing"

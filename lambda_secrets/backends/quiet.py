@@ -1,0 +1,62 @@
+"""Keeps botocore's DEBUG records of our own calls out of the logs, and only those.
+
+They quote replies and signed headers. The application's own calls are logged as they were: the
+filter works in the threads that make ours.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import threading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_ours = threading.local()
+
+
+class quiet:  # noqa: N801 - a context manager, used like a function
+    """While it is entered, this thread's calls are ours."""
+
+    def __enter__(self) -> None:
+        _ours.calling = True
+
+    def __exit__(self, *exc_info: object) -> None:
+        _ours.calling = False
+
+
+def _passes(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.DEBUG or not getattr(_ours, "calling", False)
+
+
+@functools.cache
+def silence() -> None:
+    """Filter every logger of botocore and urllib3, those not made yet too."""
+    import botocore
+    import urllib3
+
+    for package in (botocore, urllib3):
+        for name in _modules(package.__name__, list(package.__path__)):
+            logging.getLogger(name).addFilter(_passes)
+
+
+def _modules(name: str, folders: list[str]) -> Iterator[str]:
+    """Name a package and all below it, imported or not."""
+    yield name
+    for folder in folders:
+        try:
+            entries = list(os.scandir(folder))
+        except OSError:  # it is in a zip, which pkgutil knows, at the cost of its import
+            from pkgutil import walk_packages
+
+            yield from (module.name for module in walk_packages([folder], f"{name}."))
+            continue
+        for entry in entries:
+            stem, dot, _ = entry.name.partition(".")
+            if dot:
+                yield f"{name}.{stem}"
+            elif os.path.exists(f"{entry.path}/__init__.py"):  # noqa: PTH110 - pathlib costs too
+                yield from _modules(f"{name}.{stem}", [entry.path])
