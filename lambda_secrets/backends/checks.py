@@ -44,13 +44,24 @@ def _checked(source: Source, answer: Any) -> Answer | ResolutionError:
         fits = _is_read(value)
     else:
         fits = isinstance(value, dict) and all(map(_is_read, value.values()))
-    if fits:
-        return whole
+    if fits:  # a copy: what it answered stays the backend's own
+        return Answer(
+            _copied(value),
+            version=whole.version,
+            backend=whole.backend,
+            upstream_ttl=whole.upstream_ttl,
+        )
     what = "a dict of them by the rest of each name" if source.kind == "tree" else "one of these"
     return BackendError(
         f"the backend answered a {type(value).__name__} for a {source.kind}. Text, bytes and lists "
         f"of strings are values: make it return {what}."
     )
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _copied(item) for name, item in value.items()}
+    return list(value) if isinstance(value, list) else value
 
 
 def _is_read(value: Any) -> bool:

@@ -14,7 +14,7 @@ import logging
 import os
 import time
 
-from ..errors import BackendError
+from ..errors import BackendError, DeclarationError
 from . import Answer
 from .loopback import Fault, Loopback
 
@@ -48,7 +48,16 @@ class ExtensionBackend:
     name = "extension"
 
     def __init__(self, *, port: int | None = None, appconfig_port: int | None = None) -> None:
-        """Connect to nothing yet."""
+        """Connect to nothing yet.
+
+        Raises:
+            DeclarationError: when a port is none.
+        """
+        for given in (port, appconfig_port):
+            if given is not None and not (type(given) is int and 0 < given < 65536):
+                raise DeclarationError(
+                    f"Cannot use port {given!r}: it is no port. Use a number from 1 to 65535."
+                )
         self._agent_at = ""
         self._port = port
         self._appconfig_port = appconfig_port

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from binascii import a2b_base64
 
 from ..declarations import Declaration, declare
@@ -11,7 +12,6 @@ from . import Answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable
     from typing import Any, Protocol, TypeAlias
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 _REFERENCE = "/aws/reference/secretsmanager/"  # Parameter Store's way to a secret
+_NO_MAPPING = "Cannot keep secrets: values is no mapping. Use one such as {'prod/db': 'text'}."
 _SCHEMES = {"secrets": "", "parameters": "ssm:", "appconfig": "appconfig:", "binary": ""}
 
 
@@ -49,7 +50,7 @@ class MemoryBackend:
     def __init__(self, values: Values) -> None:
         """Check the mapping, and keep it."""
         self.values: Values = values
-        problem = _problem(values)
+        problem = _problem(values) if hasattr(values, "items") else _NO_MAPPING
         del values  # a traceback can show locals
         if problem:
             raise DeclarationError(problem)
@@ -81,7 +82,13 @@ class FileBackend:
     name = "file"
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Read nothing yet."""
+        """Read nothing yet.
+
+        Raises:
+            DeclarationError: when it is no path.
+        """
+        if not isinstance(path, (str, os.PathLike)):
+            raise DeclarationError(f"Cannot read secrets from {path!r}: it is no path to a file.")
         self._path = path
 
     def __repr__(self) -> str:

@@ -11,6 +11,7 @@ from ..errors import (
     AccessDeniedError,
     BackendError,
     BackendUnavailableError,
+    DeclarationError,
     ResolutionError,
     SecretNotFoundError,
 )
@@ -39,6 +40,17 @@ _ACTIONS = {
     "tree": "ssm:GetParametersByPath",
     "appconfig": "appconfig:StartConfigurationSession and appconfig:GetLatestConfiguration",
 }
+_EXPIRED = ": the credentials have expired. Renew them."
+_UNKNOWN = ": it does not know these credentials. Look which ones boto3 finds."
+_ADVICE = {
+    "DecryptionFailure": ": its KMS key cannot decrypt it. Look if the key is enabled.",
+    "ExpiredToken": _EXPIRED,
+    "ExpiredTokenException": _EXPIRED,
+    "InvalidRequestException": ": the secret may be scheduled for deletion. Look at it.",
+    "InvalidSignatureException": _UNKNOWN,
+    "SignatureDoesNotMatch": _UNKNOWN,
+    "UnrecognizedClientException": _UNKNOWN,
+}
 
 
 class SdkBackend:
@@ -66,7 +78,13 @@ class SdkBackend:
         parameter_client: Any = None,
         appconfig_client: Any = None,
     ) -> None:
-        """Make no client yet."""
+        """Make no client yet.
+
+        Raises:
+            DeclarationError: when an argument is of another type.
+        """
+        if not isinstance(batch, bool):
+            raise DeclarationError(f"Cannot read through the SDK: batch {batch!r} is no bool.")
         given = {
             "secretsmanager": client,
             "ssm": parameter_client,
@@ -376,9 +394,8 @@ def _coded_failure(code: str, kind: str, *, status: int = 0, message: str = "") 
         )
     if our is BackendUnavailableError:
         return our(f"AWS answered {said}. Try again.")
-    if code == "InvalidRequestException":
-        return our(f"AWS answered {said}: the secret may be scheduled for deletion. Look at it.")
-    return our(f"AWS answered {said}. Look the code up in its documentation.")
+    advice = _ADVICE.get(code, ". Look the code up in its documentation.")
+    return our(f"AWS answered {said}{advice}")
 
 
 def _secret_answer(secret: dict[str, Any]) -> Answer:

@@ -22,6 +22,7 @@ from lambda_secrets import (
     AppConfig,
     BackendError,
     BackendUnavailableError,
+    DeclarationError,
     ExtensionBackend,
     Parameter,
     ResolutionError,
@@ -906,3 +907,11 @@ def test_base64_is_the_standard_one() -> None:
     assert "+" in text
     assert "/" in text
     assert answered({"SecretString": None, "SecretBinary": text}) == data
+
+
+@pytest.mark.parametrize("port", ["2773", 0, 65536, -1, True, 2773.0])
+@pytest.mark.parametrize("option", ["port", "appconfig_port"])
+def test_a_wrong_port_is_refused_at_once(option: str, port: Any) -> None:
+    """The mistake is told where it is made, not by the first invocation."""
+    with pytest.raises(DeclarationError, match="it is no port"):
+        ExtensionBackend(**{option: port})

@@ -401,3 +401,17 @@ def test_binary_of_any_bytes(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text(json.dumps({"binary": {"a": base64.b64encode(data).decode()}}))
     assert fetch(FileBackend(path), "a") == [data]
+
+
+@pytest.mark.parametrize("values", [3, "prod/db", [("prod/db", "v")]])
+def test_values_that_are_no_mapping_are_refused(values: Any) -> None:
+    """The mistake is told where it is made."""
+    with pytest.raises(DeclarationError, match="values is no mapping"):
+        MemoryBackend(values)
+
+
+@pytest.mark.parametrize("path", [3, None, b"secrets.toml"])
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    """Above all a number, which `open` would take for a file descriptor."""
+    with pytest.raises(DeclarationError, match="it is no path"):
+        FileBackend(path)

@@ -22,6 +22,7 @@ from lambda_secrets import (
     backends,
     resolve_secrets,
 )
+from lambda_secrets.declarations import declare
 from lambda_secrets.errors import kind_of
 
 if TYPE_CHECKING:
@@ -199,3 +200,18 @@ def test_the_package_has_no_other_backends() -> None:
     """A name that is misspelt is an AttributeError, as of any module."""
     with pytest.raises(AttributeError, match="VaultBackend"):
         backends.VaultBackend  # noqa: B018
+
+
+def test_what_a_backend_answered_stays_its_own() -> None:
+    """A backend that goes on changing its lists and trees changes nothing that was read."""
+    hosts, tree = ["a"], {"hosts": ["a"], "url": "u"}
+    answers = {declare("ssm:/hosts").source: hosts, declare("ssm:/app/").source: Answer(tree)}
+    backend = Own(lambda sources: {source: answers[source] for source in sources})
+    declarations = {"hosts": "ssm:/hosts", "app": "ssm:/app/"}
+    resolve_secrets(declarations, backend=backend)
+    hosts.append("b")
+    tree["hosts"] = []
+    assert dict(resolve_secrets(declarations, backend=backend)) == {
+        "hosts": ["a"],
+        "app": {"hosts": ["a"], "url": "u"},
+    }

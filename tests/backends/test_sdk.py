@@ -24,6 +24,7 @@ from lambda_secrets import (
     AppConfig,
     BackendError,
     BackendUnavailableError,
+    DeclarationError,
     Parameter,
     ParameterTree,
     ResolutionError,
@@ -838,9 +839,12 @@ def test_the_table_of_errors_is_complete() -> None:
         (client_error("SomethingNew", 429), BackendUnavailableError, "SomethingNew"),
         (client_error("SomethingNew", 499), BackendError, "SomethingNew"),
         (client_error("", 418), BackendError, "HTTP 418"),
-        (client_error("DecryptionFailure"), BackendError, "DecryptionFailure"),
+        (client_error("DecryptionFailure"), BackendError, "KMS key"),
+        (client_error("ExpiredTokenException"), BackendError, "expired"),
+        (client_error("ExpiredToken"), BackendError, "expired"),
+        (client_error("InvalidSignatureException"), BackendError, "these credentials"),
         (client_error("InvalidRequestException"), BackendError, "deletion"),
-        (client_error("UnrecognizedClientException"), BackendError, ""),
+        (client_error("UnrecognizedClientException"), BackendError, "these credentials"),
         (ClientError({}, "X"), BackendError, "HTTP 0"),
     ],
 )
@@ -1112,3 +1116,10 @@ def test_the_applications_own_calls_are_logged_as_before(
     names = {line.split()[1] for line in kept.lines}
     assert names >= {"botocore.parsers", "botocore.endpoint", "urllib3.connectionpool"}
     client.close()
+
+
+def test_batch_is_yes_or_no() -> None:
+    """Anything else is refused where it is given."""
+    batch: Any = "no"
+    with pytest.raises(DeclarationError, match="'no' is no bool"):
+        SdkBackend(batch=batch)
