@@ -8,6 +8,7 @@ from .values import Sealed, Secrets, held
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from inspect import Signature
     from typing import Any, TypeAlias
 
     from .resolver import Resolver
@@ -166,13 +167,24 @@ def argument(
 
 def parameter(wrapped: Any, index: int) -> str:
     """Return what a handler calls its event (0) or context (1)."""
-    import inspect
-
     try:
-        names = list(inspect.signature(wrapped).parameters)
+        names = list(signature_of(wrapped).parameters)
     except (TypeError, ValueError):  # a builtin
         names = []
     return names[index] if index < len(names) else ""
+
+
+def signature_of(wrapped: Any) -> Signature:
+    """Return the signature of a handler."""
+    import inspect
+
+    try:
+        return inspect.signature(wrapped)
+    except NameError:  # from Python 3.14 on, an annotation may name what type checkers alone import
+        from annotationlib import Format  # type: ignore[import-not-found,unused-ignore]
+
+        options = {"annotation_format": Format.STRING}
+        return inspect.signature(wrapped, **options)
 
 
 def remaining_of(context: Any) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 
 from .errors import DeclarationError, InjectionError
-from .injection import MISSING, Layer, argument, parameter, remaining_of
+from .injection import MISSING, Layer, argument, parameter, remaining_of, signature_of
 from .values import Sealed, Secrets, copies, held
 
 TYPE_CHECKING = False
@@ -123,7 +123,5 @@ class KeywordLayer(Layer):
         """Return the declared names that the caller passes explicitly: those win."""
         names = set(kwargs)
         if len(args) > len(("event", "context")):
-            import inspect
-
-            names.update(inspect.signature(wrapped).bind_partial(*args).arguments)
+            names.update(signature_of(wrapped).bind_partial(*args).arguments)
         return names.intersection(self.resolver.declarations)

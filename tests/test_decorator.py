@@ -6,6 +6,7 @@ import functools
 import inspect
 import logging
 import pickle
+import sys
 from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -344,6 +345,26 @@ def test_an_event_of_any_name_takes_the_values_by_keyword(names: str) -> None:
     exec(f"def handler({names}): return {first}['secrets'].key", scope)  # noqa: S102 - ours
     handler = inject(backend=memory(), into="event")(scope["handler"])
     assert handler(**{first: {}}, **({"context": None} if "context" in names else {})) == "k"
+
+
+def test_annotations_are_not_evaluated_where_python_does_that_late(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From Python 3.14 on, the event's type may be imported for type checkers alone."""
+    real = inspect.signature
+
+    def signature(function: Any, *, annotation_format: str = "value") -> inspect.Signature:
+        if annotation_format != "string":
+            raise NameError("name 'Event' is not defined")
+        return real(function)
+
+    late: Any = SimpleNamespace(Format=SimpleNamespace(STRING="string"))
+    monkeypatch.setattr(inspect, "signature", signature)
+    monkeypatch.setitem(sys.modules, "annotationlib", late)
+    context = SimpleNamespace()
+    assert inject(backend=memory())(other_names)(evt={}, ctx=context) == ({}, "k")
+    into_kwargs = inject(backend=memory(), into="kwargs")(lambda event, context, key: key)
+    assert into_kwargs({}, context, "mine") == "mine"
 
 
 def test_a_builtin_without_a_signature_is_called_by_position() -> None:
