@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
         backend: Backend
 
+        def sources(self) -> Iterable[Source]: ...  # noqa: D102 - what it will ask for again
         def expire(self) -> None: ...  # noqa: D102 - look at the cache before the next use
         def forget(self) -> None: ...  # noqa: D102 - hold no value any more
         def injected(self) -> Iterable[Any]: ...  # noqa: D102 - the values that it holds
@@ -71,7 +72,8 @@ class Freshness:
         self.ttl: float = ttl
         self.jitter: float = jitter
         self.stale_if_error: float = stale_if_error
-        self.refresh_ahead: float = refresh_ahead
+        # Half of a TTL that is no longer than that: or every invocation would fetch.
+        self.refresh_ahead: float = refresh_ahead if refresh_ahead < ttl else ttl / 2
 
     def lifetime(self, entry: Entry) -> float:
         """The TTL, less its round's random share of the jitter."""
@@ -86,6 +88,7 @@ class Entry:
         "backend",
         "failed",
         "failures",
+        "kept",
         "luck",
         "owner",
         "refused",
@@ -101,6 +104,7 @@ class Entry:
         self.backend: str = answer.backend or backend_name(owner)
         self.sent: tuple[float, float] = sent
         self.luck: float = luck
+        self.kept: float = float("inf")  # seconds of age to which somebody may serve it
         self.failures: int = 0
         self.failed: tuple[float, float] = sent
         self.refused: bool = False
@@ -109,7 +113,8 @@ class Entry:
     @property
     def backoff(self) -> float:
         """Seconds to leave the backend alone after its latest failure."""
-        return min(LONGEST_BACKOFF, 2.0 ** (self.failures - 1)) if self.failures else 0.0
+        # The power of thousands of failures would be no float any more.
+        return min(LONGEST_BACKOFF, 2.0 ** min(self.failures - 1, 9)) if self.failures else 0.0
 
 
 class Round:
@@ -302,9 +307,11 @@ class Cache:
                 else:
                     if known is not result:  # it was cleared or replaced while we waited
                         reading.generation = _OUTDATED
-                    running = (id(owner), source) in self._rounds
-                    good_for = self._good_for(result, freshness, running=running)
+                    running = self._rounds.get((id(owner), source))
+                    good_for = self._good_for(result, freshness, running)
                     reading.good_for = min(reading.good_for, good_for)
+                    kept = freshness.ttl + freshness.stale_if_error
+                    result.kept = kept if result.kept == float("inf") else max(result.kept, kept)
                     age = self._age(result.sent)
                     if age >= freshness.lifetime(result) and (fell_back or result.failures):
                         events.append((source, result, age))
@@ -322,7 +329,7 @@ class Cache:
                 tell_stale(observer, source, entry, age)
         return reading
 
-    def _good_for(self, entry: Entry, freshness: Freshness, *, running: bool) -> float:
+    def _good_for(self, entry: Entry, freshness: Freshness, running: Round | None) -> float:
         """Return the seconds until this entry has to be looked at again."""
         left = freshness.lifetime(entry) - self._age(entry.sent)
         if left > freshness.refresh_ahead:
@@ -331,8 +338,10 @@ class Cache:
         if left > 0:
             if resting > 0:
                 return min(left, resting)
-            # The round beside it tells when it ends. None runs if the value took long to arrive.
-            return left if running else 0.0
+            # None runs if the value took long to arrive; one that does tells its end, or hangs.
+            if running is None:
+                return 0.0
+            return min(left, max(0.0, running.timeout + GRACE - self._age(running.sent)))
         return max(0.0, min(resting, left + freshness.stale_if_error))
 
     # Rounds
@@ -366,6 +375,8 @@ class Cache:
                     entry = Entry(answer, current.owner, current.sent, luck)
                     current.results[source] = entry
                     if registered:
+                        if key in self._entries:
+                            entry.kept = self._entries[key].kept
                         self._entries[key] = entry
                 else:
                     current.results[source] = answer
@@ -374,12 +385,29 @@ class Cache:
                         known.failures += 1
                         known.failed = self._now()
                         known.refused |= not isinstance(answer, BackendUnavailableError)
+            self._sweep()
             self._changed()
-        if current.observer is not None:
-            from .events import tell_fetched
+        try:
+            if current.observer is not None:
+                from .events import tell_fetched
 
-            tell_fetched(current.observer, current, seconds)
-        current.done.set()
+                tell_fetched(current.observer, current, seconds)
+        finally:
+            current.done.set()
+
+    def _sweep(self) -> None:
+        """Forget what nobody would be served any more: names can be made up at run time."""
+        declared = {
+            (id(watcher.backend), source)
+            for watcher in self._watchers
+            for source in watcher.sources()
+        }
+        for key, entry in list(self._entries.items()):
+            if self._age(entry.sent) > entry.kept and key not in declared:
+                del self._entries[key]
+        for key, forced in list(self._forced.items()):
+            if self._age(forced) > FORCED_PAUSE:
+                del self._forced[key]
 
     def settle(self, reading: Reading, install: Callable[[], None]) -> None:
         """Let a watcher keep what it made of a reading, unless something changed meanwhile."""
@@ -418,7 +446,9 @@ class Cache:
     def release(self) -> None:
         """Forget every value, and close what the backends of all handlers hold open."""
         with self._lock:
-            backends = {id(watcher.backend): watcher.backend for watcher in self._watchers}
+            users = [watcher.backend for watcher in self._watchers]
+            users += [entry.owner for entry in self._entries.values()]
+            backends = {id(backend): backend for backend in users}
         self.clear()
         for listener in list(self._listeners):
             listener.forget()
@@ -530,7 +560,8 @@ def _is_usual(source: Source, given: dict[Source, Any]) -> bool:
 
 def _unanswered(timeout: float) -> BackendUnavailableError:
     return BackendUnavailableError(
-        f"no answer within {timeout:.3g} s. Look if the backend is reachable, or raise timeout."
+        f"no answer within {timeout:.3g} s. Look if the backend is reachable, or raise timeout; "
+        "the invocation's remaining time bounds it too."
     )
 
 

@@ -89,7 +89,7 @@ def _async_call(layer: Layer, refresh_on: Exceptions) -> Call:
         sealed = layer.warm(wrapped, args, kwargs)
         if sealed is None:
             sealed = await asyncio.to_thread(layer.resolve, wrapped, args, kwargs)
-        with OneRetry() as spent:
+        with OneRetry(wrapped) as spent:
             try:
                 return await _await(layer, wrapped, args, kwargs, sealed)
             except refresh_on as error:

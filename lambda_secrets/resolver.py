@@ -85,6 +85,10 @@ class Resolver:
             self.freshness[name] = Freshness(seconds, jitter, stale_if_error, refresh_ahead)
         cache.watch(self)
 
+    def sources(self) -> list[Source]:
+        """Return what it reads."""
+        return [declaration.source for declaration in self.declarations.values()]
+
     def expire(self) -> None:
         """Look at the cache again before the next use."""
         self.state = _EXPIRED
@@ -161,8 +165,7 @@ class Resolver:
 
     def clear(self) -> None:
         """Forget these sources, for every handler that has them."""
-        sources = [declaration.source for declaration in self.declarations.values()]
-        self.cache.drop(self.backend, sources)
+        self.cache.drop(self.backend, self.sources())
 
     def known(self, name: str) -> Entry | None:
         """Return what the cache has of a declared name."""

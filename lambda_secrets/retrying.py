@@ -14,23 +14,29 @@ if TYPE_CHECKING:
 
     from .injection import Call, Exceptions, Layer
 
-_spent: ContextVar[list[bool] | None] = ContextVar("lambda_secrets_retry", default=None)
+_spent: ContextVar[dict[Any, list[bool]]] = ContextVar("lambda_secrets_retry")
 
 
 class OneRetry:
-    """Lets the layers of one call share its one retry: on a stack, never a second one."""
+    """Lets the layers of one handler share its one retry: on a stack, never a second one."""
 
-    __slots__ = ("_token",)
-    _token: Token[list[bool] | None] | None
+    __slots__ = ("_innermost", "_token")
+    _token: Token[dict[Any, list[bool]]] | None
+
+    def __init__(self, wrapped: Any) -> None:
+        """Belong to the function below all layers; a handler that it calls has its own."""
+        while hasattr(wrapped, "__wrapped__"):
+            wrapped = wrapped.__wrapped__
+        self._innermost = getattr(wrapped, "__func__", wrapped)
 
     def __enter__(self) -> list[bool]:
         """Return what is empty until the retry is spent."""
-        spent = _spent.get()
+        all_spent = _spent.get({})
         self._token = None
-        if spent is None:
-            spent = []
-            self._token = _spent.set(spent)
-        return spent
+        if self._innermost not in all_spent:
+            all_spent = {**all_spent, self._innermost: []}
+            self._token = _spent.set(all_spent)
+        return all_spent[self._innermost]
 
     def __exit__(self, *exc_info: object) -> None:
         """Give the next call a retry of its own."""
@@ -46,7 +52,7 @@ def retrying_call(layer: Layer, refresh_on: Exceptions) -> Call:
         sealed = layer.warm(wrapped, args, kwargs)
         if sealed is None:
             sealed = layer.resolve(wrapped, args, kwargs)
-        with OneRetry() as spent:
+        with OneRetry(wrapped) as spent:
             try:
                 return layer.call(wrapped, args, kwargs, sealed)
             except refresh_on as error:

@@ -87,11 +87,18 @@ class Gated(Recorder):
 class Watcher:
     """A holder of values that counts what it is told."""
 
-    def __init__(self, backend: Any = None, values: Sequence[str] = ()) -> None:
+    def __init__(
+        self, backend: Any = None, values: Sequence[str] = (), declared: Sequence[Source] = ()
+    ) -> None:
         self.backend = backend
         self.values = values
+        self.declared = declared
         self.expired = 0
         self.forgot = 0
+
+    def sources(self) -> Sequence[Source]:
+        """Return what it will ask for again."""
+        return self.declared
 
     def injected(self) -> Sequence[str]:
         """Return them."""
@@ -660,6 +667,22 @@ def test_backoff_doubles_from_one_second_to_sixty(cache: Cache, clock: FakeClock
         clock.tick(0.01)
 
 
+def test_an_outage_of_thousands_of_invocations_ends_when_the_backend_is_back(
+    cache: Cache, clock: FakeClock
+) -> None:
+    """However often it failed, the pause is a number, and the first good answer is served."""
+    backend = Recorder(db="1")
+    watcher = Watcher(backend, declared=[DB])
+    cache.watch(watcher)
+    cache.read(backend, {DB: Freshness(0)}, timeout=5)
+    backend.answers["db"] = DOWN
+    for _ in range(2_000):
+        cache.read(backend, {DB: Freshness(0)}, timeout=5)
+    assert len(backend.calls) == 2_001
+    backend.answers["db"] = "2"
+    assert value(cache.read(backend, {DB: Freshness(0)}, timeout=5)) == "2"
+
+
 def test_backoff_is_shared_by_all_handlers_of_a_source(cache: Cache, clock: FakeClock) -> None:
     """Two handlers in an outage ask as often as one."""
     backend = expired_and_down(cache, clock)
@@ -817,6 +840,41 @@ def test_nobody_waits_for_a_background_round_that_a_freeze_left_hanging(
     assert value(cache.read(backend, {DB: AHEAD}, timeout=5)) == "thawed"
 
 
+def test_a_hanging_background_round_is_looked_at_again_before_expiry(
+    cache: Cache, clock: FakeClock
+) -> None:
+    """What a freeze cut off is tried once more in time, so that no invocation waits."""
+    backend = Gated(db="1")
+    backend.gate.set()
+    cache.read(backend, {DB: AHEAD}, timeout=1)
+    backend.gate.clear()
+    clock.tick(6)
+    reading = cache.read(backend, {DB: AHEAD}, timeout=1)
+    settled(lambda: len(backend.calls) == 2)
+    assert reading.good_for == pytest.approx(1.1)
+    clock.tick(1)
+    assert cache.read(backend, {DB: AHEAD}, timeout=1).good_for == pytest.approx(0.1)
+    clock.tick(0.2)
+    cache.read(backend, {DB: AHEAD}, timeout=1)
+    settled(lambda: len(backend.calls) == 3)
+    backend.gate.set()
+
+
+@pytest.mark.parametrize(("ahead", "due"), [(9, 1), (10, 5), (60, 5)])
+def test_refresh_ahead_of_a_whole_lifetime_counts_as_half_of_it(
+    ahead: float, due: float, cache: Cache, clock: FakeClock
+) -> None:
+    """It does not fetch on every invocation."""
+    backend = Recorder(db="1")
+    freshness = Freshness(10, refresh_ahead=ahead)
+    assert cache.read(backend, {DB: freshness}, timeout=5).good_for == due
+    cache.read(backend, {DB: freshness}, timeout=5)
+    assert len(backend.calls) == 1
+    clock.tick(due)
+    cache.read(backend, {DB: freshness}, timeout=5)
+    settled(lambda: len(backend.calls) == 2)
+
+
 def test_a_failed_background_refresh_throws_no_good_value_away(
     cache: Cache, clock: FakeClock
 ) -> None:
@@ -835,6 +893,60 @@ def test_a_failed_background_refresh_throws_no_good_value_away(
     clock.tick(1)
     cache.read(backend, {DB: AHEAD}, timeout=5)
     settled(lambda: len(backend.calls) == 3)
+
+
+# What is kept
+
+
+def test_what_nobody_would_be_served_is_forgotten(cache: Cache, clock: FakeClock) -> None:
+    """Names that are made up at run time do not fill the memory; the next round sweeps."""
+    backend = Recorder(db="1", key="2")
+    cache.read(backend, {DB: Freshness(10, stale_if_error=20)}, timeout=5, fresh=True)
+    clock.tick(30)
+    cache.read(backend, {KEY: TTL}, timeout=5)
+    assert cache.entry(backend, DB) is not None
+    clock.tick(0.1)
+    cache.read(backend, {KEY: Freshness(0)}, timeout=5)
+    assert cache.entry(backend, DB) is None
+    assert list(cache._forced) == []
+
+
+def test_who_keeps_it_longest_counts(cache: Cache, clock: FakeClock) -> None:
+    """A value is kept for the longest TTL and stale-if-error that it was asked for with."""
+    backend = Recorder(db="1", key="2")
+    for freshness in (TTL, Freshness(10, stale_if_error=50), TTL):
+        cache.read(backend, {DB: freshness}, timeout=5)
+    clock.tick(20)
+    cache.read(backend, {DB: TTL}, timeout=5)
+    clock.tick(40)
+    cache.read(backend, {KEY: TTL}, timeout=5)
+    assert cache.entry(backend, DB) is not None
+    clock.tick(21)
+    cache.read(backend, {KEY: TTL}, timeout=5)
+    assert cache.entry(backend, DB) is None
+
+
+def test_what_a_handler_declares_is_kept_for_it(cache: Cache, clock: FakeClock) -> None:
+    """Its next outage may come before its next invocation."""
+    backend = Recorder(db="1", key="2")
+    watcher = Watcher(backend, declared=[DB])
+    cache.watch(watcher)
+    cache.read(backend, {DB: TTL}, timeout=5)
+    clock.tick(1_000)
+    cache.read(backend, {KEY: TTL}, timeout=5)
+    assert cache.entry(backend, DB) is not None
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_round_ends_even_if_an_observer_ends_its_thread(cache: Cache) -> None:
+    """Whoever waits for the round has its result all the same."""
+
+    def leave(event: Event) -> None:
+        raise SystemExit
+
+    reading = cache.read(Recorder(db="1"), {DB: TTL}, timeout=5, observer=leave)
+    assert value(reading) == "1"
+    settled(lambda: not _ours())
 
 
 # Invalidation
@@ -924,6 +1036,19 @@ def test_release_forgets_and_closes_what_backends_hold_open(cache: Cache) -> Non
     assert closed == ["closed"]
     assert cache.entry(backend, DB) is None
     assert [watcher.forgot for watcher in watchers] == [1, 1, 1]
+
+
+def test_release_closes_backends_that_no_handler_has(cache: Cache) -> None:
+    """What was read outside a handler leaves nothing in a snapshot either."""
+    closed: list[str] = []
+
+    class Closing(Recorder):
+        def close(self) -> None:
+            closed.append("closed")
+
+    cache.read(Closing(db="1", key="2"), {DB: TTL, KEY: TTL}, timeout=5)
+    cache.release()
+    assert closed == ["closed"]
 
 
 def test_after_a_fork_the_child_waits_for_no_thread_that_it_has_not(cache: Cache) -> None:

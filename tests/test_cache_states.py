@@ -51,6 +51,8 @@ class CacheStates(RuleBasedStateMachine):
         self.clock = FakeClock()
         self.luck = 0.5
         self.cache = InlineCache(self.clock, chance=lambda: self.luck)
+        self.backend: Any = self
+        self.cache.watch(self)
         self.mode = "well"
         self.version = 0
         # source → the latest value that was read, when, and how asking has ended since
@@ -78,6 +80,19 @@ class CacheStates(RuleBasedStateMachine):
                 self.refused[source] = self.refused.get(source, False) or self.mode != "down"
         self.running -= 1
         return answers
+
+    def sources(self) -> list[Source]:
+        """Return what is declared, and so kept for the next outage."""
+        return SOURCES
+
+    def injected(self) -> list[str]:
+        """Hold nothing itself."""
+        return []
+
+    def expire(self) -> None:
+        """Hold nothing itself."""
+
+    forget = expire
 
     def age(self, source: Source) -> float:
         """Return the age by the model: the larger of both clocks."""

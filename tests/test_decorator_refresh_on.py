@@ -595,3 +595,32 @@ def test_each_retry_is_told_with_the_sources_that_changed(stopped: FakeClock) ->
         ("retry", "b", "recorder", "ok", 0.25),
     ]
     assert versions[-3:] == [None, "v2", "v2"]
+
+
+@both
+def test_a_handler_inside_another_has_a_retry_of_its_own(
+    asynchronous: bool, stopped: FakeClock
+) -> None:
+    """What a handler calls may be rotated too: one retry belongs to one function's layers."""
+    backend, inner_login, outer_login = Recorder({}), Login("inner new"), Login("outer new")
+    for name in ("inner", "outer"):
+        answers = iter([f"{name} old", f"{name} new"])
+        backend.answers[f"prod/{name}"] = lambda answers=answers: next(answers)
+
+    @inject_secrets({"it": "prod/inner"}, backend=backend, refresh_on=LoginError)
+    def inner(event: Any, context: Any) -> str:
+        return inner_login(context.secrets.it)
+
+    @inject_secrets({"it": "prod/outer"}, backend=backend, refresh_on=LoginError)
+    def outer(event: Any, context: Any) -> list[str]:
+        return [inner({}, SimpleNamespace()), outer_login(context.secrets.it)]
+
+    @inject_secrets({"it": "prod/outer"}, backend=backend, refresh_on=LoginError)
+    async def async_outer(event: Any, context: Any) -> list[str]:
+        return [inner({}, SimpleNamespace()), outer_login(context.secrets.it)]
+
+    called = async_outer({}, SimpleNamespace()) if asynchronous else outer({}, SimpleNamespace())
+    got = asyncio.run(called) if asyncio.iscoroutine(called) else called
+    assert got == ["in with inner new", "in with outer new"]
+    assert inner_login.tried == ["inner old", "inner new", "inner new"]
+    assert outer_login.tried == ["outer old", "outer new"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import BackendError, ResolutionError
+from ..errors import BackendError, ResolutionError, place_of
 from . import Answer
 
 TYPE_CHECKING = False
@@ -27,8 +27,12 @@ def raised(error: BaseException) -> ResolutionError:
     """Return what a backend raised, if it may; the message of another error may quote a value."""
     if isinstance(error, ResolutionError):
         return error.with_traceback(None)
+    what = f"the backend raised {type(error).__name__}"
+    place = place_of(error)
+    if not place:
+        return BackendError(f"{what}. Give its fetch() the parameters that Backend.fetch() has.")
     return BackendError(
-        f"the backend raised {type(error).__name__} (its message is withheld). "
+        f"{what} at {place} (its message is withheld). "
         "Make its fetch() return or raise a ResolutionError."
     )
 

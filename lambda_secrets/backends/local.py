@@ -87,8 +87,10 @@ class FileBackend:
         Raises:
             DeclarationError: when it is no path.
         """
-        if not isinstance(path, (str, os.PathLike)):
-            raise DeclarationError(f"Cannot read secrets from {path!r}: it is no path to a file.")
+        if not (isinstance(path, (str, os.PathLike)) and path):
+            raise DeclarationError(
+                f"Cannot read secrets from {path!r}: it is no path. Use that of a file."
+            )
         self._path = path
 
     def __repr__(self) -> str:

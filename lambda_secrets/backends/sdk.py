@@ -41,7 +41,7 @@ _ACTIONS = {
     "appconfig": "appconfig:StartConfigurationSession and appconfig:GetLatestConfiguration",
 }
 _EXPIRED = ": the credentials have expired. Renew them."
-_UNKNOWN = ": it does not know these credentials. Look which ones boto3 finds."
+_UNKNOWN = ": it does not know these credentials. Check where boto3 finds them."
 _ADVICE = {
     "DecryptionFailure": ": its KMS key cannot decrypt it. Look if the key is enabled.",
     "ExpiredToken": _EXPIRED,
@@ -81,10 +81,12 @@ class SdkBackend:
         """Make no client yet.
 
         Raises:
-            DeclarationError: when an argument is of another type.
+            DeclarationError: when batch is no bool.
         """
         if not isinstance(batch, bool):
-            raise DeclarationError(f"Cannot read through the SDK: batch {batch!r} is no bool.")
+            raise DeclarationError(
+                f"Cannot read through the SDK: batch {batch!r} is no bool. Use True or False."
+            )
         given = {
             "secretsmanager": client,
             "ssm": parameter_client,

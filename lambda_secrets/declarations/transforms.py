@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..errors import place_of
 from . import Unfit, parsed_json
 
 TYPE_CHECKING = False
@@ -35,7 +36,10 @@ def _transformed(raw: Any, transform: Transform) -> Any:
             return a2b_base64(b"".join(text.split()), strict_mode=True)
         return transform(raw)
     except Exception as error:  # noqa: BLE001 - a user's transform raises what it likes
-        kind = type(error).__name__
+        raised = type(error).__name__
+        place = place_of(error)
+        if place:
+            raised += f" at {place}"
     if transform == "binary":
         return Unfit("it is not base64 text")
-    return Unfit(f"its transform raised {kind} (the message is withheld: it may quote the value)")
+    return Unfit(f"its transform raised {raised} (the message is withheld: it may quote the value)")

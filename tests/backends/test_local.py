@@ -410,7 +410,7 @@ def test_values_that_are_no_mapping_are_refused(values: Any) -> None:
         MemoryBackend(values)
 
 
-@pytest.mark.parametrize("path", [3, None, b"secrets.toml"])
+@pytest.mark.parametrize("path", [3, None, b"secrets.toml", ""])
 def test_what_is_no_path_is_refused(path: Any) -> None:
     """Above all a number, which `open` would take for a file descriptor."""
     with pytest.raises(DeclarationError, match="it is no path"):

@@ -215,3 +215,18 @@ def test_what_a_backend_answered_stays_its_own() -> None:
         "hosts": ["a"],
         "app": {"hosts": ["a"], "url": "u"},
     }
+
+
+def test_an_error_of_its_own_code_says_where() -> None:
+    """Its message is withheld, so that file and line are what is left to look at."""
+
+    def typo(sources: list[Source]) -> Any:
+        return sources.missing  # type: ignore[attr-defined]  # the bug
+
+    class Mistaken(Own):
+        def fetch(self, sources: Any) -> Any:  # type: ignore[override]  # the bug
+            return {}
+
+    assert "AttributeError at test_protocol.py:" in str(failure_of(typo))
+    with pytest.raises(BackendError, match="Give its fetch"):
+        resolve_secrets({"x": "a"}, backend=Mistaken(dict))  # type: ignore[arg-type]  # the bug

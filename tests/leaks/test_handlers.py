@@ -451,7 +451,7 @@ def test_background_refresh_and_failed_prefetch_show_nothing(context: LambdaCont
         failing({}, context)
     assert asked.wait(5)
 
-    @inject_secrets({"a": "prod/text"}, backend=backend, ttl=100, refresh_ahead=100)
+    @inject_secrets({"a": "prod/text"}, backend=backend, ttl=100, refresh_ahead=99)
     def refreshed(event: Any, context: Any) -> bool:
         return bool(context.secrets.a == TEXT)
 
