@@ -83,7 +83,7 @@ def _fit_of(name: str, declaration: Declaration, wanted: Any) -> Fit:
     if isinstance(fit, str):
         raise DeclarationError(
             f"Cannot convert {name!r} to {inspect.formatannotation(kind)}: "
-            f"{'; '.join(map(str, tried))}. Use another type, or install lambda-secrets[typed]."
+            f"{'; '.join(map(str, tried))}. Install lambda-secrets[typed], or use another type."
         )
     return fit
 

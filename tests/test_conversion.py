@@ -903,7 +903,7 @@ def test_without_either_builtins_are_left(monkeypatch: pytest.MonkeyPatch) -> No
         received(Login, {})
     assert str(caught.value) == (
         "Cannot convert 'it' to tests.test_conversion.Login: msgspec is not installed; pydantic is "
-        "not installed. Use another type, or install lambda-secrets[typed]."
+        "not installed. Install lambda-secrets[typed], or use another type."
     )
 
 

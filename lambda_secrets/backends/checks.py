@@ -41,7 +41,7 @@ def _checked(source: Source, answer: Any) -> Answer | ResolutionError:
     if isinstance(answer, ResolutionError):
         return answer
     if answer is None:
-        return BackendError("the backend answered nothing for it.")
+        return BackendError("the backend answered nothing for it. Answer by the `Source` given.")
     whole = answer if isinstance(answer, Answer) else Answer(answer)
     value: Any = whole.value
     if source.kind != "tree":

@@ -169,7 +169,7 @@ def _loaded(data: bytes, *, is_json: bool) -> dict[str, Any] | str:
         place = str(error).rpartition("(at ")[2].rstrip(")")
         if "line" not in place:
             place = f"line {_line(data)}, its end"
-        return f"it is no TOML at {place}."
+        return f"it is no TOML at {place}. Put names with a '/' and all text in quotes."
     except (ValueError, RecursionError) as error:
         return f"it is nested too deep, or has too long a number ({type(error).__name__})."
     return document if isinstance(document, dict) else "its JSON is no object."

@@ -117,16 +117,21 @@ def invoke(
 
 def _event(text: str) -> str:
     """Return the event as JSON text."""
+    what, otherwise = "The event", ", and there is no file of that name"
     try:
         if text == "-":
-            text = sys.stdin.read()
+            what, otherwise, text = "The event on stdin", "", sys.stdin.read()
         elif not _is_json(text) and Path(text).is_file():
+            what, otherwise = f"The event in {text}", ""
             text = Path(text).read_text(encoding="utf-8")
         json.loads(text)
-    except (OSError, ValueError):
-        message = "The event is neither JSON nor a file with JSON. Try --event '{}'."
-        raise click.UsageError(message) from None
-    return text
+    except json.JSONDecodeError as error:
+        why = f"is no JSON (line {error.lineno}, column {error.colno}){otherwise}"
+    except (OSError, ValueError) as error:
+        why = f"cannot be read ({type(error).__name__})"
+    else:
+        return text
+    raise click.UsageError(f"{what} {why}. Try --event '{{}}'.")
 
 
 def _is_json(text: str) -> bool:

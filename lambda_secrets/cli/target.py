@@ -77,7 +77,7 @@ def _run(target: str, load: Callable[[], ModuleType]) -> ModuleType:
     except CannotLoad:
         raise
     except Exception as error:
-        why = f"its import raised {type(error).__name__}: {error}"
+        why = f"its import raised {type(error).__name__}: {error} (--debug shows where)"
         raise CannotLoad(target, why, 1) from error
     except SystemExit as error:
         raise CannotLoad(target, f"its import exited with {error.code}", 1) from error

@@ -158,12 +158,26 @@ def test_the_event_comes_from_anywhere(run: Run, folder: Path, form: str) -> Non
     assert json.loads(result.stdout)["event"] == {"n": 1}
 
 
-@pytest.mark.parametrize("event", ["{CANARY", "nope.json", "secrets.toml", "x" * 5000])
-def test_an_event_that_is_none(run: Run, event: str) -> None:
-    """What is neither JSON nor a file with JSON is wrong use."""
-    result = run("invoke", "app.undecorated", "--event", event)
+@pytest.mark.parametrize(
+    ("event", "why"),
+    [
+        ("{CANARY", "The event is no JSON (line 1, column 2), and there is no file of that name."),
+        (
+            "nope.json",
+            "The event is no JSON (line 1, column 1), and there is no file of that name.",
+        ),
+        ("secrets.toml", "The event in secrets.toml is no JSON (line 2, column 2)."),
+        ("-", "The event on stdin is no JSON (line 2, column 1)."),
+        ("x" * 5000, "The event cannot be read (OSError)."),
+        ("binary", "The event in binary cannot be read (UnicodeDecodeError)."),
+    ],
+)
+def test_an_event_that_is_none(run: Run, folder: Path, event: str, why: str) -> None:
+    """What is neither JSON nor a file with JSON is wrong use, and it is told which."""
+    (folder / "binary").write_bytes(b"\xff")
+    result = run("invoke", "app.undecorated", "--event", event, input="{\n")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "The event is neither JSON nor a file with JSON." in result.stderr
+    assert why in " ".join(result.stderr.split())
     assert "CANARY" not in result.stderr
 
 
