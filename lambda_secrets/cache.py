@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
 import threading
 import time
-from weakref import WeakSet
+from weakref import WeakSet, WeakValueDictionary
 
 from .backends import Answer, backend_name
 from .errors import BackendUnavailableError, ResolutionError
@@ -182,6 +183,7 @@ class Cache:
         self._overrides: list[Backend] = []
         self._watchers: WeakSet[Watcher] = WeakSet()
         self._listeners: WeakSet[Listener] = WeakSet()
+        self._asked: WeakValueDictionary[int, Backend] = WeakValueDictionary()
         self._lock = threading.Lock()
         self._entries: dict[Key, Entry] = {}
         self._rounds: dict[Key, Round] = {}
@@ -207,6 +209,9 @@ class Cache:
         now = self._now()
         with self._lock:
             owner = self.active(backend)  # in the lock: it may end right after
+            if id(owner) not in self._asked:
+                with contextlib.suppress(TypeError):  # it has slots: its handlers know it
+                    self._asked[id(owner)] = owner
             if fetch is None or owner is not backend:
                 fetch = functools.partial(owner.fetch, fresh=fresh)
             picked, due, ahead = self._plan(owner, wanted, fresh=fresh)
@@ -446,9 +451,8 @@ class Cache:
     def release(self) -> None:
         """Forget every value, and close what the backends of all handlers hold open."""
         with self._lock:
-            users = [watcher.backend for watcher in self._watchers]
-            users += [entry.owner for entry in self._entries.values()]
-            backends = {id(backend): backend for backend in users}
+            backends = {id(watcher.backend): watcher.backend for watcher in self._watchers}
+            backends |= self._asked
         self.clear()
         for listener in list(self._listeners):
             listener.forget()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import sys
 
 from .backends import backend_name
 from .errors import ResolutionError, kind_of
@@ -127,7 +128,15 @@ def tell_retried(observer: Observer, source: Source, entry: Entry, seconds: floa
 
 
 def _tell(observer: Observer, event: Event) -> None:
+    handled = sys.exception()
     try:
         observer(event)
-    except Exception:  # noqa: BLE001 - another's code must not fail the invocation
+    except Exception as error:  # noqa: BLE001 - another's code must not fail the invocation
+        # What is being handled is the exception of a handler that runs again: it may quote a value.
+        link: BaseException | None = error
+        while link is not None and handled is not None:
+            if link.__context__ is handled:
+                link.__context__ = None
+            link = link.__context__
+        del handled, link  # a traceback can show locals
         _log.exception("The observer raised on %r.", event)

@@ -138,15 +138,14 @@ def _with(before: Sealed, sealed: Sealed) -> Any:
 
 def put_back(context: Any, key: str, before: Sealed) -> None:
     """Leave the attribute as it was."""
-    own, seen = before.value
-    if own is MISSING:
+    if before.value[0] is MISSING:
         mine = getattr(context, "__dict__", None)
         if type(mine) is dict and mine.pop(key, MISSING) is not MISSING:
             return  # what its class has, or what a mock makes up, is seen again
-    if getattr(context, key, MISSING) is seen:
+    if getattr(context, key, MISSING) is before.value[1]:
         return  # the handler deleted it
-    if seen is not MISSING:
-        setattr(context, key, seen)
+    if before.value[1] is not MISSING:
+        setattr(context, key, before.value[1])  # no local has it: the context may raise
         return
     try:
         delattr(context, key)

@@ -8,6 +8,7 @@ import logging
 import operator
 import re
 import sys
+import threading
 from binascii import b2a_base64
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,9 @@ _WITHOUT_VALUES = {
     *("process", "processName", "taskName", "msg", "args", "exc_info"),
 }
 _SMALLEST = 10 ** (SHORTEST - 1)
+# What URLs leave as it is: by `quote`, forms, SQLAlchemy, requests and urllib3, JavaScript.
+_SAFE = ("", "/", " ", " +", "!#$%&'()*+,/:;=?@[]~", "!$&'()*+,;=:@/?", "!'()*~")
+_percent = re.compile("%[0-9A-F]{2}")
 _is_plain = re.compile(r"[\w.~-]+", re.ASCII).fullmatch  # which nothing escapes
 
 
@@ -54,6 +58,7 @@ class RedactSecrets(logging.Filter):
         self._version = object()
         self._built: tuple[object, _Matcher | None] = (None, None)
         self._strings: dict[str | bytes, None] = {}
+        self._learning = threading.RLock()  # a signal's handler may learn, too
         process.listen(self)
 
     def filter(self, record: logging.LogRecord) -> Any:
@@ -74,12 +79,11 @@ class RedactSecrets(logging.Filter):
     def learn(self, value: Any) -> None:
         """Redact this value too, and the strings in it: what was derived from a secret, say."""
         learned = dict.fromkeys(_strings(value))
-        for string in learned:
-            self._strings.pop(string, None)
-        self._strings.update(learned)
-        for string in list(self._strings)[:-LIMIT]:
-            self._strings.pop(string, None)
-        self._version = object()
+        with self._learning:
+            rest = [string for string in self._strings if string not in learned]
+            # Replaced as a whole: a thread that builds a pattern now has the old ones or the new.
+            self._strings = dict.fromkeys([*rest, *learned][-LIMIT:])
+            self._version = object()
 
     def forget(self) -> None:
         """Hold no value any more."""
@@ -121,6 +125,8 @@ def _strings(value: Any) -> Iterator[str | bytes]:
                 yield bytes(item)
             with suppress(UnicodeDecodeError):
                 rest.append(item.decode())
+            with suppress(ValueError, RecursionError):
+                rest.append(json.loads(item))  # which takes UTF-16, too
         elif isinstance(item, int) and _SMALLEST <= abs(item) < 10**100:
             yield str(item)
         elif isinstance(item, str):
@@ -143,8 +149,9 @@ def _forms(string: str | bytes) -> set[str]:
         return forms
     for _ in range(2):  # a JSON text inside of a JSON text is escaped twice
         forms |= {escaped for form in forms for escaped in _escaped(form)}
-    urls = (quote(string, safe, errors="replace") for safe in ("", "/", " "))
-    return forms | {url.replace(" ", "+") for url in urls}
+    urls = {quote(string, safe, errors="replace") for safe in _SAFE}
+    urls |= {url.replace(" ", "+") for url in urls}
+    return forms | urls | {_percent.sub(lambda found: found[0].lower(), url) for url in urls}
 
 
 def _escaped(text: str) -> Iterator[str]:

@@ -37,16 +37,23 @@ class EventLayer(Layer):
         return wrapped(**{**kwargs, name: self._filled(event, sealed)})
 
     def _filled(self, event: dict[Any, Any], sealed: Sealed) -> dict[Any, Any]:
-        secrets: Secrets = sealed.value
         if self.key in event:
-            secrets = Secrets({**held(event[self.key]), **held(secrets)})
+            sealed = Sealed(Secrets({**held(event[self.key]), **held(sealed.value)}))
         if type(event) is dict:
-            return {**event, self.key: secrets}
+            return {**event, self.key: sealed.value}
         from copy import copy
 
-        event = copy(event)
-        event[self.key] = secrets
-        return event
+        try:
+            filled: dict[Any, Any] = copy(event)
+            filled[self.key] = sealed.value
+        except Exception as error:  # noqa: BLE001 - whatever a read-only dict raises
+            kind = type(error).__name__
+        else:
+            return filled
+        raise InjectionError(
+            f"Cannot put secrets into the event: a copy of the {type(event).__name__} raised "
+            f"{kind}. Use into='context'."
+        )
 
     def _event(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[Any, Any]:
         event = argument(0, "event", wrapped, args, kwargs)

@@ -18,6 +18,13 @@ def override_secrets() -> Iterator[Callable[[Values], None]]:
     """Return a function that serves these values to every handler until the test ends."""
     # Not at the top: a plugin is imported by every test run of its user, before coverage starts.
     from . import testing
+    from .values import Sealed
 
     with ExitStack() as stack:
-        yield lambda values: stack.enter_context(testing.override_secrets(values))
+
+        def override(values: Values) -> None:
+            sealed = Sealed(values)
+            del values  # a traceback can show locals
+            stack.enter_context(testing.override_secrets(sealed.value))
+
+        yield override

@@ -102,6 +102,8 @@ class Resolver:
         """Go through the values that it holds."""
         yield from held(self.state[2].value).values()
         yield from (value for _, value in self._made.values())
+        declared = self.declarations.values()
+        yield from (one.default for one in declared if one.default is not ...)
 
     def resolve(
         self,
@@ -257,6 +259,7 @@ def _shielded(function: Callable[..., T], *args: Any) -> T:
     try:
         return function(*args)
     except BaseException as interrupt:  # noqa: BLE001 - it goes on
+        interrupt.__cause__ = interrupt.__context__ = None  # what a transform raised before it
         raise interrupt.with_traceback(None)  # noqa: B904 - the same one
 
 

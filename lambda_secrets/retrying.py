@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
     from .injection import Call, Exceptions, Layer
 
-_spent: ContextVar[dict[Any, list[bool]]] = ContextVar("lambda_secrets_retry")
+_spent: ContextVar[dict[int, list[bool]]] = ContextVar("lambda_secrets_retry")
 
 
 class OneRetry:
     """Lets the layers of one handler share its one retry: on a stack, never a second one."""
 
     __slots__ = ("_innermost", "_token")
-    _token: Token[dict[Any, list[bool]]] | None
+    _token: Token[dict[int, list[bool]]] | None
 
     def __init__(self, wrapped: Any) -> None:
         """Belong to the function below all layers; a handler that it calls has its own."""
         while hasattr(wrapped, "__wrapped__"):
             wrapped = wrapped.__wrapped__
-        self._innermost = getattr(wrapped, "__func__", wrapped)
+        self._innermost = id(getattr(wrapped, "__func__", wrapped))  # which need not be hashable
 
     def __enter__(self) -> list[bool]:
         """Return what is empty until the retry is spent."""

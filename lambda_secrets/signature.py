@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_type_hints
 from .conversion import converter, parts, unaliased
 from .declarations import Declaration, Unfit
 from .errors import DeclarationError
+from .values import Sealed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,11 +31,11 @@ def declared_in(function: Any) -> tuple[dict[str, Declaration], dict[str, Conver
     plain = _plain_function(function)
     code = plain.__code__
     injected = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
-    scope = _scope(code)
+    scope = Sealed(_scope(code))  # the caller's locals, in which there may be anything
     declarations: dict[str, Declaration] = {}
     converters: dict[str, Convert] = {}
     for name, annotation in _annotations(plain).items():
-        hint = _evaluated(name, annotation, plain.__globals__, scope)
+        hint = _evaluated(name, annotation, plain, scope)
         if isinstance(hint, Unfit):
             if name in injected:
                 raise DeclarationError(f"Cannot read the annotation of {name!r}: {hint.reason}")
@@ -105,13 +106,11 @@ def _scope(code: CodeType | None) -> dict[str, Any]:
     return names
 
 
-def _evaluated(
-    name: str, annotation: Any, module: dict[str, Any], scope: dict[str, Any]
-) -> Any | Unfit:
+def _evaluated(name: str, annotation: Any, function: FunctionType, scope: Sealed) -> Any | Unfit:
     """Return what an annotation says, or why that cannot be known."""
     holder = SimpleNamespace(__annotations__={name: annotation})
     try:
-        return get_type_hints(holder, module, scope, include_extras=True)[name]
+        return get_type_hints(holder, function.__globals__, scope.value, include_extras=True)[name]
     except DeclarationError as error:
         message = f"{name!r}: {error}"
     except NameError as error:

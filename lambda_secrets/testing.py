@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from .backends.local import MemoryBackend
 from .cache import process
 from .errors import DeclarationError
+from .injection import hidden
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,8 +39,8 @@ class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, 
         """Check the values."""
         self._values: Values = values
         del values  # a traceback can show locals
-        MemoryBackend(self._values)
         self._entered: list[MemoryBackend] = []
+        MemoryBackend(self._values)
 
     def __reduce__(self) -> NoReturn:
         """Refuse: a pickle would hold the values."""
@@ -69,6 +70,7 @@ class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, 
 
         @wraps(function)
         async def overridden(*args: Any, **kwargs: Any) -> Any:
+            kwargs = kwargs and hidden(kwargs)
             with self:
                 return await function(*args, **kwargs)
 

@@ -49,7 +49,7 @@ class Secrets(Mapping[str, "Any"]):
 
     def __getitem__(self, name: str) -> Any:
         """Return a fresh copy of the value."""
-        if name in self._values:
+        if isinstance(name, str) and name in self._values:
             return _copied(self._values[name])
         problem = self._missing(name)
         del self  # error trackers look into the locals of a traceback, and into every mapping
@@ -73,7 +73,7 @@ class Secrets(Mapping[str, "Any"]):
 
     def __contains__(self, name: object) -> bool:
         """Tell whether that name is declared."""
-        return name in self._values
+        return isinstance(name, str) and name in self._values
 
     def __dir__(self) -> list[str]:
         """Offer the declared names to completion."""
@@ -89,7 +89,9 @@ class Secrets(Mapping[str, "Any"]):
 
     def __format__(self, spec: str) -> str:
         """Show names, never values."""
-        return format(repr(self), spec)
+        names = repr(self)
+        del self
+        return format(names, spec)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         """Refuse: the view is read-only."""
@@ -144,11 +146,16 @@ def _copied(value: Any) -> Any:
     if kind is tuple:
         return tuple([_copied(item) for item in value])
     if kind is Converted:
-        from copy import deepcopy
-
-        return deepcopy(value.value)
+        return _deeply_copied(value.value)
     if isinstance(value, (dict, list, set, bytearray)):  # an OrderedDict that a transform made
-        from copy import deepcopy
-
-        return deepcopy(value)
+        return _deeply_copied(value)
     return value
+
+
+def _deeply_copied(value: Any) -> Any:
+    from copy import deepcopy
+
+    try:
+        return deepcopy(value)
+    except Exception:  # noqa: BLE001 - it holds a lock or a connection, which nobody can copy
+        return value

@@ -1046,7 +1046,17 @@ def test_release_closes_backends_that_no_handler_has(cache: Cache) -> None:
         def close(self) -> None:
             closed.append("closed")
 
-    cache.read(Closing(db="1", key="2"), {DB: TTL, KEY: TTL}, timeout=5)
+    class Slotted:
+        __slots__ = ()
+
+        def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> Any:
+            return dict.fromkeys(sources, "1")
+
+    backend = Closing(db="1", key="2")
+    for _ in range(2):
+        cache.read(backend, {DB: TTL, KEY: TTL}, timeout=5)
+        cache.read(Slotted(), {DB: TTL}, timeout=5)
+        cache.clear()
     cache.release()
     assert closed == ["closed"]
 

@@ -479,9 +479,9 @@ def test_all_that_is_declared_wrong_is_found_when_the_decorator_is_applied() -> 
         ({"prefetch": "yes"}, "prefetch 'yes' is no bool"),
         ({"observer": "print"}, "observer 'print' cannot be called"),
         ({"backend": "vault"}, "backend 'vault': it is unknown"),
-        ({"backend": None}, "None as backend"),
+        ({"backend": None}, "a NoneType as backend"),
         ({"backend": object()}, "as backend: it has no fetch()"),
-        ({"backend": MemoryBackend}, "as backend: it has no fetch()"),
+        ({"backend": MemoryBackend}, "a type as backend: it has no fetch()"),
     ],
 )
 def test_a_wrong_option_is_refused_when_the_decorator_is_applied(

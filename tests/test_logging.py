@@ -371,6 +371,7 @@ def test_pattern_is_built_only_when_values_change(
         return build(strings)
 
     monkeypatch.setattr(redaction, "_Matcher", counted)
+    log.redact.forget()  # the defaults of other tests' handlers
     log.logger.warning("no values yet")
     assert built == []
     injected(SECRET)
@@ -806,3 +807,65 @@ def test_powertools_persistent_keys_need_the_serializer(capsys: pytest.CaptureFi
     logger.append_keys(key=SECRET)
     logger.info("working")
     assert lines_of(capsys)[0]["key"] == "***"
+
+
+def test_what_is_learned_again_is_never_unknown_in_between(log: Log) -> None:
+    """Another thread may be building the pattern: it gets all the old strings or all the new."""
+    log.redact.learn([SECRET, "another-value-1"])
+    before = log.redact._strings
+    log.redact.learn(SECRET)
+    assert SECRET in before
+    assert list(log.redact._strings)[-1] == SECRET
+
+
+def test_a_default_that_a_retry_gets_is_redacted(log: Log) -> None:
+    """The secret was there when the handler ran first, and is gone when it runs again."""
+    values: dict[str, Any] = {"prod/db": {"key": "an-old-value-9"}}
+
+    @inject_secrets(
+        {"key": Secret("prod/db", "key", default=f"default {SECRET}")},
+        backend=MemoryBackend(values),
+        refresh_on=ConnectionError,
+    )
+    def handler(event: Any, context: Any) -> None:
+        if context.secrets.key.startswith("an-old"):
+            values["prod/db"] = {}
+            raise ConnectionError
+        log.logger.warning("using %s", context.secrets.key)
+
+    handler({}, SimpleNamespace())
+    assert log.text == "using ***\n"
+
+
+def test_a_filter_that_is_made_later_knows_the_defaults_of_handlers() -> None:
+    """Whether the default stood in already or not."""
+    declared = {"it": Secret("prod/absent", default=f"default {SECRET}")}
+
+    @inject_secrets(declared, backend=MemoryBackend({}))
+    def handler(event: Any, context: Any) -> None: ...
+
+    assert redaction.RedactSecrets().redact(f"a default {SECRET}") == "a ***"
+    assert handler.secrets.declarations
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_json_of_any_encoding_is_looked_into(log: Log, encoding: str) -> None:
+    """What `json` reads of bytes, the filter knows."""
+    injected(json.dumps({"deep": [SECRET]}).encode(encoding))
+    assert log.redact.redact(f"it is {SECRET}") == "it is ***"
+
+
+@pytest.mark.parametrize(
+    "escaped",
+    [
+        "Kq7%5Ew!Zt%7B9m)L@x4",
+        "Kq7%5ew!Zt%7b9m)L@x4",
+        "Kq7%5Ew%21Zt%7B9m%29L%40x4",
+        "Kq7%5Ew!Zt%7B9m)L%40x4",
+        "Kq7%5ew%21Zt%7b9m%29L%40x4",
+    ],
+)
+def test_urls_of_other_libraries_are_redacted(log: Log, escaped: str) -> None:
+    """requests, JavaScript and others leave other characters as they are, or write %5e."""
+    log.redact.learn("Kq7^w!Zt{9m)L@x4")
+    assert log.redact.redact(f"/v1?key={escaped}&n=1") == "/v1?key=***&n=1"

@@ -90,11 +90,10 @@ def backend_of(choice: str | Backend) -> Backend:
     if not isinstance(choice, str):
         if callable(getattr(choice, "fetch", None)) and not isinstance(choice, type):
             return choice
-        # Of a mapping only its type: it may be the values, without a MemoryBackend around them.
-        kind = f"a {type(choice).__name__}" if hasattr(choice, "keys") else repr(choice)
+        # Only its type: it may be the values, without a MemoryBackend around them.
         raise DeclarationError(
-            f"Cannot use {kind} as backend: it has no fetch(). Use 'auto', 'extension', 'sdk', "
-            "'file' or an object with the Backend protocol."
+            f"Cannot use a {type(choice).__name__} as backend: it has no fetch(). Use 'auto', "
+            "'extension', 'sdk', 'file' or an object with the Backend protocol."
         )
     variable = ""
     if choice == "auto" and "LAMBDA_SECRETS_BACKEND" in os.environ:

@@ -15,6 +15,7 @@ import os
 import time
 
 from ..errors import BackendError, DeclarationError
+from ..values import Sealed
 from . import Answer
 from .loopback import Fault, Loopback
 
@@ -91,7 +92,7 @@ class ExtensionBackend:
         pause = _FIRST_PAUSE
         while waiting:
             past_cache = fresh and self.is_agent
-            token = _token()
+            token = Sealed(_token())
             requests = {}
             for source in waiting:
                 request = self._request(source, token, past_cache=past_cache)
@@ -132,7 +133,7 @@ class ExtensionBackend:
         return str(self._port or os.environ.get(_PORT) or 2773)
 
     def _request(
-        self, source: Source, token: str | BackendError, *, past_cache: bool
+        self, source: Source, token: Sealed, *, past_cache: bool
     ) -> tuple[int, bytes] | BackendError:
         """Return port and bytes to send, or why nothing can be sent."""
         port = _port(_PORT, self._place())
@@ -159,16 +160,16 @@ class ExtensionBackend:
             path = "".join(
                 f"/{key}/{_encoded(part)}" for key, part in zip(keys, source.parts, strict=True)
             )
-            token = ""
+            token = Sealed("")
         else:
             return BackendError(
                 'the extension has no call to read a tree. Use backend="auto" or "sdk".'
             )
         if isinstance(port, BackendError):
             return port
-        if isinstance(token, BackendError):
-            return token
-        header = f"X-Aws-Parameters-Secrets-Token: {token}\r\n" if token else ""
+        if isinstance(token.value, BackendError):
+            return token.value
+        header = f"X-Aws-Parameters-Secrets-Token: {token.value}\r\n" if token.value else ""
         return port, f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\n{header}\r\n".encode()
 
     def _answer(self, source: Source, reply: Reply | Fault) -> Answer | ResolutionError:

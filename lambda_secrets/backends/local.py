@@ -88,9 +88,8 @@ class FileBackend:
             DeclarationError: when it is no path.
         """
         if not (isinstance(path, (str, os.PathLike)) and path):
-            raise DeclarationError(
-                f"Cannot read secrets from {path!r}: it is no path. Use that of a file."
-            )
+            kind = type(path).__name__  # it may be the values themselves: not shown
+            raise DeclarationError(f"Cannot read secrets from a {kind}: use the path of a file.")
         self._path = path
 
     def __repr__(self) -> str:

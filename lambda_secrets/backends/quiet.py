@@ -1,4 +1,4 @@
-"""Keeps botocore's DEBUG records of our own calls out of the logs, and only those.
+"""Keeps what botocore and urllib3 log of our own calls out of the logs, and only that.
 
 They quote replies and signed headers. The application's own calls are logged as they were: the
 filter works in the threads that make ours.
@@ -29,7 +29,10 @@ class quiet:  # noqa: N801 - a context manager, used like a function
 
 
 def _passes(record: logging.LogRecord) -> bool:
-    return record.levelno > logging.DEBUG or not getattr(_ours, "calling", False)
+    if not getattr(_ours, "calling", False):
+        return True
+    # A warning of urllib3 quotes a malformed reply; botocore's own name what went wrong.
+    return record.levelno > logging.DEBUG and not record.name.startswith("urllib3")
 
 
 @functools.cache

@@ -181,8 +181,10 @@ class Declaration(_Frozen):
         what = f"Cannot declare {source}"
         known = transform in {"json", "binary"} if isinstance(transform, str) else transform is None
         if not (known or callable(transform)):
+            is_text = isinstance(transform, str)
+            shown = repr(transform) if is_text else f"of type {type(transform).__name__}"
             raise DeclarationError(
-                f"{what}: transform {transform!r} is unknown. Use 'json', 'binary' or a callable."
+                f"{what}: transform {shown} is unknown. Use 'json', 'binary' or a callable."
             )
         if ttl is not None:
             check_seconds(ttl, f"{what}: ttl")
@@ -388,8 +390,10 @@ def _is_arn_of(kind: str, fields: list[str]) -> bool:
 def check_text(what: str, **options: object) -> None:
     """Raise a `DeclarationError` for an option that is neither None nor a non-empty string."""
     for option, value in options.items():
-        if value is not None and not (isinstance(value, str) and value):
-            raise DeclarationError(f"{what}: {option} {value!r} is no non-empty string.")
+        if value is not None and not (isinstance(value, str) and value and value.isprintable()):
+            raise DeclarationError(
+                f"{what}: {option} {value!r} is no text. Use a non-empty string, or leave it out."
+            )
 
 
 def _compiled(path: object, what: str) -> Callable[[Any], Any]:

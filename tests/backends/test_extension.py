@@ -32,6 +32,7 @@ from lambda_secrets import (
 from lambda_secrets.backends import extension as module
 from lambda_secrets.declarations import declare
 from lambda_secrets.errors import kind_of
+from lambda_secrets.values import Sealed
 from tests.support import faults
 from tests.support.faults import (
     FakeExtension,
@@ -99,7 +100,7 @@ def acted(
 
 def request_for(backend: ExtensionBackend, declaration: str | Declaration) -> tuple[int, bytes]:
     """Return the port and the bytes that the backend would send."""
-    request = backend._request(source(declaration), "", past_cache=False)
+    request = backend._request(source(declaration), Sealed(""), past_cache=False)
     assert isinstance(request, tuple)
     return request
 

@@ -413,5 +413,5 @@ def test_values_that_are_no_mapping_are_refused(values: Any) -> None:
 @pytest.mark.parametrize("path", [3, None, b"secrets.toml", ""])
 def test_what_is_no_path_is_refused(path: Any) -> None:
     """Above all a number, which `open` would take for a file descriptor."""
-    with pytest.raises(DeclarationError, match="it is no path"):
+    with pytest.raises(DeclarationError, match="use the path of a file"):
         FileBackend(path)

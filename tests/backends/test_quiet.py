@@ -36,6 +36,16 @@ def test_loggers_that_do_not_exist_yet_are_filtered(kept: Kept) -> None:
     assert kept.lines == []
 
 
+def test_warnings_of_urllib3_are_kept_out_too(kept: Kept) -> None:
+    """They quote a header that is malformed, which may be anything; ours, but not others'."""
+    silence()
+    logger = logging.getLogger("urllib3.connection")
+    with quiet():
+        logger.warning("Failed to parse headers: hunter2")
+    logger.warning("not ours")
+    assert kept.lines == ["WARNING urllib3.connection not ours"]
+
+
 def test_every_module_is_named() -> None:
     """Imported or not, and in packages below; folders that are none are left out."""
     named = set(_modules("botocore", list(botocore.__path__)))

@@ -94,12 +94,21 @@ def _call(operation: Any, arguments: dict[str, Any]) -> Any:
     try:
         return operation(**arguments)
     except exceptions.ClientError as error:
-        answer = error.response
-        status = answer["ResponseMetadata"]["HTTPStatusCode"]
-        raise Refused(answer["Error"]["Code"], answer["Error"]["Message"], status) from None
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        refusal = _refusal(error.response["Error"], status)
+        raise refusal from None
     except (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError):
         raise Refused("TimeoutError", "Timeout", 504) from None
     except (exceptions.ConnectionError, exceptions.HTTPClientError):
         raise Refused("ConnectionError", "Read Error", 502) from None
-    except exceptions.BotoCoreError as error:
-        raise Refused("InternalFailure", str(error), 500) from None
+    except Exception as error:  # noqa: BLE001 - botocore's parsers raise others, which quote
+        kind = type(error).__name__
+        raise Refused("InternalFailure", f"{kind} (its message is withheld)", 500) from None
+
+
+def _refusal(error: dict[str, str], status: int) -> Refused:
+    """Return what AWS says; of an answer that is not AWS's own, only its status."""
+    code = error["Code"]
+    if not code.replace(".", "").isidentifier():
+        return Refused(f"HTTP {status}", "no answer of AWS (its text is withheld)", status)
+    return Refused(code, error["Message"], status)

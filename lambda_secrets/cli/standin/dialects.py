@@ -55,8 +55,8 @@ class Headers(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+@dataclass(frozen=True, slots=True, repr=False)
+class Request(Unpicklable):
     """A request; `connections` is how many were open when its own was accepted."""
 
     method: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
+import botocore.parsers
 import botocore.stub
 import pytest
 from botocore import exceptions
@@ -52,6 +53,38 @@ def test_awss_reason_is_kept_for_the_log(moto_server: MotoServer) -> None:
     with pytest.raises(Refused) as caught:
         AwsValues(Settings()).secret("nope", None, None)
     assert str(caught.value).startswith("ResourceNotFoundException: Secrets Manager can't find")
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("AccessDeniedException", "AccessDeniedException: hunter2"),
+        ("403", "HTTP 403: no answer of AWS (its text is withheld)"),
+        ("a b", "HTTP 403: no answer of AWS (its text is withheld)"),
+    ],
+)
+def test_an_answer_that_is_not_awss_own_is_not_logged(code: str, said: str) -> None:
+    """A proxy's page may be anything; botocore makes a code and a message of it."""
+    values = AwsValues(Settings())
+    stub = botocore.stub.Stubber(values._secrets)
+    stub.add_client_error("get_secret_value", code, "hunter2", 403)
+    with stub, pytest.raises(Refused) as caught:
+        values.secret("a", None, None)
+    assert str(caught.value) == said
+    assert caught.value.status == 403
+
+
+def test_an_error_of_boto3_itself_is_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may quote an answer that it cannot read."""
+    values = AwsValues(Settings())
+
+    def fail(**_: Any) -> None:
+        raise botocore.parsers.ResponseParserError("hunter2")
+
+    monkeypatch.setattr(values._secrets, "get_secret_value", fail)
+    with pytest.raises(Refused) as caught:
+        values.secret("a", None, None)
+    assert str(caught.value) == "InternalFailure: ResponseParserError (its message is withheld)"
 
 
 @pytest.mark.parametrize(
