@@ -105,7 +105,7 @@ class Entry:
         self.backend: str = answer.backend or backend_name(owner)
         self.sent: tuple[float, float] = sent
         self.luck: float = luck
-        self.kept: float = float("inf")  # seconds of age to which somebody may serve it
+        self.kept: float = -1.0  # seconds of age to which somebody may serve it, once one has it
         self.failures: int = 0
         self.failed: tuple[float, float] = sent
         self.refused: bool = False
@@ -315,8 +315,7 @@ class Cache:
                     running = self._rounds.get((id(owner), source))
                     good_for = self._good_for(result, freshness, running)
                     reading.good_for = min(reading.good_for, good_for)
-                    kept = freshness.ttl + freshness.stale_if_error
-                    result.kept = kept if result.kept == float("inf") else max(result.kept, kept)
+                    result.kept = max(result.kept, freshness.ttl + freshness.stale_if_error)
                     age = self._age(result.sent)
                     if age >= freshness.lifetime(result) and (fell_back or result.failures):
                         events.append((source, result, age))
@@ -408,7 +407,7 @@ class Cache:
             for source in watcher.sources()
         }
         for key, entry in list(self._entries.items()):
-            if self._age(entry.sent) > entry.kept and key not in declared:
+            if 0 <= entry.kept < self._age(entry.sent) and key not in declared:
                 del self._entries[key]
         for key, forced in list(self._forced.items()):
             if self._age(forced) > FORCED_PAUSE:

@@ -138,7 +138,7 @@ def _with(before: Sealed, sealed: Sealed) -> Any:
 
 def put_back(context: Any, key: str, before: Sealed) -> None:
     """Leave the attribute as it was."""
-    if before.value[0] is MISSING:
+    if before is _NOTHING or before.value[0] is MISSING:
         mine = getattr(context, "__dict__", None)
         if type(mine) is dict and mine.pop(key, MISSING) is not MISSING:
             return  # what its class has, or what a mock makes up, is seen again

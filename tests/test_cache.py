@@ -916,6 +916,9 @@ def test_who_keeps_it_longest_counts(cache: Cache, clock: FakeClock) -> None:
     backend = Recorder(db="1", key="2")
     for freshness in (TTL, Freshness(10, stale_if_error=50), TTL):
         cache.read(backend, {DB: freshness}, timeout=5)
+    forever = Recorder(db="1")
+    for freshness in (Freshness(math.inf), TTL):
+        cache.read(forever, {DB: freshness}, timeout=5)
     clock.tick(20)
     cache.read(backend, {DB: TTL}, timeout=5)
     clock.tick(40)
@@ -924,6 +927,7 @@ def test_who_keeps_it_longest_counts(cache: Cache, clock: FakeClock) -> None:
     clock.tick(21)
     cache.read(backend, {KEY: TTL}, timeout=5)
     assert cache.entry(backend, DB) is None
+    assert cache.entry(forever, DB) is not None
 
 
 def test_what_a_handler_declares_is_kept_for_it(cache: Cache, clock: FakeClock) -> None:

@@ -87,7 +87,7 @@ class CacheStates(RuleBasedStateMachine):
 
     def injected(self) -> list[str]:
         """Hold nothing itself."""
-        return []
+        raise AssertionError
 
     def expire(self) -> None:
         """Hold nothing itself."""

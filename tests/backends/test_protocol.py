@@ -225,7 +225,7 @@ def test_an_error_of_its_own_code_says_where() -> None:
 
     class Mistaken(Own):
         def fetch(self, sources: Any) -> Any:  # type: ignore[override]  # the bug
-            return {}
+            raise AssertionError
 
     assert "AttributeError at test_protocol.py:" in str(failure_of(typo))
     with pytest.raises(BackendError, match="Give its fetch"):
