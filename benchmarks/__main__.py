@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 NAMES = ("cold", "warm", "fanout", "tail", "fleet", "memory", "redaction")
 RESULTS = Path(__file__).with_name("results.json")
 TRIES = 3  # a noisy neighbour adds to what is measured: a limit is missed if it is missed each time
+SLACK = 1.2  # and a regression is more than that
 
 
 def measured(names: Sequence[str]) -> dict[str, Figures]:
@@ -74,7 +75,8 @@ def regressed() -> bool:
     for left in reversed(range(TRIES)):
         found = {"cold": cold.short(), "warm": warm.measure(rounds=200, short=True)}
         print(summary(found), flush=True)
-        if all(check.holds for figures in found.values() for check in figures.checks):
+        checks = [check for figures in found.values() for check in figures.checks]
+        if all(check.ratio <= check.limit * SLACK for check in checks):
             return False
         print(f"missed; {left} more tries", flush=True)
     return True

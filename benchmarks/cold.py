@@ -166,7 +166,7 @@ def short(*, rounds: int = 15) -> Figures:
         Check(f"cold start, {name} / {other}", cpu[name] / cpu[other], limit)
         for name, other, limit in (
             (EXTENSION, BY_HAND, 0.40),
-            (STRIPPED, BY_HAND_STRIPPED, 1.5),  # what it is, and room for other Pythons
+            (STRIPPED, BY_HAND_STRIPPED, 1.3),  # what it is, and room for other Pythons
         )
     ]
     return Figures("Cold start", [], checks, {})

@@ -116,15 +116,18 @@ def _is_plain(function: Any) -> bool:
     return not (in_class or as_method or code.co_flags & _COROUTINE)
 
 
-def _plain(function: Any, call: Call, layer: Layer, secrets: HandlerSecrets) -> Any:
+def _plain(function: Any, made: Any, layer: Layer, secrets: HandlerSecrets) -> Any:
     """Return a closure around a plain function: it needs neither wrapt nor wrapt's import time."""
+    functools.update_wrapper(made, function)
+    vars(made).update(_self_layer=layer, secrets=secrets)
+    return made
 
-    @functools.wraps(function)
+
+def _called(function: Any, call: Call) -> Callable[..., Any]:
     def handler(*args: Any, **kwargs: Any) -> Any:
         kwargs = kwargs and hidden(kwargs)
         return call(function, None, args, kwargs)
 
-    vars(handler).update(_self_layer=layer, secrets=secrets)
     return handler
 
 
@@ -177,7 +180,9 @@ def _decorate(
 
         call = retrying.retrying_call(layer, refresh_on)
     if _is_plain(handler):
-        return _plain(handler, call, layer, secrets)
+        in_one_frame = declared and not refresh_on
+        made = layer.around(handler) if in_one_frame else _called(handler, call)
+        return _plain(handler, made, layer, secrets)
     from . import proxy
 
     return proxy.wrapped(handler, call, layer, refresh_on, secrets)

@@ -72,6 +72,28 @@ class Layer:
             return None
         return sealed
 
+    def around(self, function: Any) -> Callable[..., Any]:
+        """Return what is called instead of a plain function.
+
+        It does what `sync_call` does, in one frame: each one more is a tenth of a warm call.
+        """
+        key, resolver = self.key, self.resolver
+        clock = resolver.cache.clock
+
+        def handler(*args: Any, **kwargs: Any) -> Any:
+            kwargs = kwargs and hidden(kwargs)
+            until, wall, sealed = resolver.state
+            if clock.monotonic() >= until or clock.time() >= wall:
+                sealed = self.resolve(function, args, kwargs)
+            context = args[1] if len(args) > 1 else argument(1, "context", function, args, kwargs)
+            before = put(context, key, sealed)
+            try:
+                return function(*args, **kwargs)
+            finally:
+                put_back(context, key, before)
+
+        return handler
+
     def resolve(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sealed:
         """Return fresh values; nothing is fetched for a call that cannot take them."""
         context = argument(1, "context", wrapped, args, kwargs)
@@ -109,7 +131,7 @@ def put(context: Any, key: str, sealed: Sealed) -> Sealed:
     """Set the attribute, and return what it was: in the object's own dict, and as it was seen."""
     if context is None or context is MISSING:
         raise _no_context()
-    before = _seen(context, key)
+    before = _NOTHING if getattr(context, key, MISSING) is MISSING else _seen(context, key)
     try:
         setattr(context, key, sealed.value if before is _NOTHING else _with(before, sealed))
     except Exception as error:  # noqa: BLE001 - whatever a read-only object raises
@@ -124,8 +146,7 @@ def put(context: Any, key: str, sealed: Sealed) -> Sealed:
 
 def _seen(context: Any, key: str) -> Sealed:
     own = getattr(context, "__dict__", _NONE).get(key, MISSING)
-    seen = getattr(context, key, MISSING) if own is MISSING else own
-    return _NOTHING if seen is MISSING else Sealed((own, seen))
+    return Sealed((own, getattr(context, key, MISSING) if own is MISSING else own))
 
 
 def _with(before: Sealed, sealed: Sealed) -> Any:

@@ -5,11 +5,21 @@ from __future__ import annotations
 import keyword
 
 from .errors import DeclarationError, InjectionError
-from .injection import MISSING, Layer, argument, parameter, remaining_of, signature_of
+from .injection import (
+    MISSING,
+    Layer,
+    argument,
+    hidden,
+    parameter,
+    remaining_of,
+    signature_of,
+    sync_call,
+)
 from .values import Sealed, Secrets, copies, held
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 _TAKES_ALL = 0x08  # the flag of **kwargs, as `inspect` has it; it is dear to import
@@ -19,6 +29,20 @@ class EventLayer(Layer):
     """Puts the values into a copy of the event."""
 
     into = "event"
+
+    def around(self, function: Any) -> Callable[..., Any]:
+        """Return what is called instead of a plain function."""
+        resolver = self.resolver
+        clock = resolver.cache.clock
+
+        def handler(*args: Any, **kwargs: Any) -> Any:
+            kwargs = kwargs and hidden(kwargs)
+            until, wall, sealed = resolver.state
+            if clock.monotonic() >= until or clock.time() >= wall:
+                sealed = self.resolve(function, args, kwargs)
+            return self.call(function, args, kwargs, sealed)
+
+        return handler
 
     def resolve(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sealed:
         """Return fresh values; nothing is fetched for a call that cannot take them."""
@@ -78,6 +102,23 @@ class KeywordLayer(Layer):
     """Passes the values as keyword arguments."""
 
     into = "kwargs"
+
+    def around(self, function: Any) -> Callable[..., Any]:
+        """Return what is called instead of a plain function."""
+        resolver = self.resolver
+        clock = resolver.cache.clock
+        anyhow = sync_call(self)
+
+        def handler(*args: Any, **kwargs: Any) -> Any:
+            if kwargs or len(args) > len(("event", "context")):  # some of them may be passed
+                kwargs = kwargs and hidden(kwargs)
+                return anyhow(function, None, args, kwargs)
+            until, wall, sealed = resolver.state
+            if clock.monotonic() >= until or clock.time() >= wall:
+                sealed = self.resolve(function, args, kwargs)
+            return function(*args, **copies(sealed.value))
+
+        return handler
 
     def check(self, function: Any) -> None:
         """Raise a `DeclarationError` where this handler cannot take the values."""

@@ -127,7 +127,8 @@ def held(secrets: Secrets) -> dict[str, Any]:
 
 def copies(secrets: Secrets) -> dict[str, Any]:
     """Return fresh copies of all values by declared name."""
-    return _copied(held(secrets))  # type: ignore[no-any-return]  # a dict, as what is held
+    values = secrets._values  # noqa: SLF001
+    return {k: value if type(value) is str else _copied(value) for k, value in values.items()}
 
 
 def origins(secrets: Secrets) -> dict[str, Any]:
