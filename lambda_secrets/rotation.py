@@ -70,5 +70,7 @@ def _found(resolver: Resolver, name: str, entry: Entry) -> Any:
     """Return the declared value of an entry, or the default where its part is not there."""
     value = resolver.extract(name, entry)
     default = resolver.declarations[name].default
-    resolver.cache.reveal(default)
-    return default if isinstance(value, Unfit) and value.absent and default is not ... else value
+    if isinstance(value, Unfit) and value.absent and default is not ...:
+        resolver.cache.reveal(default)
+        return default
+    return value

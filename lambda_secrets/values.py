@@ -50,7 +50,7 @@ class Secrets(Mapping[str, "Any"]):
     def __getitem__(self, name: str) -> Any:
         """Return a fresh copy of the value."""
         if isinstance(name, str) and name in self._values:
-            return _copied(self._values[name])
+            return copied(self._values[name])
         problem = self._missing(name)
         del self  # error trackers look into the locals of a traceback, and into every mapping
         raise KeyError(problem)
@@ -58,7 +58,7 @@ class Secrets(Mapping[str, "Any"]):
     def __getattr__(self, name: str) -> Any:
         """Return a fresh copy of the value."""
         if name in self._values:
-            return _copied(self._values[name])
+            return copied(self._values[name])
         problem = self._missing(name)
         del self
         raise AttributeError(problem)
@@ -128,7 +128,7 @@ def held(secrets: Secrets) -> dict[str, Any]:
 def copies(secrets: Secrets) -> dict[str, Any]:
     """Return fresh copies of all values by declared name."""
     values = secrets._values  # noqa: SLF001
-    return {k: value if type(value) is str else _copied(value) for k, value in values.items()}
+    return {k: value if type(value) is str else copied(value) for k, value in values.items()}
 
 
 def origins(secrets: Secrets) -> dict[str, Any]:
@@ -136,16 +136,17 @@ def origins(secrets: Secrets) -> dict[str, Any]:
     return secrets._origins  # noqa: SLF001
 
 
-def _copied(value: Any) -> Any:
+def copied(value: Any) -> Any:
+    """Return a value of which dicts, lists and what else can change are fresh copies."""
     kind = type(value)
     if kind is str:
         return value
     if kind is dict:  # text, the most frequent, needs no call
-        return {k: item if type(item) is str else _copied(item) for k, item in value.items()}
+        return {k: item if type(item) is str else copied(item) for k, item in value.items()}
     if kind is list:
-        return [_copied(item) for item in value]
+        return [copied(item) for item in value]
     if kind is tuple:
-        return tuple([_copied(item) for item in value])
+        return tuple([copied(item) for item in value])
     if kind is Converted:
         return _deeply_copied(value.value)
     if isinstance(value, (dict, list, set, bytearray)):  # an OrderedDict that a transform made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import BackendError, ResolutionError, place_of
+from ..values import copied
 from . import Answer
 
 TYPE_CHECKING = False
@@ -50,7 +51,7 @@ def _checked(source: Source, answer: Any) -> Answer | ResolutionError:
         fits = isinstance(value, dict) and all(map(_is_read, value.values()))
     if fits:  # a copy: what it answered stays the backend's own
         return Answer(
-            _copied(value),
+            copied(value),
             version=whole.version,
             backend=whole.backend,
             upstream_ttl=whole.upstream_ttl,
@@ -60,12 +61,6 @@ def _checked(source: Source, answer: Any) -> Answer | ResolutionError:
         f"the backend answered a {type(value).__name__} for a {source.kind}. Text, bytes and lists "
         f"of strings are values: make it return {what}."
     )
-
-
-def _copied(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _copied(item) for name, item in value.items()}
-    return list(value) if isinstance(value, list) else value
 
 
 def _is_read(value: Any) -> bool:

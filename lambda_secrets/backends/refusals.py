@@ -64,6 +64,11 @@ def class_of(code: str, status: int) -> type[ResolutionError]:
     return BackendError
 
 
+def is_code(text: str) -> bool:
+    """Whether it can be a code of AWS: a proxy's answer may be anything, and is not shown."""
+    return text.replace(".", "").isidentifier()
+
+
 class _UnreadyError(BackendUnavailableError):
     """Not now, but perhaps in a moment; ``kind`` says why."""
 

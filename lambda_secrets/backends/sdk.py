@@ -17,7 +17,7 @@ from ..errors import (
 )
 from . import Answer
 from .quiet import quiet, silence
-from .refusals import class_of
+from .refusals import class_of, is_code
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -383,8 +383,7 @@ def failure_of(error: Exception, kind: str) -> ResolutionError:
 
 
 def _coded_failure(code: str, kind: str, *, status: int = 0, message: str = "") -> ResolutionError:
-    # A proxy's answer may be anything: only what can be a code is shown.
-    said = code if code.replace(".", "").isidentifier() else f"HTTP {status}"
+    said = code if is_code(code) else f"HTTP {status}"
     our = class_of(code, status)
     if our is SecretNotFoundError:
         return our(f"AWS has no such {kind} or version ({code}). Check the name and the region.")

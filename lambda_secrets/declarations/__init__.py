@@ -279,10 +279,6 @@ class Secret(Declaration):
         self._keep(default)
         del default
         what = checked_name(name, "secret")
-        if name.startswith(("ssm:", "appconfig:")):
-            raise DeclarationError(
-                f"{what}: that is the string form of another kind. Use Parameter or AppConfig."
-            )
         check_text(what, version_id=version_id, version_stage=version_stage)
         own: dict[str, Any] = {"version_id": version_id, "version_stage": version_stage}
         self._declare(Source("secret", name, **own), path, transform, ttl, name=name, **own)
@@ -374,6 +370,14 @@ def checked_name(name: object, kind: str) -> str:
         raise DeclarationError(f"{what}: no name has a '#'. Give the JMESPath expression as path.")
     if name != name.strip() or not name.isprintable():
         raise DeclarationError(f"{what}: it has white space at an end or a control character.")
+    if name.startswith(("ssm:", "appconfig:")):
+        if kind == "secret":
+            problem = "that is the string form of another kind. Use Parameter or AppConfig."
+        else:
+            problem = (
+                "that is how a string begins. Drop what stands before the first colon, and it."
+            )
+        raise DeclarationError(f"{what}: {problem}")
     if name.startswith("arn:") and not _is_arn_of(kind, name.split(":")):
         raise DeclarationError(f"{what}: that is not the ARN of a {kind}. Copy it whole from AWS.")
     return what

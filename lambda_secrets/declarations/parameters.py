@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from . import Transform
 
 
-_STRING_FORM = "that is how a string begins. Drop what stands before the first colon, and it."
-
-
 class Parameter(Declaration):
     """A Parameter Store parameter; a StringList is a list of strings.
 
@@ -53,8 +50,6 @@ class Parameter(Declaration):
         what = checked_name(name, "parameter")
         if name.endswith("/"):
             raise DeclarationError(f"{what}: a parameter's name ends in no '/'. Use ParameterTree.")
-        if name.startswith(("ssm:", "appconfig:")):
-            raise DeclarationError(f"{what}: {_STRING_FORM}")
         if ":" in name and not name.startswith("arn:"):
             raise DeclarationError(
                 f"{what}: its name has no ':'. Use Parameter(name, version=…) or label=…."
@@ -102,8 +97,6 @@ class ParameterTree(Declaration):
         self._keep(default)
         del default
         what = checked_name(prefix, "tree")
-        if prefix.startswith(("ssm:", "appconfig:")):
-            raise DeclarationError(f"{what}: {_STRING_FORM}")
         if not prefix.startswith("/"):
             raise DeclarationError(
                 f"{what}: a tree's prefix begins with '/' (an ARN cannot be read by path). "
@@ -147,9 +140,7 @@ class AppConfig(Declaration):
         del default
         own = {"application": application, "environment": environment, "profile": profile}
         for part in own.values():
-            what = checked_name(part, "AppConfig configuration")
-            if part.startswith(("ssm:", "appconfig:")):
-                raise DeclarationError(f"{what}: {_STRING_FORM}")
+            checked_name(part, "AppConfig configuration")
         name = "/".join(part.replace("/", "%2F") for part in own.values())
         self._declare(Source("appconfig", name), path, transform, ttl, **own)
 

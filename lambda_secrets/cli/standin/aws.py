@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lambda_secrets.backends.refusals import is_code
 from lambda_secrets.cli.standin.records import (
     ConfigurationRecord,
     ParameterRecord,
@@ -109,6 +110,6 @@ def _call(operation: Any, arguments: dict[str, Any]) -> Any:
 def _refusal(error: dict[str, str], status: int) -> Refused:
     """Return what AWS says; of an answer that is not AWS's own, only its status."""
     code = error["Code"]
-    if not code.replace(".", "").isidentifier():
+    if not is_code(code):
         return Refused(f"HTTP {status}", "no answer of AWS (its text is withheld)", status)
     return Refused(code, error["Message"], status)
