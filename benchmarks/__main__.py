@@ -44,8 +44,8 @@ def written(found: dict[str, Figures]) -> dict[str, Any]:
             "checks": [{**check._asdict(), "holds": check.holds} for check in figures.checks],
             **figures.raw,
         }
-    results = {name: results[name] for name in NAMES if name in results}
-    RESULTS.write_text(json.dumps(rounded(results), indent=1) + "\n", "utf-8")
+    results = rounded({name: results[name] for name in NAMES if name in results})
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
     return results
 
 
@@ -62,9 +62,7 @@ def summary(found: dict[str, Figures]) -> str:
     """Return one table of all that is held to a limit."""
     table = [["ratio", "is", "shall be", ""]]
     for figures in found.values():
-        for check in figures.checks:
-            bound = f"{'at least' if check.at_least else 'at most'} {check.limit:g}"
-            table.append([check.what, f"{check.ratio:.2f}", bound, "" if check.holds else "MISSED"])
+        table += [check.row for check in figures.checks]
     return markdown(table)
 
 
