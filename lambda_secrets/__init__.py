@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .declarations import Secret, Source
-from .decorator import clear_cache, inject_secrets, resolve_secrets
+from ._declarations import Secret, Source
+from ._decorator import clear_cache, inject_secrets, resolve_secrets
+from ._values import Secrets
 from .errors import (
     AccessDeniedError,
     BackendError,
@@ -15,10 +16,14 @@ from .errors import (
     SecretsError,
     SecretValueError,
 )
-from .values import Secrets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ._declarations import (
+        AppConfig as AppConfig,
+        Parameter as Parameter,
+        ParameterTree as ParameterTree,
+    )
     from .backends import (
         Answer as Answer,
         AutoBackend as AutoBackend,
@@ -27,11 +32,6 @@ if TYPE_CHECKING:
         FileBackend as FileBackend,
         MemoryBackend as MemoryBackend,
         SdkBackend as SdkBackend,
-    )
-    from .declarations import (
-        AppConfig as AppConfig,
-        Parameter as Parameter,
-        ParameterTree as ParameterTree,
     )
     from .events import (
         Event as Event,
@@ -75,7 +75,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    **dict.fromkeys(("AppConfig", "Parameter", "ParameterTree"), "declarations"),
+    **dict.fromkeys(("AppConfig", "Parameter", "ParameterTree"), "_kinds"),
     **dict.fromkeys(("Event", "Fetched", "Retried", "ServedStale"), "events"),
 }
 

@@ -13,8 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-    from .cache import Entry, Observer, Round
-    from .declarations import Source
+    from ._cache import Entry, Observer, Round
+    from ._declarations import Source
 
 _log = logging.getLogger("lambda_secrets")
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from .cache import process
+from ._cache import shared_cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -59,7 +59,7 @@ class RedactSecrets(logging.Filter):
         self._built: tuple[object, _Matcher | None] = (None, None)
         self._strings: dict[str | bytes, None] = {}
         self._learning = threading.RLock()  # a signal's handler may learn, too
-        process.listen(self)
+        shared_cache.listen(self)
 
     def filter(self, record: logging.LogRecord) -> Any:
         """Let every record pass, one with a value in it as a redacted copy."""

@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .backends.local import Values
+    from .backends._local import Values
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def override_secrets() -> Iterator[Callable[[Values], None]]:
     """Return a function that serves these values to every handler until the test ends."""
     # Not at the top: a plugin is imported by every test run of its user, before coverage starts.
     from . import testing
-    from .values import Sealed
+    from ._values import Sealed
 
     with ExitStack() as stack:
 

@@ -7,16 +7,16 @@ from functools import wraps
 from inspect import isasyncgenfunction, isclass, iscoroutinefunction, isgeneratorfunction
 from typing import TYPE_CHECKING
 
-from .backends.local import MemoryBackend
-from .cache import process
+from ._cache import shared_cache
+from ._call import hidden
+from .backends._local import MemoryBackend
 from .errors import DeclarationError
-from .injection import hidden
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn, TypeVar
 
-    from .backends.local import Values
+    from .backends._local import Values
 
     F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,12 +50,12 @@ class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, 
         """Begin to serve them."""
         # One backend for each time that it is entered: that may be at the same time, in any order.
         backend = MemoryBackend(self._values)
-        process.override(backend)
+        shared_cache.override(backend)
         self._entered.append(backend)
 
     def __exit__(self, *exc_info: object) -> None:
         """Serve again what was served before."""
-        process.restore(self._entered.pop())
+        shared_cache.restore(self._entered.pop())
 
     def __call__(self, function: F) -> F:
         """Decorate a test, an ``async def`` one too."""

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lambda_secrets.backends import Answer, backend_name
-from lambda_secrets.cache import (
+from lambda_secrets._cache import (
     FORCED_PAUSE,
     STALE_WAIT,
     Cache,
@@ -22,7 +21,8 @@ from lambda_secrets.cache import (
     Freshness,
     Reading,
 )
-from lambda_secrets.declarations import Source
+from lambda_secrets._declarations import Source
+from lambda_secrets.backends import Answer, backend_name
 from lambda_secrets.errors import (
     AccessDeniedError,
     BackendError,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from lambda_secrets.cache import Cache, Entry, Freshness, Round
-from lambda_secrets.declarations import Source
+from lambda_secrets._cache import Cache, Entry, Freshness, Round
+from lambda_secrets._declarations import Source
 from lambda_secrets.errors import (
     AccessDeniedError,
     BackendUnavailableError,

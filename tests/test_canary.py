@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from lambda_secrets import Secrets
-from lambda_secrets.declarations import parsed_json
+from lambda_secrets._declarations import parsed_json
 from tests.support import canary
 from tests.support.canary import NUMBER, TEXT, TOKEN
 
@@ -155,7 +155,7 @@ LEAKING = """
 import logging, os, sys
 import pytest
 from lambda_secrets import Secrets
-from lambda_secrets.declarations import parsed_json
+from lambda_secrets._declarations import parsed_json
 from tests.support import canary
 
 @pytest.mark.parametrize("leak", [

@@ -46,14 +46,14 @@ from lambda_secrets import (
     SecretValueError,
     inject_secrets,
 )
-from lambda_secrets.signature import declared_in
+from lambda_secrets._signature import declared_in
+from lambda_secrets._values import Converted
 from lambda_secrets.testing import override_secrets
-from lambda_secrets.values import Converted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lambda_secrets.declarations import Declaration
+    from lambda_secrets._declarations import Declaration
     from lambda_secrets.elsewhere import Imaginary  # type: ignore[import-not-found]
 
 CANARY = "hunter2-canary"
@@ -918,10 +918,10 @@ def test_nothing_is_imported_that_is_not_used() -> None:
     handler = "@inject_secrets{}\ndef handler(event, context{}): pass"
     start = "from lambda_secrets import Secret, inject_secrets\n"
     mapping = loaded_by(start + handler.format("({'a': 'a'})", ""))
-    assert mapping.isdisjoint({"lambda_secrets.signature", "msgspec", "pydantic"})
+    assert mapping.isdisjoint({"lambda_secrets._signature", "msgspec", "pydantic"})
     typed = loaded_by(
         f"from typing import Annotated, Any\n{start}"
         + handler.format("", ", *, a: Annotated[dict[str, Any] | None, Secret('a')]")
     )
-    assert "lambda_secrets.signature" in typed
+    assert "lambda_secrets._signature" in typed
     assert typed.isdisjoint({"msgspec", "pydantic"})

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from lambda_secrets import AppConfig, DeclarationError, Parameter, ParameterTree, Secret, Source
-from lambda_secrets.declarations import Unfit, declare, declare_all
+from lambda_secrets._declarations import Unfit, declare, declare_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable

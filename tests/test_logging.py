@@ -31,7 +31,7 @@ from lambda_secrets import (
     inject_secrets,
     resolve_secrets,
 )
-from lambda_secrets.cache import process
+from lambda_secrets._cache import shared_cache
 from lambda_secrets.logging import RedactSecrets
 from lambda_secrets.testing import override_secrets
 
@@ -316,7 +316,7 @@ def test_old_strings_go_at_the_limit(log: Log, monkeypatch: pytest.MonkeyPatch) 
 def test_a_filter_goes_with_its_handler() -> None:
     """The cache does not keep a filter alive: what it knew goes with it."""
     redact = RedactSecrets()
-    assert redact in process._listeners
+    assert redact in shared_cache._listeners
     alive = weakref.ref(redact)
     del redact
     gc.collect()
@@ -327,7 +327,7 @@ def test_release_forgets(log: Log) -> None:
     """Before a snapshot the filter lets its values and its pattern go; it learns them anew."""
     injected(SECRET)
     assert log.redact.redact(SECRET) == "***"
-    process.release()
+    shared_cache.release()
     assert not log.redact._strings
     assert log.redact._built == (None, None)
     assert log.redact.redact(SECRET) == SECRET

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lambda_secrets import SecretNotFoundError, resolve_secrets
-from lambda_secrets.cache import process
+from lambda_secrets._cache import shared_cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 TESTS = """
 import pytest
 from lambda_secrets import SecretNotFoundError, inject_secrets
-from lambda_secrets.cache import process
+from lambda_secrets._cache import shared_cache
 
 
 @inject_secrets({"key": "prod/key"}, into="kwargs")
@@ -37,8 +37,8 @@ def test_serves_these_values(override_secrets):
 
 
 def test_nothing_is_left_of_another_test():
-    assert process._overrides == []
-    assert process._entries == {}
+    assert shared_cache._overrides == []
+    assert shared_cache._entries == {}
 """
 
 
@@ -61,4 +61,4 @@ def test_each_call_replaces_what_was_served(
     override_secrets({})
     with pytest.raises(SecretNotFoundError):
         resolve_secrets({"key": "prod/key"})
-    assert len(process._overrides) == 2
+    assert len(shared_cache._overrides) == 2

@@ -14,8 +14,8 @@ import pytest
 import typing_extensions
 
 from lambda_secrets import DeclarationError, Secret, SecretValueError, inject_secrets
-from lambda_secrets.declarations import Unfit
-from lambda_secrets.signature import declared_in
+from lambda_secrets._declarations import Unfit
+from lambda_secrets._signature import declared_in
 from lambda_secrets.testing import override_secrets
 
 if TYPE_CHECKING:

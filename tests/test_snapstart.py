@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import snapshot_restore_py
 
-from lambda_secrets import inject_secrets, resolve_secrets, snapstart
-from lambda_secrets.cache import Cache
+from lambda_secrets import inject_secrets, resolve_secrets, _snapstart as snapstart
+from lambda_secrets._cache import Cache
 from tests.support.recorder import Recorder
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from lambda_secrets import (
     inject_secrets,
     resolve_secrets,
 )
-from lambda_secrets.cache import process
+from lambda_secrets._cache import shared_cache
 from lambda_secrets.testing import override_secrets
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def test_an_exception_ends_it_too() -> None:
     """A failing test leaves no override behind."""
     with pytest.raises(ZeroDivisionError), override_secrets({"prod/key": "mine"}):
         raise ZeroDivisionError
-    assert process._overrides == []
+    assert shared_cache._overrides == []
 
 
 def test_overrides_may_end_in_any_order() -> None:
@@ -172,7 +172,7 @@ def test_overrides_may_end_in_any_order() -> None:
     first.__exit__(None, None, None)
     assert read() == "2"
     second.__exit__(None, None, None)
-    assert process._overrides == []
+    assert shared_cache._overrides == []
 
 
 def test_one_override_can_be_entered_again_inside_itself() -> None:
@@ -182,7 +182,7 @@ def test_one_override_can_be_entered_again_inside_itself() -> None:
         with override:
             assert read() == "mine"
         assert read() == "mine"
-    assert process._overrides == []
+    assert shared_cache._overrides == []
 
 
 def test_threads_that_a_handler_starts_are_overridden() -> None:
@@ -215,8 +215,8 @@ def test_threads_may_open_and_close_overrides_at_the_same_time() -> None:
     for thread in threads:
         thread.join()
     assert seen == {"shared"}
-    assert process._overrides == []
-    assert process._entries == {}
+    assert shared_cache._overrides == []
+    assert shared_cache._entries == {}
 
 
 def test_tasks_are_overridden() -> None:
@@ -232,7 +232,7 @@ def test_tasks_are_overridden() -> None:
         return await asyncio.gather(*(handler({}, SimpleNamespace()) for _ in range(5)))
 
     assert asyncio.run(several()) == ["mine"] * 5
-    assert process._overrides == []
+    assert shared_cache._overrides == []
 
 
 def test_decorated_test_keeps_its_name_and_arguments() -> None:
@@ -247,7 +247,7 @@ def test_decorated_test_keeps_its_name_and_arguments() -> None:
     assert tested.__name__ == "tested"
     assert tested.__doc__ == "Say what it tests."
     assert list(inspect.signature(tested).parameters) == ["prefix"]
-    assert process._overrides == []
+    assert shared_cache._overrides == []
 
 
 def test_decorated_async_test_stays_one() -> None:
@@ -260,7 +260,7 @@ def test_decorated_async_test_stays_one() -> None:
 
     assert inspect.iscoroutinefunction(tested)
     assert asyncio.run(tested()) == "mine"
-    assert process._overrides == []
+    assert shared_cache._overrides == []
 
 
 def test_decorated_function_can_call_itself() -> None:
@@ -271,7 +271,7 @@ def test_decorated_function_can_call_itself() -> None:
         return [*again(times - 1), read()] if times else []
 
     assert again(3) == ["mine"] * 3
-    assert process._overrides == []
+    assert shared_cache._overrides == []
 
 
 def test_what_it_cannot_surround_is_refused() -> None:
@@ -332,4 +332,4 @@ def test_rotations_in_two_tests_do_not_meet() -> None:
             values["prod/key"] = "new"
             assert handler({}, SimpleNamespace()) == "new"
         gc.collect(0)
-    assert process._forced == {}
+    assert shared_cache._forced == {}

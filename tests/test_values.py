@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lambda_secrets import Secrets
-from lambda_secrets.values import Converted, Sealed, copies, held, origins
+from lambda_secrets._values import Converted, Sealed, copies, held, origins
 
 if TYPE_CHECKING:
     from collections.abc import Callable

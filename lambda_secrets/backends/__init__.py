@@ -11,11 +11,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
-    from .auto import AutoBackend as AutoBackend
-    from .extension import ExtensionBackend as ExtensionBackend
-    from .local import FileBackend as FileBackend, MemoryBackend as MemoryBackend
-    from .protocol import Backend as Backend
-    from .sdk import SdkBackend as SdkBackend
+    from ._auto import AutoBackend as AutoBackend
+    from ._extension import ExtensionBackend as ExtensionBackend
+    from ._local import FileBackend as FileBackend, MemoryBackend as MemoryBackend
+    from ._protocol import Backend as Backend
+    from ._sdk import SdkBackend as SdkBackend
 
     Value: TypeAlias = str | bytes | list[str] | dict[str, Any]
 
@@ -32,12 +32,12 @@ __all__ = [
 ]
 
 _MODULES = {
-    "AutoBackend": "auto",
-    "Backend": "protocol",
-    "ExtensionBackend": "extension",
-    "FileBackend": "local",
-    "MemoryBackend": "local",
-    "SdkBackend": "sdk",
+    "AutoBackend": "_auto",
+    "Backend": "_protocol",
+    "ExtensionBackend": "_extension",
+    "FileBackend": "_local",
+    "MemoryBackend": "_local",
+    "SdkBackend": "_sdk",
 }
 # What a backend made by its name depends on: shared for the same settings, made anew for others.
 _SDK_SETTINGS = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lambda_secrets._cache import shared_cache
 from lambda_secrets.backends import FileBackend, backend_name, backend_of
-from lambda_secrets.cache import process
 from lambda_secrets.cli.failure import debug_option
 from lambda_secrets.cli.target import declared_by, load_handler, target_argument
 from lambda_secrets.errors import ResolutionError
@@ -21,9 +21,9 @@ from lambda_secrets.errors import ResolutionError
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
+    from lambda_secrets._resolver import Resolver
+    from lambda_secrets._values import Secrets
     from lambda_secrets.backends import Backend
-    from lambda_secrets.resolver import Resolver
-    from lambda_secrets.values import Secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +83,16 @@ def _reading_from(backend: Backend | None) -> Generator[None]:
     if backend is None:
         yield
         return
-    process.override(backend)
+    shared_cache.override(backend)
     try:
         yield
     finally:
-        process.restore(backend)
+        shared_cache.restore(backend)
 
 
 def _findings(resolver: Resolver) -> Iterator[Finding]:
     values, failures = _resolved(resolver)
-    backend = backend_name(process.active(resolver.backend))
+    backend = backend_name(shared_cache.active(resolver.backend))
     for name, known in resolver.cache_info().items():
         failure = failures.get(name)
         yield Finding(

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lambda_secrets.backends.local import read_secrets_file
+from lambda_secrets.backends._local import read_secrets_file
+from lambda_secrets.cli.emulator.records import Unpicklable
 from lambda_secrets.cli.failure import Failure, debug_option
 from lambda_secrets.cli.function import Function
 from lambda_secrets.cli.local_extension import local_extension
-from lambda_secrets.cli.standin.records import Unpicklable
 from lambda_secrets.cli.target import layers_on, load_handler, target_argument
 from lambda_secrets.errors import BackendError
 

@@ -11,16 +11,16 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, cast
 
+from lambda_secrets._cache import shared_cache
 from lambda_secrets.backends import Answer, ExtensionBackend, FileBackend
-from lambda_secrets.cache import process
-from lambda_secrets.cli.failure import Failure
-from lambda_secrets.cli.standin.settings import (
+from lambda_secrets.cli.emulator.settings import (
     APPCONFIG_PORT,
     LOG_LEVEL,
     PARAMETER_TTL,
     PORT,
     SECRET_TTL,
 )
+from lambda_secrets.cli.failure import Failure
 from lambda_secrets.errors import BackendError, ResolutionError
 
 if TYPE_CHECKING:
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import IO
 
+    from lambda_secrets._declarations import Source
     from lambda_secrets.backends import Value
-    from lambda_secrets.declarations import Source
 
 # -P: a module of the working directory must not take the place of one of Python's.
-_STAND_IN = (sys.executable, "-P", "-m", "lambda_secrets.cli.standin", "--control", "--port", "0")
+_STAND_IN = (sys.executable, "-P", "-m", "lambda_secrets.cli.emulator", "--control", "--port", "0")
 
 
 class LocalExtension:
@@ -159,11 +159,11 @@ def local_extension(path: Path, *, cached: bool) -> Generator[LocalExtension]:
             extension = LocalExtension(child, cached=cached)
             with _environment(extension.variables(token)):
                 backend = LocalBackend(extension, path)
-                process.override(backend)
+                shared_cache.override(backend)
                 try:
                     yield extension
                 finally:
-                    process.restore(backend)
+                    shared_cache.restore(backend)
                     backend.close()
         finally:
             child.terminate()

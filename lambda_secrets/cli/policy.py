@@ -17,7 +17,7 @@ from lambda_secrets.cli.target import declared_by, load_handler, target_argument
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from lambda_secrets.declarations import Source
+    from lambda_secrets._declarations import Source
 
     Statement = dict[str, Any]
 

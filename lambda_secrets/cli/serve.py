@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
+from lambda_secrets.cli.emulator.process import CannotServe, Options, serve as serve_until_stopped
 from lambda_secrets.cli.failure import Failure, debug_option
-from lambda_secrets.cli.standin.process import CannotServe, Options, serve as serve_until_stopped
 
 
 @click.command(

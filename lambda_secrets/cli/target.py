@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lambda_secrets._decorator import HandlerSecrets, layers_of
 from lambda_secrets.cli.failure import Command, Failure
-from lambda_secrets.decorator import HandlerSecrets, layers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from lambda_secrets.injection import Layer
+    from lambda_secrets._call import Layer
 
 FORMS = "Use app.lambda_handler or path/to/app.py:lambda_handler."
 

@@ -24,8 +24,8 @@ from lambda_secrets import (
     inject_secrets,
     resolve_secrets,
 )
-from lambda_secrets.backends import auto as module, extension
-from lambda_secrets.declarations import declare
+from lambda_secrets._declarations import declare
+from lambda_secrets.backends import _auto as module, _extension as extension
 from lambda_secrets.errors import kind_of
 from tests.support import faults
 from tests.support.clock import FakeClock
@@ -454,7 +454,7 @@ import sys
 from lambda_secrets import AutoBackend
 
 AutoBackend().close()
-assert not {"boto3", "lambda_secrets.backends.sdk"} & set(sys.modules)
+assert not {"boto3", "lambda_secrets.backends._sdk"} & set(sys.modules)
 """
 
 

@@ -29,10 +29,10 @@ from lambda_secrets import (
     Secret,
     SecretNotFoundError,
 )
-from lambda_secrets.backends import extension as module
-from lambda_secrets.declarations import declare
+from lambda_secrets._declarations import declare
+from lambda_secrets._values import Sealed
+from lambda_secrets.backends import _extension as module
 from lambda_secrets.errors import kind_of
-from lambda_secrets.values import Sealed
 from tests.support import faults
 from tests.support.faults import (
     FakeExtension,
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lambda_secrets import Source
-    from lambda_secrets.declarations import Declaration
+    from lambda_secrets._declarations import Declaration
     from tests.support.faults import Action
 
 PORT = "PARAMETERS_SECRETS_EXTENSION_HTTP_PORT"

@@ -24,14 +24,14 @@ from lambda_secrets import (
     SecretNotFoundError,
     resolve_secrets,
 )
-from lambda_secrets.backends.local import read_secrets_file
-from lambda_secrets.declarations import declare
+from lambda_secrets._declarations import declare
+from lambda_secrets.backends._local import read_secrets_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from lambda_secrets import Backend
-    from lambda_secrets.declarations import Declaration
+    from lambda_secrets._declarations import Declaration
 
 TREE: dict[str, Any] = {
     "ssm:/app/a": "1",

@@ -22,7 +22,7 @@ from lambda_secrets import (
     backends,
     resolve_secrets,
 )
-from lambda_secrets.declarations import declare
+from lambda_secrets._declarations import declare
 from lambda_secrets.errors import kind_of
 
 if TYPE_CHECKING:

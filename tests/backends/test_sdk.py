@@ -34,16 +34,16 @@ from lambda_secrets import (
     clear_cache,
     resolve_secrets,
 )
-from lambda_secrets.backends import sdk as module, session as session_module
-from lambda_secrets.backends.sdk import failure_of
-from lambda_secrets.declarations import declare
+from lambda_secrets._declarations import declare
+from lambda_secrets.backends import _sdk as module, _session as session_module
+from lambda_secrets.backends._sdk import failure_of
 from tests.support.appconfig_data import AppConfigData
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from lambda_secrets import Source
-    from lambda_secrets.declarations import Declaration
+    from lambda_secrets._declarations import Declaration
     from tests.support.botocore_calls import BotocoreCalls
     from tests.support.kept import Kept
     from tests.support.moto_server import MotoServer
@@ -1047,7 +1047,7 @@ def test_clients_have_sane_timeouts(sdk: SdkBackend, botocore_calls: BotocoreCal
 FORK = """
 import os, sys
 from lambda_secrets.backends import SdkBackend
-from lambda_secrets.declarations import declare
+from lambda_secrets._declarations import declare
 
 def read():
     (answer,) = backend.fetch([source], timeout=10, fresh=False).values()

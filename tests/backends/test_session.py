@@ -13,7 +13,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import DataNotFoundError
 
-from lambda_secrets.backends.session import own_session
+from lambda_secrets.backends._session import own_session
 
 if TYPE_CHECKING:
     from pathlib import Path

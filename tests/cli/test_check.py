@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lambda_secrets.cli import check as check_module
-from lambda_secrets.cli.standin import StandIn
+from lambda_secrets.cli.emulator import StandIn
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Run

@@ -15,7 +15,7 @@ import pytest
 
 from lambda_secrets.cli import local_extension
 from lambda_secrets.cli.context import Context, deadline
-from lambda_secrets.cli.standin import StandIn
+from lambda_secrets.cli.emulator import StandIn
 from tests.support.runtime_api import Sandbox
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from lambda_secrets.cli.policy import Place, statements
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lambda_secrets.declarations import Declaration
+    from lambda_secrets._declarations import Declaration
     from tests.cli.conftest import Run
     from tests.support.moto_server import MotoServer
 

@@ -1,4 +1,4 @@
-"""`lambda-secrets serve` and `python -m lambda_secrets.cli.standin`, as processes."""
+"""`lambda-secrets serve` and `python -m lambda_secrets.cli.emulator`, as processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import requests
 
 from lambda_secrets import resolve_secrets
 from lambda_secrets.backends import ExtensionBackend
-from lambda_secrets.cli.standin.process import main
+from lambda_secrets.cli.emulator.process import main
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -80,7 +80,7 @@ def serving(
 ) -> Generator[Served]:
     """Run the stand-in on free ports; `module` runs it as a module, without click."""
     script = "from lambda_secrets.cli.main import main; main()"
-    program = ["-m", "lambda_secrets.cli.standin"] if module else ["-c", script, "serve"]
+    program = ["-m", "lambda_secrets.cli.emulator"] if module else ["-c", script, "serve"]
     given = {"AWS_SESSION_TOKEN": TOKEN, "AWS_APPCONFIG_EXTENSION_HTTP_PORT": "0", **(env or {})}
     variables = {**os.environ, **given}
     with subprocess.Popen(

@@ -20,14 +20,14 @@ from lambda_secrets import (
     inject_secrets,
     resolve_secrets,
 )
-from lambda_secrets.declarations import declare
+from lambda_secrets._declarations import declare
 from tests.contract.aws import BYTES, FLAGS, LARGE, ODD
 
 if TYPE_CHECKING:
     from awslambdaric.lambda_context import LambdaContext
 
     from lambda_secrets import Fetched
-    from lambda_secrets.declarations import Declaration
+    from lambda_secrets._declarations import Declaration
     from tests.contract.subjects import Subject
 
 

@@ -18,7 +18,7 @@ from lambda_secrets import (
     ResolutionError,
     SecretNotFoundError,
 )
-from lambda_secrets.declarations import declare
+from lambda_secrets._declarations import declare
 
 if TYPE_CHECKING:
     from lambda_secrets import Backend

@@ -16,7 +16,6 @@ from lambda_secrets import (
     inject_secrets,
     resolve_secrets,
 )
-from lambda_secrets.cache import process
 from tests.contract import subjects
 from tests.contract.aws import BYTES, Aws
 from tests.support.clock import FakeClock
@@ -54,9 +53,9 @@ def memory() -> Iterator[Backend]:
 
 @pytest.fixture
 def ticking(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
-    """Put a clock that the test moves into the cache of the process."""
+    """Put a clock that the test moves into the cache of the shared_cache."""
     clock = FakeClock()
-    monkeypatch.setattr(process, "clock", clock)
+    monkeypatch.setattr(shared_cache, "clock", clock)
     return clock
 
 
@@ -72,7 +71,7 @@ def test_cache_with_a_default_ttl(
     ticking: FakeClock, monkeypatch: pytest.MonkeyPatch, luck: float, lifetime: float
 ) -> None:
     """Row "cache, default TTL": 300 s, jittered by up to a tenth; at its end it is expired."""
-    monkeypatch.setattr(process, "_chance", lambda: luck)
+    monkeypatch.setattr(shared_cache, "_chance", lambda: luck)
     values = {"prod/db": "old"}
     backend = MemoryBackend(values)
     assert resolve_secrets({"db": "prod/db"}, backend=backend).db == "old"

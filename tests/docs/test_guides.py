@@ -16,7 +16,7 @@ import pytest
 from aws_lambda_powertools.utilities import parameters
 
 from lambda_secrets import clear_cache, resolve_secrets
-from lambda_secrets.cli.standin import StandIn
+from lambda_secrets.cli.emulator import StandIn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

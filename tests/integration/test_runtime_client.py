@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lambda_secrets.backends.local import read_secrets_file
+from lambda_secrets.backends._local import read_secrets_file
 from tests.integration.conftest import PORT
 from tests.support.faults import NOT_READY, FakeExtension
 from tests.support.runtime_api import Sandbox

@@ -29,7 +29,7 @@ from lambda_secrets import (
     resolve_secrets,
 )
 from lambda_secrets.backends import AutoBackend, ExtensionBackend, FileBackend, SdkBackend
-from lambda_secrets.backends.local import read_secrets_file
+from lambda_secrets.backends._local import read_secrets_file
 from tests.support import canary, faults
 from tests.support.canary import BINARY, DOCUMENT, DOCUMENT_TEXT, NUMBER, TEXT, TOKEN, leaks
 from tests.support.faults import FakeExtension, FaultServer

@@ -27,11 +27,11 @@ from lambda_secrets import (
     inject_secrets,
     resolve_secrets,
 )
-from lambda_secrets.backends.loopback import Reply
-from lambda_secrets.cache import Entry, process
-from lambda_secrets.decorator import layers_of
+from lambda_secrets._cache import Entry, shared_cache
+from lambda_secrets._decorator import layers_of
+from lambda_secrets._values import Converted, Sealed
+from lambda_secrets.backends._http import Reply
 from lambda_secrets.testing import override_secrets
-from lambda_secrets.values import Converted, Sealed
 from tests.support.canary import BINARY, DOCUMENT, TEXT, leaks
 from tests.support.recorder import Recorder
 
@@ -282,13 +282,15 @@ def test_objects_of_a_handler_show_no_value(context: LambdaContext) -> None:
     for layer in layers:
         resolver = layer.resolver
         seen.extend([layer, resolver, resolver.state, vars(layer)])
-    entries = list(process._entries.values())
+    entries = list(shared_cache._entries.values())
     assert len(entries) == 7
     assert TEXT in [entry.answer.value for entry in entries]
     seen.extend(
         [handler, handler.secrets, handler.secrets.declarations, handler.secrets.cache_info()]
     )
-    seen.extend([process, vars(process), process._entries, process._rounds, *entries])
+    seen.extend(
+        [shared_cache, vars(shared_cache), shared_cache._entries, shared_cache._rounds, *entries]
+    )
     seen.extend(
         [*(entry.answer for entry in entries), *(entry.owner for entry in entries), backend]
     )

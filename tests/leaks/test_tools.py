@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
+from lambda_secrets.cli.emulator import StandIn
+from lambda_secrets.cli.emulator.dialects import Reply, Upstream
+from lambda_secrets.cli.emulator.local import LocalValues
+from lambda_secrets.cli.emulator.settings import Settings
 from lambda_secrets.cli.invoke import Rotation
 from lambda_secrets.cli.program import cli
-from lambda_secrets.cli.standin import StandIn
-from lambda_secrets.cli.standin.dialects import Reply, Upstream
-from lambda_secrets.cli.standin.local import LocalValues
-from lambda_secrets.cli.standin.settings import Settings
 from tests.support import canary
 from tests.support.canary import BINARY, DOCUMENT, NUMBER, TEXT, TOKEN, leaks
 
@@ -133,7 +133,7 @@ def test_stand_in_prints_no_value(options: list[str], monkeypatch: pytest.Monkey
     """Its lines, at DEBUG, have neither values nor the token, whatever is asked."""
     monkeypatch.setenv("PARAMETERS_SECRETS_EXTENSION_LOG_LEVEL", "DEBUG")
     monkeypatch.setenv("AWS_APPCONFIG_EXTENSION_HTTP_PORT", "0")
-    command = [sys.executable, "-m", "lambda_secrets.cli.standin", "--secrets", "secrets.json"]
+    command = [sys.executable, "-m", "lambda_secrets.cli.emulator", "--secrets", "secrets.json"]
     with subprocess.Popen(
         [*command, "--port", "0", *options],
         stdout=subprocess.PIPE,

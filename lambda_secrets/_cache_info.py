@@ -1,0 +1,40 @@
+"""Tells what is cached of a handler's secrets: where from, which version, how old."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ._resolver import Resolver
+
+
+class CacheInfo(dict[str, "dict[str, Any]"]):
+    """By declared name: source, backend, version, age, ttl, max_age (seconds) and stale."""
+
+    @property
+    def max_age(self) -> float:
+        """Seconds: how old a value can be in the worst case, its backend willing."""
+        return max((info["max_age"] for info in self.values()), default=0.0)
+
+
+def known_of(resolver: Resolver, name: str) -> dict[str, Any]:
+    """Return what the cache knows of a declared name; never a value."""
+    source = resolver.declarations[name].source
+    entry = resolver.known(name)
+    ttl = resolver.freshness[name].ttl
+    if entry is not None:
+        upstream = entry.answer.upstream_ttl
+    else:
+        ask = getattr(resolver.cache.active(resolver.backend), "upstream_ttl", None)
+        upstream = ask(source) if ask else 0.0
+    age = resolver.cache.age(entry) if entry is not None else None
+    return {
+        "source": str(resolver.declarations[name]),
+        "backend": entry.backend if entry is not None else None,
+        "version": entry.answer.version if entry is not None else None,
+        "age": age,
+        "ttl": ttl,
+        "max_age": ttl + upstream,
+        "stale": age is not None and age >= ttl,
+    }

@@ -1,0 +1,417 @@
+"""Makes values of the types that a signature annotates, or says why they do not fit."""
+
+from __future__ import annotations
+
+import copy
+import enum
+import functools
+import inspect
+import json
+import re
+from collections.abc import Collection
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from ._declarations import Unfit, parsed_json
+from ._values import Converted
+from .errors import DeclarationError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import TypeAlias
+
+    from ._declarations import Declaration
+
+    Convert: TypeAlias = Callable[[Any], Any]
+    Fit: TypeAlias = Callable[..., Any]
+
+_BUILTINS = (str, bytes, int, float, bool, dict, list, NoneType)
+_TEXTS = (str, bytes, bytearray)
+# What tells that a class is built from a JSON object.
+_FIELDS = (
+    "__dataclass_fields__",
+    "__struct_fields__",
+    "__attrs_attrs__",
+    "__pydantic_validator__",
+)
+
+
+def converter(name: str, declaration: Declaration, wanted: Any) -> Convert:
+    """Return what makes a declared value one of this type.
+
+    Raises:
+        DeclarationError: when nothing can.
+    """
+    fit = _fit_of(name, declaration, wanted)
+    raw = declaration.path is None and declaration.transform is None
+    from_text, from_data = _read_from(wanted)
+
+    def convert(value: Any) -> Any:
+        """Return the value as that type, or an `Unfit`."""
+        fitted: Any
+        if not (raw and from_data and isinstance(value, (str, bytes))):
+            # A tree's and a list's values are texts, whatever they mean.
+            fitted = fit(value, lax=raw and isinstance(value, (dict, list)))
+        else:
+            data = parsed_json(value)
+            fitted = data if isinstance(data, Unfit) else fit(data, lax=False)
+            if from_text and (isinstance(data, str) or isinstance(fitted, Unfit)):
+                fitted = fit(value, lax=False)
+        if fitted is value or isinstance(fitted, Unfit) or _is_data(fitted):
+            return fitted
+        return Converted(fitted) if _is_copyable(fitted) else fitted
+
+    return convert
+
+
+def _fit_of(name: str, declaration: Declaration, wanted: Any) -> Fit:
+    named = unaliased(wanted)
+    if _is_builtin(named):
+        return functools.partial(_fitted, named)
+    if any(map(_is_of_pydantic, parts(named))):
+        tried = [_pydantic_fit(wanted, strict=None)]
+    else:
+        tried = [_msgspec_fit(wanted)]
+        if isinstance(tried[0], str):
+            tried.append(_pydantic_fit(wanted, strict=True))
+    fit = tried[-1]
+    kind = _bare(named)
+    if callable(declaration.transform) and _is_checkable(kind):
+        fit = _refused(kind) if isinstance(fit, str) else fit
+        return fit if any(map(_is_constraint, parts(named))) else _unless_instance(kind, fit)
+    if isinstance(fit, str):
+        raise DeclarationError(
+            f"Cannot convert {name!r} to {inspect.formatannotation(kind)}: "
+            f"{'; '.join(map(str, tried))}. Install lambda-secrets[typed], or use another type."
+        )
+    return fit
+
+
+def _is_checkable(kind: Any) -> bool:
+    """Whether `isinstance` works with it, as it does not with a TypedDict."""
+    try:
+        isinstance(None, kind)
+    except TypeError:
+        return False
+    return inspect.isclass(kind)
+
+
+def _unless_instance(kind: type, fit: Fit) -> Fit:
+    """Take what a transform has made as it is."""
+    return lambda value, *, lax: value if isinstance(value, kind) else fit(value, lax=lax)
+
+
+def _refused(kind: type) -> Fit:
+    return lambda value, **_: _unexpected(kind, value, "$")
+
+
+def _read_from(wanted: Any) -> tuple[bool, bool]:
+    """Tell whether a type takes the text of a secret, and whether it takes what its JSON says."""
+    wanted = _bare(unaliased(wanted))
+    origin = get_origin(wanted) or wanted
+    if origin in {Union, UnionType}:
+        options = [_read_from(option) for option in get_args(wanted) if option is not NoneType]
+        return any(text for text, _ in options), any(data for _, data in options)
+    if origin is Literal:
+        values: list[Any] = list(get_args(wanted))
+    elif inspect.isclass(origin) and issubclass(origin, enum.Enum):
+        values = [member.value for member in origin]
+    else:
+        data = inspect.isclass(origin) and _is_made_of_json(origin)
+        return not data, data
+    texts = [isinstance(value, _TEXTS) for value in values]
+    return any(texts), not all(texts)
+
+
+def _is_made_of_json(kind: type) -> bool:
+    if any(hasattr(kind, mark) for mark in _FIELDS):
+        return True
+    return issubclass(kind, (int, float, NoneType, Collection)) and not issubclass(kind, _TEXTS)
+
+
+def _is_data(value: Any) -> bool:
+    """Whether a value is of the types that `Secrets` copies, or that never change."""
+    if type(value) is dict:
+        return all(map(_is_data, value.values()))
+    if type(value) is list:
+        return all(map(_is_data, value))
+    return value is None or type(value) in {str, bytes, int, float, bool}
+
+
+def _is_copyable(value: Any) -> bool:
+    """Whether an object can be copied; one that holds a connection or a lock cannot."""
+    try:
+        copy.deepcopy(value)
+    except Exception:  # noqa: BLE001 - a user's class raises what it likes
+        return False
+    return True
+
+
+# Looking into types
+
+
+def parts(hint: Any) -> Iterator[Any]:
+    """Go through a type, its arguments and what annotates them."""
+    yield hint
+    for part in get_args(hint):
+        yield from parts(part)
+
+
+def unaliased(hint: Any) -> Any:
+    """Return what `type X = …` stands for."""
+    while hasattr(hint, "__value__"):
+        hint = hint.__value__
+    return hint
+
+
+def _bare(wanted: Any) -> Any:
+    """Return a type without a `NewType` around it and without what annotates it."""
+    while get_origin(wanted) is Annotated or hasattr(wanted, "__supertype__"):
+        wanted = getattr(wanted, "__supertype__", None) or wanted.__origin__
+    if get_origin(wanted) in {list, dict} and not get_args(wanted):  # typing.List, typing.Dict
+        return get_origin(wanted)
+    return wanted
+
+
+# Builtin types, which need no library
+
+
+def _is_builtin(wanted: Any) -> bool:
+    if any(_is_constraint(part) for part in parts(wanted)):
+        return False
+    wanted = _bare(wanted)
+    origin, args = get_origin(wanted), get_args(wanted)
+    if origin is Literal or wanted is Any or wanted is object:
+        return True
+    if inspect.isclass(wanted) and issubclass(wanted, enum.Enum):
+        return True
+    if origin in {Union, UnionType, list}:
+        return all(map(_is_builtin, args))
+    if origin is dict:
+        return (args[0] is str or args[0] is Any) and _is_builtin(args[1])
+    return wanted in _BUILTINS
+
+
+def _is_constraint(part: Any) -> bool:
+    """Whether it annotates a type with what msgspec or pydantic is to check."""
+    package = type(part).__module__.partition(".")[0]
+    return package in {"annotated_types", "msgspec", "pydantic"} and not inspect.isclass(part)
+
+
+def _fitted(wanted: Any, value: Any, *, lax: bool, at: str = "$") -> Any:
+    """Return the value as a builtin type, or an `Unfit`; lax reads what a text says as JSON."""
+    fitted = _strictly_fitted(_bare(wanted), value, lax=lax, at=at)
+    if lax and isinstance(fitted, Unfit) and isinstance(value, str):
+        again = _fitted(wanted, parsed_json(value), lax=False, at=at)
+        return fitted if isinstance(again, Unfit) else again
+    return fitted
+
+
+def _strictly_fitted(wanted: Any, value: Any, *, lax: bool, at: str) -> Any:
+    origin, args = get_origin(wanted), get_args(wanted)
+    if wanted is Any or wanted is object:
+        return value
+    if origin in {Union, UnionType}:
+        return _one_of(args, value, lax=lax, at=at)
+    if origin is Literal:
+        if any(type(value) is type(option) and value == option for option in args):
+            return value
+        return Unfit(f"expected one of {', '.join(map(repr, args))}{_place(at)}")
+    if issubclass(origin or wanted, enum.Enum):
+        return _member(wanted, value, at)
+    if not _is_instance(value, origin or wanted):
+        if wanted is float and _is_instance(value, int):
+            return _float(value, at)
+        return _unexpected(origin or wanted, value, at)
+    if origin is list:
+        items = [_fitted(args[0], item, lax=lax, at=f"{at}[{i}]") for i, item in enumerate(value)]
+        return next((item for item in items if isinstance(item, Unfit)), items)
+    if origin is dict:
+        # A key is data: it is not shown.
+        table = {
+            key: _fitted(args[1], item, lax=lax, at=f"{at}[...]") for key, item in value.items()
+        }
+        return next((item for item in table.values() if isinstance(item, Unfit)), table)
+    return value
+
+
+def _one_of(options: tuple[Any, ...], value: Any, *, lax: bool, at: str) -> Any:
+    reasons = []
+    # An int is a float too, so float comes last.
+    for option in sorted(options, key=lambda option: option is float):
+        fitted = _fitted(option, value, lax=lax, at=at)
+        if not isinstance(fitted, Unfit):
+            return fitted
+        if option is not NoneType:
+            reasons.append(fitted.reason)
+    return Unfit("; or ".join(reasons))
+
+
+def _member(wanted: Any, value: Any, at: str) -> Any:
+    if any(type(value) is type(member.value) for member in wanted):
+        try:
+            return wanted(value)
+        except Exception:  # noqa: BLE001, S110 - its message quotes the value
+            pass
+    return Unfit(f"it is no value of `{wanted.__name__}`{_place(at)}")
+
+
+def _float(value: int, at: str) -> float | Unfit:
+    try:
+        return float(value)
+    except OverflowError:
+        return Unfit(f"it is too large for a `float`{_place(at)}")
+
+
+def _is_instance(value: Any, kind: type) -> bool:
+    # A bool is an int to Python, but not to JSON.
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _unexpected(kind: type, value: Any, at: str) -> Unfit:
+    return Unfit(f"expected `{kind.__name__}`, got `{type(value).__name__}`{_place(at)}")
+
+
+def _place(at: str) -> str:
+    return "" if at == "$" else f" at `{at}`"
+
+
+# msgspec
+
+
+def _msgspec_fit(wanted: Any) -> Fit | str:
+    """Return msgspec's conversion, or why there is none."""
+    try:
+        import msgspec
+    except ImportError:
+        return "msgspec is not installed"
+    try:
+        unknown = _unknown_to_msgspec(msgspec.inspect.type_info(wanted), set())
+    except Exception as error:  # noqa: BLE001 - resolving a user's annotations raises anything
+        return f"msgspec cannot build it ({_line(error)})"
+    if unknown is not None:
+        return f"msgspec cannot build {inspect.formatannotation(unknown)}"
+
+    def fit(value: Any, *, lax: bool) -> Any:
+        try:
+            return msgspec.convert(value, wanted, strict=not lax, str_keys=True)
+        except msgspec.ValidationError as error:
+            reason = _msgspec_reason(str(error), error.__cause__)
+        except Exception as error:  # noqa: BLE001 - a __post_init__ raises what it likes
+            reason = _withheld(error)
+        return Unfit(reason)
+
+    return fit
+
+
+def _unknown_to_msgspec(info: Any, seen: set[int]) -> Any:
+    """Return a type that JSON never becomes, if one is in there."""
+    from msgspec.inspect import CustomType, Field, Type
+
+    if id(info) in seen:
+        return None
+    seen.add(id(info))
+    if isinstance(info, CustomType):
+        return None if info.cls is object else info.cls
+    if isinstance(info, (Type, Field)):
+        inner = [getattr(info, field) for field in info.__struct_fields__]
+    else:
+        inner = list(info) if isinstance(info, tuple) else []
+    unknown = (_unknown_to_msgspec(part, seen) for part in inner)
+    return next((kind for kind in unknown if kind is not None), None)
+
+
+def _msgspec_reason(message: str, cause: BaseException | None) -> str:
+    """Return what msgspec says of types and fields, and nothing that may quote a value."""
+    if cause is not None:  # raised by a user's own check
+        told, reason = message.removeprefix(str(cause)), _withheld(cause)
+    else:
+        told, reason = message, "it does not fit the type"
+        missing = re.match(r"Object missing required field (`[^`]*`)", told)
+        expected = re.match(r"E(xpected `.*?)(?: - at |$)", told)
+        if missing:
+            reason = f"the field {missing[1]} is missing"
+        elif expected:
+            reason = f"e{expected[1]}"
+    place = re.search(r" - at (`\$[^`]*`|`key` in `\$[^`]*`)$", told)
+    return f"{reason} at {place[1]}" if place else reason
+
+
+# pydantic
+
+
+def _is_of_pydantic(part: Any) -> bool:
+    package = type(part).__module__.partition(".")[0]
+    return hasattr(part, "__pydantic_core_schema__") or package in {"annotated_types", "pydantic"}
+
+
+def _pydantic_fit(wanted: Any, *, strict: bool | None) -> Fit | str:
+    """Return pydantic's validation, or why there is none; strict None leaves that to the model."""
+    try:
+        from pydantic import TypeAdapter, ValidationError
+    except ImportError:
+        return "pydantic is not installed"
+    try:
+        adapter = TypeAdapter(wanted)
+    except Exception as error:  # noqa: BLE001 - resolving a user's annotations raises anything
+        return f"pydantic cannot build it ({_line(error)})"
+    if not getattr(adapter, "pydantic_complete", True):  # new in 2.10
+        return "pydantic cannot build it (it refers to a name that is not defined)"
+
+    def fit(value: Any, *, lax: bool) -> Any:
+        strictly = strict and not lax
+        try:
+            text = json.dumps(value)
+        except (TypeError, ValueError, RecursionError):  # a transform's own type
+            text = None
+        try:
+            if text is None:
+                return adapter.validate_python(value, strict=strictly)
+            # From JSON even a strict model takes a date or an enum's value.
+            return adapter.validate_json(text, strict=strictly)
+        except ValidationError as error:
+            details = error.errors(include_url=False, include_context=False, include_input=False)
+            names = set(_strings(adapter.core_schema))
+            reason = "; ".join(_pydantic_reason(detail, names) for detail in details)
+        except Exception as error:  # noqa: BLE001 - a validator raises what it likes
+            reason = _withheld(error)
+        return Unfit(reason)
+
+    return fit
+
+
+def _pydantic_reason(detail: Any, names: set[str]) -> str:
+    """Return the place and the kind of a complaint: its message may quote the value."""
+    from pydantic_core.core_schema import ErrorType
+
+    kind = detail["type"] if detail["type"] in get_args(ErrorType) else "custom error"
+    at = "$"
+    for part in detail["loc"]:
+        if isinstance(part, int):
+            at += f"[{part}]"
+        else:  # a name that the type does not know is a key of the data
+            at += f".{part}" if part in names else "[...]"
+    return f"it does not fit{_place(at)} ({kind})"
+
+
+def _strings(schema: Any) -> Iterator[str]:
+    """Go through all names in a schema."""
+    if isinstance(schema, str):
+        yield schema
+    elif isinstance(schema, dict):
+        for key, item in schema.items():
+            yield str(key)
+            yield from _strings(item)
+    elif isinstance(schema, (list, tuple)):
+        for item in schema:
+            yield from _strings(item)
+
+
+def _withheld(error: BaseException) -> str:
+    kind = type(error).__name__
+    return f"its own check raised {kind} (the message is withheld: it may quote the value)"
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"

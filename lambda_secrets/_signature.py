@@ -1,0 +1,146 @@
+"""Reads declarations from the annotated keyword-only parameters of a handler."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from types import SimpleNamespace
+from typing import Annotated, Any, get_type_hints
+
+from ._conversion import converter, parts, unaliased
+from ._declarations import Declaration, Unfit
+from ._values import Sealed
+from .errors import DeclarationError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import CodeType, FunctionType
+
+    from ._conversion import Convert
+
+
+def declared_in(function: Any) -> tuple[dict[str, Declaration], dict[str, Convert]]:
+    """Return the declarations of the annotated keyword-only parameters, and what converts values.
+
+    A converter takes a declared value and returns it as the type of the annotation, or an `Unfit`.
+
+    Raises:
+        DeclarationError: when an annotation is wrong, or none is a declaration.
+    """
+    plain = _plain_function(function)
+    code = plain.__code__
+    injected = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+    scope = Sealed(_scope(code))  # the caller's locals, in which there may be anything
+    declarations: dict[str, Declaration] = {}
+    converters: dict[str, Convert] = {}
+    for name, annotation in _annotations(plain).items():
+        hint = _evaluated(name, annotation, plain, scope)
+        if isinstance(hint, Unfit):
+            if name in injected:
+                raise DeclarationError(f"Cannot read the annotation of {name!r}: {hint.reason}")
+            continue  # the type of the event or the context, which concerns nobody here
+        declaration, wanted = _declared(name, hint, injected=name in injected)
+        if declaration is None:
+            continue
+        if _default_of(plain, name) is not ...:  # no local has it: a traceback can show locals
+            if declaration.default is not ...:
+                raise DeclarationError(
+                    f"Cannot declare {name!r}: its declaration and its parameter have a default. "
+                    "Give one of them."
+                )
+            declaration = declaration.with_default(_default_of(plain, name))
+        declarations[name] = declaration
+        converters[name] = converter(name, declaration, wanted)
+    if not declarations:
+        raise DeclarationError(
+            f"Cannot inject secrets into {plain.__qualname__}(): its signature declares none. "
+            "Annotate a keyword-only parameter, as in *, db: Annotated[str, Secret('prod/db')], "
+            "or pass a mapping."
+        )
+    return declarations, converters
+
+
+# Reading the signature
+
+
+def _default_of(function: FunctionType, name: str) -> Any:
+    return (function.__kwdefaults__ or {}).get(name, ...)
+
+
+def _plain_function(function: Any) -> FunctionType:
+    """Return the function below other decorators, or behind a callable object."""
+    found = inspect.unwrap(function)
+    if not hasattr(found, "__code__"):
+        found = inspect.unwrap(getattr(type(found), "__call__", found))  # noqa: B004 - not a test
+    if hasattr(found, "__code__"):
+        return found  # type: ignore[no-any-return]  # it has what a function has
+    raise DeclarationError(
+        f"Cannot inject secrets into a {type(function).__name__}: its signature cannot be read. "
+        "Decorate a function, or pass a mapping."
+    )
+
+
+def _annotations(function: FunctionType) -> Mapping[str, Any]:
+    """Return the annotations; one that cannot be evaluated may be text, or a forward reference."""
+    if sys.version_info < (3, 14):
+        return function.__annotations__
+    from annotationlib import (  # type: ignore[import-not-found,unused-ignore]  # new in 3.14
+        Format,
+        get_annotations,
+    )
+
+    found: Mapping[str, Any] = get_annotations(function, format=Format.FORWARDREF)
+    return found
+
+
+def _scope(code: CodeType | None) -> dict[str, Any]:
+    """Return the local names around a function that is being decorated inside another one."""
+    names: dict[str, Any] = {}
+    frame = sys._getframe()  # noqa: SLF001 - as the standard library's own dataclasses do
+    while frame is not None and frame.f_back is not None:
+        frame = frame.f_back
+        if any(constant is code for constant in frame.f_code.co_consts):
+            names = {**frame.f_locals, **names}
+            code = frame.f_code
+    return names
+
+
+def _evaluated(name: str, annotation: Any, function: FunctionType, scope: Sealed) -> Any | Unfit:
+    """Return what an annotation says, or why that cannot be known."""
+    holder = SimpleNamespace(__annotations__={name: annotation})
+    try:
+        return get_type_hints(holder, function.__globals__, scope.value, include_extras=True)[name]
+    except DeclarationError as error:
+        message = f"{name!r}: {error}"
+    except NameError as error:
+        return Unfit(
+            f"{error}. Define it before the handler, and import it outside of `if TYPE_CHECKING:`."
+        )
+    except Exception as error:  # noqa: BLE001 - an annotation is any expression
+        return Unfit(f"it raised {type(error).__name__}: {error}. Correct it.")
+    raise DeclarationError(message)
+
+
+def _declared(name: str, hint: Any, *, injected: bool) -> tuple[Declaration | None, Any]:
+    """Return the declaration of a parameter, if it has one, and the type that it wants."""
+    hint = unaliased(hint)
+    metadata = getattr(hint, "__metadata__", ())
+    found = [item for item in metadata if isinstance(item, Declaration)]
+    inside = [part for part in parts(hint) if isinstance(part, Declaration)]
+    if not inside:
+        return None, None
+    what = f"Cannot declare {name!r}"
+    if not injected:
+        raise DeclarationError(
+            f"{what}: the parameter is not keyword-only. Put a '*,' before it in the signature."
+        )
+    if not found:
+        raise DeclarationError(
+            f"{what}: the declaration is inside another type. Put Annotated[…] around all of it."
+        )
+    if len(inside) > 1:
+        raise DeclarationError(f"{what}: it has {len(inside)} declarations. Leave one of them.")
+    rest = tuple(item for item in metadata if item is not found[0])
+    wanted = hint.__origin__
+    return found[0], Annotated[(wanted, *rest)] if rest else wanted

@@ -1,0 +1,282 @@
+"""Reads secrets kept here: in a TOML or JSON file for local work, or in a mapping for tests."""
+
+from __future__ import annotations
+
+import json
+import os
+from binascii import a2b_base64
+
+from .._declarations import Declaration, declare
+from ..errors import BackendError, DeclarationError, SecretNotFoundError
+from . import Answer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any, Protocol, TypeAlias
+
+    from .._declarations import Source
+    from ..errors import ResolutionError
+
+    Held: TypeAlias = str | bytes | list[Any] | dict[str, Any]
+    Key: TypeAlias = tuple[object, ...]
+
+    class Values(Protocol):
+        """A mapping whose keys are strings, declarations or both: `Mapping` is invariant there."""
+
+        def items(self) -> Iterable[tuple[str | Declaration, Any]]:
+            """Go through keys and values."""
+            ...
+
+
+_REFERENCE = "/aws/reference/secretsmanager/"  # Parameter Store's way to a secret
+_NO_MAPPING = "Cannot keep secrets: values is no mapping. Use one such as {'prod/db': 'text'}."
+_SCHEMES = {"secrets": "", "parameters": "ssm:", "appconfig": "appconfig:", "binary": ""}
+
+
+class MemoryBackend:
+    """Secrets in a mapping, for tests; it is read at each fetch, so that a test can change it.
+
+    Args:
+        values: declaration string without a path (or a declaration object, for one version) →
+            ``str``, ``bytes``, a list (StringList) or a dict (JSON; of a tree, by rest of name).
+
+    Raises:
+        DeclarationError: when a key or a value is none of these.
+    """
+
+    name = "memory"
+
+    def __init__(self, values: Values) -> None:
+        """Check the mapping, and keep it."""
+        self.values: Values = values
+        problem = _problem(values) if hasattr(values, "items") else _NO_MAPPING
+        del values  # a traceback can show locals
+        if problem:
+            raise DeclarationError(problem)
+
+    def __repr__(self) -> str:
+        """Show names, never values."""
+        names = ", ".join(str(name) for name, _ in self.values.items())
+        return f"<MemoryBackend: {names or 'nothing'}>"
+
+    def __reduce__(self) -> str:
+        """Refuse: a pickle would hold the values."""
+        raise TypeError("Cannot pickle a MemoryBackend: the pickle would hold its values.")
+
+    def fetch(
+        self, sources: Iterable[Source], *, timeout: float, fresh: bool
+    ) -> dict[Source, Answer | ResolutionError]:
+        """Look the sources up; what is not there is not found."""
+        table = _table(self.values)
+        return {source: _looked_up(table, source) for source in sources}
+
+
+class FileBackend:
+    """Secrets in a TOML or JSON file, for local work; it is read at each fetch.
+
+    Args:
+        path: the file; a relative one is below the working directory.
+    """
+
+    name = "file"
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Read nothing yet.
+
+        Raises:
+            DeclarationError: when it is no path.
+        """
+        if not (isinstance(path, (str, os.PathLike)) and path):
+            kind = type(path).__name__  # it may be the values themselves: not shown
+            raise DeclarationError(f"Cannot read secrets from a {kind}: use the path of a file.")
+        self._path = path
+
+    def __repr__(self) -> str:
+        """Show the path."""
+        return f"<FileBackend {str(self._path)!r}>"
+
+    def fetch(
+        self, sources: Iterable[Source], *, timeout: float, fresh: bool
+    ) -> dict[Source, Answer | ResolutionError]:
+        """Look the sources up; what is not in the file is not found.
+
+        Raises:
+            BackendError: when the file cannot be read; it names file and line.
+        """
+        held = _read(self._path)[1]
+        return {source: _looked_up(held, source) for source in sources}
+
+
+def read_secrets_file(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
+    """Return the tables ``secrets``, ``parameters``, ``appconfig`` and ``binary`` of a file.
+
+    Raises:
+        BackendError: when it cannot be read, or says something else; it names file and line.
+    """
+    return _read(path)[0]
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, dict[str, Any]], dict[Key, Any]]:
+    """Return the tables, and their values by what a source asks for."""
+    found = _found(path)
+    if isinstance(found, str):
+        raise BackendError(f"Cannot read {str(path)!r}: {found}")
+    return found
+
+
+def _found(
+    path: str | os.PathLike[str],
+) -> tuple[dict[str, dict[str, Any]], dict[Key, Any]] | str:
+    """Return what is there, or what is wrong: its locals hold values, so that it raises nothing."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - a path of any kind
+            data = file.read()
+    except OSError as error:
+        problem = f"{error.strerror}. Check the path."
+    else:
+        is_json = str(path).lower().endswith(".json") or data.lstrip().startswith(b"{")
+        document = _loaded(data, is_json=is_json)
+        problem = document if isinstance(document, str) else _misuse(document)
+        if not problem and isinstance(document, dict):
+            tables: dict[str, dict[str, Any]] = {
+                table: document.get(table, {}) for table in _SCHEMES
+            }
+            values = {
+                scheme + name: _decoded(value) if table == "binary" else value
+                for table, scheme in _SCHEMES.items()
+                for name, value in tables[table].items()
+            }
+            problem = _problem(values)
+            if not problem:
+                return tables, _table(values)
+    return problem
+
+
+def _loaded(data: bytes, *, is_json: bool) -> dict[str, Any] | str:
+    """Return what the file says, or what is wrong with it: a parser's error may quote a value."""
+    import tomllib
+
+    try:
+        text = data.decode("utf-8-sig")  # some editors on Windows begin a file with a mark
+        document = json.loads(text) if is_json else tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        return f"it is no UTF-8 at line {_line(data[: error.start])}."
+    except json.JSONDecodeError as error:
+        return f"it is no JSON at line {error.lineno}, column {error.colno}."
+    except tomllib.TOMLDecodeError as error:
+        place = str(error).rpartition("(at ")[2].rstrip(")")
+        if "line" not in place:
+            place = f"line {_line(data)}, its end"
+        return f"it is no TOML at {place}. Put names with a '/' and all text in quotes."
+    except (ValueError, RecursionError) as error:
+        return f"it is nested too deep, or has too long a number ({type(error).__name__})."
+    return document if isinstance(document, dict) else "its JSON is no object."
+
+
+def _line(before: bytes) -> int:
+    return before.count(b"\n") + 1
+
+
+def _misuse(document: dict[str, Any]) -> str:
+    """Return what is wrong with the tables; empty where nothing is."""
+    for table, entries in document.items():
+        if table not in _SCHEMES or not isinstance(entries, dict):
+            return f"{table!r} is none of its tables. Use {', '.join(_SCHEMES)}."
+        for name, value in entries.items():
+            if table != "binary" and isinstance(value, (str, list, dict)):
+                continue
+            if not isinstance(value, str):
+                return f"{table}.{name} is a {type(value).__name__}. Use a string, or a table."
+            if _decoded(value) is None:
+                return f"{table}.{name} is no base64 text."
+            if name in document.get("secrets", {}):
+                return f"{name!r} is in 'secrets' and in 'binary'. Drop one."
+    return ""
+
+
+def _decoded(text: str) -> bytes | None:
+    try:
+        return a2b_base64("".join(text.split()), strict_mode=True)
+    except ValueError:
+        return None
+
+
+def _problem(values: Values) -> str:
+    """Return what is wrong with the values; empty where nothing is."""
+    try:
+        _table(values)
+    except DeclarationError as error:
+        return str(error)
+    return ""
+
+
+def _table(values: Values) -> dict[Key, Any]:
+    """Return the values by what a source asks for, as AWS would have them."""
+    table: dict[Key, Any] = {}
+    for key, value in values.items():
+        declaration = declare(key)
+        source = declaration.source
+        if declaration.path is not None:
+            raise DeclarationError(f"Cannot hold {key!s}: it has a path. Hold the whole secret.")
+        if source.kind != "tree":
+            table[_key(source)] = _as_read(value, source.kind, key)
+        elif isinstance(value, dict):
+            table[_key(source)] = {
+                rest: _as_read(below, "parameter", f"{key!s}{rest}")
+                for rest, below in value.items()
+            }
+        else:
+            raise DeclarationError(
+                f"Cannot hold {key!s}: its value is a {type(value).__name__}. "
+                "Use a dict by the rest of each parameter's name."
+            )
+    return table
+
+
+def _as_read(value: Any, kind: str, key: object) -> str | bytes | list[str]:
+    """Return text, bytes or a StringList; everything else as its JSON."""
+    if isinstance(value, (str, bytes)):
+        return value
+    if not isinstance(value, (list, dict)):
+        raise DeclarationError(
+            f"Cannot hold {key!s}: its value is a {type(value).__name__}. "
+            "Use str, bytes, a list or a dict."
+        )
+    if kind == "parameter" and isinstance(value, list):
+        if all(isinstance(item, str) for item in value):
+            return list(value)
+        raise DeclarationError(f"Cannot hold {key!s}: a StringList is a list of strings.")
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        problem = type(error).__name__
+    raise DeclarationError(
+        f"Cannot hold {key!s}: it holds what JSON cannot say, such as a date ({problem})."
+    )
+
+
+def _key(source: Source) -> Key:
+    stage = None if source.version_stage == "AWSCURRENT" else source.version_stage
+    return source.kind, source.name, source.version_id, stage, source.version, source.label
+
+
+def _looked_up(table: dict[Key, Any], source: Source) -> Answer | ResolutionError:
+    if source.kind != "tree":
+        key = _key(source)
+        if key not in table and source.name.startswith(_REFERENCE):
+            key = ("secret", source.name.removeprefix(_REFERENCE), None, None, None, None)
+        if key in table:
+            return Answer(table[key])
+        return SecretNotFoundError(
+            "it is not among the values held here. Add it, or check the name."
+        )
+    tree = dict(table.get(_key(source), {}))
+    for (kind, name, *version), value in table.items():
+        if kind == "parameter" and str(name).startswith(source.name) and not any(version):
+            tree[str(name).removeprefix(source.name)] = value
+    if not source.recursive:
+        tree = {rest: value for rest, value in tree.items() if "/" not in rest}
+    if not tree:
+        return SecretNotFoundError("no parameter is below that path. Add one, or check the path.")
+    return Answer(tree)

@@ -1,0 +1,417 @@
+"""How each endpoint answers: the extension, the Secrets Manager Agent, the AppConfig extension.
+
+Where nobody has recorded what the extension answers (an unknown path, another method, a missing
+name), the answer here is a guess.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import re
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from urllib.parse import parse_qsl, unquote
+
+from lambda_secrets.cli.emulator.cache import ReadThroughCache
+from lambda_secrets.cli.emulator.records import Refused, Unpicklable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from lambda_secrets.cli.emulator.records import (
+        ConfigurationRecord,
+        ParameterRecord,
+        SecretRecord,
+        Values,
+    )
+    from lambda_secrets.cli.emulator.settings import Settings
+
+Record = TypeVar("Record")
+
+NOT_READY = "not ready to serve traffic, please wait\n"
+REFUSED = "an unexpected error occurred while executing request\n"
+BAD_TOKEN = "bad session token or header key\n"  # noqa: S105 - what a wrong token is answered
+
+TOKEN_HEADER = "X-Aws-Parameters-Secrets-Token"  # noqa: S105 - the name of a header
+TEXT = (("Content-Type", "text/plain; charset=utf-8"),)
+JSON = (("Content-Type", "application/json"),)
+
+# The parameters that a log line shows; any other may hold what is nobody's business.
+_SHOWN = ("secretId", "name", "versionId", "versionStage", "version", "label", "withDecryption")
+
+_CONFIGURATION = re.compile(r"/applications/([^/]+)/environments/([^/]+)/configurations/([^/]+)")
+
+
+class Headers(Protocol):
+    """The headers of a request; names in any case."""
+
+    def get(self, name: str, /) -> str | None:
+        """Return a header, or None."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Request(Unpicklable):
+    """A request; `connections` is how many were open when its own was accepted."""
+
+    method: str
+    target: str
+    headers: Headers
+    connections: int = 1
+
+    @property
+    def path(self) -> str:
+        """The path as sent, still percent-encoded."""
+        return self.target.partition("?")[0]
+
+    @property
+    def query(self) -> list[tuple[str, str]]:
+        """The decoded query, in order; as in Go, `+` is a space."""
+        return parse_qsl(self.target.partition("?")[2], keep_blank_values=True)
+
+    def describe(self) -> str:
+        """Return method, path and what is asked for, in printable ASCII."""
+        shown = [f" {name}={value}" for name, value in self.query if name in _SHOWN]
+        return ascii(f"{self.method} {unquote(self.path)}{''.join(shown)}")[1:-1]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Reply(Unpicklable):
+    """An answer; `note` is for the log and holds no value."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = TEXT
+    note: str = ""
+
+
+class Dialect(Protocol):
+    """One way to answer requests."""
+
+    connection_seconds: float | None
+
+    def answer(self, request: Request) -> Reply:
+        """Return the answer; whatever goes wrong is an answer too."""
+        ...
+
+    def forget(self) -> None:
+        """Drop what is cached."""
+        ...
+
+
+@dataclass(slots=True)
+class Upstream:
+    """The way to the values: at most so many reads at a time, each taking `latency` seconds."""
+
+    values: Values
+    settings: Settings
+    latency: float = 0.0
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    _connections: threading.Semaphore = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._connections = threading.Semaphore(self.settings.max_connections)
+
+    def cache(self, size: int) -> ReadThroughCache:
+        """Return a cache on this side's clock."""
+        return ReadThroughCache(size, self.clock)
+
+    def secret(self, name: str, version_id: str | None, stage: str | None) -> SecretRecord:
+        """Read a secret."""
+        timeout = self.settings.secret_timeout
+        return self._read(timeout, lambda: self.values.secret(name, version_id, stage))
+
+    def parameter(self, name: str, *, decrypt: bool) -> ParameterRecord:
+        """Read a parameter."""
+        timeout = self.settings.parameter_timeout
+        return self._read(timeout, lambda: self.values.parameter(name, decrypt=decrypt))
+
+    def configuration(
+        self, application: str, environment: str, profile: str
+    ) -> ConfigurationRecord:
+        """Poll a configuration."""
+        return self._read(0, lambda: self.values.configuration(application, environment, profile))
+
+    def _read(self, timeout_millis: int, read: Callable[[], Record]) -> Record:
+        with self._connections:
+            self._travel(timeout_millis)
+            try:
+                return read()
+            except Refused:
+                raise
+            except Exception as error:  # noqa: BLE001 - a bad value must not cost a connection
+                raise Refused("InternalFailure", type(error).__name__, 500) from None
+
+    def _travel(self, timeout_millis: int) -> None:
+        if timeout_millis and self.latency * 1000 > timeout_millis:
+            self.sleep(timeout_millis / 1000)
+            raise Refused("TimeoutError", "Timeout", 504)
+        if self.latency:
+            self.sleep(self.latency)
+
+
+class ExtensionDialect:
+    """The AWS Parameters and Secrets Lambda Extension."""
+
+    connection_seconds: float | None = None
+
+    def __init__(self, upstream: Upstream, token: str, ready: Callable[[], bool]) -> None:
+        self._upstream = upstream
+        self._settings = upstream.settings
+        self._token = token
+        self._ready = ready
+        self._cache = upstream.cache(self._settings.cache_size)
+
+    def forget(self) -> None:
+        """Drop what is cached."""
+        self._cache.clear()
+
+    def answer(self, request: Request) -> Reply:
+        """Answer a request for a secret or a parameter."""
+        endpoints = {
+            "/secretsmanager/get": self._secret,
+            "/systemsmanager/parameters/get": self._parameter,
+            "/systemsmanager/parameters/get/": self._parameter,
+        }
+        endpoint = endpoints.get(request.path)
+        if endpoint is None:
+            return Reply(404, b"404 page not found\n")
+        if request.method != "GET":
+            return Reply(405, b"")
+        if not self._ready():
+            return Reply(400, NOT_READY.encode(), note="not ready")
+        if not _same(request.headers.get(TOKEN_HEADER), self._token):
+            return Reply(401, BAD_TOKEN.encode(), note="wrong or missing token")
+        try:
+            body, found = endpoint(request.query)
+        except Refused as refusal:
+            return Reply(400, REFUSED.encode(), note=str(refusal))
+        return Reply(200, _go_json(body), JSON, note=found)
+
+    def _secret(self, query: list[tuple[str, str]]) -> tuple[dict[str, Any], str]:
+        asked = _first_of_each(query)
+        if not asked.get("secretId"):
+            raise Refused("ValidationException", "The request names no secretId.")
+        key = (asked["secretId"], asked.get("versionId"), asked.get("versionStage"))
+        ttl = self._settings.secret_ttl
+        record, found = self._cache.read(key, ttl, lambda: self._upstream.secret(*key))
+        return _extension_secret(record), found
+
+    def _parameter(self, query: list[tuple[str, str]]) -> tuple[dict[str, Any], str]:
+        asked = _first_of_each(query)
+        if not asked.get("name"):
+            raise Refused("ValidationException", "The request has no name.")
+        selector = next((v for k, v in query if k in {"version", "label"} and v), None)
+        name = asked["name"] + (f":{selector}" if selector else "")
+        # The words that Go's strconv.ParseBool takes for true.
+        decrypt = asked.get("withDecryption") in {"1", "t", "T", "true", "True", "TRUE"}
+        ttl = self._settings.parameter_ttl
+        record, found = self._cache.read(
+            (name, decrypt), ttl, lambda: self._upstream.parameter(name, decrypt=decrypt)
+        )
+        return _extension_parameter(record), found
+
+
+class AgentDialect:
+    """The Secrets Manager Agent. It closes every connection 61 seconds after it was accepted."""
+
+    connection_seconds: float | None = 61.0
+    connection_limit = 800
+
+    def __init__(self, upstream: Upstream, token: str) -> None:
+        self._upstream = upstream
+        self._token = token
+        self._cache = upstream.cache(upstream.settings.cache_size)
+
+    def forget(self) -> None:
+        """Drop what is cached."""
+        self._cache.clear()
+
+    def answer(self, request: Request) -> Reply:
+        """Answer a request for a secret or for the agent's health, with its checks in its order."""
+        try:
+            self._check(request)
+            if request.path == "/ping":
+                return Reply(200, b"healthy", ())
+            record, found = self._read(request)
+        except _AgentRefusal as refusal:
+            return Reply(refusal.status, refusal.text.encode(), (), note=refusal.text)
+        except Refused as refusal:
+            body = {"__type": refusal.code, "message": refusal.message}
+            return Reply(refusal.status, _compact(body), (), note=str(refusal))
+        return Reply(200, _compact(_agent_secret(record)), (), note=found)
+
+    def _check(self, request: Request) -> None:
+        ping = request.path == "/ping"
+        if request.connections > self.connection_limit + (2 if ping else 0):
+            raise _AgentRefusal(429, "Connection limit exceeded")
+        if not ping:
+            self._check_origin(request.headers)
+        if request.method != "GET":
+            raise _AgentRefusal(405, "Not allowed")
+
+    def _check_origin(self, headers: Headers) -> None:
+        if headers.get("X-Forwarded-For") is not None:
+            raise _AgentRefusal(400, "Forwarded")
+        if not any(_same(headers.get(h), self._token) for h in (TOKEN_HEADER, "X-Vault-Token")):
+            raise _AgentRefusal(403, "Bad Token")
+
+    def _read(self, request: Request) -> tuple[SecretRecord, str]:
+        asked = _agent_query(request)
+        key = (asked["secretId"], asked.get("versionId"), asked.get("versionStage"))
+        return self._cache.read(
+            key,
+            self._upstream.settings.secret_ttl,
+            lambda: self._upstream.secret(*key),
+            fresh=asked.get("refreshNow", "").lower() in {"true", "1"},
+            stale_on=_transient,
+        )
+
+
+class AppConfigDialect:
+    """The AppConfig extension: no token, and the old configuration stays when a poll fails."""
+
+    connection_seconds: float | None = None
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._poll = upstream.settings.appconfig_poll
+        self._cache = upstream.cache(1000)
+
+    def forget(self) -> None:
+        """Drop what is cached."""
+        self._cache.clear()
+
+    def answer(self, request: Request) -> Reply:
+        """Answer with a configuration, or with the feature flags asked for."""
+        match = _CONFIGURATION.fullmatch(request.path)
+        if match is None or request.method != "GET":
+            return Reply(404, b"404 page not found\n")
+        parts = tuple(map(unquote, match.groups()))
+        try:
+            record, found = self._cache.read(
+                parts,
+                self._poll,
+                lambda: self._upstream.configuration(*parts),
+                stale_on=lambda _: True,
+            )
+            body = _flags(record.content, [v for k, v in request.query if k == "flag"])
+        except Refused as refusal:
+            return Reply(refusal.status, f"{refusal.message}\n".encode(), note=str(refusal))
+        headers = (("Content-Type", record.content_type), ("Configuration-Version", record.version))
+        return Reply(200, body, headers, note=found)
+
+
+class _AgentRefusal(Exception):  # noqa: N818 - the agent's own check refused
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
+
+def _agent_query(request: Request) -> dict[str, str]:
+    """Return what is asked for; the id in `/v1/<id>` is not percent-decoded."""
+    allowed = ["versionId", "versionStage", "refreshNow"]
+    if request.path == "/secretsmanager/get":
+        asked, allowed = {}, ["secretId", *allowed]
+        missing = "missing parameter secretId"
+    elif request.path.startswith("/v1/"):
+        asked, missing = {"secretId": request.path.removeprefix("/v1/")}, "missing secret ID"
+    else:
+        raise _AgentRefusal(404, "Not found")
+    for name, value in request.query:
+        if name not in allowed:
+            raise _AgentRefusal(400, f"unknown parameter: {name}")
+        if name == "refreshNow" and value.lower() not in {"true", "1", "false", "0"}:
+            raise _AgentRefusal(400, "invalid refreshNow value")
+        asked[name] = value
+    if not asked.get("secretId"):
+        raise _AgentRefusal(400, missing)
+    return asked
+
+
+def _transient(error: Exception) -> bool:
+    return isinstance(error, Refused) and error.status >= 500
+
+
+def _first_of_each(query: list[tuple[str, str]]) -> dict[str, str]:
+    return dict(reversed(query))
+
+
+def _same(sent: str | None, token: str) -> bool:
+    return sent is not None and hmac.compare_digest(sent.encode("latin-1"), token.encode())
+
+
+def _flags(content: bytes, names: list[str]) -> bytes:
+    if not names:
+        return content
+    try:
+        flags = json.loads(content)
+        chosen = {name: flags[name] for name in names}
+    except (ValueError, KeyError, TypeError):
+        raise Refused("BadRequestException", "The configuration has no such flag.") from None
+    return _compact(chosen if len(names) > 1 else chosen[names[0]])
+
+
+def _extension_secret(record: SecretRecord) -> dict[str, Any]:
+    return {
+        "ARN": record.arn,
+        "CreatedDate": _go_time(record.created),
+        "Name": record.name,
+        "SecretBinary": None if record.binary is None else base64.b64encode(record.binary).decode(),
+        "SecretString": record.text,
+        "VersionId": record.version_id,
+        "VersionStages": list(record.stages),
+        "ResultMetadata": {},
+    }
+
+
+def _extension_parameter(record: ParameterRecord) -> dict[str, Any]:
+    parameter = {
+        "ARN": record.arn,
+        "DataType": record.data_type,
+        "LastModifiedDate": _go_time(record.modified),
+        "Name": record.name,
+        "Selector": record.selector,
+        "SourceResult": record.source_result,
+        "Type": record.type,
+        "Value": record.value,
+        "Version": record.version,
+    }
+    return {"Parameter": parameter, "ResultMetadata": {}}
+
+
+def _agent_secret(record: SecretRecord) -> dict[str, Any]:
+    body: dict[str, Any] = {"ARN": record.arn, "Name": record.name, "VersionId": record.version_id}
+    if record.text is not None:
+        body["SecretString"] = record.text
+    if record.binary is not None:
+        body["SecretBinary"] = base64.b64encode(record.binary).decode()
+    epoch = f"{record.created.timestamp():.3f}".rstrip("0").rstrip(".")
+    return body | {"VersionStages": list(record.stages), "CreatedDate": epoch}
+
+
+def _go_time(moment: datetime) -> str:
+    """Return the moment as Go's encoding/json writes it: UTC, no trailing zeros."""
+    offset = moment.utcoffset()
+    utc = (moment - offset if offset else moment).replace(tzinfo=None)
+    return utc.isoformat(timespec="microseconds").rstrip("0").rstrip(".") + "Z"
+
+
+def _go_json(body: object) -> bytes:
+    """Return JSON as Go's encoding/json writes it: <, >, & and the two line separators escaped."""
+    data = _compact(body)
+    for character in "<>&\u2028\u2029":
+        data = data.replace(character.encode(), b"\\u%04x" % ord(character))
+    return data
+
+
+def _compact(body: object) -> bytes:
+    # A lone surrogate, which has no UTF-8, must not cost the answer.
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

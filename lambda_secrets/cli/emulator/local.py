@@ -1,0 +1,348 @@
+"""Values from tables in memory, or from a file that is read again when it changes."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import threading
+import uuid
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from lambda_secrets.cli.emulator.records import (
+    ConfigurationRecord,
+    ParameterRecord,
+    Refused,
+    SecretRecord,
+    Unpicklable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+ACCOUNT = "123456789012"
+SECRET_REFERENCE = "/aws/reference/secretsmanager/"  # noqa: S105 - a path
+
+_SCHEMES = {"ssm": "parameters", "appconfig": "appconfig"}
+
+
+@dataclass(slots=True, repr=False)
+class _Version(Unpicklable):
+    number: int
+    value: Any
+    created: datetime
+    stages: set[str] = field(default_factory=set)
+    labels: frozenset[str] = frozenset()
+
+
+class LocalValues:
+    """Tables in the form of a secrets file, each value with its version history."""
+
+    def __init__(
+        self, tables: Mapping[str, Mapping[str, Any]], *, region: str = "us-east-1"
+    ) -> None:
+        self._lock = threading.RLock()
+        self._region = region
+        self._histories: dict[tuple[str, str], list[_Version]] = {}
+        self._loaded: dict[tuple[str, str], Any] = {}
+        self._load(tables)
+
+    def rotate(
+        self, target: str, value: Any, *, stage: str = "AWSCURRENT", label: str | None = None
+    ) -> None:
+        """Add a version of `prod/db`, `ssm:/prod/url` or `appconfig:a/e/p`; it need not exist yet.
+
+        Text for what is a StringList so far is split at commas, text for a binary secret is base64.
+        """
+        with self._lock:
+            key = _key(target)
+            history = self._histories.get(key, [])
+            if history and isinstance(value, str):
+                value = _in_the_form_of(history[-1].value, value)
+            self._add(key, value, stage=stage, label=label)
+
+    def remove(self, target: str) -> None:
+        """Delete a secret, parameter or configuration with all its versions."""
+        with self._lock:
+            self._histories.pop(_key(target), None)
+
+    def serves_appconfig(self) -> bool:
+        """Whether there is a configuration."""
+        return any(kind == "appconfig" for kind, _ in self._histories)
+
+    def secret(self, name: str, version_id: str | None, stage: str | None) -> SecretRecord:
+        """Return the version with this id and stage; AWSCURRENT when neither is given."""
+        with self._lock:
+            found = self._find("secrets", _secret_names(name))
+            if found is None:
+                message = "Secrets Manager can't find the specified secret."
+                raise Refused("ResourceNotFoundException", message)
+            name, history = found
+            wanted = stage or (None if version_id else "AWSCURRENT")
+            for version in history:
+                id_ = _version_id(name, version.number)
+                if version_id in {None, id_} and (wanted is None or wanted in version.stages):
+                    return self._secret_record(name, id_, version)
+        asked = _asked(version_id, wanted)
+        message = f"Secrets Manager can't find the specified secret value for {asked}"
+        raise Refused("ResourceNotFoundException", message)
+
+    def parameter(self, name: str, *, decrypt: bool) -> ParameterRecord:
+        """Return the newest version, or the one that `:version` or `:label` names."""
+        name, selector = _split_selector(name)
+        if name.startswith(SECRET_REFERENCE):
+            return self._referenced_secret(name, selector, decrypt=decrypt)
+        with self._lock:
+            found = self._find("parameters", _parameter_names(name))
+            if found is None:
+                raise Refused("ParameterNotFound", f"There is no parameter {name}.")
+            name, history = found
+            version = next((v for v in reversed(history) if _selected(v, selector)), None)
+            if version is None:
+                message = f"Systems Manager could not find version {selector} of {name}."
+                raise Refused("ParameterVersionNotFound", message)
+            return self._parameter_record(name, selector, version)
+
+    def configuration(
+        self, application: str, environment: str, profile: str
+    ) -> ConfigurationRecord:
+        """Return the newest version."""
+        parts = (application, environment, profile)
+        name = "/".join(part.replace("/", "%2F") for part in parts)
+        with self._lock:
+            found = self._find("appconfig", iter((name,)))
+            if found is None:
+                raise Refused("ResourceNotFoundException", f"No configuration {name}", 404)
+            version = found[1][-1]
+        content_type = "text/plain" if isinstance(version.value, str) else "application/json"
+        return ConfigurationRecord(_text(version.value).encode(), content_type, str(version.number))
+
+    def _load(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take over the tables: a value that differs from the one last loaded is a new version."""
+        loaded = dict(_entries(tables))
+        with self._lock:
+            for key in self._loaded.keys() - loaded.keys():
+                self._histories.pop(key, None)
+            for key, value in loaded.items():
+                if key not in self._loaded or self._loaded[key] != value:
+                    self._add(key, value)
+            self._loaded = loaded
+
+    def _add(
+        self,
+        key: tuple[str, str],
+        value: Any,
+        *,
+        stage: str = "AWSCURRENT",
+        label: str | None = None,
+    ) -> None:
+        history = self._histories.setdefault(key, [])
+        version = _Version(len(history) + 1, value, _now())
+        for other in history:
+            if stage == "AWSCURRENT":
+                other.stages.discard("AWSPREVIOUS")
+                other.stages |= {"AWSPREVIOUS"} if stage in other.stages else set()
+            other.stages.discard(stage)
+            other.labels -= {label}
+        version.stages = {stage}
+        version.labels = frozenset({label} if label else ())
+        history.append(version)
+
+    def _find(self, kind: str, names: Iterator[str]) -> tuple[str, list[_Version]] | None:
+        found = ((name, self._histories.get((kind, name))) for name in names)
+        return next(((name, history) for name, history in found if history), None)
+
+    def _secret_record(self, name: str, version_id: str, version: _Version) -> SecretRecord:
+        record = SecretRecord(
+            self._arn("secretsmanager", f":secret:{name}-{_suffix(name)}")
+            if _is_name(name)
+            else name,
+            name if _is_name(name) else name.split(":", 6)[6].rpartition("-")[0],
+            version_id,
+            tuple(sorted(version.stages)),
+            version.created,
+        )
+        if isinstance(version.value, bytes):
+            return replace(record, binary=version.value)
+        return replace(record, text=_text(version.value))
+
+    def _parameter_record(
+        self, name: str, selector: str | None, version: _Version
+    ) -> ParameterRecord:
+        listed = isinstance(version.value, list)
+        arn = self._arn("ssm", f":parameter{'' if name.startswith('/') else '/'}{name}")
+        return ParameterRecord(
+            arn=arn if _is_name(name) else name,
+            name=name if _is_name(name) else name.split(":", 5)[5].removeprefix("parameter"),
+            type="StringList" if listed else "String",
+            value=",".join(version.value) if listed else _text(version.value),
+            version=version.number,
+            modified=version.created,
+            selector=selector and f":{selector}",
+        )
+
+    def _referenced_secret(
+        self, name: str, selector: str | None, *, decrypt: bool
+    ) -> ParameterRecord:
+        if not decrypt:
+            message = "WithDecryption flag must be True for retrieving a Secret Manager secret."
+            raise Refused("ValidationException", message)
+        is_id = selector is not None and len(selector) == len(str(uuid.NAMESPACE_URL))
+        secret_name = name.removeprefix(SECRET_REFERENCE)
+        version_id, stage = (selector, None) if is_id else (None, selector)
+        secret = self.secret(secret_name, version_id, stage)
+        source = {
+            "ARN": secret.arn,
+            "CreatedDate": secret.created.timestamp(),
+            "Name": secret.name,
+            "SecretString": secret.text,
+            "VersionId": secret.version_id,
+            "VersionStages": list(secret.stages),
+        }
+        return ParameterRecord(
+            arn=secret.arn,
+            name=name,
+            type="SecureString",
+            value=secret.text or "",
+            version=0,
+            modified=secret.created,
+            selector=selector and f":{selector}",
+            source_result=json.dumps(source),
+        )
+
+    def _arn(self, service: str, rest: str) -> str:
+        return f"arn:aws:{service}:{self._region}:{ACCOUNT}{rest}"
+
+
+class FileValues(LocalValues):
+    """A secrets file. While it is broken, the values of its last good state are served.
+
+    `read` returns the tables of a file and raises an error whose text names file and line.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        read: Callable[[Path], Mapping[str, Mapping[str, Any]]],
+        *,
+        region: str = "us-east-1",
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._path = path
+        self._read = read
+        self._warn = warn
+        self._seen = self._fingerprint()
+        super().__init__(read(path), region=region)
+
+    def secret(self, name: str, version_id: str | None, stage: str | None) -> SecretRecord:
+        """As `LocalValues.secret`, from the file as it is now."""
+        self._reread()
+        return super().secret(name, version_id, stage)
+
+    def parameter(self, name: str, *, decrypt: bool) -> ParameterRecord:
+        """As `LocalValues.parameter`, from the file as it is now."""
+        self._reread()
+        return super().parameter(name, decrypt=decrypt)
+
+    def configuration(
+        self, application: str, environment: str, profile: str
+    ) -> ConfigurationRecord:
+        """As `LocalValues.configuration`, from the file as it is now."""
+        self._reread()
+        return super().configuration(application, environment, profile)
+
+    def _reread(self) -> None:
+        with self._lock:
+            seen = self._fingerprint()
+            if seen == self._seen:
+                return
+            self._seen = seen
+            try:
+                self._load(self._read(self._path))
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with the file, keep serving
+                self._warn(f"The last good values stay: {error}")
+
+    def _fingerprint(self) -> tuple[int, int, int] | None:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _entries(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[tuple[str, str], Any]]:
+    for kind in ("secrets", "parameters", "appconfig"):
+        for name, value in tables.get(kind, {}).items():
+            yield (kind, name), value
+    for name, value in tables.get("binary", {}).items():
+        yield ("secrets", name), value if isinstance(value, bytes) else base64.b64decode(value)
+
+
+def _key(target: str) -> tuple[str, str]:
+    scheme, colon, name = target.partition(":")
+    if colon and scheme in _SCHEMES:
+        return _SCHEMES[scheme], name
+    return "secrets", target
+
+
+def _in_the_form_of(known: object, text: str) -> str | bytes | list[str]:
+    if isinstance(known, bytes):
+        return base64.b64decode(text)
+    return text.split(",") if isinstance(known, list) else text
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _is_name(name: str) -> bool:
+    return not name.startswith("arn:")
+
+
+def _secret_names(name: str) -> Iterator[str]:
+    yield name
+    if not _is_name(name) and name.count(":") >= 6:
+        friendly = name.split(":", 6)[6]
+        yield friendly
+        yield friendly[: -len("-000000")]
+
+
+def _parameter_names(name: str) -> Iterator[str]:
+    yield name
+    if not _is_name(name):
+        below = name.rpartition(":parameter/")[2]
+        yield f"/{below}"
+        yield below
+
+
+def _split_selector(name: str) -> tuple[str, str | None]:
+    head, colon, selector = name.rpartition(":")
+    if not colon or selector.startswith("parameter/"):
+        return name, None
+    return head, selector
+
+
+def _selected(version: _Version, selector: str | None) -> bool:
+    return selector is None or selector == str(version.number) or selector in version.labels
+
+
+def _suffix(name: str) -> str:
+    """Return the six characters that end a secret's ARN, always the same for a name."""
+    return base64.b32encode(hashlib.sha256(name.encode()).digest())[:6].decode()
+
+
+def _version_id(name: str, number: int) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{name}:{number}"))
+
+
+def _asked(version_id: str | None, stage: str | None) -> str:
+    asked = {"VersionId": version_id, "staging label": stage}
+    return " and ".join(f"{what}: {value}" for what, value in asked.items() if value)
+
+
+def _now() -> datetime:
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)

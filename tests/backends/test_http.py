@@ -1,0 +1,777 @@
+"""The HTTP client of the extension path, against other parsers and against faults."""
+
+from __future__ import annotations
+
+import _socket
+import contextlib
+import errno
+import http.client
+import http.server
+import io
+import os
+import pickle
+import select
+import socket
+import struct
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import h11
+import pytest
+from hypothesis import example, given, strategies as st
+
+from lambda_secrets.backends import _http as loopback
+from lambda_secrets.backends._http import Fault, Loopback, Reply, parsed
+from tests.support import faults
+from tests.support.faults import FaultServer, Request, refusing_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.faults import Action
+
+OK = faults.answer("fine")
+
+
+# The parser
+
+
+class Whole(NamedTuple):
+    """A reply as bytes, and what it says."""
+
+    data: bytes
+    status: int
+    body: bytes
+    framed: bool
+    interim: list[int]
+
+
+def by_h11(data: bytes, *, ended: bool) -> tuple[int, bytes] | None:
+    """Return status and body as h11 reads them; None while the reply is not whole."""
+    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 25)
+    connection.send(h11.Request(method="GET", target="/", headers=[("Host", "localhost")]))
+    connection.send(h11.EndOfMessage())
+    connection.receive_data(data)
+    if ended:
+        connection.receive_data(b"")
+    status, body = 0, b""
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA or isinstance(event, h11.ConnectionClosed):
+            return None
+        if isinstance(event, h11.Response):
+            status = event.status_code
+        elif isinstance(event, h11.Data):
+            body += event.data
+        elif isinstance(event, h11.EndOfMessage):
+            return status, body
+
+
+def by_http_client(data: bytes) -> tuple[int, bytes]:
+    """Return status and body as the standard library reads them."""
+
+    class Wire:
+        def makefile(self, _: str) -> io.BytesIO:
+            return io.BytesIO(data)
+
+    response = http.client.HTTPResponse(cast("socket.socket", Wire()), method="GET")
+    response.begin()
+    return response.status, response.read()
+
+
+def ours(data: bytes, *, ended: bool = False) -> tuple[int, bytes] | None:
+    """Return status and body as we read them."""
+    reply = parsed(bytearray(data), ended=ended)
+    return None if reply is None else (reply.status, reply.body)
+
+
+TOKENS = st.text("abcXYZ019-_", min_size=1, max_size=8)
+WORDS = st.text("abc XYZ,;=()/<>\t\xe9", max_size=12).map(str.strip)
+FIELDS = st.lists(st.tuples(TOKENS.map("x-{}".format), WORDS), max_size=4)
+
+
+def head(lines: list[str]) -> bytes:
+    """Return a head of these lines."""
+    return "".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1")
+
+
+@st.composite
+def replies(draw: st.DrawFn) -> Whole:
+    """Draw a good reply in one of the framings of RFC 9112."""
+    interim = draw(st.lists(st.sampled_from([100, 102, 103]), max_size=2))
+    lead = b"".join(
+        head([f"HTTP/1.1 {status} Early", *(f"{n}: {v}" for n, v in draw(FIELDS))])
+        for status in interim
+    )
+    version = draw(st.sampled_from(["1.1", "1.1", "1.0"]))
+    status = draw(st.sampled_from([200, 200, 204, 304, 400, 401, 429, 500, 599]))
+    body = draw(st.binary(max_size=60))
+    lines = [f"HTTP/{version} {status} {draw(WORDS)}".rstrip()]
+    lines += [f"{name}:{draw(st.sampled_from(['', ' ', '  ']))}{v}" for name, v in draw(FIELDS)]
+    connection = draw(st.sampled_from(["", "", "close", "keep-alive", "Close"]))
+    lines += [f"Connection: {connection}"] if connection else []
+    framing = draw(st.sampled_from(["length", "chunks", "end"]))
+    if status in {204, 304}:
+        return Whole(lead + head(lines), status, b"", framed=True, interim=interim)
+    if framing == "length":
+        name = draw(st.sampled_from(["Content-Length", "content-length"]))
+        length = f"{name}: {draw(st.sampled_from(['', '0', '00']))}{len(body)}"
+        lines.insert(1, length)
+        wire = body
+    elif framing == "chunks":
+        lines.append("Transfer-Encoding: Chunked")
+        wire = draw(chunks_of(body))
+    else:
+        wire = body
+    return Whole(lead + head(lines) + wire, status, body, framing != "end", interim)
+
+
+@st.composite
+def chunks_of(draw: st.DrawFn, body: bytes) -> bytes:
+    """Draw a way to send a body in chunks, with extensions and trailers."""
+    wire = b""
+    while body:
+        size = draw(st.integers(1, len(body)))
+        digits = draw(st.sampled_from(["%x", "%X", "0%x"])) % size
+        extension = draw(st.sampled_from(["", ";a=b", ';n="q"', ";x"]))
+        wire += f"{digits}{extension}\r\n".encode() + body[:size] + b"\r\n"
+        body = body[size:]
+    trailers = [f"{name}: {value}" for name, value in draw(FIELDS)]
+    return wire + draw(st.sampled_from([b"0", b"000", b"0;last"])) + b"\r\n" + head(trailers)
+
+
+@given(replies())
+def test_good_replies_are_read_as_others_read_them(whole: Whole) -> None:
+    """Status and body are those that h11 and http.client find."""
+    ended = not whole.framed
+    expected = (whole.status, whole.body)
+    assert by_h11(whole.data, ended=ended) == expected
+    if not {102, 103} & set(whole.interim):  # http.client takes them for the reply
+        assert by_http_client(whole.data) == expected
+    assert ours(whole.data, ended=ended) == expected
+
+
+@given(replies(), st.data())
+def test_replies_may_arrive_in_any_pieces(whole: Whole, data: st.DataObject) -> None:
+    """A part of a reply is none yet; with its last byte it is whole, wherever it was cut."""
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(whole.data) - 1), max_size=5)))
+    received = bytearray()
+    for begin, end in zip([0, *cuts], cuts, strict=False):
+        received += whole.data[begin:end]
+        assert parsed(received, ended=False) is None
+    received += whole.data[cuts[-1] if cuts else 0 :]
+    reply = parsed(received, ended=not whole.framed)
+    assert reply is not None
+    assert (reply.status, reply.body) == (whole.status, whole.body)
+
+
+@given(replies().filter(lambda whole: whole.framed), st.data())
+def test_a_reply_cut_short_is_never_taken_for_whole(whole: Whole, data: st.DataObject) -> None:
+    """A connection that ends before the announced end of a reply has not given one."""
+    cut = data.draw(st.integers(0, len(whole.data) - 1))
+    assert ours(whole.data[:cut], ended=True) is None
+
+
+def test_a_chunked_reply_is_whole_with_its_last_byte_only() -> None:
+    """However far a body in chunks with extensions and trailers has come, it is none before."""
+    lines = ["HTTP/1.1 200 OK", "Transfer-Encoding: chunked"]
+    for end in (b"0\r\n\r\n", b"0;last\r\nA: b\r\nC: d\r\n\r\n"):
+        data = head(lines) + b"5;a=b\r\nhello\r\n10 \r\n, chunked world!\r\n" + end
+        for cut in range(len(data)):
+            assert ours(data[:cut]) is None
+            assert ours(data[:cut], ended=True) is None
+            assert not cut or by_h11(data[:cut], ended=False) is None
+        assert ours(data) == (200, b"hello, chunked world!")
+
+
+@given(replies(), st.data())
+@example(
+    Whole(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0x1\r\na\r\n0\r\n\r\n",
+        200,
+        b"",
+        framed=True,
+        interim=[],
+    ),
+    None,
+)
+def test_broken_replies_are_read_as_h11_reads_them_or_not_at_all(
+    whole: Whole, data: st.DataObject | None
+) -> None:
+    """Bytes that got lost, changed or added give no other reply than a strict parser finds."""
+    wire = bytearray(whole.data)
+    for _ in range(data.draw(st.integers(1, 3)) if data else 0):
+        assert data is not None
+        at = data.draw(st.integers(0, len(wire)))
+        junk = data.draw(
+            st.sampled_from([b"", b"0", b"x", b" ", b":", b"\r\n", b"\n", b"\x00", b"-", b"_"])
+        )
+        wire[at : at + data.draw(st.integers(0, 2))] = junk
+    for ended in (False, True):
+        try:
+            found = ours(bytes(wire), ended=ended)
+        except ValueError:
+            continue
+        if found is not None:
+            assert by_h11(bytes(wire), ended=ended) == found
+
+
+@given(st.binary(max_size=200), st.booleans())
+@example(b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", False)
+def test_garbage_is_refused_or_incomplete(data: bytes, ended: bool) -> None:
+    """What is no HTTP never raises anything but a ValueError, and never is a reply."""
+    with contextlib.suppress(ValueError):
+        assert ours(data, ended=ended) is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "reusable"),
+    [
+        (["HTTP/1.1 200 OK", "Content-Length: 0"], True),
+        (["HTTP/1.1 200 OK", "Content-Length: 0", "Connection: close"], False),
+        (["HTTP/1.1 200 OK", "Content-Length: 0", "Connection: x, CLOSE"], False),
+        (["HTTP/1.1 200 OK", "Content-Length: 0", "Connection: x", "Connection: close"], False),
+        (["HTTP/1.0 200 OK", "Content-Length: 0"], False),
+        (["HTTP/1.0 200 OK", "Content-Length: 0", "Connection: Keep-Alive"], True),
+        (["HTTP/1.1 204 No Content"], True),
+        (["HTTP/1.1 200 OK", "Content-Length: 0", "Content-Length: 0"], True),
+    ],
+)
+def test_a_reply_says_whether_its_connection_can_be_kept(lines: list[str], reusable: bool) -> None:
+    """HTTP/1.1 keeps a connection unless told otherwise; HTTP/1.0 is the other way round."""
+    reply = parsed(bytearray(head(lines)), ended=False)
+    assert reply is not None
+    assert reply.reusable is reusable
+
+
+@pytest.mark.parametrize(
+    ("lines", "extra"),
+    [
+        (["HTTP/1.1 200 OK", "Content-Length: 4", "Transfer-Encoding: chunked"], b""),
+        (["HTTP/1.0 200 OK", "Transfer-Encoding: chunked", "Connection: keep-alive"], b""),
+        (["HTTP/1.1 200 OK", "Transfer-Encoding: chunked"], b"HTTP/1.1 200 Stray\r\n"),
+    ],
+    ids=["two-framings", "chunks-before-http-1.1", "bytes-left-over"],
+)
+def test_a_connection_of_doubtful_framing_is_not_kept(lines: list[str], extra: bytes) -> None:
+    """Where a reply's end is in doubt (RFC 9112, section 6), nothing else is read from there."""
+    reply = parsed(bytearray(head(lines) + b"4\r\nfine\r\n0\r\n\r\n" + extra), ended=False)
+    assert reply is not None
+    assert (reply.body, reply.reusable) == (b"fine", False)
+
+
+def test_a_reply_that_ends_its_connection_is_not_kept() -> None:
+    """What has ended already cannot take another request."""
+    reply = parsed(bytearray(head(["HTTP/1.1 200 OK", "Content-Length: 0"])), ended=True)
+    assert reply is not None
+    assert not reply.reusable
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nfine",
+        b"HTTP/1.1 200 OK\r\nContent-Length: +4\r\n\r\nfine",
+        b"HTTP/1.1 200 OK\r\nContent-Length: \xb2\r\n\r\nfi",
+        b"HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1_0\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nno trailer\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n: nameless\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nA: b\r\n folded\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nA: b\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 2000\r\n\r\n",
+        b"HTTP/1.1 099 Low\r\n\r\n",
+        b"HTTP/1.1 20\r\n\r\n",
+        b"HTTP/2.0 200 OK\r\n\r\n",
+        b"HTTP/1.1\r\n\r\n",
+        b"ICY 200 OK\r\n\r\n",
+        b"SSH-2.0",
+    ],
+)
+def test_malformed_replies_are_refused(data: bytes) -> None:
+    """Framing that can be read in two ways, and what is no HTTP at all, is an error."""
+    with pytest.raises(ValueError, match=r"no|malformed|unknown"):
+        ours(data)
+
+
+def test_headers_said_twice_are_joined() -> None:
+    """Two lines of one header, which lists may have, make no reply unreadable."""
+    reply = parsed(
+        bytearray(head(["HTTP/1.1 200 OK", "Vary: a", "VARY: b", "Content-Length: 0"])), ended=False
+    )
+    assert reply is not None
+    assert reply.headers["vary"] == "a, b"
+
+
+def test_endless_replies_are_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head or body larger than any that is meant for us is refused, not collected for ever."""
+    monkeypatch.setattr(loopback, "LIMIT", 100)
+    start = b"HTTP/1.1 200 OK\r\nA: "
+    assert ours(start + b"x" * (100 - len(start))) is None
+    with pytest.raises(ValueError, match="no HTTP reply"):
+        ours(start + b"x" * (101 - len(start)))
+
+
+def test_a_reply_does_not_pickle() -> None:
+    """Its body may be a secret."""
+    reply = parsed(bytearray(faults.message("hunter2")), ended=False)
+    with pytest.raises(TypeError, match="pickle"):
+        pickle.dumps(reply)
+
+
+def test_headers_of_a_megabyte_are_read() -> None:
+    """A large head is slow at worst, not wrong."""
+    lines = ["HTTP/1.1 200 OK", f"X-Large: {'x' * 1_000_000}", "Content-Length: 2"]
+    assert ours(head(lines) + b"ok") == (200, b"ok")
+
+
+# Connections
+
+
+def get(port: int, path: str = "/") -> tuple[int, bytes]:
+    """Return what `exchange` takes for one GET."""
+    return port, f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+
+
+def told(result: Reply | Fault) -> tuple[int, bytes] | str:
+    """Return status and body, or the kind of fault."""
+    return result.kind if isinstance(result, Fault) else (result.status, result.body)
+
+
+def ask(client: Loopback, port: int, *, timeout: float = 5) -> tuple[int, bytes] | str:
+    """Send one request."""
+    return told(client.exchange({"it": get(port)}, timeout=timeout)["it"])
+
+
+@pytest.fixture
+def client() -> Iterator[Loopback]:
+    """Return a client without connections."""
+    made = Loopback()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("action", "expected"),
+    [
+        (OK, (200, b"fine")),
+        (faults.answer("no", 503), (503, b"no")),
+        (faults.chunked("in pieces" * 9), (200, b"in pieces" * 9)),
+        (faults.drip("slowly", size=1, seconds=0.0), (200, b"slowly")),
+        (faults.send(b"HTTP/1.1 200 OK\r\n\r\nto the end", keep=False), (200, b"to the end")),
+        (faults.send(b"HTTP/1.0 200 OK\r\n\r\nold", keep=False), (200, b"old")),
+        (faults.answer("x" * 3_000_000), (200, b"x" * 3_000_000)),
+        (faults.close, "reset"),
+        (faults.reset, "reset"),
+        (faults.truncated("cut off here"), "truncated"),
+        (faults.GARBAGE, "malformed"),
+        (faults.send(b"HTTP/1.1 100 Continue\r\n\r\n" + faults.message("then")), (200, b"then")),
+    ],
+)
+def test_every_answer_is_a_reply_or_says_its_fault(
+    client: Loopback, action: Action, expected: tuple[int, bytes] | str
+) -> None:
+    """Replies in each framing are read; what is none says why."""
+    with FaultServer([action]) as server:
+        assert ask(client, server.port) == expected
+
+
+def test_a_reset_never_ends_a_body(client: Loopback) -> None:
+    """A body that goes up to the end of the connection is not whole when that is torn down."""
+    read = threading.Event()
+
+    def tear(connection: socket.socket) -> bool:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\nhalf of i")
+        read.wait(5)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        return False
+
+    class Reader(loopback._Exchange):
+        __slots__ = ()
+
+        def proceed(self) -> Reply | Fault | None:
+            result = super().proceed()
+            if self.buffer:
+                read.set()
+            return result
+
+    with FaultServer([tear]) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loopback, "_Exchange", Reader)
+        assert ask(client, server.port) == "truncated"
+
+
+def test_nobody_listening_is_refused(client: Loopback) -> None:
+    """A refused connection is told from one that was lost."""
+    started = time.monotonic()
+    with refusing_port() as port:
+        assert ask(client, port) == "refused"
+    assert time.monotonic() - started < 2
+
+
+def test_connections_are_kept_and_reused(client: Loopback) -> None:
+    """One connection serves one request after the other; closing lets it go."""
+    with FaultServer([OK]) as server:
+        for _ in range(3):
+            assert ask(client, server.port) == (200, b"fine")
+        assert server.connections == 1
+        client.close()
+        assert ask(client, server.port) == (200, b"fine")
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize("death", [faults.close, faults.reset], ids=["closed", "reset"])
+def test_dead_kept_connection_is_replaced_once(client: Loopback, death: Action) -> None:
+    """A kept connection that dies of the next request is retried on a new one, and only once."""
+    with FaultServer([OK, death, OK, death, death, OK]) as server:
+        assert ask(client, server.port) == (200, b"fine")
+        assert ask(client, server.port) == (200, b"fine")
+        assert [request.connection for request in server.requests] == [1, 1, 2]
+        assert ask(client, server.port) == "reset"
+        assert [request.connection for request in server.requests] == [1, 1, 2, 2, 3]
+
+
+def test_the_retry_goes_over_a_new_connection(client: Loopback) -> None:
+    """What killed one kept connection may have killed them all: no other one is tried."""
+    with FaultServer(
+        lambda r: (
+            faults.delayed(0.05, OK) if r.number <= 2 else faults.close if r.number == 3 else OK
+        )
+    ) as server:
+        both = client.exchange({n: get(server.port) for n in range(2)}, timeout=5)
+        assert [told(result) for result in both.values()] == [(200, b"fine")] * 2
+        assert ask(client, server.port) == (200, b"fine")
+        assert server.requests[3].connection == 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [(faults.truncated("cut off here"), "truncated"), (faults.GARBAGE, "malformed")],
+)
+def test_a_kept_connection_that_answers_badly_is_not_retried(
+    client: Loopback, fault: Action, kind: str
+) -> None:
+    """A part of an answer is an answer: the other end has seen the request."""
+    with FaultServer([OK, fault, OK]) as server:
+        assert ask(client, server.port) == (200, b"fine")
+        assert ask(client, server.port) == kind
+        assert len(server.requests) == 2
+
+
+def test_a_new_connection_that_dies_is_not_retried(client: Loopback) -> None:
+    """Whether to ask again is for the caller to say."""
+    with FaultServer([faults.close, OK]) as server:
+        assert ask(client, server.port) == "reset"
+        assert len(server.requests) == 1
+
+
+def quiet_until_readable(client: Loopback, port: int) -> None:
+    """Wait until something has arrived on the one idle connection."""
+    (connection,) = client._idle[port]
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    assert poll.poll(5000)
+
+
+def test_connection_closed_while_idle_is_not_used(client: Loopback) -> None:
+    """The agent closes each connection after 61 s: no request is lost on one."""
+    with FaultServer([OK]) as server:
+        assert ask(client, server.port) == (200, b"fine")
+        server.drop_connections()
+        quiet_until_readable(client, server.port)
+        assert ask(client, server.port) == (200, b"fine")
+        assert [request.connection for request in server.requests] == [1, 2]
+
+
+def test_what_comes_unasked_answers_nothing(client: Loopback) -> None:
+    """Bytes that arrive on an idle connection are never taken for the next reply."""
+    stray = faults.message("of somebody else")
+    late = threading.Event()
+
+    def and_later(connection: socket.socket) -> bool:
+        connection.sendall(faults.message("fine"))
+        late.wait(5)
+        connection.sendall(stray)
+        return True
+
+    with FaultServer([faults.send(faults.message("fine") + stray), and_later, OK]) as server:
+        assert ask(client, server.port) == (200, b"fine")
+        assert ask(client, server.port) == (200, b"fine")
+        late.set()
+        quiet_until_readable(client, server.port)
+        assert ask(client, server.port) == (200, b"fine")
+        assert [request.connection for request in server.requests] == [1, 2, 3]
+
+
+def test_connection_torn_down_while_idle_is_not_used(client: Loopback) -> None:
+    """An idle connection that was reset costs no request either."""
+    torn = threading.Event()
+
+    def tear(connection: socket.socket) -> bool:
+        connection.sendall(faults.message("fine"))
+        torn.wait(5)
+        return faults.reset(connection)
+
+    with FaultServer([tear, OK]) as server:
+        assert ask(client, server.port) == (200, b"fine")
+        torn.set()
+        quiet_until_readable(client, server.port)
+        assert ask(client, server.port) == (200, b"fine")
+        assert [request.connection for request in server.requests] == [1, 2]
+
+
+def test_connection_over_the_agents_limit_is_left(client: Loopback) -> None:
+    """429 sticks to a connection: the next request goes over another."""
+    with FaultServer([faults.answer("Connection limit exceeded", 429), OK]) as server:
+        assert ask(client, server.port) == (429, b"Connection limit exceeded")
+        assert ask(client, server.port) == (200, b"fine")
+        assert [request.connection for request in server.requests] == [1, 2]
+
+
+def by_path(request: Request) -> Action:
+    """Hang on /hang, answer the path of all others."""
+    return faults.hang if request.path == "/hang" else faults.answer(request.path)
+
+
+def test_one_that_hangs_keeps_nobody_else_back(client: Loopback) -> None:
+    """With more requests than connections, all but the one that hangs are answered."""
+    with FaultServer(by_path) as server:
+        requests = {name: get(server.port, f"/{name}") for name in ["hang", *map(str, range(20))]}
+        started = time.monotonic()
+        results = client.exchange(requests, timeout=0.4)
+        assert 0.3 < time.monotonic() - started < 0.9
+        assert {name: told(result) for name, result in results.items()} == {
+            "hang": "timeout",
+            **{str(n): (200, f"/{n}".encode()) for n in range(20)},
+        }
+        assert server.connections == loopback.PARALLEL
+
+
+class OneByOne(http.server.BaseHTTPRequestHandler):
+    """Answers in HTTP/1.0, each request on a connection of its own."""
+
+    def do_GET(self) -> None:
+        """Answer after a while in which others queue up."""
+        time.sleep(0.002)
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name upstream
+        """Keep the test output clean."""
+
+
+def test_a_server_that_queues_few_connections_is_not_overrun(client: Loopback) -> None:
+    """The standard library's server queues 6; one too many waits a second for its next try."""
+    with http.server.HTTPServer(("127.0.0.1", 0), OneByOne) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        started = time.monotonic()
+        results = client.exchange({n: get(server.server_port, "/") for n in range(30)}, timeout=5)
+        assert time.monotonic() - started < 0.9
+        assert {told(result) for result in results.values()} == {(200, b"")}
+        server.shutdown()
+
+
+def test_a_full_backlog_is_bounded_by_the_timeout(client: Loopback) -> None:
+    """A program that accepts no connection costs one timeout in all, and keeps no other back."""
+    with FaultServer([OK]) as server, socket.create_server(("127.0.0.1", 0), backlog=0) as stuck:
+        port = stuck.getsockname()[1]
+        fillers = [socket.socket() for _ in range(5)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+        requests: dict[object, tuple[int, bytes]] = {n: get(port) for n in range(5)}
+        requests["good"] = get(server.port)
+        started = time.monotonic()
+        results = client.exchange(requests, timeout=0.4)
+        assert time.monotonic() - started < 0.9
+        assert told(results.pop("good")) == (200, b"fine")
+        assert {told(result) for result in results.values()} == {"timeout"}
+        for filler in fillers:
+            filler.close()
+
+
+def test_without_time_nothing_is_sent(client: Loopback) -> None:
+    """No time left is a timeout, not a request."""
+    with FaultServer([OK]) as server:
+        assert ask(client, server.port, timeout=0) == "timeout"
+        assert server.connections == 0
+
+
+def test_any_number_is_a_timeout(client: Loopback) -> None:
+    """A timeout of thousands of years is waited for as long as needed."""
+    with FaultServer([faults.delayed(0.01, OK)]) as server:
+        assert ask(client, server.port, timeout=1e12) == (200, b"fine")
+
+
+def test_waiting_does_not_spin(client: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest of a millisecond is waited for as one, not in a busy loop."""
+    waits: list[int] = []
+    ready = loopback._ready
+
+    def counted(running: Any, timeout: float) -> Any:
+        waits.append(1)
+        return ready(running, timeout)
+
+    monkeypatch.setattr(loopback, "_ready", counted)
+    with FaultServer([faults.hang]) as server:
+        assert ask(client, server.port, timeout=0.05) == "timeout"
+    assert len(waits) < 10
+
+
+def test_threads_share_a_client(client: Loopback) -> None:
+    """Eight threads at once each get the replies to their own requests."""
+    wrong: list[object] = []
+
+    def work(thread: int) -> None:
+        for n in range(15):
+            requests = {i: get(server.port, f"/{thread}/{n}/{i}") for i in range(3)}
+            results = client.exchange(requests, timeout=10)
+            wrong.extend(
+                told(result)
+                for i, result in results.items()
+                if told(result) != (200, f"/{thread}/{n}/{i}".encode())
+            )
+
+    with FaultServer(by_path) as server:
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert wrong == []
+        assert server.connections <= 8 * 3
+
+
+FORK = """
+import os, sys
+from lambda_secrets.backends._http import Loopback
+
+client = Loopback()
+request = {"it": (int(sys.argv[1]), b"GET / HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")}
+assert client.exchange(request, timeout=5)["it"].body == b"fine"
+child = os.fork()
+assert client.exchange(request, timeout=5)["it"].body == b"fine"
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+    assert client.exchange(request, timeout=5)["it"].body == b"fine"
+else:
+    client.close()
+    os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_child_uses_connections_of_its_own() -> None:
+    """After a fork the child opens a connection, and the parent's goes on to serve the parent."""
+    import subprocess
+
+    with FaultServer([OK]) as server:
+        subprocess.run([sys.executable, "-c", FORK, str(server.port)], check=True, timeout=30)
+        assert server.connections == 2
+        assert sorted(request.connection for request in server.requests) == [1, 1, 1, 2]
+
+
+def test_another_process_lets_kept_connections_go(
+    client: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is no longer the process that opened a connection does not use it."""
+    with FaultServer([OK]) as server:
+        assert ask(client, server.port) == (200, b"fine")
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        assert ask(client, server.port) == (200, b"fine")
+        assert ask(client, server.port) == (200, b"fine")
+        assert [request.connection for request in server.requests] == [1, 2, 2]
+
+
+class Stubborn(_socket.socket):
+    """A socket whose calls raise what a test puts here, once each."""
+
+    raising: dict[str, list[OSError]]
+    waits = False
+
+    def _call(self, name: str, *args: Any) -> Any:
+        errors = self.raising.get(name, [])
+        if errors:
+            raise errors.pop(0)
+        return getattr(super(), name)(*args)
+
+    def connect(self, address: Any) -> None:
+        """Connect, or raise; at once, or only begin to."""
+        self.settimeout(5 if self.waits else 0)
+        self._call("connect", address)
+        self.settimeout(0)
+
+    def send(self, data: Any, flags: int = 0, /) -> int:
+        """Send a byte less than asked for, or raise."""
+        sent: int = self._call("send", data[:-1] or data, flags)
+        return sent
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        """Receive, or raise."""
+        received: bytes = self._call("recv", size, flags)
+        return received
+
+
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize(
+    ("raising", "expected"),
+    [
+        ({}, (200, b"fine")),
+        ({"recv": [BlockingIOError()]}, (200, b"fine")),
+        ({"send": [BlockingIOError()]}, (200, b"fine")),
+        ({"send": [ConnectionRefusedError()]}, "refused"),
+        ({"send": [BrokenPipeError()]}, "reset"),
+        ({"connect": [OSError(errno.EADDRNOTAVAIL, "no address")]}, "reset"),
+        ({"connect": [ConnectionRefusedError()]}, "refused"),
+    ],
+)
+def test_sockets_may_do_what_posix_allows(
+    client: Loopback,
+    monkeypatch: pytest.MonkeyPatch,
+    raising: dict[str, list[OSError]],
+    expected: tuple[int, bytes] | str,
+    waits: bool,
+) -> None:
+    """Partial sends, false alarms and late refusals give the right result, and at once."""
+    monkeypatch.setattr(loopback, "socket", Stubborn)
+    errors = {name: list(some) for name, some in raising.items()}
+    monkeypatch.setattr(Stubborn, "raising", errors, raising=False)
+    monkeypatch.setattr(Stubborn, "waits", waits)
+    started = time.monotonic()
+    with FaultServer([OK]) as server:
+        assert ask(client, server.port) == expected
+    assert time.monotonic() - started < 2
+
+
+def test_kept_connection_that_cannot_send_is_replaced(
+    client: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that does not even leave goes out on a new connection."""
+    monkeypatch.setattr(loopback, "socket", Stubborn)
+    monkeypatch.setattr(Stubborn, "raising", {}, raising=False)
+    with FaultServer([OK]) as server:
+        assert ask(client, server.port) == (200, b"fine")
+        Stubborn.raising["send"] = [BrokenPipeError()]
+        assert ask(client, server.port) == (200, b"fine")
+        assert [request.connection for request in server.requests] == [1, 2]
+
+
+def test_no_file_descriptor_left_is_a_fault(
+    client: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A socket that cannot be made fails its own request, with an error that is worth a retry."""
+
+    def none_left(*_: object) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(loopback, "socket", none_left)
+    started = time.monotonic()
+    assert ask(client, 1) == "reset"
+    assert time.monotonic() - started < 2

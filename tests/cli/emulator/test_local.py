@@ -1,0 +1,150 @@
+"""Values from tables and from a file."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lambda_secrets.cli.emulator import StandIn
+from lambda_secrets.cli.emulator.local import FileValues, LocalValues
+from lambda_secrets.cli.emulator.records import Refused
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _stages(values: LocalValues, *ids: str) -> list[tuple[str, ...]]:
+    return [values.secret("a", id_, None).stages for id_ in ids]
+
+
+def test_rotation_moves_the_stages() -> None:
+    """The new version is AWSCURRENT, the one before AWSPREVIOUS, older ones have no stage."""
+    values = LocalValues({"secrets": {"a": "1"}})
+    ids = [values.secret("a", None, None).version_id]
+    for value in ("2", "3"):
+        values.rotate("a", value)
+        ids.append(values.secret("a", None, None).version_id)
+    assert _stages(values, *ids) == [(), ("AWSPREVIOUS",), ("AWSCURRENT",)]
+    assert values.secret("a", None, "AWSPREVIOUS").text == "2"
+    assert values.secret("a", ids[0], None).text == "1"
+
+
+def test_a_pending_version_changes_nothing_else() -> None:
+    """A version with a stage of its own leaves AWSCURRENT where it is."""
+    values = LocalValues({"secrets": {"a": "1"}})
+    values.rotate("a", "2", stage="AWSPENDING")
+    values.rotate("a", "3", stage="AWSPENDING")
+    assert values.secret("a", None, None).text == "1"
+    assert values.secret("a", None, "AWSPENDING").text == "3"
+    with pytest.raises(Refused, match="staging label: AWSPREVIOUS"):
+        values.secret("a", None, "AWSPREVIOUS")
+
+
+def test_a_label_moves_to_the_version_that_gets_it() -> None:
+    """A parameter's label names one version."""
+    values = LocalValues({"parameters": {"/a": "1"}})
+    values.rotate("ssm:/a", "2", label="Live")
+    values.rotate("ssm:/a", "3")
+    assert values.parameter("/a:Live", decrypt=True).value == "2"
+    assert values.parameter("/a", decrypt=True).value == "3"
+    values.rotate("ssm:/a", "4", label="Live")
+    assert values.parameter("/a:Live", decrypt=True).version == 4
+    assert values.parameter("/a:2", decrypt=True).selector == ":2"
+
+
+@pytest.mark.parametrize(
+    ("tables", "target", "text", "expected"),
+    [
+        ({"parameters": {"/a": ["x"]}}, "ssm:/a", "y,z", ("StringList", "y,z")),
+        ({"parameters": {"/a": "x"}}, "ssm:/a", "y,z", ("String", "y,z")),
+        ({"parameters": {}}, "ssm:/a", {"n": 1}, ("String", '{"n": 1}')),
+    ],
+)
+def test_a_rotated_parameter_keeps_its_type(
+    tables: dict[str, Any], target: str, text: Any, expected: tuple[str, str]
+) -> None:
+    """Text for a StringList is a StringList again."""
+    values = LocalValues(tables)
+    values.rotate(target, text)
+    parameter = values.parameter("/a", decrypt=False)
+    assert (parameter.type, parameter.value) == expected
+
+
+def test_a_rotated_binary_secret_stays_binary() -> None:
+    """Text for a binary secret is base64; bytes are bytes."""
+    values = LocalValues({"binary": {"a": b"\x00"}})
+    values.rotate("a", "AAEC")
+    assert values.secret("a", None, None).binary == b"\x00\x01\x02"
+    values.rotate("a", b"\xff")
+    assert values.secret("a", None, None).binary == b"\xff"
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    return dict(json.loads(path.read_text()))
+
+
+def _write(path: Path, tables: object) -> None:
+    path.write_text(tables if isinstance(tables, str) else json.dumps(tables))
+    status = path.stat()
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1_000_000))
+
+
+def test_a_changed_file_is_a_new_version(tmp_path: Path) -> None:
+    """What changed in the file has a new version, what did not has its old one."""
+    path = tmp_path / "secrets.json"
+    _write(path, {"secrets": {"a": "1", "b": "1", "gone": "1"}, "parameters": {"/a": "1"}})
+    values = FileValues(path, _read)
+    before = values.secret("b", None, None).version_id
+    _write(path, {"secrets": {"a": "2", "b": "1"}, "parameters": {"/a": "22"}})
+    assert values.secret("a", None, None).text == "2"
+    assert values.secret("a", None, "AWSPREVIOUS").text == "1"
+    assert values.secret("b", None, None).version_id == before
+    assert values.parameter("/a", decrypt=True).version == 2
+    with pytest.raises(Refused, match="can't find the specified secret"):
+        values.secret("gone", None, None)
+
+
+def test_a_broken_file_keeps_the_last_good_values(tmp_path: Path) -> None:
+    """While the file cannot be read, one line says so and the old values are served."""
+    path = tmp_path / "secrets.json"
+    _write(path, {"secrets": {"a": "1"}, "appconfig": {"a/e/p": "1"}})
+    lines: list[str] = []
+    values = FileValues(path, _read, warn=lines.append)
+    _write(path, "{")
+    assert values.secret("a", None, None).text == "1"
+    assert values.configuration("a", "e", "p").content == b"1"
+    assert len(lines) == 1
+    path.unlink()
+    assert values.secret("a", None, None).text == "1"
+    assert len(lines) == 2
+    _write(path, {"secrets": {"a": "333"}})
+    assert values.secret("a", None, None).text == "333"
+
+
+def test_a_rotation_outlives_an_unrelated_edit(tmp_path: Path) -> None:
+    """A rotated value stays until the file itself says something new of it."""
+    path = tmp_path / "secrets.json"
+    _write(path, {"secrets": {"a": "1"}})
+    values = FileValues(path, _read)
+    values.rotate("a", "rotated")
+    _write(path, {"secrets": {"a": "1", "b": "1"}})
+    assert values.secret("a", None, None).text == "rotated"
+    _write(path, {"secrets": {"a": "edited", "b": "1"}})
+    assert values.secret("a", None, None).text == "edited"
+
+
+def test_only_local_values_can_be_changed() -> None:
+    """Another source of values refuses, and says what can be changed."""
+
+    class Elsewhere:
+        secret = parameter = configuration = None
+
+        def serves_appconfig(self) -> bool:
+            return False
+
+    standin = StandIn(Elsewhere())  # type: ignore[arg-type]  # never asked for a value
+    with pytest.raises(TypeError, match="only values from a file or a mapping"):
+        standin.rotate("a", "b")
