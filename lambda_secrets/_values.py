@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any, NoReturn, Self
 
 
@@ -161,3 +161,12 @@ def _deeply_copied(value: Any) -> Any:
         return deepcopy(value)
     except Exception:  # noqa: BLE001 - it holds a lock or a connection, which nobody can copy
         return value
+
+
+def opaque(value: Any) -> Callable[[int], Any]:
+    """Return a call that gives the value back for 0, and that no tool can look into.
+
+    Error trackers and serializers go through mappings, sequences, slots and ``__dict__``; a bound
+    built-in method has none of them.
+    """
+    return (value,).__getitem__
