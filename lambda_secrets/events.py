@@ -11,10 +11,13 @@ from .errors import ResolutionError, kind_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from collections.abc import Callable
+    from typing import Any, NoReturn, TypeAlias
 
-    from ._cache import Entry, Observer, Round
+    from ._store import Entry, Round
     from ._declarations import Source
+
+    Observer: TypeAlias = Callable[["Event"], object]
 
 _log = logging.getLogger("lambda_secrets")
 
@@ -105,7 +108,10 @@ class Retried(Event):
 
 def tell_fetched(observer: Observer, fetched: Round, seconds: float) -> None:
     """Tell of each source of a round that is over, after that many seconds."""
-    for source, result in fetched.results.items():
+    for source, answer in fetched.results.items():
+        result: Any = answer
+        if not isinstance(result, ResolutionError) and result.absent:
+            result = result.answer
         if isinstance(result, ResolutionError):
             backend = result.backend or backend_name(fetched.owner)
             outcome, version = kind_of(result).__name__, None

@@ -1,0 +1,114 @@
+"""Puts values on a context that several calls share, or that is more than a plain object."""
+
+from __future__ import annotations
+
+from ._values import Secrets, held
+from .errors import InjectionError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_MISSING: Any = object()
+
+
+class _Shown(Secrets):
+    """What a context shows while calls run on it: it knows the others."""
+
+    __slots__ = ("overlap",)
+    overlap: _Overlap
+
+
+class Place:
+    """The values of one call on a context."""
+
+    __slots__ = ("overlap", "secrets")
+
+    def __init__(self, overlap: _Overlap, secrets: Secrets) -> None:
+        self.overlap = overlap
+        self.secrets = secrets
+
+    def leave(self) -> None:
+        """Take these values off the context; after the last, it is as it was."""
+        overlap = self.overlap
+        with overlap.cache.placing:
+            overlap.running.remove(self)
+            if overlap.running:
+                overlap.show()
+            else:
+                overlap.end()
+
+
+class _Overlap:
+    """The calls that run on one context, and what its attribute was before."""
+
+    __slots__ = ("before", "cache", "context", "key", "running")
+
+    def __init__(self, cache: Any, context: Any, key: str) -> None:
+        self.cache = cache
+        self.context = context
+        self.key = key
+        own = getattr(context, "__dict__", {}).get(key, _MISSING)
+        self.before = (own, getattr(context, key, _MISSING))
+        self.running: list[Place] = []
+
+    def show(self) -> None:
+        """Show the union of what the running calls have; for one name, the latest."""
+        parts = [place.secrets for place in self.running]
+        if isinstance(self.before[1], Secrets):
+            parts.insert(0, self.before[1])
+        shown = _Shown({name: value for part in parts for name, value in held(part).items()})
+        object.__setattr__(shown, "overlap", self)
+        setattr(self.context, self.key, shown)
+
+    def end(self) -> None:
+        """Leave the attribute as it was."""
+        context, key = self.context, self.key
+        own, seen = self.before
+        if own is _MISSING:
+            mine = getattr(context, "__dict__", None)
+            if type(mine) is dict and mine.pop(key, _MISSING) is not _MISSING:
+                return  # what its class has, or what a mock makes up, is seen again
+        if seen is not _MISSING:
+            setattr(context, key, seen)
+        elif getattr(context, key, _MISSING) is not _MISSING:
+            try:
+                delattr(context, key)
+            except AttributeError:  # a property without a deleter
+                setattr(context, key, None)
+
+
+def placed(cache: Any, context: Any, key: str, secrets: Secrets) -> Place:
+    """Set the attribute of a context, beside those of other calls that run on it.
+
+    Raises:
+        InjectionError: when the context does not take it.
+    """
+    with cache.placing:
+        shown = getattr(context, key, _MISSING)
+        if isinstance(shown, _Shown) and shown.overlap.context is context:
+            overlap = shown.overlap
+        else:
+            overlap = _Overlap(cache, context, key)
+        place = Place(overlap, secrets)
+        overlap.running.append(place)
+        try:
+            overlap.show()
+        except Exception as error:  # noqa: BLE001 - whatever a read-only object raises
+            overlap.running.remove(place)
+            raised = type(error).__name__
+        else:
+            return place
+    from ._explain import read_only_context
+
+    raise InjectionError(read_only_context(context, key, raised))
+
+
+def leave_first(context: Any, key: str, secrets: Secrets) -> None:
+    """End the call that was alone on a context, where others came, or where it changed that."""
+    shown = getattr(context, key, _MISSING)
+    if isinstance(shown, _Shown) and shown.overlap.before[1] is secrets:
+        shown.overlap.before = (_MISSING, _MISSING)
+        shown.overlap.show()
+    elif shown is not _MISSING:
+        delattr(context, key)
