@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from inspect import Signature
     from typing import Any
 
+
 class Arguments:
     """Keyword arguments that no tool can look into; not a mapping, but expands as one."""
 
@@ -20,6 +21,8 @@ class Arguments:
     def keys(self) -> Iterator[str]:
         """Go through the names."""
         return iter(self._names)
+
+    __iter__ = keys
 
     def __getitem__(self, name: str) -> Any:
         return self._get(name)

@@ -67,10 +67,11 @@ async def off_loop(step: Callable[[], Any]) -> Any:
             future.set_exception(error)
 
     def work() -> None:
+        outcome: tuple[BaseException | None, Any]
         try:
-            outcome = (None, step())
+            outcome = None, step()
         except BaseException as error:  # noqa: BLE001 - raised where it is awaited
-            outcome = (error, None)
+            outcome = error, None
         with suppress(RuntimeError):  # the loop was closed meanwhile
             loop.call_soon_threadsafe(deliver, *outcome)
 

@@ -90,7 +90,9 @@ class Cache(Store):
             todo = [
                 source
                 for source in todo
-                if source not in due and until - sent[0] > GRACE and _gave_up(picked[source], source)
+                if source not in due
+                and until - sent[0] > GRACE
+                and _gave_up(picked[source], source)
             ]
         return self._collect(owner, backend, wanted, picked, timeout, mode, observer)
 

@@ -190,12 +190,15 @@ def is_put(cache: Any, context: Any, key: str, secrets: Secrets) -> bool:
 def take_back(cache: Any, context: Any, key: str, secrets: Secrets) -> None:
     """Take the values off the context."""
     with cache.placing:
-        if getattr(context, key, MISSING) is secrets:
-            delattr(context, key)
-        else:
-            from ._overlap import leave_first
+        try:
+            if getattr(context, key, MISSING) is secrets:
+                delattr(context, key)
+                return
+        except AttributeError:  # a property without a deleter
+            pass
+        from ._overlap import leave_first
 
-            leave_first(context, key, secrets)
+        leave_first(context, key, secrets)
 
 
 def remaining_of(context: Any) -> float | None:
@@ -208,4 +211,5 @@ def remaining_of(context: Any) -> float | None:
         millis = ask() if callable(ask) else None
     except Exception:  # noqa: BLE001 - it is others' code
         millis = None
-    return millis / 1000 if type(millis) in (int, float) else None
+    # No bool, and no mock that can be made a number.
+    return millis / 1000 if millis is not None and type(millis) in (int, float) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from types import FunctionType
 
 from ._cache import shared_cache
 from ._call import Call, Layer, handler_of
@@ -100,9 +101,6 @@ def inject_secrets(
         DeclarationError: when a declaration or an option is wrong. Calling the handler raises
             `ResolutionError` or `InjectionError`.
     """
-    bare = isinstance(declarations, (classmethod, staticmethod)) or (
-        callable(declarations) and not hasattr(declarations, "items")
-    )
     usual = into in ("context", "event") and isinstance(key, str) and key.isidentifier()
     if not usual or type(prefetch) is not bool or refresh_on != ():
         from ._explain import check_injection
@@ -110,75 +108,101 @@ def inject_secrets(
         check_injection(into, key, prefetch, refresh_on)
     options = {"ttl": ttl, "timeout": timeout, "jitter": jitter, "observer": observer}
     options |= {"stale_if_error": stale_if_error, "refresh_ahead": refresh_ahead}
-    resolver: Resolver | None = None
-    declared: dict[str, Declaration] | None = None
+    bare = isinstance(declarations, (classmethod, staticmethod)) or (
+        callable(declarations) and not hasattr(declarations, "items")
+    )
+    given: Resolver | dict[str, Declaration] | None = None
     # Already here, not when a function follows: the traceback ends at the wrong declaration.
     if hasattr(type(declarations), "_resolvers"):
         from ._live import resolver_of
 
-        resolver = resolver_of(declarations, {**options, "backend": backend}, inject_secrets)
-        declared = resolver.declarations
+        given = resolver_of(declarations, {**options, "backend": backend}, inject_secrets)
     elif declarations is not None and not bare:
-        declared = declare_all(declarations)
-    if declared is not None and into != "kwargs":
-        for name in declared:
-            if name[:1] == "_" or name == "reveal":
-                raise DeclarationError(
-                    f"Cannot declare {name!r}: a name must not start with '_' or be 'reveal', "
-                    f"which Secrets has itself. Rename it, or use into='kwargs'."
-                )
-
-    def decorate(handler: Any) -> Any:
-        if isinstance(handler, (classmethod, staticmethod)):
-            return type(handler)(decorate(handler.__func__))
-        if not callable(handler):
-            raise DeclarationError(
-                f"Cannot inject secrets into a {type(handler).__name__}: it cannot be called. "
-                "Put @inject_secrets(…) above a function."
-            )
-        layer_class: type[Layer] = Layer
-        target, secrets, own = into, declared, resolver
-        if secrets is None:
-            from ._signature import declared_in
-
-            secrets, options["converters"] = declared_in(handler, into if into is not _CONTEXT else "")
-            target = "kwargs"
-        if target != "context":
-            from . import _targets
-
-            layer_class = _targets.EventLayer if target == "event" else _targets.KeywordLayer
-        if own is None:
-            own = Resolver(secrets, cache=shared_cache, backend=backend_of(backend), **options)
-        layer = layer_class(own, key, refresh_on, handler, _offset(handler))
-        for inner in layers_of(handler):
-            if inner.into == layer.into and (inner.key == key or layer.into == "kwargs"):
-                for name in secrets.keys() & inner.resolver.declarations:
-                    raise DeclarationError(
-                        f"Cannot declare {name!r} twice on one handler: the inner @inject_secrets "
-                        "has it. Rename one, or give it another key."
-                    )
-        layer.check_handler()
-        if not under_snapstart() and prefetch:
-            _prefetch(own)
-        return _wrapped(handler, layer)
-
+        given = declare_all(declarations)
+    decorate = functools.partial(
+        _decorated,
+        given=given,
+        into=into,
+        key=key,
+        refresh_on=refresh_on,
+        prefetch=prefetch,
+        backend=backend,
+        options=options,
+    )
     return decorate(declarations) if bare else decorate
 
 
-def _wrapped(handler: Any, layer: Layer) -> Any:
+def _decorated(
+    handler: Any,
+    *,
+    given: Resolver | dict[str, Declaration] | None,
+    into: str,
+    key: str,
+    refresh_on: Any,
+    prefetch: bool,
+    backend: str | Backend,
+    options: dict[str, Any],
+) -> Any:
+    """Return a handler that gets what is given: a resolver, declarations, or its signature's."""
+    if isinstance(handler, (classmethod, staticmethod)):
+        again = {"into": into, "key": key, "refresh_on": refresh_on, "prefetch": prefetch}
+        again |= {"backend": backend, "options": options}
+        return type(handler)(_decorated(handler.__func__, given=given, **again))
+    if not callable(handler):
+        raise DeclarationError(
+            f"Cannot inject secrets into a {type(handler).__name__}: it cannot be called. "
+            "Put @inject_secrets(…) above a function."
+        )
+    if given is None:
+        from ._signature import declared_in
+
+        given, converters = declared_in(handler, "" if into is _CONTEXT else into)
+        into, options = "kwargs", {**options, "converters": converters}
+    if not isinstance(given, Resolver):
+        given = Resolver(given, cache=shared_cache, backend=backend_of(backend), **options)
+    layer_class = Layer
+    if into != "context":
+        from . import _targets
+
+        layer_class = _targets.EventLayer if into == "event" else _targets.KeywordLayer
+    layer = layer_class(given, key, refresh_on, handler, _offset(handler))
+    _check(layer)
+    if not under_snapstart() and prefetch:
+        _prefetch(given)
+    return _wrapped(layer)
+
+
+def _check(layer: Layer) -> None:
+    """Raise a `DeclarationError` for names that cannot go where this layer puts them."""
+    for name in layer.resolver.declarations:
+        if layer.into != "kwargs" and (name[:1] == "_" or name == "reveal"):
+            raise DeclarationError(
+                f"Cannot declare {name!r}: a name must not start with '_' or be 'reveal', which "
+                "Secrets has itself. Rename it, or use into='kwargs'."
+            )
+        for inner in layers_of(layer.function):
+            same = inner.into == layer.into and (inner.key == layer.key or inner.into == "kwargs")
+            if same and name in inner.resolver.declarations:
+                raise DeclarationError(
+                    f"Cannot declare {name!r} twice on one handler: the inner @inject_secrets "
+                    "has it. Rename one, or give it another key."
+                )
+    layer.check_handler()
+
+
+def _wrapped(layer: Layer) -> Any:
     """Return what is called instead of the handler, and looks like it."""
-    call_of: type[Call] = Call
+    handler, call_of = layer.function, Call
     if layer.refresh_on or layer.resolver.closes:
         from ._retry import RetriedCall
 
         call_of = RetriedCall
     secrets = _HandlerSecrets([layer.resolver, *(inner.resolver for inner in layers_of(handler))])
-    code = getattr(handler, "__code__", None)
-    if code is None or hasattr(handler, "_is_coroutine_mark"):
+    if type(handler) is not FunctionType or hasattr(handler, "_is_coroutine_mark"):
         from ._proxy import proxy_of
 
         return proxy_of(handler, layer, call_of, secrets)
-    if code.co_flags & _KINDS:
+    if handler.__code__.co_flags & _KINDS:
         from ._wrap import wrapper_of
 
         wrapper = wrapper_of(layer, handler, call_of)
@@ -190,18 +214,21 @@ def _wrapped(handler: Any, layer: Layer) -> Any:
         from ._targets import Uninjected
 
         names = frozenset(layer.resolver.declarations)
-        wrapper.__wrapped__ = Uninjected(handler, names)  # type: ignore[attr-defined]  # a function's own dict
+        vars(wrapper)["__wrapped__"] = Uninjected(handler, names)
     return wrapper
 
 
 def _offset(handler: Any) -> int:
     """Return how many arguments come before the event: 1 for a method."""
-    code = getattr(handler, "__code__", None)
-    if code is None:
+    while hasattr(handler, "__wrapped__"):
+        handler = handler.__wrapped__
+    if type(handler) is not FunctionType:
         return 0
-    first = code.co_varnames[:1] if code.co_argcount else ()
+    code = handler.__code__
+    if code.co_argcount and code.co_varnames[0] in {"self", "cls"}:
+        return 1
     in_class = "." in handler.__qualname__.rpartition("<locals>.")[2]
-    return int(first in {("self",), ("cls",)} or (in_class and code.co_argcount > 2))
+    return int(in_class and (code.co_argcount > 2 or not code.co_argcount))
 
 
 def _prefetch(resolver: Resolver) -> None:

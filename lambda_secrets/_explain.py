@@ -168,7 +168,9 @@ def read_only_event(event: object, raised: str) -> str:
 
 def _elsewhere(thing: object) -> str:
     """Return where else the values can go; what a durable execution hands out is frozen."""
-    if "durable" in type(thing).__module__ or type(thing).__name__.startswith(("Durable", "Frozen")):
+    if "durable" in type(thing).__module__ or type(thing).__name__.startswith(
+        ("Durable", "Frozen")
+    ):
         return (
             "A durable execution's input and context are frozen: put @inject_secrets below "
             "@durable_execution, with into='kwargs', or read a LiveSecrets inside of a step."

@@ -65,17 +65,16 @@ class _Overlap:
         """Leave the attribute as it was."""
         context, key = self.context, self.key
         own, seen = self.before
+        if getattr(context, key, _MISSING) is seen:
+            return  # the handler deleted it
         if own is _MISSING:
             mine = getattr(context, "__dict__", None)
             if type(mine) is dict and mine.pop(key, _MISSING) is not _MISSING:
                 return  # what its class has, or what a mock makes up, is seen again
         if seen is not _MISSING:
             setattr(context, key, seen)
-        elif getattr(context, key, _MISSING) is not _MISSING:
-            try:
-                delattr(context, key)
-            except AttributeError:  # a property without a deleter
-                setattr(context, key, None)
+        else:
+            _remove(context, key)
 
 
 def placed(cache: Any, context: Any, key: str, secrets: Secrets) -> Place:
@@ -111,4 +110,11 @@ def leave_first(context: Any, key: str, secrets: Secrets) -> None:
         shown.overlap.before = (_MISSING, _MISSING)
         shown.overlap.show()
     elif shown is not _MISSING:
+        _remove(context, key)
+
+
+def _remove(context: Any, key: str) -> None:
+    try:
         delattr(context, key)
+    except AttributeError:  # a property without a deleter
+        setattr(context, key, None)

@@ -239,9 +239,7 @@ class Resolver:
             entry.made[key] = (transform, convert, made)  # which keeps their ids theirs
         return made
 
-    def _wanted(
-        self, names: Collection[str], beside: Collection[str]
-    ) -> dict[Source, Freshness]:
+    def _wanted(self, names: Collection[str], beside: Collection[str]) -> dict[Source, Freshness]:
         wanted: dict[Source, Freshness] = {}
         for name in (*names, *beside):
             try:

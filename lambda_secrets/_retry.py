@@ -11,7 +11,7 @@ from ._call import Call, Layer, remaining_of
 from ._rotation import Newer
 from ._uses import Use, running
 from ._values import held, origins
-from .errors import DeclarationError, InjectionError
+from .errors import DeclarationError, InjectionError, ResolutionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,7 +75,13 @@ class RetriedCall(Call):
         try:
             return (yield from super().steps())
         except types as error:
-            if isinstance(error, InjectionError) or self.begun or hasattr(error, _RETRIED):
+            not_run = self.secrets is None and isinstance(error, ResolutionError)
+            if (
+                isinstance(error, InjectionError)
+                or not_run
+                or self.begun
+                or hasattr(error, _RETRIED)
+            ):
                 raise
             failed = error
         newer = Newer(remaining_of(self.context()))
@@ -89,6 +95,7 @@ class RetriedCall(Call):
         except BaseException as error:
             newer.reject(failed=isinstance(error, types) and error is not failed)
             if error is not failed:
+                error.__context__ = error.__context__ or failed
                 with suppress(Exception):  # it may take no attribute
                     setattr(error, _RETRIED, True)
             raise

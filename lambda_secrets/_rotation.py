@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._build import Built
+    from ._declarations import Declaration
     from ._resolver import Resolver, Steps
 
     Entries = dict[str, Entry]
@@ -78,9 +79,9 @@ class Newer:
             rest = {name: entry for name, entry in used.items() if name not in alone}
             pending = changed = yield from self._pending_of(resolver, rest)
         with resolver.cache.lock:
-            for name in forced:
-                attempt = _attempt(resolver, name)
-                attempt.fruitless = 0 if name in changed else attempt.fruitless + 1
+            new = {_attempt(resolver, name) for name in changed}
+            for attempt in {_attempt(resolver, name) for name in forced}:
+                attempt.fruitless = 0 if attempt in new else attempt.fruitless + 1
         secrets = yield from self._secrets(resolver, used, changed, pending)
         if secrets is not None and resolver.observer is not None:
             from .events import tell_retried
@@ -98,15 +99,18 @@ class Newer:
         cache = resolver.cache
         due, alone, delay = [], [], 0.0
         with cache.lock:
-            for name in used.keys() - changed.keys():
+            for name in [name for name in used if name not in changed]:
                 attempt, entry = _attempt(resolver, name), used[name]
                 since = cache.age(attempt.at)
+                is_forced = entry is not None and entry.forced
+                if entry is not None and is_forced:  # by hand, it may be
+                    since = min(since, cache.age(entry.sent))
                 running = cache.rounds.get(_key(resolver, name))
                 if since >= attempt.pause or (running is not None and running.fresh):
                     due.append(name)
                 elif attempt.fruitless:
                     alone.append(name)
-                elif entry is not None and entry.forced and cache.age(entry.sent) < FORCED_PAUSE:
+                elif is_forced:
                     # Two rotations in a row: the rest of that second is waited for.
                     due.append(name)
                     delay = max(delay, FORCED_PAUSE - since)
@@ -138,11 +142,9 @@ class Newer:
         cache = resolver.cache
         wanted: dict[str, Source] = {}
         for name, entry in used.items():
-            declaration = resolver.declaration(name)
-            source = declaration.source
-            if source.kind == "secret" and not source.versioned and declaration.pending is not False:
-                if entry is not None and not entry.absent:
-                    wanted[name] = Source("secret", source.name, version_stage="AWSPENDING")
+            source = resolver.declaration(name).source
+            if entry is not None and _may_be_pending(resolver.declaration(name), entry):
+                wanted[name] = Source("secret", source.name, version_stage="AWSPENDING")
         known = {source: cache.entry(resolver.backend, source) for source in wanted.values()}
         due = [s for s, e in known.items() if e is None or cache.age(e.sent) >= FORCED_PAUSE]
         if due:
@@ -244,6 +246,19 @@ def _differ(one: Any, other: Any) -> bool:
         return bool(fresh(one) != fresh(other))
     except Exception:  # noqa: BLE001 - an array has no truth value, and its secret has changed
         return True
+
+
+def _may_be_pending(declaration: Declaration, entry: Entry) -> bool:
+    """Whether a pending version is asked for, or may differ in password alone."""
+    source, asked = declaration.source, declaration.pending
+    if source.kind != "secret" or source.versioned or asked is False or entry.absent:
+        return False
+    return asked is True or bool(shielded(_has_password, entry))
+
+
+def _has_password(entry: Entry) -> bool:
+    data = parsed_json(entry.answer.value)
+    return isinstance(data, dict) and "password" in data
 
 
 def _differ_in_password(current: Entry, pending: Entry) -> bool:

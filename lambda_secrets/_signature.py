@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from ._values import Opaque
 
 
-def declared_in(
-    function: Any, into: str
-) -> tuple[dict[str, Declaration], dict[str, Convert]]:
+def declared_in(function: Any, into: str) -> tuple[dict[str, Declaration], dict[str, Convert]]:
     """Return the declarations of the annotated keyword-only parameters, and what converts values.
 
     A converter takes a declared value and returns it as the type of the annotation, or a

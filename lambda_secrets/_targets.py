@@ -44,7 +44,7 @@ class EventLayer(Layer):
             before, after = call.args[: self.offset], call.args[self.offset + 1 :]
             return call.function(*before, self._filled(call), *after, **call.kwargs)
         names = {"event", parameter(call.function, self.offset)}
-        name = next(name for name in call.kwargs.keys() if name in names)
+        name = next(name for name in call.kwargs if name in names)
         return call.function(*call.args, **{**call.kwargs, name: self._filled(call)})
 
     def _filled(self, call: Call) -> dict[Any, Any]:
@@ -131,7 +131,7 @@ class KeywordLayer(Layer):
 
     def _passed(self, call: Call) -> set[str]:
         """Return the declared names that the caller passes explicitly."""
-        names = set(call.kwargs.keys())
+        names = set(call.kwargs)
         if len(call.args) > self.offset + 2:
             names.update(signature_of(call.function).bind_partial(*call.args).arguments)
         return names.intersection(self.resolver.declarations)
@@ -161,5 +161,3 @@ class Uninjected:
             signature = signature_of(self.__wrapped__)
         kept = [p for name, p in signature.parameters.items() if name not in self._names]
         return signature.replace(parameters=kept)
-
-

@@ -126,7 +126,9 @@ def origins(secrets: Secrets) -> Mapping[str, Any]:
 def merged(*parts: Secrets) -> Secrets:
     """Return the union; for one name, the value of the last that has it."""
     values = {name: value for part in parts for name, value in held(part).items()}
-    return Secrets(values, {name: origin for part in parts for name, origin in origins(part).items()})
+    return Secrets(
+        values, {name: origin for part in parts for name, origin in origins(part).items()}
+    )
 
 
 def shielded(function: Callable[..., Any], *args: Any) -> Any:
