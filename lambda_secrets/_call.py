@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import sys
+from types import FunctionType
 
-from ._resolver import run
+from ._resolver import Unfinished, run
 from .errors import InjectionError
 
 TYPE_CHECKING = False
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     Exceptions: TypeAlias = type[Exception] | tuple[type[Exception], ...]
 
 MISSING: Any = object()
+_GIL = getattr(sys, "_is_gil_enabled", bool("GIL").__bool__)()
+_NOT_AWAITED = frozenset({type(None), dict, str, list, int, bool})
 
 
 class Layer:
@@ -26,6 +30,7 @@ class Layer:
     Attributes:
         function: the handler that it was applied to.
         offset: how many arguments come before the event: 1 for a method.
+        plain: a class of contexts that are known to be plain.
     """
 
     into = "context"
@@ -38,6 +43,7 @@ class Layer:
         self.refresh_on = refresh_on
         self.function = function
         self.offset = offset
+        self.plain: type | None = None
 
     def check_handler(self) -> None:
         """Raise a `DeclarationError` where this handler cannot take the values."""
@@ -59,13 +65,30 @@ class Layer:
 
     def place(self, call: Call) -> Callable[[], None] | None:
         """Put the values in place; return what puts back what was there."""
-        cache, context = self.resolver.cache, call.argument(1, "context")
-        if is_put(cache, context, self.key, call.secrets):
-            return functools.partial(take_back, cache, context, self.key, call.secrets)
+        context, key = call.argument(1, "context"), self.key
+        if type(context) is self.plain or self.is_plain(context):
+            own = context.__dict__
+            if key not in own:
+                own[key] = call.secrets
+                return functools.partial(take_off, self.resolver.cache, context, key, call.secrets)
         self.check_call(call)
         from ._overlap import placed
 
-        return placed(cache, context, self.key, call.secrets).leave
+        return placed(self.resolver.cache, context, key, call.secrets).leave
+
+    def is_plain(self, context: Any) -> bool:
+        """Whether attributes of a context are what is in its dict: so that one can be put there.
+
+        In CPython, threads switch and signals arrive at calls and jumps back: between a look into
+        a dict and a change of it, nobody comes. Without its lock, `_overlap` has to help.
+        """
+        kind = type(context)
+        if _GIL and type(getattr(context, "__dict__", None)) is dict and not hasattr(kind, self.key):
+            hooks = ("__setattr__", "__delattr__", "__getattr__", "__getattribute__")
+            if not any(type(getattr(kind, hook, None)) is FunctionType for hook in hooks):
+                self.plain = kind
+                return True
+        return False
 
     def invoke(self, call: Call) -> Any:
         """Call the handler."""
@@ -81,7 +104,9 @@ class Call:
         begun: whether a generator has handed out an item.
     """
 
-    __slots__ = ("args", "begun", "function", "kwargs", "layer", "secrets", "use")
+    __slots__ = ("args", "function", "kwargs", "layer", "secrets")
+    use: Any = None
+    begun = False
 
     def __init__(self, layer: Any, function: Any, args: tuple[Any, ...], kwargs: Any) -> None:
         self.layer = layer
@@ -93,23 +118,24 @@ class Call:
 
             self.kwargs = Arguments(kwargs)
         self.secrets: Any = None
-        self.use: Any = None
-        self.begun = False
 
     def steps(self) -> Steps[Any]:
         """Yield what blocks, and itself when the handler is to run; return what that returns."""
-        self.secrets = yield from self.resolved()
+        if not self.is_ready():
+            self.secrets = yield from self.resolved()
         return (yield self)
 
     def resolved(self) -> Steps[Secrets]:
-        """Return the values for this call."""
+        """Return fresh values; nothing is fetched for a call that cannot take them."""
         layer = self.layer
-        secrets = layer.cached(self)
-        if secrets is None:
-            layer.check_call(self)
-            remaining = remaining_of(self.argument(1, "context"))
-            secrets = yield from layer.resolver.steps(layer.names(self), remaining=remaining)
-        return secrets  # type: ignore[no-any-return]  # of any layer
+        layer.check_call(self)
+        remaining = remaining_of(self.argument(1, "context"))
+        return (yield from layer.resolver.steps(layer.names(self), remaining=remaining))
+
+    def is_ready(self) -> bool:
+        """Whether nothing is due, so that to run the handler is all there is to do."""
+        self.secrets = self.layer.cached(self)
+        return self.secrets is not None
 
     def __call__(self) -> Any:
         """Run the handler with the values in place."""
@@ -120,7 +146,7 @@ class Call:
             else:
                 with self.use:
                     result = self.layer.invoke(self)
-            if hasattr(result, "__await__"):
+            if type(result) not in _NOT_AWAITED and hasattr(result, "__await__"):
                 from ._awaitable import Unawaited
 
                 result = Unawaited(self, result, undo)
@@ -145,60 +171,62 @@ class Call:
 def handler_of(layer: Layer, function: Any, call_of: type[Call]) -> Callable[..., Any]:
     """Return what is called instead of a plain function."""
     resolver, key = layer.resolver, layer.key
-    cache = resolver.cache
-    clock = cache.clock
-    usual = layer.into == "context" and call_of is Call and not layer.offset
+    cache, clock = resolver.cache, resolver.cache.clock
+
+    def handler(*args: Any, **kwargs: Any) -> Any:
+        call = call_of(layer, function, args, kwargs)
+        del args, kwargs  # which may be another layer's values
+        if not call.is_ready():
+            return run(call.steps())
+        result = call()
+        return result.continued(None) if isinstance(result, Unfinished) else result
+
+    if layer.into != "context" or call_of is not Call or layer.offset:
+        return handler
 
     # For a usual call it does at once what a Call does: each frame is a tenth of a warm call.
-    def handler(*args: Any, **kwargs: Any) -> Any:
-        until, wall, secrets = resolver.state
-        if usual and not kwargs and len(args) == 2 and clock.monotonic() < until:
+    def usual_handler(*args: Any, **kwargs: Any) -> Any:
+        if not kwargs and len(args) == 2:
+            until, wall, secrets = resolver.state
             context = args[1]
-            if clock.time() < wall and is_put(cache, context, key, secrets):
-                try:
-                    result = function(*args)
-                    if hasattr(result, "__await__"):
+            if type(context) is layer.plain and clock.monotonic() < until and clock.time() < wall:
+                own = context.__dict__
+                if key not in own:
+                    own[key] = secrets
+                    try:
+                        result = function(*args)
+                        if type(result) in _NOT_AWAITED or not hasattr(result, "__await__"):
+                            return result
                         from ._awaitable import Unawaited
 
                         call = Call(layer, function, args, kwargs)
                         call.secrets = secrets
                         return Unawaited(call, result, layer.place(call)).continued(None)
-                    return result
-                finally:
-                    take_back(cache, context, key, secrets)
-        call = call_of(layer, function, args, kwargs)
-        del args, kwargs  # which may be another layer's values
-        return run(call.steps())
+                    finally:
+                        if key in own and own[key] is secrets:
+                            del own[key]
+                        else:
+                            take_off(cache, context, key, secrets)
+        hidden = kwargs
+        if kwargs:
+            from ._arguments import Arguments
 
-    return handler
+            hidden = Arguments(kwargs)  # type: ignore[assignment]  # expands as one
+            del kwargs
+        return handler(*args, **hidden)
 
-
-def is_put(cache: Any, context: Any, key: str, secrets: Secrets) -> bool:
-    """Whether the attribute was free, and took the values."""
-    if context is None or context is MISSING:
-        return False
-    with cache.placing:
-        if getattr(context, key, MISSING) is not MISSING:
-            return False
-        try:
-            setattr(context, key, secrets)
-        except Exception:  # noqa: BLE001 - `_overlap` says what is wrong
-            return False
-        return True
+    return usual_handler
 
 
-def take_back(cache: Any, context: Any, key: str, secrets: Secrets) -> None:
-    """Take the values off the context."""
-    with cache.placing:
-        try:
-            if getattr(context, key, MISSING) is secrets:
-                delattr(context, key)
-                return
-        except AttributeError:  # a property without a deleter
-            pass
+def take_off(cache: Any, context: Any, key: str, secrets: Secrets) -> None:
+    """Take the values of a call off a plain context."""
+    own = context.__dict__
+    if key in own and own[key] is secrets:
+        del own[key]
+    else:
         from ._overlap import leave_first
 
-        leave_first(context, key, secrets)
+        leave_first(cache, context, key, secrets)
 
 
 def remaining_of(context: Any) -> float | None:

@@ -52,14 +52,30 @@ class _Overlap:
         self.before = (own, getattr(context, key, _MISSING))
         self.running: list[Place] = []
 
-    def show(self) -> None:
-        """Show the union of what the running calls have; for one name, the latest."""
+    def shown(self) -> _Shown:
+        """Return the union of what the running calls have; for one name, the latest."""
         parts = [place.secrets for place in self.running]
         if isinstance(self.before[1], Secrets):
             parts.insert(0, self.before[1])
         shown = _Shown({name: value for part in parts for name, value in held(part).items()})
         object.__setattr__(shown, "overlap", self)
-        setattr(self.context, self.key, shown)
+        return shown
+
+    def show(self) -> None:
+        """Let the context show that union."""
+        setattr(self.context, self.key, self.shown())
+
+    def begin(self) -> bool:
+        """Show it for the first time; False where the call before it has ended meanwhile."""
+        first, shown, key = self.before[0], self.shown(), self.key
+        if isinstance(first, Secrets):  # of a call that takes no lock: see Layer.is_plain
+            own = self.context.__dict__
+            if key in own and own[key] is first:
+                own[key] = shown
+                return True
+            return False
+        setattr(self.context, key, shown)
+        return True
 
     def end(self) -> None:
         """Leave the attribute as it was."""
@@ -83,34 +99,37 @@ def placed(cache: Any, context: Any, key: str, secrets: Secrets) -> Place:
     Raises:
         InjectionError: when the context does not take it.
     """
+    raised = ""
     with cache.placing:
-        shown = getattr(context, key, _MISSING)
-        if isinstance(shown, _Shown) and shown.overlap.context is context:
-            overlap = shown.overlap
-        else:
-            overlap = _Overlap(cache, context, key)
-        place = Place(overlap, secrets)
-        overlap.running.append(place)
-        try:
-            overlap.show()
-        except Exception as error:  # noqa: BLE001 - whatever a read-only object raises
-            overlap.running.remove(place)
-            raised = type(error).__name__
-        else:
-            return place
+        while not raised:
+            shown = getattr(context, key, _MISSING)
+            joined = isinstance(shown, _Shown) and shown.overlap.context is context
+            overlap = shown.overlap if joined else _Overlap(cache, context, key)
+            place = Place(overlap, secrets)
+            overlap.running.append(place)
+            try:
+                if joined:
+                    overlap.show()
+                    return place
+                if overlap.begin():
+                    return place
+            except Exception as error:  # noqa: BLE001 - whatever a read-only object raises
+                overlap.running.remove(place)
+                raised = type(error).__name__
     from ._explain import read_only_context
 
     raise InjectionError(read_only_context(context, key, raised))
 
 
-def leave_first(context: Any, key: str, secrets: Secrets) -> None:
+def leave_first(cache: Any, context: Any, key: str, secrets: Secrets) -> None:
     """End the call that was alone on a context, where others came, or where it changed that."""
-    shown = getattr(context, key, _MISSING)
-    if isinstance(shown, _Shown) and shown.overlap.before[1] is secrets:
-        shown.overlap.before = (_MISSING, _MISSING)
-        shown.overlap.show()
-    elif shown is not _MISSING:
-        _remove(context, key)
+    with cache.placing:
+        shown = getattr(context, key, _MISSING)
+        if isinstance(shown, _Shown) and shown.overlap.before[1] is secrets:
+            shown.overlap.before = (_MISSING, _MISSING)
+            shown.overlap.show()
+        elif shown is not _MISSING:
+            _remove(context, key)
 
 
 def _remove(context: Any, key: str) -> None:

@@ -27,9 +27,23 @@ _log = logging.getLogger("lambda_secrets")
 
 
 class RetriedCall(Call):
-    """A call of a handler with ``refresh_on``, or of one whose objects are closed."""
+    """A call of a handler with ``refresh_on``, or of one whose objects are closed.
 
-    __slots__ = ()
+    Attributes:
+        use: what notes the reads of this run.
+        begun: whether a generator has handed out an item.
+    """
+
+    __slots__ = ("begun", "use")
+
+    def __init__(self, layer: Any, function: Any, args: tuple[Any, ...], kwargs: Any) -> None:
+        super().__init__(layer, function, args, kwargs)
+        self.use = None
+        self.begun = False
+
+    def is_ready(self) -> bool:
+        """Take the steps in any case: there may be a second run."""
+        return False
 
     def steps(self) -> Steps[Any]:
         """Yield what blocks, and itself for each run; return what the last run returns."""
@@ -65,15 +79,20 @@ class RetriedCall(Call):
         """Return the invocation's context, if there is one."""
         return self.argument(1, "context")
 
+    def _first(self) -> Steps[Any]:
+        if not super().is_ready():
+            self.secrets = yield from self.resolved()
+        return (yield self)
+
     def _retried(self) -> Steps[Any]:
         types = self.layer.refresh_on
         innermost = _innermost(self.layer.function)
         outer = running.get()
         if not types or (outer is not None and outer.is_second_run_of(innermost)):
-            return (yield from super().steps())
+            return (yield from self._first())
         self.use = Use({})
         try:
-            return (yield from super().steps())
+            return (yield from self._first())
         except types as error:
             not_run = self.secrets is None and isinstance(error, ResolutionError)
             if (

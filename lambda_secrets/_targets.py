@@ -39,20 +39,24 @@ class EventLayer(Layer):
 
     def invoke(self, call: Call) -> Any:
         """Call the handler with a copy of the event that has the values."""
-        self.check_call(call)
-        if len(call.args) > self.offset:
-            before, after = call.args[: self.offset], call.args[self.offset + 1 :]
-            return call.function(*before, self._filled(call), *after, **call.kwargs)
+        event, args = call.argument(0, "event"), call.args
+        if type(event) is dict and self.key not in event:
+            event = {**event, self.key: call.secrets}
+        else:
+            event = self._filled(call, event)
+        if len(args) > self.offset:
+            rest = args[self.offset + 1 :]
+            return call.function(*args[: self.offset], event, *rest, **call.kwargs)
         names = {"event", parameter(call.function, self.offset)}
         name = next(name for name in call.kwargs if name in names)
-        return call.function(*call.args, **{**call.kwargs, name: self._filled(call)})
+        return call.function(*args, **{**call.kwargs, name: event})
 
-    def _filled(self, call: Call) -> dict[Any, Any]:
-        event, secrets = call.argument(0, "event"), call.secrets
+    def _filled(self, call: Call, event: Any) -> dict[Any, Any]:
+        """Fill an event that has secrets already, or is more than a dict."""
+        self.check_call(call)
+        secrets = call.secrets
         if self.key in event:
             secrets = Secrets({**held(event[self.key]), **held(secrets)})
-        if type(event) is dict:
-            return {**event, self.key: secrets}
         from copy import copy
 
         try:
@@ -107,7 +111,7 @@ class KeywordLayer(Layer):
     def cached(self, call: Call) -> Secrets | None:
         """Return the values if nothing is due, and the caller passes none of them itself."""
         more = call.kwargs or len(call.args) > self.offset + 2
-        return None if more and self._passed(call) else super().cached(call)
+        return None if more and self._passed(call) else self.resolver.cached()
 
     def names(self, call: Call) -> set[str] | None:
         """Return the names to resolve: what the caller passes itself wins."""

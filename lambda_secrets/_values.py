@@ -62,7 +62,10 @@ class Secrets:
 
     def reveal(self) -> dict[str, Any]:
         """Return all values by declared name, in a dict of the caller's own."""
-        return {name: fresh(value) for name, value in self._values.items()}
+        try:
+            return {name: _copied(value(0)) for name, value in self._values.items()}
+        except BaseException as interrupt:  # noqa: BLE001 - a signal's, as in `fresh`
+            raise interrupt.with_traceback(None)  # noqa: B904
 
     def __contains__(self, name: object) -> bool:
         """Tell whether that name is declared."""

@@ -82,7 +82,7 @@ def wrapper_of(layer: Layer, function: Any, call_of: type[Call]) -> Callable[...
                         else:
                             with step.use:
                                 item = await resume(value)
-                        step.begun = True
+                            step.begun = True
                         try:
                             resume, value = items.asend, (yield item)
                         except GeneratorExit:
