@@ -145,13 +145,15 @@ class Awaited:
         return self._coroutine.throw(*error)
 
     def close(self) -> None:
-        """End it; one that never began runs no `finally` of its own."""
-        self._coroutine.close()
+        """End it, and what it stands for."""
+        self.__del__()
+        getattr(self._awaitable, "close", int)()
+
+    def __del__(self) -> None:
+        self._coroutine.close()  # one that never began runs no `finally` of its own
         if self._steps is not None:
             self._steps.close()
         self._undo()
-
-    __del__ = close
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._awaitable, name)
