@@ -178,20 +178,23 @@ def _elsewhere(thing: object) -> str:
     return "Pass an object that takes it, or use into='kwargs'."
 
 
-def unexpected_keyword(error: TypeError, function: object, names: Any) -> str:
+def unexpected_keyword(error: TypeError, function: Any, names: Any) -> str:
     """Return what to do where a decorator below does not hand a keyword argument on."""
-    text = str(error)
+    found = [name for name in names if f"unexpected keyword argument {name!r}" in str(error)]
+    called = function
+    while hasattr(called, "__wrapped__"):
+        called = called.__wrapped__
     trace = error.__traceback__
-    depth = 0
-    while trace is not None and trace.tb_next is not None:
-        trace, depth = trace.tb_next, depth + 1
-    found = [n for n in names if f"unexpected keyword argument {n!r}" in text]
-    if not found or depth > 3:
+    while trace is not None:
+        if trace.tb_frame.f_code is getattr(called, "__code__", None):
+            return ""  # the handler's own
+        trace = trace.tb_next
+    if not found or called is function:
         return ""
-    called = getattr(function, "__qualname__", type(function).__name__)
     return (
         f"Cannot pass {found[0]!r} as a keyword argument: a decorator below @inject_secrets on "
-        f"{called}() does not hand it on. Put @inject_secrets directly above the handler."
+        f"{called.__qualname__}() does not hand it on. Put @inject_secrets directly above the "
+        "handler."
     )
 
 
