@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import json
@@ -26,6 +27,8 @@ from lambda_secrets import DeclarationError, InjectionError, Secret, inject_secr
 from tests.support.recorder import Recorder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from awslambdaric.lambda_context import LambdaContext
 
 Key = Annotated[str, Secret("prod/key")]
@@ -35,6 +38,16 @@ Key = Annotated[str, Secret("prod/key")]
 def backend() -> Recorder:
     """Return a backend with a key."""
     return Recorder({"prod/key": "s3cret"})
+
+
+@pytest.fixture
+def loop() -> Iterator[None]:
+    """Close the event loop that others' code makes and leaves."""
+    made = asyncio.new_event_loop()
+    asyncio.set_event_loop(made)
+    yield
+    made.close()
+    asyncio.set_event_loop(None)
 
 
 def http_event(path: str, **query: str) -> dict[str, Any]:
@@ -123,6 +136,7 @@ def test_an_annotation_for_checkers_alone_is_left_as_it_is(backend: Recorder) ->
     assert inspect.signature(handler).parameters["context"].annotation == "NoSuchType"
 
 
+@pytest.mark.usefixtures("loop")
 def test_values_follow_a_request_through_mangum(backend: Recorder, context: LambdaContext) -> None:
     """A handler that Mangum makes has its secrets on the context, which routes can see."""
     app = FastAPI()
@@ -145,13 +159,12 @@ def sqs_event(count: int) -> dict[str, Any]:
     return {"Records": records}
 
 
+@pytest.mark.usefixtures("loop")
 def test_each_record_of_a_batch_has_its_secrets(backend: Recorder, context: LambdaContext) -> None:
     """Trap: records that are processed side by side share one context object."""
 
     @inject_secrets({"key": "prod/key"}, backend=backend)
     async def async_record(record: Any, lambda_context: Any) -> str:
-        import asyncio
-
         await asyncio.sleep(record.json_body / 1000)
         value: str = lambda_context.secrets.key
         return value
