@@ -14,7 +14,6 @@ from collections import OrderedDict
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
-from weakref import WeakSet
 
 from ._cache import shared_cache
 from ._values import opaque
@@ -28,15 +27,11 @@ __all__ = ["RedactSecrets"]
 MASK = "***"
 SHORTEST = 8  # characters: a shorter string may be part of any word
 LIMIT = 2_000  # strings kept
-CHARACTERS = 2_000_000  # in all strings kept
+CHARACTERS = 2_000_000  # kept in all these strings together
 DEPTH = 16  # levels of nested containers; deeper ones are redacted as text
-
 _PREFIX = 120  # characters compared before a long string is escaped; base64 needs a multiple of 3
-_GRAM = 5  # characters. Every fourth gram of a text is looked up: one lies within any 8 characters
-_STEP = SHORTEST - _GRAM + 1
 
-# Before Python 3.12 a filter cannot replace the record, only change it.
-_REPLACES = sys.version_info >= (3, 12)
+_REPLACES = sys.version_info >= (3, 12)  # before, a filter can only change the record
 _WITHOUT_VALUES = {
     *("name", "levelname", "levelno", "pathname", "filename", "module", "lineno", "funcName"),
     *("created", "msecs", "relativeCreated", "asctime", "thread", "threadName"),
@@ -45,10 +40,6 @@ _WITHOUT_VALUES = {
 _SMALLEST = 10 ** (SHORTEST - 1)
 # Characters that URLs leave as they are: quote, forms, SQLAlchemy, requests, urllib3, JavaScript.
 _SAFE = ("", "/", " ", " +", "!#$%&'()*+,/:;=?@[]~", "!$&'()*+,;=:@/?", "!'()*~")
-_CONTAINERS: tuple[tuple[type, Callable[[Any], Iterable[Any]]], ...] = (
-    *((dict, dict.values), (list, list.__iter__), (tuple, tuple.__iter__)),
-    *((set, set.__iter__), (frozenset, frozenset.__iter__)),
-)
 
 
 class RedactSecrets(logging.Filter):
@@ -66,83 +57,69 @@ class RedactSecrets(logging.Filter):
         """Learn the values in the cache, and every later one."""
         super().__init__()
         self._known = opaque(_Known())
-        _filters.add(self)
         shared_cache.listen(self)
 
     def filter(self, record: logging.LogRecord) -> Any:
-        """Let every record pass, a record that shows a value as a redacted copy."""
+        """Let every record pass; one that shows a value as a redacted copy."""
         if not self._known(0):
             return True
         redacted = _Redaction(self._known(0).complete().redact).apply(record)
-        return redacted if _REPLACES and redacted is not record else True
+        return True if redacted is record else redacted
 
     def redact(self, text: str) -> str:
         """Return the text with ``***`` for each value: for output that passes no log handler."""
-        return self._known(0).complete().redact(text)
+        redacted: str = self._known(0).complete().redact(text)
+        return redacted
 
     def learn(self, value: Any) -> None:
         """Redact this value, too, and the strings in it: a token derived from a secret, say."""
-        known = self._known(0)
-        known.learn(value)
-        known.catch_up()
+        self._known(0).learn(value)
 
     def forget(self) -> None:
         """Drop every value."""
         self._known = opaque(_Known())
 
-    def after_fork(self) -> None:
-        """Take a new lock: another thread of the parent may have held the old one."""
-        self._known(0).renew_lock()
-
-    def __copy__(self) -> Self:
+    def __copy__(self, memo: object = None) -> Self:
         """Return itself: a copied log handler keeps learning."""
         return self
 
-    def __deepcopy__(self, memo: object) -> Self:
-        """Return itself: a copied log handler keeps learning."""
-        return self
+    __deepcopy__ = __copy__
 
     def __reduce__(self) -> NoReturn:
         """Refuse: a pickle would hold the values."""
         raise TypeError("Cannot pickle RedactSecrets: the pickle would hold secret values.")
 
 
-_filters: WeakSet[RedactSecrets] = WeakSet()
-
-
-def _after_fork() -> None:
-    for one in list(_filters):
-        one.after_fork()
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
-    os.register_at_fork(after_in_child=_after_fork)
-
-
 class _Known:
-    """The strings to redact, and an index that finds them in a text.
+    """The strings to redact, and an index that finds them in UTF-8.
 
-    No thread ever waits here, so signal handlers, finalizers and forked children may log and
-    learn: one thread at a time extends the index, the others search a private one meanwhile.
-    Each operation on a dictionary is atomic, so reading takes no lock.
+    Nobody waits for the lock, so signal handlers and finalizers may log and learn: while one
+    thread extends the index, others that need the new strings search a copy. The operations of
+    dictionaries are atomic, so reading takes no lock.
     """
+
+    _lock = threading.RLock()
+    _busy = False
 
     def __init__(self) -> None:
         self._strings: OrderedDict[Any, _String] = OrderedDict()  # least recently used first
         self._new: dict[Any, _String] = {}  # not in the index yet
-        self._index: dict[str, dict[Any, None]] = {}  # gram → starts, start → strings
+        # The strings by their first 8 bytes, and these by each 4 bytes in them. Any 8 bytes of a
+        # text hold one of its 4-byte blocks, so looking up each block finds every string.
+        self._index: dict[int | bytes, dict[Any, None]] = {}
         self._characters = 0
-        self.renew_lock()
+
+    @classmethod
+    def renew_lock(cls) -> None:
+        """In a forked child: another thread of the parent may have held the lock."""
+        cls._lock = threading.RLock()
+        cls._busy = False
 
     def __bool__(self) -> bool:
         return bool(self._strings or self._new)
 
-    def renew_lock(self) -> None:
-        self._lock = threading.RLock()
-        self._busy = False
-
     def learn(self, value: Any) -> None:
-        """Note every string in a value; its own classes' code is not run."""
+        """Note every string in a value without running code of its classes."""
         rest = [value]
         while rest:
             item = rest.pop()
@@ -150,46 +127,46 @@ class _Known:
             if content is None:
                 rest += _items(item)
                 continue
-            key = content if isinstance(content, str) else (content,)  # str == bytes may warn
+            key = content if isinstance(content, str) else (content,)  # bytes == str may warn
             try:
                 self._strings.move_to_end(key)
                 rest += self._strings[key].inside
             except KeyError:
                 string = _String(content)
+                rest += string.inside
                 if len(content) >= SHORTEST:
                     self._new[key] = string
-                rest += string.inside
+        self._catch_up()
 
     def complete(self) -> _Known:
-        """Return an index of all that is known: this one, or a copy while another is writing."""
-        if self.catch_up():
+        """Return what has all strings in its index: itself, or a copy while a thread writes."""
+        if self._catch_up():
             return self
-        private = _Known()
-        new = list(self._new.values())  # first: meanwhile they move over to the others
+        made = _Known()
+        new = list(self._new.values())  # first: the other thread moves them to the rest
         for string in (*self._strings.values(), *new):
-            private._add(string)  # noqa: SLF001 - its own class
-        return private
+            made._add(string)
+        return made
 
-    def catch_up(self) -> bool:
-        """Index what is new; return False if another thread, or this one, is at it already."""
+    def _catch_up(self) -> bool:
+        """Index new strings, unless another thread or an interrupted frame of this one does."""
         if not self._new:
             return True
-        if not self._lock.acquire(blocking=False):
+        lock = self._lock
+        if not lock.acquire(blocking=False):
             return False
+        interrupted = _Known._busy
         try:
-            if self._busy:  # a signal handler or finalizer interrupted this thread below
-                return False
-            try:
-                self._busy = True
+            _Known._busy = True
+            if not interrupted:
                 self._index_new()
-            finally:
-                self._busy = False
         finally:
-            self._lock.release()
-        return True
+            _Known._busy = interrupted
+            lock.release()
+        return not interrupted
 
     def _index_new(self) -> None:
-        """Index new strings and drop old ones; an interrupted run is simply repeated."""
+        """Index new strings, then drop the oldest ones. What interrupts it loses none."""
         while self._new:
             for key, string in list(self._new.items()):
                 if key not in self._strings:
@@ -200,95 +177,106 @@ class _Known:
         while len(self._strings) > (LIMIT if self._characters <= CHARACTERS else 1):
             _, oldest = self._strings.popitem(last=False)
             self._characters -= len(oldest.content)
-            self._remove(oldest)
+            for start in oldest.starts():
+                self._unlink(start, oldest)
+                if start not in self._index:
+                    for block in _blocks_within(start):
+                        self._unlink(block, start)
 
     def _add(self, string: _String) -> None:
         for start in string.starts():
             self._index.setdefault(start, {})[string] = None
-            for gram in _grams(start, 1):
-                self._index.setdefault(gram, {})[start] = None
+            for block in _blocks_within(start):
+                self._index.setdefault(block, {})[start] = None
 
-    def _remove(self, string: _String) -> None:
-        for start in string.starts():
-            if self._unlink(start, string):
-                for gram in _grams(start, 1):
-                    self._unlink(gram, start)
-
-    def _unlink(self, key: str, item: Any) -> bool:
-        """Take an item off the index; return whether it was the last one there."""
+    def _unlink(self, key: int | bytes, item: Any) -> None:
         items = self._index.get(key, {})
         items.pop(item, None)
-        return not items and self._index.pop(key, None) is not None
+        if not items:
+            self._index.pop(key, None)
 
     def redact(self, text: str) -> str:
         """Return the text with a mask for each string; strings that overlap share one."""
-        grams = _grams(text, _STEP)
-        if self._index.keys().isdisjoint(grams):
+        if len(text) < SHORTEST:
             return text
-        parts: list[str] = []
+        data = str.encode(text, errors="surrogatepass")
+        blocks = _blocks(data)
+        if self._index.keys().isdisjoint(blocks):
+            return text
+        parts: list[bytes] = []
         done = 0
-        for number, gram in enumerate(grams):
-            if gram not in self._index:
+        for number, block in enumerate(blocks):
+            if block not in self._index:
                 continue
-            place = number * _STEP
-            for start in range(max(place - _STEP + 1, 0), place + 1):
-                strings = list(self._index.get(text[start : start + SHORTEST], ()))
-                length = max((one.length_at(text, start) for one in strings), default=0)
+            for start in range(max(4 * number - 3, 0), 4 * number + 1):
+                strings = list(self._index.get(data[start : start + SHORTEST], ()))
+                length = max((string.length_at(data, start) for string in strings), default=0)
                 if length:
                     if start >= done:
-                        parts += text[done:start], MASK
+                        parts += data[done:start], MASK.encode()
                     done = max(done, start + length)
-        return "".join((*parts, text[done:])) if parts else text
+        return b"".join((*parts, data[done:])).decode(errors="surrogatepass") if parts else text
 
 
-def _grams(text: str, step: int) -> list[str]:
-    return [text[place : place + _GRAM] for place in range(0, len(text) - _GRAM + 1, step)]
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
+    os.register_at_fork(after_in_child=_Known.renew_lock)
+
+
+def _blocks(data: bytes) -> list[int]:
+    """Return the blocks of 4 bytes in a text, as numbers."""
+    return memoryview(data)[: len(data) & ~3].cast("I").tolist()
+
+
+def _blocks_within(start: bytes) -> list[int]:
+    return [_blocks(start[place : place + 4])[0] for place in range(4)]
 
 
 class _String:
-    """A string to redact: the forms it may take in a log, and the values inside it."""
+    """A string to redact, with the forms that it may take in a log."""
 
-    __slots__ = ("begins", "content", "inside", "whole")
+    __slots__ = ("_begins", "_forms", "content", "inside")
 
     def __init__(self, content: str | bytes) -> None:
         self.content = content
         self.inside = _inside(content)
-        self.begins: tuple[str, ...] = ()
-        self.whole: list[str] = []
+        self._begins: tuple[bytes, ...] = ()  # the forms of its prefix
+        self._forms: list[bytes] = []  # the longest first
 
-    def starts(self) -> set[str]:
-        """Return the first characters of every form."""
-        self.begins = self.begins or tuple(_forms(self.content[:_PREFIX]))
-        return {form[:SHORTEST] for form in self.begins}
+    def starts(self) -> set[bytes]:
+        """Return the first 8 bytes of each form."""
+        self._begins = self._begins or tuple(_forms(self.content[:_PREFIX]))
+        return {begin[:SHORTEST] for begin in self._begins}
 
-    def length_at(self, text: str, start: int) -> int:
-        """Return the length of the longest form that the text has at this place, or 0."""
-        if not text.startswith(self.begins, start):
+    def length_at(self, data: bytes, start: int) -> int:
+        """Return the length of the longest form that stands at this place, or 0."""
+        if not data.startswith(self._begins, start):
             return 0
-        if not self.whole:
-            short = len(self.content) <= _PREFIX
-            forms = self.begins if short else _forms(self.content)
-            self.whole = sorted(forms, key=len, reverse=True)
-        return next((len(form) for form in self.whole if text.startswith(form, start)), 0)
+        if not self._forms:
+            forms = self._begins if len(self.content) <= _PREFIX else _forms(self.content)
+            self._forms = sorted(forms, key=len, reverse=True)
+        return next((len(form) for form in self._forms if data.startswith(form, start)), 0)
 
 
 def _content(item: Any) -> str | bytes | None:
-    """Return an item as a plain string to look for, or None if it is none."""
+    """Return the string to look for, "" for a short number, None for what is neither."""
     kind = type(item)
     if issubclass(kind, int):
         return int.__repr__(item) if _SMALLEST <= int.__abs__(item) < 10**100 else ""
     if issubclass(kind, str):
-        return "".join([item]).strip().lstrip("\ufeff")
-    return b"".join([item]) if issubclass(kind, (bytes, bytearray)) else None
+        return str.strip(item).lstrip("\ufeff")
+    return bytes.join(b"", (item,)) if issubclass(kind, (bytes, bytearray)) else None
 
 
-def _items(item: Any) -> Iterable[Any]:
-    """Return the items of a container."""
-    return next((items(item) for base, items in _CONTAINERS if issubclass(type(item), base)), ())
+def _items(container: Any) -> Iterable[Any]:
+    kind = type(container)
+    if issubclass(kind, dict):
+        return dict.values(container)
+    bases = (base for base in (list, tuple, set, frozenset) if issubclass(kind, base))
+    return next((base.__iter__(container) for base in bases), ())
 
 
 def _inside(content: str | bytes) -> list[Any]:
-    """Return what else a string stands for: text of bytes, and what JSON holds."""
+    """Return what a string holds: text in bytes, and the values of JSON."""
     found: list[Any] = []
     if isinstance(content, bytes):
         with suppress(UnicodeDecodeError):
@@ -300,23 +288,24 @@ def _inside(content: str | bytes) -> list[Any]:
     return found
 
 
-def _forms(content: str | bytes) -> set[str]:
+def _forms(content: str | bytes) -> set[bytes]:
     """Return how a log may write a string, by itself or inside something else.
 
-    Forms of a prefix are prefixes of the forms: each character is escaped by itself.
+    Every character is escaped by itself, so the forms of a prefix are prefixes of the forms.
     """
     if isinstance(content, bytes):
-        encoded = b2a_base64(content, newline=False).decode().rstrip("=")
-        urlsafe = encoded.replace("+", "-").replace("/", "_")
-        return {encoded, urlsafe, content.hex(), repr(content)[2:-1], repr(b"\"'" + content)[5:-1]}
-    urls = {quote(content, safe, errors="replace") for safe in _SAFE}
+        encoded = b2a_base64(content, newline=False).rstrip(b"=")
+        shown = (content.hex(), repr(content)[2:-1], repr(b"\"'" + content)[5:-1])
+        urlsafe = encoded.replace(b"+", b"-").replace(b"/", b"_")
+        return {encoded, urlsafe, *map(str.encode, shown)}
     forms = {content}
-    if urls == forms:  # nothing escapes it
-        return forms
-    for _ in range(2):  # JSON inside JSON is escaped twice
-        forms |= {escaped for form in forms for escaped in _escaped(form)}
-    urls |= {url.replace(" ", "+") for url in urls}
-    return forms | urls | {_with_lower_case_escapes(url) for url in urls}
+    urls = {quote(content, safe, errors="replace") for safe in _SAFE}
+    if urls != forms:  # else nothing escapes it
+        for _ in range(2):  # JSON inside JSON is escaped twice
+            forms |= {escaped for form in forms for escaped in _escaped(form)}
+        urls |= {url.replace(" ", "+") for url in urls}
+        forms |= urls | {_with_lower_case(url) for url in urls}
+    return {form.encode(errors="surrogatepass") for form in forms}
 
 
 def _escaped(text: str) -> Iterator[str]:
@@ -331,18 +320,19 @@ def _repr_of_bytes(text: str) -> str:
     return repr(text.encode(errors="replace"))[1:]
 
 
-def _with_lower_case_escapes(url: str) -> str:
-    head, *escapes = url.split("%")
-    return "".join((head, *(f"%{escape[:2].lower()}{escape[2:]}" for escape in escapes)))
+def _with_lower_case(url: str) -> str:
+    first, *escapes = url.split("%")
+    return "".join((first, *(f"%{escape[:2].lower()}{escape[2:]}" for escape in escapes)))
 
 
 class _StandIn(str):
-    """The redacted text of an object. No format fails on it: it passes for a number, too."""
+    """The redacted text of an object. Formats take it for a number, too: none fails."""
 
     __slots__ = ()
+    __repr__ = str.__str__
 
-    def __repr__(self) -> str:
-        return str(self)
+    def __index__(self) -> int:
+        return 0  # for int() and float(), too
 
     def __format__(self, spec: str) -> str:
         try:
@@ -350,21 +340,13 @@ class _StandIn(str):
         except ValueError:
             return str(self)
 
-    def __int__(self) -> int:
-        return 0
-
-    __index__ = __int__
-
-    def __float__(self) -> float:
-        return 0.0
-
     def __getattr__(self, name: str) -> Self:
         if name.startswith("_"):
             raise AttributeError(name)
         return self  # for a format such as {user.name}
 
-    def __reduce__(self) -> tuple[type[str], tuple[str]]:
-        return str, (str(self),)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return str, (str(self),)  # who unpickles a record may not have this package
 
 
 class _Redaction:
@@ -377,50 +359,52 @@ class _Redaction:
 
     def apply(self, record: logging.LogRecord) -> logging.LogRecord:
         """Return the record itself if it shows no value, else a redacted one."""
-        text = _told(record)
+        text = _message(record)
         message = text and self._redact(text)
-        known = vars(record)
-        changes = {k: self._cleaned(v) for k, v in known.items() if k not in _WITHOUT_VALUES}
-        info = record.exc_info
-        if isinstance(info, tuple) and info[1] is not None:
-            error: Any = self._cleaned(info[1])
-            if error is MASK:
-                changes |= {"exc_info": None, "exc_text": MASK}
-            elif error is not info[1]:
-                # The text that an earlier formatter made quotes the original.
-                changes |= {"exc_info": (type(error), error, info[2]), "exc_text": None}
-        changes = {name: value for name, value in changes.items() if value is not known.get(name)}
+        changes = self._changes(record)
         if not changes and message is text:
             return record
-        redacted = _attempt(copy.copy, record) if _REPLACES else None
-        if redacted is None:
-            redacted = record
+        redacted = _attempt(copy.copy, record, failed=record) if _REPLACES else record
         vars(redacted).update(changes)
         if text is not None and not self._reads_as(message, redacted):
             # A format may want a number, or bring out a value that no argument has by itself.
             vars(redacted).update(msg=message, args=())
-            if _told(redacted) != message:  # a class with a format of its own
+            if _message(redacted) != message:  # a class with a format of its own
                 vars(redacted)["getMessage"] = message.__str__
         return redacted
 
+    def _changes(self, record: logging.LogRecord) -> dict[str, Any]:
+        """Return the attributes that show a value, redacted."""
+        known = vars(record)
+        changes: dict[str, Any] = {}
+        for name in known.keys() - _WITHOUT_VALUES:
+            value = known[name]
+            cleaned = _attempt(self._clean, value, failed=MASK)
+            if cleaned is not value:
+                changes[name] = cleaned
+        info = record.exc_info
+        if isinstance(info, tuple) and info[1] is not None:
+            error = _attempt(self._clean, info[1])
+            if error is not info[1]:
+                # The text that an earlier formatter made quotes the original.
+                changes["exc_info"] = error and (type(error), error, info[2])
+                changes["exc_text"] = None if error else MASK
+        return changes
+
     def _reads_as(self, message: Any, redacted: logging.LogRecord) -> bool:
-        """Whether a record still tells the message, padding aside, and no value."""
-        told = _told(redacted)
+        """Tell whether the record gives the message, padding aside, and no value."""
+        told = _message(redacted)
         if told is None or self._redact(told) is not told:
             return False
         return not redacted.args or told.split() == message.split()
-
-    def _cleaned(self, value: Any) -> Any:
-        try:
-            return self._clean(value)
-        except Exception:  # noqa: BLE001 - others' properties and iterators may raise
-            return MASK
 
     def _clean(self, value: Any, above: tuple[int, ...] = ()) -> Any:
         """Return the value or its redacted stand-in: containers keep their form."""
         if isinstance(value, str):
             return self._redact(value)
-        if value is None or isinstance(value, float) or _is_small(value):
+        if value is None or isinstance(value, float):
+            return value
+        if isinstance(value, int) and -_SMALLEST < value < _SMALLEST:
             return value
         if len(above) < DEPTH and id(value) not in above:
             above = (*above, id(value))
@@ -428,19 +412,17 @@ class _Redaction:
                 return self._error(value, above)
             if isinstance(value, (dict, list, tuple, set, frozenset)):
                 return self._container(value, above)
-        shown = [_attempt(str, value) or "", _attempt(repr, value) or ""]
+        shown = [_attempt(str, value, failed=""), _attempt(repr, value, failed="")]
         redacted = [self._redact(text) for text in shown]
         return value if redacted == shown else _StandIn(redacted[0] or MASK)
 
     def _container(self, value: Any, above: tuple[int, ...]) -> Any:
-        if isinstance(value, dict):
-            items = [part for item in value.items() for part in item]
-        else:
-            items = [*value]
+        is_dict = isinstance(value, dict)
+        items = [part for item in value.items() for part in item] if is_dict else [*value]
         cleaned = [self._clean(item, above) for item in items]
         if all(map(operator.is_, cleaned, items)):
             return value
-        if isinstance(value, dict):
+        if is_dict:
             return dict(zip(cleaned[::2], cleaned[1::2], strict=True))
         kind = next(kind for kind in (list, tuple, set, frozenset) if isinstance(value, kind))
         return getattr(value, "_make", kind)(cleaned)  # a named tuple keeps its names
@@ -448,56 +430,47 @@ class _Redaction:
     def _error(self, error: BaseException, above: tuple[int, ...]) -> BaseException:
         """Return the exception, or stand-ins for it and for every exception linked to it."""
         linked = _linked(error)
-        if not any(self._quotes(one, above) for one in linked):
+        parts = [(_attempt(str, one, failed=""), one.args, vars(one)) for one in linked]
+        above = (*above, *map(id, linked))
+        if all(self._clean(part, above) is part for of_one in parts for part in of_one):
             return error
-        stand_ins: dict[int, BaseException] = {}
+        made: dict[int, BaseException] = {}
         for one in reversed(linked):  # the members of a group come after it
-            text = self._redact(_attempt(str, one) or "")
-            stand_ins[id(one)] = _stand_in(one, text, [stand_ins.get(id(m)) for m in _members(one)])
+            text = self._redact(_attempt(str, one, failed=""))
+            made[id(one)] = _stand_in(one, text, [made.get(id(member)) for member in _members(one)])
         for one in linked:
-            made = stand_ins[id(one)]
-            made.__cause__ = stand_ins.get(id(one.__cause__))
-            made.__context__ = stand_ins.get(id(one.__context__))
-            made.__suppress_context__ = one.__suppress_context__
+            stand_in = made[id(one)]
+            stand_in.__cause__ = made.get(id(one.__cause__))
+            stand_in.__context__ = made.get(id(one.__context__))
+            stand_in.__suppress_context__ = one.__suppress_context__
             notes = getattr(one, "__notes__", ())
             for note in notes if isinstance(notes, (list, tuple)) else ():
-                made.add_note(self._redact(_attempt(str, note) or ""))
-        return stand_ins[id(error)]
-
-    def _quotes(self, error: BaseException, above: tuple[int, ...]) -> bool:
-        parts = (_attempt(str, error) or "", error.args, vars(error))
-        return any(self._clean(part, (*above, id(error))) is not part for part in parts)
+                stand_in.add_note(self._redact(_attempt(str, note, failed="")))
+        return made[id(error)]
 
 
-def _is_small(value: Any) -> bool:
-    """Whether it is a number with fewer digits than any that is redacted."""
-    return isinstance(value, int) and -_SMALLEST < value < _SMALLEST
-
-
-def _attempt(call: Callable[..., Any], *args: Any) -> Any:
-    """Return what others' code returns, or None if it raises."""
+def _attempt(call: Callable[..., Any], *args: Any, failed: Any = None) -> Any:
+    """Return what others' code returns, or something else if it raises."""
     try:
         return call(*args)
     except Exception:  # noqa: BLE001
-        return None
+        return failed
 
 
-def _told(record: logging.LogRecord) -> Any:
-    """Return the record's message, or None if its arguments do not fit: logging reports that."""
-    told = _attempt(record.getMessage)
-    return told if told is None or isinstance(told, str) else _attempt(str, told)
+def _message(record: logging.LogRecord) -> Any:
+    """Return the formatted message, or None if the arguments do not fit: logging reports that."""
+    return _attempt(lambda: f"{record.getMessage()}")
 
 
 def _linked(error: BaseException) -> list[BaseException]:
     """Return an exception with its causes, contexts and members of groups."""
-    found = {id(error): error}
-    rest = [error]
+    found: dict[int, BaseException] = {}
+    rest: list[BaseException | None] = [error]
     while rest:
         one = rest.pop()
-        for other in (one.__cause__, one.__context__, *_members(one)):
-            if other is not None and id(other) not in found:
-                found[id(other)] = other
-                rest.append(other)
+        if one is not None and id(one) not in found:
+            found[id(one)] = one
+            rest += (one.__cause__, one.__context__, *_members(one))
     return list(found.values())
 
 
