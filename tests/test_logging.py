@@ -10,6 +10,7 @@ import json
 import logging
 import pickle
 import re
+import subprocess
 import sys
 import threading
 import weakref
@@ -36,7 +37,7 @@ from lambda_secrets.logging import RedactSecrets
 from lambda_secrets.testing import override_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from awslambdaric.lambda_context import LambdaContext
 
@@ -93,6 +94,22 @@ def injected(value: Any, name: str = "prod/db", **options: Any) -> Any:
     return resolve_secrets({"it": Secret(name, **options)}, backend=MemoryBackend({name: value}))[
         "it"
     ]
+
+
+def inside_of_forms(
+    monkeypatch: pytest.MonkeyPatch, call: Callable[[], object], *, times: int = 1
+) -> None:
+    """Call something in the middle of indexing, as a signal handler or a finalizer may."""
+    make = redaction._forms
+    left = [None] * times
+
+    def interrupted(content: Any) -> Any:
+        if left:
+            left.pop()
+            call()
+        return make(content)
+
+    monkeypatch.setattr(redaction, "_forms", interrupted)
 
 
 def made(**attributes: Any) -> logging.LogRecord:
@@ -324,60 +341,82 @@ def test_a_filter_goes_with_its_handler() -> None:
 
 
 def test_release_forgets(log: Log) -> None:
-    """Before a snapshot the filter lets its values and its pattern go; it learns them anew."""
+    """Before a snapshot the filter lets go of every value; it learns them anew."""
     injected(SECRET)
     assert log.redact.redact(SECRET) == "***"
+    held = weakref.ref(log.redact._known(0))
     shared_cache.release()
-    assert not log.redact._strings
-    assert log.redact._built == (None, None)
+    gc.collect()
+    assert held() is None
     assert log.redact.redact(SECRET) == SECRET
     injected(SECRET)
     assert log.redact.redact(SECRET) == "***"
 
 
-def test_compiled_patterns_are_kept_by_nobody_else(log: Log) -> None:
-    """The cache of `re` would hold the values in a snapshot: it is emptied."""
-    injected("plainvalue1")
-    assert log.redact.redact("plainvalue1") == "***"
-    for name in ("_cache", "_cache2"):
-        assert "plainval" not in repr(getattr(re, name, {}))
+def test_the_pattern_cache_of_the_application_stays_as_it_is(log: Log) -> None:
+    """No pattern of ours enters the cache of `re`, and none of the application leaves it."""
+    re.compile("a pattern of the application")
+    before = dict(re._cache)  # type: ignore[attr-defined]
+    injected(PEM)
+    log.logger.warning("the key is %s", PEM)
+    assert log.text == "the key is ***\n\n"
+    assert re._cache == before  # type: ignore[attr-defined]
 
 
-def test_a_matcher_finished_after_the_release_is_not_used(
+def test_an_index_finished_after_the_release_is_not_used(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thread that was building while all was forgotten leaves nothing for the next record."""
-    injected(SECRET)
-    build = redaction._Matcher
-
-    def slow(strings: Any) -> Any:
-        log.redact.forget()
-        return build(strings)
-
-    monkeypatch.setattr(redaction, "_Matcher", slow)
-    assert log.redact.redact(SECRET) == "***"
+    """A thread that was indexing while everything was forgotten leaves nothing behind."""
+    inside_of_forms(monkeypatch, log.redact.forget)
+    log.redact.learn(SECRET)
     assert log.redact.redact(SECRET) == SECRET
 
 
-def test_pattern_is_built_only_when_values_change(
-    log: Log, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A thousand records after one change cost one compilation."""
-    built: list[Any] = []
-    build = redaction._Matcher
-
-    def counted(strings: Any) -> Any:
-        built.append(strings)
-        return build(strings)
-
-    monkeypatch.setattr(redaction, "_Matcher", counted)
-    log.redact.forget()  # the defaults of other tests' handlers
-    log.logger.warning("no values yet")
-    assert built == []
-    injected(SECRET)
+def test_unchanged_values_cost_no_work(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refresh that brings equal values computes no form and parses no JSON again."""
+    document = json.dumps({"key": PEM, "of": ["the-user-name"]})
+    values = [document, json.loads(document), b"some bytes of it"]
+    log.redact.learn(values)
+    calls: list[object] = []
+    inside_of_forms(monkeypatch, lambda: calls.append(1), times=99)
+    monkeypatch.setattr(redaction, "_inside", calls.append)
+    log.redact.learn(copy.deepcopy(values))
     for _ in range(1000):
         log.logger.warning("a record")
-    assert len(built) == 1
+    assert calls == []
+
+
+def test_a_new_value_leaves_the_known_ones_alone(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rotation computes the forms of the new value only."""
+    log.redact.learn([f"number-{number}" for number in range(100)])
+    calls: list[object] = []
+    inside_of_forms(monkeypatch, lambda: calls.append(1), times=99)
+    log.redact.learn("number-100")
+    assert log.redact.redact("number-99 number-100") == "*** ***"
+    assert calls == [1]
+
+
+def test_a_long_value_is_escaped_once_and_only_if_a_text_begins_like_it(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forms of 64 KB are made when they are needed first, and kept."""
+    sizes: list[int] = []
+    make = redaction._forms
+
+    def counted(content: Any) -> Any:
+        sizes.append(len(content))
+        return make(content)
+
+    monkeypatch.setattr(redaction, "_forms", counted)
+    key = PEM * 900
+    log.redact.learn(key)
+    log.logger.warning("nothing")
+    assert sizes == [120]
+    for _ in range(3):
+        log.logger.warning(json.dumps({"key": key}))
+        log.logger.warning(quote(key, safe=""))
+    assert sizes == [120, len(key.strip())]
+    assert log.text == "nothing\n" + '{"key": "***\\n"}\n***%0A\n' * 3
 
 
 def test_threads_log_while_values_come(log: Log) -> None:
@@ -405,6 +444,190 @@ def test_override_is_known_too(log: Log) -> None:
         resolve_secrets({"db": "prod/db"}, backend=MemoryBackend({}))
     log.logger.warning(SECRET)
     assert log.text == "***\n"
+
+
+# How much it keeps
+
+
+def test_the_oldest_go_first_at_the_limit_of_characters(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long values count by their length; the newest is kept, however long it is."""
+    monkeypatch.setattr(redaction, "CHARACTERS", 30)
+    log.redact.learn("the-first-one")
+    log.redact.learn("the-second-one")
+    assert log.redact.redact("the-first-one the-second-one") == "*** ***"
+    log.redact.learn("the-third-one")
+    assert log.redact.redact("the-first-one the-second-one") == "the-first-one ***"
+    log.redact.learn("x" * 40)
+    assert log.redact.redact(f"the-third-one {'x' * 40}") == "the-third-one ***"
+
+
+def test_strings_of_a_document_that_is_used_stay(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Handing out JSON again counts as use of each string in it, known or forgotten by then."""
+    document = json.dumps({"a": "in-document", "b": b"deep".hex()})
+    monkeypatch.setattr(redaction, "LIMIT", 4)
+    for number in range(9):
+        log.redact.learn(document)
+        log.redact.learn(f"number-{number}")
+    assert log.redact.redact("in-document number-8 number-7") == "*** *** number-7"
+    for number in range(9):
+        log.redact.learn(f"number-{number}")
+    assert log.redact.redact("in-document") == "in-document"
+    log.redact.learn(document)
+    assert log.redact.redact("in-document") == "***"
+
+
+@given(st.lists(st.sampled_from("abc").map(lambda letter: "secret-0-" + letter * 9), min_size=9))
+def test_what_is_forgotten_leaves_nothing_in_the_index(learned: list[str]) -> None:
+    """After any order of values, the index is that of a filter which learned only those kept."""
+    used, expected = RedactSecrets(), RedactSecrets()
+    used.forget()
+    expected.forget()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(redaction, "LIMIT", 2)
+        for value in learned:
+            used.learn(value)
+    kept = used._known(0)._strings
+    assert list(kept) == list(dict.fromkeys(reversed(learned)))[1::-1] or len(kept) < 2
+    expected.learn(list(kept))
+    assert used._known(0)._index.keys() == expected._known(0)._index.keys()
+    assert used._known(0)._characters == sum(map(len, kept))
+
+
+# Threads, signals, forks
+
+
+def test_another_thread_that_indexes_holds_nobody_up(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one thread is indexing a value, others learn and redact, this value included."""
+    started, go_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        started.set()
+        assert go_on.wait(60)
+
+    inside_of_forms(monkeypatch, wait)
+    log.redact.learn("7 chars")
+    thread = threading.Thread(target=log.redact.learn, args=(SECRET,))
+    thread.start()
+    assert started.wait(60)
+    log.redact.learn("another-value")
+    seen = log.redact.redact(f"{SECRET} another-value")
+    go_on.set()
+    thread.join()
+    assert seen == "*** ***"
+    assert not log.redact._known(0)._new
+    assert log.redact.redact(f"{SECRET} another-value") == "*** ***"
+
+
+def test_a_finalizer_may_log_and_learn_within_the_filter(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Code that interrupts the filter's own thread waits for nothing and misses no value."""
+
+    def interrupt() -> None:
+        log.redact.learn("another-value")
+        log.logger.warning("%s another-value", SECRET)
+
+    inside_of_forms(monkeypatch, interrupt)
+    log.redact.learn(SECRET)
+    log.logger.warning("%s another-value", SECRET)
+    assert log.text == "*** ***\n*** ***\n"
+    assert not log.redact._known(0)._new
+
+
+def test_an_exception_of_a_signal_handler_leaves_nothing_undone(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the middle of indexing gets out; the value is redacted all the same."""
+
+    def interrupt() -> NoReturn:
+        raise KeyboardInterrupt
+
+    inside_of_forms(monkeypatch, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        log.redact.learn([SECRET, "another-value"])
+    assert log.redact.redact(f"{SECRET} another-value") == "*** ***"
+    assert not log.redact._known(0)._new
+
+
+HOSTILE_MOMENTS = """
+import faulthandler, os, signal, sys, threading
+faulthandler.dump_traceback_later(60, exit=True)
+from lambda_secrets import clear_cache
+from lambda_secrets import logging as redaction
+from lambda_secrets.logging import RedactSecrets
+
+redact, make = RedactSecrets(), redaction._forms
+
+
+def check():
+    redact.learn("a-later-value")
+    assert redact.redact("the-first-value a-later-value") == "*** ***"
+"""
+
+FORK = """
+started = threading.Event()
+
+def hang(content):
+    started.set()
+    threading.Event().wait()
+
+redaction._forms = hang
+threading.Thread(target=redact.learn, args=("the-first-value",), daemon=True).start()
+started.wait()
+child = os.fork()
+if not child:
+    redaction._forms = make
+    check()
+    os._exit(5 if redact._known(0)._new else 0)
+_, status = os.waitpid(child, 0)
+os._exit(os.waitstatus_to_exitcode(status))
+"""
+
+SIGNAL = """
+def interrupted(content):
+    redaction._forms = make
+    signal.raise_signal(signal.SIGTERM)
+    return make(content)
+
+def terminate(*_):
+    clear_cache()
+    check()
+    print("handled")
+
+signal.signal(signal.SIGTERM, terminate)
+redaction._forms = interrupted
+redact.learn("the-first-value")
+check()
+"""
+
+
+@pytest.mark.parametrize(("moment", "shown"), [(FORK, ""), (SIGNAL, "handled\n")])
+def test_forks_and_signals_within_the_filter_do_not_hang(moment: str, shown: str) -> None:
+    """A child forked while a thread is indexing, and a signal handler, log and learn."""
+    done = subprocess.run(
+        [sys.executable, "-c", HOSTILE_MOMENTS + moment],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, shown, "")
+
+
+def test_bytes_and_text_with_one_hash_are_kept_apart() -> None:
+    """Python's strictest mode, in which comparing bytes with text is an error, is no obstacle."""
+    code = (
+        "from lambda_secrets.logging import RedactSecrets; redact = RedactSecrets();"
+        "redact.learn([b'some bytes', 'some bytes', b'some bytes']);"
+        "print(redact.redact('some bytes ' + b'some bytes'.hex()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-bb", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "*** ***\n"
 
 
 # Where it looks, and what stays
@@ -807,15 +1030,6 @@ def test_powertools_persistent_keys_need_the_serializer(capsys: pytest.CaptureFi
     logger.append_keys(key=SECRET)
     logger.info("working")
     assert lines_of(capsys)[0]["key"] == "***"
-
-
-def test_what_is_learned_again_is_never_unknown_in_between(log: Log) -> None:
-    """Another thread may be building the pattern: it gets all the old strings or all the new."""
-    log.redact.learn([SECRET, "another-value-1"])
-    before = log.redact._strings
-    log.redact.learn(SECRET)
-    assert SECRET in before
-    assert list(log.redact._strings)[-1] == SECRET
 
 
 def test_a_default_that_a_retry_gets_is_redacted(log: Log) -> None:
