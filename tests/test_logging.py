@@ -14,7 +14,9 @@ import subprocess
 import sys
 import threading
 import weakref
+from collections import UserDict, UserString, namedtuple
 from dataclasses import dataclass, field
+from decimal import Decimal
 from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote, quote_plus
@@ -37,7 +39,8 @@ from lambda_secrets.logging import RedactSecrets
 from lambda_secrets.testing import override_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from random import Random
 
     from awslambdaric.lambda_context import LambdaContext
 
@@ -110,6 +113,23 @@ def inside_of_forms(
         return make(content)
 
     monkeypatch.setattr(redaction, "_forms", interrupted)
+
+
+def reachable(found: Any, seen: dict[int, Any] | None = None) -> dict[int, Any]:
+    """Walk mappings, sequences, slots and `__dict__`, as error trackers do."""
+    seen = {} if seen is None else seen
+    if id(found) in seen:
+        return seen
+    seen[id(found)] = found
+    parts = [*getattr(found, "__dict__", {}).values()] if not isinstance(found, type) else []
+    parts += [getattr(found, name, None) for name in getattr(found, "__slots__", ())]
+    if isinstance(found, dict):
+        parts += [*found, *found.values()]
+    elif isinstance(found, (list, tuple, set, frozenset)):
+        parts += found
+    for part in parts:
+        reachable(part, seen)
+    return seen
 
 
 def made(**attributes: Any) -> logging.LogRecord:
@@ -262,6 +282,120 @@ def test_no_text_shows_a_value(values: list[str], data: st.DataObject) -> None:
     assert not any(value in redacted for value in known)
     if not known:
         assert redacted is text
+
+
+ANY_TEXT = st.text(st.characters() | st.sampled_from("aaaa\"'\\\n /+%=-"))
+
+
+def every_form(value: str | bytes) -> set[str]:
+    """Return how logs write a value, worked out without the library."""
+    if isinstance(value, bytes):
+        encoded = base64.b64encode(value).decode().rstrip("=")
+        return {
+            encoded,
+            encoded.translate(str.maketrans("+/", "-_")),
+            value.hex(),
+            f"{value!r}"[2:-1],
+        }
+
+    def literals(text: str) -> set[str]:
+        encoded = text.encode(errors="replace")
+        quoted = {json.dumps(text), json.dumps(text, ensure_ascii=False), repr(text), ascii(text)}
+        return {text, repr(encoded)[2:-1], *(form[1:-1] for form in quoted)}
+
+    twice = {form for once in literals(value) for form in literals(once)}
+    urls = {quote(value, errors="replace"), quote(value, "", errors="replace")}
+    return twice | urls | {quote_plus(value, errors="replace")}
+
+
+def all_forms(values: Iterable[str | bytes]) -> set[str]:
+    """Return every form that the filter knows of values, as text."""
+    made = [form for value in values for form in redaction._forms(value)]
+    return {form.decode(errors="surrogatepass") for form in made}
+
+
+def searched(text: str, forms: set[str]) -> str:
+    """Redact a text slowly: by looking for every form at every place."""
+    redacted, done = "", 0
+    for start in range(len(text)):
+        lengths = [len(form) for form in forms if text.startswith(form, start)]
+        if lengths and start >= done:
+            redacted += text[done:start] + "***"
+        done = max([done, *(start + length for length in lengths)])
+    return redacted + text[done:]
+
+
+@given(ANY_TEXT | st.binary())
+def test_every_usual_form_is_known(value: str | bytes) -> None:
+    """JSON, JSON inside of JSON, Python's literals and URLs, worked out without the library."""
+    assert every_form(value) <= all_forms([value])
+
+
+@given(
+    st.lists(ANY_TEXT | st.binary(), min_size=1, max_size=4),
+    st.lists(ANY_TEXT, max_size=4),
+    st.randoms(use_true_random=False),
+    st.sampled_from([9, redaction._PREFIX]),
+)
+def test_every_form_is_redacted_and_all_else_stays(
+    values: list[Any], others: list[str], random: Random, prefix: int
+) -> None:
+    """Forms among other texts are found as by a search for each, and nothing else changes."""
+    redact = RedactSecrets()
+    redact.forget()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(redaction, "_PREFIX", prefix)
+        redact.learn(values)
+        forms = all_forms(string.content for string in redact._known(0)._strings.values())
+        pieces = [*others, *random.sample(sorted(forms), min(len(forms), 4))]
+        random.shuffle(pieces)
+        whole = [value if isinstance(value, str) else value.hex() for value in values]
+        for text in (*pieces, "".join(pieces), *whole):
+            redacted = redact.redact(text)
+            assert redacted == searched(text, forms)
+            if redacted == text:
+                assert redacted is text
+
+
+@given(ANY_TEXT | st.binary(), st.sampled_from([3, 6, 9, 12]))
+def test_forms_of_a_prefix_are_prefixes_of_the_forms(value: str | bytes, length: int) -> None:
+    """So the forms of its beginning find a long value, whatever comes after that."""
+    begins = tuple(redaction._forms(value[:length]))
+    assert all(form.startswith(begins) for form in redaction._forms(value))
+
+
+def strings_in(value: Any) -> list[str]:
+    """Return the strings in a record's attributes."""
+    return [text for text in reachable(value).values() if isinstance(text, str)]
+
+
+@given(
+    st.lists(ANY_TEXT.filter(lambda text: len(text.strip()) >= 8), min_size=1, max_size=3),
+    ANY_TEXT.map(lambda text: text.replace("%", "%%")),
+    st.sampled_from(["%s", "%r", "%a", "%20s", "%.9s", "%(a)s"]),
+    st.booleans(),
+)
+def test_no_record_shows_a_value_or_changes_without_one(
+    values: list[str], template: str, directive: str, innocent: bool
+) -> None:
+    """Its line is the redacted line of the original, and no attribute keeps a value."""
+    redact = RedactSecrets()
+    redact.forget()
+    redact.learn(values)
+    forms = all_forms(value.strip() for value in values)
+    argument = "none" if innocent else values[0]
+    args: Any = ({"a": argument},) if "(" in directive else (argument,)
+    record = logging.LogRecord("n", 30, "f", 1, template + directive, args, None)
+    vars(record)["extra"] = [argument, 5]
+    before = dict(vars(record))
+    line = record.getMessage()
+    returned = redact.filter(record)
+    passed = record if returned is True else returned
+    assert passed.getMessage().split() == searched(line, forms).split()
+    texts = strings_in([passed.getMessage(), passed.msg, passed.args, vars(passed)["extra"]])
+    assert not [form for form in forms if "*" not in form for text in texts if form in text]
+    if sys.version_info >= (3, 12) or not any(form in f"{line}{before}" for form in forms):
+        assert vars(record) == before
 
 
 # Which values it knows
@@ -888,6 +1022,201 @@ def test_format_that_brings_out_a_value_is_replaced(log: Log) -> None:
     assert log.text == "*** 100%\n"
 
 
+class BraceRecord(logging.LogRecord):
+    """A record whose arguments are filled in with braces."""
+
+    def getMessage(self) -> str:  # noqa: N802 - logging's name
+        """Return the text."""
+        return str(self.msg).format(*(self.args or ()))
+
+
+class SlotRecord(logging.LogRecord):
+    """A record that cannot be copied, is false, and keeps its message in a slot of its own."""
+
+    __slots__ = ("own",)
+    own: Any
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Refuse."""
+        raise TypeError
+
+    def __bool__(self) -> bool:
+        """Tell nothing."""
+        return False
+
+    def getMessage(self) -> str:  # noqa: N802 - logging's name
+        """Return the text, by whatever class."""
+        return self.own  # type: ignore[no-any-return]
+
+
+ACCOUNT = 123456789012
+
+
+@pytest.mark.parametrize(
+    ("template", "args", "line"),
+    [
+        ("trace id %x", (ACCOUNT,), "trace id 1cbe991a14"),
+        ("trace id %#o", (ACCOUNT,), "trace id 0o1627646215024"),
+        ("%d", (ACCOUNT,), "***"),
+        ("%i and %-15d|", (5, ACCOUNT), "5 and ***   |"),
+        ("%.2f", (ACCOUNT,), "***.00"),
+        ("%e", (ACCOUNT,), "1.234568e+11"),
+        ("%c%c", (65, "b"), "Ab"),
+        ("%s %c", (SECRET, 65), "*** A"),
+        ("%15s|%.3s", (SECRET, SECRET), "   ***|s3c"),
+        ("%s %x", (SECRET, ACCOUNT), "*** 1cbe991a14"),
+        ("%(n)x %(k)s", ({"n": ACCOUNT, "k": SECRET},), "1cbe991a14 ***"),
+        ("%(k)s", (UserDict({"k": SECRET}),), "***"),
+        ("%s", (Decimal(ACCOUNT),), "***"),
+        ("%r", (SECRET,), "'***'"),
+        ("%s", ({"n": ACCOUNT},), "{'n': ***}"),
+        (ACCOUNT, (), "***"),
+        (f"100 % of {SECRET}", (), "100 % of ***"),
+        ("100%% of %s", (SECRET,), "100% of ***"),
+    ],
+)
+def test_no_format_loses_a_record(log: Log, template: Any, args: Any, line: str) -> None:
+    """The line is what it was without the filter, with stars for values and nothing else."""
+    log.redact.learn([SECRET, ACCOUNT])
+    log.logger.warning(template, *args)
+    assert log.text == line + "\n"
+
+
+@pytest.mark.parametrize(
+    ("template", "args", "line"),
+    [
+        ("{:x}", (ACCOUNT,), "1cbe991a14"),
+        ("{:>14,d}|{}", (ACCOUNT, SECRET), "123,456,789,012|***"),
+        ("{} {{}}", (SECRET,), "*** {}"),
+        ("{{{}", (ACCOUNT,), "{***"),
+        ("{0.real:e}", (ACCOUNT,), "1.234568e+11"),
+    ],
+)
+def test_records_with_formats_of_their_own_are_not_lost(
+    log: Log, template: str, args: Any, line: str
+) -> None:
+    """A class that fills in braces gets its line, also where the text itself has braces."""
+    log.redact.learn([SECRET, ACCOUNT])
+    record = BraceRecord("n", 30, "f", 1, template, args, None)
+    log.logger.handle(record)
+    assert log.text == line + "\n"
+    passed = log.records[0]
+    assert type(passed) is BraceRecord
+    assert SECRET not in repr(vars(passed))
+    assert pickle.loads(pickle.dumps(passed)).getMessage() == line  # noqa: S301 - our own
+
+
+@pytest.mark.parametrize(("own", "line"), [(f"own {SECRET}", "own ***"), (UserString("x"), "x")])
+def test_a_record_that_cannot_be_copied_is_changed(log: Log, own: Any, line: str) -> None:
+    """Better a redacted record for every handler than none."""
+    log.redact.learn(SECRET)
+    record = SlotRecord("n", 30, "f", 1, "template", (), None)
+    record.own = own
+    record.extra = SECRET
+    assert log.redact.filter(record) in {True, record}
+    assert logging.Formatter("%(extra)s %(message)s").format(record) == f"*** {line}"
+
+
+@pytest.mark.parametrize(
+    ("style", "template", "line"),
+    [
+        ("%", "%(pin)d %(message)s", "0 m"),
+        ("%", "%(pin)12.2f|%(pin)x|%(pin)20s|%(pin)r", "        0.00|0|                 ***|***"),
+        ("{", "{pin:>5}|{pin:08,d}|{pin:e}|{pin!r:>4}|{table[pin]:x}", "  ***|***|***| ***|***"),
+        ("{", "{user.name} {user.id:d}", "user *** user ***"),
+        ("{", "{point.x} {point.y:d}", "*** 5"),
+        ("$", "$pin ${message}", "*** m"),
+    ],
+)
+def test_no_formatter_loses_a_record(log: Log, style: Any, template: str, line: str) -> None:
+    """What stands for a number, an object or a named tuple fits where the original did."""
+
+    class User:
+        name, id = "n", 5
+
+        def __str__(self) -> str:
+            return f"user {ACCOUNT}"
+
+    point = namedtuple("point", "x y")  # noqa: PYI024 - as in old code
+    log.redact.learn([SECRET, ACCOUNT])
+    log.ours.setFormatter(logging.Formatter(template, style=style))
+    table = {"pin": ACCOUNT}
+    extra = {"pin": ACCOUNT, "user": User(), "table": table, "point": point(SECRET, 5)}
+    log.logger.warning("m", extra=extra)
+    assert log.text == line + "\n"
+
+
+def test_stand_ins_pickle_as_plain_text(log: Log) -> None:
+    """Who receives a pickled record needs nothing of this package."""
+    log.redact.learn(ACCOUNT)
+    log.logger.warning("m", extra={"pin": ACCOUNT})
+    pin = vars(log.records[0])["pin"]
+    assert isinstance(pin, str)
+    assert json.dumps({"pin": pin}) == '{"pin": "***"}'
+    assert type(pickle.loads(pickle.dumps(pin))) is str  # noqa: S301 - our own
+    assert not hasattr(pin, "_private")
+
+
+class Hostile(dict[Any, Any]):
+    """Raises wherever a walker may look."""
+
+    @property
+    def __class__(self) -> Any:
+        """Raise."""
+        raise RuntimeError(SECRET)
+
+    @__class__.setter
+    def __class__(self, value: Any) -> None: ...
+
+    def fail(self, *args: object) -> NoReturn:
+        """Raise."""
+        raise RuntimeError(SECRET)
+
+    values = items = __iter__ = __str__ = __repr__ = fail
+
+
+class HostileText(str):
+    """Text that lies about itself."""
+
+    def fail(self, *args: object, **options: object) -> NoReturn:
+        """Raise."""
+        raise RuntimeError
+
+    strip = encode = __str__ = fail
+    __slots__ = ()
+
+
+class HostileError(Exception):
+    """An exception whose cause cannot be looked at."""
+
+    @property
+    def __cause__(self) -> Any:
+        """Raise."""
+        raise RuntimeError
+
+    @__cause__.setter
+    def __cause__(self, value: Any) -> None: ...
+
+
+def test_code_of_others_is_not_run_while_learning(log: Log) -> None:
+    """The cache may hold its lock: what values contain is found without their methods."""
+    log.redact.learn([Hostile(a=HostileText(f" {SECRET} ")), object(), NotImplemented])
+    assert log.redact.redact(f"a {SECRET}") == "a ***"
+    text = HostileText(f"a {SECRET}")
+    assert log.redact.redact(text) == "a ***"
+
+
+def test_hostile_attributes_and_exceptions_lose_no_record(log: Log) -> None:
+    """What cannot be looked at is withheld; the rest of the record is there."""
+    log.redact.learn(SECRET)
+    log.logger.warning("m", extra={"hostile": Hostile(), "text": SECRET})
+    log.logger.warning("failed", exc_info=HostileError(SECRET))
+    first, second = log.records
+    assert (vars(first)["hostile"], vars(first)["text"]) == ("***", "***")
+    assert (second.exc_info, second.exc_text) == (None, "***")
+    assert log.text == "m\nfailed\n***\n"
+
+
 def test_numbers_are_redacted(log: Log) -> None:
     """A number of 8 digits that was injected is a value, in the text and as an attribute."""
     assert injected({"pin": 12345678}, path="pin") == 12345678
@@ -895,6 +1224,30 @@ def test_numbers_are_redacted(log: Log) -> None:
     (record,) = log.records
     assert log.text == "pin ***\n"
     assert (vars(record)["pin"], vars(record)["other"]) == ("***", 87654321)
+
+
+def test_no_tool_finds_values_in_the_filter_or_its_frames(log: Log) -> None:
+    """Neither in the filter's own fields nor in its frames below code of others."""
+    log.redact.learn({"key": SECRET, "more": [PEM, b"some bytes"]})
+    assert log.redact.redact(SECRET) == "***"
+    seen = list(reachable(log.redact).values())
+
+    class Interrupting:
+        def __str__(self) -> str:
+            frame = sys._getframe(1)
+            while frame.f_code.co_filename == redaction.__file__:
+                frames.append(frame.f_code.co_name)
+                seen.extend(reachable(dict(frame.f_locals)).values())
+                assert frame.f_back
+                frame = frame.f_back
+            raise KeyboardInterrupt
+
+    frames: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        log.logger.warning("m", extra={"it": Interrupting()})
+    assert frames[-1] == "filter"
+    texts = [text for text in seen if isinstance(text, (str, bytes))]
+    assert not [t for t in texts if SECRET in str(t) or "MIIE" in str(t) or "some b" in str(t)]
 
 
 @pytest.mark.parametrize("replaces", [False, True])
