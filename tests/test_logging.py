@@ -669,6 +669,8 @@ def test_a_finalizer_may_log_and_learn_within_the_filter(
     log.redact.learn(SECRET)
     log.logger.warning("%s another-value", SECRET)
     assert log.text == "*** ***\n*** ***\n"
+    known = log.redact._known(0)
+    assert known._characters == sum(len(string.content) for string in known._strings.values())
     assert not log.redact._known(0)._new
 
 
