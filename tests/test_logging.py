@@ -35,6 +35,7 @@ from lambda_secrets import (
     resolve_secrets,
 )
 from lambda_secrets._cache import shared_cache
+from lambda_secrets._maintenance import release
 from lambda_secrets.logging import RedactSecrets
 from lambda_secrets.testing import override_secrets
 
@@ -415,7 +416,7 @@ def test_filter_made_later_knows_what_is_there(log: Log, context: LambdaContext)
     def handler(_: object, context: Any) -> Any:
         return context.secrets
 
-    assert list(handler({}, context).values()) == [
+    assert list(handler({}, context).reveal().values()) == [
         "the-raw-value",
         "the-made-value",
         "the-default-value",
@@ -467,7 +468,7 @@ def test_old_strings_go_at_the_limit(log: Log, monkeypatch: pytest.MonkeyPatch) 
 def test_a_filter_goes_with_its_handler() -> None:
     """The cache does not keep a filter alive: what it knew goes with it."""
     redact = RedactSecrets()
-    assert redact in shared_cache._listeners
+    assert redact in shared_cache.listeners
     alive = weakref.ref(redact)
     del redact
     gc.collect()
@@ -479,7 +480,7 @@ def test_release_forgets(log: Log) -> None:
     injected(SECRET)
     assert log.redact.redact(SECRET) == "***"
     held = weakref.ref(log.redact._known(0))
-    shared_cache.release()
+    release(shared_cache)
     gc.collect()
     assert held() is None
     assert log.redact.redact(SECRET) == SECRET
