@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import sysconfig
 from typing import Any, NamedTuple
 
 # The README's table: a measurement and column of each row, and the rows there of its contestants.
@@ -26,6 +27,16 @@ HEADLINE = {
         ("ours: refresh_ahead=0.5", "-", "Powertools"),
     ),
 }
+
+
+def optimized() -> bool:
+    """Tell whether this interpreter was built with profile-guided optimizations, as Lambda's is.
+
+    Debian and Ubuntu build theirs so, with an option of make that CONFIG_ARGS does not show; their
+    wheel folder does.
+    """
+    options = str(sysconfig.get_config_var("CONFIG_ARGS"))
+    return "--enable-optimizations" in options or "/usr/share/python-wheels" in options
 
 
 class Check(NamedTuple):
@@ -53,10 +64,14 @@ class Check(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """One measurement: a table (its first row is the head), its checks, and what it was made of."""
+    """One measurement: its tables, its checks, and what it was made of.
+
+    A table's first row is its head. The documents have it between marks: `<!-- cold zip -->` is
+    table "zip" of measurement "cold", `<!-- warm -->` is table "" of "warm".
+    """
 
     title: str
-    table: list[list[str]]
+    tables: dict[str, list[list[str]]]
     checks: list[Check]
     raw: dict[str, Any]
 
