@@ -101,11 +101,13 @@ class Machine:
         contestant = CONTESTANTS[name]
         service, bundle = self.services[contestant.root], contestant.bundle
         return {
+            "SSL_CERT_FILE": None,
             **(service.tls_environment(bundle) if bundle else service.environment),
             "LAMBDA_SECRETS_BACKEND": contestant.backend,
             # Lambda's /var/task is read-only: what comes without bytecode stays without it.
             "PYTHONDONTWRITEBYTECODE": "1" if setting == ZIP else None,
             "PYTHONPATH": None,
+            "SSL_CERT_DIR": None,
         }
 
     def task(self, name: str, setting: str) -> Path:
@@ -171,7 +173,9 @@ def sampled(machine: Machine, names: Sequence[tuple[str, str]], *, rounds: int) 
     taken at once.
     """
     above: Above = {}
-    for setting, name in sorted(names, key=itemgetter(0)):  # what has bytecode first: it writes the library's
+    for setting, name in sorted(
+        names, key=itemgetter(0)
+    ):  # what has bytecode first: it writes the library's
         machine.verify(name, setting)
         above.setdefault(setting, {})[name] = []
     for _ in range(rounds):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,11 +48,11 @@ def imports(machine: Machine, name: str, *, rounds: int) -> list[list[str]]:
     fastest: dict[str, dict[str, float]] = {}
     files: dict[str, Path] = {}
     for setting in SETTINGS * rounds:
-        changed = {**machine.environment(name, setting), "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:1"}
+        env = {**machine.environment(name, setting), "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:1"}
         output = subprocess.run(
             [machine.packages.python, "-c", RUN],
             cwd=machine.task(name, setting),
-            env={key: text for key, text in (os.environ | changed).items() if text is not None},
+            env={variable: text for variable, text in env.items() if text is not None},
             stdout=subprocess.PIPE,
             check=True,
         ).stdout

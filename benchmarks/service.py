@@ -1,6 +1,6 @@
 """Stands in for the extension and for AWS: every secret exists, and takes as long as told.
 
-AWS is there twice: over plain HTTP, on the extension's port, and over TLS if a certificate is given.
+AWS is there twice: on the extension's port without TLS, and on another with TLS.
 """
 
 from __future__ import annotations
@@ -35,9 +35,7 @@ STAGES = ["AWSCURRENT"]
 class Service:
     """The stand-in as a process of its own, so that it takes no time of what is measured."""
 
-    def __init__(
-        self, *, latency: float = 0.0, quota: int = 0, trust: Trust | None = None
-    ) -> None:
+    def __init__(self, *, latency: float = 0.0, quota: int = 0, trust: Trust | None = None) -> None:
         """Describe it; entering the context starts it.
 
         `latency` is in seconds. AWS refuses more than `quota` calls in a second, 0 is no quota.

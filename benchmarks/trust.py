@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,15 +41,15 @@ class Authority:
         self, name: x509.Name, key: CertificatePublicKeyTypes, *, authority: bool
     ) -> x509.Certificate:
         """Return a certificate for localhost, or of an authority."""
-        now = datetime.datetime.now(datetime.timezone.utc)
+        now = dt.datetime.now(dt.UTC)
         own = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
         usage = dict.fromkeys(
             ("content_commitment", "data_encipherment", "key_agreement", "encipher_only"), False
         )
         return (
             x509.CertificateBuilder(self.name, name, key, secrets.randbits(64))
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=365))
+            .not_valid_before(now - dt.timedelta(days=1))
+            .not_valid_after(now + dt.timedelta(days=365))
             .add_extension(x509.BasicConstraints(authority, None), critical=True)
             .add_extension(
                 x509.KeyUsage(
@@ -64,9 +64,7 @@ class Authority:
             )
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
             .add_extension(own, critical=False)
-            .add_extension(
-                x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False
-            )
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
             .sign(self.key, SHA256())
         )
 

@@ -1,4 +1,4 @@
-"""Every handler, by its module's name, with the files of the modules it loads and their bytecode."""
+"""Every handler, by its module's name, with the files that it loads and if they have bytecode."""
 
 import importlib
 import sys

@@ -1,6 +1,6 @@
 """What one writes by hand without the extension: a signed call with the standard library."""
 
-import datetime
+import datetime as dt
 import hashlib
 import hmac
 import http.client
@@ -21,7 +21,7 @@ def _signed(key, text):
 
 def headers(host, region, body):
     """Return the headers of a call, signature version 4 included."""
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = dt.datetime.now(dt.UTC)
     stamp, day = now.strftime("%Y%m%dT%H%M%SZ"), now.strftime("%Y%m%d")
     sent = {
         "content-type": "application/x-amz-json-1.1",
