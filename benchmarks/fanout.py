@@ -28,7 +28,7 @@ COUNT, LATENCY = 20, 0.02
 NAMES = [f"prod/secret{index}" for index in range(COUNT)]
 EXTENSION, SDK, BATCH = "ours: extension", "ours: sdk", "ours: sdk, batch=True"
 AWS, AWS_BATCH = "ours: aws", "ours: aws, batch=True"
-POWERTOOLS = "Powertools, one by one"
+POWERTOOLS = "Powertools"
 
 
 def ours(backend: Any) -> Callable[[], None]:
@@ -77,11 +77,11 @@ def contestants() -> dict[str, Callable[[], None]]:
         return fetch
 
     return {
-        "by hand: http.client, one by one": one_by_one(by_hand),
-        "by hand: signed call, one by one": one_by_one(signed),
-        "boto3, one by one": with_boto3,
+        "by hand: http.client": one_by_one(by_hand),
+        "by hand: signed call": one_by_one(signed),
+        "boto3": with_boto3,
         POWERTOOLS: with_powertools,
-        "aws-secretsmanager-caching, one by one": with_caching,
+        "aws-secretsmanager-caching": with_caching,
         **{name: ours(backend) for name, backend in backends().items()},
     }
 

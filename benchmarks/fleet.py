@@ -160,7 +160,8 @@ def started(fleet: Fleet, quota: int, seed: int = 1) -> Started:
             begin[last] += fleet.timeout + random.exponential(1 / fleet.rate, last.size)
             at[late], mine[late], tries[late] = begin[owner[late]], attempt[owner[late]], 0
             until[late] = at[late] + fleet.timeout
-        at, until, tries, mine, owner = (one[remaining] for one in (at, until, tries, mine, owner))
+        at, until, tries = at[remaining], until[remaining], tries[remaining]
+        owner, mine = owner[remaining], mine[remaining]
         second += 1
     return Started(calls, failed, ended)
 
@@ -171,17 +172,18 @@ def largest(fleet: Fleet) -> int:
     return int(10_000 * QUOTAS[fleet.path] / peak)
 
 
-def spawned(service: Service, *arguments: str) -> list[Any]:
+def spawned(service: Service, *arguments: str) -> list[str]:
     """Run real environments, and return what they report."""
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", __name__, *arguments],
             env={**os.environ, **service.environment},
             stdout=subprocess.PIPE,
+            text=True,
         )
         for _ in range(REAL_ENVIRONMENTS)
     ]
-    return [json.loads(process.communicate()[0]) for process in processes]
+    return [process.communicate()[0] for process in processes]
 
 
 def real(path: str) -> int:
@@ -198,14 +200,14 @@ def really_started() -> Started:
     with Service(quota=REAL_QUOTA) as service:
         reports = spawned(service, "single", str(begin))
         calls = service.calls().total()
-    failed, ends = zip(*reports, strict=True)
+    failed, ends = zip(*map(json.loads, reports), strict=True)
     return Started(calls, sum(failed), max(ends) - begin)
 
 
 def handler_of(path: str, **options: Any) -> Any:
     """Return a handler that reads through this path."""
     direct: Any = getattr(lambda_secrets, "AwsBackend", lambda_secrets.SdkBackend)
-    backend = "extension" if path == "extension" else direct(batch=path == "batch")
+    backend: Any = "extension" if path == "extension" else direct(batch=path == "batch")
     declared = {f"secret{index}": f"prod/secret{index}" for index in range(SECRETS)}
 
     @lambda_secrets.inject_secrets(declared, backend=backend, **options)
@@ -330,5 +332,7 @@ def measure(*, processes: bool = True) -> Figures:
 
 
 if __name__ == "__main__":
-    path, *begin = sys.argv[1:]
-    json.dump(starting(path, float(begin[0])) if begin else environment(path), sys.stdout)
+    if len(sys.argv) > 2:
+        json.dump(starting(sys.argv[1], float(sys.argv[2])), sys.stdout)
+    else:
+        environment(sys.argv[1])

@@ -19,7 +19,8 @@ NAMES = {
 
 def measure() -> Figures:
     """Measure each package, whole and less what the managed runtime ships."""
-    table = [["kB", "unzipped", "zipped", "unzipped, beside the runtime's", "zipped, beside them"]]
+    beside = "beside the runtime's"
+    table = [["kB", "unzipped", "zipped", f"unzipped, {beside}", f"zipped, {beside}", "version"]]
     raw: dict[str, list[int]] = {}
     with tempfile.TemporaryDirectory() as folder:
         shipped = Path(folder, "runtime")
@@ -27,8 +28,17 @@ def measure() -> Figures:
         for name, shown in NAMES.items():
             package = Path(folder, name)
             install(package, REQUIREMENTS[name])
+            version = version_of(package, REQUIREMENTS[name][0])
             raw[shown] = [unzipped(package), zipped(package)]
             without(package, shipped)
             raw[shown] += [unzipped(package), zipped(package)]
-            table.append([shown, *(f"{size / 1000:,.0f}" for size in raw[shown])])
+            sizes = (f"{size / 1000:,.0f}" for size in raw[shown])
+            table.append([shown, *sizes, version])
     return Figures("Package size", {"": table}, [], {"bytes": raw})
+
+
+def version_of(package: Path, requirement: str) -> str:
+    """Return which version of a requirement was installed; ours is the checkout's."""
+    name = requirement.replace("-", "_")
+    found = [*package.glob(f"{name}-*.dist-info")] or [*package.glob(f"{OURS}-*.dist-info")]
+    return found[0].stem.rpartition("-")[2]

@@ -58,10 +58,11 @@ def get_secret(name):
     connection = http.client.HTTPSConnection(host, timeout=5, context=_tls)
     connection.request("POST", "/", body, headers(host, region, body))
     response = connection.getresponse()
+    body = response.read()
+    connection.close()
     if response.status != 200:
         raise RuntimeError(f"cannot read {name}: HTTP {response.status}")
-    value = json.loads(json.loads(response.read())["SecretString"])
-    connection.close()
+    value = json.loads(json.loads(body)["SecretString"])
     _cache[name] = value, time.monotonic() + TTL
     return value
 
