@@ -11,13 +11,13 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import lambda_secrets
 from benchmarks import trust
 from benchmarks.estimate import estimated
 from benchmarks.figures import Check, Figures, milliseconds, times
 from benchmarks.imports import imports
 from benchmarks.packages import INSTRUMENTS, OURS, Packages, installed
 from benchmarks.service import Service
+from lambda_secrets import backends
 from tests.support.runtime_api import Sandbox
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ CONTESTANTS = {
     FALLBACK: Contestant("ours", OURS, "SSL_CERT_FILE", root=OTHER),
     SDK: Contestant("ours", OURS, "AWS_CA_BUNDLE", "sdk"),
 }
-if not hasattr(lambda_secrets, "AwsBackend"):
+if not hasattr(backends, "AwsBackend"):
     del CONTESTANTS[DIRECT], CONTESTANTS[FALLBACK]
 
 # How much a contestant may compute for each second that another one computes.

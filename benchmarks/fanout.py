@@ -19,6 +19,7 @@ import lambda_secrets
 from benchmarks import trust
 from benchmarks.figures import Check, Figures, milliseconds, times
 from benchmarks.service import Service
+from lambda_secrets import backends
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,22 +83,22 @@ def contestants() -> dict[str, Callable[[], None]]:
         "boto3": with_boto3,
         POWERTOOLS: with_powertools,
         "aws-secretsmanager-caching": with_caching,
-        **{name: ours(backend) for name, backend in backends().items()},
+        **{name: ours(reader) for name, reader in readers().items()},
     }
 
 
-def backends() -> dict[str, Any]:
+def readers() -> dict[str, Any]:
     """Return what ours read through."""
     found: dict[str, Any] = {EXTENSION: "extension"}
-    if hasattr(lambda_secrets, "AwsBackend"):
+    if hasattr(backends, "AwsBackend"):
         found |= {
-            AWS: lambda_secrets.AwsBackend(),
-            AWS_BATCH: lambda_secrets.AwsBackend(batch=True),
+            AWS: backends.AwsBackend(),
+            AWS_BATCH: backends.AwsBackend(batch=True),
         }
     return {
         **found,
-        SDK: lambda_secrets.SdkBackend(),
-        BATCH: lambda_secrets.SdkBackend(batch=True),
+        SDK: backends.SdkBackend(),
+        BATCH: backends.SdkBackend(batch=True),
     }
 
 

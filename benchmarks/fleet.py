@@ -26,6 +26,7 @@ import numpy as np
 import lambda_secrets
 from benchmarks.figures import Check, Figures
 from benchmarks.service import Service
+from lambda_secrets import backends
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -206,7 +207,7 @@ def really_started() -> Started:
 
 def handler_of(path: str, **options: Any) -> Any:
     """Return a handler that reads through this path."""
-    direct: Any = getattr(lambda_secrets, "AwsBackend", lambda_secrets.SdkBackend)
+    direct: Any = getattr(backends, "AwsBackend", backends.SdkBackend)
     backend: Any = "extension" if path == "extension" else direct(batch=path == "batch")
     declared = {f"secret{index}": f"prod/secret{index}" for index in range(SECRETS)}
 

@@ -28,7 +28,7 @@ def measure() -> Figures:
         for name, shown in NAMES.items():
             package = Path(folder, name)
             install(package, REQUIREMENTS[name])
-            version = version_of(package, REQUIREMENTS[name][0])
+            version = version_of(package, OURS if name == OURS else REQUIREMENTS[name][0])
             raw[shown] = [unzipped(package), zipped(package)]
             without(package, shipped)
             raw[shown] += [unzipped(package), zipped(package)]
@@ -37,8 +37,7 @@ def measure() -> Figures:
     return Figures("Package size", {"": table}, [], {"bytes": raw})
 
 
-def version_of(package: Path, requirement: str) -> str:
-    """Return which version of a requirement was installed; ours is the checkout's."""
-    name = requirement.replace("-", "_")
-    found = [*package.glob(f"{name}-*.dist-info")] or [*package.glob(f"{OURS}-*.dist-info")]
-    return found[0].stem.rpartition("-")[2]
+def version_of(package: Path, name: str) -> str:
+    """Return which version of a requirement was installed."""
+    found = next(package.glob(f"{name.replace('-', '_')}-*.dist-info"))
+    return found.stem.rpartition("-")[2]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import lambda_secrets
 from benchmarks.figures import Check, Figures, milliseconds, times
 from benchmarks.service import Service
+from lambda_secrets import backends
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +37,7 @@ def handler_of(name: str) -> Callable[[Any, Any], None]:
 
         return handler
     ahead = 0.5 if name == AHEAD else 0
-    backend = "aws" if hasattr(lambda_secrets, "AwsBackend") else "sdk"
+    backend = "aws" if hasattr(backends, "AwsBackend") else "sdk"
 
     @lambda_secrets.inject_secrets(
         {"db": "prod/db#@"}, ttl=TTL, refresh_ahead=ahead, backend=backend
