@@ -182,7 +182,7 @@ def headline(results: dict[str, Any]) -> list[list[str]]:
     """Return the few figures that the README shows, the unfavourable ones among them."""
     table = [["", "ours", "by hand", "Powertools"]]
     for what, name, key, column, names in HEADLINE:
-        cells = {row[0]: row[column] for row in results[name]["tables"][key]}
+        cells = {row[0]: row[column] for row in results[name]["tables"][key][1:]}
         table.append([what, *(cells.get(contestant, "") for contestant in names)])
     return table
 
