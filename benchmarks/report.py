@@ -66,8 +66,7 @@ def bars(axes: Axes, values: dict[str, float], label: str) -> None:
 
 def cold(axes: Axes, figures: dict[str, Any]) -> None:
     """Draw the milliseconds that each adds to a cold start, without bytecode and with it."""
-    settings = (("zip", "from a zip without bytecode", 0.2, 1.0), ("bytecode", "with", -0.2, 0.45))
-    for table, label, offset, alpha in settings:
+    for table, offset, alpha in (("zip", 0.2, 1.0), ("bytecode", -0.2, 0.45)):
         rows = figures["tables"][table][:0:-1]
         drawn = axes.barh(
             [place + offset for place in range(len(rows))],
@@ -75,11 +74,10 @@ def cold(axes: Axes, figures: dict[str, Any]) -> None:
             height=0.38,
             color=[colour(row[0]) for row in rows],
             alpha=alpha,
-            label=label,
         )
         axes.bar_label(drawn, fmt="{:.3g}", padding=3, fontsize=8)
     axes.set_yticks(range(len(rows)), [row[0] for row in rows])
-    axes.set_xlabel("ms of a cold start, above the bare handler; dark: zip without bytecode")
+    axes.set_xlabel("ms of a cold start; dark: from a zip without bytecode")
     axes.margins(x=0.12)
 
 

@@ -24,6 +24,7 @@ ROUND = 0.002  # seconds; what is short meets less noise
 VALUE = "correct horse battery staple"
 CALL = "handler(event, context)"
 AWAIT = "try: handler(event, context).send(None)\nexcept StopIteration: pass"
+AWAIT_CURRENT = "try: handler.acurrent().send(None)\nexcept StopIteration: pass"
 TARGETS = ("context", "event", "kwargs")
 POWERTOOLS = "Powertools"
 FLOOR = 1.2 if optimized() else 1.0  # wrapt's C gains on any Python that was built with PGO
@@ -112,6 +113,7 @@ def ours(names: list[str]) -> dict[str, Contestant]:
     if hasattr(lambda_secrets, "LiveSecrets"):
         live = lambda_secrets.LiveSecrets(declared, **options)
         found["ours: LiveSecrets.current"] = Contestant(live, "handler.current()", "")
+        found["ours: LiveSecrets.acurrent"] = Contestant(live, AWAIT_CURRENT, "")
         found["ours: one of LiveSecrets"] = Contestant(live, "handler.secret0", "")
     return found
 
@@ -175,6 +177,8 @@ def sampled(
     for name in [*timers] * 2:  # each fetches; a fetch of one may be news to others
         if found[name].statement == AWAIT:
             asyncio.run(found[name].what({}, SimpleNamespace()))
+        elif found[name].statement == AWAIT_CURRENT:
+            asyncio.run(found[name].what.acurrent())
         else:
             timers[name].timeit(1)
     for name, timer in timers.items():
