@@ -1,6 +1,8 @@
 """Builds ``lambda-secrets-layer.zip``: the library and its requirements, for every runtime and processor.
 
-    python scripts/layer.py dist/lambda_secrets-0.1.0-py3-none-any.whl dist/lambda-secrets-layer.zip
+    python scripts/layer.py SOURCE layer/lambda-secrets-layer.zip
+
+SOURCE is a wheel, or the project's folder.
 
 Only pure-Python wheels go in, so that one layer serves x86_64 and arm64. Each runtime's Python that is on the PATH
 compiles the modules; hash-based bytecode is valid whatever the file times are after Lambda has unzipped them.
@@ -18,11 +20,11 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 RUNTIMES = ("python3.11", "python3.12", "python3.13", "python3.14")
 
 
-def main(wheel: str, layer: str) -> None:
-    """Build the layer from a wheel and say what is in it."""
+def main(source: str, layer: str) -> None:
+    """Build the layer and say what is in it."""
     with TemporaryDirectory() as folder:
         libraries = Path(folder, "python")  # Lambda puts /opt/python on sys.path
-        install(wheel, libraries)
+        install(source, libraries)
         compiled = [runtime for runtime in RUNTIMES if compiles(runtime, Path(folder))]
         if not compiled:
             sys.exit(f"no bytecode: none of {', '.join(RUNTIMES)} is on the PATH")
@@ -33,10 +35,10 @@ def main(wheel: str, layer: str) -> None:
         print(f"not on the PATH, so without bytecode: {', '.join(missing)}")
 
 
-def install(wheel: str, folder: Path) -> None:
-    """Install the wheel and what it requires, from pure-Python wheels alone."""
+def install(source: str, folder: Path) -> None:
+    """Install the library and what it requires, from pure-Python wheels alone."""
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile"]
-    pip += ["--platform", "any", "--only-binary", ":all:", "--target", str(folder), wheel]
+    pip += ["--platform", "any", "--only-binary", ":all:", "--target", str(folder), source]
     subprocess.run(pip, check=True)
     shutil.rmtree(folder / "bin", ignore_errors=True)  # commands do not run in a function
 
@@ -59,6 +61,7 @@ def runs(runtime: str) -> bool:
 
 def pack(folder: Path, layer: Path) -> None:
     """Zip the folder; the same content gives the same bytes."""
+    layer.parent.mkdir(exist_ok=True)
     with ZipFile(layer, "w", ZIP_DEFLATED) as archive:
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
             entry = ZipInfo(file.relative_to(folder).as_posix())  # dated 1980
