@@ -1,11 +1,11 @@
-"""Builds ``lambda-secrets-layer.zip``: the library and its requirements, for every runtime and processor.
+"""Builds the layer: the library and its requirements, for every runtime and processor.
 
     python scripts/layer.py SOURCE layer/lambda-secrets-layer.zip
 
 SOURCE is a wheel, or the project's folder.
 
-Only pure-Python wheels go in, so that one layer serves x86_64 and arm64. Each runtime's Python that is on the PATH
-compiles the modules; hash-based bytecode is valid whatever the file times are after Lambda has unzipped them.
+Only pure-Python wheels go in, so that one layer serves x86_64 and arm64. Each Python of a runtime that
+is on the PATH compiles the modules. Hash-based bytecode stays valid whatever time the files get.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def install(source: str, folder: Path) -> None:
 
 
 def compiles(runtime: str, folder: Path) -> bool:
-    """Add this runtime's bytecode, with the paths that files have in Lambda; false if it is not here."""
+    """Add this runtime's bytecode, with the paths of Lambda; return false if it is not here."""
     if not runs(runtime):
         return False
     command = [runtime, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash"]

@@ -2,7 +2,8 @@
 
     python scripts/release.py v0.2.0
 
-A tag has to be that of the version, and the version has to be in the changelog; without a tag it is a rehearsal.
+A tag has to be that of the version, and the version has to be in the changelog. Without a tag it is
+a rehearsal.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 ROOT = Path(__file__).parents[1]
 PYTHON = sys.executable
@@ -49,7 +50,7 @@ def main(tag: str = "") -> None:
 
 
 @contextmanager
-def imported_afterwards(version: str) -> Iterator[Path]:
+def imported_afterwards(version: str) -> Generator[Path]:
     """Give the Python of an empty environment; then import what has been installed there."""
     with TemporaryDirectory() as folder:
         venv.create(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from aws_cdk.aws_secretsmanager import Secret, SecretStringGenerator
 
 SOURCE = Path(__file__).with_name("function")
 RUNTIME = Runtime.PYTHON_3_13
+LOGIN = {"username": "app", "host": "db.example.internal", "port": 5432}
 
 
 @jsii.implements(ILocalBundling)
@@ -46,13 +48,11 @@ class Example(Stack):
         """Describe it."""
         super().__init__(app, name)
         login = SecretStringGenerator(
-            secret_string_template='{"username": "app", "host": "db.example.internal", "port": 5432}',
+            secret_string_template=json.dumps(LOGIN),
             generate_string_key="password",
             exclude_punctuation=True,
         )
-        database = Secret(
-            self, "Database", secret_name="example/db", generate_secret_string=login
-        )
+        database = Secret(self, "Database", secret_name="example/db", generate_secret_string=login)
         bundling = BundlingOptions(image=RUNTIME.bundling_image, local=Bundle())
         function = Function(
             self,

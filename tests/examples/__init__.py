@@ -1,1 +1,1 @@
-"""The examples that deploy, and what a release ships, run with the tools that people deploy with."""
+"""The examples that deploy and the release, with the tools that people deploy with."""

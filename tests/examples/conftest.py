@@ -28,7 +28,7 @@ class Checkout(NamedTuple):
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         inherited = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
         ran = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", command],
+            ["/bin/bash", "-euo", "pipefail", "-c", command],
             cwd=self.root,
             env={**inherited, "PATH": path, "SAM_CLI_TELEMETRY": "0", **environment},
             capture_output=True,

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.examples.bytecode import bytecode_in, date_1980, without_valid_bytecode
-from tests.examples.test_sam import LOGIN
+from tests.examples.artefact import ANSWER, LOGIN, date_1980, invoke, without_valid_bytecode
 from tests.integration.conftest import PORT
 from tests.support.faults import FakeExtension
-from tests.support.runtime_api import Sandbox
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.examples.conftest import Checkout
 
 
@@ -55,13 +54,9 @@ def test_stack_has_secret_extension_and_policy(resources: dict[str, dict[str, An
 
 
 def test_asset_runs_as_on_lambda_with_valid_bytecode(artefact: Path) -> None:
-    """The runtime client runs the handler from the bundled asset and compiles nothing."""
+    """The runtime client runs the handler from the bundled asset, and compiles nothing."""
     date_1980(artefact)
     assert without_valid_bytecode(artefact) == []
-    before = bytecode_in(artefact)
     with FakeExtension({"example/db": LOGIN}) as extension:
-        env = {PORT: str(extension.port), "PYTHONDONTWRITEBYTECODE": None}
-        with Sandbox("app.lambda_handler", artefact, env=env) as sandbox:
-            answer = sandbox.invoke()
-            assert answer.payload == {"login": "app@db.example.internal:5432"}, sandbox.log()
-    assert bytecode_in(artefact) == before
+        answer = invoke(artefact, package=artefact, env={PORT: str(extension.port)})
+    assert answer == ANSWER

@@ -10,11 +10,9 @@ import pytest
 from packaging.requirements import Requirement
 
 from scripts.layer import RUNTIMES, runs
-from tests.examples.bytecode import bytecode_in, date_1980, without_valid_bytecode
-from tests.examples.test_sam import LOGIN
+from tests.examples.artefact import LOGIN, date_1980, invoke, without_valid_bytecode
 from tests.integration.conftest import PORT
 from tests.support.faults import FakeExtension
-from tests.support.runtime_api import Sandbox
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,19 +84,11 @@ def test_same_content_gives_the_same_layer(archive: Path, wheel: Path, checkout:
 
 
 def test_handler_runs_from_the_layer(opt: Path, tmp_path: Path) -> None:
-    """The runtime client finds the library below /opt/python, wrapt included, and compiles nothing."""
+    """The runtime client finds the library in /opt/python, wrapt included, and compiles nothing."""
     function = tmp_path / "function"
     function.mkdir()
     (function / "app.py").write_text(HANDLER)
-    before = bytecode_in(opt)
     with FakeExtension({"example/db": LOGIN}) as extension:
-        env = {
-            PORT: str(extension.port),
-            "PYTHONPATH": str(opt / "python"),
-            "PYTHONDONTWRITEBYTECODE": None,
-        }
-        with Sandbox("app.lambda_handler", function, env=env) as sandbox:
-            answer = sandbox.invoke()
-            library = str(opt / "python" / "lambda_secrets" / "__init__.py")
-            assert answer.payload == ["db.example.internal", library], sandbox.log()
-    assert bytecode_in(opt) == before
+        env = {PORT: str(extension.port), "PYTHONPATH": str(opt / "python")}
+        answer = invoke(function, package=opt, env=env)
+    assert answer == ["db.example.internal", str(opt / "python" / "lambda_secrets" / "__init__.py")]

@@ -78,7 +78,7 @@ def test_wheel_holds_the_package_alone(wheel: Path) -> None:
 
 
 def test_sdist_holds_what_a_packager_needs(released: str, project: Checkout) -> None:
-    """Tests, examples, documents and scripts are in the source distribution; no cache or secret is."""
+    """Tests, examples, documents and scripts are in the source distribution; no bytecode is."""
     with tarfile.open(project.root / "dist" / f"lambda_secrets-{VERSION}.tar.gz") as archive:
         names = [name.partition("/")[2] for name in archive.getnames()]
     needed = {

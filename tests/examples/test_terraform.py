@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
 import hcl2
 import pytest
 
-from tests.examples.bytecode import bytecode_in, date_1980, without_valid_bytecode
-from tests.examples.test_sam import LOGIN
-from tests.support.runtime_api import Sandbox
+from tests.examples.artefact import ANSWER, LOGIN, date_1980, invoke, without_valid_bytecode
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,13 +55,18 @@ def package(printed: list[str], checkout: Checkout) -> Path:
 
 
 def test_references_lead_somewhere(configuration: str) -> None:
-    """Every resource and data source that the configuration refers to is in it."""
-    resources, data = blocks(configuration, "resource"), blocks(configuration, "data")
-    assert ("aws_lambda_function", "function") in resources
-    for label, name in [*resources, *data]:
-        assert f"{label}.{name}." in configuration or label.startswith(
-            ("aws_lambda_function", "aws_iam_role_policy", "aws_secretsmanager_secret_version")
-        )
+    """Every resource, data source and ephemeral value that is referred to is in it."""
+    kinds = {"resource": "", "data": "data.", "ephemeral": "ephemeral."}
+    declared = {
+        f"{prefix}{label}.{name}"
+        for kind, prefix in kinds.items()
+        for label, name in blocks(configuration, kind)
+    }
+    references = set(
+        re.findall(r"(?:data\.|ephemeral\.)?\b(?:aws|archive|random)_\w+\.\w+", configuration)
+    )
+    assert len(references) > 5
+    assert references - declared == set()
 
 
 def test_secret_fits_the_function(configuration: str, checkout: Checkout) -> None:
@@ -93,13 +97,9 @@ def test_configuration_is_formatted(checkout: Checkout) -> None:
 def test_package_runs_as_on_lambda_with_valid_bytecode(
     package: Path, moto_server: MotoServer
 ) -> None:
-    """The runtime client runs the handler from the package against AWS's API, and compiles nothing."""
+    """The runtime client runs the handler against AWS's API, and compiles nothing."""
     moto_server.put_secret("example/db", json.dumps(LOGIN))
     date_1980(package)
     assert without_valid_bytecode(package) == []
-    before = bytecode_in(package)
-    env = {"AWS_ENDPOINT_URL": moto_server.url, "PYTHONDONTWRITEBYTECODE": None}
-    with Sandbox("app.lambda_handler", package, env=env) as sandbox:
-        answer = sandbox.invoke()
-        assert answer.payload == {"login": "app@db.example.internal:5432"}, sandbox.log()
-    assert bytecode_in(package) == before
+    env = {"AWS_ENDPOINT_URL": moto_server.url}
+    assert invoke(package, package=package, env=env) == ANSWER

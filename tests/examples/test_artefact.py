@@ -1,4 +1,4 @@
-"""The check of bytecode itself, against what the standard library makes."""
+"""The checks of a package themselves, against what Python, pip and uv make."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.examples.bytecode import date_1980, without_valid_bytecode
+from tests.examples.artefact import date_1980, invoke, without_valid_bytecode
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,9 +27,7 @@ def module(tmp_path: Path) -> Path:
 
 def test_checked_hash_is_valid_at_any_time(module: Path) -> None:
     """Hash-based bytecode is taken after the file's time has become 1980."""
-    py_compile.compile(
-        str(module), invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH
-    )
+    py_compile.compile(str(module), invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
     date_1980(module.parent)
     assert without_valid_bytecode(module.parent) == []
 
@@ -44,9 +42,7 @@ def test_other_bytecode_is_found(module: Path, mode: py_compile.PycInvalidationM
 def test_missing_and_outdated_bytecode_is_found(module: Path) -> None:
     """A module without bytecode is reported, and one that has changed since."""
     assert without_valid_bytecode(module.parent) == ["module.py"]
-    py_compile.compile(
-        str(module), invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH
-    )
+    py_compile.compile(str(module), invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
     module.write_text("ANSWER = 43\n")
     assert without_valid_bytecode(module.parent) == ["module.py"]
 
@@ -61,7 +57,14 @@ def test_source_date_epoch_makes_pip_write_hashes(
 
 
 def test_uv_writes_hashes(wheel: Path, checkout: Checkout, tmp_path: Path) -> None:
-    """uv compiles with hashes when its variable says so."""
+    """Uv compiles with hashes when its variable says so."""
     uv = f"uv pip install --quiet --no-deps --compile-bytecode --target {tmp_path} {wheel}"
     checkout.run(uv, PYC_INVALIDATION_MODE="CHECKED_HASH")
     assert without_valid_bytecode(tmp_path) == []
+
+
+def test_run_without_bytecode_is_found(tmp_path: Path) -> None:
+    """A handler whose package has to be compiled fails the check."""
+    (tmp_path / "app.py").write_text("def lambda_handler(event, context):\n    return 1\n")
+    with pytest.raises(AssertionError, match="app"):
+        invoke(tmp_path, package=tmp_path, env={})

@@ -1,16 +1,20 @@
-"""Bytecode as a deployment package carries it: is it valid whatever the file times are?"""
+"""A deployment package as Lambda has it: is its bytecode valid, and does its handler run?"""
 
 from __future__ import annotations
 
 import importlib.util
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from tests.support.runtime_api import Sandbox
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 CHECKED_HASH = (0b11).to_bytes(4, "little")  # PEP 552
 YEAR_1980 = 315_532_800
+LOGIN = {"username": "app", "password": "made up", "host": "db.example.internal", "port": 5432}
+ANSWER = {"login": "app@db.example.internal:5432"}
 
 
 def date_1980(folder: Path) -> None:
@@ -20,7 +24,7 @@ def date_1980(folder: Path) -> None:
 
 
 def without_valid_bytecode(folder: Path) -> list[str]:
-    """Return the modules whose bytecode for this Python is missing, by time, or of another source."""
+    """Return the modules whose bytecode for this Python is missing, outdated or not by hash."""
     return [
         module.relative_to(folder).as_posix()
         for module in sorted(folder.rglob("*.py"))
@@ -42,6 +46,22 @@ def tag() -> str:
     return importlib.util.cache_from_source("module.py").split(".")[-2]
 
 
+def invoke(task_root: Path, *, package: Path, env: dict[str, str]) -> Any:
+    """Run `app.lambda_handler` under the runtime client; nothing in the package may be compiled.
+
+    Python writes bytecode where it finds none that is valid: the run would change the folder.
+    """
+    date_1980(package)
+    before = bytecode_in(package)
+    with Sandbox(
+        "app.lambda_handler", task_root, env={**env, "PYTHONDONTWRITEBYTECODE": None}
+    ) as sandbox:
+        outcome = sandbox.invoke()
+        assert outcome.error is None, sandbox.log()
+    assert bytecode_in(package) == before
+    return outcome.payload
+
+
 def bytecode_in(folder: Path) -> dict[Path, bytes]:
-    """Return all bytecode below a folder: a run that found one invalid has written another."""
+    """Return all bytecode below a folder."""
     return {path: path.read_bytes() for path in folder.rglob("*.pyc")}
