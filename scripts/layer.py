@@ -4,8 +4,8 @@
 
 SOURCE is a wheel, or the project's folder.
 
-Only pure-Python wheels go in, so that one layer serves x86_64 and arm64. Each Python of a runtime that
-is on the PATH compiles the modules. Hash-based bytecode stays valid whatever time the files get.
+Only pure-Python wheels go in, so that one layer serves x86_64 and arm64. Each Python of a runtime
+that is on the PATH compiles the modules. Hash-based bytecode is valid whatever time the files get.
 """
 
 from __future__ import annotations
