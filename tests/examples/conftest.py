@@ -15,7 +15,17 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PYTHON = f"python3.{sys.version_info.minor}"
 BLOCK = re.compile(r"^```shell\n(.*?)^```", re.MULTILINE | re.DOTALL)
-LEFT_OUT = (".git", ".tox", ".venv*", "*_cache", "__pycache__", "build", "dist", "node_modules")
+LEFT_OUT = (
+    ".git",
+    ".tox",
+    ".venv*",
+    "*_cache",
+    "__pycache__",
+    ".aws-sam",
+    "build",
+    "cdk.out",
+    "dist",
+)
 
 
 class Checkout(NamedTuple):

@@ -107,7 +107,7 @@ def test_page_on_an_index_links_to_the_tag(wheel: Path) -> None:
 
 def test_no_address_is_invented(checkout: Checkout) -> None:
     """A wheel that is built without the setting names no page and keeps the README as it is."""
-    checkout.run("python3 -m build --wheel --outdir unset")
+    checkout.run("env -u PROJECT_URL python3 -m build --wheel --outdir unset")
     [wheel] = (checkout.root / "unset").glob("*.whl")
     text = metadata(wheel)
     assert "Project-URL" not in text
