@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import sys
-import tomllib
 from pathlib import Path
 
-PROJECT = Path(__file__).parents[1] / "pyproject.toml"
+from requirements import required
 
 
 def main(path: str) -> None:
-    """Pin each requirement, extras included, to its lower bound; each has to have one."""
-    project = tomllib.loads(PROJECT.read_text("utf-8"))["project"]
-    extras = project["optional-dependencies"].values()
-    required = {*project["dependencies"], *(one for extra in extras for one in extra)}
-    pinned = [lowest(one) for one in sorted(required) if not one.startswith(project["name"])]
+    """Pin each requirement to its lower bound; each has to have one."""
+    pinned = [lowest(one) for one in required()]
     Path(path).write_text("\n".join(pinned), "utf-8")
     print("lowest:", *pinned)
 
