@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ._declarations import Secret, Source
-from ._decorator import clear_cache, inject_secrets, resolve_secrets
+from ._decorator import inject_secrets
 from ._values import Secrets
 from .errors import (
     AccessDeniedError,
@@ -19,6 +19,7 @@ from .errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ._once import clear_cache as clear_cache, resolve_secrets as resolve_secrets
     from ._declarations import (
         AppConfig as AppConfig,
         Parameter as Parameter,
@@ -75,6 +76,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    **dict.fromkeys(("clear_cache", "resolve_secrets"), "_once"),
     **dict.fromkeys(("AppConfig", "Parameter", "ParameterTree"), "_kinds"),
     **dict.fromkeys(("Event", "Fetched", "Retried", "ServedStale"), "events"),
 }

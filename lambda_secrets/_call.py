@@ -7,17 +7,15 @@ import sys
 from types import FunctionType
 
 from ._resolver import Unfinished, run
-from .errors import InjectionError
+from .errors import DeclarationError, InjectionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, TypeAlias
+    from typing import Any
 
     from ._resolver import Resolver, Steps
     from ._values import Secrets
-
-    Exceptions: TypeAlias = type[Exception] | tuple[type[Exception], ...]
 
 MISSING: Any = object()
 _GIL = getattr(sys, "_is_gil_enabled", bool("GIL").__bool__)()
@@ -35,18 +33,22 @@ class Layer:
 
     into = "context"
 
-    def __init__(
-        self, resolver: Resolver, key: str, refresh_on: Exceptions, function: Any, offset: int
-    ) -> None:
+    offset = 0
+    plain: type | None = None
+
+    def __init__(self, resolver: Resolver, key: str, refresh_on: Any, function: Any) -> None:
         self.resolver = resolver
         self.key = key
         self.refresh_on = refresh_on
         self.function = function
-        self.offset = offset
-        self.plain: type | None = None
 
     def check_handler(self) -> None:
         """Raise a `DeclarationError` where this handler cannot take the values."""
+        for name in self.resolver.declarations:
+            if name[:1] == "_" or name == "reveal":
+                from ._explain import own_name
+
+                raise DeclarationError(own_name(name))
 
     def check_call(self, call: Call) -> None:
         """Raise an `InjectionError` where this call cannot take the values: nothing is fetched."""
@@ -83,7 +85,11 @@ class Layer:
         a dict and a change of it, nobody comes. Without its lock, `_overlap` has to help.
         """
         kind = type(context)
-        if _GIL and type(getattr(context, "__dict__", None)) is dict and not hasattr(kind, self.key):
+        if (
+            _GIL
+            and type(getattr(context, "__dict__", None)) is dict
+            and not hasattr(kind, self.key)
+        ):
             hooks = ("__setattr__", "__delattr__", "__getattr__", "__getattribute__")
             if not any(type(getattr(kind, hook, None)) is FunctionType for hook in hooks):
                 self.plain = kind
@@ -106,7 +112,7 @@ class Call:
 
     __slots__ = ("args", "function", "kwargs", "layer", "secrets")
     use: Any = None
-    begun = False
+    begun: bool = False
 
     def __init__(self, layer: Any, function: Any, args: tuple[Any, ...], kwargs: Any) -> None:
         self.layer = layer
@@ -130,7 +136,8 @@ class Call:
         layer = self.layer
         layer.check_call(self)
         remaining = remaining_of(self.argument(1, "context"))
-        return (yield from layer.resolver.steps(layer.names(self), remaining=remaining))
+        secrets: Secrets = yield from layer.resolver.steps(layer.names(self), remaining=remaining)
+        return secrets
 
     def is_ready(self) -> bool:
         """Whether nothing is due, so that to run the handler is all there is to do."""
@@ -147,14 +154,17 @@ class Call:
                 with self.use:
                     result = self.layer.invoke(self)
             if type(result) not in _NOT_AWAITED and hasattr(result, "__await__"):
-                from ._awaitable import Unawaited
-
-                result = Unawaited(self, result, undo)
-                undo = None
+                result, undo = self.unawaited(result, undo), None
             return result
         finally:
             if undo is not None:
                 undo()
+
+    def unawaited(self, awaitable: Any, undo: Callable[[], None] | None) -> Unfinished:
+        """Keep the values in place until what the handler has returned was awaited."""
+        from ._awaitable import Unawaited
+
+        return Unawaited(self, awaitable, undo)
 
     def argument(self, index: int, name: str) -> Any:
         """Return the event (0) or context (1), positional or by keyword."""
@@ -197,23 +207,19 @@ def handler_of(layer: Layer, function: Any, call_of: type[Call]) -> Callable[...
                         result = function(*args)
                         if type(result) in _NOT_AWAITED or not hasattr(result, "__await__"):
                             return result
-                        from ._awaitable import Unawaited
-
                         call = Call(layer, function, args, kwargs)
                         call.secrets = secrets
-                        return Unawaited(call, result, layer.place(call)).continued(None)
+                        return call.unawaited(result, layer.place(call)).continued(None)
                     finally:
                         if key in own and own[key] is secrets:
                             del own[key]
                         else:
                             take_off(cache, context, key, secrets)
-        hidden = kwargs
         if kwargs:
             from ._arguments import Arguments
 
-            hidden = Arguments(kwargs)  # type: ignore[assignment]  # expands as one
-            del kwargs
-        return handler(*args, **hidden)
+            kwargs = Arguments(kwargs)  # type: ignore[assignment]  # expands as one
+        return handler(*args, **kwargs)
 
     return usual_handler
 

@@ -92,6 +92,14 @@ def wrong_name(name: object, kind: str) -> str:
     return f"{what}: drop the '{scheme}:' prefix: objects take the bare name, here {rest!r}."
 
 
+def own_name(name: str) -> str:
+    """Return why a secret cannot have a name that `Secrets` has itself."""
+    return (
+        f"Cannot declare {name!r}: a name must not start with '_' or be 'reveal', which Secrets "
+        "has itself. Rename it, or use into='kwargs'."
+    )
+
+
 # Options
 
 

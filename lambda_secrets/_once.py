@@ -1,14 +1,17 @@
-"""Keeps what `resolve_secrets` has parsed: it is called again with the same declarations."""
+"""Resolves secrets without a handler; what was parsed is kept, since it is called again."""
 
 from __future__ import annotations
 
 import functools
+import logging
 import os
 
 from ._cache import shared_cache
 from ._declarations import declare_all
-from ._resolver import TTL_VARIABLES, Resolver
+from ._decorator import under_snapstart
+from ._resolver import TTL_VARIABLES, Resolver, run
 from .backends import backend_of
+from .errors import ResolutionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,12 +19,51 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._declarations import Declaration
+    from ._values import Secrets
     from .backends import Backend
 
 _OPTIONS = ("ttl", "timeout", "jitter", "stale_if_error", "refresh_ahead", "observer")
 
 
-def resolver_for(
+def resolve_secrets(
+    declarations: Mapping[str, str | Declaration],
+    *,
+    ttl: float | None = None,
+    backend: str | Backend = "auto",
+    timeout: float = 5.0,
+    jitter: float = 0.1,
+    stale_if_error: float = 3600,
+    refresh_ahead: float = 0.0,
+    observer: Any = None,
+) -> Secrets:
+    """Return the values of these declarations, outside a handler; the options are the decorator's.
+
+    Raises:
+        DeclarationError: when a declaration or an option is wrong.
+        ResolutionError: with all that failed.
+    """
+    under_snapstart()
+    options = (ttl, timeout, jitter, stale_if_error, refresh_ahead, observer)
+    resolver = _resolver_for(declarations, backend, options)
+    secrets = resolver.cached()
+    return run(resolver.steps()) if secrets is None else secrets
+
+
+def clear_cache() -> None:
+    """Forget every value of this process; clients and connections are kept."""
+    shared_cache.clear()
+
+
+def prefetched(resolver: Resolver) -> None:
+    """Fetch at import already; what fails is left to the first invocation."""
+    try:
+        run(resolver.steps(mode="prefetch", build=False))
+    except ResolutionError as error:
+        message = "Prefetch failed; the first invocation resolves. %s"
+        logging.getLogger("lambda_secrets").warning(message, error)
+
+
+def _resolver_for(
     declarations: Mapping[str, str | Declaration], backend: str | Backend, options: tuple[Any, ...]
 ) -> Resolver:
     """Return a resolver of these declarations, the same for the same ones."""
@@ -36,7 +78,7 @@ def resolver_for(
 
 
 @functools.lru_cache(maxsize=128)
-def _kept(items: Any, backend: Backend, options: tuple[Any, ...], _variables: object) -> Resolver:
+def _kept(items: Any, backend: Any, options: tuple[Any, ...], _variables: object) -> Resolver:
     return _resolver(items, backend, options)
 
 

@@ -185,7 +185,7 @@ def retry_on(
             f"Cannot retry {function.__qualname__}(): it is a generator function, whose items "
             "cannot be taken back. Put retry_on on what it calls."
         )
-    layer = _RetryLayer(resolvers[0], "", types, function, 0)
+    layer = _RetryLayer(resolvers[0], "", types, function)
     layer.resolvers = resolvers
     return functools.update_wrapper(wrapper_of(layer, function, _RetryOnCall), function)
 

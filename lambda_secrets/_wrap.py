@@ -121,7 +121,7 @@ def _generated(steps: Steps[Any]) -> Generator[Any, Any, Any]:
             proceed, value = steps.throw, error
 
 
-def _items(call: Call) -> Generator[Any, Any, Any]:
+def _items(call: Any) -> Generator[Any, Any, Any]:
     """Hand out a generator's items with the values in place; its reads are noted for it alone."""
     undo = call.layer.place(call)
     items = call.layer.invoke(call)
