@@ -180,8 +180,6 @@ class Call:
 
 def handler_of(layer: Layer, function: Any, call_of: type[Call]) -> Callable[..., Any]:
     """Return what is called instead of a plain function."""
-    resolver, key = layer.resolver, layer.key
-    cache, clock = resolver.cache, resolver.cache.clock
 
     def handler(*args: Any, **kwargs: Any) -> Any:
         call = call_of(layer, function, args, kwargs)
@@ -193,8 +191,15 @@ def handler_of(layer: Layer, function: Any, call_of: type[Call]) -> Callable[...
 
     if layer.into != "context" or call_of is not Call or layer.offset:
         return handler
+    return _usual_handler_of(layer, function, handler)
 
-    # For a usual call it does at once what a Call does: each frame is a tenth of a warm call.
+
+def _usual_handler_of(layer: Layer, function: Any, handler: Any) -> Callable[..., Any]:
+    """Return what does a usual call in one frame, and leaves others to ``handler``."""
+    resolver, key = layer.resolver, layer.key
+    cache, clock = resolver.cache, resolver.cache.clock
+
+    # It does at once what a Call does: each frame is a tenth of a warm call.
     def usual_handler(*args: Any, **kwargs: Any) -> Any:
         if not kwargs and len(args) == 2:
             until, wall, secrets = resolver.state

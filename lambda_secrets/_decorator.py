@@ -112,7 +112,7 @@ def inject_secrets(
             inner = function_in(handler)
             if inner is not None:
                 return type(handler)(decorate(inner))
-        layer = _layer(handler, given, into, key, refresh_on, backend, options)
+        layer = _layer(handler, given, into, key, refresh_on, backend=backend, options=options)
         if not under_snapstart() and prefetch:
             from ._once import prefetched
 
@@ -128,6 +128,7 @@ def _layer(
     into: str,
     key: str,
     refresh_on: Any,
+    *,
     backend: str | Backend,
     options: dict[str, Any],
 ) -> Layer:

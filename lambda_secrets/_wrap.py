@@ -41,65 +41,95 @@ def wrapper_of(layer: Layer, function: Any, call_of: type[Call]) -> Callable[...
     """Return a function of the same kind as this one, to be called instead of it."""
     flags = flags_of(function)
     if flags & _COROUTINE:
-
-        async def awaited(*args: Any, **kwargs: Any) -> Any:
-            call = call_of(layer, function, args, kwargs)
-            del args, kwargs  # which may be another layer's values
-            return await drive(call.steps())
-
-        return awaited
+        return _awaited(layer, function, call_of)
     if flags & _GENERATOR:
-
-        def generated(*args: Any, **kwargs: Any) -> Any:
-            call = call_of(layer, function, args, kwargs)
-            del args, kwargs
-            return (yield from _generated(call.steps()))
-
-        return generated
+        return _iterated(layer, function, call_of)
     if flags & _ASYNC_GENERATOR:
+        return _async_iterated(layer, function, call_of)
+    return handler_of(layer, function, call_of)
 
-        async def async_generated(*args: Any, **kwargs: Any) -> Any:
-            steps = call_of(layer, function, args, kwargs).steps()
-            del args, kwargs
-            proceed: Any = steps.send
-            value: Any = None
-            while True:
-                try:
-                    step: Any = proceed(value)
-                except StopIteration:
-                    return
-                proceed, value = steps.send, None
+
+def _awaited(layer: Layer, function: Any, call_of: type[Call]) -> Callable[..., Any]:
+    async def handler(*args: Any, **kwargs: Any) -> Any:
+        call = call_of(layer, function, args, kwargs)
+        del args, kwargs  # which may be another layer's values
+        return await drive(call.steps())
+
+    return handler
+
+
+def _iterated(layer: Layer, function: Any, call_of: type[Call]) -> Callable[..., Any]:
+    def handler(*args: Any, **kwargs: Any) -> Any:
+        call = call_of(layer, function, args, kwargs)
+        del args, kwargs
+        return (yield from _generated(call.steps()))
+
+    return handler
+
+
+def _async_iterated(layer: Layer, function: Any, call_of: type[Call]) -> Callable[..., Any]:
+    async def handler(*args: Any, **kwargs: Any) -> Any:
+        steps = call_of(layer, function, args, kwargs).steps()
+        del args, kwargs
+        proceed: Any = steps.send
+        value: Any = None
+        while True:
+            try:
+                step: Any = proceed(value)
+            except StopIteration:
+                return
+            try:
                 if isinstance(step, functools.partial):
                     value = await off_loop(step)
-                    continue
-                undo = step.layer.place(step)
-                items = step.layer.invoke(step)
-                resume: Any = items.asend
-                try:
-                    while True:
-                        if step.use is None:
-                            item = await resume(value)
-                        else:
-                            with step.use:
-                                item = await resume(value)
-                            step.begun = True
-                        try:
-                            resume, value = items.asend, (yield item)
-                        except GeneratorExit:
-                            raise
-                        except BaseException as error:  # noqa: BLE001 - the handler decides
-                            resume, value = items.athrow, error
-                except StopAsyncIteration:
+                else:
+                    async with _Items(step) as items:
+                        item = await items.next("asend", None)
+                        while item is not items:
+                            try:
+                                sent = yield item
+                            except GeneratorExit:
+                                raise
+                            except BaseException as error:  # noqa: BLE001 - the handler decides
+                                item = await items.next("athrow", error)
+                            else:
+                                item = await items.next("asend", sent)
                     value = None
-                except BaseException as error:  # noqa: BLE001 - the steps decide
-                    proceed, value = steps.throw, error
-                finally:
-                    await items.aclose()
-                    if undo is not None:
-                        undo()
+                proceed = steps.send
+            except BaseException as error:  # noqa: BLE001 - the steps decide
+                proceed, value = steps.throw, error
 
-        return async_generated
-    return handler_of(layer, function, call_of)
+    return handler
+
+
+class _Items:
+    """The items of an async generator, with the values in place."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    async def __aenter__(self) -> _Items:
+        self._undo = self._call.layer.place(self._call)
+        self._items = self._call.layer.invoke(self._call)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        try:
+            await self._items.aclose()
+        finally:
+            if self._undo is not None:
+                self._undo()
+
+    async def next(self, how: str, value: object) -> Any:
+        """Return the next item, or this object at the end."""
+        try:
+            if self._call.use is None:
+                return await getattr(self._items, how)(value)
+            with self._call.use:  # at each resume: between two, its consumer runs
+                item = await getattr(self._items, how)(value)
+        except StopAsyncIteration:
+            return self
+        self._call.begun = True
+        return item
 
 
 def _generated(steps: Steps[Any]) -> Generator[Any, Any, Any]:
