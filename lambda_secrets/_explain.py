@@ -6,6 +6,7 @@ from .errors import DeclarationError, ResolutionError, SecretValueError, kind_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 
@@ -92,6 +93,11 @@ def wrong_name(name: object, kind: str) -> str:
     return f"{what}: drop the '{scheme}:' prefix: objects take the bare name, here {rest!r}."
 
 
+def unknown_name(name: object, declared: Iterable[str]) -> str:
+    """Return which names there are, for one that there is not."""
+    return f"No secret is declared as {name!r}. Declared: {', '.join(declared) or 'none'}."
+
+
 # Options
 
 
@@ -168,7 +174,9 @@ def read_only_event(event: object, raised: str) -> str:
 
 def _elsewhere(thing: object) -> str:
     """Return where else the values can go; what a durable execution hands out is frozen."""
-    if "durable" in type(thing).__module__ or type(thing).__name__.startswith(("Durable", "Frozen")):
+    if "durable" in type(thing).__module__ or type(thing).__name__.startswith(
+        ("Durable", "Frozen")
+    ):
         return (
             "A durable execution's input and context are frozen: put @inject_secrets below "
             "@durable_execution, with into='kwargs', or read a LiveSecrets inside of a step."
