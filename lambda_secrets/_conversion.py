@@ -48,7 +48,7 @@ def converter(name: str, declaration: Declaration, wanted: Any) -> Convert:
     from_text, from_data = _read_from(wanted)
 
     def convert(value: Any) -> Any:
-        """Return the value as that type, or an `Mismatch`."""
+        """Return the value as that type, or a `Mismatch`."""
         fitted: Any
         if not (raw and from_data and isinstance(value, (str, bytes))):
             # A tree's and a list's values are texts, whatever they mean.
@@ -132,11 +132,15 @@ def _is_made_of_json(kind: type) -> bool:
 
 def _is_data(value: Any) -> bool:
     """Whether a value is of the types that `Secrets` copies, or that never change."""
-    if type(value) is dict:
-        return all(map(_is_data, value.values()))
-    if type(value) is list:
-        return all(map(_is_data, value))
-    return value is None or type(value) in {str, bytes, int, float, bool}
+    levels = [value]
+    for part in levels:  # which grows meanwhile: a value may be nested deeper than Python recurses
+        if type(part) is dict:
+            levels += part.values()
+        elif type(part) is list:
+            levels += part
+        elif part is not None and type(part) not in {str, bytes, int, float, bool}:
+            return False
+    return True
 
 
 def _is_copyable(value: Any) -> bool:
@@ -200,7 +204,7 @@ def _is_constraint(part: Any) -> bool:
 
 
 def _fitted(wanted: Any, value: Any, *, lax: bool, at: str = "$") -> Any:
-    """Return the value as a builtin type, or an `Mismatch`; lax reads what a text says as JSON."""
+    """Return the value as a builtin type, or a `Mismatch`; lax reads what a text says as JSON."""
     fitted = _strictly_fitted(_bare(wanted), value, lax=lax, at=at)
     if lax and isinstance(fitted, Mismatch) and isinstance(value, str):
         again = _fitted(wanted, parsed_json(value), lax=False, at=at)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import json
 
-from ._values import opaque
+from ._values import Frozen, opaque
 from .errors import DeclarationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import EllipsisType
-    from typing import Any, Literal, NoReturn, Self, TypeAlias
+    from typing import Any, Literal, TypeAlias
 
     from ._values import Opaque
 
@@ -30,8 +30,8 @@ class Mismatch:
         self.absent = absent
 
 
-class _Frozen:
-    """Compares by its fields, hashes, never changes and never pickles (a default can be secret)."""
+class _Compared(Frozen):
+    """Compares by its fields, and hashes; a default or a callable need not have a hash."""
 
     __slots__ = ("_hash", "_identity")
     _hash: int
@@ -41,14 +41,8 @@ class _Frozen:
         for field, value in fields.items():
             object.__setattr__(self, field, value)
 
-    def _identify(self, hashed: tuple[Any, ...], *compared: Any) -> None:
-        self._freeze(_hash=hash(hashed), _identity=(*hashed, *compared))
-
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"Cannot set {name!r}: a {type(self).__name__} is frozen.")
-
-    def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"Cannot delete {name!r}: a {type(self).__name__} is frozen.")
+    def _identify(self, *identity: Any) -> None:
+        self._freeze(_identity=identity, _hash=hash(identity[:3]))
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and self._identity == other._identity
@@ -56,17 +50,8 @@ class _Frozen:
     def __hash__(self) -> int:
         return self._hash
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(f"Cannot pickle a {type(self).__name__}: it may hold a secret.")
 
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return self
-
-
-class Source(_Frozen):
+class Source(_Compared):
     """What one fetch reads: a backend's unit of work and the cache's key.
 
     Attributes:
@@ -110,10 +95,9 @@ class Source(_Frozen):
         decrypt: bool = True,
         recursive: bool = True,
     ) -> None:
-        options = (version_id, version_stage, version, label, decrypt, recursive)
         self._freeze(kind=kind, name=name, version_id=version_id, version_stage=version_stage)
         self._freeze(version=version, label=label, decrypt=decrypt, recursive=recursive)
-        self._identify((kind, name, *options))
+        self._identify(name, *(getattr(self, field) for field in self.__slots__))
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -125,23 +109,20 @@ class Source(_Frozen):
         """Whether one version is asked for, not the current one."""
         return any((self.version_id, self.version_stage, self.version, self.label))
 
-    def spelled(self, path: str | None = None) -> str:
-        """Return the declaration string; options that a string cannot say follow in brackets."""
+    def __str__(self) -> str:
         from ._explain import spelled
 
-        return spelled(self, path)
-
-    def __str__(self) -> str:
-        return self.spelled()
+        return spelled(self, None)
 
     def __repr__(self) -> str:
         return f"<Source {self}>"
 
 
-class Declaration(_Frozen):
+class Declaration(_Compared):
     """What every declaration has: a source, and how its text becomes a value.
 
     Attributes:
+        name: the name or ARN, or ``env:NAME``; of AppConfig as that of its `Source`.
         source: what is read.
         path: the JMESPath expression, or None for the text itself.
         transform, build, close: what is called with the value, as given.
@@ -155,6 +136,7 @@ class Declaration(_Frozen):
         "_source",
         "build",
         "close",
+        "name",
         "path",
         "pending",
         "search",
@@ -164,6 +146,7 @@ class Declaration(_Frozen):
     )
     _source: Source | None
     _default: Opaque
+    name: str
     path: str | None
     transform: Transform | None
     build: Callable[[Any], Any] | None
@@ -173,20 +156,26 @@ class Declaration(_Frozen):
     search: Callable[[Any], Any] | None
     variable: str | None
 
-    def _declare(self, source: Source | str, path: str | None, **options: Any) -> None:
-        """Keep the options; ``source`` is the environment variable's name where that names it."""
-        variable = source if isinstance(source, str) else None
-        callbacks = {name: options[name] for name in ("transform", "build", "close")}
-        if any(callback is not None for callback in callbacks.values()):
-            from ._kinds import check_callbacks
+    def _declare(
+        self, kind: Kind, name: str, path: str | None, read: dict[str, Any], **options: Any
+    ) -> None:
+        """Check and keep what is given; ``read`` has the options that say what to read."""
+        variable = checked_name(name, kind)
+        what = f"Cannot declare {kind} {name!r}"
+        if kind != "secret" or any(one is not None for one in (*read.values(), *options.values())):
+            from ._kinds import check_options
 
-            check_callbacks(variable or source, **callbacks)
-        if options["ttl"] is not None:
-            check_seconds(options["ttl"], f"Cannot declare {variable or source}: ttl")
-        search = None if path is None else _compiled(path, variable or source)
-        self._freeze(_source=None if variable else source, variable=variable, path=path)
-        self._freeze(**{"search": search, "pending": None, **options})
-        self._identify((type(self), source, path), *options.values())
+            check_options(what, **read, **options)
+        self._freeze(
+            _source=None if variable else Source(kind, name, **read),
+            variable=variable,
+            name=name,
+            path=path,
+            search=None if path is None else _compiled(path, what),
+            **read,
+            **{"pending": None, **options},
+        )
+        self._identify(type(self), name, path, *read.values(), *options.values())
 
     def _hide(self, default: Any) -> None:
         """Take the default out of the locals of a constructor: its traceback can show them."""
@@ -242,7 +231,7 @@ class Declaration(_Frozen):
     def __eq__(self, other: object) -> bool:
         return super().__eq__(other) and bool(self.default == other.default)  # type: ignore[attr-defined]  # it is of the same type
 
-    __hash__ = _Frozen.__hash__
+    __hash__ = _Compared.__hash__
 
     def __str__(self) -> str:
         from ._explain import spelled
@@ -275,8 +264,7 @@ class Secret(Declaration):
         DeclarationError: when an argument is wrong.
     """
 
-    __slots__ = ("name", "version_id", "version_stage")
-    name: str
+    __slots__ = ("version_id", "version_stage")
     version_id: str | None
     version_stage: str | None
 
@@ -296,17 +284,16 @@ class Secret(Declaration):
     ) -> None:
         self._hide(default)
         del default
-        variable = checked_name(name, "secret")
-        options = {"version_id": version_id, "version_stage": version_stage}
-        if version_id is not None or version_stage is not None or pending is not None:
-            from ._kinds import check_version
-
-            check_version(name, version_id, version_stage, pending)
         self._declare(
-            *(variable or Source("secret", name, **options), path),
-            **options,
-            **{"name": name, "transform": transform, "build": build, "close": close},
-            **{"pending": pending, "ttl": ttl},
+            "secret",
+            name,
+            path,
+            {"version_id": version_id, "version_stage": version_stage},
+            transform=transform,
+            build=build,
+            close=close,
+            pending=pending,
+            ttl=ttl,
         )
 
 
@@ -329,7 +316,7 @@ def declare(declaration: str | Declaration) -> Declaration:
 def _declared(text: str) -> Declaration:
     name, mark, expression = text.partition("#")
     path = expression if mark else None
-    if ":" not in name or (name.startswith("arn:") and is_arn_of("secret", name)):
+    if ":" not in name:
         return Secret(name, path)
     from ._references import declare_scheme
 
@@ -348,13 +335,15 @@ def declare_all(declarations: Mapping[str, str | Declaration]) -> dict[str, Decl
         raise DeclarationError(not_a_mapping(declarations))
     declared = {}
     for name, declaration in declarations.items():
-        problem = "" if isinstance(name, str) and name else "a declared name must be a string"
+        if not isinstance(name, str) or not name:
+            raise DeclarationError(f"{name!r}: a declared name must be a non-empty string.")
+        problem = None
         try:
             declared[name] = declare(declaration)
         except DeclarationError as error:
-            problem = str(error)
-        if problem:
-            raise DeclarationError(f"{name!r}: {problem}")
+            problem = f"{name!r}: {error}"
+        if problem:  # raised here, it has no context
+            raise DeclarationError(problem)
     return declared
 
 
@@ -364,29 +353,12 @@ def checked_name(name: object, kind: str) -> str | None:
     Raises:
         DeclarationError: which says why it cannot be a name.
     """
-    if isinstance(name, str) and name.isprintable() and name == name.strip() != "":
-        scheme, colon, rest = name.partition(":")
-        if colon and scheme == "env" and rest and not set(rest) & set(" #=:"):
-            return rest
-        unexpanded = "${" in name or "{{" in name or name == "None" or "#" in name
-        if not unexpanded and (
-            is_arn_of(kind, name)
-            if scheme == "arn"
-            else not (colon and scheme in {"ssm", "appconfig", "env"})
-        ):
-            return None
-    from ._explain import wrong_name
+    usual = isinstance(name, str) and name.isprintable() and not set(name) & set(" :#{")
+    if usual and name not in ("", "None"):
+        return None
+    from ._references import variable_in
 
-    raise DeclarationError(wrong_name(name, kind))
-
-
-def is_arn_of(kind: str, name: str) -> bool:
-    """Whether it is arn:partition:service:region:account:resource of such a thing."""
-    fields = name.split(":")
-    service, resource = fields[2:3], fields[5:]
-    if kind == "secret":
-        return service == ["secretsmanager"] and resource[:-1] == ["secret"] and resource[-1] != ""
-    return service == ["ssm"] and len(resource) == 1 and resource[0].startswith("parameter/")
+    return variable_in(name, kind)
 
 
 def check_seconds(seconds: Any, what: str) -> None:
@@ -398,33 +370,33 @@ def check_seconds(seconds: Any, what: str) -> None:
 
 def parsed_json(text: Any) -> Any:
     """Return what a JSON text says, or a `Mismatch` that does not quote it."""
-    if not isinstance(text, (str, bytes)):
-        return Mismatch(f"it is a {type(text).__name__}, not a JSON text")
+    text = text.removeprefix("\ufeff") if isinstance(text, str) else text
     try:
-        return json.loads(text.removeprefix("\ufeff") if isinstance(text, str) else text)
+        return json.loads(text)
     except json.JSONDecodeError as error:
         place = f" (line {error.lineno}, column {error.colno})"
-    except (ValueError, RecursionError):
+    except RecursionError:
+        from ._extract import parsed_apart
+
+        return parsed_apart(text)
+    except (TypeError, ValueError):
         place = ""
     return Mismatch(f"it is not JSON{place}")
 
 
-def _compiled(path: object, what: object) -> Callable[[Any], Any]:
+def _compiled(path: object, what: str) -> Callable[[Any], Any]:
     """Return the search that an expression means."""
-    if isinstance(path, str):
+    if isinstance(path, str) and path.isascii():
         # The part of JMESPath that needs no parser, so that most declarations never import one.
-        quoted = path[1:-1] if path[:1] == path[-1:] == '"' else ""
-        if quoted and not set(quoted) & set('"\\'):
-            return functools.partial(_walk, (quoted,))
         keys = () if path == "@" else tuple(path.split("."))
-        if path.isascii() and all(key.isidentifier() for key in keys):
-            return functools.partial(_walk, keys)
+        if all(key.isidentifier() for key in keys):
+            return functools.partial(walk, keys)
     from ._extract import compiled
 
-    return compiled(path, f"Cannot declare {what}")
+    return compiled(path, what)
 
 
-def _walk(keys: tuple[str, ...], data: Any) -> Any:
+def walk(keys: tuple[str, ...], data: Any) -> Any:
     """Search as JMESPath does for a dotted path of plain identifiers."""
     for key in keys:
         data = data.get(key) if isinstance(data, dict) else None

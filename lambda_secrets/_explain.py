@@ -6,6 +6,7 @@ from .errors import DeclarationError, ResolutionError, SecretValueError, kind_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 
@@ -98,6 +99,11 @@ def own_name(name: str) -> str:
         f"Cannot declare {name!r}: a name must not start with '_' or be 'reveal', which Secrets "
         "has itself. Rename it, or use into='kwargs'."
     )
+
+
+def unknown_name(name: object, declared: Iterable[str]) -> str:
+    """Return which names there are, for one that there is not."""
+    return f"No secret is declared as {name!r}. Declared: {', '.join(declared) or 'none'}."
 
 
 # Options

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._declarations import Declaration, Source, checked_name
+from ._declarations import Declaration, check_seconds, checked_name
 from .errors import DeclarationError
 
 TYPE_CHECKING = False
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ._declarations import Transform
 
 _COROUTINE = 0x80  # a code object's flag, as `inspect` has it
+_FLAGS = ("decrypt", "recursive")
+_CALLBACKS = ("transform", "build", "close")
 
 
 class Parameter(Declaration):
@@ -30,8 +32,7 @@ class Parameter(Declaration):
         DeclarationError: when an argument is wrong.
     """
 
-    __slots__ = ("decrypt", "label", "name", "version")
-    name: str
+    __slots__ = ("decrypt", "label", "version")
     version: int | None
     label: str | None
     decrypt: bool
@@ -52,9 +53,8 @@ class Parameter(Declaration):
     ) -> None:
         self._hide(default)
         del default
-        variable = checked_name(name, "parameter")
-        what = f"Cannot declare parameter {name!r}"
-        if not variable:
+        if not checked_name(name, "parameter"):
+            what = f"Cannot declare parameter {name!r}"
             if name.endswith("/"):
                 raise DeclarationError(
                     f"{what}: a parameter name must not end in '/'. Use ParameterTree for a path."
@@ -63,17 +63,15 @@ class Parameter(Declaration):
                 raise DeclarationError(
                     f"{what}: a parameter name must not contain ':'; use version= or label=."
                 )
-        _check_text(what, "label", label)
-        if version is not None and (type(version) is not int or version < 1):
-            raise DeclarationError(f"{what}: version must be a whole number ≥ 1, not {version!r}.")
-        if version is not None and label is not None:
-            raise DeclarationError(f"{what}: give version or label, not both.")
-        _check_bool(what, decrypt=decrypt)
-        options: dict[str, Any] = {"version": version, "label": label, "decrypt": decrypt}
         self._declare(
-            *(variable or Source("parameter", name, **options), path),
-            **options,
-            **{"name": name, "transform": transform, "build": build, "close": close, "ttl": ttl},
+            "parameter",
+            name,
+            path,
+            {"version": version, "label": label, "decrypt": decrypt},
+            transform=transform,
+            build=build,
+            close=close,
+            ttl=ttl,
         )
 
 
@@ -91,8 +89,7 @@ class ParameterTree(Declaration):
         DeclarationError: when an argument is wrong.
     """
 
-    __slots__ = ("decrypt", "prefix", "recursive")
-    prefix: str
+    __slots__ = ("decrypt", "recursive")
     recursive: bool
     decrypt: bool
 
@@ -110,23 +107,28 @@ class ParameterTree(Declaration):
     ) -> None:
         self._hide(default)
         del default
-        variable = checked_name(prefix, "tree")
-        what = f"Cannot declare tree {prefix!r}"
-        if not variable:
+        if not checked_name(prefix, "tree"):
             if not prefix.startswith("/"):
                 raise DeclarationError(
-                    f"{what}: a tree's prefix must begin with '/' (an ARN cannot be read by "
-                    "path). Use the path, such as /prod/app/."
+                    f"Cannot declare tree {prefix!r}: a tree's prefix must begin with '/' (an ARN "
+                    "cannot be read by path). Use the path, such as /prod/app/."
                 )
             prefix = prefix.rstrip("/") + "/"
-        _check_bool(what, recursive=recursive, decrypt=decrypt)
-        options: dict[str, Any] = {"recursive": recursive, "decrypt": decrypt}
         self._declare(
-            *(variable or Source("tree", prefix, **options), None),
-            **options,
-            **{"prefix": prefix, "transform": transform, "build": build, "close": close},
+            "tree",
+            prefix,
+            None,
+            {"recursive": recursive, "decrypt": decrypt},
+            transform=transform,
+            build=build,
+            close=close,
             ttl=ttl,
         )
+
+    @property
+    def prefix(self) -> str:
+        """The path, which ends in ``/``, or ``env:NAME``."""
+        return self.name
 
 
 class AppConfig(Declaration):
@@ -169,61 +171,64 @@ class AppConfig(Declaration):
                     "Declare 'env:NAME', with appconfig:application/environment/profile in the "
                     "variable."
                 )
-        name = "/".join(part.replace("/", "%2F") for part in parts.values())
+        self._freeze(**parts)
         self._declare(
-            *(Source("appconfig", name), path),
-            **parts,
-            **{"transform": transform, "build": build, "close": close, "ttl": ttl},
+            "appconfig",
+            "/".join(part.replace("/", "%2F") for part in parts.values()),
+            path,
+            {},
+            transform=transform,
+            build=build,
+            close=close,
+            ttl=ttl,
         )
 
 
-def check_version(name: str, version_id: object, version_stage: object, pending: object) -> None:
-    """Raise a `DeclarationError` for a wrong version, stage or ``pending`` of a secret."""
-    what = f"Cannot declare secret {name!r}"
-    _check_text(what, "version_stage", version_stage)
-    if version_id is not None and not (isinstance(version_id, str) and 32 <= len(version_id) <= 64):
-        raise DeclarationError(
-            f"{what}: version_id must be 32 to 64 characters long, not {version_id!r}. Use the id "
-            "that AWS shows, or version_stage= for a staging label."
-        )
-    if pending is not None:
-        _check_bool(what, pending=pending)
-        if pending and (version_id or version_stage):
-            raise DeclarationError(f"{what}: pending=True needs the current version. Drop one.")
-
-
-def check_callbacks(what: object, transform: object, build: object, close: object) -> None:
-    """Raise a `DeclarationError` for what cannot be called, or would have to be awaited."""
-    what = f"Cannot declare {what}"
-    if not (transform is None or callable(transform) or transform in ("json", "binary")):
-        shown = repr(transform) if isinstance(transform, str) else type(transform).__name__
-        raise DeclarationError(
-            f"{what}: transform must be 'json', 'binary' or a callable, not {shown}."
-        )
-    for option, function in (("build", build), ("close", close)):
-        if function is not None and not callable(function):
-            raise DeclarationError(
-                f"{what}: {option} must be a callable, not {type(function).__name__}."
-            )
-        code = getattr(function, "__code__", None)
-        if code is not None and code.co_flags & _COROUTINE:
-            raise DeclarationError(
-                f"{what}: {option} must be a plain function, not a coroutine function. An async "
-                "pool belongs to one event loop: make it in the application's lifespan instead."
-            )
-    if close is not None and build is None:
-        raise DeclarationError(f"{what}: close= needs build=: it closes what build has made.")
-
-
-def _check_text(what: str, option: str, value: object) -> None:
-    if value is not None and not (isinstance(value, str) and value and value.isprintable()):
-        raise DeclarationError(
-            f"{what}: {option} must be a non-empty string, not {value!r}. Leave it out for the "
-            "current version."
-        )
-
-
-def _check_bool(what: str, **options: object) -> None:
+def check_options(what: str, **options: Any) -> None:
+    """Raise a `DeclarationError` for an option of a declaration that is wrong."""
     for option, value in options.items():
-        if not isinstance(value, bool):
-            raise DeclarationError(f"{what}: {option} must be True or False, not {value!r}.")
+        expected = "" if value is None and option not in _FLAGS else _expected(option, value)
+        if expected:
+            shown = type(value).__name__ if option in _CALLBACKS else repr(value)
+            if option == "transform" and isinstance(value, str):
+                shown = repr(value)
+            raise DeclarationError(f"{what}: {option} must be {expected}, not {shown}.")
+    if options["ttl"] is not None:
+        check_seconds(options["ttl"], f"{what}: ttl")
+    if options["close"] is not None and options["build"] is None:
+        raise DeclarationError(f"{what}: close= needs build=: it closes what build has made.")
+    if options.get("version") is not None and options.get("label") is not None:
+        raise DeclarationError(f"{what}: give version or label, not both.")
+    if options.get("pending") and (options["version_id"] or options["version_stage"]):
+        raise DeclarationError(
+            f"{what}: pending=True needs the current version. Drop version_id= and version_stage=."
+        )
+
+
+def _expected(option: str, value: Any) -> str:
+    """Return what an option must be, or nothing if it is."""
+    if option in _FLAGS or option == "pending":
+        return "" if isinstance(value, bool) else "True or False"
+    if option == "version_id":
+        fits = isinstance(value, str) and value.isprintable() and 32 <= len(value) <= 64
+        return "" if fits else "32 to 64 characters long (use version_stage= for a staging label)"
+    if option in {"version_stage", "label"}:
+        fits = isinstance(value, str) and value != "" and value.isprintable()
+        return "" if fits else "a non-empty string (leave it out for the current version)"
+    if option == "version":
+        return "" if type(value) is int and value >= 1 else "a whole number ≥ 1"
+    if option == "transform":
+        fits = callable(value) or (isinstance(value, str) and value in {"json", "binary"})
+        return "" if fits else "'json', 'binary' or a callable"
+    if option in _CALLBACKS:
+        if not callable(value):
+            return "a callable"
+        while hasattr(value, "func"):  # of functools.partial
+            value = value.func
+        code = getattr(value, "__code__", getattr(type(value).__call__, "__code__", None))
+        if code is not None and code.co_flags & _COROUTINE:
+            return (
+                "a plain function, since an async pool belongs to one event loop (make such a "
+                "pool in the application's lifespan)"
+            )
+    return ""

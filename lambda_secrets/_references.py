@@ -6,7 +6,7 @@ import json
 import os
 from contextlib import suppress
 
-from ._declarations import Declaration, Secret, Source, checked_name, declare, is_arn_of
+from ._declarations import Declaration, Secret, Source, declare
 from ._kinds import AppConfig, Parameter, ParameterTree
 from .errors import DeclarationError
 
@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_OPTIONS = ("transform", "build", "close", "ttl")
 _ECS_FIELDS = 10  # of arn:partition:secretsmanager:region:account:secret:name:key:stage:version
 
 
@@ -24,9 +25,39 @@ class Variable(Declaration):
 
     def __init__(self, name: str, path: str | None) -> None:
         self._hide(...)
-        variable = checked_name(name, "environment variable")
         callbacks = {"transform": None, "build": None, "close": None}
-        self._declare(variable or name, path, **callbacks, ttl=None)
+        self._declare("env", name, path, {}, **callbacks, ttl=None)
+
+
+def variable_in(name: object, kind: str) -> str | None:
+    """Return the environment variable that an ``env:NAME`` names, or None for another good name.
+
+    Raises:
+        DeclarationError: which says why it cannot be a name.
+    """
+    if isinstance(name, str) and name.isprintable() and name == name.strip() != "":
+        scheme, colon, rest = name.partition(":")
+        if colon and scheme == "env" and rest and not set(rest) & set(" #=:"):
+            return rest
+        wrong = "${" in name or "{{" in name or name == "None" or "#" in name
+        if scheme == "arn":
+            wrong = wrong or not _is_arn_of(kind, name)
+        elif colon:
+            wrong = wrong or scheme in {"ssm", "appconfig", "env"}
+        if not wrong:
+            return None
+    from ._explain import wrong_name
+
+    raise DeclarationError(wrong_name(name, kind))
+
+
+def _is_arn_of(kind: str, name: str) -> bool:
+    """Whether it is arn:partition:service:region:account:resource of such a thing."""
+    fields = name.split(":")
+    service, resource = fields[2:3], fields[5:]
+    if kind == "secret":
+        return service == ["secretsmanager"] and resource[:-1] == ["secret"] and resource[-1] != ""
+    return service == ["ssm"] and len(resource) == 1 and resource[0].startswith("parameter/")
 
 
 def declare_scheme(name: str, path: str | None) -> Declaration:
@@ -39,7 +70,7 @@ def declare_scheme(name: str, path: str | None) -> Declaration:
     scheme, _, rest = name.partition(":")
     if scheme == "arn":
         fields = name.split(":")
-        if len(fields) == _ECS_FIELDS and is_arn_of("secret", ":".join(fields[:7])):
+        if len(fields) == _ECS_FIELDS and _is_arn_of("secret", ":".join(fields[:7])):
             return _ecs_form(text, fields, path)
         return Secret(name, path) if fields[2:3] == ["secretsmanager"] else Parameter(name, path)
     if scheme == "env":
@@ -134,7 +165,7 @@ def effective(declaration: Declaration, backend: Any) -> Declaration:
     options = {slot: getattr(declaration, slot) for slot in Declaration.__slots__}
     options |= {"_source": Source("env", variable), "variable": None}
     options |= {"path": named.path, "search": named.search}
-    stand_in._freeze(**options)  # noqa: SLF001 - of its own kind
+    stand_in._freeze(**options)
     return stand_in
 
 
@@ -152,11 +183,9 @@ def _named(declaration: Any, name: str) -> Declaration:
     if name.startswith("env:"):
         raise DeclarationError("An environment variable must not name another one.")
     kind: Any = type(declaration)
-    slots = (*kind.__slots__, "path", "transform", "build", "close", "pending", "ttl")
-    options = {slot: getattr(declaration, slot) for slot in slots}
-    options["prefix" if "prefix" in options else "name"] = name
-    if kind is not Secret:
-        del options["pending"]
-    if kind is ParameterTree:
-        del options["path"]
-    return kind(**options, default=declaration.default)  # type: ignore[no-any-return]  # its class
+    options = {slot: getattr(declaration, slot) for slot in (*kind.__slots__, *_OPTIONS)}
+    if kind is Secret:
+        options["pending"] = declaration.pending
+    if kind is not ParameterTree:
+        options["path"] = declaration.path
+    return kind(name, **options, default=declaration.default)  # type: ignore[no-any-return]  # its class

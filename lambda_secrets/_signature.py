@@ -38,9 +38,9 @@ def declared_in(function: Any, into: str) -> tuple[dict[str, Declaration], dict[
     plain = _plain_function(function)
     code = plain.__code__
     injected = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
-    scope = opaque(_scope(code))  # the caller's locals, in which there may be anything
+    scope = opaque((plain.__globals__, _scope(code)))  # in which there may be anything
     defaults = opaque(plain.__kwdefaults__ or {})
-    found = _found(_annotations(plain), injected, plain.__globals__, scope, defaults)
+    found = _found(_annotations(plain), injected, scope, defaults)
     if not found[0]:
         raise DeclarationError(
             f"Cannot inject secrets into {plain.__qualname__}(): its signature declares none. "
@@ -61,9 +61,11 @@ def declared_in_class(
     own = _annotations(cls)
     inherited = getattr(cls, "_typed", None) or ({}, {})
     module = sys.modules.get(cls.__module__)
-    scope = opaque(_scope(None, cls.__module__))
+    names = {} if module is None else vars(module)
+    scope = opaque((names, _scope(None, cls.__module__)))
+    del names
     defaults = opaque({n: cls.__dict__[n] for n in own if n in cls.__dict__})
-    found = _found(own, tuple(own), vars(module) if module else {}, scope, defaults)
+    found = _found(own, tuple(own), scope, defaults)
     for name in found[0]:
         if name in cls.__dict__:  # it would hide the secret
             delattr(cls, name)
@@ -74,7 +76,6 @@ def declared_in_class(
 def _found(
     annotations: Mapping[str, Any],
     injected: tuple[str, ...],
-    names: dict[str, Any],
     scope: Opaque,
     defaults: Opaque,
 ) -> tuple[dict[str, Declaration], dict[str, Convert]]:
@@ -82,7 +83,7 @@ def _found(
     declarations: dict[str, Declaration] = {}
     converters: dict[str, Convert] = {}
     for name, annotation in annotations.items():
-        hint = _evaluated(name, annotation, names, scope)
+        hint = _evaluated(name, annotation, scope)
         if isinstance(hint, Mismatch):
             if name in injected:
                 raise DeclarationError(f"Cannot read the annotation of {name!r}: {hint.reason}")
@@ -155,11 +156,11 @@ def _scope(code: CodeType | None, module: str = "") -> dict[str, Any]:
     return names
 
 
-def _evaluated(name: str, annotation: Any, names: dict[str, Any], scope: Opaque) -> Any | Mismatch:
+def _evaluated(name: str, annotation: Any, scope: Opaque) -> Any | Mismatch:
     """Return what an annotation says, or why that cannot be known."""
     holder = SimpleNamespace(__annotations__={name: annotation})
     try:
-        return get_type_hints(holder, names, scope(0), include_extras=True)[name]
+        return get_type_hints(holder, *scope(0), include_extras=True)[name]
     except DeclarationError as error:
         message = f"{name!r}: {error}"
     except NameError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import CellType, MethodType
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -10,15 +12,37 @@ if TYPE_CHECKING:
     Opaque: TypeAlias = Callable[[int], Any]
 
 _IMMUTABLE = frozenset({str, int, float, bool, bytes, type(None)})
+_content: Any = CellType.cell_contents.__get__  # type: ignore[attr-defined]  # a descriptor of C
 
 
 def opaque(value: Any) -> Opaque:
     """Return a call that gives the value back for 0, and that no tool can look into.
 
-    Error trackers and serializers go through mappings, sequences, slots and ``__dict__``; a bound
-    built-in method has none of them.
+    Error trackers and serializers go through mappings, sequences, slots, ``__dict__`` and what a
+    pickle would hold. A cell has none of them, and reading it adds no frame with locals.
     """
-    return (value,).__getitem__
+    return MethodType(_content, CellType(value))
+
+
+class Frozen:
+    """Never changes, is its own copy, and does not pickle."""
+
+    __slots__ = ()
+
+    def __setattr__(self, name: str, *value: object) -> NoReturn:
+        del value  # a traceback can show locals
+        raise AttributeError(f"Cannot change {name!r}: {type(self).__name__} is read-only.")
+
+    __delattr__ = __setattr__
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"Cannot pickle {type(self).__name__}: the pickle could hold a secret.")
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
 
 class Wrapped:
@@ -31,7 +55,7 @@ class Wrapped:
         self.shared = shared  # handed out as it is, not as a copy
 
 
-class Secrets:
+class Secrets(Frozen):
     """The values of one handler by declared name: ``secrets.db`` or ``secrets["db"]``.
 
     Each access hands out a fresh copy of a dict or list. ``reveal()`` is the one way to get at all
@@ -43,22 +67,24 @@ class Secrets:
     _values: dict[str, Opaque]
     _origins: dict[str, Any]
 
-    def __init__(self, values: Mapping[str, Opaque], origins: Mapping[str, Any] = {}) -> None:  # noqa: B006 - never changed
+    def __init__(self, values: Mapping[str, Opaque], origins: Mapping[str, Any] = {}) -> None:
         """Hold opaque values by name; origins are the cache's entries that they were made of."""
         object.__setattr__(self, "_values", dict(values))
         object.__setattr__(self, "_origins", origins)
 
     def __getattr__(self, name: str) -> Any:
-        """Return a fresh copy of the value."""
         if name[:1] != "_" and name in self._values:
             return fresh(self._values[name])
-        raise AttributeError(self._unknown(name))
+        from ._explain import unknown_name
+
+        raise AttributeError(unknown_name(name, self._values))
 
     def __getitem__(self, name: str) -> Any:
-        """Return a fresh copy of the value."""
         if name in self._values:
             return fresh(self._values[name])
-        raise KeyError(self._unknown(name))
+        from ._explain import unknown_name
+
+        raise KeyError(unknown_name(name, self._values))
 
     def reveal(self) -> dict[str, Any]:
         """Return all values by declared name, in a dict of the caller's own."""
@@ -68,11 +94,9 @@ class Secrets:
             raise interrupt.with_traceback(None)  # noqa: B904
 
     def __contains__(self, name: object) -> bool:
-        """Tell whether that name is declared."""
         return name in self._values
 
     def __len__(self) -> int:
-        """Return how many secrets there are."""
         return len(self._values)
 
     # Without these two, Python falls back on __getitem__, and on the identity.
@@ -80,40 +104,13 @@ class Secrets:
     __hash__ = None  # type: ignore[assignment]  # it compares by values, which may change
 
     def __eq__(self, other: object) -> bool:
-        """Compare names and values."""
         return isinstance(other, Secrets) and self.reveal() == other.reveal()
 
     def __repr__(self) -> str:
-        """Show names, never values."""
         return f"<Secrets: {', '.join(self._values) or 'none'}>"
 
     def __format__(self, spec: str) -> str:
-        """Show names, never values."""
         return format(repr(self), spec)
-
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        """Refuse: the view is read-only."""
-        del value  # a traceback can show locals
-        raise AttributeError(f"Cannot set {name!r}: Secrets are read-only.")
-
-    def __delattr__(self, name: str) -> NoReturn:
-        """Refuse: the view is read-only."""
-        raise AttributeError(f"Cannot delete {name!r}: Secrets are read-only.")
-
-    def __reduce__(self) -> NoReturn:
-        """Refuse: a pickle would hold the values."""
-        raise TypeError("Cannot pickle Secrets: the pickle would hold their values.")
-
-    def __copy__(self) -> Self:
-        """Return itself: it never changes."""
-        return self
-
-    def __deepcopy__(self, memo: object) -> Self:
-        """Return itself: it never changes, and each access copies."""
-        return self
-
-    def _unknown(self, name: object) -> str:
-        return f"No secret is declared as {name!r}. Declared: {', '.join(self._values) or 'none'}."
 
 
 def held(secrets: Secrets) -> dict[str, Opaque]:
@@ -129,9 +126,7 @@ def origins(secrets: Secrets) -> Mapping[str, Any]:
 def merged(*parts: Secrets) -> Secrets:
     """Return the union; for one name, the value of the last that has it."""
     values = {name: value for part in parts for name, value in held(part).items()}
-    return Secrets(
-        values, {name: origin for part in parts for name, origin in origins(part).items()}
-    )
+    return Secrets(values, {name: entry for part in parts for name, entry in origins(part).items()})
 
 
 def shielded(function: Callable[..., Any], *args: Any) -> Any:
@@ -152,12 +147,11 @@ def fresh(value: Opaque) -> Any:
 
 
 def _copied(value: Any) -> Any:
-    """Copy dicts and lists level by level: a value may be nested deeper than Python recurses."""
-    kind = type(value)
-    if kind is not dict and kind is not list:
-        return value if kind in _IMMUTABLE else _copied_object(value)
-    top = value.copy()
-    levels = [top]
+    """Copy level by level: a value may be nested deeper than Python recurses."""
+    if type(value) in _IMMUTABLE:
+        return value
+    box = [value]
+    levels: list[Any] = [box]
     for container in levels:  # which grows meanwhile
         items = container.items() if type(container) is dict else enumerate(container)
         for key, item in items:
@@ -166,20 +160,7 @@ def _copied(value: Any) -> Any:
                 container[key] = copy = item.copy()
                 levels.append(copy)
             elif kind not in _IMMUTABLE:
-                container[key] = _copied_object(item)
-    return top
+                from ._copies import copied
 
-
-def _copied_object(value: Any) -> Any:
-    if type(value) is Wrapped:
-        if value.shared:
-            return value.value(0)
-        value = value.value(0)
-    elif not isinstance(value, (dict, list, tuple, set, bytearray)):
-        return value
-    from copy import deepcopy
-
-    try:
-        return deepcopy(value)
-    except Exception:  # noqa: BLE001 - it holds a lock or a connection, which nobody can copy
-        return value
+                container[key] = copied(item)
+    return box[0]
