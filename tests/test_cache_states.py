@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from lambda_secrets._cache import Cache, Entry, Freshness, Round
+from lambda_secrets._cache import Cache
 from lambda_secrets._declarations import Source
+from lambda_secrets._store import Entry, Freshness, Round
 from lambda_secrets.errors import (
     AccessDeniedError,
     BackendUnavailableError,
@@ -38,6 +39,12 @@ FAILURES: dict[str, ResolutionError] = {
 class InlineCache(Cache):
     """A cache whose rounds, background ones too, are over when they have begun."""
 
+    share = 0.5
+
+    def draw(self) -> float:
+        """Draw what the test says."""
+        return self.share
+
     def _start(self, new: Round) -> None:
         self._run(new)
 
@@ -49,8 +56,7 @@ class CacheStates(RuleBasedStateMachine):
         """Begin with a backend that is well and nothing cached."""
         super().__init__()
         self.clock = FakeClock()
-        self.luck = 0.5
-        self.cache = InlineCache(self.clock, chance=lambda: self.luck)
+        self.cache = InlineCache(self.clock)
         self.backend: Any = self
         self.cache.watch(self)
         self.mode = "well"
@@ -92,7 +98,7 @@ class CacheStates(RuleBasedStateMachine):
     def expire(self) -> None:
         """Hold nothing itself."""
 
-    forget = expire
+    temporary = False
 
     def age(self, source: Source) -> float:
         """Return the age by the model: the larger of both clocks."""
@@ -119,10 +125,10 @@ class CacheStates(RuleBasedStateMachine):
         """Change every secret."""
         self.version += 1
 
-    @rule(luck=st.sampled_from([0.0, 0.5, 0.99]))
-    def draw(self, luck: float) -> None:
+    @rule(share=st.sampled_from([0.0, 0.5, 0.99]))
+    def draw(self, share: float) -> None:
         """Draw another share of the jitter for the next entries."""
-        self.luck = luck
+        self.cache.share = share
 
     @rule()
     def clear(self) -> None:
@@ -140,7 +146,9 @@ class CacheStates(RuleBasedStateMachine):
     def invoke(self, some: list[Source], freshness: Freshness, *, fresh: bool) -> None:
         """Read as a handler does, and check what it was given."""
         self.asked.clear()
-        reading = self.cache.read(self, dict.fromkeys(some, freshness), timeout=5, fresh=fresh)
+        reading = self.cache.read(
+            self, dict.fromkeys(some, freshness), timeout=5, mode="fresh" if fresh else "usual"
+        )
         assert len(self.asked) == len(set(self.asked)), "asked twice in one read"
         for source in some:
             result = reading.results[source]
@@ -153,6 +161,9 @@ class CacheStates(RuleBasedStateMachine):
                     usable = self.age(source) < freshness.ttl * 0.8 + freshness.stale_if_error
                     assert self.refused[source] or not usable, "a good value was thrown away"
                 continue
+            if result.absent:
+                assert source in self.asked, "absence was served to who has no default"
+                continue
             value, _, _ = self.read[source]
             just_read = source in self.asked and not self.failed[source]
             if just_read and self.age(source) >= freshness.refresh_ahead:
@@ -162,7 +173,7 @@ class CacheStates(RuleBasedStateMachine):
                 assert self.failed[source], "served past its TTL without a failure"
                 assert not self.refused[source], "served stale after a refusal"
                 assert age < freshness.ttl + freshness.stale_if_error, "served past stale-if-error"
-                assert source in reading.stale
+                assert source in [stale for stale, _, _ in reading.stale]
             assert reading.good_for >= 0
 
     @rule(seconds=st.sampled_from([10, 12, 25]), freshness=st.sampled_from(FRESHNESS))
@@ -190,7 +201,7 @@ class CacheStates(RuleBasedStateMachine):
     @invariant()
     def nothing_is_left_in_flight(self) -> None:
         """Check that every round that began has ended."""
-        assert not self.cache._rounds
+        assert not self.cache.rounds
 
 
 TestCacheStates = CacheStates.TestCase
@@ -200,7 +211,7 @@ TestCacheStates.settings = settings(max_examples=100, stateful_step_count=40)
 def test_under_threads_one_source_has_one_fetch_in_flight() -> None:
     """However many threads read, clear nothing and let values expire: one fetch at a time."""
     clock = FakeClock()
-    cache = Cache(clock, chance=lambda: 0.0)
+    cache = Cache(clock)
     lock, running, most, calls = threading.Lock(), 0, 0, 0
 
     class Counting:
