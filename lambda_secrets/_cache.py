@@ -7,24 +7,22 @@ import functools
 import math
 import os
 import threading
+import weakref
 
-from ._store import GRACE, OUTDATED, STALE_WAIT, Entry, Reading, Round, Store, unanswered
+from ._store import GRACE, OUTDATED, Entry, Reading, Round, Store
 from .backends import Answer, backend_name
-from .errors import BackendUnavailableError, SecretNotFoundError
+from .errors import SecretNotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from typing import Any, Literal, TypeAlias
+    from typing import Any
 
     from ._declarations import Source
-    from ._store import Freshness
+    from ._store import Freshness, Mode
     from ._values import Opaque
     from .backends import Backend
 
-    Mode: TypeAlias = Literal["usual", "fresh", "prefetch"]
-
-ABSENCE_LIMIT = 300.0  # seconds for which a missing secret counts as missing
 LONGEST_WAIT = 86_400.0  # seconds; the operating system's waits have a bound
 
 
@@ -52,143 +50,111 @@ class Cache(Store):
 
         It never raises: what failed is in the reading.
         """
+        reading = Reading(self.active(backend), wanted, timeout, mode, observer)
         if self.is_mine():
-            from ._maintenance import interrupting
+            from ._maintenance import interrupted
 
-            return interrupting(wanted)
-        owner = self.active(backend)
-        sent = self.now()
-        until = sent[0] + min(timeout + GRACE, wait, LONGEST_WAIT)
-        picked: dict[Source, Any] = {}
-        todo: Iterable[Source] = wanted
-        while todo:
-            with self.lock:
-                due, ahead, patience = self._plan(owner, wanted, todo, picked, mode)
-                left = until - self.clock.monotonic()
-                share = min(timeout, patience, left - GRACE)
-                until -= max(0.0, left - patience - GRACE)
-                rounds = []
-                if due and share > 0:
-                    rounds.append(Round(owner, due, share, mode, observer, sent))
-                    picked.update(dict.fromkeys(due, rounds[0]))
-                if ahead:
-                    rounds.append(Round(owner, ahead, timeout, mode, observer, sent))
-                    rounds[-1].background = True
-                for new in rounds:
-                    self.rounds.update({(id(owner), source): new for source in new.sources})
-            try:
-                for new in rounds:
-                    self._start(new)
-                for running in {id(picked.get(s)): picked.get(s) for s in todo}.values():
-                    if isinstance(running, Round):
-                        self._wait(running, until, own=running in rounds)
-            finally:
-                for new in rounds:
-                    new.thread = None
-            sent = self.now()
-            # Whoever began a round may have had less time, or less patience.
-            todo = [
-                source
-                for source in todo
-                if source not in due
-                and until - sent[0] > GRACE
-                and _gave_up(picked[source], source)
-            ]
-        return self._collect(owner, backend, wanted, picked, timeout, mode, observer)
+            return interrupted(reading)
+        reading.now = self.now()
+        reading.until = reading.now[0] + min(timeout + GRACE, wait, LONGEST_WAIT)
+        self.fetch(reading, wanted)
+        if reading.joined:
+            from ._renewal import fetch_again
 
-    def _plan(
-        self,
-        owner: Backend,
-        wanted: Mapping[Source, Freshness],
-        todo: Iterable[Source],
-        picked: dict[Source, Any],
-        mode: Mode,
-    ) -> tuple[list[Source], list[Source], float]:
-        """Pick entries and rounds; return what to fetch now, what ahead, and how long to wait."""
+            fetch_again(self, reading)
+        self._collect(reading)
+        if self.active(backend) is not reading.owner:
+            reading.generation = OUTDATED
         self.catch_up()
+        return reading
+
+    def fetch(self, reading: Reading, sources: Iterable[Source]) -> None:
+        """Begin the rounds that these sources need, and wait for all that is to bring them."""
+        rounds: list[Round] = []
+        try:
+            with self.lock:
+                self._plan(reading, sources, rounds)
+            for new in rounds:
+                self._start(new)
+            # Each of them once, and none that runs in the background.
+            awaited = {id(r): r for r in reading.results.values() if isinstance(r, Round)}
+            for running in awaited.values():
+                self._wait(running, reading)
+        finally:
+            for new in rounds:
+                new.thread = None
+
+    def _plan(self, reading: Reading, sources: Iterable[Source], rounds: list[Round]) -> None:
+        """Pick what is there or on its way; register rounds for the rest."""
+        self.catch_up()
+        owner = reading.owner
         if id(owner) not in self.owners:
-            self.keep(owner)
-        due, ahead, fallbacks = [], [], []
-        for source in todo:
+            self._keep(owner)
+        due = []
+        for source in sources:
             key = (id(owner), source)
-            entry = self.entries.get(key) if mode != "fresh" else None
-            running = self.rounds.get(key)
-            # A freeze can leave a round hanging that never ends: nobody waits past its timeout.
-            if running is not None and self.age(running.sent) > running.timeout + GRACE:
-                running = None
-            if entry is not None and (wanted[source].accepts_absence or not entry.absent):
-                from ._renewal import is_due, usable
+            if key in self.entries or key in self.rounds:
+                from ._renewal import is_to_fetch
 
-                now, soon = is_due(self, entry, wanted[source])
-                if not now:
-                    picked[source] = entry
-                    if soon and running is None:
-                        ahead.append(source)
+                if not is_to_fetch(self, reading, source, rounds):
                     continue
-                fallbacks.append(usable(self, entry, wanted[source]))
             else:
-                fallbacks.append(False)
-            # Nobody waits for a background round either: it may have been frozen in the middle.
-            if running is None or running.background or (mode == "fresh" and not running.fresh):
-                due.append(source)
-            elif running.thread == threading.get_ident():
-                from ._maintenance import interrupting
+                reading.patience = math.inf
+            due.append(source)
+        now = reading.now[0]
+        reading.until = min(reading.until, now + reading.patience + GRACE)
+        left = round(reading.until - now, 6)
+        share = min(reading.timeout, reading.patience, left - min(GRACE, left / 2))
+        if due and share > 0:
+            rounds.append(Round(reading, due, share))
+            for source in due:
+                self.rounds[id(owner), source] = reading.results[source] = rounds[-1]
 
-                picked.update(interrupting([source]).results)
-            else:
-                picked[source] = running
-        return due, ahead, STALE_WAIT if fallbacks and all(fallbacks) else math.inf
+    def _keep(self, owner: Backend) -> None:
+        """Keep a backend's entries for as long as others refer to it: its id is in their key."""
+        number = id(owner)
 
-    def _collect(
-        self,
-        owner: Backend,
-        backend: Backend,
-        wanted: Mapping[Source, Freshness],
-        picked: Mapping[Source, Any],
-        timeout: float,
-        mode: Mode,
-        observer: Any,
-    ) -> Reading:
+        # A finalizer may run anywhere, also where the lock is held.
+        def forget(_: object) -> None:
+            self.deferred.append((lambda key: key[0] == number, False))
+
+        try:
+            self.owners[number] = weakref.ref(owner, forget)
+        except TypeError:
+            from ._maintenance import keep_strongly
+
+            keep_strongly(self, owner)
+
+    def _collect(self, reading: Reading) -> None:
+        """Make results of the rounds, and tell how long they are good."""
         with self.lock:
-            reading = Reading(self.generation, self.now())
-            for source, freshness in wanted.items():
-                key = (id(owner), source)
-                result = picked.get(source)
+            reading.generation, reading.now = self.generation, self.now()
+            for source, freshness in reading.wanted.items():
+                result = reading.results.get(source)
                 if isinstance(result, Round):
                     result = result.results.get(source)
-                if result is None:
-                    result = unanswered(timeout)
-                known = self.entries.get(key)
-                fell_back = False
-                if known is not None and isinstance(result, BackendUnavailableError):
-                    from ._renewal import usable
+                if not isinstance(result, Entry):
+                    from ._renewal import instead_of
 
-                    fell_back = mode != "fresh" and usable(self, known, freshness)
-                    result = known if fell_back else result
+                    result = instead_of(self, reading, source, result)
                 reading.results[source] = result
                 if not isinstance(result, Entry):
                     reading.good_for = 0.0  # a failure is never cached
                     continue
-                if known is not result:  # it was cleared or replaced while we waited
-                    reading.generation = OUTDATED
+                if self.entries.get((id(reading.owner), source)) is not result:
+                    reading.generation = OUTDATED  # it was cleared or replaced while we waited
                 served = freshness.ttl + freshness.stale_if_error
                 result.max_served_age = max(result.max_served_age, served)
-                left = freshness.lifetime(result) - self.age(result.sent) - freshness.refresh_ahead
+                left = freshness.lifetime(result) - self.age(result.sent) - freshness.ahead(result)
                 if left <= 0:
                     from ._renewal import good_for
 
-                    age = self.age(result.sent)
-                    left = good_for(self, result, freshness, self.rounds.get(key))
-                    if age >= freshness.lifetime(result) and (fell_back or result.failures):
-                        reading.stale.append((source, result, age))
+                    left = good_for(self, reading, source, result)
                 reading.good_for = min(reading.good_for, left)
         if reading.stale:
             from ._renewal import tell_stale
 
-            tell_stale(reading, self, observer)
-        if self.active(backend) is not owner:
-            reading.generation = OUTDATED
-        return reading
+            tell_stale(reading)
 
     # Rounds
 
@@ -202,64 +168,63 @@ class Cache(Store):
             run()
 
     def _run(self, current: Round) -> None:
-        self._finish(current, _answers(current))
+        current.runner = threading.get_ident()
+        self.finish(current, _answers(current))
 
-    def _wait(self, running: Round, until: float, *, own: bool) -> None:
-        if not running.done.wait(max(0.0, until - self.clock.monotonic())) and own:
-            error = unanswered(running.timeout)
-            self._finish(running, dict.fromkeys(running.sources, error), exhausted=True)
+    def _wait(self, running: Round, reading: Reading) -> None:
+        """Wait until it is done, the caller's time is up, or its own is."""
+        left = running.timeout + GRACE - self.age(running.sent)
+        left = min(left, reading.until - self.clock.monotonic())
+        if not running.done.wait(max(0.0, left)) and running.thread == threading.get_ident():
+            from ._renewal import unanswered
 
-    def _finish(
-        self, current: Round, answers: Mapping[Source, Any], *, exhausted: bool = False
-    ) -> None:
+            running.exhausted = True
+            self.finish(running, dict.fromkeys(running.sources, unanswered(running.timeout)))
+
+    def finish(self, current: Round, answers: Mapping[Source, Any]) -> None:
         """Store what was read, unless somebody gave this round up or replaced it meanwhile."""
-        with self.lock:
-            if current.over:
-                return
-            current.over = True
-            seconds = self.age(current.sent)
-            current.exhausted = exhausted or seconds >= current.timeout
-            # One draw a round: what was fetched together expires together, and costs one round.
-            draw = self.draw()
-            for source, answer in answers.items():
-                key = (id(current.owner), source)
-                known = self.entries.get(key)
-                registered = self.rounds.get(key) is current
-                if registered:
-                    del self.rounds[key]
-                current.results[source] = answer
-                if isinstance(answer, (Answer, SecretNotFoundError)):
-                    current.results[source] = entry = self._entry(current, answer, known, draw)
-                    if registered:
-                        self.entries[key] = entry
-                elif registered and known is not None:
-                    from ._renewal import note_failure
-
-                    note_failure(self, known, answer)
-            if len(self.entries) >= self.sweep_at:
-                from ._maintenance import sweep
-
-                sweep(self)
-            self.changed()
-            self.catch_up()
         try:
+            with self.lock:
+                if current.over:
+                    return
+                current.over = True
+                seconds = self.age(current.sent)
+                # First of all: who sees a new entry must not find an old value elsewhere.
+                self.changed()
+                # One draw a round: what was fetched together expires together.
+                draw = self.draw()
+                for source, answer in answers.items():
+                    self._store(current, source, answer, draw)
+                if len(self.entries) >= self.sweep_at:
+                    from ._maintenance import sweep
+
+                    sweep(self)
+            self.catch_up()
             if current.observer is not None:
                 from .events import tell_fetched
 
-                tell_fetched(current.observer, current, seconds)
+                tell_fetched(current, seconds)
+            # A backend that pauses between its tries gives up before its time is up.
+            current.exhausted |= seconds > current.timeout / 2
         finally:
             current.done.set()
 
-    def _entry(self, current: Round, answer: Any, known: Entry | None, draw: float) -> Entry:
-        name = backend_name(current.owner)
-        entry = Entry(answer, name, current.sent, draw, forced=current.fresh)
-        if entry.absent:
-            entry.limit = ABSENCE_LIMIT
-        if known is not None:
-            from ._renewal import replaced
+    def _store(self, current: Round, source: Source, answer: Any, draw: float) -> None:
+        key = (id(current.owner), source)
+        registered = self.rounds.get(key) is current
+        result = answer
+        if isinstance(answer, (Answer, SecretNotFoundError)):
+            name = backend_name(current.owner)
+            result = Entry(answer, name, current.sent, draw, forced=current.fresh)
+        if key in self.entries:
+            from ._renewal import renewed
 
-            entry = replaced(self, known, entry)
-        return entry
+            result = renewed(self, self.entries[key], result, counts=registered)
+        current.results[source] = result
+        if registered:
+            del self.rounds[key]
+            if isinstance(result, Entry):
+                self.entries[key] = result
 
     def draw(self) -> float:
         """Return a random number from 0 to 1, without the cost of importing `random`."""
@@ -269,12 +234,14 @@ class Cache(Store):
 
     def entry(self, backend: Backend, source: Source) -> Entry | None:
         """Return what is known of a source, however old."""
+        if not self.is_mine():
+            self.catch_up()
         return self.entries.get((id(self.active(backend)), source))
 
     def watch(self, watcher: Any) -> None:
         """Tell this holder of values, for as long as it lives, when to look here again."""
         with self.lock:
-            self.watchers[next(_numbers)] = watcher
+            self.watchers[id(watcher)] = watcher
 
     def commit_if_current(self, reading: Reading, install: Callable[[], None]) -> None:
         """Let a watcher keep what it made of a reading, unless something changed meanwhile."""
@@ -285,10 +252,8 @@ class Cache(Store):
 
     def reveal(self, value: Opaque) -> None:
         """Tell the listeners, if there are any, of a value that a handler is about to get."""
-        if self.listeners:
-            from ._maintenance import reveal
-
-            reveal(self, value)
+        for listener in list(self.listeners):
+            listener.learn(value(0))
 
     def listen(self, listener: Any) -> None:
         """Tell this listener of each value, those held now first: it has learn() and forget()."""
@@ -304,7 +269,7 @@ class Cache(Store):
         """Forget these keys, or do so as soon as the lock is free that this thread holds."""
         self.deferred.append((gone, True))
         if self.is_mine():
-            self.generation += 1  # nothing that was read before is stored
+            self.changed()  # nothing that was read before is kept
         else:
             self.catch_up()
 
@@ -316,27 +281,24 @@ class Cache(Store):
             catch_up(self)
 
 
-def _gave_up(item: object, source: Source) -> bool:
-    """Whether a round of somebody else has ended for want of time."""
-    if not isinstance(item, Round) or not (item.exhausted or not item.done.is_set()):
-        return False
-    return isinstance(item.results.get(source), (BackendUnavailableError, type(None)))
-
-
 def _answers(current: Round) -> Mapping[Source, Any]:
     """Ask the backend, and make a well-formed answer for each source of whatever it does."""
+    owner, sources = current.owner, current.sources
     try:
-        given = current.fetch(list(current.sources), timeout=current.timeout)
+        ask = functools.partial(owner.fetch, fresh=current.fresh)
+        if current.mode == "prefetch":
+            ask = getattr(owner, "prefetch", ask)
+        given = ask(list(sources), timeout=current.timeout)
         # The usual needs no further look, nor the import of one.
-        if type(given) is dict and all(_is_usual(source, given) for source in current.sources):
-            return {source: given[source] for source in current.sources}
+        if type(given) is dict and all(_is_usual(source, given) for source in sources):
+            return {source: given[source] for source in sources}
         from .backends._checks import checked
 
-        return checked(given, current.sources)
+        return checked(given, sources)
     except BaseException as error:  # noqa: BLE001 - another's code may raise anything
         from .backends._checks import raised
 
-        return dict.fromkeys(current.sources, raised(error))
+        return dict.fromkeys(sources, raised(error))
 
 
 def _is_usual(source: Source, given: Any) -> bool:
@@ -345,7 +307,6 @@ def _is_usual(source: Source, given: Any) -> bool:
     return type(answer) is Answer and type(answer.value) is str and source.kind != "tree"
 
 
-_numbers = iter(range(2**62))
 shared_cache: Cache = Cache()
 """The one cache of this process."""
 

@@ -5,34 +5,43 @@ from __future__ import annotations
 import threading
 import weakref
 
-from ._store import OUTDATED, Reading
 from ._values import opaque
 from .errors import BackendUnavailableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable
     from typing import Any
 
-    from ._declarations import Source
-    from ._store import Store
-    from ._values import Opaque
+    from ._store import Reading, Store
     from .backends import Backend
 
 MOST_UNDECLARED = 4096  # entries that no handler declares
 SWEEP_EVERY = 1024  # new entries
+MOST_STRONG = 8  # backends that take no weak reference, before they are looked at
 
 
-def interrupting(sources: Iterable[Source]) -> Reading:
-    """Return the reading of a signal handler or finalizer that interrupted one of its own thread."""
-    error = BackendUnavailableError(
-        "this thread is reading secrets already, and was interrupted by a signal handler or a "
-        "finalizer. Read the secret before, or outside of it."
+def interruption() -> BackendUnavailableError:
+    """Return the error of a read that would wait for its own thread."""
+    return BackendUnavailableError(
+        "this thread is reading secrets already: a signal handler, a finalizer or the backend "
+        "itself reads them in the middle. Read the secret before, or outside of it."
     )
-    reading = Reading(OUTDATED, (0.0, 0.0))
+
+
+def interrupted(reading: Reading) -> Reading:
+    """Fail all of a read that has interrupted one of its own thread where that holds the lock."""
     reading.good_for = 0.0
-    reading.results.update(dict.fromkeys(sources, error))
+    reading.results = {source: interruption() for source in reading.wanted}
     return reading
+
+
+def keep_strongly(store: Store, owner: Backend) -> None:
+    """Keep a backend that takes no weak reference until its entries expire."""
+    strong = sum(not isinstance(kept, weakref.ref) for kept in store.owners.values())
+    if strong >= MOST_STRONG:
+        sweep(store)
+    store.owners[id(owner)] = owner
 
 
 def catch_up(store: Store) -> None:
@@ -44,8 +53,7 @@ def catch_up(store: Store) -> None:
             for table in tables:
                 for key in [key for key in table if gone(key)]:
                     del table[key]
-            for number in [number for number in store.owners if gone((number, None))]:
-                del store.owners[number]
+            _let_go(store, lambda number: gone((number, None)))
             if told:
                 store.changed()
             if store.builds is not None:
@@ -66,33 +74,39 @@ def sweep(store: Store) -> None:
     for key, entry in list(entries.items()):
         if key not in declared and 0 <= entry.max_served_age < store.age(entry.sent):
             del entries[key]
-    rest = [key for key in entries if key not in declared]  # the oldest first
-    for key in rest[: max(0, len(rest) - MOST_UNDECLARED + SWEEP_EVERY)]:
+    undeclared = [key for key in entries if key not in declared]
+    undeclared.sort(key=lambda key: entries[key].sent)
+    for key in undeclared[: max(0, len(undeclared) - MOST_UNDECLARED + SWEEP_EVERY)]:
         del entries[key]
     store.sweep_at = len(entries) + SWEEP_EVERY
     for key in [key for key in store.attempts if key not in entries]:
         del store.attempts[key]
     used = {number for number, _ in (*entries, *store.rounds)}
-    for number in [number for number in store.owners if number not in used]:
-        del store.owners[number]
+    _let_go(store, lambda number: number not in used)
 
 
-def reveal(store: Store, value: Opaque) -> None:
-    """Tell the listeners of a value that a handler is about to get."""
-    with store.lock:
-        for listener in list(store.listeners):
-            listener.learn(value(0))
+def _let_go(store: Store, unused: Callable[[int], bool]) -> None:
+    """Let go of unused backends; those that live are still to be closed before a snapshot."""
+    for number, owner in list(store.owners.items()):
+        alive = isinstance(owner, weakref.ref) and owner() is not None
+        if not alive and unused(number):
+            del store.owners[number]
 
 
 def listen(store: Store, listener: Any) -> None:
     """Tell this listener, for as long as it lives, of each value: those held now come first."""
+    # What is made from now on is told by who makes it, outside of the lock: it has one of its own.
+    store.listeners.add(listener)
     with store.lock:
-        store.listeners.add(listener)
-        held = [opaque(e.answer.value) for e in store.entries.values() if not e.absent]
+        known: list[Any] = []
+        for entry in store.entries.values():
+            if not entry.absent:
+                known.append(opaque(entry.answer.value))
+            known += [made[-1] for made in entry.made.values()]
         for watcher in store.watchers.values():
-            held.extend(watcher.injected())
-        for value in held:
-            listener.learn(value(0))
+            known.extend(watcher.injected())
+    for value in filter(callable, known):
+        listener.learn(value(0))
 
 
 def override(store: Store, backend: Backend) -> None:

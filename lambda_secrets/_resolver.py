@@ -6,20 +6,19 @@ import functools
 import math
 import os
 
-from ._store import Entry, Freshness
 from ._declarations import Mismatch, check_seconds
-from ._values import Secrets, Wrapped, held, merged, opaque, shielded
-from .backends import backend_name
-from .errors import DeclarationError, SecretNotFoundError
+from ._store import Entry, Freshness
+from ._values import Secrets, opaque, shielded
+from .errors import DeclarationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
     from typing import Any, TypeAlias, TypeVar
 
-    from ._cache import Cache, Mode
-    from ._store import Reading
+    from ._cache import Cache
     from ._declarations import Declaration, Source
+    from ._store import Mode, Reading
     from ._values import Opaque
     from .backends import Backend
     from .errors import ResolutionError
@@ -29,9 +28,9 @@ if TYPE_CHECKING:
 
 DEFAULT_TTL = 300.0  # seconds, as the extension's own
 ANSWER_MARGIN = 0.2  # seconds of an invocation's remaining time that are left for its answer
+TTL_VARIABLES = ("LAMBDA_SECRETS_TTL", "SECRETS_MANAGER_TTL", "SSM_PARAMETER_STORE_TTL")
 
 _NEVER = (-math.inf, -math.inf, Secrets({}))
-TTL_VARIABLES = ("LAMBDA_SECRETS_TTL", "SECRETS_MANAGER_TTL", "SSM_PARAMETER_STORE_TTL")
 
 
 class Resolver:
@@ -60,12 +59,14 @@ class Resolver:
         converters: Mapping[str, Callable[[Any], Any]] | None = None,
         temporary: bool = False,
     ) -> None:
-        seconds = {"timeout": timeout, "jitter": jitter, "stale_if_error": stale_if_error}
-        seconds["refresh_ahead"] = refresh_ahead
-        if ttl is not None:
-            seconds["ttl"] = ttl
-        for option, number in seconds.items():
-            check_seconds(number, option)
+        self._rest = {
+            "jitter": jitter,
+            "stale_if_error": stale_if_error,
+            "refresh_ahead": refresh_ahead,
+        }
+        options = {"ttl": 0.0 if ttl is None else ttl, "timeout": timeout, **self._rest}
+        for option, seconds in options.items():
+            check_seconds(seconds, option)
         if not 0 < timeout < math.inf or jitter > 1 or not (observer is None or callable(observer)):
             from ._explain import wrong_option
 
@@ -79,9 +80,9 @@ class Resolver:
         self.temporary = temporary
         self.state = self.partial = _NEVER
         self.converters = converters or {}
+        self.mismatched: set[str] = set()
+        self._ttl = ttl
         self._resolved: dict[str, Declaration] = {}
-        self._mismatched: set[str] = set()
-        self._ttl, self._rest = ttl, (jitter, stale_if_error, refresh_ahead)
         self._freshness: dict[str, Freshness] = {}
         for name, declaration in self.declarations.items():
             if declaration.variable is None or "AWS_LAMBDA_RUNTIME_API" in os.environ:
@@ -101,14 +102,14 @@ class Resolver:
 
     def freshness(self, name: str) -> Freshness:
         """Return how long a value of that name is good."""
-        known = self._freshness.get(name)
-        if known is None:
+        if name not in self._freshness:
             declaration = self.declaration(name)
-            ttl = _first_ttl(declaration.ttl, self._ttl, declaration.source.kind)
+            ttl = declaration.ttl if declaration.ttl is not None else self._ttl
+            if ttl is None:
+                ttl = _environments_ttl(declaration.source.kind)
             accepts = declaration.default is not ...
-            known = Freshness(ttl, *self._rest, accepts_absence=accepts)
-            self._freshness[name] = known
-        return known
+            self._freshness[name] = Freshness(ttl, **self._rest, accepts_absence=accepts)
+        return self._freshness[name]
 
     def sources(self) -> list[Source]:
         """Return what it reads, as far as environment variables tell by now."""
@@ -122,10 +123,9 @@ class Resolver:
 
     def injected(self) -> Iterator[Opaque]:
         """Go through the values that it holds."""
-        yield from held(self.partial[2]).values()
-        for declaration in self.declarations.values():
-            if declaration.default is not ...:
-                yield opaque(declaration.default)
+        from ._shortfall import injected
+
+        return injected(self)
 
     def known(self, names: Iterable[str]) -> dict[str, Entry | None]:
         """Return what the cache has of declared names, however old."""
@@ -159,9 +159,20 @@ class Resolver:
             ResolutionError: with all that failed.
         """
         names = self.declarations if names is None else names
-        wanted = self._wanted(names, beside)
+        if beside:
+            from ._partial import readable
+
+            beside = readable(self, beside)
+        wanted: dict[Source, Freshness] = {}
+        for name in (*names, *beside):
+            source, freshness = self.declaration(name).source, self.freshness(name)
+            if source in wanted or name in self.mismatched:
+                from ._shortfall import strictest
+
+                freshness = strictest(self, name, freshness, wanted.get(source))
+            wanted[source] = freshness
         wait = math.inf if remaining is None else max(0.0, remaining - ANSWER_MARGIN)
-        reading = yield functools.partial(
+        reading: Reading = yield functools.partial(
             self.cache.read,
             *(self.backend, wanted),
             timeout=self.timeout,
@@ -171,7 +182,7 @@ class Resolver:
         )
         values: dict[str, Opaque] = {}
         entries: dict[str, Entry] = {}
-        failures: dict[str, ResolutionError] = {}
+        problems: dict[str, Any] = {}
         for name in names:
             result = reading.results[self.declaration(name).source]
             value = self.value(name, result)
@@ -180,17 +191,11 @@ class Resolver:
             if callable(value):
                 values[name] = value
             else:
-                from ._explain import failure
+                problems[name] = value
+        if problems or self.mismatched:
+            from ._shortfall import check
 
-                backend = result.backend or backend_name(self.cache.active(self.backend))
-                failures[name] = failure(name, self.declaration(name), value, backend)
-        # Somebody may correct a value that does not fit: it is read anew.
-        unfit = {name for name in names if name in failures and name in entries}
-        self._mismatched = self._mismatched.difference(names) | unfit
-        if failures:
-            from ._explain import gathered
-
-            raise gathered(failures)
+            check(self, names, entries, problems)
         secrets = Secrets(values, entries)
         if not build:
             return secrets
@@ -208,66 +213,43 @@ class Resolver:
         """Return the opaque value of a declared name, or what is wrong with it."""
         declaration = self.declaration(name)
         value: Any = result
-        if declaration.build is not None:
-            from ._build import given
-
-            instead = given(self.cache.active(self.backend), declaration)
-            if instead is not None:
-                return instead
         if isinstance(result, Entry):
-            value = result.answer if result.absent else self._made(name, declaration, result)
-        missing = isinstance(value, SecretNotFoundError) or getattr(value, "absent", False)
-        if missing and declaration.default is not ...:
-            default = opaque(declaration.default)
-            self.cache.reveal(default)
-            if declaration.build is None:
-                return default
-            return opaque(Wrapped(declaration.default, shared=True))
+            convert = self.converters.get(name)
+            key = (declaration.path, id(declaration.transform), id(convert))
+            if result.absent:
+                value = result.answer
+            elif key in result.made:
+                value = result.made[key][-1]
+            else:
+                value = self._make(declaration, convert, key, result)
+        if declaration.build is not None or not callable(value):
+            from ._shortfall import instead_of
+
+            return instead_of(self, declaration, value)
         return value
 
-    def _made(self, name: str, declaration: Declaration, entry: Entry) -> Opaque | Mismatch:
-        """Return what was made of an entry before, or make it now."""
-        transform, convert = declaration.transform, self.converters.get(name)
-        key = (declaration.path, id(transform), id(convert))
-        if key in entry.made:
-            return entry.made[key][-1]
-        if transform is not None:  # it may log what it gets
-            self.cache.reveal(opaque(entry.answer.value))  # type: ignore[union-attr]  # an Answer
+    def _make(
+        self, declaration: Declaration, convert: Any, key: object, entry: Entry
+    ) -> Opaque | Mismatch:
+        """Make a value of an entry, and keep it there."""
+        if declaration.transform is not None:  # it may log what it gets
+            self.cache.reveal(opaque(entry.answer.value))
         made: Any = shielded(_extracted, declaration, entry, convert)
-        if not isinstance(made, Mismatch):
+        if callable(made):
+            # Kept before it is told: a new listener looks here. What is kept with it keeps its id.
+            entry.made[key] = (declaration.transform, convert, made)
             self.cache.reveal(made)
-            entry.made[key] = (transform, convert, made)  # which keeps their ids theirs
-        return made
-
-    def _wanted(self, names: Collection[str], beside: Collection[str]) -> dict[Source, Freshness]:
-        wanted: dict[Source, Freshness] = {}
-        for name in (*names, *beside):
-            try:
-                source, freshness = self.declaration(name).source, self.freshness(name)
-            except DeclarationError:
-                if name in names:
-                    raise
-                continue
-            before = wanted.get(source)
-            ttl = 0.0 if name in self._mismatched else freshness.ttl
-            if before is not None or ttl != freshness.ttl:
-                ttl = ttl if before is None else min(ttl, before.ttl)
-                accepts = freshness.accepts_absence
-                accepts = accepts and (before is None or before.accepts_absence)
-                freshness = Freshness(ttl, *self._rest, accepts_absence=accepts)
-            wanted[source] = freshness
-        return wanted
+        return made  # type: ignore[no-any-return]
 
     def _keep(self, reading: Reading, secrets: Secrets) -> None:
         """Keep values for as long as their reading is good, unless the cache changes meanwhile."""
-        until, wall = reading.now[0] + reading.good_for, reading.now[1] + reading.good_for
 
         def install() -> None:
-            state = (until, wall, secrets)
+            state = (*(instant + reading.good_for for instant in reading.now), secrets)
             if len(secrets) < len(self.declarations):
-                mono, other, rest = self.partial
-                if mono > reading.now[0] and other > reading.now[1]:
-                    state = (min(until, mono), min(wall, other), merged(rest, secrets))
+                from ._partial import joined
+
+                state = joined(self, reading, state)
             self.partial = state
             if len(state[2]) == len(self.declarations):
                 self.state = state
@@ -308,29 +290,18 @@ def run(steps: Steps[T]) -> T:
 def _extracted(
     declaration: Declaration, entry: Entry, convert: Callable[[Any], Any] | None
 ) -> Opaque | Mismatch:
-    value = declaration.extract(entry.answer.value)  # type: ignore[union-attr]  # an Answer
+    value = declaration.extract(entry.answer.value)
     if convert is not None and not isinstance(value, Mismatch):
         value = convert(value)
     return value if isinstance(value, Mismatch) else opaque(value)
 
 
-def _first_ttl(declared: float | None, decorators: float | None, kind: str) -> float:
-    """Return the first TTL that is given: declaration, decorator, the variables, the default."""
-    for ttl in (declared, decorators):
-        if ttl is not None:
-            return ttl
+def _environments_ttl(kind: str) -> float:
+    """Return the TTL of the first variable that is set: ours, then the extension's."""
     ours, secrets, parameters = TTL_VARIABLES
     for variable in (ours, {"secret": secrets, "appconfig": ours}.get(kind, parameters)):
-        text = os.environ.get(variable)
-        if text:
-            try:
-                seconds = float(text)
-            except ValueError:
-                seconds = math.nan
-            if not seconds >= 0:
-                raise DeclarationError(
-                    f"The environment variable {variable} must be a number of seconds ≥ 0, "
-                    f"not {text!r}."
-                )
-            return seconds
+        if os.environ.get(variable):
+            from ._shortfall import ttl_of
+
+            return ttl_of(variable)
     return DEFAULT_TTL

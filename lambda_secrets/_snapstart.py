@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 from ._maintenance import release
 from .errors import DeclarationError
 
@@ -12,7 +10,6 @@ if TYPE_CHECKING:
     from ._store import Store
 
 
-@functools.lru_cache(maxsize=1)
 def keep_out_of_snapshots(cache: Store) -> None:
     """Register the hooks of the managed runtime, once for a cache.
 
@@ -21,6 +18,8 @@ def keep_out_of_snapshots(cache: Store) -> None:
     Raises:
         DeclarationError: where the runtime's package is missing: secrets would be in the snapshot.
     """
+    if cache.has_hooks:
+        return
     try:
         import snapshot_restore_py  # in every managed runtime that has SnapStart
     except ImportError:
@@ -32,5 +31,6 @@ def keep_out_of_snapshots(cache: Store) -> None:
             "SnapStart is on, but the package snapshot_restore_py is missing, which keeps secrets "
             "out of the snapshot. Install snapshot-restore-py in the image."
         )
+    cache.has_hooks = True
     hooks.register_before_snapshot(release, cache)
     hooks.register_after_restore(release, cache)

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import threading
 import time
 import weakref
 from collections import deque
 
-from .errors import BackendUnavailableError, SecretNotFoundError
+from ._values import opaque
+from .errors import SecretNotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, TypeAlias
+    from collections.abc import Callable, Mapping
+    from typing import Any, Literal, TypeAlias
 
     from ._declarations import Mismatch, Source
     from ._values import Opaque
-    from .backends import Answer, Backend
+    from .backends import Backend
     from .errors import ResolutionError
 
     Key: TypeAlias = tuple[int, Source]
     Instant: TypeAlias = tuple[float, float]
+    Mode: TypeAlias = Literal["usual", "fresh", "prefetch"]
 
+ABSENCE_LIMIT = 300.0  # seconds for which a missing secret counts as missing
 GRACE = 0.1  # seconds in which a backend that keeps its timeout says itself what timed out
 STALE_WAIT = 1.0  # seconds that an invocation waits at most when it has a value to fall back on
 OUTDATED = -1  # generation of a reading that may be used but must not be cached
@@ -46,20 +48,24 @@ class Freshness:
         self.ttl = ttl
         self.jitter = jitter
         self.stale_if_error = stale_if_error
-        # At most half of a TTL: or every invocation would fetch.
-        self.refresh_ahead = refresh_ahead if refresh_ahead < ttl else ttl / 2
+        self.refresh_ahead = refresh_ahead
         self.accepts_absence = accepts_absence  # each declaration of the source has a default
 
     def lifetime(self, entry: Entry) -> float:
         """Return the TTL, less the random share of the jitter that its round has drawn."""
         return min(self.ttl, entry.limit) * (1 - self.jitter * entry.jitter_draw)
 
+    def ahead(self, entry: Entry) -> float:
+        """Return how long before expiry it is refreshed: or every invocation would fetch."""
+        lifetime = self.lifetime(entry)
+        return self.refresh_ahead if self.refresh_ahead < lifetime else lifetime / 2
+
 
 class Entry:
     """What was read of a source, when it was asked for, and how its refreshes have gone since.
 
     Attributes:
-        answer: the answer, or the error that says that there is no such secret.
+        answer: an `Answer`, or the error that says that there is no such secret.
         sent: when it was asked for, by the monotonic and the wall clock.
         forced: whether it was read past all caches.
         limit: seconds for which it is good at most, and never stale; infinite for a usual value.
@@ -68,31 +74,17 @@ class Entry:
         max_served_age: seconds of age to which somebody may serve it; -1 before anybody has it.
     """
 
-    __slots__ = (
-        "answer",
-        "backend",
-        "current",
-        "failed",
-        "failures",
-        "forced",
-        "jitter_draw",
-        "limit",
-        "made",
-        "max_served_age",
-        "refused",
-        "sent",
-        "warned",
-    )
-
     def __init__(
         self, answer: Any, backend: str, sent: Instant, jitter_draw: float, *, forced: bool = False
     ) -> None:
-        self.answer: Answer | Any = answer
+        self._answer = opaque(answer)
         self.backend: str = answer.backend or backend
         self.sent = self.failed = sent
         self.jitter_draw = jitter_draw
         self.forced = forced
-        self.limit = math.inf
+        # Whether the backend has said that there is no such secret.
+        self.absent = isinstance(answer, SecretNotFoundError)
+        self.limit = ABSENCE_LIMIT if self.absent else math.inf
         self.current: Entry | None = None
         self.made: dict[object, tuple[object, object, Opaque | Mismatch]] = {}
         self.max_served_age = -1.0
@@ -100,59 +92,70 @@ class Entry:
         self.refused = False
 
     @property
-    def absent(self) -> bool:
-        """Whether the backend has said that there is no such secret."""
-        return isinstance(self.answer, SecretNotFoundError)
+    def answer(self) -> Any:
+        """What the backend answered, where no tool looks."""
+        return self._answer(0)
 
 
 class Round:
-    """One call of a backend for several sources, which any number of callers can wait for."""
+    """One call of a backend for several sources, which any number of callers can wait for.
 
-    __slots__ = (
-        "background",
-        "done",
-        "exhausted",
-        "fetch",
-        "fresh",
-        "observer",
-        "over",
-        "owner",
-        "results",
-        "sent",
-        "sources",
-        "thread",
-        "timeout",
-    )
+    Attributes:
+        thread: the one that has begun it and waits for it; None when none does.
+        runner: the thread that it runs on.
+        over: whether it has ended, or nobody waits for it any more.
+        exhausted: whether its time was up: who has more may fetch again.
+    """
 
-    def __init__(
-        self, owner: Any, sources: list[Source], timeout: float, mode: str, observer: Any, sent: Any
-    ) -> None:
-        self.owner = owner
+    def __init__(self, reading: Reading, sources: list[Source], timeout: float) -> None:
+        self.owner = reading.owner
+        self.mode = reading.mode
+        self.fresh = reading.mode == "fresh"
+        self.observer = reading.observer
         self.sources = sources
         self.timeout = timeout
-        self.observer = observer
-        self.sent: Instant = sent
-        self.fresh = mode == "fresh"
-        self.fetch: Any = functools.partial(owner.fetch, fresh=self.fresh)
-        if mode == "prefetch":
-            self.fetch = getattr(owner, "prefetch", self.fetch)
-        self.thread: int | None = threading.get_ident()  # that waits for it
+        self.sent = reading.now
+        self.thread: int | None = threading.get_ident()
+        self.runner: int | None = None
         self.done = threading.Event()
-        self.over = self.exhausted = self.background = False
+        self.over = self.background = False
+        self.exhausted = reading.mode == "prefetch"  # which waits for nothing
         self.results: dict[Source, Entry | ResolutionError] = {}
 
 
 class Reading:
-    """What a caller gets: an entry or an error for each source, and how long that is settled."""
+    """A read, and what its caller gets: an entry or an error by source, and for how long.
 
-    __slots__ = ("generation", "good_for", "now", "results", "stale")
+    Attributes:
+        now: when it began, later when it ended, by both clocks.
+        until: when the caller wants its answer, by the monotonic clock.
+        joined: sources that rounds of others are to bring.
+        patience: seconds that it waits at most: less where all that is due has a usable value.
+        results: entries, errors and, while it reads, rounds.
+        good_for: seconds from ``now`` after which somebody has to look again.
+    """
 
-    def __init__(self, generation: int, now: Instant) -> None:
-        self.generation = generation
-        self.now = now
-        self.good_for = math.inf
-        self.results: dict[Source, Entry | ResolutionError] = {}
+    def __init__(
+        self,
+        owner: Any,
+        wanted: Mapping[Source, Freshness],
+        timeout: float,
+        mode: Mode = "usual",
+        observer: Any = None,
+    ) -> None:
+        self.owner = owner
+        self.wanted = wanted
+        self.timeout = timeout
+        self.mode = mode
+        self.observer = observer
+        self.until = 0.0
+        self.joined: list[Source] = []
+        self.patience = STALE_WAIT
+        self.results: dict[Source, Any] = {}
         self.stale: list[tuple[Source, Entry, float]] = []
+        self.generation = OUTDATED
+        self.now: Instant = (0.0, 0.0)
+        self.good_for = math.inf
 
 
 class Store:
@@ -161,6 +164,7 @@ class Store:
     def __init__(self, clock: Any = time) -> None:
         self.clock = clock  # has monotonic() and time(), in seconds
         self.generation = 0
+        # Built in: entering and leaving it, no signal can come between.
         self.lock = threading.RLock()
         self.placing = threading.RLock()  # held while a context's attribute changes
         self.entries: dict[Key, Entry] = {}
@@ -173,6 +177,7 @@ class Store:
         self.builds: Any = None
         self.attempts: dict[Key, Any] = {}  # of failing handlers to find newer values
         self.sweep_at = 1024  # entries
+        self.has_hooks = False  # of SnapStart
 
     def now(self) -> Instant:
         """Return this instant by both clocks."""
@@ -182,19 +187,6 @@ class Store:
         """Return the seconds since an instant, by the clock that says more."""
         # Neither a paused clock nor one set back makes a value immortal.
         return max(self.clock.monotonic() - instant[0], self.clock.time() - instant[1])
-
-    def keep(self, owner: Backend) -> None:
-        """Keep a backend's entries for as long as others refer to it: its id is in their key."""
-        number = id(owner)
-
-        # A finalizer may run anywhere, also where the lock is held.
-        def forget(_: object) -> None:
-            self.deferred.append((lambda key: key[0] == number, False))
-
-        try:
-            self.owners[number] = weakref.ref(owner, forget)
-        except TypeError:  # it has slots: it stays until its entries expire
-            self.owners[number] = owner
 
     def active(self, backend: Backend) -> Backend:
         """Return the latest override, else the backend itself."""
@@ -210,11 +202,3 @@ class Store:
     def is_mine(self) -> bool:
         """Whether this thread holds the lock: a signal handler or a finalizer interrupted it."""
         return self.lock._is_owned()  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001 - as threading.Condition asks
-
-
-def unanswered(timeout: float) -> BackendUnavailableError:
-    """Return the error for a round that has not answered."""
-    return BackendUnavailableError(
-        f"no answer within {timeout:.3g} s. Check whether the backend is reachable, or raise "
-        "timeout; the invocation's remaining time bounds it too."
-    )
