@@ -305,7 +305,7 @@ def _all_of(values: dict[str, Any], failures: dict[str, ResolutionError]) -> Sec
 def live_over(resolvers: Iterator[Resolver]) -> LiveSecrets:
     """Return the secrets of a handler, over all of its layers."""
     live = object.__new__(LiveSecrets)
-    live._resolvers = list(resolvers)  # noqa: SLF001 - its own module
+    live._resolvers = list(resolvers)
     return live
 
 

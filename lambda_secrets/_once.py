@@ -32,7 +32,8 @@ def resolver_for(
         with suppress(Exception):  # not a mapping, or what cannot be hashed or compared
             variables = tuple(map(os.environ.get, TTL_VARIABLES))
             seen = tuple(map(_seen, declarations.values()))
-            return _kept(tuple(declarations.items()), seen, variables, chosen, *options)
+            items: Any = tuple(declarations.items())
+            return _kept((items, seen, variables), chosen, *options)
     return _resolver(declarations, chosen, options)
 
 
@@ -46,8 +47,8 @@ def _seen(declaration: Any) -> object:
 
 
 @functools.lru_cache(maxsize=128, typed=True)
-def _kept(items: Any, _seen: object, _variables: object, backend: Any, *options: Any) -> Resolver:
-    return _resolver(dict(items), backend, options)
+def _kept(seen: Any, backend: Any, *options: Any) -> Resolver:
+    return _resolver(dict(seen[0]), backend, options)
 
 
 def _resolver(declarations: Any, backend: Backend, options: tuple[Any, ...]) -> Resolver:

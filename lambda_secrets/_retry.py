@@ -15,7 +15,6 @@ from .errors import DeclarationError, InjectionError, ResolutionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from ._resolver import Resolver, Steps
@@ -148,9 +147,7 @@ class _RetryLayer(Layer):
         return None
 
 
-def retry_on(
-    resolvers: list[Resolver], types: tuple[type[Exception], ...], function: Any
-) -> Callable[..., Any]:
+def retry_on(resolvers: list[Resolver], types: tuple[type[Exception], ...], function: Any) -> Any:
     """Return a function that runs once more where it raises one of these and a secret has changed.
 
     Raises:

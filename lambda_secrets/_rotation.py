@@ -160,7 +160,8 @@ class Newer:
         return read, alone
 
     def _left(self) -> float:
-        return max(0.0, self._until - self._clock.monotonic())
+        left: float = self._until - self._clock.monotonic()
+        return max(0.0, left)
 
     def _read(self, resolver: Resolver, sources: list[Source]) -> Any:
         return functools.partial(
@@ -207,7 +208,8 @@ class Newer:
     ) -> Steps[Secrets | None]:
         """Return the values of all names, if one of them is new as it is declared."""
         entries = {n: e for n, e in {**used, **changed}.items() if e is not None}
-        values, new = {}, []
+        values: dict[str, Any] = {}
+        new = []
         for name, before in used.items():
             absent = SecretNotFoundError()
             values[name] = resolver.value(name, entries.get(name, absent))
