@@ -95,19 +95,18 @@ class Builds:
         self, key: tuple[Any, ...], declaration: Declaration, value: Opaque
     ) -> tuple[Built | None, Any, Built | None]:
         """Return the object for a value, or who is building it, or what the caller is to build."""
-        with self.store.lock:
-            known = _find(self.current, key)
-        if known is not None and known.fits(value):
-            return known, None, None
-        with self.store.lock:
-            making = _find(self.making, key)
-            if making is not None:
-                return None, making, None
-            if _find(self.current, key) is not known:  # somebody was faster
-                return self.claim(key, declaration, value)
-            mine = Built(key, declaration, value)
-            self.making.append(mine)
-            return None, None, mine
+        while True:
+            with self.store.lock:
+                known = _find(self.current, key)
+            if known is not None and known.fits(value):  # others' code runs outside of the lock
+                return known, None, None
+            with self.store.lock:
+                making = _find(self.making, key)
+                if making is not None:
+                    return None, making, None
+                if _find(self.current, key) is known:
+                    self.making.append(mine := Built(key, declaration, value))
+                    return None, None, mine
 
     def make(self, built: Built) -> None:
         """Build what was claimed, in this thread and outside of all locks."""
@@ -117,16 +116,15 @@ class Builds:
             with self.store.lock:
                 if built in self.making:  # a fork may have come between
                     self.making.remove(built)
-            if built.product is not None:
-                self.install(built)
+                if built.product is not None:
+                    self.replace(built)
             built.done.set()
-
-    def install(self, built: Built) -> None:
-        """Let an object take the place of the one before it."""
-        with self.store.lock:
-            self.retire([_find(self.current, built.key)])
-            self.current.append(built)
         self.close_unused()
+
+    def replace(self, built: Built) -> None:
+        """Let an object take the place of the one before it; the caller holds the lock."""
+        self.retire([_find(self.current, built.key)])
+        self.current.append(built)
 
     def forget(self, key: tuple[Any, ...]) -> None:
         """Replace the object of a secret that is not there any more."""
@@ -138,15 +136,13 @@ class Builds:
         """Replace these objects; each is closed when the calls that run now have ended."""
         for built in filter(None, gone):
             self.current.remove(built)
-            built.users = {
-                call for call, keys in self.calls.items() if any(_same(built.key, k) for k in keys)
-            }
+            built.users = self.callers(built)
             self.replaced.append(built)
 
-    def drop(self, gone: Callable[[Any], bool]) -> None:
-        """Let go of what was built from these sources, also what was handed out outside of calls."""
+    def drop(self, gone: Callable[[Any], bool], *, cleared: bool = True) -> None:
+        """Let go of what was built from these sources; if cleared, what calls do not have too."""
         self.retire([built for built in self.current if gone(built.key[:2])])
-        for built in self.replaced:
+        for built in self.replaced if cleared else ():
             if gone(built.key[:2]):
                 built.outside = False
 
@@ -158,12 +154,21 @@ class Builds:
         for built in unused:  # others' code runs outside of the lock
             built.end()
 
-    def hand_out(self, built: Built) -> Opaque:
-        """Return the object, and note whether a call runs that declares it."""
+    def hand_out(self, built: Built, declaration: Declaration) -> Opaque | None:
+        """Return the object, unless it is closed by now; note who has it, and how to close it."""
         with self.store.lock:
-            declared = (key for keys in self.calls.values() for key in keys)
-            built.outside |= not any(_same(built.key, key) for key in declared)
-        return built.product  # type: ignore[return-value]  # it was built
+            callers = self.callers(built)
+            if built in self.replaced:
+                built.users |= callers
+            elif built not in self.current:
+                return None
+            built.outside |= not callers
+            built.close = built.close or declaration.close
+        return built.product
+
+    def callers(self, built: Built) -> set[object]:
+        """Return the calls that declare it; the caller holds the lock."""
+        return {call for call, keys in self.calls.items() if any(_same(built.key, k) for k in keys)}
 
     def after_fork(self) -> None:
         """In a child: build everything anew, and keep what is the parent's as it is."""
@@ -226,7 +231,10 @@ def steps(
                 builds.make(mine)
                 known = mine
             if known is not None:
-                values[name] = builds.hand_out(known)
+                product = builds.hand_out(known, declaration)
+                if product is None:  # it was replaced and closed meanwhile
+                    continue
+                values[name] = product
                 break
             problem = ""
             if making.thread == threading.get_ident():
@@ -242,13 +250,20 @@ def steps(
 
 
 def trial(
-    store: Store, backend: Any, declarations: Mapping[str, Declaration], secrets: Secrets
-) -> tuple[Secrets, list[Built]]:
-    """Return the secrets with objects that nobody shares yet, and these, to install or to end."""
-    values, tried = dict(held(secrets)), []
+    store: Store,
+    backend: Any,
+    declarations: Mapping[str, Declaration],
+    secrets: Secrets,
+    tried: list[Built],
+) -> Secrets:
+    """Return the secrets with objects that nobody shares yet; add these to what was tried."""
+    values = dict(held(secrets))
     for name, declaration in declarations.items():
-        built = Built(key_of(store, backend, declaration), declaration, values[name])
-        built.make()
-        tried.append(built)
+        key = key_of(store, backend, declaration)
+        built = next((one for one in tried if _same(one.key, key)), None)
+        if built is None:
+            built = Built(key, declaration, values[name])
+            built.make()
+            tried.append(built)
         values[name] = built.product  # type: ignore[assignment]  # it was built
-    return Secrets(values, origins(secrets)), tried
+    return Secrets(values, origins(secrets))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from contextlib import suppress
 
 from ._awaitable import drive
 from ._cache import shared_cache
@@ -15,7 +16,7 @@ from .errors import DeclarationError, ResolutionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from typing import Any, NoReturn
 
     from ._cache_info import CacheInfo
@@ -119,7 +120,7 @@ class LiveSecrets:
             and clock.time() < wall
             and name in held(secrets)
             and running.get() is None
-            and resolver.declarations[name].close is None
+            and resolver.declarations[name].build is None
         ):
             return fresh(held(secrets)[name])
         found = run(self._steps(resolver, [name]))
@@ -167,8 +168,11 @@ class LiveSecrets:
     def clear(self) -> None:
         """Forget the values: the next access fetches; close what was built from them."""
         for resolver in self._resolvers:
-            owner = id(resolver.cache.active(resolver.backend))
-            resolver.cache.discard({(owner, source) for source in resolver.sources()}.__contains__)
+            owner, gone = id(resolver.cache.active(resolver.backend)), set()
+            for name in resolver.declarations:
+                with suppress(DeclarationError):  # a variable that is unset: nothing is known
+                    gone.add((owner, resolver.declaration(name).source))
+            resolver.cache.discard(gone.__contains__)
 
     @property
     def declarations(self) -> dict[str, Declaration]:
@@ -234,28 +238,41 @@ class LiveSecrets:
             )
         return found[0]
 
-    def _steps(self, resolver: Resolver, names: list[str]) -> Steps[Secrets]:
+    def _steps(self, resolver: Resolver, names: Collection[str]) -> Steps[Secrets]:
         """Read these names; what else is due is fetched in the same round."""
         use = running.get()
         given = None if use is None else use.given_to(resolver)
         if given is not None and all(name in held(given) for name in names):
             return given
-        rest = [name for name in resolver.declarations if name not in names]
-        secrets = yield from resolver.steps(names, beside=rest)
+        secrets = None if resolver.closes else resolver.cached()
+        if secrets is None:
+            try:
+                beside = [name for name in resolver.declarations if name not in names]
+                secrets = yield from resolver.steps(names, beside=beside)
+            except ResolutionError:
+                raise
+            except Exception:  # what a build has raised
+                if use is not None:
+                    use.note(resolver, resolver.known(names))
+                raise
         if use is not None:
-            use.note(resolver, origins(secrets))
+            entries = origins(secrets)
+            use.note(resolver, {name: entries[name] for name in names if name in entries})
             if given is not None:
-                return Secrets({**held(secrets), **held(given)}, origins(secrets))
+                return Secrets({**held(secrets), **held(given)}, entries)
         return secrets
 
     def _current(self) -> Steps[Secrets]:
+        if len(self._resolvers) == 1:
+            resolver = self._resolvers[0]
+            return (yield from self._steps(resolver, resolver.declarations))
         values: dict[str, Any] = {}
         failures: dict[str, ResolutionError] = {}
         for resolver in self._resolvers:
             for name in resolver.declarations:
                 self._only(name)
             try:
-                values.update(held((yield from self._steps(resolver, list(resolver.declarations)))))
+                values.update(held((yield from self._steps(resolver, resolver.declarations))))
             except ResolutionError as error:
                 failures.update(error.failures)
         return _all_of(values, failures)
@@ -288,7 +305,7 @@ def _all_of(values: dict[str, Any], failures: dict[str, ResolutionError]) -> Sec
 def live_over(resolvers: Iterator[Resolver]) -> LiveSecrets:
     """Return the secrets of a handler, over all of its layers."""
     live = object.__new__(LiveSecrets)
-    live._resolvers = list(resolvers)  # noqa: SLF001 - its own module
+    live._resolvers = list(resolvers)
     return live
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+from contextlib import suppress
 
 from ._cache import shared_cache
 from ._declarations import declare_all
@@ -44,7 +45,7 @@ def resolve_secrets(
     """
     under_snapstart()
     options = (ttl, timeout, jitter, stale_if_error, refresh_ahead, observer)
-    resolver = _resolver_for(declarations, backend, options)
+    resolver = resolver_for(declarations, backend, options)
     secrets = resolver.cached()
     return run(resolver.steps()) if secrets is None else secrets
 
@@ -63,30 +64,47 @@ def prefetched(resolver: Resolver) -> None:
         logging.getLogger("lambda_secrets").warning(message, error)
 
 
-def _resolver_for(
+def resolver_for(
     declarations: Mapping[str, str | Declaration], backend: str | Backend, options: tuple[Any, ...]
 ) -> Resolver:
     """Return a resolver of these declarations, the same for the same ones."""
     chosen = backend_of(backend)
     if isinstance(backend, str):  # an object of the caller's own is not kept
-        variables = tuple(map(os.environ.get, TTL_VARIABLES))
-        try:
-            return _kept(tuple(declarations.items()), chosen, options, variables)
-        except (AttributeError, TypeError):  # not a mapping, or an option that cannot be hashed
-            pass
-    return _resolver(dict.items(declare_all(declarations)), chosen, options)
+        with suppress(Exception):  # not a mapping, or what cannot be hashed or compared
+            variables = tuple(map(os.environ.get, TTL_VARIABLES))
+            seen = tuple(map(_seen, declarations.values()))
+            items: Any = tuple(declarations.items())
+            return _kept((items, seen, variables), chosen, *options)
+    return _resolver(declarations, chosen, options)
 
 
-@functools.lru_cache(maxsize=128)
-def _kept(items: Any, backend: Any, options: tuple[Any, ...], _variables: object) -> Resolver:
-    return _resolver(items, backend, options)
+def _seen(declaration: Any) -> object:
+    """Return what equal declarations may differ in: a variable's text, or the type of a default."""
+    if isinstance(declaration, str):
+        is_variable = declaration[:4] == "env:"
+        return os.environ.get(declaration[4:].partition("#")[0]) if is_variable else None
+    variable = declaration.variable
+    return type(declaration.default), None if variable is None else os.environ.get(variable)
 
 
-def _resolver(items: Any, backend: Backend, options: tuple[Any, ...]) -> Resolver:
-    return Resolver(
-        declare_all(dict(items)),
+@functools.lru_cache(maxsize=128, typed=True)
+def _kept(seen: Any, backend: Any, *options: Any) -> Resolver:
+    return _resolver(dict(seen[0]), backend, options)
+
+
+def _resolver(declarations: Any, backend: Backend, options: tuple[Any, ...]) -> Resolver:
+    return _Once(
+        declare_all(declarations),
         cache=shared_cache,
         backend=backend,
         temporary=True,
         **dict(zip(_OPTIONS, options, strict=True)),
     )
+
+
+class _Once(Resolver):
+    """Hands out each object that was built anew, so that it counts as in use outside of calls."""
+
+    def cached(self) -> Secrets | None:
+        """Return the values if nothing is due, and nothing was built."""
+        return None if self.closes else super().cached()

@@ -15,7 +15,6 @@ from .errors import DeclarationError, InjectionError, ResolutionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from ._resolver import Resolver, Steps
@@ -95,45 +94,42 @@ class RetriedCall(Call):
             return (yield from self._first())
         except types as error:
             not_run = self.secrets is None and isinstance(error, ResolutionError)
-            if (
-                isinstance(error, InjectionError)
-                or not_run
-                or self.begun
-                or hasattr(error, _RETRIED)
-            ):
+            final = isinstance(error, InjectionError) or hasattr(error, _RETRIED)
+            if not_run or final or self.begun:
                 raise
             failed = error
-        newer = Newer(remaining_of(self.context()))
+        newer = Newer(self.layer.resolver.cache.clock, remaining_of(self.context()))
+        again = False
         try:
             found = yield from self._newer(newer)
-            if not found:
-                raise failed
-            self.use = Use(found, innermost)
-            self.secrets = found.get(self.layer.resolver, self.secrets)
-            result = yield self
+            if found:
+                again = True
+                self.use = Use(found, innermost)
+                self.secrets = found.get(self.layer.resolver, self.secrets)
+                result = yield self
         except BaseException as error:
-            newer.reject(failed=isinstance(error, types) and error is not failed)
+            newer.reject(failed=isinstance(error, types))
             if error is not failed:
                 error.__context__ = error.__context__ or failed
-                with suppress(Exception):  # it may take no attribute
-                    setattr(error, _RETRIED, True)
+            with suppress(Exception):  # it may take no attribute
+                setattr(error, _RETRIED, True)
             raise
+        else:
+            if again:
+                newer.accept()
+                return result
+            newer.reject(failed=False)
+            raise failed
         finally:
             del failed  # its traceback has this frame
-        newer.accept()
-        return result
 
     def _newer(self, newer: Newer) -> Steps[dict[Resolver, Secrets]]:
         """Return the values that have changed since, by resolver; none for a durable execution."""
-        found = {}
-        for resolver, used in self.used().items():
-            secrets = yield from newer.steps(resolver, used)
-            if secrets is not None:
-                found[resolver] = secrets
-        if not (found and _is_durable(self.context())):
-            return found
+        if not _is_durable(self.context()):
+            return (yield from newer.steps(self.used()))
+        yield from newer.refresh(self.used())
         _log.warning(
-            "The secrets of %s have changed, but a durable execution is never run twice. Put "
+            "The secrets of %s were refreshed, but a durable execution is never run twice. Put "
             "retry_on around the code inside of a step.",
             getattr(self.function, "__qualname__", type(self.function).__name__),
         )
@@ -170,9 +166,7 @@ class _RetryLayer(Layer):
         return None
 
 
-def retry_on(
-    resolvers: list[Resolver], types: tuple[type[Exception], ...], function: Any
-) -> Callable[..., Any]:
+def retry_on(resolvers: list[Resolver], types: tuple[type[Exception], ...], function: Any) -> Any:
     """Return a function that runs once more where it raises one of these and a secret has changed.
 
     Raises:
@@ -180,10 +174,17 @@ def retry_on(
     """
     from ._wrap import is_generator, wrapper_of
 
-    if is_generator(function):
+    if isinstance(function, (classmethod, staticmethod)):
+        return type(function)(retry_on(resolvers, types, function.__func__))
+    name = getattr(function, "__qualname__", type(function).__name__)
+    if not callable(function) or is_generator(function):
         raise DeclarationError(
-            f"Cannot retry {function.__qualname__}(): it is a generator function, whose items "
-            "cannot be taken back. Put retry_on on what it calls."
+            f"Cannot retry {name}: "
+            + (
+                "a generator's items cannot be taken back. Put retry_on on what it calls."
+                if callable(function)
+                else "it cannot be called. Put @live.retry_on(…) above a function."
+            )
         )
     layer = _RetryLayer(resolvers[0], "", types, function)
     layer.resolvers = resolvers

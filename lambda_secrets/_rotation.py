@@ -11,8 +11,7 @@ import logging
 import math
 import time
 
-from ._build import builds_of, trial
-from ._build import steps as build_steps
+from ._build import builds_of, steps as build_steps, trial
 from ._declarations import Source, parsed_json
 from ._renewal import same
 from ._resolver import ANSWER_MARGIN
@@ -41,15 +40,16 @@ class Attempt:
     """What failing calls have done about one source.
 
     Attributes:
-        at: when it was read past all caches last.
-        fruitless: how many such reads in a row brought nothing new.
+        at: when it was last read past all caches.
+        asked: when its pending version was last read.
+        fruitless: how many forced reads in a row brought nothing new.
         refused: pending versions that failed.
     """
 
-    __slots__ = ("at", "fruitless", "refused")
+    __slots__ = ("asked", "at", "fruitless", "refused")
 
     def __init__(self) -> None:
-        self.at = (-math.inf, -math.inf)
+        self.at = self.asked = (-math.inf, -math.inf)
         self.fruitless = 0
         self.refused: list[Entry] = []
 
@@ -59,80 +59,116 @@ class Attempt:
         return min(LONGEST_PAUSE, FORCED_PAUSE * 2.0 ** max(0, min(self.fruitless, 9) - 1))
 
 
+class _Bridge:
+    """A pending version that stands in for the current one, in one retried call at first."""
+
+    __slots__ = ("attempt", "cache", "current", "key", "pending", "ttl")
+
+    def __init__(self, resolver: Resolver, name: str, pending: Entry, current: Entry) -> None:
+        self.cache = resolver.cache
+        self.key = _key(resolver, name)
+        self.attempt = _attempt(resolver, name)
+        self.ttl = resolver.freshness(name).ttl
+        self.pending = pending
+        self.current = current
+
+    def serve_everybody(self) -> bool:
+        """Put it in the cache, unless AWSCURRENT has changed; the caller holds the lock."""
+        known = self.cache.entries.get(self.key)
+        if known is None or not same(known, self.current):
+            return known is not None and same(known, self.pending)
+        pending = self.pending
+        entry = Entry(pending.answer, pending.backend, pending.sent, 0.0, forced=True)
+        entry.limit, entry.current, entry.made = min(self.ttl, PENDING_LIMIT), known, pending.made
+        entry.max_served_age = known.max_served_age
+        self.cache.entries[self.key] = entry
+        self.cache.changed()
+        return True
+
+
 class Newer:
     """The search of one failing call for newer values."""
 
-    def __init__(self, remaining: float | None) -> None:
+    def __init__(self, clock: Any, remaining: float | None) -> None:
         """Search within the seconds that the invocation has left, if that is known."""
-        self._wait = math.inf if remaining is None else max(0.0, remaining - ANSWER_MARGIN)
-        self._pending: list[tuple[Resolver, str, Entry, Entry]] = []
+        self._clock = clock
+        wait = math.inf if remaining is None else max(0.0, remaining - ANSWER_MARGIN)
+        self._until = clock.monotonic() + wait
+        self._bridges: list[_Bridge] = []
         self._tried: list[Built] = []
 
-    def steps(self, resolver: Resolver, used: Used) -> Steps[Secrets | None]:
-        """Yield what blocks; return values for the names used if one has changed, else None."""
-        begin = resolver.cache.clock.monotonic()
-        changed = _changed(resolver, used)
-        forced, alone = yield from self._forced(resolver, used, changed)
-        changed = _changed(resolver, used)  # also by another call meanwhile
-        pending: Entries = {}
-        if not changed:
-            rest = {name: entry for name, entry in used.items() if name not in alone}
-            pending = changed = yield from self._pending_of(resolver, rest)
-        with resolver.cache.lock:
-            new = {_attempt(resolver, name) for name in changed}
-            for attempt in {_attempt(resolver, name) for name in forced}:
-                attempt.fruitless = 0 if attempt in new else attempt.fruitless + 1
-        secrets = yield from self._secrets(resolver, used, changed, pending)
-        if secrets is not None and resolver.observer is not None:
-            from .events import tell_retried
+    def refresh(self, used: dict[Resolver, Used]) -> Steps[tuple[set[Attempt], list[Used]]]:
+        """Read past all caches; return what was read, and the names that pending ones may help."""
+        forced: set[Attempt] = set()
+        rest = []
+        for resolver, entries in used.items():
+            read, alone = yield from self._forced(resolver, entries)
+            forced |= read
+            rest.append({name: entry for name, entry in entries.items() if name not in alone})
+        return forced, rest
 
-            seconds = resolver.cache.clock.monotonic() - begin
-            sources = {resolver.declaration(name).source: changed[name] for name in changed}
-            for source, entry in sources.items():
-                tell_retried(resolver.observer, source, entry, seconds)
-        return secrets
+    def steps(self, used: dict[Resolver, Used]) -> Steps[dict[Resolver, Secrets]]:
+        """Yield what blocks; return values for the names used, by resolver, where one is new."""
+        begin = self._clock.monotonic()
+        forced, rest = yield from self.refresh(used)
+        changed = {resolver: _changed(resolver, entries) for resolver, entries in used.items()}
+        bridged = not any(changed.values())
+        if bridged:
+            for resolver, entries in zip(used, rest, strict=True):
+                changed[resolver] = yield from self._pending_of(resolver, entries)
+        new = {_attempt(resolver, name) for resolver, names in changed.items() for name in names}
+        for attempt in forced:
+            attempt.fruitless = 0 if attempt in new else attempt.fruitless + 1
+        found = {}
+        for resolver, entries in used.items():
+            secrets = yield from self._secrets(
+                resolver, entries, changed[resolver], bridged=bridged
+            )
+            if secrets is None:
+                continue
+            found[resolver] = secrets
+            if resolver.observer is not None:
+                from .events import tell_retried
 
-    def _forced(
-        self, resolver: Resolver, used: Used, changed: Entries
-    ) -> Steps[tuple[list[str], list[str]]]:
-        """Read past all caches what may be; return the names read, and those to leave alone."""
+                seconds = self._clock.monotonic() - begin
+                told = {resolver.declaration(n).source: e for n, e in changed[resolver].items()}
+                for source, entry in told.items():
+                    tell_retried(resolver.observer, source, entry, seconds)
+        return found
+
+    def _forced(self, resolver: Resolver, used: Used) -> Steps[tuple[set[Attempt], list[str]]]:
+        """Read past all caches what may be; return what was, and the names to leave alone."""
         cache = resolver.cache
-        due, alone, delay = [], [], 0.0
-        with cache.lock:
-            for name in [name for name in used if name not in changed]:
-                attempt, entry = _attempt(resolver, name), used[name]
-                since = cache.age(attempt.at)
-                is_forced = entry is not None and entry.forced
-                if entry is not None and is_forced:  # by hand, it may be
-                    since = min(since, cache.age(entry.sent))
-                running = cache.rounds.get(_key(resolver, name))
-                if since >= attempt.pause or (running is not None and running.fresh):
-                    due.append(name)
-                elif attempt.fruitless:
-                    alone.append(name)
-                elif is_forced:
-                    # Two rotations in a row: the rest of that second is waited for.
-                    due.append(name)
-                    delay = max(delay, FORCED_PAUSE - since)
-        if delay >= min(self._wait, resolver.timeout):
-            return [], [*alone, *due]
-        if delay:
-            yield functools.partial(time.sleep, delay)
-            due = [name for name in due if name not in _changed(resolver, used)]
-        if due:
+        waited: dict[Attempt, Any] = {}
+        while True:
             with cache.lock:
-                for name in due:
-                    _attempt(resolver, name).at = cache.now()
-            sources = [resolver.declaration(name).source for name in due]
-            yield self._read(resolver, sources, self._wait - delay)
-        return due, alone
+                due, joined, alone, late = _sorted(resolver, used, waited)
+                delay = max(late.values(), default=0.0)
+                left = self._left()
+                if delay >= (resolver.timeout if left == math.inf else left):
+                    alone, delay = [*alone, *late], 0.0
+                read = {_attempt(resolver, name) for name in due}
+                for attempt in () if delay else read:
+                    attempt.at = cache.now()
+            if not delay:
+                break
+            # Two rotations in a row: the rest of that second is waited for.
+            waited = {_attempt(resolver, name): _attempt(resolver, name).at for name in late}
+            yield functools.partial(time.sleep, delay)
+        if due or joined:
+            yield self._read(resolver, [resolver.declaration(n).source for n in (*due, *joined)])
+        return read, alone
 
-    def _read(self, resolver: Resolver, sources: list[Source], wait: float) -> Any:
+    def _left(self) -> float:
+        left: float = self._until - self._clock.monotonic()
+        return max(0.0, left)
+
+    def _read(self, resolver: Resolver, sources: list[Source]) -> Any:
         return functools.partial(
             resolver.cache.read,
             *(resolver.backend, dict.fromkeys(sources, Freshness(0.0))),
             timeout=resolver.timeout,
-            wait=wait,
+            wait=self._left(),
             mode="fresh",
             observer=resolver.observer,
         )
@@ -141,88 +177,113 @@ class Newer:
         """Return entries of pending versions that may serve as the current ones."""
         cache = resolver.cache
         wanted: dict[str, Source] = {}
-        for name, entry in used.items():
-            source = resolver.declaration(name).source
-            if entry is not None and _may_be_pending(resolver.declaration(name), entry):
-                wanted[name] = Source("secret", source.name, version_stage="AWSPENDING")
-        known = {source: cache.entry(resolver.backend, source) for source in wanted.values()}
-        due = [s for s, e in known.items() if e is None or cache.age(e.sent) >= FORCED_PAUSE]
+        due: list[Source] = []
+        known: dict[Source, Any] = {}
+        with cache.lock:
+            for name, entry in used.items():
+                source, attempt = resolver.declaration(name).source, _attempt(resolver, name)
+                if entry is None or not _may_be_pending(resolver.declaration(name), entry):
+                    continue
+                wanted[name] = source = Source("secret", source.name, version_stage="AWSPENDING")
+                known[source] = cache.entry(resolver.backend, source)
+                running = (_key(resolver, name)[0], source) in cache.rounds
+                if source in due or running or cache.age(attempt.asked) >= FORCED_PAUSE:
+                    attempt.asked = cache.now()
+                    due.append(source)
         if due:
-            reading = yield self._read(resolver, due, self._wait)
+            reading = yield self._read(resolver, due)
             known.update(reading.results)
         found: Entries = {}
         for name, source in wanted.items():
             pending, current = known[source], used[name]
             if not isinstance(pending, Entry) or pending.absent:
                 _log.debug("There is no pending version of %s to use.", source.name)
-            elif current is not None and self._may_serve(resolver, name, current, pending):
+            elif current is not None and _may_serve(resolver, name, current, pending):
                 found[name] = pending
-                self._pending.append((resolver, name, pending, current))
+                self._bridges.append(_Bridge(resolver, name, pending, current))
         return found
 
-    def _may_serve(self, resolver: Resolver, name: str, current: Entry, pending: Entry) -> bool:
-        if same(current, pending):
-            return False
-        if any(same(refused, pending) for refused in _attempt(resolver, name).refused):
-            return False
-        if resolver.declaration(name).pending:
-            return True
-        return bool(shielded(_differ_in_password, current, pending))
-
     def _secrets(
-        self, resolver: Resolver, used: Used, changed: Entries, pending: Entries
+        self, resolver: Resolver, used: Used, changed: Entries, *, bridged: bool
     ) -> Steps[Secrets | None]:
         """Return the values of all names, if one of them is new as it is declared."""
         entries = {n: e for n, e in {**used, **changed}.items() if e is not None}
-        values, new = {}, []
+        values: dict[str, Any] = {}
+        new = []
         for name, before in used.items():
             absent = SecretNotFoundError()
             values[name] = resolver.value(name, entries.get(name, absent))
             old = resolver.value(name, absent if before is None else before)
-            if name in changed and callable(values[name]):
-                if not callable(old) or shielded(_differ, old, values[name]):
-                    new.append(name)
             if not callable(values[name]):
                 values[name] = old  # what does not fit keeps its value
+            elif name in changed and (not callable(old) or shielded(_differ, old, values[name])):
+                new.append(name)
         if not new or not all(map(callable, values.values())):
             return None
         secrets = Secrets(values, entries)
         declared = {n: resolver.declaration(n) for n in used if resolver.declarations[n].build}
-        tried = {n: d for n, d in declared.items() if n in pending}
+        tried = {n: d for n, d in declared.items() if bridged and n in changed}
         if tried:
-            secrets, built = trial(resolver.cache, resolver.backend, tried, secrets)
-            self._tried += built
+            secrets = trial(resolver.cache, resolver.backend, tried, secrets, self._tried)
         rest = {n: d for n, d in declared.items() if n not in tried}
-        wait = min(self._wait, resolver.timeout)
+        wait = min(self._left(), resolver.timeout)
         return (yield from build_steps(resolver.cache, resolver.backend, rest, secrets, wait))
 
     def accept(self) -> None:
-        """Let pending values, and what was built of them, serve everybody: they were good."""
-        for resolver, name, pending, current in self._pending:
-            cache = resolver.cache
-            entry = Entry(pending.answer, pending.backend, pending.sent, 0.0, forced=True)
-            entry.limit, entry.current, entry.made = PENDING_LIMIT, current, pending.made
-            with cache.lock:
-                known = cache.entries.get(_key(resolver, name))
-                if known is not None and same(known, current):
-                    entry.max_served_age = known.max_served_age
-                    cache.entries[_key(resolver, name)] = entry
-                    cache.changed()
-            for built in self._tried:
-                builds_of(cache).install(built)
-            self._tried = []
+        """Let pending values, and what was built from them, serve everybody: they were good."""
+        for cache in {bridge.cache for bridge in self._bridges}:
+            with cache.lock:  # together: or somebody builds from a value that he finds
+                served = {b.key for b in self._bridges if b.cache is cache and b.serve_everybody()}
+                good = [built for built in self._tried if built.key[:2] in served]
+                for built in good:
+                    builds_of(cache).replace(built)
+            self._tried = [built for built in self._tried if built not in good]
+            if good:
+                builds_of(cache).close_unused()
+        self.reject(failed=False)
 
     def reject(self, *, failed: bool) -> None:
-        """Let go of pending values; those that failed are not tried again."""
-        for built in self._tried:
+        """Close what was built from pending values; those that failed are not tried again."""
+        tried, self._tried = self._tried, []
+        for built in tried:
             built.end()
-        for resolver, name, pending, _ in self._pending if failed else ():
-            _attempt(resolver, name).refused.append(pending)
+        for bridge in self._bridges if failed else ():
+            bridge.attempt.refused.append(bridge.pending)
+
+
+def _sorted(
+    resolver: Resolver, used: Used, waited: dict[Attempt, Any]
+) -> tuple[list[str], list[str], list[str], dict[str, float]]:
+    """Return the names to read, to wait for, to leave alone, and to read after so many seconds."""
+    cache, changed = resolver.cache, _changed(resolver, used)
+    due, joined, alone, late = [], [], [], {}
+    for name in used.keys() - changed.keys():
+        entry, attempt = used[name], _attempt(resolver, name)
+        since = cache.age(attempt.at)
+        if entry is not None and entry.forced:  # maybe by hand
+            since = min(since, cache.age(entry.sent))
+        running = cache.rounds.get(_key(resolver, name))
+        if running is not None and running.fresh:
+            joined.append(name)
+        elif since >= attempt.pause or waited.get(attempt) == attempt.at:
+            due.append(name)
+        elif attempt.fruitless:
+            alone.append(name)
+        elif entry is not None and entry.forced:
+            late[name] = FORCED_PAUSE - since
+    return sorted(due, key=list(used).index), joined, alone, late
+
+
+def _may_serve(resolver: Resolver, name: str, current: Entry, pending: Entry) -> bool:
+    refused = _attempt(resolver, name).refused
+    if any(same(one, pending) for one in (current, *refused)):
+        return False
+    asked = resolver.declaration(name).pending
+    return asked is True or bool(shielded(_differ_in_password, current, pending))
 
 
 def _key(resolver: Resolver, name: str) -> Any:
-    active = resolver.cache.active(resolver.backend)
-    return id(active), resolver.declaration(name).source
+    return id(resolver.cache.active(resolver.backend)), resolver.declaration(name).source
 
 
 def _attempt(resolver: Resolver, name: str) -> Attempt:

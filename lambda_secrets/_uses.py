@@ -51,7 +51,7 @@ class Use:
         """Whether this run, or one around it, is the second one of this function."""
         return any(use.innermost is function for use in self.chain())
 
-    def note(self, resolver: Resolver, entries: Mapping[str, Entry]) -> None:
+    def note(self, resolver: Resolver, entries: Mapping[str, Entry | None]) -> None:
         """Note what is read, for this run and those around it; the first reading counts."""
         for use in self.chain():
             reads = use.reads.setdefault(resolver, {})
