@@ -36,14 +36,18 @@ class _HandlerSecrets:
     def __getattribute__(self, name: str) -> Any:
         from ._live import LiveSecrets
 
+        if name == "__class__":  # as isinstance() asks, which wants no other answer from type()
+            return LiveSecrets
         object.__setattr__(self, "__class__", LiveSecrets)
         return getattr(self, name)
 
     def __getitem__(self, name: str) -> Any:
-        return self.__class__.__getitem__(self, name)
+        self.declarations  # noqa: B018 - from here on it is another class
+        return self[name]
 
     def __repr__(self) -> str:
-        return self.__class__.__repr__(self)
+        self.declarations  # noqa: B018
+        return repr(self)
 
     __iter__ = None
 

@@ -38,9 +38,7 @@ def items_of(items: Any) -> list[Any]:
     return asyncio.run(collected())
 
 
-def handler_of(
-    body: Callable[[Any], list[Any]], *, awaited: bool, **options: Any
-) -> Callable[..., Any]:
+def handler_of(body: Callable[[Any], list[Any]], *, awaited: bool, **options: Any) -> Any:
     """Return a generator handler that hands out what the body returns."""
     if awaited:
 
@@ -295,7 +293,7 @@ def test_what_cannot_be_resolved_is_raised_at_the_first_item(*, awaited: bool) -
 # Handlers that return what has to be awaited
 
 
-def returning(backend: Any, **options: Any) -> Callable[..., Any]:
+def returning(backend: Any, **options: Any) -> Any:
     """Return a plain function that hands a coroutine on, as others' decorators do."""
 
     @inject_secrets({"k": "k"}, backend=backend, **options)
@@ -331,7 +329,8 @@ def test_values_are_there_until_it_was_awaited(
     with pytest.raises(LoginError):
         asyncio.run(handler("fail", context))
     assert vars(context) == {}
-    assert inspect.isawaitable(coroutine := handler({}, context))
+    coroutine: Any = handler({}, context)
+    assert inspect.isawaitable(coroutine)
     coroutine.close()
     assert vars(context) == {}
 
@@ -345,7 +344,7 @@ def test_one_that_is_never_awaited_restores(backend: Recorder, *, warm: bool) ->
         asyncio.run(handler({}, context))
     coroutine = handler({}, context)
     assert context.secrets.k == "v"
-    with pytest.warns(RuntimeWarning, match="never awaited"):
+    with pytest.warns(RuntimeWarning, match="never awaited"):  # noqa: PT031 - both end it
         del coroutine
         gc.collect()
     assert vars(context) == {}
