@@ -6,7 +6,7 @@ import asyncio
 import gc
 import inspect
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -329,7 +329,7 @@ def test_values_are_there_until_it_was_awaited(
     with pytest.raises(LoginError):
         asyncio.run(handler("fail", context))
     assert vars(context) == {}
-    coroutine: Any = handler({}, context)
+    coroutine = cast("Any", handler({}, context))
     assert inspect.isawaitable(coroutine)
     coroutine.close()
     assert vars(context) == {}
