@@ -74,7 +74,7 @@ def summary(checks: Sequence[Check]) -> str:
 def regressed() -> bool:
     """Measure what is held in a short form, and tell whether a limit is missed."""
     budgeted = budget.measure()
-    print(markdown(budgeted.tables[""]), flush=True)
+    print(markdown(budgeted.table), flush=True)
     missed = {check.what for check in budgeted.checks if not check.holds} - PENDING
     if missed:
         print(*budgeted.checks, sep="\n")
