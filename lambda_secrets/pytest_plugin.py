@@ -18,13 +18,13 @@ def override_secrets() -> Iterator[Callable[[Values], None]]:
     """Return a function that serves these values to every handler until the test ends."""
     # Not at the top: a plugin is imported by every test run of its user, before coverage starts.
     from . import testing
-    from ._values import Sealed
+    from ._values import opaque
 
     with ExitStack() as stack:
 
         def override(values: Values) -> None:
-            sealed = Sealed(values)
+            sealed = opaque(values)
             del values  # a traceback can show locals
-            stack.enter_context(testing.override_secrets(sealed.value))
+            stack.enter_context(testing.override_secrets(sealed(0)))
 
         yield override

@@ -8,7 +8,7 @@ from inspect import isasyncgenfunction, isclass, iscoroutinefunction, isgenerato
 from typing import TYPE_CHECKING
 
 from ._cache import shared_cache
-from ._call import hidden
+from ._maintenance import override, restore
 from .backends._local import MemoryBackend
 from .errors import DeclarationError
 
@@ -50,12 +50,12 @@ class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, 
         """Begin to serve them."""
         # One backend for each time that it is entered: that may be at the same time, in any order.
         backend = MemoryBackend(self._values)
-        shared_cache.override(backend)
+        override(shared_cache, backend)
         self._entered.append(backend)
 
     def __exit__(self, *exc_info: object) -> None:
         """Serve again what was served before."""
-        shared_cache.restore(self._entered.pop())
+        restore(shared_cache, self._entered.pop())
 
     def __call__(self, function: F) -> F:
         """Decorate a test, an ``async def`` one too."""
@@ -70,7 +70,6 @@ class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, 
 
         @wraps(function)
         async def overridden(*args: Any, **kwargs: Any) -> Any:
-            kwargs = kwargs and hidden(kwargs)
             with self:
                 return await function(*args, **kwargs)
 
