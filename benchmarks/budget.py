@@ -78,7 +78,7 @@ def measure() -> Figures:
 def main() -> int:
     """Print the budget, and fail where it is exceeded."""
     figures = measure()
-    print(markdown(figures.tables[""]), *figures.checks, sep="\n")
+    print(markdown(figures.table), *figures.checks, sep="\n")
     return int(not all(check.holds for check in figures.checks))
 
 

@@ -267,7 +267,7 @@ SHORT = [
 ]
 
 
-def short(machine: Machine, *, rounds: int = 31) -> Figures:
+def short(machine: Machine, *, rounds: int = 21) -> Figures:
     """Compare what those compute that are held to a limit: that bears a busy machine."""
     pairs = sampled(machine, SHORT, rounds=rounds)
     return Figures("Cold start", {}, checks_of(pairs, fastest), {})

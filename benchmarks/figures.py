@@ -131,6 +131,11 @@ class Figures(NamedTuple):
     checks: list[Check]
     raw: dict[str, Any]
 
+    @property
+    def table(self) -> list[list[str]]:
+        """The one table of a measurement that has no other."""
+        return self.tables[""]
+
 
 def measure(name: str) -> Figures:
     """Return what the measurement of that name finds."""
