@@ -1,4 +1,8 @@
 """Declare the secrets that a Lambda handler needs; get them injected, fresh, and never shown."""
+# pyright: reportUnsupportedDunderAll=false
+# __init__.pyi has the types of these names; half of them are imported late.
+
+from __future__ import annotations
 
 from ._declarations import Secret, Source
 from ._decorator import clear_cache, inject_secrets, resolve_secrets
@@ -66,7 +70,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> object:
     from importlib import import_module
 
     for module, names in _LATE.items():
@@ -77,5 +81,5 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return [*__all__, "__version__"]

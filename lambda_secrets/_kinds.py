@@ -223,9 +223,8 @@ def _expected(option: str, value: Any) -> str:
     if option in _CALLBACKS:
         if not callable(value):
             return "a callable"
-        while hasattr(value, "func"):  # of functools.partial
-            value = value.func
-        code = getattr(value, "__code__", getattr(type(value).__call__, "__code__", None))
+        function = getattr(value, "func", value)  # of functools.partial
+        code = getattr(function, "__code__", getattr(type(value).__call__, "__code__", None))
         if code is not None and code.co_flags & _COROUTINE:
             return (
                 "a plain function, since an async pool belongs to one event loop (make such a "

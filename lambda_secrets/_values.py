@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     Opaque: TypeAlias = Callable[[int], Any]
 
 _IMMUTABLE = frozenset({str, int, float, bool, bytes, type(None)})
-_content: Any = CellType.cell_contents.__get__  # type: ignore[attr-defined]  # a descriptor of C
+_content: Any = CellType.cell_contents.__get__
 
 
 def opaque(value: Any) -> Opaque:
