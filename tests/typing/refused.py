@@ -75,8 +75,7 @@ def wrong_use_of_live_secrets() -> None:
     LiveSecrets(ONE, into="event")  # type: ignore[call-arg]
     LiveSecrets({"a": 5})  # type: ignore[dict-item]
     live.retry_on("Error")  # type: ignore[arg-type]
-    for name in live:  # type: ignore[misc]
-        print(name)
+    list(live)  # type: ignore[call-overload]
 
 
 def secrets_are_no_mapping() -> None:
