@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-from ._declarations import Secret, Source
 from ._decorator import clear_cache, inject_secrets, resolve_secrets
+from ._secret import Secret
+from ._sources import Source
 from ._values import Secrets
 from .errors import (
     AccessDeniedError,

@@ -13,12 +13,13 @@ from typing import (
 )
 
 from ._cache_info import CacheInfo as CacheInfo
-from ._declarations import Declaration as _Declaration, Secret as Secret, Source as Source
 from ._kinds import (
     AppConfig as AppConfig,
     Parameter as Parameter,
     ParameterTree as ParameterTree,
 )
+from ._secret import Declaration as _Declaration, Secret as Secret
+from ._sources import Source as Source
 from ._values import Secrets as Secrets
 from .backends import (
     Answer as Answer,

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 from typing import Annotated, Any, get_type_hints
 
 from ._conversion import converter, parts, unaliased
-from ._declarations import Declaration, Mismatch
+from ._secret import Declaration
+from ._sources import Mismatch
 from ._values import opaque
 from .errors import DeclarationError
 

@@ -159,5 +159,5 @@ def _copied(value: Any) -> Any:
             elif kind not in _IMMUTABLE:
                 from ._copies import copied
 
-                container[key] = copied(item)
+                container[key] = copied(item, wrapped=kind is Wrapped)
     return box[0]
