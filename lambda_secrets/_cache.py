@@ -54,7 +54,7 @@ class Cache(Store):
         if self.is_mine():
             from ._maintenance import interrupted
 
-            return interrupted(reading)
+            return interrupted(self, reading)
         reading.now = self.now()
         reading.until = reading.now[0] + min(timeout + GRACE, wait, LONGEST_WAIT)
         self.fetch(reading, wanted)
@@ -164,7 +164,9 @@ class Cache(Store):
         run = functools.partial(context.run, self._run, new)
         try:
             threading.Thread(target=run, name="lambda_secrets", daemon=True).start()
-        except RuntimeError:  # no more threads, or the interpreter is shutting down
+        except RuntimeError as error:  # no more threads, or the interpreter is shutting down
+            if "thread" not in str(error):  # a signal's exception within one of Python's locks
+                raise
             run()
 
     def _run(self, current: Round) -> None:

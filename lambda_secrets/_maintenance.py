@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 
+from ._renewal import is_good
 from ._values import opaque
 from .errors import BackendUnavailableError
 
@@ -29,10 +30,13 @@ def interruption() -> BackendUnavailableError:
     )
 
 
-def interrupted(reading: Reading) -> Reading:
-    """Fail all of a read that has interrupted one of its own thread where that holds the lock."""
+def interrupted(store: Store, reading: Reading) -> Reading:
+    """Answer a read that has interrupted its own thread where that holds the lock: what is fresh."""
     reading.good_for = 0.0
-    reading.results = {source: interruption() for source in reading.wanted}
+    for source, freshness in reading.wanted.items():
+        entry = store.entries.get((id(reading.owner), source))
+        good = not store.deferred and reading.mode != "fresh" and is_good(store, entry, freshness)
+        reading.results[source] = entry if good else interruption()
     return reading
 
 
