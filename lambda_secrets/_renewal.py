@@ -97,14 +97,20 @@ def _gave_up(store: Store, running: Round, source: Source) -> bool:
     return running.exhausted and isinstance(result, BackendUnavailableError)
 
 
+def give_up(cache: Any, running: Round) -> None:
+    """End a round that has not answered in time."""
+    running.exhausted = True
+    cache.finish(running, dict.fromkeys(running.sources, unanswered(running.timeout)))
+
+
 def instead_of(store: Store, reading: Reading, source: Source, failure: Any) -> Any:
     """Return the last value where stale-if-error allows it; else why there is no new one."""
     error = failure or unanswered(reading.timeout)
     entry = store.entries.get((id(reading.owner), source))
     transient = isinstance(error, BackendUnavailableError) and reading.mode != "fresh"
-    if not transient or not _usable(store, entry, reading.wanted[source]):
+    if entry is None or not (transient and _usable(store, entry, reading.wanted[source])):
         return error
-    reading.stale.append((source, entry, store.age(entry.sent)))  # type: ignore[union-attr]  # usable
+    reading.stale.append((source, entry, store.age(entry.sent)))
     return entry
 
 
