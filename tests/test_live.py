@@ -496,7 +496,7 @@ class Crowd:
         before = self.latest
         self.live.clear()
         for value in (self.live.a, self.live.current().a, self.live["a"]):
-            if value != "fake" and int(value) < before:
+            if value != "fake" and int(value) <= before:
                 self.problems.append(f"{value} after a clear at {before}")
 
     def refresh(self) -> None:
