@@ -63,8 +63,9 @@ class AutoBackend:
     def close(self) -> None:
         """Close all connections; the next fetch opens new ones."""
         self._extension.close()
-        if self._beyond is not None:
-            self._beyond.close()
+        for backend in (self._beyond,) if self._beyond else self._given:
+            if backend is not None:
+                backend.close()
 
     def _ask(
         self, sources: list[Source], timeout: float, ready_within: float, *, fresh: bool

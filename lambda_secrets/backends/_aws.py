@@ -98,7 +98,7 @@ class AwsBackend:
         if any(type(answer) is not Answer for answer in answers.values()):
             again = singly(tasks, answers)
             answers.update(self._run(again, credentials, deadline - time.monotonic()))
-        return answers
+        return {source: answers[source] for source in sources}
 
     def close(self) -> None:
         """Let go of connections, credentials and configurations; the next fetch starts anew."""

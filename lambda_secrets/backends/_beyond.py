@@ -61,9 +61,10 @@ class Beyond:
             # The larger age: a clock that a freeze has stopped must not prolong the rest.
             if max(now[0] - then[0], now[1] - then[1]) < self._rest:
                 return True
-        if fresh or source not in self._read_past:
+        since = self._read_past.get(source)
+        if fresh or since is None:
             return False
-        if _age(self._read_past[source]) < self._extension.upstream_ttl(source):
+        if _age(since) < self._extension.upstream_ttl(source):
             return True
         self._read_past.pop(source, None)
         return False

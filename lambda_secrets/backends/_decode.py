@@ -45,5 +45,5 @@ def is_named(asked: str, document: Any) -> bool:
     """
     name, arn = document.get("Name"), document.get("ARN")
     if not asked.startswith("arn:"):
-        return name is None or name.lstrip("/") == asked.lstrip("/")
+        return name is None or name == asked
     return arn is None or asked in {arn, name} or (arn[:-7] == asked and arn[-7] == "-")

@@ -9,6 +9,7 @@ The AppConfig extension answers on a port of its own.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 SILENT_WAIT = 0.5  # seconds to wait for a start, where one whole wait has seen none
 TOKENS = ("AWS_TOKEN", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
 PORT = "PARAMETERS_SECRETS_EXTENSION_HTTP_PORT"
+_log = logging.getLogger("lambda_secrets")
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 
 
@@ -60,6 +62,7 @@ class ExtensionBackend:
         self.appconfig_port = appconfig_port
         self._agent_at = self._heard_at = self._silent_at = ""
         self._client = Client()
+        self._told = False
 
     @property
     def place(self) -> str:
@@ -116,7 +119,15 @@ class ExtensionBackend:
         until = now + start_within, now + ready_within, now + retry_within
         token = _token()
         jobs = {source: self._read(source, token, until, fresh=fresh) for source in sources}
-        return self._client.run(jobs, timeout=timeout)
+        answers = self._client.run(jobs, timeout=timeout)
+        if not self._told and any(getattr(each, "upstream_ttl", 0) for each in answers.values()):
+            self._told = True
+            _log.info(
+                "The extension's cache stands behind ours: a value can be older than ttl by its "
+                "own, SECRETS_MANAGER_TTL or SSM_PARAMETER_STORE_TTL (300 s by default). Set them "
+                "to 0 to make ttl exact, and set a ttl then: it is their default too."
+            )
+        return answers
 
     def upstream_ttl(self, source: Source) -> float:
         """Return for how many seconds the extension's own cache keeps this source."""
@@ -154,7 +165,8 @@ class ExtensionBackend:
     ) -> Request | ResolutionError:
         """Return port and bytes to send, or why nothing can be sent."""
         port = self.place
-        if source.kind != "secret" or not port.isdecimal() or not token(0) or is_elsewhere(source):
+        usual = source.kind == "secret" and token(0) and not is_elsewhere(source)
+        if not (usual and port.isdecimal() and len(port) < 6 and 0 < int(port) < 65536):
             from ._extension_kinds import unusual_request
 
             return unusual_request(self, source, token, past_cache=past_cache)
@@ -187,7 +199,7 @@ class ExtensionBackend:
                 from ._extension_kinds import unusual_answer
 
                 return unusual_answer(self, source, reply)
-            if b'"__type"' in reply.body:
+            if source.kind == "secret" and b'"__type"' in reply.body:
                 self._agent_at = self.place
         from ._states import failure_of
 

@@ -43,12 +43,12 @@ def unusual_request(
     """Return port and bytes to send, or why nothing can be sent."""
     if source.kind == "tree":
         return BackendError(
-            'the extension has no call to read a tree. Use backend="auto" or "aws".'
+            'the extension has no call to read a tree. Use backend="auto", "aws" or "sdk".'
         )
     if is_elsewhere(source):
         return BackendError(
             "the ARN names another region than the function's, and the extension reads its own "
-            'region only. Use backend="auto" or "aws".'
+            'region only. Use backend="auto", "aws" or "sdk".'
         )
     if source.kind == "appconfig":
         variable = APPCONFIG_PORT
@@ -125,7 +125,12 @@ def unusual_answer(
         document = opaque(json.loads(reply.body))
         if source.kind == "parameter":
             document = opaque(document(0)["Parameter"])
-        said_another = not is_named(source.name, document(0))
+        said_another = not (
+            is_named(source.name, document(0))
+            # The slash that begins a parameter's name may be left out.
+            or (source.kind == "parameter" and is_named(f"/{source.name}", document(0)))
+            or (source.kind == "parameter" and is_named(source.name.lstrip("/"), document(0)))
+        )
         found = parameter_answer(document(0)) if source.kind == "parameter" else None
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
         found = None

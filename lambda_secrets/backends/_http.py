@@ -196,6 +196,8 @@ class Client:
                     running.append(exchange)
                 else:
                     go_on(exchange, fault)
+            if not (waiting or running):
+                break
             dues = [each.due for each in waiting if each.due > now]
             for exchange in self._ready(running, min([deadline, *dues]) - now):
                 reply = exchange.proceed()
@@ -224,7 +226,7 @@ class Client:
         for exchange in (*waiting, *running):
             exchange.resume(Fault("timeout"), 0)
             results[exchange.key] = exchange.result
-        return results
+        return {key: results[key] for key in jobs}
 
     def _has_room(self, exchange: Exchange, running: Running) -> bool:
         opening = [each for each in running if not each.reused]

@@ -53,7 +53,7 @@ def refusal(source: Source, reply: Reply | Fault) -> ResolutionError:
     if reply.status == 404 and source.kind == "parameter":
         return BackendError(
             "it answered HTTP 404, as the Secrets Manager Agent does, which reads no parameters. "
-            'Use backend="auto" or "aws".'
+            'Use backend="auto", "aws" or "sdk".'
         )
     return _bare_refusal(source, reply)
 

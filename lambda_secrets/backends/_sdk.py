@@ -91,7 +91,10 @@ class SdkBackend:
             self._conversations.forget(sources)
         tasks = self._conversations.tasks(sources)
         answers = self._run(tasks, deadline)
-        answers.update(self._run(singly(tasks, answers), deadline))
+        again = singly(tasks, answers)
+        for _, (source,) in again:
+            del answers[source]
+        answers.update(self._run(again, deadline))
         late = BackendUnavailableError(
             "AWS did not answer in time. Check the network path to its endpoint, or raise timeout."
         )
@@ -190,7 +193,8 @@ class SdkBackend:
                     connect_timeout=CONNECT_TIMEOUT,
                     read_timeout=READ_TIMEOUT,
                     max_pool_connections=PARALLEL,
-                    retries={"total_max_attempts": 1},  # retried here, until the deadline
+                    # Retried here, until the deadline.
+                    retries={"mode": "standard", "total_max_attempts": 1},
                     user_agent_extra="lib/lambda-secrets",
                 )
                 if self._session is None:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from ._http import Hidden, Job, Reply
 
 
+SHORTEST_LEFT = 0.005  # seconds in which another try is worth it
+
+
 class NotListeningError(BackendUnavailableError):
     """Nothing listens on the port."""
 
@@ -47,9 +50,9 @@ def asked_again(
     while True:
         if not isinstance(answer, Answer):
             left = _patience_with(answer, until) - time.monotonic()
-            if left <= 0:
+            if left < SHORTEST_LEFT:
                 return answer
-            pause = min(pause_before(retry), left)
+            pause = min(pause_before(retry), left / 2)
             retry += 1
         elif past_cache or not (fresh and backend.is_agent):
             return answer

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -25,7 +24,7 @@ from lambda_secrets import (
     resolve_secrets,
 )
 from lambda_secrets._declarations import declare
-from lambda_secrets.backends import _auto as module, _extension as extension
+from lambda_secrets.backends import _auto as module, _beyond, _states
 from lambda_secrets.errors import kind_of
 from tests.support import faults
 from tests.support.clock import FakeClock
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from tests.support.moto_server import MotoServer
 
 PORT = "PARAMETERS_SECRETS_EXTENSION_HTTP_PORT"
-NO_WAITING = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: pytest.fail("it waits"))
 X, TREE = declare("x").source, declare("ssm:/tree/").source
 
 
@@ -110,7 +108,7 @@ def pair(server: FakeExtension) -> Pair:
 def time_of_auto(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     """Stop the clocks by which sources stay with the SDK."""
     clock = FakeClock()
-    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(_beyond, "time", clock)
     return clock
 
 
@@ -124,7 +122,7 @@ def test_a_refused_connection_is_left_to_the_sdk_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Where nobody listens the round goes to the SDK without a second try or a pause."""
-    monkeypatch.setattr(extension, "time", NO_WAITING)
+    monkeypatch.setattr(_states, "pause_before", lambda _: pytest.fail("it waits"))
     with refusing_port() as port:
         pair = Pair(port)
         started = time.monotonic()
@@ -272,7 +270,7 @@ def test_no_time_left_is_none_below_zero(monkeypatch: pytest.MonkeyPatch, pair: 
 
 def test_prefetch_waits_for_no_extension(monkeypatch: pytest.MonkeyPatch) -> None:
     """All through INIT the extension is not ready: what it does not answer, the SDK reads."""
-    monkeypatch.setattr(extension, "time", NO_WAITING)
+    monkeypatch.setattr(_states, "pause_before", lambda _: pytest.fail("it waits"))
     with FakeExtension({"x": "by extension"}) as server:
         server.fault = lambda r: faults.NOT_READY if r.query["secretId"] == "y" else None
         pair = Pair(server.port)
@@ -411,7 +409,9 @@ def test_many_threads_may_force_at_once(server: FakeExtension, time_of_auto: Fak
             self.pop(key, None)
             return found
 
-    pair.auto._with_sdk = Vanishing(pair.auto._with_sdk)
+    beyond = pair.auto._beyond
+    assert beyond is not None
+    beyond._read_past = Vanishing(beyond._read_past)
     assert pair.fetch("x") == [("by extension", "extension")]
 
 
@@ -445,7 +445,7 @@ def test_closing_closes_both(pair: Pair) -> None:
     pair.fetch("x")
     pair.auto.close()
     assert pair.sdk.closed == 1
-    assert pair.extension._loopback._idle == {pair.extension._port: []}
+    assert pair.extension._client._idle == {pair.extension._port: []}
     assert pair.fetch("x") == [("by extension", "extension")]
 
 

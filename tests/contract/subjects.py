@@ -89,10 +89,11 @@ class Extension(FakeExtension):
             return self._refusal("ResourceNotFoundException")
         value, version = found
         if "secretId" in query:
-            body = {**secret_body(value, agent=self.agent), "VersionId": str(version)}
+            found_secret = secret_body(value, agent=self.agent, name=name)
+            body = {**found_secret, "VersionId": str(version)}
         else:
             assert query["withDecryption"] == "true"
-            body = parameter_body(value, agent=False)
+            body = parameter_body(value, agent=False, name=name)
         return faults.answer(json.dumps(body))
 
     def _refusal(self, code: str) -> Action:
