@@ -97,7 +97,10 @@ class Conversations:
             page = yield Call("appconfigdata", "StartConfigurationSession", source, arguments)
             if isinstance(page, ResolutionError):
                 return {source: page}
-            page = yield _latest(source, str(page(0).get("InitialConfigurationToken")))
+            token = page(0).get("InitialConfigurationToken")
+            if not token:
+                return {source: BackendError("AWS began no session of AppConfig. Try again.")}
+            page = yield _latest(source, token)
             if isinstance(page, ResolutionError):
                 return {source: page}
         if page(0)["Configuration"] or known is None:
@@ -179,7 +182,9 @@ def parameters(sources: list[Source]) -> Talk:
     page = yield Call("ssm", "GetParameters", sources[0], arguments)
     if isinstance(page, ResolutionError):
         return dict.fromkeys(sources, page)
-    found = {_base(item.get("Name") or ""): opaque(item) for item in page(0).get("Parameters") or ()}
+    found = {
+        _base(item.get("Name") or ""): opaque(item) for item in page(0).get("Parameters") or ()
+    }
     missing = {_base(name).partition(":")[0] for name in page(0).get("InvalidParameters") or ()}
     answers: Answers = {}
     for source in sources:

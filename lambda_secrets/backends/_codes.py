@@ -22,9 +22,7 @@ ACTIONS = {
 }
 _AGAIN = "Try again."
 _CLOCK = "the machine's clock is off, or the request was frozen on its way. Try again."
-_EXPIRED = (
-    "the credentials have expired. Renew them (for SSO: aws sso login); an agent may need a restart."
-)
+_EXPIRED = "the credentials have expired. Renew them (for SSO: aws sso login); an agent may need a restart."
 _KEY = "its KMS key cannot decrypt it. Check whether the KMS key exists and is enabled."
 _NOT_FOUND = (
     "there is no such {kind} or version, or it has no value yet. Check the name and the region."
@@ -147,7 +145,9 @@ def refusal(
         if by_agent:
             allow += " and secretsmanager:DescribeSecret, which the agent needs too"
         text = f": {message}" if message else ""
-        return our(f"AWS denies it ({said}{text}). Allow the role {allow}, and kms:Decrypt on its key.")
+        return our(
+            f"AWS denies it ({said}{text}). Allow the role {allow}, and kms:Decrypt on its key."
+        )
     who = "it" if by_agent and code in _OF_THE_AGENT else "AWS"
     joint = "." if advice[:1].isupper() else ":"
     return our(f"{who} answered {said}{joint} {advice.format(kind=kind)}")

@@ -61,7 +61,11 @@ def asked_again(
         if not isinstance(request, tuple):
             return request
         reply = yield (*request, pause)
-        if isinstance(reply, Fault) and reply.kind == "timeout" and isinstance(answer, ResolutionError):
+        if (
+            isinstance(reply, Fault)
+            and reply.kind == "timeout"
+            and isinstance(answer, ResolutionError)
+        ):
             return answer
         answer, pause = backend.answer(source, reply), 0.0
 

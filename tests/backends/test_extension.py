@@ -694,7 +694,9 @@ def test_where_nothing_has_listened_later_rounds_wait_half_a_second(
     waits: list[float] = []
     ask = ExtensionBackend.ask
 
-    def noted(backend: ExtensionBackend, *args: Any, start_within: float = 0, **options: Any) -> Any:
+    def noted(
+        backend: ExtensionBackend, *args: Any, start_within: float = 0, **options: Any
+    ) -> Any:
         waits.append(start_within)
         return ask(backend, *args, start_within=min(start_within, 0.05), **options)
 

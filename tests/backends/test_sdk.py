@@ -802,7 +802,7 @@ def test_every_error_of_botocore_is_one_of_ours(kind: type[Exception]) -> None:
     transient = any(base.__name__ in UNREACHABLE for base in kind.__mro__)
     for what in ("secret", "parameter", "tree", "appconfig"):
         error = failure_of(raised(kind), what)
-        assert type(error) is (BackendUnavailableError if transient else BackendError)
+        assert kind_of(error) is (BackendUnavailableError if transient else BackendError)
         assert "hunter2" not in str(error)
 
 
@@ -960,10 +960,10 @@ def test_services_share_a_session(
     moto_server.put_secret("x", "v")
     moto_server.put_parameter("/p", "v")
     sessions: list[object] = []
-    session = botocore.session.Session
+    session = boto3.Session
 
-    def counted() -> Any:
-        sessions.append(session())
+    def counted(**options: Any) -> Any:
+        sessions.append(session(**options))
         return sessions[-1]
 
     monkeypatch.setattr(boto3, "Session", counted)

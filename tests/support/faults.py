@@ -43,7 +43,8 @@ class Request(NamedTuple):
     @property
     def headers(self) -> dict[str, str]:
         """The headers by lower-case name."""
-        lines = self.raw.decode("latin-1").split("\r\n")[1:]
+        head = self.raw.partition(b"\r\n\r\n")[0]
+        lines = head.decode("latin-1").split("\r\n")[1:]
         pairs = (line.partition(":") for line in lines)
         return {name.lower(): value.strip() for name, _, value in pairs}
 
