@@ -43,8 +43,10 @@ _MODULES = {
     "SdkBackend": "_sdk",
 }
 # What a backend made by its name depends on: shared for the same settings, made anew for others.
-_AWS_SETTINGS = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL")
-_AWS_SETTINGS += ("AWS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_AWS_SETTINGS = (
+    *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL"),
+    *("AWS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+)
 _PORTS = ("PARAMETERS_SECRETS_EXTENSION_HTTP_PORT", "AWS_APPCONFIG_EXTENSION_HTTP_PORT")
 _SETTINGS = {
     "auto": ("AutoBackend", ("AWS_LAMBDA_RUNTIME_API", *_PORTS, *_AWS_SETTINGS)),

@@ -13,7 +13,8 @@ from ._extension import encoded
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._calls import Call
-    from ._http import Hidden, Reply
+    from ._http import Reply
+    from ._types import Hidden
 
 
 def http_of(call: Call) -> tuple[str, str, bytes, dict[str, str]]:

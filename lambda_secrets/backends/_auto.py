@@ -9,13 +9,11 @@ from ._extension import ExtensionBackend, is_elsewhere
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from .._declarations import Source
-    from ..errors import ResolutionError
     from ._aws import AwsBackend
     from ._beyond import Beyond
     from ._sdk import SdkBackend
+    from ._types import Answers, Sources
 
 READY_WITHIN = 0.1  # seconds for which an extension that is not ready is waited for
 LONGEST_SHARE = 1.0  # seconds that an extension gets at most if it fails otherwise, or hangs
@@ -29,6 +27,7 @@ class AutoBackend:
     """
 
     name = "auto"
+    beyond: Beyond | None = None
 
     def __init__(
         self,
@@ -40,19 +39,14 @@ class AutoBackend:
         """Import neither yet."""
         self._extension = extension or ExtensionBackend()
         self._given = aws, sdk
-        self._beyond: Beyond | None = None
 
-    def fetch(
-        self, sources: Iterable[Source], *, timeout: float, fresh: bool
-    ) -> dict[Source, Answer | ResolutionError]:
+    def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
         """Read the sources; a refused connection is not tried again, but left to AWS."""
-        return self._ask(list(sources), timeout, READY_WITHIN, fresh=fresh)
+        return self._ask(sources, timeout, READY_WITHIN, fresh=fresh)
 
-    def prefetch(
-        self, sources: Iterable[Source], *, timeout: float
-    ) -> dict[Source, Answer | ResolutionError]:
+    def prefetch(self, sources: Sources, *, timeout: float) -> Answers:
         """Read the sources; what the extension is not ready for, AWS is asked for at once."""
-        return self._ask(list(sources), timeout, 0.0, fresh=False)
+        return self._ask(sources, timeout, 0.0, fresh=False)
 
     def upstream_ttl(self, source: Source) -> float:
         """Return for how many seconds the extension's cache keeps this source."""
@@ -63,16 +57,17 @@ class AutoBackend:
     def close(self) -> None:
         """Close all connections; the next fetch opens new ones."""
         self._extension.close()
-        for backend in (self._beyond,) if self._beyond else self._given:
+        for backend in (self.beyond,) if self.beyond else self._given:
             if backend is not None:
                 backend.close()
 
     def _ask(
-        self, sources: list[Source], timeout: float, ready_within: float, *, fresh: bool
-    ) -> dict[Source, Answer | ResolutionError]:
+        self, sources: Sources, timeout: float, ready_within: float, *, fresh: bool
+    ) -> Answers:
         started = time.monotonic()
+        sources = list(sources)
         first = [source for source in sources if self._is_for_extension(source, fresh=fresh)]
-        answers: dict[Source, Answer | ResolutionError] = {}
+        answers: Answers = {}
         if first:
             # Half of the time at most: if the extension hangs, AWS has the rest.
             share = min(timeout / 2, LONGEST_SHARE)
@@ -82,17 +77,19 @@ class AutoBackend:
                 answer.backend = self._extension.name
         if len(answers) == len(sources) and all(type(a) is Answer for a in answers.values()):
             return answers
-        if self._beyond is None:
+        beyond = self.beyond
+        if beyond is None:
             from ._beyond import Beyond
 
-            self._beyond = Beyond(self._extension, *self._given)
+            # One for all threads, without a lock.
+            beyond = vars(self).setdefault("beyond", Beyond(self._extension, *self._given))
         left = timeout - (time.monotonic() - started)
-        return self._beyond.complete(sources, answers, timeout=max(left, 0.0), fresh=fresh)
+        return beyond.complete(sources, answers, timeout=max(left, 0.0), fresh=fresh)
 
     def _is_for_extension(self, source: Source, *, fresh: bool) -> bool:
         if source.kind == "tree" or is_elsewhere(source):
             return False
-        if self._beyond is not None and self._beyond.keeps(source, fresh=fresh):
+        if self.beyond is not None and self.beyond.keeps(source, fresh=fresh):
             return False
         # The agent can be asked past its cache, the extension cannot.
         return not fresh or (source.kind == "secret" and self._extension.is_agent)

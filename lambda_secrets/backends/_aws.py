@@ -1,4 +1,4 @@
-"""Reads from AWS itself without an SDK: Secrets Manager, Parameter Store, AppConfig's data plane."""
+"""Reads from AWS itself without an SDK: Secrets Manager, Parameter Store and AppConfig."""
 
 from __future__ import annotations
 
@@ -16,13 +16,11 @@ from ._tls import RemoteClient
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Any
 
-    from .._declarations import Source
-    from ._calls import Answers, Call, Task
+    from ._calls import Call, Task
     from ._container import Container
-    from ._http import Fault, Hidden, Job
+    from ._types import Answers, Hidden, Job, Sources
 
 _TARGETS = {"secretsmanager": "secretsmanager.", "ssm": "AmazonSSM."}
 _USUAL_REGIONS = ("us-", "eu-", "ap-", "sa-", "ca-", "me-", "af-", "il-", "mx-")
@@ -80,11 +78,10 @@ class AwsBackend:
         self._region = region
         self._conversations = Conversations(batch=batch)
         self._client = RemoteClient()
-        self._container: Container | None = None
         self.offsets: dict[Any, float] = {}
         """Seconds that each endpoint's clock is ahead of ours, where that is minutes."""
 
-    def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> Answers:
+    def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
         """Read the sources by parallel calls; failures that may pass are retried in that time."""
         deadline = time.monotonic() + timeout
         sources = list(sources)
@@ -103,7 +100,7 @@ class AwsBackend:
     def close(self) -> None:
         """Let go of connections, credentials and configurations; the next fetch starts anew."""
         self._client.close()
-        self._container = None
+        vars(self).pop("container", None)
         self._conversations.forget()
 
     def credentials(self, timeout: float) -> Hidden | ResolutionError:
@@ -114,13 +111,14 @@ class AwsBackend:
             return found
         from ._container import Container, unusual_credentials
 
-        if self._container is None:
-            self._container = Container()
-        return unusual_credentials(self._container, found, timeout)
+        # One for all threads, without a lock.
+        container = vars(self).setdefault("container", Container())
+        return unusual_credentials(container, found, timeout)
 
     def renew(self) -> bool:
         """Whether there may be better credentials than the ones that have just been refused."""
-        return self._container is not None and self._container.expire()
+        container: Container | None = vars(self).get("container")
+        return container is not None and container.expire()
 
     def _run(self, tasks: list[Task], credentials: Hidden, timeout: float) -> Answers:
         jobs = {n: self._job(task, credentials) for n, task in enumerate(tasks)}
@@ -129,7 +127,7 @@ class AwsBackend:
             answers.update(some)
         return answers
 
-    def _job(self, task: Task, credentials: Hidden) -> Job[Answers]:
+    def _job(self, task: Task, credentials: Hidden) -> Job:
         """Hold a conversation, as a job of the client."""
         talk, sources = task
         conversation = talk(sources)
@@ -139,9 +137,9 @@ class AwsBackend:
                 document = yield from self._called(call, credentials)
                 call = conversation.send(document)
         except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]  # a Talk ends with answers
+            return end.value
 
-    def _called(self, call: Call, credentials: Hidden) -> Job[Hidden | ResolutionError]:
+    def _called(self, call: Call, credentials: Hidden) -> Job:
         endpoint = self._endpoint(call)
         if isinstance(endpoint, ResolutionError):
             return endpoint
@@ -153,7 +151,9 @@ class AwsBackend:
                 return document
         from ._aws_refusals import called_again
 
-        return (yield from called_again(self, call, endpoint, credentials, now, reply))
+        return (
+            yield from called_again(self, call, endpoint, credentials, signed_at=now, reply=reply)
+        )
 
     def _endpoint(self, call: Call) -> Endpoint | ResolutionError:
         region = (
@@ -163,7 +163,13 @@ class AwsBackend:
             or os.environ.get("AWS_DEFAULT_REGION")
             or ""
         )
-        is_usual = region.startswith(_USUAL_REGIONS) and region.count("-") == 2
+        is_usual = (
+            region.startswith(_USUAL_REGIONS)
+            and region.count("-") == 2
+            and region[-1:].isdecimal()
+            and region.isascii()
+            and region.replace("-", "").isalnum()
+        )
         if not is_usual or any(name.startswith(_OTHER_HOSTS) for name in os.environ):
             from ._endpoints import endpoint_of
 
@@ -184,7 +190,10 @@ def request_of(call: Call, endpoint: Endpoint, credentials: Hidden, now: float) 
 
         method, path, body, extra = http_of(call)
         headers.update(extra)
-    return signed(method, endpoint.path + path, headers, body, credentials, *where, now)
+    target = endpoint.path + path
+    return signed(
+        method, target, body, headers=headers, credentials=credentials, where=where, now=now
+    )
 
 
 def document_of(call: Call, reply: Reply) -> Hidden | None:

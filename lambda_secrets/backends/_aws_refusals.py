@@ -9,13 +9,14 @@ from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError, ResolutionError
 from . import _codes
 from ._aws import document_of, request_of
-from ._http import Fault, Reply, pause_before
+from ._http import Fault, Reply
+from ._states import pause_before
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._aws import AwsBackend, Endpoint
     from ._calls import Call
-    from ._http import Hidden, Job
+    from ._types import Hidden, Job
 
 CLOCK_TOLERANCE = 240.0  # seconds; AWS refuses signatures that are 5 minutes off
 _MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
@@ -33,9 +34,10 @@ def called_again(
     call: Call,
     endpoint: Endpoint,
     credentials: Hidden,
+    *,
     signed_at: float,
     reply: Reply | Fault,
-) -> Job[Hidden | ResolutionError]:
+) -> Job:
     """Go on from a reply that holds no document, calling again while that may help."""
     retry = 0
     corrected = renewed = False
@@ -71,8 +73,10 @@ def _corrects(
     backend: AwsBackend, endpoint: Endpoint, signed_at: float, reply: Reply | Fault
 ) -> bool:
     """Whether the reply's date shows that ours is off; its offset is kept."""
-    date = _seconds_of(reply.headers.get("date", "")) if isinstance(reply, Reply) else None
-    if date is None or reply.status < 400 or abs(date - signed_at) <= CLOCK_TOLERANCE:
+    if isinstance(reply, Fault) or reply.status < 400:
+        return False
+    date = _seconds_of(reply.headers.get("date", ""))
+    if date is None or abs(date - signed_at) <= CLOCK_TOLERANCE:
         return False
     backend.offsets[endpoint.address] = date - time.time()
     return True

@@ -21,15 +21,11 @@ from ._states import NotListeningError, NotReadyError, UnaskedError, Unexplained
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypeAlias
-
     from .._declarations import Source
     from ._aws import AwsBackend
     from ._extension import ExtensionBackend
     from ._sdk import SdkBackend
-
-    Answers: TypeAlias = dict[Source, Answer | ResolutionError]
-    Instant: TypeAlias = tuple[float, float]
+    from ._types import Answers, Instant, Result
 
 LONGEST_REST = 600.0  # seconds; on Managed Instances an extension may stay "not ready"
 
@@ -37,20 +33,25 @@ LONGEST_REST = 600.0  # seconds; on Managed Instances an extension may stay "not
 class Beyond:
     """AWS behind an extension, directly or through boto3."""
 
+    aws: AwsBackend | None = None
+    sdk: SdkBackend | None = None
+
     def __init__(
         self, extension: ExtensionBackend, aws: AwsBackend | None, sdk: SdkBackend | None
     ) -> None:
         """Import neither yet."""
         self._extension = extension
-        self._aws = aws
-        self._sdk = sdk
+        if aws is not None:
+            self.aws = aws
+        if sdk is not None:
+            self.sdk = sdk
         self._read_past: dict[Source, Instant] = {}
         self._unready: Instant | None = None
         self._rest = 0.0
 
     def close(self) -> None:
         """Close the connections."""
-        for backend in (self._aws, self._sdk):
+        for backend in (self.aws, self.sdk):
             if backend is not None:
                 backend.close()
 
@@ -96,35 +97,38 @@ class Beyond:
     def _read(self, sources: list[Source], *, timeout: float, fresh: bool) -> Answers:
         deadline = time.monotonic() + timeout
         if not self._asks_sdk_first():
-            if self._aws is None:
+            aws = self.aws
+            if aws is None:
                 from ._aws import AwsBackend
 
-                self._aws = AwsBackend()
-            answers = self._aws.fetch(sources, timeout=timeout, fresh=fresh)
+                # One for all threads, without a lock.
+                aws = vars(self).setdefault("aws", AwsBackend())
+            answers = aws.fetch(sources, timeout=timeout, fresh=fresh)
             for answer in answers.values():
-                answer.backend = self._aws.name
+                answer.backend = aws.name
             sources = [s for s in sources if isinstance(answers.get(s), UnaskedError)]
             if not sources:
                 return answers
             timeout = max(deadline - time.monotonic(), 0.0)
         else:
             answers = {}
-        if self._sdk is None:
+        sdk = self.sdk
+        if sdk is None:
             from ._sdk import SdkBackend
 
-            self._sdk = SdkBackend()
-        read = self._sdk.fetch(sources, timeout=timeout, fresh=fresh)
+            sdk = vars(self).setdefault("sdk", SdkBackend())
+        read = sdk.fetch(sources, timeout=timeout, fresh=fresh)
         for source, answer in read.items():
             # Where neither can ask, the direct way says better what is missing.
             if source not in answers or not isinstance(answer, UnaskedError):
-                answer.backend = self._sdk.name
+                answer.backend = sdk.name
                 answers[source] = answer
         return answers
 
     def _asks_sdk_first(self) -> bool:
         """Whether to leave it to boto3, which has a laptop's profiles and a test's mocks."""
-        if self._aws is not None or self._sdk is not None:
-            return self._aws is None
+        if self.aws is not None or self.sdk is not None:
+            return self.aws is None
         if os.environ.get("AWS_LAMBDA_RUNTIME_API"):
             return False
         try:
@@ -133,9 +137,7 @@ class Beyond:
             return False
         return True
 
-    def _explained(
-        self, answer: Answer | ResolutionError, before: Answer | ResolutionError | None
-    ) -> Answer | ResolutionError:
+    def _explained(self, answer: Result, before: Result | None) -> Result:
         """Return AWS's answer; where it decides nothing, with what the extension had said."""
         if _is_definite(answer) or not isinstance(before, ResolutionError):
             return answer
@@ -153,12 +155,12 @@ class Beyond:
         return explained
 
 
-def _is_definite(answer: Answer | ResolutionError | None) -> bool:
+def _is_definite(answer: Result | None) -> bool:
     """Whether asking AWS could add nothing to it."""
     return isinstance(answer, (Answer, SecretNotFoundError, AccessDeniedError))
 
 
-def _has_failed(before: Answer | ResolutionError | None) -> bool:
+def _has_failed(before: Result | None) -> bool:
     """Whether the extension failed in a way that may leave an older value in its cache."""
     without_cache = (NotListeningError, NotReadyError, UnexplainedError)
     return isinstance(before, ResolutionError) and not isinstance(before, without_cache)

@@ -15,13 +15,12 @@ from ._decode import parameter_answer, secret_answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator
     from typing import Any, TypeAlias
 
     from .._declarations import Source
-    from ._http import Hidden
+    from ._types import Answers, Hidden, Result, Sources
 
-    Answers: TypeAlias = dict[Source, Answer | ResolutionError]
     # What is sent to a conversation: an error, or a document, hidden.
     Talk: TypeAlias = Generator["Call", ResolutionError | Hidden, Answers]
     Task: TypeAlias = tuple[Callable[[list[Source]], Talk], list[Source]]
@@ -52,12 +51,12 @@ class Conversations:
         self._batch = batch
         self._configurations: dict[Source, tuple[str, Answer | None, float]] = {}
 
-    def forget(self, sources: Iterable[Source] | None = None) -> None:
+    def forget(self, sources: Sources | None = None) -> None:
         """Forget the configurations of these sources, or all."""
         for source in list(self._configurations) if sources is None else sources:
             self._configurations.pop(source, None)
 
-    def tasks(self, sources: Iterable[Source]) -> list[Task]:
+    def tasks(self, sources: Sources) -> list[Task]:
         """Return the conversations to hold, each with its sources."""
         tasks: list[Task] = []
         batches: list[list[Source]] = []
@@ -152,15 +151,9 @@ def secrets(sources: list[Source]) -> Talk:
         if isinstance(page, ResolutionError):
             return dict.fromkeys(sources, page)
         for source in sources:
-            for item in map(opaque, page(0).get("SecretValues") or ()):
-                if _is_secret(source.name, item(0).get("Name"), item(0).get("ARN") or ""):
-                    answers[source] = _read(item, secret_answer)
-            for error in page(0).get("Errors") or ():
-                if error.get("SecretId") == source.name:
-                    from ._codes import refusal
-
-                    code, message = str(error.get("ErrorCode")), str(error.get("Message") or "")
-                    answers[source] = refusal(code, "secret", message=message)
+            answer = _among(page, source)
+            if answer is not None:
+                answers[source] = answer
         if not page(0).get("NextToken"):
             break
         arguments = {**arguments, "NextToken": page(0)["NextToken"]}
@@ -168,6 +161,20 @@ def secrets(sources: list[Source]) -> Talk:
         if source not in answers:  # not named as it was asked for: a call of its own tells
             answers.update((yield from secret([source])))
     return answers
+
+
+def _among(page: Hidden, source: Source) -> Result | None:
+    """Return what a page of a batch says about a source, if it does."""
+    for item in map(opaque, page(0).get("SecretValues") or ()):
+        if _is_secret(source.name, item(0).get("Name"), item(0).get("ARN") or ""):
+            return _read(item, secret_answer)
+    for error in page(0).get("Errors") or ():
+        if error.get("SecretId") == source.name:
+            from ._codes import refusal
+
+            code, message = str(error.get("ErrorCode")), str(error.get("Message") or "")
+            return refusal(code, "secret", message=message)
+    return None
 
 
 def parameters(sources: list[Source]) -> Talk:
@@ -198,7 +205,8 @@ def parameters(sources: list[Source]) -> Talk:
         elif len(sources) > 1:  # it has another name there: a call of its own tells
             answers.update((yield from parameters([source])))
         elif len(found) == 1:
-            answers[source] = _read(*found.values(), parameter_answer)
+            (only,) = found.values()
+            answers[source] = _read(only, parameter_answer)
         else:
             answers[source] = BackendError("AWS answered nothing for it. Try again.")
     return answers
@@ -236,9 +244,7 @@ def region_of(source: Source) -> str:
     return source.name.split(":")[3] if source.name.startswith("arn:") else ""
 
 
-def _read(
-    document: ResolutionError | Hidden, decode: Callable[[Any], Answer | None]
-) -> Answer | ResolutionError:
+def _read(document: ResolutionError | Hidden, decode: Callable[[Any], Answer | None]) -> Result:
     if isinstance(document, ResolutionError):
         return document
     try:

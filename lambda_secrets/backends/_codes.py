@@ -22,7 +22,10 @@ ACTIONS = {
 }
 _AGAIN = "Try again."
 _CLOCK = "the machine's clock is off, or the request was frozen on its way. Try again."
-_EXPIRED = "the credentials have expired. Renew them (for SSO: aws sso login); an agent may need a restart."
+_EXPIRED = (
+    "the credentials have expired. Renew them (for SSO: aws sso login); an agent may need to be "
+    "started again."
+)
 _KEY = "its KMS key cannot decrypt it. Check whether the KMS key exists and is enabled."
 _NOT_FOUND = (
     "there is no such {kind} or version, or it has no value yet. Check the name and the region."

@@ -14,16 +14,16 @@ from urllib.parse import urlsplit
 
 from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError, ResolutionError
-from ._http import Reply, pause_before
-from ._states import UnaskedError
+from ._http import Reply
+from ._states import UnaskedError, pause_before
 from ._tls import RemoteClient
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ._http import Hidden, Job
+    from ._types import Hidden, Job
 
 RELATIVE, FULL = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"
-TOKEN, TOKEN_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"  # noqa: S105
+TOKEN, TOKEN_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
 RENEW_BEFORE = 300.0  # seconds before they expire
 RENEWAL_SHARE = 1.0  # seconds of a round that a failed renewal takes at most
 _HOSTS = ("169.254.170.2", "169.254.170.23", "fd00:ec2::23", "localhost", "::1")
@@ -60,7 +60,7 @@ class Container:
         self._origin, self._refused = origin, False
         return self._held
 
-    def _ask(self) -> Job[tuple[Hidden, float] | ResolutionError]:
+    def _ask(self) -> Job:
         target = _target()
         if isinstance(target, ResolutionError):
             return target

@@ -20,18 +20,11 @@ from ._http import Client, Reply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import TypeAlias
+    from typing import Any
 
     from .._declarations import Source
-    from ..errors import ResolutionError
-    from ._http import Fault, Hidden, Job
+    from ._types import Answers, Deadlines, Hidden, Job, Outcome, Request, Result, Sources
 
-    Answers: TypeAlias = dict[Source, Answer | ResolutionError]
-    Result: TypeAlias = Answer | ResolutionError
-    Request: TypeAlias = tuple[int, Hidden]
-
-SILENT_WAIT = 0.5  # seconds to wait for a start, where one whole wait has seen none
 TOKENS = ("AWS_TOKEN", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
 PORT = "PARAMETERS_SECRETS_EXTENSION_HTTP_PORT"
 _log = logging.getLogger("lambda_secrets")
@@ -60,7 +53,7 @@ class ExtensionBackend:
             check_ports(port, appconfig_port)
         self._port = port
         self.appconfig_port = appconfig_port
-        self._agent_at = self._heard_at = self._silent_at = ""
+        self._agent_at = self._heard_at = self.silent_at = ""
         self._client = Client()
         self._told = False
 
@@ -79,30 +72,19 @@ class ExtensionBackend:
         """Whether anything has answered on this port in this process."""
         return self._heard_at == self.place
 
-    def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> Answers:
+    def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
         """Read the sources; while the extension does not listen or is not ready, try again."""
-        silent = self._silent_at == self.place
-        answers = self.ask(
-            sources,
-            timeout,
-            fresh=fresh,
-            start_within=min(timeout, SILENT_WAIT) if silent else timeout,
-            ready_within=timeout,
-        )
-        if not any(isinstance(answer, Answer) for answer in answers.values()):
-            from ._states import is_silence
+        from ._states import asked_patiently
 
-            if is_silence(answers):
-                self._silent_at = self.place
-        return answers
+        return asked_patiently(self, sources, timeout, fresh=fresh)
 
-    def prefetch(self, sources: Iterable[Source], *, timeout: float) -> Answers:
+    def prefetch(self, sources: Sources, *, timeout: float) -> Answers:
         """Read the sources without waiting: all through INIT the extension is not ready."""
         return self.ask(sources, timeout)
 
     def ask(
         self,
-        sources: Iterable[Source],
+        sources: Sources,
         timeout: float,
         *,
         fresh: bool = False,
@@ -145,9 +127,7 @@ class ExtensionBackend:
         """Close the connections; the next fetch opens new ones."""
         self._client.close()
 
-    def _read(
-        self, source: Source, token: Hidden, until: tuple[float, float, float], *, fresh: bool
-    ) -> Job[Result]:
+    def _read(self, source: Source, token: Hidden, until: Deadlines, *, fresh: bool) -> Job:
         """Read one source, as a job of the client."""
         past_cache = fresh and self.is_agent
         request = self.request(source, token, past_cache=past_cache)
@@ -160,9 +140,7 @@ class ExtensionBackend:
 
         return (yield from asked_again(self, source, token, until, answer, fresh=fresh))
 
-    def request(
-        self, source: Source, token: Hidden, *, past_cache: bool
-    ) -> Request | ResolutionError:
+    def request(self, source: Source, token: Hidden, *, past_cache: bool) -> Request | Result:
         """Return port and bytes to send, or why nothing can be sent."""
         port = self.place
         usual = source.kind == "secret" and token(0) and not is_elsewhere(source)
@@ -178,11 +156,11 @@ class ExtensionBackend:
         }
         return request_to(int(port), "/secretsmanager/get", query, token)
 
-    def answer(self, source: Source, reply: Reply | Fault) -> Result:
+    def answer(self, source: Source, reply: Outcome) -> Result:
         """Return what a reply says about a source."""
         if isinstance(reply, Reply):
             self._heard_at = self.place
-            self._silent_at = ""
+            self.silent_at = ""
             if reply.status == 200 and source.kind == "secret":
                 try:
                     document = opaque(json.loads(reply.body))
@@ -218,7 +196,7 @@ def is_elsewhere(source: Source) -> bool:
     return bool(region and own) and region != own
 
 
-def request_to(port: int, path: str, query: dict[str, object], token: Hidden) -> Request:
+def request_to(port: int, path: str, query: dict[str, Any], token: Hidden) -> Request:
     """Return port and bytes of a GET, with the token where there is one."""
     text = "&".join(
         f"{name}={encoded(str(value))}" for name, value in query.items() if value is not None

@@ -13,9 +13,12 @@ from ._extension import PORT, TOKENS, encoded, is_elsewhere, request_to, seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .._declarations import Source
-    from ._extension import ExtensionBackend, Request
-    from ._http import Hidden, Reply
+    from ._extension import ExtensionBackend
+    from ._http import Reply
+    from ._types import Hidden, Request
 
 APPCONFIG_PORT = "AWS_APPCONFIG_EXTENSION_HTTP_PORT"
 _AGENT_TOKEN_FILE = "/var/run/awssmatoken"  # noqa: S105 - a path, not a password
@@ -68,7 +71,7 @@ def unusual_request(
         if problem:
             return BackendError(problem)
     if source.kind == "secret":
-        query: dict[str, object] = {
+        query: dict[str, Any] = {
             "secretId": source.name,
             "versionStage": source.version_stage,
             "versionId": source.version_id,

@@ -16,14 +16,9 @@ from .._values import opaque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
-    from typing import Any, TypeAlias, TypeVar
+    from typing import Any
 
-    Key = TypeVar("Key", bound=Hashable)
-    Result = TypeVar("Result")
-    Hidden: TypeAlias = Callable[[int], Any]
-    Job: TypeAlias = Generator[tuple[Any, Hidden, float], "Reply | Fault", Result]
-    Running: TypeAlias = "list[Exchange]"
+    from ._types import Exchanges, Headers, Jobs, Outcome, Request, Results
 
 OPENING = 6  # new connections at once: a seventh overflows the queue of http.server's stand-ins
 LIMIT = 16 * 1024 * 1024  # bytes of a reply; a secret has 64 KiB at most, a configuration 4 MiB
@@ -37,9 +32,7 @@ class Reply:
 
     __slots__ = ("_body", "headers", "reusable", "status")
 
-    def __init__(
-        self, status: int, headers: dict[str, str], body: bytes, *, reusable: bool
-    ) -> None:
+    def __init__(self, status: int, headers: Headers, body: bytes, *, reusable: bool) -> None:
         self.status = status
         self.headers = headers
         self.reusable = reusable
@@ -56,7 +49,7 @@ class Reply:
 class Fault:
     """Why there is no reply.
 
-    ``refused``, ``reset``, ``truncated``, ``malformed`` or ``timeout``; over TLS also
+    ``refused``, ``reset``, ``truncated``, ``malformed`` or ``timeout``; from other machines also
     ``unresolved``, ``untrusted``, ``tls`` or ``proxy``. ``detail`` says more, where more is known.
     """
 
@@ -68,35 +61,26 @@ class Fault:
 
 
 class Exchange:
-    """A job, the request it wants to be sent, and what has come of the reply.
+    """A job, the request that it wants to be sent, and what has come of the reply.
 
     A job is a generator: it yields an address, a hidden request and the seconds to wait before
     that, is sent the reply, and returns its result. After a ``timeout`` it should return.
     """
 
-    __slots__ = ("address", "buffer", "connection", "due", "job", "key", "request", "result")
-    __slots__ += ("reused", "sent")
+    __slots__ = ("buffer", "connection", "due", "job", "key", "reused", "sent", "wanted")
+    wanted: Request
     connection: Any
+    due: float
     blocked: Any = BlockingIOError
 
-    def __init__(self, key: Any, job: Job[Any]) -> None:
+    def __init__(self, key: Any, job: Any) -> None:
         self.key = key
         self.job = job
-        self.due = 0.0
-        self.result: Any = None
 
-    def resume(self, reply: Reply | Fault | None, deadline: float) -> bool:
-        """Hand over a reply; tell whether the job wants another request sent in time."""
-        while True:
-            try:
-                self.address, self.request, pause = self.job.send(reply)  # type: ignore[arg-type]
-            except StopIteration as end:
-                self.result = end.value
-                return False
-            self.due = time.monotonic() + pause
-            if self.due < deadline:
-                return True
-            reply = Fault("timeout")
+    @property
+    def address(self) -> Any:
+        """Where to send the request."""
+        return self.wanted[0]
 
     def begin(self, connection: Any, *, reused: bool) -> None:
         """Use this connection for the request."""
@@ -108,14 +92,14 @@ class Exchange:
     @property
     def writes(self) -> bool:
         """Whether it waits until it can send, not receive."""
-        return self.sent < len(self.request(0))
+        return self.sent < len(self.wanted[1](0))
 
-    def proceed(self) -> Reply | Fault | None:
+    def proceed(self) -> Outcome | None:
         """Send or receive what can be by now; None while the reply is not complete."""
         before = len(self.buffer(0))
         try:
             if self.writes:
-                self.sent += self.connection.send(self.request(0)[self.sent :])
+                self.sent += self.connection.send(self.wanted[1](0)[self.sent :])
                 return None
             self.receive()
         except self.blocked:
@@ -150,7 +134,7 @@ class Client:
     exchange_class = Exchange
 
     def __init__(self) -> None:
-        self._idle: dict[Any, list[Any]] = {}
+        self.idle: dict[Any, list[Any]] = {}
         self._pid = os.getpid()
 
     def __del__(self) -> None:
@@ -159,134 +143,149 @@ class Client:
 
     def close(self) -> None:
         """Close the idle connections."""
-        for address in list(self._idle):
-            while (connection := self._taken(address)) is not None:
+        for address in list(self.idle):
+            while (connection := self.take(address)) is not None:
                 connection.close()
 
-    def run(self, jobs: Mapping[Key, Job[Result]], *, timeout: float) -> dict[Key, Result]:
-        """Run the jobs side by side, and return their results within ``timeout`` seconds.
-
-        A kept connection may have died unnoticed: its request is sent once more, on a new one.
-        """
+    def run(self, jobs: Jobs, *, timeout: float) -> Results:
+        """Run the jobs side by side, and return their results within ``timeout`` seconds."""
         if self._pid != os.getpid():  # after a fork they are the parent's: let go, don't shut down
             self.close()
             self._pid = os.getpid()
-        deadline = time.monotonic() + timeout
-        results: dict[Key, Any] = {}
-        waiting: Running = []
-        running: Running = []
-        good: set[Any] = set()
-        room = self.parallel
-
-        def go_on(exchange: Exchange, reply: Reply | Fault | None) -> None:
-            if exchange.resume(reply, deadline):
-                waiting.append(exchange)
-            else:
-                results[exchange.key] = exchange.result
-
+        now = time.monotonic()
+        current = _Round(self, now + timeout)
         for key, job in jobs.items():
-            go_on(self.exchange_class(key, job), None)
-        while (waiting or running) and (now := time.monotonic()) < deadline:
-            for exchange in [each for each in waiting if each.due <= now]:
-                if len(running) >= room or not self._has_room(exchange, running):
-                    break
-                waiting.remove(exchange)
-                fault = self._begin(exchange, deadline)
-                if fault is None:
-                    running.append(exchange)
-                else:
-                    go_on(exchange, fault)
-            if not (waiting or running):
+            current.resume(self.exchange_class(key, job), None)
+        while current.is_under_way and now < current.deadline:
+            current.begin_what_is_due(now)
+            if not current.is_under_way:
                 break
-            dues = [each.due for each in waiting if each.due > now]
-            for exchange in self._ready(running, min([deadline, *dues]) - now):
+            until = min([current.deadline, *(e.due for e in current.waiting if e.due > now)])
+            for exchange in self.ready(current.running, until - now):
                 reply = exchange.proceed()
-                if reply is None:
-                    continue
-                kept = isinstance(reply, Reply) and reply.reusable and reply.status != 429
-                if kept:
-                    self._idle.setdefault(exchange.address, []).append(exchange.connection)
-                    good.add(exchange.connection)
-                else:
-                    exchange.connection.close()
-                    good.discard(exchange.connection)
-                    # The agent says 429 of a connection: use those that it answers, or one.
-                    if isinstance(reply, Reply) and reply.status == 429:
-                        room = 0
-                if room < self.parallel:
-                    room = max(1, len(good))
-                if isinstance(reply, Fault) and reply.kind == "reset" and exchange.reused:
-                    reply = self._begin(exchange, deadline, new=True)
-                    if reply is None:
-                        continue
-                running.remove(exchange)
-                go_on(exchange, reply)
-        for exchange in running:
-            exchange.connection.close()
-        for exchange in (*waiting, *running):
-            exchange.resume(Fault("timeout"), 0)
-            results[exchange.key] = exchange.result
-        return {key: results[key] for key in jobs}
+                if reply is not None:
+                    current.take(exchange, reply)
+            now = time.monotonic()
+        return {key: current.result_of(key) for key in jobs}
 
-    def _has_room(self, exchange: Exchange, running: Running) -> bool:
-        opening = [each for each in running if not each.reused]
-        return len(opening) < OPENING or bool(self._idle.get(exchange.address))
-
-    def _begin(self, exchange: Exchange, deadline: float, *, new: bool = False) -> Fault | None:
+    def open(self, exchange: Exchange, deadline: float, *, new: bool = False) -> Fault | None:
         """Give the exchange an idle connection, or begin to connect a new one."""
-        while not new and (connection := self._taken(exchange.address)) is not None:
-            try:
-                connection.recv(1)  # what came unasked must not answer the next request
-            except exchange.blocked:
-                exchange.begin(connection, reused=True)
-                return None
-            except OSError:
-                pass
-            connection.close()
-        return self._connect(exchange, deadline)
+        if self.idle.get(exchange.address) and not new:
+            from ._kept import begin_on_kept
 
-    def _connect(self, exchange: Exchange, deadline: float) -> Fault | None:
+            if begin_on_kept(self, exchange):
+                return None
+        return self.connect(exchange, deadline)
+
+    def connect(self, exchange: Exchange, deadline: float) -> Fault | None:
+        """Begin to connect a new connection."""
+        connection = None
         try:
             connection = socket(AF_INET, SOCK_STREAM)
-        except OSError:  # no file descriptor is left
-            return Fault("reset")
-        try:
             connection.settimeout(0)
             connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
             connection.connect(("127.0.0.1", exchange.address))
-        except BlockingIOError:  # `_ready` tells when it can send
+        except BlockingIOError:  # `ready` tells when it can send
             pass
-        except OSError as error:
-            connection.close()
+        except OSError as error:  # such as no file descriptor left
+            if connection is not None:
+                connection.close()
             return exchange.fault(error)
         exchange.begin(connection, reused=False)
         return None
 
-    def _taken(self, address: Any) -> Any:
+    def take(self, address: Any) -> Any:
+        """Return an idle connection to that address, or None."""
         try:
-            return self._idle[address].pop()
+            return self.idle[address].pop()
         except LookupError:
             return None
 
-    def _ready(self, running: Running, seconds: float) -> Iterable[Exchange]:
+    def ready(self, running: Exchanges, seconds: float) -> Exchanges:
         """Wait until an exchange can go on, and return those that can."""
-        by_number = {exchange.connection.fileno(): exchange for exchange in running}
-        writing = [number for number, exchange in by_number.items() if exchange.writes]
         seconds = min(seconds, LONGEST_WAIT)
         if not hasattr(select, "poll"):  # pragma: no cover - Windows
-            numbers = select.select(by_number.keys() - set(writing), writing, writing, seconds)
-            return [by_number[number] for number in {n for some in numbers for n in some}]
+            from ._windows import ready
+
+            return ready(running, seconds)
         poll = select.poll()
-        for number in by_number:
-            poll.register(number, select.POLLOUT if number in writing else select.POLLIN)
+        by_number = {}
+        for exchange in running:
+            by_number[exchange.connection.fileno()] = exchange
+            events = select.POLLOUT if exchange.writes else select.POLLIN
+            poll.register(exchange.connection.fileno(), events)
         # Rounded up: a wait of 0 ms would spin.
         return [by_number[number] for number, _ in poll.poll(int(seconds * 1000) + 1)]
 
 
-def pause_before(retry: int) -> float:
-    """Return the seconds to wait before a retry: full jitter, from 50 ms doubling to 1 s."""
-    share = int.from_bytes(os.urandom(4), "big") / 2**32  # without the cost of importing `random`
-    return share * min(1.0, 0.05 * 2.0 ** min(retry, 9))
+class _Round:
+    """What a client runs side by side until a deadline."""
+
+    __slots__ = ("client", "deadline", "good", "results", "room", "running", "waiting")
+
+    def __init__(self, client: Client, deadline: float) -> None:
+        self.client = client
+        self.deadline = deadline
+        self.results: Results = {}
+        self.waiting: Exchanges = []
+        self.running: Exchanges = []
+        self.good: set[Any] = set()  # connections that have answered
+        self.room = client.parallel
+
+    @property
+    def is_under_way(self) -> bool:
+        return bool(self.waiting or self.running)
+
+    def resume(self, exchange: Exchange, reply: Outcome | None) -> None:
+        """Hand a reply to the job: it wants another request sent, or has its result."""
+        try:
+            *wanted, pause = exchange.job.send(reply)
+        except StopIteration as end:
+            self.results[exchange.key] = end.value
+            return
+        exchange.wanted = wanted
+        exchange.due = time.monotonic() + pause
+        if exchange.due < self.deadline:
+            self.waiting.append(exchange)
+        else:
+            self.resume(exchange, Fault("timeout"))
+
+    def begin_what_is_due(self, now: float) -> None:
+        """Begin as many exchanges as there is room for."""
+        for exchange in [each for each in self.waiting if each.due <= now]:
+            opening = sum(not each.reused for each in self.running)
+            queued = opening >= OPENING and not self.client.idle.get(exchange.address)
+            if queued or len(self.running) >= self.room:
+                break
+            self.waiting.remove(exchange)
+            fault = self.client.open(exchange, self.deadline)
+            if fault is None:
+                self.running.append(exchange)
+            else:
+                self.resume(exchange, fault)
+
+    def take(self, exchange: Exchange, reply: Outcome) -> None:
+        """Keep the connection if it is good, and hand over the reply."""
+        if isinstance(reply, Reply) and reply.reusable and reply.status != 429:
+            self.client.idle.setdefault(exchange.address, []).append(exchange.connection)
+            self.good.add(exchange.connection)
+        else:
+            from ._kept import give_up_connection
+
+            if give_up_connection(self, exchange, reply):
+                return
+        self.running.remove(exchange)
+        self.resume(exchange, reply)
+
+    def result_of(self, key: Any) -> Any:
+        """Return the result of a job, which ends now if it has not."""
+        for exchange in (*self.waiting, *self.running):
+            if exchange.key == key and key not in self.results:
+                if exchange in self.running:
+                    exchange.connection.close()
+                self.deadline = 0.0
+                self.resume(exchange, Fault("timeout"))
+        return self.results[key]
 
 
 def parsed(data: bytearray, *, ended: bool) -> Reply | None:
@@ -299,46 +298,25 @@ def parsed(data: bytearray, *, ended: bool) -> Reply | None:
     Raises:
         ValueError: when it is not an HTTP reply, or larger than any that is meant for us.
     """
-    while True:
-        if len(data) > LIMIT or data[:5] != b"HTTP/"[: len(data)]:
-            raise ValueError("not an HTTP reply")
-        end = data.find(b"\r\n\r\n")
-        if end < 0:
-            return None
-        first, *lines = header_lines(data[:end])
-        version, _, rest = first.partition(" ")
-        status = number(rest[:3])
-        if version not in {"HTTP/1.1", "HTTP/1.0"} or rest[3:4] not in {"", " "} or status < 100:
-            raise ValueError("not an HTTP reply")
-        headers = headers_in(lines)
-        if status >= 200:
-            break
-        del data[: end + 4]
-    keep = headers.get("connection", "").lower()
-    length, coding = headers.get("content-length"), headers.get("transfer-encoding")
-    if version == "HTTP/1.1":
-        reusable = "close" not in keep and (length is None or coding is None)
-    else:
-        reusable = "keep-alive" in keep and coding is None
-    start = stop = end + 4
-    body: bytes | None = b""
-    if status in {204, 304}:
-        pass
-    elif coding is not None:
-        from ._chunked import unchunked
+    if len(data) > LIMIT or data[:5] != b"HTTP/"[: len(data)]:
+        raise ValueError("not an HTTP reply")
+    end = data.find(b"\r\n\r\n")
+    if end < 0:
+        return None
+    first, *lines = header_lines(data[:end])
+    headers = headers_in(lines)
+    length = headers.get("content-length", "")
+    is_usual = "transfer-encoding" not in headers and "connection" not in headers
+    if not (is_usual and first.startswith("HTTP/1.1 200 ") and 0 < len(length) < 9):
+        from ._framing import parsed_unusual
 
-        body, stop = unchunked(data, start, coding)
-    elif length is not None:
-        stop += number(length)
-        body = bytes(data[start:stop]) if stop <= len(data) else None
-    else:
-        stop = len(data)
-        reusable = False
-        body = bytes(data[start:]) if ended else None
-    if body is None:
+        return parsed_unusual(first, headers, data, end + 4, ended=ended)
+    stop = end + 4 + number(length)
+    if stop > len(data):
         return None
     # What follows a reply that nobody asked for must not be taken for the next one.
-    return Reply(status, headers, body, reusable=reusable and not ended and len(data) == stop)
+    reusable = not ended and len(data) == stop
+    return Reply(200, headers, bytes(data[end + 4 : stop]), reusable=reusable)
 
 
 def header_lines(data: bytearray) -> list[str]:
@@ -349,9 +327,9 @@ def header_lines(data: bytearray) -> list[str]:
     return lines
 
 
-def headers_in(lines: Iterable[str]) -> dict[str, str]:
+def headers_in(lines: list[str]) -> Headers:
     """Return headers by lower-case name; what is said several times is joined by commas."""
-    headers: dict[str, str] = {}
+    headers: Headers = {}
     for line in lines:
         name, colon, value = line.partition(":")
         if not (colon and name) or name.strip(_TOKEN):
@@ -363,8 +341,8 @@ def headers_in(lines: Iterable[str]) -> dict[str, str]:
     return headers
 
 
-def number(text: str, digits: str = "0123456789") -> int:
-    """Return the number that these digits say: `int` alone would take signs, blanks, ``_``, 0x."""
-    if not text or text.strip(digits):
+def number(text: str) -> int:
+    """Return the number that these digits say: `int` alone would take signs, blanks and ``_``."""
+    if not (text.isascii() and text.isdecimal()):
         raise ValueError("not a number")
-    return int(text, len(digits) if len(digits) == 10 else 16)
+    return int(text)

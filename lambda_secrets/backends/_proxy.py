@@ -10,8 +10,8 @@ from ._http import Fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ._http import Hidden
     from ._tls import RemoteExchange, Steps
+    from ._types import Hidden
 
 
 def is_proxied(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""Reads from AWS through boto3, which has every way to authenticate: assumed roles, SSO and more."""
+"""Reads from AWS through boto3, which knows every way to authenticate: roles, SSO and more."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from .._values import opaque
 from ..errors import BackendUnavailableError, ResolutionError
 from ._botocore_log import quiet, silence
 from ._calls import Conversations, singly
-from ._http import pause_before
+from ._states import pause_before
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Any
 
-    from .._declarations import Source
-    from ._calls import Answers, Call, Task
-    from ._http import Hidden
+    from ._calls import Call, Task
+    from ._types import Answers, Hidden, Sources
 
 PARALLEL = 20  # calls at once
 CONNECT_TIMEOUT, READ_TIMEOUT = 2, 5  # seconds; a round's timeout bounds both
@@ -79,7 +77,7 @@ class SdkBackend:
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
-    def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> Answers:
+    def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
         """Read the sources by parallel calls; failures that may pass are retried in that time."""
         if self._pid != os.getpid():  # after a fork the connections are the parent's
             self._lock = threading.Lock()
@@ -159,11 +157,12 @@ class SdkBackend:
                 page = opaque(getattr(client, _METHODS[call.operation])(**call.arguments))
                 if call.operation == "GetLatestConfiguration":
                     page = opaque({**page(0), "Configuration": page(0)["Configuration"].read()})
-                return page
             except Exception as error:  # noqa: BLE001 - every error of botocore becomes one of ours
                 from ._sdk_errors import failure_of
 
                 failure = failure_of(error, call.kind)
+            else:
+                return page
             pause = pause_before(retry)
             retry += 1
             transient = isinstance(failure, BackendUnavailableError)

@@ -13,7 +13,7 @@ from .._values import opaque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ._http import Hidden
+    from ._types import Hidden
 
 VERSION = "0.1.0"  # the package's; importlib.metadata would cost a third of a cold start
 
@@ -21,11 +21,11 @@ VERSION = "0.1.0"  # the package's; importlib.metadata would cost a third of a c
 def signed(
     method: str,
     target: str,
-    headers: dict[str, str],
     body: bytes,
+    *,
+    headers: dict[str, str],
     credentials: Hidden,
-    region: str,
-    service: str,
+    where: tuple[str, str],
     now: float,
 ) -> Hidden:
     """Return a signed request, hidden: head and body.
@@ -33,14 +33,14 @@ def signed(
     Args:
         method: of HTTP.
         target: path and query, percent-encoded, with the query's parameters in order.
-        headers: those to sign, by lower-case name; ``host`` is one of them.
         body: what to send.
+        headers: those to sign, by lower-case name; ``host`` is one of them.
         credentials: hide key id, secret key and session token, which may be empty.
-        region, service: those that the signature is for.
+        where: the region and the service that the signature is for.
         now: the time, in seconds since 1970.
     """
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
-    scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
+    scope = f"{stamp[:8]}/{where[0]}/{where[1]}/aws4_request"
     all_headers = opaque({**headers, "x-amz-date": stamp})
     if credentials(0)[2]:
         all_headers(0)["x-amz-security-token"] = credentials(0)[2]

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from ..errors import BackendError, BackendUnavailableError, ResolutionError
 from . import Answer
-from ._http import Fault, pause_before
+from ._http import Fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from .._declarations import Source
-    from ._extension import ExtensionBackend, Result
-    from ._http import Hidden, Job, Reply
+    from ._extension import ExtensionBackend
+    from ._types import Answers, Deadlines, Hidden, Job, Outcome, Result, Sources
 
 
+SILENT_WAIT = 0.5  # seconds to wait for a start, where one whole wait has seen none
 SHORTEST_LEFT = 0.005  # seconds in which another try is worth it
+
+
+def pause_before(retry: int) -> float:
+    """Return the seconds to wait before a retry: full jitter, from 50 ms doubling to 1 s."""
+    share = int.from_bytes(os.urandom(4), "big") / 2**32  # without the cost of importing `random`
+    return share * min(1.0, 0.05 * 2.0 ** min(retry, 9))
 
 
 class NotListeningError(BackendUnavailableError):
@@ -40,11 +46,11 @@ def asked_again(
     backend: ExtensionBackend,
     source: Source,
     token: Hidden,
-    until: tuple[float, float, float],
+    until: Deadlines,
     answer: Result,
     *,
     fresh: bool,
-) -> Job[Result]:
+) -> Job:
     """Ask again while that may help; go on from the first answer."""
     past_cache, pause, retry = False, 0.0, 0
     while True:
@@ -70,7 +76,7 @@ def asked_again(
         answer, pause = backend.answer(source, reply), 0.0
 
 
-def _patience_with(failure: ResolutionError, until: tuple[float, float, float]) -> float:
+def _patience_with(failure: ResolutionError, until: Deadlines) -> float:
     """Return until when to ask again after this failure; 0 where that does not help."""
     if isinstance(failure, NotListeningError):
         return until[0]
@@ -79,12 +85,21 @@ def _patience_with(failure: ResolutionError, until: tuple[float, float, float]) 
     return until[2] if isinstance(failure, BackendUnavailableError) else 0.0
 
 
-def is_silence(answers: Mapping[Source, Result]) -> bool:
-    """Whether nothing listened for any of these."""
-    return bool(answers) and all(isinstance(a, NotListeningError) for a in answers.values())
+def asked_patiently(
+    backend: ExtensionBackend, sources: Sources, timeout: float, *, fresh: bool
+) -> Answers:
+    """Ask the extension alone: wait until it listens and is ready, within the timeout."""
+    silent = backend.silent_at == backend.place
+    start_within = min(timeout, SILENT_WAIT) if silent else timeout
+    answers = backend.ask(
+        sources, timeout, fresh=fresh, start_within=start_within, ready_within=timeout
+    )
+    if answers and all(isinstance(answer, NotListeningError) for answer in answers.values()):
+        backend.silent_at = backend.place
+    return answers
 
 
-def failure_of(source: Source, reply: Reply | Fault) -> ResolutionError:
+def failure_of(source: Source, reply: Outcome) -> ResolutionError:
     """Return the error for a fault or a status other than 200."""
     if isinstance(reply, Fault) and reply.kind == "refused":
         return NotListeningError(

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 from ._http import Client, Exchange, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator
     from typing import Any, TypeAlias
 
-    from ._http import Reply, Running
+    from ._types import Exchanges, Outcome
 
     Address: TypeAlias = tuple[str, int, bool]  # host, port, whether to speak TLS
     # What is waited for (True: until it can be written), and how it ended.
@@ -90,9 +90,9 @@ class RemoteExchange(Exchange):
     def writes(self) -> bool:
         if self.opening is not None:
             return self.until_writable
-        return self.sent < len(self.request(0))
+        return self.sent < len(self.wanted[1](0))
 
-    def proceed(self) -> Reply | Fault | None:
+    def proceed(self) -> Outcome | None:
         if self.opening is not None:
             try:
                 self.until_writable = next(self.opening)
@@ -197,8 +197,7 @@ class RemoteClient(Client):
 
         return is_proxied(address[0])
 
-    def _connect(self, exchange: Exchange, deadline: float) -> Fault | None:
-        assert isinstance(exchange, RemoteExchange)
+    def connect(self, exchange: Any, deadline: float) -> Fault | None:
         host, port, tls = exchange.address
         if tls and self.proxied(exchange.address):
             from ._proxy import proxy
@@ -220,14 +219,14 @@ class RemoteClient(Client):
         fault = exchange.proceed()
         if fault is not None:
             exchange.connection.close()
-        return fault  # type: ignore[return-value]  # an opening ends with a Fault or None
+        return fault  # type: ignore[no-any-return]  # an opening ends with a Fault or None
 
-    def _ready(self, running: Running, seconds: float) -> Iterable[Exchange]:
+    def ready(self, running: Exchanges, seconds: float) -> Exchanges:
+        alarms = {exchange: getattr(exchange, "alarm", math.inf) for exchange in running}
+        earliest = min(alarms.values(), default=math.inf) - time.monotonic()
+        ready = super().ready(running, max(min(seconds, earliest), 0.0))
         now = time.monotonic()
-        alarms = [exchange.alarm - now for exchange in running]  # type: ignore[attr-defined]
-        ready = list(super()._ready(running, max(min([seconds, *alarms]), 0.0)))
-        now = time.monotonic()
-        late = [exchange for exchange in running if exchange.alarm <= now]  # type: ignore[attr-defined]
+        late = [exchange for exchange, alarm in alarms.items() if alarm <= now]
         return [*ready, *(exchange for exchange in late if exchange not in ready)]
 
 

@@ -409,7 +409,7 @@ def test_many_threads_may_force_at_once(server: FakeExtension, time_of_auto: Fak
             self.pop(key, None)
             return found
 
-    beyond = pair.auto._beyond
+    beyond = pair.auto.beyond
     assert beyond is not None
     beyond._read_past = Vanishing(beyond._read_past)
     assert pair.fetch("x") == [("by extension", "extension")]
@@ -445,7 +445,7 @@ def test_closing_closes_both(pair: Pair) -> None:
     pair.fetch("x")
     pair.auto.close()
     assert pair.sdk.closed == 1
-    assert pair.extension._client._idle == {pair.extension._port: []}
+    assert pair.extension._client.idle == {pair.extension._port: []}
     assert pair.fetch("x") == [("by extension", "extension")]
 
 

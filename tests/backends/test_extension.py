@@ -30,7 +30,7 @@ from lambda_secrets import (
 )
 from lambda_secrets._declarations import declare
 from lambda_secrets._values import opaque
-from lambda_secrets.backends import _extension as module, _extension_kinds as kinds, _states
+from lambda_secrets.backends import _extension_kinds as kinds, _states
 from lambda_secrets.backends._decode import secret_answer
 from lambda_secrets.errors import kind_of
 from tests.support import faults
@@ -706,7 +706,7 @@ def test_where_nothing_has_listened_later_rounds_wait_half_a_second(
         for timeout in (5, 5, 0.3):
             (error,) = fetch(backend, "x", timeout=timeout)
             assert kind_of(error) is BackendUnavailableError
-        assert waits == [5, module.SILENT_WAIT, 0.3]
+        assert waits == [5, _states.SILENT_WAIT, 0.3]
         monkeypatch.setattr(backend, "_port", server.port)
         assert fetch(backend, "x") == ["fine"]
         monkeypatch.setattr(backend, "_port", nobody)
@@ -719,9 +719,12 @@ def test_few_connections_of_an_agent_are_enough() -> None:
     for limit in (1, 2):
         names = [f"s{n}" for n in range(100)]
         with FakeExtension({name: name for name in names}, agent=True) as server:
-            server.fault = lambda r, limit=limit: (
-                faults.answer("Connection limit exceeded", 429) if r.connection > limit else None
-            )
+
+            def fault(request: Request, limit: int = limit) -> Action | None:
+                full = request.connection > limit
+                return faults.answer("Connection limit exceeded", 429) if full else None
+
+            server.fault = fault
             backend = ExtensionBackend(port=server.port)
             assert fetch(backend, *names) == names
             assert server.connections <= limit + 8

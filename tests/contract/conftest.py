@@ -61,7 +61,7 @@ def subject(
     elif kind == "aws":
         made = subjects.direct(
             aws,
-            *request.getfixturevalue("moto"),
+            request.getfixturevalue("moto"),
             folder,
             tls=option != "plain",
             batch=option == "batch",

@@ -29,7 +29,6 @@ from lambda_secrets.backends import AwsBackend
 from tests.support import faults
 from tests.support.appconfig_data import AppConfigData
 from tests.support.faults import FakeExtension, Request, parameter_body, refusing_port, secret_body
-
 from tests.support.tls import Authority, TlsServer, body_of, forwarded
 
 if TYPE_CHECKING:
@@ -184,8 +183,7 @@ def through_sdk(
 @contextlib.contextmanager
 def direct(
     aws: Aws,
-    moto: MotoServer,
-    versions: dict[int, str],
+    running: tuple[MotoServer, dict[int, str]],
     folder: Path,
     *,
     tls: bool = True,
@@ -203,6 +201,7 @@ def direct(
             return faults.answer(json.dumps(denial), 400)
         return forwarded(request, int(moto.url.rpartition(":")[2]))
 
+    moto, versions = running
     authority = Authority()
     context = authority.context(folder, "localhost") if tls else None
     bundle = folder / "bundle.pem"

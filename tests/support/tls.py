@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
+import datetime as dt
 import http.client
 import ipaddress
-import socket
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from tests.support import faults
 from tests.support.faults import FaultServer, Request
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -39,7 +39,7 @@ class Authority:
                 x509.NameAttribute(NameOID.COMMON_NAME, "Test Root"),
             ]
         )
-        self.certificate = self._signed(self.name, self.key.public_key(), BASIC)
+        self.certificate: x509.Certificate = self._signed(self.name, self.key.public_key(), BASIC)
 
     @property
     def pem(self) -> str:
@@ -69,9 +69,11 @@ class Authority:
         context.load_cert_chain(path)
         return context
 
-    def _signed(self, subject: x509.Name, key: Any, extension: x509.ExtensionType) -> Any:
-        now = datetime.datetime.now(datetime.UTC)
-        day = datetime.timedelta(days=1)
+    def _signed(
+        self, subject: x509.Name, key: Any, extension: x509.ExtensionType
+    ) -> x509.Certificate:
+        now = dt.datetime.now(dt.UTC)
+        day = dt.timedelta(days=1)
         builder = x509.CertificateBuilder(
             issuer_name=self.name,
             subject_name=subject,

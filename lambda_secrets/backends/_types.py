@@ -1,0 +1,31 @@
+"""Names for the types of the backends; imported by type checkers alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Sequence
+
+    from .._declarations import Source
+    from ..errors import ResolutionError
+    from . import Answer
+    from ._http import Exchange, Fault, Reply
+
+    Hidden: TypeAlias = Callable[[int], Any]
+    """Gives a value back for 0; see `opaque`."""
+    Headers: TypeAlias = dict[str, str]
+    Outcome: TypeAlias = Reply | Fault
+    Exchanges: TypeAlias = list[Exchange]
+    Request: TypeAlias = Sequence[Any]
+    """An address, and the bytes to send there, hidden."""
+    Job: TypeAlias = Generator[tuple[Any, Hidden, float], Outcome, Any]
+    Jobs: TypeAlias = dict[Any, Job]
+    Results: TypeAlias = dict[Any, Any]
+    Result: TypeAlias = Answer | ResolutionError
+    Sources: TypeAlias = Iterable[Source]
+    Answers: TypeAlias = dict[Source, Result]
+    Instant: TypeAlias = tuple[float, float]
+    """What the monotonic and the wall clock said."""
+    Deadlines: TypeAlias = tuple[float, float, float]
+    """Until when to wait for a start, for readiness, and for all else that may pass."""
