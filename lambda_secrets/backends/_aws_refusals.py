@@ -129,6 +129,11 @@ def _fault(endpoint: Endpoint, fault: Fault) -> ResolutionError:
             f"the certificate of {host} cannot be verified ({fault.detail}). If a proxy of yours "
             "signs it, set AWS_CA_BUNDLE to a file with its root certificate."
         )
+    if fault.kind == "trust":
+        return BackendError(
+            "AWS_CA_BUNDLE cannot be read, or holds no certificate. Set it to a file of "
+            "certificates in PEM, or unset it to use the machine's own."
+        )
     if fault.kind == "proxy":
         return BackendUnavailableError(
             f"{host} cannot be reached through the proxy: {fault.detail}. Check HTTPS_PROXY, or "

@@ -121,7 +121,9 @@ def _target() -> tuple[tuple[str, int, bool], Hidden] | ResolutionError:
     except ValueError:
         return UnaskedError(f"{FULL} is not a URL. Set it to an http:// or https:// URL.")
     tls = parts.scheme == "https"
-    is_local = host in _HOSTS or (host.startswith("127.") and host.count(".") == 3)
+    numbers = host.split(".")
+    is_loopback = numbers[0] == "127" and len(numbers) == 4 and all(map(str.isdecimal, numbers))
+    is_local = host in _HOSTS or is_loopback
     if not host or parts.scheme not in {"http", "https"} or not (tls or is_local):
         return UnaskedError(
             f"{FULL} must be an https:// URL, or name this machine or a container's own address: "

@@ -50,7 +50,7 @@ class Fault:
     """Why there is no reply.
 
     ``refused``, ``reset``, ``truncated``, ``malformed`` or ``timeout``; from other machines also
-    ``unresolved``, ``untrusted``, ``tls`` or ``proxy``. ``detail`` says more, where more is known.
+    ``unresolved``, ``untrusted``, ``trust``, ``tls`` or ``proxy``. ``detail`` may say more.
     """
 
     __slots__ = ("detail", "kind")

@@ -14,10 +14,10 @@ import time
 from binascii import a2b_base64
 from itertools import zip_longest
 from socket import SO_ERROR, SOCK_STREAM, SOL_SOCKET, gaierror, getaddrinfo, socket
-from typing import TYPE_CHECKING
 
 from ._http import Client, Exchange, Fault
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator
     from typing import Any, TypeAlias
@@ -123,42 +123,47 @@ class RemoteExchange(Exchange):
             now = time.monotonic()
             until = now + (deadline - now) / (len(addresses) - n)
             fault = yield from self._connect(client, family, place, until)
-            if fault is None or fault.kind in {"untrusted", "tls", "proxy"}:
+            if fault is None or fault.kind in {"untrusted", "trust", "tls", "proxy"}:
                 break
         return fault
 
     def _connect(self, client: RemoteClient, family: Any, place: Any, until: float) -> Steps:
-        tls = self.address[2]
         while True:
-            partial = tls and not client.trust.is_whole
             try:
-                self.connection.close()
-                self.connection = socket(family, SOCK_STREAM)
-                self.connection.setblocking(False)  # noqa: FBT003 - its name upstream
-                self.alarm = until
-                if self.connection.connect_ex(place):
-                    yield True
-                while not _is_connected(self.connection):
-                    if time.monotonic() >= until:
-                        return Fault("timeout")
-                    yield True
-                self.alarm = math.inf
-                if tls:
-                    if client.proxied(self.address):
-                        from ._proxy import tunnel
+                if not self.address[2]:
+                    return (yield from self._reach(family, place, until))
+                context = client.trust.context()
+            except OSError as error:
+                return self.fault(error) if not self.address[2] else Fault("trust")
+            partial = not client.trust.is_whole
+            try:
+                fault = yield from self._reach(family, place, until)
+                if fault is None and client.proxied(self.address):
+                    from ._proxy import tunnel
 
-                        fault = yield from tunnel(self)
-                        if fault is not None:
-                            return fault
-                    context = client.trust.context()
-                    partial = not client.trust.is_whole
+                    fault = yield from tunnel(self)
+                if fault is None:
                     yield from self._shake_hands(context)
             except OSError as error:
                 if partial and isinstance(error, ssl.SSLCertVerificationError):
                     client.trust.whole()
                     continue  # once more: what has been tried was a part, even if others ended it
                 return self.fault(error)
-            return None
+            return fault
+
+    def _reach(self, family: Any, place: Any, until: float) -> Steps:
+        self.connection.close()
+        self.connection = socket(family, SOCK_STREAM)
+        self.connection.setblocking(False)  # noqa: FBT003 - its name upstream
+        self.alarm = until
+        if self.connection.connect_ex(place):
+            yield True
+        while not _is_connected(self.connection):
+            if time.monotonic() >= until:
+                return Fault("timeout")
+            yield True
+        self.alarm = math.inf
+        return None
 
     def _shake_hands(self, context: ssl.SSLContext) -> Generator[bool, None, None]:
         self.connection = context.wrap_socket(
