@@ -128,22 +128,18 @@ class RemoteExchange(Exchange):
         return fault
 
     def _connect(self, client: RemoteClient, family: Any, place: Any, until: float) -> Steps:
+        context = None
         while True:
             try:
-                if not self.address[2]:
-                    return (yield from self._reach(family, place, until))
-                context = client.trust.context()
-            except OSError as error:
-                return self.fault(error) if not self.address[2] else Fault("trust")
+                if self.address[2]:
+                    context = client.trust.context()
+            except OSError:  # an SSLError, too
+                return Fault("trust")
             partial = not client.trust.is_whole
             try:
                 fault = yield from self._reach(family, place, until)
-                if fault is None and client.proxied(self.address):
-                    from ._proxy import tunnel
-
-                    fault = yield from tunnel(self)
-                if fault is None:
-                    yield from self._shake_hands(context)
+                if fault is None and context is not None:
+                    fault = yield from self._secure(client, context)
             except OSError as error:
                 if partial and isinstance(error, ssl.SSLCertVerificationError):
                     client.trust.whole()
@@ -165,7 +161,13 @@ class RemoteExchange(Exchange):
         self.alarm = math.inf
         return None
 
-    def _shake_hands(self, context: ssl.SSLContext) -> Generator[bool, None, None]:
+    def _secure(self, client: RemoteClient, context: ssl.SSLContext) -> Steps:
+        if client.proxied(self.address):
+            from ._proxy import tunnel
+
+            fault = yield from tunnel(self)
+            if fault is not None:
+                return fault
         self.connection = context.wrap_socket(
             self.connection,
             server_hostname=self.address[0],
@@ -180,7 +182,7 @@ class RemoteExchange(Exchange):
             except ssl.SSLWantWriteError:  # pragma: no cover - a handshake fits into the buffers
                 yield True
             else:
-                return
+                return None
 
 
 class RemoteClient(Client):

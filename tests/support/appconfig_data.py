@@ -19,7 +19,8 @@ class AppConfigData(ThreadingHTTPServer):
 
     A token is good for one poll, whose answer has the next; an unchanged configuration is answered
     with an empty body. `configurations` maps (application, environment, profile) to bytes, `labels`
-    to a version label, `interval` is the seconds to the next poll. `refuse` maps an operation to the (status, code) that it answers instead.
+    to a version label, `interval` is the seconds to the next poll. `refuse` maps an operation to
+    the (status, code) that it answers instead.
     """
 
     daemon_threads = True
