@@ -78,7 +78,7 @@ class Answer:
         upstream_ttl: float = 0.0,
     ) -> None:
         """Keep all of it."""
-        self._value = opaque(value)
+        self.value = value
         self.version = version
         self.backend = backend
         self.upstream_ttl = upstream_ttl
@@ -87,6 +87,10 @@ class Answer:
     def value(self) -> Value:
         """The value."""
         return self._value(0)  # type: ignore[no-any-return]  # what __init__ hid
+
+    @value.setter
+    def value(self, value: Value) -> None:
+        self._value = opaque(value)
 
     def __reduce__(self) -> str:
         """Refuse: a pickle would hold the value."""

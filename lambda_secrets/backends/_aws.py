@@ -9,7 +9,7 @@ import time
 from .._values import opaque
 from ..errors import ResolutionError
 from . import Answer
-from ._calls import Conversations, singly
+from ._calls import Conversations
 from ._http import Reply
 from ._signing import signed
 from ._tls import RemoteClient
@@ -18,9 +18,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ._calls import Call, Task
+    from ._calls import Call
     from ._container import Container
-    from ._types import Answers, Hidden, Job, Sources
+    from ._types import Answers, Hidden, Job, Sources, Task
 
 _TARGETS = {"secretsmanager": "secretsmanager.", "ssm": "AmazonSSM."}
 _USUAL_REGIONS = ("us-", "eu-", "ap-", "sa-", "ca-", "me-", "af-", "il-", "mx-")
@@ -76,6 +76,7 @@ class AwsBackend:
 
             check_options(region=region, batch=batch)
         self._region = region
+        self._batch = batch
         self._conversations = Conversations(batch=batch)
         self._client = RemoteClient()
         self.offsets: dict[Any, float] = {}
@@ -93,6 +94,8 @@ class AwsBackend:
         tasks = self._conversations.tasks(sources)
         answers = self._run(tasks, credentials, timeout)
         if any(type(answer) is not Answer for answer in answers.values()):
+            from ._other_calls import singly
+
             again = singly(tasks, answers)
             answers.update(self._run(again, credentials, deadline - time.monotonic()))
         return {source: answers[source] for source in sources}

@@ -10,10 +10,10 @@ import calendar
 import json
 import os
 import time
-from urllib.parse import urlsplit
 
 from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError, ResolutionError
+from ._endpoints import parts_of
 from ._http import Reply
 from ._states import UnaskedError, pause_before
 from ._tls import RemoteClient
@@ -115,16 +115,15 @@ def _target() -> tuple[tuple[str, int, bool], Hidden] | ResolutionError:
     """Return the address and the request, hidden; or why it must not be sent."""
     relative = os.environ.get(RELATIVE)
     url = f"http://169.254.170.2{relative}" if relative else os.environ.get(FULL, "")
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
+    parts = parts_of(url)
+    if parts is None:
         return UnaskedError(f"{FULL} is not a URL. Set it to an http:// or https:// URL.")
-    tls = parts.scheme == "https"
+    scheme, host, port, path = parts
+    tls = scheme == "https"
     numbers = host.split(".")
     is_loopback = numbers[0] == "127" and len(numbers) == 4 and all(map(str.isdecimal, numbers))
-    is_local = host in _HOSTS or is_loopback
-    if not host or parts.scheme not in {"http", "https"} or not (tls or is_local):
+    is_local = scheme == "http" and (host in _HOSTS or is_loopback)
+    if not (tls or is_local):
         return UnaskedError(
             f"{FULL} must be an https:// URL, or name this machine or a container's own address: "
             "credentials are not sent for elsewhere."
@@ -133,7 +132,7 @@ def _target() -> tuple[tuple[str, int, bool], Hidden] | ResolutionError:
     if problem:
         return BackendError(problem)
     shown = f"[{host}]" if ":" in host else host
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    target = path or "/"
     request = opaque(
         f"GET {target} HTTP/1.1\r\nHost: {shown}{f':{port}' if port else ''}\r\n"
         f"Accept: application/json\r\n{token(0)}\r\n".encode()

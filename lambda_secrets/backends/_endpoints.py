@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-from urllib.parse import urlsplit
 
 from ._aws import Endpoint
 from ._states import UnaskedError
@@ -70,20 +69,35 @@ def _host(
 
 
 def _endpoint_at(url: str, variable: str, service: str, region: str) -> Endpoint | UnaskedError:
-    """Return the endpoint of a URL, or what is wrong with it; it may hold a password: not shown."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-        parts = urlsplit("")
-    if parts.scheme not in {"http", "https"} or not host or parts.query or parts.username:
+    """Return the endpoint of a URL, or what is wrong with it; the URL is not shown."""
+    parts = parts_of(url)
+    if parts is None or parts[0] not in {"http", "https"} or "?" in parts[3]:
         return UnaskedError(
             f"{variable} is not a URL that begins with http:// or https:// and has a host. Set it "
             "to one such as http://localhost:4566."
         )
-    path = parts.path.rstrip("/")
-    return Endpoint(service, region, host, port=port, path=path, tls=parts.scheme == "https")
+    scheme, host, port, path = parts
+    return Endpoint(service, region, host, port=port, path=path.rstrip("/"), tls=scheme == "https")
+
+
+def parts_of(url: str) -> tuple[str, str, int | None, str] | None:
+    """Return scheme, host, port and the rest of a URL; None if it is malformed or has a login.
+
+    `urllib.parse` would import `ipaddress`.
+    """
+    scheme, mark, rest = url.partition("://")
+    place, slash, path = rest.partition("/")
+    host, bracket, tail = place.removeprefix("[").partition("]")
+    if not bracket:
+        host, colon, tail = place.partition(":")
+        tail = colon + tail
+    port = tail.removeprefix(":")
+    is_port = port.isascii() and port.isdecimal() and len(port) < 6 and 0 < int(port) < 65536
+    if not (mark and host and (is_port or not tail)) or bool(bracket) != place.startswith("["):
+        return None
+    if set("@?#[] ") & set(host) or not f"{host}{path}".isprintable():
+        return None
+    return scheme.lower(), host.lower(), int(port) if port else None, slash + path
 
 
 def _is_on(variable: str) -> bool:

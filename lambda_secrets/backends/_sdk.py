@@ -10,15 +10,16 @@ from collections import deque
 from .._values import opaque
 from ..errors import BackendUnavailableError, ResolutionError
 from ._botocore_log import quiet, silence
-from ._calls import Conversations, singly
+from ._calls import Conversations
+from ._other_calls import singly
 from ._states import pause_before
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ._calls import Call, Task
-    from ._types import Answers, Hidden, Sources
+    from ._calls import Call
+    from ._types import Answers, Hidden, Sources, Task
 
 PARALLEL = 20  # calls at once
 CONNECT_TIMEOUT, READ_TIMEOUT = 2, 5  # seconds; a round's timeout bounds both
@@ -73,6 +74,7 @@ class SdkBackend:
         self._given_session = session
         self._session = session
         self._clients: dict[tuple[str, str], Any] = {}
+        self._batch = batch
         self._conversations = Conversations(batch=batch)
         self._lock = threading.Lock()
         self._pid = os.getpid()

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 import ssl
 import time
 from binascii import a2b_base64
 from itertools import zip_longest
-from socket import SO_ERROR, SOCK_STREAM, SOL_SOCKET, gaierror, getaddrinfo, socket
 
 from ._http import Client, Exchange, Fault
 
@@ -149,7 +149,7 @@ class RemoteExchange(Exchange):
 
     def _reach(self, family: Any, place: Any, until: float) -> Steps:
         self.connection.close()
-        self.connection = socket(family, SOCK_STREAM)
+        self.connection = socket.socket(family, socket.SOCK_STREAM)
         self.connection.setblocking(False)  # noqa: FBT003 - its name upstream
         self.alarm = until
         if self.connection.connect_ex(place):
@@ -214,11 +214,11 @@ class RemoteClient(Client):
                 return place
             host, port = place
         try:
-            addresses = getaddrinfo(host, port, type=SOCK_STREAM)
-        except (gaierror, UnicodeError):
+            addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (socket.gaierror, UnicodeError):
             return Fault("unresolved")
         try:
-            connection = socket(addresses[0][0], SOCK_STREAM)
+            connection = socket.socket(addresses[0][0], socket.SOCK_STREAM)
         except OSError:  # no file descriptor is left
             return Fault("reset")
         exchange.begin(connection, reused=False)
@@ -237,13 +237,13 @@ class RemoteClient(Client):
         return [*ready, *(exchange for exchange in late if exchange not in ready)]
 
 
-def _is_connected(connection: socket) -> bool:
+def _is_connected(connection: socket.socket) -> bool:
     """Whether it is by now.
 
     Raises:
         OSError: when it failed.
     """
-    error = connection.getsockopt(SOL_SOCKET, SO_ERROR)
+    error = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if error:
         raise OSError(error, os.strerror(error))
     try:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .._declarations import Source
     from ..errors import ResolutionError
     from . import Answer
+    from ._calls import Call
     from ._http import Exchange, Fault, Reply
 
     Hidden: TypeAlias = Callable[[int], Any]
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     Result: TypeAlias = Answer | ResolutionError
     Sources: TypeAlias = Iterable[Source]
     Answers: TypeAlias = dict[Source, Result]
+    Decode: TypeAlias = Callable[[Any], Answer | None]
+    """Makes an answer of a document of AWS, if it holds a value."""
+    Talk: TypeAlias = Generator[Call, ResolutionError | Hidden, Answers]
+    """A conversation with AWS; it is sent an error, or a document that is hidden."""
+    Task: TypeAlias = tuple[Callable[[list[Source]], Talk], list[Source]]
     Instant: TypeAlias = tuple[float, float]
     """What the monotonic and the wall clock said."""
     Deadlines: TypeAlias = tuple[float, float, float]

@@ -6,6 +6,7 @@ import calendar
 import email.utils
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -146,10 +147,9 @@ def test_without_variables_hosts_are_awss_own(
 
     def getaddrinfo(name: str, port: int, **_: Any) -> Any:
         looked_up.append((name, port))
-        raise OSError(-2, "unknown")
+        raise socket.gaierror(-2, "unknown")
 
-    monkeypatch.setattr("lambda_secrets.backends._tls.getaddrinfo", getaddrinfo)
-    monkeypatch.setattr("lambda_secrets.backends._tls.gaierror", OSError)
+    monkeypatch.setattr("socket.getaddrinfo", getaddrinfo)
     (error,) = fetch(backend, declaration, timeout=0.3)
     assert kind_of(error) is BackendUnavailableError
     assert "cannot be resolved" in str(error)

@@ -260,7 +260,7 @@ def test_old_versions_of_tls_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
 def addressed(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[int, tuple[Any, ...]]) -> None:
     """Let every name have these addresses."""
     made = [(family, socket.SOCK_STREAM, 6, "", place) for family, place in addresses]
-    monkeypatch.setattr(module, "getaddrinfo", lambda *_, **__: made)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: made)
 
 
 def test_addresses_share_the_time(client: RemoteClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,8 +324,8 @@ def test_no_file_descriptor_left_is_a_fault(
     def none_left(*_: object) -> None:
         raise OSError(24, "too many open files")
 
-    monkeypatch.setattr(module, "socket", none_left)
-    with FaultServer([OK]) as server:
+    with FaultServer([OK]) as server, monkeypatch.context() as patch:
+        patch.setattr(socket, "socket", none_left)
         assert ask(client, server) == "reset"
 
 
