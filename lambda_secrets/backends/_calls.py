@@ -80,7 +80,7 @@ def region_of(source: Source) -> str:
     return source.name.split(":")[3] if source.name.startswith("arn:") else ""
 
 
-def read_in(document: ResolutionError | Hidden, decode: Callable[[Any], Answer | None]) -> Result:
+def read_in(document: ResolutionError | Hidden, decode: Decode) -> Result:
     if isinstance(document, ResolutionError):
         return document
     try:

@@ -174,6 +174,7 @@ class SdkBackend:
 
     def _client(self, service: str, region: str) -> Any:
         """Return the client for a service; a region that an ARN names may need another one."""
+        silence()  # before a client is made: that may fetch credentials
         given = self._given.get(service)
         if given is not None:
             own = getattr(getattr(given, "meta", None), "region_name", None)
@@ -183,7 +184,6 @@ class SdkBackend:
                 from ._sdk_errors import wrong_region
 
                 return wrong_region(own, region)
-        silence()  # before a client is made: that may fetch credentials
         with self._lock:  # making clients from one session is not thread-safe
             client = self._clients.get((service, region))
             if client is None:
