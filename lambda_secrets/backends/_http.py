@@ -166,12 +166,16 @@ class Client:
                 if reply is not None:
                     current.take(exchange, reply)
             now = time.monotonic()
-        return {key: current.result_of(key) for key in jobs}
+        if current.is_under_way:
+            from ._connections import end
+
+            end(current)
+        return {key: current.results[key] for key in jobs}
 
     def open(self, exchange: Exchange, deadline: float, *, new: bool = False) -> Fault | None:
         """Give the exchange an idle connection, or begin to connect a new one."""
         if self.idle.get(exchange.address) and not new:
-            from ._kept import begin_on_kept
+            from ._connections import begin_on_kept
 
             if begin_on_kept(self, exchange):
                 return None
@@ -270,22 +274,12 @@ class _Round:
             self.client.idle.setdefault(exchange.address, []).append(exchange.connection)
             self.good.add(exchange.connection)
         else:
-            from ._kept import give_up_connection
+            from ._connections import give_up_connection
 
             if give_up_connection(self, exchange, reply):
                 return
         self.running.remove(exchange)
         self.resume(exchange, reply)
-
-    def result_of(self, key: Any) -> Any:
-        """Return the result of a job, which ends now if it has not."""
-        for exchange in (*self.waiting, *self.running):
-            if exchange.key == key and key not in self.results:
-                if exchange in self.running:
-                    exchange.connection.close()
-                self.deadline = 0.0
-                self.resume(exchange, Fault("timeout"))
-        return self.results[key]
 
 
 def parsed(data: bytearray, *, ended: bool) -> Reply | None:

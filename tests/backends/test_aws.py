@@ -29,6 +29,8 @@ from lambda_secrets import (
 )
 from lambda_secrets._declarations import declare
 from lambda_secrets.backends import AwsBackend, _aws_refusals as refusals
+from lambda_secrets.backends._aws import Endpoint
+from lambda_secrets.backends._http import Fault
 from lambda_secrets.backends._states import UnaskedError
 from lambda_secrets.errors import kind_of
 from tests.support import faults
@@ -433,6 +435,84 @@ def test_each_refusal_has_its_error(
     assert kind_of(error) is expected
     assert says in str(error)
     assert "hunter2" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected", "says"),
+    [
+        ("untrusted", BackendError, "AWS_CA_BUNDLE"),
+        ("trust", BackendError, "AWS_CA_BUNDLE cannot be read"),
+        ("proxy", BackendUnavailableError, "HTTPS_PROXY"),
+        ("tls", BackendError, "does not speak TLS"),
+        ("malformed", BackendError, "not HTTP"),
+        ("unresolved", BackendUnavailableError, "cannot be resolved"),
+        ("truncated", BackendUnavailableError, "cut off"),
+    ],
+)
+def test_each_fault_has_its_error(kind: str, expected: type[ResolutionError], says: str) -> None:
+    """The message names the host, and what to look at."""
+    error = refusals._fault(Endpoint("ssm", "r", "the.host"), Fault(kind, "because"))
+    assert kind_of(error) is expected
+    assert says in str(error)
+    assert "the.host" in str(error) or kind == "trust"
+
+
+def test_a_batch_tells_each_secret_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty a call, page by page; what is not named as it was asked for is asked for alone."""
+
+    def answer(request: Request) -> Action:
+        body = asked(request)
+        if "SecretId" in body:
+            return found(request)
+        assert len(body["SecretIdList"]) <= 20
+        errors = [
+            {"SecretId": "gone", "ErrorCode": "ResourceNotFoundException", "Message": "no"},
+            {"SecretId": "denied", "ErrorCode": "AccessDeniedException", "Message": "not you"},
+        ]
+        if "NextToken" in body:
+            return faults.answer(json.dumps({"SecretValues": [secret("two")], "Errors": None}))
+        page = {"SecretValues": [secret("one")], "Errors": errors, "NextToken": "t"}
+        return faults.answer(json.dumps(page))
+
+    backend = AwsBackend(batch=True)
+    with endpoint(answer, tmp_path, monkeypatch) as server:
+        names = ["one", "two", "gone", "denied", "unnamed", *map(str, range(20))]
+        one, two, gone, denied, unnamed, *rest = fetch(backend, *names)
+    assert (one, two, unnamed) == ("value of one", "value of two", "value of unnamed")
+    assert rest == [f"value of {n}" for n in range(20)]
+    assert type(gone) is SecretNotFoundError
+    assert type(denied) is AccessDeniedError
+    assert "not you" in str(denied)
+    assert sum("SecretIdList" in asked(request) for request in server.requests) == 4
+    backend.close()
+
+
+def test_a_session_that_does_not_begin_is_told(
+    backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reply without a token is an error, not a session called None."""
+    with endpoint([faults.answer("{}", 201)], tmp_path, monkeypatch) as server:
+        (error,) = fetch(backend, AppConfig("a", "b", "c"))
+        assert type(error) is BackendError
+        assert len(server.requests) == 1
+
+
+def test_a_poll_that_is_throttled_keeps_its_session(
+    backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transient failure of a poll is that, and begins no other session."""
+    with AppConfigData() as configurations:
+        configurations.configurations["a", "b", "c"] = b"one"
+
+        def answer(request: Request) -> Action:
+            return forwarded(request, configurations.server_port)
+
+        with endpoint(answer, tmp_path, monkeypatch):
+            assert fetch(backend, AppConfig("a", "b", "c")) == ["one"]
+            configurations.refuse["GetLatestConfiguration"] = (500, "InternalServerException")
+            (error,) = fetch(backend, AppConfig("a", "b", "c"), timeout=0.2)
+            assert kind_of(error) is BackendUnavailableError
+            assert configurations.calls["StartConfigurationSession"] == 1
 
 
 def test_nobody_listening_is_transient(

@@ -22,7 +22,7 @@ import h11
 import pytest
 from hypothesis import example, given, strategies as st
 
-from lambda_secrets.backends import _http as loopback
+from lambda_secrets.backends import _http as loopback, _windows
 from lambda_secrets.backends._http import Client, Fault, Reply, parsed
 from tests.support import faults
 from tests.support.exchange import exchange
@@ -624,6 +624,15 @@ def test_waiting_does_not_spin(client: Client, monkeypatch: pytest.MonkeyPatch) 
     with FaultServer([faults.hang]) as server:
         assert ask(client, server.port, timeout=0.05) == "timeout"
     assert len(waits) < 10
+
+
+def test_without_poll_select_is_used(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has no poll: connecting, sending, receiving and refusing work without it."""
+    monkeypatch.setattr(client, "ready", _windows.ready)
+    with FaultServer([OK]) as server, refusing_port() as port:
+        assert ask(client, server.port) == (200, b"fine")
+        assert ask(client, server.port) == (200, b"fine")
+        assert ask(client, port) == "refused"
 
 
 def test_threads_share_a_client(client: Client) -> None:

@@ -1124,3 +1124,67 @@ def test_batch_is_yes_or_no() -> None:
     batch: Any = "no"
     with pytest.raises(DeclarationError, match="batch='no' must be True or False"):
         SdkBackend(batch=batch)
+
+
+def test_an_arn_of_another_region_is_read_there(botocore_calls: BotocoreCalls) -> None:
+    """A session makes a client of each region; a client that was given has its own only."""
+    far = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:x-AbCdEf"
+    session = boto3.Session("testing", "testing", region_name="us-east-1")
+    backend = SdkBackend(session=session)
+    clients = [backend._client("secretsmanager", region) for region in ("", "eu-west-1")]
+    assert [client.meta.region_name for client in clients] == ["us-east-1", "eu-west-1"]
+    backend.close()
+    given = session.client("secretsmanager")
+    (error,) = fetch(SdkBackend(client=given), far)
+    assert type(error) is BackendError
+    assert "eu-west-1" in str(error)
+    both = SdkBackend(client=given, session=session)
+    assert both._client("secretsmanager", "us-east-1") is given
+    assert both._client("secretsmanager", "eu-west-1").meta.region_name == "eu-west-1"
+    both.close()
+    given.close()
+
+
+def test_throttling_is_retried_until_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no fixed number of tries: the time decides."""
+    monkeypatch.setattr(module, "pause_before", lambda _: 0.001)
+    tries: list[str] = []
+
+    def get(SecretId: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        tries.append(SecretId)
+        if len(tries) < 12:
+            raise client_error("ThrottlingException")
+        return secret_answer(SecretId)
+
+    assert fetch(SdkBackend(client=FakeSecretsManager(get))) == []
+    assert fetch(SdkBackend(client=FakeSecretsManager(get)), "x") == ["value of x"]
+    assert len(tries) == 12
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (botocore.exceptions.SSOTokenLoadError(error_msg="hunter2"), "aws sso login"),
+        (botocore.exceptions.UnauthorizedSSOTokenError(), "aws sso login"),
+        (botocore.exceptions.ParamValidationError(report="hunter2"), "how it is written"),
+        (botocore.exceptions.ProfileNotFound(profile="p"), "AWS_PROFILE"),
+        (client_error("InvalidKeyId"), "KMS key"),
+        (client_error("ValidationException"), "how it is written"),
+        (client_error("ResourceNotFoundException"), "no value yet"),
+        (client_error("InvalidRequestException"), "scheduled for deletion"),
+        (client_error("ExpiredToken"), "expired"),
+    ],
+)
+def test_advice_fits_the_failure(error: Exception, says: str) -> None:
+    """Who reads the message knows what to do next."""
+    assert says in str(failure_of(error, "secret"))
+    assert "hunter2" not in str(failure_of(error, "secret"))
+
+
+def test_an_endpoint_without_a_scheme_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """boto3 raises a bare ValueError for it."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "localhost:4566")
+    (error,) = fetch(SdkBackend(), "x", timeout=5)
+    assert kind_of(error) is BackendError
+    assert "http://" in str(error)
+    assert "AWS_ENDPOINT_URL" in str(error)

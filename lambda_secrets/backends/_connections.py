@@ -1,4 +1,4 @@
-"""Kept-alive connections: the next request on one, and what to do when it has died."""
+"""What becomes of connections: the next request on a kept one, its death, the end of a round."""
 
 from __future__ import annotations
 
@@ -42,3 +42,12 @@ def give_up_connection(current: _Round, exchange: Exchange, reply: Reply | Fault
         # The agent says 429 of a connection: go on with those that it answers, or with one.
         current.room = max(1, len(current.good))
     return False
+
+
+def end(current: _Round) -> None:
+    """End what has no result by the deadline: a late reply is never the next request's."""
+    current.deadline = 0.0
+    for exchange in current.running:
+        exchange.connection.close()
+    for exchange in (*current.waiting, *current.running):
+        current.resume(exchange, Fault("timeout"))
