@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 from dataclasses import asdict, dataclass
@@ -19,10 +18,9 @@ from lambda_secrets.cli.target import NOT_SEEN, declared_by, targets_argument
 from lambda_secrets.errors import DeclarationError, ResolutionError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from lambda_secrets._resolver import Resolver
-    from lambda_secrets.backends import Backend
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,28 +68,16 @@ def check(
         raise click.UsageError("Give --backend or --secrets, not both.")
     chosen = FileBackend(secrets) if secrets else backend_of(backend) if backend else None
     resolvers = dict.fromkeys(resolver for target in targets for resolver in declared_by(target))
-    with _reading_from(chosen):
-        # Two handlers that declare the same are one line.
-        findings = list(dict.fromkeys(f for resolver in resolvers for f in _findings(resolver)))
+    if chosen is not None:
+        shared_cache.override(chosen)
+    # Two handlers that declare the same are one line.
+    findings = list(dict.fromkeys(f for resolver in resolvers for f in _findings(resolver)))
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         _print_table(findings)
     click.echo(NOT_SEEN, err=True)
     return 0 if all(finding.ok for finding in findings) else 1
-
-
-@contextlib.contextmanager
-def _reading_from(backend: Backend | None) -> Generator[None]:
-    """Let the whole process read from this backend, if there is one."""
-    if backend is None:
-        yield
-        return
-    shared_cache.override(backend)
-    try:
-        yield
-    finally:
-        shared_cache.restore(backend)
 
 
 def _findings(resolver: Resolver) -> Iterator[Finding]:

@@ -105,13 +105,12 @@ def deadline(seconds: float) -> Generator[None]:
     def ring(*_: object) -> None:
         raise TimedOut
 
-    before = signal.signal(signal.SIGALRM, ring)
+    signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def print_traceback(error: BaseException) -> None:

@@ -21,7 +21,7 @@ from lambda_secrets.cli.serve import file_values, listening, log
 from lambda_secrets.errors import BackendError, ResolutionError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Mapping
+    from collections.abc import Generator, Iterable
     from pathlib import Path
 
     from lambda_secrets._declarations import Source
@@ -104,40 +104,15 @@ def local_extension(path: Path, *, cached: bool) -> Generator[LocalExtension]:
     write = functools.partial(log, settings, prefix="Local extension: ")
     for level, line in lines:
         write(level, line)
-    token = os.environ.get("AWS_SESSION_TOKEN") or secrets.token_urlsafe(32)
+    own = os.environ.get("AWS_SESSION_TOKEN")
+    token = own or secrets.token_urlsafe(32)
     emulator = Emulator(file_values(path, settings), token=token, settings=settings, log=write)
-    with listening(emulator), _environment(_variables(emulator)):
+    with listening(emulator):
+        # The token is in AWS_TOKEN: in AWS_SESSION_TOKEN it would spoil credentials without one.
+        os.environ.update(emulator.environment, AWS_TOKEN=token)
+        if "AWS_ACCESS_KEY_ID" in os.environ and own is None:
+            del os.environ["AWS_SESSION_TOKEN"]
         backend = LocalExtension(emulator, path, cached=cached)
         shared_cache.override(backend)
-        try:
-            yield backend
-        finally:
-            shared_cache.restore(backend)
-            backend.close()
-
-
-def _variables(emulator: Emulator) -> dict[str, str]:
-    """Return the variables by which a function finds the emulator.
-
-    The token is in AWS_TOKEN: in AWS_SESSION_TOKEN it would spoil credentials that have none.
-    """
-    variables = emulator.environment
-    token = variables.pop("AWS_SESSION_TOKEN")
-    variables["AWS_TOKEN"] = token
-    if "AWS_ACCESS_KEY_ID" not in os.environ:
-        variables["AWS_SESSION_TOKEN"] = token
-    return variables
-
-
-@contextlib.contextmanager
-def _environment(variables: Mapping[str, str]) -> Generator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        yield backend
+        backend.close()

@@ -94,7 +94,10 @@ def serve(
         latency=latency,
         log=functools.partial(log, settings),
     )
-    with _stop_signals() as stopped, listening(emulator):
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    with listening(emulator):
         _announce(emulator, made_token=token is None)
         if init:
             log(settings, "INFO", f"not ready to serve traffic for {init:g} s")
@@ -146,19 +149,6 @@ def _aws(settings: Settings) -> AwsValues:
         )
     except Exception as error:  # noqa: BLE001 - whatever boto3 has against its configuration
         raise Failure(f"Cannot use AWS: {error}") from None
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Generator[threading.Event]:
-    """Give an event that SIGTERM and Ctrl-C set."""
-    stopped = threading.Event()
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, lambda *_: stopped.set()) for number in numbers]
-    try:
-        yield stopped
-    finally:
-        for number, action in zip(numbers, before, strict=True):
-            signal.signal(number, action)
 
 
 def _announce(emulator: Emulator, *, made_token: bool) -> None:

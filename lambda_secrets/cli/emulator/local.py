@@ -174,8 +174,12 @@ class LocalValues:
         version.labels = frozenset({label} if label else ())
         history.append(version)
 
+    def _renew(self) -> None:
+        """Look for changes; tables in memory change by `rotate` and `remove` alone."""
+
     def _find(self, kind: str, asked: str) -> tuple[str, list[_Version]] | None:
         """Return the entry by name or ARN, whichever of them the tables have."""
+        self._renew()
         wanted = _also_known_as(asked)
         known = [name for of, name in self._histories if of == kind]
         names = [name for name in wanted if name in known]
@@ -259,33 +263,15 @@ class FileValues(LocalValues):
         self._seen = self._fingerprint()
         super().__init__(read(path), region=region)
 
-    def secret(self, name: str, version_id: str | None, stage: str | None) -> SecretRecord:
-        """As `LocalValues.secret`, from the file as it is now."""
-        self._reread()
-        return super().secret(name, version_id, stage)
-
-    def parameter(self, name: str, *, decrypt: bool) -> ParameterRecord:
-        """As `LocalValues.parameter`, from the file as it is now."""
-        self._reread()
-        return super().parameter(name, decrypt=decrypt)
-
-    def configuration(
-        self, application: str, environment: str, profile: str
-    ) -> ConfigurationRecord:
-        """As `LocalValues.configuration`, from the file as it is now."""
-        self._reread()
-        return super().configuration(application, environment, profile)
-
-    def _reread(self) -> None:
-        with self._lock:
-            seen = self._fingerprint()
-            if seen == self._seen:
-                return
-            self._seen = seen
-            try:
-                self._load(self._read(self._path))
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with the file, keep serving
-                self._warn(f"The last good values stay: {error}")
+    def _renew(self) -> None:
+        seen = self._fingerprint()
+        if seen == self._seen:
+            return
+        self._seen = seen
+        try:
+            self._load(self._read(self._path))
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the file, keep serving
+            self._warn(f"The last good values stay: {error}")
 
     def _fingerprint(self) -> tuple[int, int, int] | None:
         try:
