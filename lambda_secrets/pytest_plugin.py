@@ -32,6 +32,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let reads from AWS fail, from the collection of the tests on, if the ini option says so."""
+    if not config.getini("lambda_secrets_offline"):
+        return
+    from . import backends
+
+    patch = pytest.MonkeyPatch()
+    config.add_cleanup(patch.undo)
+    for name in {"AutoBackend", "AwsBackend", "ExtensionBackend", "SdkBackend"}.intersection(
+        backends.__all__
+    ):
+        backend = getattr(backends, name)
+        for method in {"fetch", "prefetch"}.intersection(dir(backend)):
+            patch.setattr(backend, method, _refuse)
+
+
 class Started:
     """An override that has begun; it ends with the test, or with its ``with`` statement."""
 
@@ -86,23 +102,6 @@ def _lambda_secrets_isolated(request: pytest.FixtureRequest) -> Iterator[None]:
     clear_cache()
     yield
     clear_cache()
-
-
-@pytest.fixture(autouse=True)
-def _lambda_secrets_offline(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Let reads from AWS fail, if the ini option says so."""
-    if not request.config.getini("lambda_secrets_offline"):
-        return
-    from . import backends
-
-    for name in ("AutoBackend", "AwsBackend", "ExtensionBackend", "SdkBackend"):
-        if name in backends.__all__:
-            backend = getattr(backends, name)
-            for method in ("fetch", "prefetch"):
-                if hasattr(backend, method):
-                    monkeypatch.setattr(backend, method, _refuse)
 
 
 def _refuse(_backend: object, sources: Iterable[Any], **_options: object) -> dict[Any, Any]:

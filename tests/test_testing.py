@@ -21,11 +21,12 @@ from lambda_secrets import (
     ParameterTree,
     Secret,
     SecretNotFoundError,
+    Source,
     inject_secrets,
     resolve_secrets,
 )
 from lambda_secrets._cache import shared_cache
-from lambda_secrets.testing import override_secrets
+from lambda_secrets.testing import LambdaContext, OverrideBackend, override_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -333,3 +334,76 @@ def test_rotations_in_two_tests_do_not_meet() -> None:
             assert handler({}, SimpleNamespace()) == "new"
         gc.collect(0)
     assert shared_cache._forced == {}
+
+
+def test_what_is_not_listed_says_what_is() -> None:
+    """A declared name as key is the usual mistake: the error lists the keys there are."""
+    with (
+        override_secrets({"key": "mine", "env:OTHER": "x"}),
+        pytest.raises(SecretNotFoundError) as e,
+    ):
+        read()
+    assert "it lists 'key', 'env:OTHER'. Keys are the names of secrets, such as" in str(e.value)
+    assert "not declared names" in str(e.value)
+    with override_secrets(), pytest.raises(SecretNotFoundError, match="it lists nothing"):
+        read()
+
+
+def test_a_variable_may_be_a_key() -> None:
+    """The backend serves `env:NAME` as a secret, whatever kind the variable would name."""
+    values = {"env:URL": "u", "env:DB": {"a": 1}, "env:RAW": b"\xff", "prod/key": "k"}
+    backend = OverrideBackend(values, {})
+    assert backend.holds_variable("URL")
+    assert not backend.holds_variable("NOPE")
+    env: Any = "env"
+    sources = [Source(env, name) for name in ("URL", "DB", "RAW", "NOPE")]
+    found: Any = backend.fetch(sources, timeout=1, fresh=False)
+    assert [found[source].value for source in sources[:3]] == ["u", '{"a": 1}', b"\xff"]
+    assert isinstance(found[sources[3]], SecretNotFoundError)
+    values["env:URL"] = "changed"
+    found = backend.fetch(sources[:1], timeout=1, fresh=False)
+    assert found[sources[0]].value == "changed"
+
+
+@pytest.mark.skipif(not hasattr(Secret, "variable"), reason="env:NAME is not declared here yet")
+@pytest.mark.parametrize("held", [None, "", "prod/real", "ssm://malformed"])
+def test_a_variable_as_key_wins(held: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unset, empty, set or malformed: the override counts."""
+    if held is not None:
+        monkeypatch.setenv("KEY_NAME", held)
+    with override_secrets({"env:KEY_NAME": "mine"}):
+        assert resolve_secrets({"key": "env:KEY_NAME"}).key == "mine"
+
+
+def test_built_objects_are_kept_out_of_sight() -> None:
+    """They are handed to the core by declaration string; nothing walks to them, nor to values."""
+    backend = OverrideBackend({}, {"prod/db#url": "CANARY"})
+    assert backend.built == {"prod/db#url": "CANARY"}
+    assert "CANARY" not in repr(vars(backend))
+    override = override_secrets({"prod/key": "CANARY"}, built={"prod/db": "CANARY"})
+    assert "CANARY" not in repr(vars(override))
+
+
+def test_lambda_context_has_what_lambdas_has(context: Any) -> None:
+    """Every public attribute of the runtime client's context is there, and the deadline is real."""
+    ours = LambdaContext(function_name="tested", timeout=30)
+    names = {name for name in dir(context) if not name.startswith("_")} - {"w3c"}
+    assert names <= set(dir(ours))
+    assert ours.invoked_function_arn == context.invoked_function_arn
+    assert ours.log_group_name == context.log_group_name
+    assert ours.identity.cognito_identity_id is None
+    assert 29_000 < ours.get_remaining_time_in_millis() <= 30_000
+    assert LambdaContext(timeout=-1).get_remaining_time_in_millis() == 0
+
+
+def test_lambda_context_can_be_set(capsys: pytest.CaptureFixture[str]) -> None:
+    """By keyword or later; it takes the secrets; what Lambda's has not is refused."""
+    ours = LambdaContext(aws_request_id="r", tenant_id="t")
+    assert (ours.aws_request_id, ours.tenant_id) == ("r", "t")
+    ours.function_version = "7"
+    with override_secrets({"prod/key": "mine"}):
+        assert key_of({}, ours) == "mine"
+    ours.log("a line")
+    assert capsys.readouterr().err == "a line"
+    with pytest.raises(TypeError, match=r"LambdaContext has no request_id\. It has aws_request_id"):
+        LambdaContext(request_id="r")

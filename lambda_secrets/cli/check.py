@@ -130,7 +130,7 @@ def _print_table(findings: list[Finding]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("name", "source", "from", "version", "type", "max. age", "", box=None)
+    rows = [["name", "source", "from", "version", "type", "max. age", "result"]]
     errors: dict[str, list[str]] = {}
     for finding in findings:
         age = "unlimited" if finding.max_age is None else f"{finding.max_age:g} s"
@@ -143,7 +143,14 @@ def _print_table(findings: list[Finding]) -> None:
             outcome = "unresolved" if kind == "DeclarationError" else "failed"
             age, outcome = "", f"{outcome} ({list(errors).index(reason) + 1})"
         cells = (finding.version or "", finding.type or "", age, outcome)
-        table.add_row(finding.name, finding.source, finding.backend, *cells)
+        rows.append([finding.name, finding.source, finding.backend, *cells])
+    # A narrow terminal has no room for a column without content.
+    columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    table = Table(box=None)
+    for title, *_ in columns:
+        table.add_column(title, overflow="fold")
+    for row in zip(*(cells for _, *cells in columns), strict=True):
+        table.add_row(*row)
     console = Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
         console.width = 500  # in a log nothing is cut off; a table takes the width that it needs

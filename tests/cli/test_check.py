@@ -27,7 +27,7 @@ def test_every_declaration_has_a_line(run: Run) -> None:
     assert result.exit_code == 0
     rows = [re.split(r"  +", line.strip()) for line in result.stdout.splitlines()]
     assert rows == [
-        ["name", "source", "from", "version", "type", "max. age"],
+        ["name", "source", "from", "type", "max. age", "result"],
         ["db", "prod/db#@", "file", "dict", "0 s", "OK"],
         ["key", "prod/key", "file", "bytes", "0 s", "OK"],
         ["url", "ssm:/prod/url", "file", "str", "0 s", "OK"],

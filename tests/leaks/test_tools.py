@@ -131,7 +131,7 @@ def test_commands_print_no_value(code: int, arguments: list[str]) -> None:
 
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("options", [[], ["--agent"]])
-def test_emulator_prints_no_value(options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stand_in_prints_no_value(options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Its lines, at DEBUG, have neither values nor the token, whatever is asked."""
     monkeypatch.setenv("PARAMETERS_SECRETS_EXTENSION_LOG_LEVEL", "DEBUG")
     command = [sys.executable, "-m", "lambda_secrets", "serve", "--secrets", "secrets.json"]
