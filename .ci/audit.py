@@ -5,21 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-PROJECT = Path(__file__).parents[1] / "pyproject.toml"
+from requirements import required
 
 
 def main() -> int:
     """Audit what a user's installation brings along, extras included."""
-    project = tomllib.loads(PROJECT.read_text("utf-8"))["project"]
-    extras = project["optional-dependencies"].values()
-    required = [*project["dependencies"], *(one for extra in extras for one in extra)]
     with TemporaryDirectory() as directory:
         requirements, report = Path(directory, "requirements.txt"), Path(directory, "report.json")
-        requirements.write_text("\n".join(required), "utf-8")
+        requirements.write_text("\n".join(required()), "utf-8")
         command = [sys.executable, "-m", "pip_audit", "--requirement", str(requirements)]
         command += ["--progress-spinner", "off", "--format", "json", "--output", str(report)]
         audit = subprocess.run(command, capture_output=True, text=True, check=False)

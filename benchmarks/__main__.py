@@ -5,24 +5,32 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import platform
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.figures import Figures, markdown, measure
+from benchmarks import budget, cold, warm
+from benchmarks.figures import TABLES, Check, Figures, markdown, measure, optimized
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-NAMES = ("cold", "warm", "fanout", "tail", "fleet", "memory", "redaction")
 RESULTS = Path(__file__).with_name("results.json")
 TRIES = 3  # a noisy neighbour adds to what is measured: a limit is missed if it is missed each time
-SLACK = 1.2  # and a regression is more than that
+# What the library does not keep yet: printed, but not held. To hold a limit, remove it here.
+PENDING = {
+    "AST nodes of a cold start / budget",
+    "lines of the library / budget",
+    "cold start, zip, ours: extension / by hand: http.client",
+    "cold start, zip, ours: no extension / by hand: signed call",
+    "cold start, zip, ours: no extension / Powertools",
+}
 
 
-def measured(names: Sequence[str]) -> dict[str, Figures]:
+def measured(names: Iterable[str]) -> dict[str, Figures]:
     """Return what the named measurements found, each in a process of its own."""
     found = {}
     for name in names:
@@ -32,21 +40,21 @@ def measured(names: Sequence[str]) -> dict[str, Figures]:
     return found
 
 
-def written(found: dict[str, Figures]) -> dict[str, Any]:
-    """Write the figures to results.json, beside those that were there, and return them all."""
+def write(found: dict[str, Figures]) -> None:
+    """Write the figures to results.json, beside those that were there."""
     results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+    built = "with" if optimized() else "without"
     for name, figures in found.items():
         results[name] = {
-            "python": platform.python_version(),
-            "system": f"{platform.system()} {platform.machine()}",
+            "python": f"{platform.python_version()}, built {built} optimizations",
+            "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
             "title": figures.title,
-            "table": figures.table,
+            "tables": figures.tables,
             "checks": [{**check._asdict(), "holds": check.holds} for check in figures.checks],
             **figures.raw,
         }
-    results = rounded({name: results[name] for name in NAMES if name in results})
+    results = rounded({name: results[name] for name in TABLES if name in results})
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
-    return results
 
 
 def rounded(value: Any) -> Any:
@@ -58,48 +66,58 @@ def rounded(value: Any) -> Any:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-def summary(found: dict[str, Figures]) -> str:
+def summary(checks: Sequence[Check]) -> str:
     """Return one table of all that is held to a limit."""
-    table = [["ratio", "is", "shall be", ""]]
-    for figures in found.values():
-        table += [check.row for check in figures.checks]
-    return markdown(table)
+    return markdown([["ratio", "is", "shall be", ""], *(check.row for check in checks)])
 
 
 def regressed() -> bool:
-    """Compare cold start and warm call in a short form, and tell whether a limit is missed."""
-    from benchmarks import cold, warm
-
-    for left in reversed(range(TRIES)):
-        found = {"cold": cold.short(), "warm": warm.measure(rounds=200, short=True)}
-        print(summary(found), flush=True)
-        checks = [check for figures in found.values() for check in figures.checks]
-        if all(check.ratio <= check.limit * SLACK for check in checks):
-            return False
-        print(f"missed; {left} more tries", flush=True)
+    """Measure what is held in a short form, and tell whether a limit is missed."""
+    budgeted = budget.measure()
+    print(markdown(budgeted.table), flush=True)
+    missed = {check.what for check in budgeted.checks if not check.holds} - PENDING
+    if missed:
+        print(*budgeted.checks, sep="\n")
+        return True
+    with cold.machine([name for _, name in cold.SHORT]) as machine:
+        for left in reversed(range(TRIES)):
+            found = (budgeted, cold.short(machine), warm.measure(rounds=150, short=True))
+            checks = [check for figures in found for check in figures.checks]
+            print(summary(checks), flush=True)
+            missed = {check.what for check in checks if not check.holds}
+            print(f"not held yet: {len(missed & PENDING)}", flush=True)
+            if missed <= PENDING:
+                return False
+            print(f"missed: {'; '.join(missed - PENDING)}; {left} more tries", flush=True)
     return True
 
 
 def main() -> int:
     """Measure, print one table and the figures behind it, and write results, plots and docs."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
-    parser.add_argument("--short", action="store_true", help="cold start and warm call alone")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(TABLES))
+    parser.add_argument(
+        "--short",
+        action="store_true",
+        help="the regression test: the budget, cold start and warm call alone",
+    )
     parser.add_argument("--show", action="store_true", help="draw what results.json has")
     options = parser.parse_args()
     if options.short:
         return int(regressed())
     from benchmarks import report
 
-    if options.show:
-        report.publish(json.loads(RESULTS.read_text("utf-8")))
-        return 0
-    found = measured(options.names or NAMES)
-    results = written(found)
-    report.publish(results)
-    print(summary(found))
+    found = {} if options.show else measured(options.names or TABLES)
+    if found:
+        write(found)
+    report.publish(json.loads(RESULTS.read_text("utf-8")))
     for figures in found.values():
-        print(f"\n{figures.title}\n\n{markdown(figures.table)}")
+        for table in figures.tables.values():
+            print(f"{figures.title}\n\n{markdown(table)}\n")
+    if found:
+        print(summary([check for figures in found.values() for check in figures.checks]))
+    if found and not optimized():
+        print("To publish, measure with a Python built with optimizations, as Lambda's is.")
     return 0
 
 

@@ -2,198 +2,272 @@
 
 from __future__ import annotations
 
-import compileall
 import contextlib
 import random
-import shutil
 import statistics
-import subprocess
-import sys
-import sysconfig
 import tempfile
 import time
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from benchmarks import trust
+from benchmarks.estimate import estimated
 from benchmarks.figures import Check, Figures, milliseconds, times
+from benchmarks.imports import imports
+from benchmarks.packages import INSTRUMENTS, OURS, Packages, installed
 from benchmarks.service import Service
+from lambda_secrets import backends
 from tests.support.runtime_api import Sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-ROOT = Path(__file__).parent.parent
-PACKAGE = ROOT / "lambda_secrets"
+    Ratio = Callable[[dict[str, list["Pair"]], str, str], float]
+
+ZIP, BYTECODE = "zip", "bytecode"
+AMAZON, OTHER = "Amazon", "Example"  # who issued the certificate of AWS
 
 
 class Contestant(NamedTuple):
-    """A handler's module, the backend of ours, and whether its zip has no bytecode."""
+    """A handler's module, and what it is deployed with.
+
+    `bundle` is the variable that leads it to the store of roots, where it reads over TLS; without
+    one it reads through the extension.
+    """
 
     handler: str
+    package: str = ""
+    bundle: str = ""
     backend: str = "auto"
-    stripped: bool = False
+    root: str = AMAZON
 
 
 BARE = "bare handler"
 BY_HAND = "by hand: http.client"
+SIGNED = "by hand: signed call"
 POWERTOOLS = "Powertools"
 EXTENSION = "ours: extension"
-STRIPPED = "ours: extension, no bytecode"
-BY_HAND_STRIPPED = "by hand: http.client, no bytecode"
-SDK = "ours: SDK"
+DIRECT = "ours: no extension"
+FALLBACK = "ours: no extension, root not Amazon's"
+SDK = "ours: sdk"
 
 CONTESTANTS = {
     BARE: Contestant("bare"),
     BY_HAND: Contestant("by_hand"),
-    "AWS's sample: requests": Contestant("with_requests"),
-    "boto3": Contestant("with_boto3"),
-    POWERTOOLS: Contestant("with_powertools"),
-    "aws-secretsmanager-caching": Contestant("with_caching"),
-    EXTENSION: Contestant("ours", "extension"),
-    "ours: auto": Contestant("ours", "auto"),
-    SDK: Contestant("ours", "sdk"),
-    STRIPPED: Contestant("ours", "extension", stripped=True),
-    BY_HAND_STRIPPED: Contestant("by_hand", stripped=True),
+    "AWS's sample: requests": Contestant("with_requests", "requests"),
+    EXTENSION: Contestant("ours", OURS),
+    SIGNED: Contestant("signed", bundle="SSL_CERT_FILE"),
+    "boto3": Contestant("with_boto3", bundle="AWS_CA_BUNDLE"),
+    POWERTOOLS: Contestant("with_powertools", "powertools", "AWS_CA_BUNDLE"),
+    "aws-secretsmanager-caching": Contestant("with_caching", "caching", "AWS_CA_BUNDLE"),
+    DIRECT: Contestant("ours", OURS, "SSL_CERT_FILE"),
+    FALLBACK: Contestant("ours", OURS, "SSL_CERT_FILE", root=OTHER),
+    SDK: Contestant("ours", OURS, "AWS_CA_BUNDLE", "sdk"),
+}
+if not hasattr(backends, "AwsBackend"):
+    del CONTESTANTS[DIRECT], CONTESTANTS[FALLBACK]
+
+# How much a contestant may compute for each second that another one computes.
+LIMITS = {
+    (ZIP, EXTENSION, BY_HAND): 0.90,
+    (ZIP, DIRECT, SIGNED): 1.00,
+    (ZIP, DIRECT, POWERTOOLS): 0.15,
+    (BYTECODE, EXTENSION, BY_HAND): 0.30,
+    (BYTECODE, EXTENSION, POWERTOOLS): 0.05,
+    (BYTECODE, DIRECT, SIGNED): 0.60,
+    (BYTECODE, DIRECT, POWERTOOLS): 0.10,
 }
 
 
-class Tasks:
-    """Two function packages as zips have them: one with all bytecode, one with none."""
-
-    def __init__(self, folder: Path) -> None:
-        """Copy the handlers and our package, and compile all that is measured."""
-        self.compiled, self.stripped = folder / "compiled", folder / "stripped"
-        ignore = shutil.ignore_patterns("__pycache__")
-        for task in (self.compiled, self.stripped):
-            shutil.copytree(ROOT / "benchmarks" / "handlers", task, ignore=ignore)
-            compileall.compile_file(task / "timed.py", quiet=1)  # it is none of what is measured
-            shutil.copytree(PACKAGE, task / PACKAGE.name, ignore=ignore)
-        compileall.compile_dir(self.compiled, quiet=1)
-
-    def sandbox(self, module: str, contestant: Contestant, service: Service) -> Sandbox:
-        """Return an environment that runs a contestant's namesake in this module."""
-        env: dict[str, str | None] = {
-            **service.environment,
-            "LAMBDA_SECRETS_BACKEND": contestant.backend,
-            # Lambda's /var/task is read-only: what comes without bytecode stays without it.
-            "PYTHONDONTWRITEBYTECODE": "1" if contestant.stripped else None,
-            "PYTHONPATH": None,
-        }
-        task = self.stripped if contestant.stripped else self.compiled
-        return Sandbox(f"{module}.{contestant.handler}", task, env=env)
-
-
-@contextlib.contextmanager
-def tasks() -> Iterator[Tasks]:
-    """Make the function packages, and see that what they import has its bytecode."""
-    for path in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
-        compileall.compile_dir(path, quiet=2)
-    with tempfile.TemporaryDirectory() as folder:
-        yield Tasks(Path(folder))
-
-
 class Start(NamedTuple):
-    """Seconds from the start of the process to its first response, and how many it computed.
-
-    Also: how many more than another start.
-    """
+    """Seconds from the start of the process to its first response, and how many it computed."""
 
     wall: float
     cpu: float
 
 
-def started(packages: Tasks, name: str, service: Service) -> Start:
-    """Start a contestant once."""
-    begin = time.perf_counter()
-    with packages.sandbox("timed", CONTESTANTS[name], service) as sandbox:
-        outcome = sandbox.invoke()
-        seconds = time.perf_counter() - begin
-    answer, cpu = outcome.payload or (None, 0)
-    assert answer == ("" if name == BARE else "prod/db"), outcome
-    return Start(seconds, cpu)
+class Pair(NamedTuple):
+    """A start, and that of the bare handler right before."""
+
+    bare: Start
+    start: Start
+
+    @property
+    def above(self) -> Start:
+        """How many seconds more than the bare handler's."""
+        return Start(self.start.wall - self.bare.wall, self.start.cpu - self.bare.cpu)
 
 
-def sampled(names: Sequence[str], *, rounds: int) -> dict[str, list[Start]]:
-    """Return what each contestant takes more than the bare handler, started right before it.
+class Machine:
+    """Starts contestants: their packages, AWS and the extension."""
+
+    def __init__(self, packages: Packages, services: dict[str, Service]) -> None:
+        """Take the services by the name in their root."""
+        self.packages = packages
+        self.services = services
+
+    def environment(self, name: str, setting: str) -> dict[str, str | None]:
+        """Return a contestant's variables."""
+        contestant = CONTESTANTS[name]
+        service, bundle = self.services[contestant.root], contestant.bundle
+        return {
+            "SSL_CERT_FILE": None,
+            **(service.tls_environment(bundle) if bundle else service.environment),
+            "LAMBDA_SECRETS_BACKEND": contestant.backend,
+            # Lambda's /var/task is read-only: what comes without bytecode stays without it.
+            "PYTHONDONTWRITEBYTECODE": "1" if setting == ZIP else None,
+            "PYTHONPATH": None,
+            "SSL_CERT_DIR": None,
+        }
+
+    def task(self, name: str, setting: str) -> Path:
+        """Return a contestant's folder."""
+        return self.packages.package(CONTESTANTS[name].package, setting)
+
+    def sandbox(self, module: str, name: str, setting: str) -> Sandbox:
+        """Return an environment that runs a contestant's namesake in this module."""
+        handler = f"{module}.{CONTESTANTS[name].handler}"
+        return Sandbox(
+            handler,
+            self.task(name, setting),
+            env=self.environment(name, setting),
+            python=str(self.packages.python),
+        )
+
+    def start(self, name: str, setting: str) -> Start:
+        """Start a contestant once."""
+        begin = time.perf_counter()
+        with self.sandbox("timed", name, setting) as sandbox:
+            outcome = sandbox.invoke()
+            seconds = time.perf_counter() - begin
+        answer, cpu = outcome.payload or (None, 0)
+        assert answer == ("" if name == BARE else "prod/db"), outcome
+        return Start(seconds, cpu)
+
+    def verify(self, name: str, setting: str) -> None:
+        """See that a contestant runs what it should: its package, the runtime, Python's library.
+
+        All of it with bytecode, but for a package without.
+        """
+        with self.sandbox("loaded", name, setting) as sandbox:
+            outcome = sandbox.invoke()
+        assert outcome.payload, outcome
+        task, library = self.task(name, setting), Path(statistics.__file__).parent
+        for file, has_bytecode in outcome.payload.items():
+            path = Path(file)
+            assert any(map(path.is_relative_to, (task, self.packages.shipped, library))), file
+            stripped = setting == ZIP and path.is_relative_to(task) and path.name not in INSTRUMENTS
+            assert has_bytecode is not stripped, file
+
+
+@contextlib.contextmanager
+def machine(names: Sequence[str]) -> Iterator[Machine]:
+    """Make the packages of these contestants, and start the services."""
+    needed = [*dict.fromkeys(CONTESTANTS[name].package for name in (BARE, *names))]
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        services = {
+            root: stack.enter_context(Service(trust=made))
+            for root, made in trust.made(folder, AMAZON, OTHER).items()
+        }
+        yield Machine(stack.enter_context(installed(needed)), services)
+
+
+Pairs = dict[str, dict[str, list[Pair]]]  # by setting and contestant
+
+
+def sampled(machine: Machine, names: Sequence[tuple[str, str]], *, rounds: int) -> Pairs:
+    """Start each contestant in its setting, and the bare handler right before.
 
     The machine's speed changes within seconds, so rounds are interleaved, and a difference is
     taken at once.
     """
-    above: dict[str, list[Start]] = {name: [] for name in names}
-    with Service() as service, tasks() as packages:
-        for name in (BARE, *names):
-            started(packages, name, service)  # files into the page cache
-        for _ in range(rounds):
-            for name in random.sample(names, len(names)):
-                bare, start = (started(packages, one, service) for one in (BARE, name))
-                above[name].append(Start(start.wall - bare.wall, start.cpu - bare.cpu))
-    return above
+    pairs: Pairs = {}
+    for setting, name in sorted(names, key=itemgetter(0)):  # with bytecode: writes the library's
+        machine.verify(name, setting)
+        pairs.setdefault(setting, {})[name] = []
+    for _ in range(rounds):
+        for setting, name in random.sample(names, len(names)):
+            bare, start = (machine.start(one, setting) for one in (BARE, name))
+            pairs[setting][name].append(Pair(bare, start))
+    return pairs
 
 
-def typical(above: dict[str, list[Start]], field: str) -> dict[str, float]:
-    """Return the median of each contestant."""
-    return {
-        name: statistics.median(getattr(start, field) for start in starts)
-        for name, starts in above.items()
-    }
+def typical(pairs: dict[str, list[Pair]], name: str, other: str) -> float:
+    """Return how much a contestant computes for each second of another: median of the rounds."""
+    both = zip(pairs[name], pairs[other], strict=True)
+    return statistics.median(one.above.cpu / two.above.cpu for one, two in both)
+
+
+def fastest(pairs: dict[str, list[Pair]], name: str, other: str) -> float:
+    """Return the same of the fastest starts: a few rounds on a busy machine do, as it only adds."""
+    bare = min(pair.bare.cpu for found in pairs.values() for pair in found)
+    first, second = (min(pair.start.cpu for pair in pairs[one]) - bare for one in (name, other))
+    return first / second
+
+
+def checks_of(pairs: Pairs, ratio: Ratio = typical) -> list[Check]:
+    """Hold the ratios to their limits."""
+    return [
+        Check(f"cold start, {setting}, {name} / {other}", ratio(pairs[setting], name, other), limit)
+        for (setting, name, other), limit in LIMITS.items()
+        if {name, other} <= pairs.get(setting, {}).keys()
+    ]
+
+
+def table_of(pairs: dict[str, list[Pair]]) -> list[list[str]]:
+    """Return a setting's table."""
+    head = ["", "reads", "ms", "computing, ms", "by hand = 1", "Powertools = 1"]
+    table = [head]
+    for name, found in pairs.items():
+        over_tls = CONTESTANTS[name].bundle
+        by_hand = SIGNED if over_tls else BY_HAND
+        wall, cpu = (
+            statistics.median(column)
+            for column in zip(*(pair.above for pair in found), strict=True)
+        )
+        table.append(
+            [
+                name,
+                "AWS, TLS" if over_tls else "extension",
+                milliseconds(wall),
+                milliseconds(cpu),
+                *(times(typical(pairs, name, other)) for other in (by_hand, POWERTOOLS)),
+            ]
+        )
+    return table
 
 
 def measure(*, rounds: int = 61) -> Figures:
-    """Measure every contestant, and compare medians."""
-    above = sampled([name for name in CONTESTANTS if name != BARE], rounds=rounds)
-    wall, cpu = typical(above, "wall"), typical(above, "cpu")
-    table = [["", "ms", "by hand = 1", "Powertools = 1", "computing, ms"]]
-    for name, seconds in wall.items():
-        against = [times(seconds / wall[other]) for other in (BY_HAND, POWERTOOLS)]
-        table.append([name, milliseconds(seconds), *against, milliseconds(cpu[name])])
-    checks = [
-        Check(f"cold start, {name} / {other}", wall[name] / wall[other], limit)
-        for name, other, limit in (
-            (EXTENSION, BY_HAND, 0.40),
-            (EXTENSION, POWERTOOLS, 0.06),
-            (SDK, POWERTOOLS, 0.65),
-            (STRIPPED, BY_HAND_STRIPPED, 1.0),
-        )
-    ]
-    return Figures("Cold start", table, checks, {"above": above, "imports": imports()})
-
-
-def short(*, rounds: int = 15) -> Figures:
-    """Compare what the few compute in which a regression would show: that bears a busy machine."""
-    names = [BY_HAND, BY_HAND_STRIPPED, EXTENSION, STRIPPED]
-    cpu = typical(sampled(names, rounds=rounds), "cpu")
-    checks = [
-        Check(f"cold start, {name} / {other}", cpu[name] / cpu[other], limit)
-        for name, other, limit in (
-            (EXTENSION, BY_HAND, 0.40),
-            (STRIPPED, BY_HAND_STRIPPED, 1.3),  # what it is, and room for other Pythons
-        )
-    ]
-    return Figures("Cold start", [], checks, {})
-
-
-def imports() -> list[list[str]]:
-    """Return `-X importtime` of our handler as a table: what it adds to the runtime client."""
-    code = (
-        "import sys, awslambdaric.lambda_config, awslambdaric.bootstrap\n"
-        "from types import SimpleNamespace\n"
-        "print('import time: 0 | 0 | mark', file=sys.stderr)\n"
-        "import ours\n"
-        "ours.handler({}, SimpleNamespace())\n"
+    """Measure every contestant in both settings."""
+    names = [name for name in CONTESTANTS if name != BARE]
+    both = [(setting, name) for setting in (ZIP, BYTECODE) for name in names]
+    with machine(names) as ready:
+        pairs = sampled(ready, both, rounds=rounds)
+        profiles = {
+            f"imports {path}": imports(ready, name, rounds=15)
+            for path, name in (("extension", EXTENSION), ("direct", DIRECT))
+            if name in CONTESTANTS
+        }
+    tables = {setting: table_of(found) for setting, found in pairs.items()}
+    tables["estimate"] = estimated(
+        {name: [pair.above for pair in found] for name, found in pairs[ZIP].items()}
     )
-    fastest: dict[str, int] = {}
-    with Service() as service, tasks() as packages:
-        for _ in range(15):
-            lines = subprocess.run(
-                [sys.executable, "-X", "importtime", "-c", code],
-                cwd=packages.compiled,
-                env={**service.environment, "LAMBDA_SECRETS_BACKEND": "extension"},
-                capture_output=True,
-                text=True,
-                check=True,
-            ).stderr.splitlines()
-            for line in lines[lines.index("import time: 0 | 0 | mark") + 1 :]:
-                own, _, name = line.removeprefix("import time:").split("|")
-                fastest[name.strip()] = min(int(own), fastest.get(name.strip(), int(own)))
-    rows = [[f"`{name}`", f"{own / 1000:.2f}"] for name, own in fastest.items()]
-    return [["module", "ms"], *rows, ["all", f"{sum(fastest.values()) / 1000:.2f}"]]
+    return Figures("Cold start", {**tables, **profiles}, checks_of(pairs), {"pairs": pairs})
+
+
+SHORT = [
+    *dict.fromkeys(
+        (setting, name)
+        for setting, *pair in LIMITS
+        for name in pair
+        if {*pair} <= CONTESTANTS.keys() and (setting == ZIP or POWERTOOLS not in pair)
+    )
+]
+
+
+def short(machine: Machine, *, rounds: int = 21) -> Figures:
+    """Compare what those compute that are held to a limit: that bears a busy machine."""
+    pairs = sampled(machine, SHORT, rounds=rounds)
+    return Figures("Cold start", {}, checks_of(pairs, fastest), {})

@@ -1,4 +1,7 @@
-"""Fan-out: twenty secrets at a service that takes 20 ms, nothing cached: wall time and calls."""
+"""Fan-out: twenty secrets at a service that takes 20 ms, nothing cached: wall time and calls.
+
+AWS is asked over TLS, as in Lambda, by clients that have been used before.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +9,33 @@ import importlib
 import json
 import os
 import statistics
+import tempfile
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import lambda_secrets
+from benchmarks import trust
 from benchmarks.figures import Check, Figures, milliseconds, times
 from benchmarks.service import Service
+from lambda_secrets import backends
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+AMAZON = "Amazon"
 COUNT, LATENCY = 20, 0.02
 NAMES = [f"prod/secret{index}" for index in range(COUNT)]
-EXTENSION, SDK, BATCH = "ours: extension", "ours: SDK", "ours: SDK, batch=True"
-POWERTOOLS = "Powertools, one by one"
+EXTENSION, SDK, BATCH = "ours: extension", "ours: sdk", "ours: sdk, batch=True"
+AWS, AWS_BATCH = "ours: aws", "ours: aws, batch=True"
+POWERTOOLS = "Powertools"
 
 
 def ours(backend: Any) -> Callable[[], None]:
     """Return a call of a handler whose secrets have been cleared."""
-    inject_secrets = importlib.import_module("lambda_secrets").inject_secrets
 
-    @inject_secrets(
+    @lambda_secrets.inject_secrets(
         {f"secret{index}": f"{name}#@" for index, name in enumerate(NAMES)}, backend=backend
     )
     def handler(event: Any, context: Any) -> None:
@@ -41,11 +50,11 @@ def ours(backend: Any) -> Callable[[], None]:
 
 def contestants() -> dict[str, Callable[[], None]]:
     """Return what fetches all secrets anew, by name."""
-    library = importlib.import_module("lambda_secrets")
     parameters = importlib.import_module("aws_lambda_powertools.utilities.parameters")
     caching = importlib.import_module("aws_secretsmanager_caching")
     client = importlib.import_module("boto3").client("secretsmanager")
     by_hand = importlib.import_module("benchmarks.handlers.by_hand")
+    signed = importlib.import_module("benchmarks.handlers.signed")
 
     def with_powertools() -> None:
         for name in NAMES:
@@ -60,26 +69,47 @@ def contestants() -> dict[str, Callable[[], None]]:
         for name in NAMES:
             json.loads(cache.get_secret_string(name))
 
-    def with_http_client() -> None:
-        by_hand._cache.clear()  # noqa: SLF001 - it has no other way
-        for name in NAMES:
-            by_hand.get_secret(name)
+    def one_by_one(module: Any) -> Callable[[], None]:
+        def fetch() -> None:
+            module._cache.clear()  # noqa: SLF001 - it has no other way
+            for name in NAMES:
+                module.get_secret(name)
+
+        return fetch
 
     return {
-        "by hand: http.client, one by one": with_http_client,
-        "boto3, one by one": with_boto3,
+        "by hand: http.client": one_by_one(by_hand),
+        "by hand: signed call": one_by_one(signed),
+        "boto3": with_boto3,
         POWERTOOLS: with_powertools,
-        "aws-secretsmanager-caching, one by one": with_caching,
-        EXTENSION: ours("extension"),
-        SDK: ours(library.SdkBackend()),
-        BATCH: ours(library.SdkBackend(batch=True)),
+        "aws-secretsmanager-caching": with_caching,
+        **{name: ours(reader) for name, reader in readers().items()},
+    }
+
+
+def readers() -> dict[str, Any]:
+    """Return what ours read through."""
+    found: dict[str, Any] = {EXTENSION: "extension"}
+    if hasattr(backends, "AwsBackend"):
+        found |= {
+            AWS: backends.AwsBackend(),
+            AWS_BATCH: backends.AwsBackend(batch=True),
+        }
+    return {
+        **found,
+        SDK: backends.SdkBackend(),
+        BATCH: backends.SdkBackend(batch=True),
     }
 
 
 def measure(*, rounds: int = 11) -> Figures:
     """Measure every contestant with warm clients; the rounds are interleaved."""
-    with Service(latency=LATENCY) as service:
-        os.environ.update(service.environment)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Service(latency=LATENCY, trust=trust.made(Path(folder), AMAZON)[AMAZON]) as service,
+    ):
+        os.environ.update(service.tls_environment("SSL_CERT_FILE", "AWS_CA_BUNDLE"))
+        os.environ.update(PARAMETERS_SECRETS_EXTENSION_HTTP_PORT=str(service.port))
         fetches = contestants()
         seconds: dict[str, list[float]] = {name: [] for name in fetches}
         calls: dict[str, int] = {}
@@ -99,9 +129,11 @@ def measure(*, rounds: int = 11) -> Figures:
         table.append([name, milliseconds(value), str(calls[name]), ratio])
     checks = [
         Check(f"fan-out, Powertools / {name}", median[POWERTOOLS] / median[name], 6, at_least=True)
-        for name in (EXTENSION, SDK)
+        for name in (EXTENSION, AWS, SDK)
+        if name in median
     ] + [
         Check(f"fan-out, calls of {name} / secrets", calls[name] / COUNT, 1)
-        for name in (EXTENSION, SDK, BATCH)
+        for name in (EXTENSION, AWS, SDK, BATCH)
+        if name in calls
     ]
-    return Figures("Fan-out", table, checks, {"seconds": seconds, "calls": calls})
+    return Figures("Fan-out", {"": table}, checks, {"seconds": seconds, "calls": calls})

@@ -2,30 +2,98 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import json
 import re
+import sysconfig
 from typing import Any, NamedTuple
 
-# The README's table: a measurement and column of each row, and the rows there of its contestants.
-HEADLINE = {
-    "added to a cold start, extension, ms": (
-        "cold",
-        1,
-        ("ours: extension", "by hand: http.client", "Powertools"),
-    ),
-    "added to a cold start, SDK, ms": ("cold", 1, ("ours: SDK", "boto3", "Powertools")),
-    "added to a warm call, 20 secrets, µs": ("warm", 3, ("ours: context", "-", "Powertools")),
-    "20 secrets at a service of 20 ms, ms": (
-        "fanout",
-        1,
-        ("ours: SDK", "boto3, one by one", "Powertools, one by one"),
-    ),
-    "p99.9 while refreshes take 250 ms, ms": (
-        "tail",
-        4,
-        ("ours: refresh_ahead=0.5", "-", "Powertools"),
-    ),
+# The tables of each measurement: table "zip" of "cold" stands between the marks `<!-- cold zip -->`
+# and `<!-- end -->` of a document, table "" of "warm" between `<!-- warm -->` and that.
+TABLES = {
+    "cold": ("zip", "bytecode", "estimate", "imports extension", "imports direct"),
+    "size": ("",),
+    "warm": ("",),
+    "fanout": ("",),
+    "tail": ("",),
+    "fleet": ("", "start", "limits"),
+    "memory": ("",),
+    "redaction": ("",),
 }
+PLOTS = ("cold", "warm", "fanout", "tail", "fleet", "memory")
+OVERVIEWS = ("headline", "checks", "environment")  # tables that are made of all measurements
+
+# The README's table: what a row shows, from which column of which table, and which rows there.
+HEADLINE = (
+    *(
+        (f"cold start, {setting}, {what}, ms", "cold", table, 2, contestants)
+        for setting, table in (("zip without bytecode", "zip"), ("with bytecode", "bytecode"))
+        for what, contestants in (
+            ("extension", ("ours: extension", "by hand: http.client", "Powertools")),
+            ("no extension", ("ours: no extension", "by hand: signed call", "Powertools")),
+            (
+                "no extension, root not Amazon's",
+                ("ours: no extension, root not Amazon's", "by hand: signed call", "Powertools"),
+            ),
+        )
+    ),
+    ("20 secrets of 20 ms each, ms", "fanout", "", 1, ("ours: aws", "boto3", "Powertools")),
+    (
+        "p99.9 of a call, refreshes of 250 ms, `refresh_ahead=0.5`, ms",
+        "tail",
+        "",
+        4,
+        ("ours: refresh_ahead=0.5", "", "Powertools"),
+    ),
+    (
+        "p99.9 of a call, refreshes of 250 ms, by default, ms",
+        "tail",
+        "",
+        4,
+        ("ours: without refresh_ahead", "", "Powertools"),
+    ),
+    ("warm call, 20 secrets, µs", "warm", "", 3, ("ours: context", "", "Powertools")),
+    (
+        "warm call, 20 secrets as keyword arguments, µs",
+        "warm",
+        "",
+        3,
+        ("ours: kwargs", "wrapt floor: kwargs", "Powertools"),
+    ),
+    (
+        "warm read of 1 secret of a `LiveSecrets`, µs",
+        "warm",
+        "",
+        1,
+        ("ours: one of LiveSecrets", "", "Powertools: one get_secret"),
+    ),
+    (
+        "`resolve_secrets` of 1 secret, warm, µs",
+        "warm",
+        "",
+        1,
+        ("ours: resolve_secrets", "", "Powertools: one get_secret"),
+    ),
+    (
+        "peak of memory, no extension, MB",
+        "memory",
+        "",
+        2,
+        ("ours: no extension", "by hand: signed call", "Powertools"),
+    ),
+    ("added to the zip, kB", "size", "", 4, ("ours", "", "Powertools")),
+)
+
+
+def optimized() -> bool:
+    """Tell whether this interpreter was built with profile-guided optimizations, as Lambda's is.
+
+    Debian and Ubuntu build theirs so, with an option of make that CONFIG_ARGS does not show; their
+    wheel folder does.
+    """
+    options = str(sysconfig.get_config_var("CONFIG_ARGS"))
+    return "--enable-optimizations" in options or "/usr/share/python-wheels" in options
 
 
 class Check(NamedTuple):
@@ -53,12 +121,20 @@ class Check(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """One measurement: a table (its first row is the head), its checks, and what it was made of."""
+    """One measurement: its tables, its checks, and what it was made of.
+
+    A table's first row is its head.
+    """
 
     title: str
-    table: list[list[str]]
+    tables: dict[str, list[list[str]]]
     checks: list[Check]
     raw: dict[str, Any]
+
+    @property
+    def table(self) -> list[list[str]]:
+        """The one table of a measurement that has no other."""
+        return self.tables[""]
 
 
 def measure(name: str) -> Figures:
@@ -94,24 +170,55 @@ def markdown(table: list[list[str]]) -> str:
 
 
 def filled(text: str, results: dict[str, Any]) -> str:
-    """Return a document with every table in its place."""
-    if all(name in results for name, *_ in HEADLINE.values()):
-        text = placed(text, "headline", headline(results))
-    for name, figures in results.items():
-        text = placed(text, name, figures["table"])
-        for key in ("imports", "limits"):
-            if key in figures:
-                text = placed(text, f"{name} {key}", figures[key])
+    """Return a document with every table in its place; what was not measured stays as it is."""
+    for mark, table in tables(results).items():
+        text = placed(text, mark, table)
     return text
 
 
+def tables(results: dict[str, Any]) -> dict[str, list[list[str]]]:
+    """Return every table that the results have, by its mark."""
+    found = {
+        f"{name} {key}".strip(): table
+        for name, figures in results.items()
+        for key, table in figures["tables"].items()
+    }
+    found["checks"] = checked(results)
+    found["environment"] = environment(results)
+    if all(f"{name} {table}".strip() in found for _, name, table, *_ in HEADLINE):
+        found["headline"] = headline(results)
+    return found
+
+
 def headline(results: dict[str, Any]) -> list[list[str]]:
-    """Return the few figures that the README shows."""
+    """Return the few figures that the README shows, the unfavourable ones among them."""
     table = [["", "ours", "by hand", "Powertools"]]
-    for what, (name, column, names) in HEADLINE.items():
-        cells = {row[0]: row[column] for row in results[name]["table"]}
+    for what, name, key, column, names in HEADLINE:
+        cells = {row[0]: row[column] for row in results[name]["tables"][key][1:]}
         table.append([what, *(cells.get(contestant, "") for contestant in names)])
     return table
+
+
+def checked(results: dict[str, Any]) -> list[list[str]]:
+    """Return what is held to a limit."""
+    fields = Check._fields
+    checks = [check for figures in results.values() for check in figures["checks"]]
+    rows = [Check(**{name: check[name] for name in fields}).row for check in checks]
+    return [["ratio", "is", "shall be", ""], *rows]
+
+
+def environment(results: dict[str, Any]) -> list[list[str]]:
+    """Return by which interpreters, on which machines the measurements were made."""
+    made: dict[tuple[str, str], list[str]] = {}
+    for name, figures in results.items():
+        made.setdefault((figures["python"], figures["system"]), []).append(name)
+    rows = [[", ".join(names), *where] for where, names in made.items()]
+    return [["measured", "Python", "machine"], *rows]
+
+
+def digest(figures: dict[str, Any]) -> str:
+    """Return what tells the results that a plot was drawn from."""
+    return hashlib.sha256(json.dumps(figures, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def placed(text: str, name: str, table: list[list[str]]) -> str:

@@ -1,58 +1,85 @@
-"""Fleets: a simulation of many sandboxes, their calls a second against the quotas, and the bill.
+"""Fleets: a simulation of many environments, their calls a second against the quotas, and the bill.
 
-A sandbox reads its secrets in one round, and again at its first invocation after their lifetime:
-the TTL, less a random share of up to the jitter. So one number a sandbox is enough state, and a
-fleet is an array of them. Behind an extension, a round makes calls only where the extension's own
-entry is older than its TTL, which has no jitter.
+Lambda starts at most a thousand environments of a function in ten seconds; here each thousand
+starts at once, within a second, which is the worst that a traffic spike does. An environment reads
+its secrets in one round, and again at its first invocation after their lifetime: the TTL, less a
+random share of up to the jitter. Behind an extension a round makes calls only where the extension's
+own entry is older than its TTL, which has no jitter.
+
+What AWS refuses is asked again as the backends do it: full jitter, from 50 ms doubling to 1 s,
+until the timeout; then the invocation has failed, and the next one asks for what is missing.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import subprocess
 import sys
 import time
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+import lambda_secrets
 from benchmarks.figures import Check, Figures
 from benchmarks.service import Service
+from lambda_secrets import backends
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Numbers = NDArray[np.float64]
 
 QUOTAS = {"single": 10_000, "extension": 10_000, "batch": 100}  # calls a second in an account
+AT_ONCE, EVERY = 1_000, 10.0  # environments of one function, and the seconds until as many more
+FIRST_PAUSE, LONGEST_PAUSE, TIMEOUT = 0.05, 1.0, 5.0  # seconds
 DOLLARS_A_CALL, DOLLARS_A_SECRET = 0.05 / 10_000, 0.40  # a month, for the secret
 HOURS_A_MONTH = 730
 SECRETS = 5
 SIZES = (10, 100, 1_000, 10_000, 100_000)
-REAL_SANDBOXES, REAL_SECONDS, REAL_TTL, REAL_JITTER, REAL_PAUSE = 6, 12.0, 1.0, 0.5, 0.02
+FUNCTIONS = (1, 10, 100)
+REAL_ENVIRONMENTS, REAL_SECONDS, REAL_TTL, REAL_JITTER, REAL_PAUSE = 6, 12.0, 1.0, 0.5, 0.02
+REAL_QUOTA, REAL_TIMEOUT, LEAD = 6, 2.0, 4.0  # of the start under throttling; seconds before it
 
 
 class Fleet(NamedTuple):
-    """Sandboxes that start within `ramp` seconds, and what each of them does.
+    """Environments of so many functions, and what each of them does.
 
     `idle` is how long they all sleep between two bursts of `busy` seconds; 0 is steady traffic.
-    `rate` is a busy sandbox's invocations a second. Durations are in seconds.
+    `rate` is a busy environment's invocations a second. Durations are in seconds.
     """
 
-    sandboxes: int
+    environments: int
     path: str = "single"
+    functions: int = 1
     secrets: int = SECRETS
     ttl: float = 300.0
     jitter: float = 0.1
-    ramp: float = 10.0
+    spread: float = 1.0
     rate: float = 1.0
     busy: float = 60.0
     idle: float = 0.0
     extension_ttl: float = 300.0
+    timeout: float = TIMEOUT
     horizon: float = 3_600.0
+
+    @property
+    def round(self) -> int:
+        """How many calls read all secrets."""
+        return math.ceil(self.secrets / 20) if self.path == "batch" else self.secrets
+
+    def starts(self, random: np.random.Generator) -> Numbers:
+        """Return when each environment starts."""
+        place = np.arange(self.environments) // self.functions  # in its function's queue
+        return place // AT_ONCE * EVERY + random.uniform(0, self.spread, self.environments)
 
 
 class Load(NamedTuple):
-    """What AWS sees of a fleet: calls in the busiest second, after the start, and on average."""
+    """What AWS is asked by a fleet that has started: in the busiest second, and on average."""
 
-    start: int
     peak: int
     mean: float
     calls: int
@@ -64,18 +91,18 @@ class Load(NamedTuple):
 
 
 def simulated(fleet: Fleet, seed: int = 1) -> Load:
-    """Return the load of a fleet."""
+    """Return the load of a fleet, as if nothing were refused."""
     random = np.random.default_rng(seed)
-    now = np.sort(random.uniform(0, fleet.ramp, fleet.sandboxes))
-    upstream = np.full(fleet.sandboxes, -math.inf)  # when the extension read last
-    a_round = math.ceil(fleet.secrets / 20) if fleet.path == "batch" else fleet.secrets
-    seconds = np.zeros(math.ceil(fleet.horizon) + 1, dtype=np.int64)
+    now = fleet.starts(random)
+    settled = math.ceil(now.max()) + 1
+    upstream = np.full(now.size, -math.inf)  # when the extension read last
+    seconds = np.zeros(math.ceil(settled + fleet.horizon) + 1, dtype=np.int64)
     while now.size:
         calling = np.ones(now.size, dtype=bool)
         if fleet.path == "extension":
             calling = now - upstream >= fleet.extension_ttl
             upstream[calling] = now[calling]
-        seconds += np.bincount(now[calling].astype(int), minlength=seconds.size) * a_round
+        seconds += np.bincount(now[calling].astype(int), minlength=seconds.size) * fleet.round
         expired = now + fleet.ttl * (1 - fleet.jitter * random.random(now.size))
         now = expired + random.exponential(1 / fleet.rate, now.size)
         if fleet.idle:
@@ -84,48 +111,116 @@ def simulated(fleet: Fleet, seed: int = 1) -> Load:
             asleep = now % period >= fleet.busy
             woken = np.ceil(now / period) * period + random.exponential(1 / fleet.rate, now.size)
             now = np.where(asleep, woken, now)
-        running = now < fleet.horizon
+        running = now < settled + fleet.horizon
         now, upstream = now[running], upstream[running]
-    settled = math.ceil(fleet.ramp) + 1
-    return Load(
-        int(seconds[:settled].max()),
-        int(seconds[settled:].max(initial=0)),
-        float(seconds.sum() / fleet.horizon),
-        int(seconds.sum()),
-    )
+    calls = int(seconds.sum())
+    peak = int(seconds[settled:].max(initial=0))
+    return Load(peak, calls / (settled + fleet.horizon), calls)
+
+
+class Started(NamedTuple):
+    """What comes of a start: calls, those refused included, failed invocations, and the end."""
+
+    calls: int
+    failed: int
+    seconds: float
+
+
+def started(fleet: Fleet, quota: int, seed: int = 1) -> Started:
+    """Return how a fleet starts under a quota, of which the first calls of each second get a share.
+
+    A call that the quota refuses leaves it for the rest of the second to nobody: those are refused
+    as well, however often they are repeated.
+    """
+    random = np.random.default_rng(seed)
+    begin = fleet.starts(random)  # of the running invocation, by environment
+    attempt = np.zeros(begin.size, dtype=np.int64)  # how many have failed before it
+    owner = np.repeat(np.arange(begin.size), fleet.round)  # by call, as all that follows
+    at, tries, mine = begin[owner], np.zeros(owner.size), attempt[owner]
+    until = at + fleet.timeout
+    calls = failed = second = 0
+    ended = 0.0
+    while at.size:
+        second = max(second, int(at.min()))
+        left, remaining = quota, np.ones(at.size, dtype=bool)
+        while (due := np.flatnonzero(remaining & (at < second + 1))).size:
+            calls += due.size
+            if left:
+                admitted = due[np.argsort(at[due])[:left]]
+                remaining[admitted] = False
+                ended = max(ended, float(at[admitted].max()))
+                left -= admitted.size
+                due = due[remaining[due]]
+            longest = np.minimum(LONGEST_PAUSE, FIRST_PAUSE * 2 ** tries[due])
+            at[due] += random.uniform(0, longest)
+            tries[due] += 1
+            late = due[at[due] > until[due]]
+            last = np.unique(owner[late[mine[late] == attempt[owner[late]]]])
+            failed += last.size
+            attempt[last] += 1
+            begin[last] += fleet.timeout + random.exponential(1 / fleet.rate, last.size)
+            at[late], mine[late], tries[late] = begin[owner[late]], attempt[owner[late]], 0
+            until[late] = at[late] + fleet.timeout
+        at, until, tries = at[remaining], until[remaining], tries[remaining]
+        owner, mine = owner[remaining], mine[remaining]
+        second += 1
+    return Started(calls, failed, ended)
 
 
 def largest(fleet: Fleet) -> int:
-    """Return how many such sandboxes stay under the quota once they have started."""
-    peak = simulated(fleet._replace(sandboxes=10_000)).peak
+    """Return how many such environments stay under the quota once they have started."""
+    peak = simulated(fleet._replace(environments=10_000)).peak
     return int(10_000 * QUOTAS[fleet.path] / peak)
+
+
+def spawned(service: Service, *arguments: str) -> list[str]:
+    """Run real environments, and return what they report."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", __name__, *arguments],
+            env={**os.environ, **service.environment},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(REAL_ENVIRONMENTS)
+    ]
+    return [process.communicate()[0] for process in processes]
 
 
 def real(path: str) -> int:
     """Return the calls that real processes make, as the service counts them."""
     with Service() as service:
-        processes = [
-            subprocess.Popen(
-                [sys.executable, "-m", __name__, path], env={**os.environ, **service.environment}
-            )
-            for _ in range(REAL_SANDBOXES)
-        ]
-        assert not any(process.wait() for process in processes)
-        first = REAL_SANDBOXES * (1 if path == "batch" else SECRETS)
+        spawned(service, path)
+        first = REAL_ENVIRONMENTS * (1 if path == "batch" else SECRETS)
         return service.calls().total() - first
 
 
-def sandbox(path: str) -> None:
-    """Be one sandbox."""
-    from lambda_secrets import SdkBackend, inject_secrets
+def really_started() -> Started:
+    """Return how real processes start under a quota."""
+    begin = time.time() + LEAD  # when they all have imported what they need
+    with Service(quota=REAL_QUOTA) as service:
+        reports = spawned(service, "single", str(begin))
+        calls = service.calls().total()
+    failed, ends = zip(*map(json.loads, reports), strict=True)
+    return Started(calls, sum(failed), max(ends) - begin)
 
-    backend: Any = "extension" if path == "extension" else SdkBackend(batch=path == "batch")
+
+def handler_of(path: str, **options: Any) -> Any:
+    """Return a handler that reads through this path."""
+    direct: Any = getattr(backends, "AwsBackend", backends.SdkBackend)
+    backend: Any = "extension" if path == "extension" else direct(batch=path == "batch")
     declared = {f"secret{index}": f"prod/secret{index}" for index in range(SECRETS)}
 
-    @inject_secrets(declared, ttl=REAL_TTL, jitter=REAL_JITTER, backend=backend)
+    @lambda_secrets.inject_secrets(declared, backend=backend, **options)
     def handler(event: Any, context: Any) -> None:
         time.sleep(REAL_PAUSE)
 
+    return handler
+
+
+def environment(path: str) -> None:
+    """Be an environment that refreshes."""
+    handler = handler_of(path, ttl=REAL_TTL, jitter=REAL_JITTER)
     handler({}, SimpleNamespace())  # makes the client, which takes its time; `real` knows of it
     handler.secrets.clear()
     end = time.monotonic() + REAL_SECONDS
@@ -133,78 +228,114 @@ def sandbox(path: str) -> None:
         handler({}, SimpleNamespace())
 
 
-def against_processes() -> list[tuple[str, int, int]]:
-    """Return what real processes called, and what the simulation says of them."""
-    found = []
+def starting(path: str, begin: float) -> tuple[int, float]:
+    """Be an environment that starts: return its failed invocations, and when it had succeeded."""
+    handler, failed = handler_of(path, timeout=REAL_TIMEOUT), 0
+    random = np.random.default_rng()
+    time.sleep(begin + random.uniform(0, 1) - time.time())
+    while True:
+        try:
+            handler({}, SimpleNamespace())
+        except lambda_secrets.ResolutionError:
+            failed += 1
+            time.sleep(random.exponential(1))
+        else:
+            return failed, time.time()
+
+
+def against_processes() -> dict[str, tuple[int, int]]:
+    """Return the calls of real processes, and those that the simulation says they make."""
+    found = {}
     for path in QUOTAS:
         fleet = Fleet(
-            REAL_SANDBOXES,
+            REAL_ENVIRONMENTS,
             path,
             ttl=REAL_TTL,
             jitter=REAL_JITTER,
-            ramp=0.01,
+            spread=0.01,
             rate=1 / REAL_PAUSE,
             extension_ttl=0,  # the stand-in keeps nothing
-            horizon=REAL_SECONDS,
+            horizon=REAL_SECONDS - 2,  # of those that it takes a second each to have started
         )
         expected = np.mean([simulated(fleet, seed).calls for seed in range(50)])
-        found.append((path, real(path), round(float(expected))))
+        found[path] = real(path), round(float(expected))
+    fleet = Fleet(REAL_ENVIRONMENTS, timeout=REAL_TIMEOUT)
+    expected = np.mean([started(fleet, REAL_QUOTA, seed).calls for seed in range(200)])
+    measured = np.mean([really_started().calls for _ in range(3)])
+    found["a throttled start"] = round(float(measured)), round(float(expected))
     return found
+
+
+def start_table() -> list[list[str]]:
+    """Return how fleets of all sizes start."""
+    head = "seconds until all have them (failed invocations of each), by environments"
+    table = [[head, *(f"{size:,}" for size in SIZES)]]
+    for path in ("single", "batch"):
+        for functions in FUNCTIONS:
+            cells = []
+            for size in SIZES:
+                if size < functions:
+                    cells.append("")
+                    continue
+                found = started(Fleet(size, path, functions), QUOTAS[path])
+                cells.append(f"{found.seconds:,.0f} ({found.failed / size:.3g})")
+            table.append([f"{path}, {functions} function{'s' * (functions > 1)}", *cells])
+    return table
+
+
+def load_table(loads: dict[str, list[Load]]) -> list[list[str]]:
+    """Return what fleets of all sizes call once they have started."""
+    table = [
+        ["TTL 300 s, jitter 0.1, 5 secrets, by environments", *(f"{size:,}" for size in SIZES)]
+    ]
+    for path, found in loads.items():
+        quota = QUOTAS[path]
+        cells = [f"{load.peak:,} ({load.peak / quota:.0%})" for load in found]
+        table.append([f"{path}: busiest second", *cells])
+        table.append(
+            [f"{path}: dollars a month", *(f"{load.dollars(SECRETS):,.0f}" for load in found)]
+        )
+    return table
+
+
+def limits_table() -> list[list[str]]:
+    """Return which settings keep how many environments under the quota."""
+    ttls = (60.0, 300.0, 3_600.0)
+    table = [["most environments under the quota", *(f"TTL {ttl:,.0f} s" for ttl in ttls)]]
+    for path in QUOTAS:
+        for jitter in (0.0, 0.1, 0.5):
+            for idle in (0.0, 540.0):
+                fleet = Fleet(0, path, max(FUNCTIONS), jitter=jitter, idle=idle)
+                found = [
+                    largest(fleet._replace(ttl=ttl, horizon=4 * max(ttl, 900))) for ttl in ttls
+                ]
+                what = f"{path}, jitter {jitter:g}, {'a burst every 10 min' if idle else 'steady'}"
+                table.append([what, *(f"{value:,}" for value in found)])
+    return table
 
 
 def measure(*, processes: bool = True) -> Figures:
     """Simulate fleets of all sizes, and find which settings keep them under the quotas."""
-    sizes = {path: [simulated(Fleet(size, path)) for size in SIZES] for path in QUOTAS}
-    table = [
-        [
-            "TTL 300 s, jitter 0.1, 5 secrets",
-            *(f"{size:,} sandboxes" for size in SIZES),
-        ]
-    ]
-    for path, loads in sizes.items():
-        quota = QUOTAS[path]
-        table.append(
-            [
-                f"{path}: busiest second of the start",
-                *(f"{load.start:,} ({load.start / quota:.0%})" for load in loads),
-            ]
-        )
-        table.append(
-            [
-                f"{path}: busiest second after it",
-                *(f"{load.peak:,} ({load.peak / quota:.0%})" for load in loads),
-            ]
-        )
-        table.append(
-            [f"{path}: dollars a month", *(f"{load.dollars(SECRETS):,.0f}" for load in loads)]
-        )
-    limits = [["most sandboxes under the quota", "TTL 60 s", "TTL 300 s", "TTL 3,600 s"]]
-    for path in QUOTAS:
-        for jitter in (0.0, 0.1, 0.5):
-            for idle in (0.0, 540.0):
-                found = [
-                    largest(
-                        Fleet(0, path, ttl=ttl, jitter=jitter, idle=idle, horizon=4 * max(ttl, 900))
-                    )
-                    for ttl in (60.0, 300.0, 3_600.0)
-                ]
-                what = f"{path}, jitter {jitter:g}, {'a burst every 10 min' if idle else 'steady'}"
-                limits.append([what, *(f"{value:,}" for value in found)])
-    checks = []
+    loads = {
+        path: [simulated(Fleet(size, path, min(size, max(FUNCTIONS)))) for size in SIZES]
+        for path in QUOTAS
+    }
+    tables = {"": load_table(loads), "start": start_table(), "limits": limits_table()}
     raw: dict[str, Any] = {
         "sizes": SIZES,
-        "loads": {path: [load._asdict() for load in loads] for path, loads in sizes.items()},
-        "limits": limits,
+        "loads": {path: [load._asdict() for load in found] for path, found in loads.items()},
     }
+    checks = []
     if processes:
         raw["processes"] = against_processes()
-        for path, counted, expected in raw["processes"]:
+        for what, (counted, expected) in raw["processes"].items():
             ratio = max(counted, expected) / min(counted, expected)
-            checks.append(
-                Check(f"fleet, {path}: simulation / real processes, either way", ratio, 1.15)
-            )
-    return Figures("Fleet", table, checks, raw)
+            checks.append(Check(f"fleet, {what}: simulation / real, either way", ratio, 1.15))
+    return Figures("Fleet", tables, checks, raw)
 
 
 if __name__ == "__main__":
-    sandbox(sys.argv[1])
+    if len(sys.argv) > 2:
+        json.dump(starting(sys.argv[1], float(sys.argv[2])), sys.stdout)
+    else:
+        environment(sys.argv[1])

@@ -49,7 +49,7 @@ def measure(*, rounds: int = 15, calls: int = 200) -> Figures:
         Check("redaction, 2,000 values / 20 values", cost[2000][1] / cost[20][1], 40),
         Check("redaction, 10,000 characters / 1,000", cost[200][2] / cost[200][1], 20),
     ]
-    return Figures("Redaction", table, checks, {"seconds": cost})
+    return Figures("Redaction", {"": table}, checks, {"seconds": cost})
 
 
 def made(message: str, *, error: Exception | None = None) -> logging.LogRecord:

@@ -1,10 +1,15 @@
-"""Stands in for the extension and for AWS: every secret exists, and takes as long as told."""
+"""Stands in for the extension and for AWS: every secret exists, and takes as long as told.
+
+AWS is there twice: on the extension's port without TLS, and on another with TLS.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socketserver
+import ssl
 import subprocess
 import sys
 import threading
@@ -12,12 +17,17 @@ import time
 import urllib.parse
 import urllib.request
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from benchmarks.trust import Trust
+
+ROOT = Path(__file__).parent.parent
 SIZE = 1024  # bytes of a secret
+CLOSED = 1  # a port at which nothing listens
 VERSION = "00000000-0000-4000-8000-000000000001"
 STAGES = ["AWSCURRENT"]
 
@@ -25,20 +35,32 @@ STAGES = ["AWSCURRENT"]
 class Service:
     """The stand-in as a process of its own, so that it takes no time of what is measured."""
 
-    def __init__(self, *, latency: float = 0.0) -> None:
-        """Describe it: `latency` is in seconds; entering the context starts it."""
-        self._latency = latency
+    def __init__(self, *, latency: float = 0.0, quota: int = 0, trust: Trust | None = None) -> None:
+        """Describe it; entering the context starts it.
+
+        `latency` is in seconds. AWS refuses more than `quota` calls in a second, 0 is no quota.
+        `trust` has the certificate for TLS.
+        """
+        self._trust = trust
+        self._options = {"latency": latency, "quota": quota}
 
     def __enter__(self) -> Self:
         """Start it, and wait until it listens."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(self._latency)],
+            [
+                sys.executable,
+                "-m",
+                "benchmarks.service",
+                json.dumps(self._options),
+                str(self._trust.server) if self._trust else "",
+            ],
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         assert self._process.stdout is not None
-        self.port = int(self._process.stdout.readline())
+        self.port, self.tls_port = json.loads(self._process.stdout.readline())
         return self
 
     def __exit__(
@@ -52,7 +74,7 @@ class Service:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that lead a function here."""
+        """The variables that lead a function here, with the extension and without TLS."""
         return {
             "PARAMETERS_SECRETS_EXTENSION_HTTP_PORT": str(self.port),
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
@@ -63,22 +85,58 @@ class Service:
             "AWS_SESSION_TOKEN": "testing",
         }
 
+    def tls_environment(self, *bundles: str) -> dict[str, str]:
+        """Return those of a function without the extension; `bundles` name the store's variables.
+
+        Python's ssl knows SSL_CERT_FILE, boto3 AWS_CA_BUNDLE.
+        """
+        assert self._trust is not None
+        return {
+            **self.environment,
+            "PARAMETERS_SECRETS_EXTENSION_HTTP_PORT": str(CLOSED),
+            "AWS_ENDPOINT_URL": f"https://localhost:{self.tls_port}",
+            **dict.fromkeys(bundles, str(self._trust.store)),
+        }
+
     def calls(self) -> Counter[str]:
         """Return the calls since this was last asked, by operation."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/calls") as reply:
             return Counter(json.load(reply))
 
 
+class _State:
+    """What the ports share."""
+
+    def __init__(self, latency: float, quota: int) -> None:
+        self.latency = latency
+        self.quota = quota
+        self.calls: Counter[str] = Counter()
+        self.lock = threading.Lock()
+        self._second, self._left = 0, quota
+
+    def admits(self) -> bool:
+        """Count a call to AWS, and tell whether the quota of this second has room for it."""
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._left = second, self.quota
+        self._left -= 1
+        return not self.quota or self._left >= 0
+
+
 class _Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
     request_queue_size = 1024
-    latency = 0.0
 
-    def __init__(self) -> None:
+    def __init__(self, state: _State, certificate: str = "") -> None:
         super().__init__(("127.0.0.1", 0), _Connection)
-        self.calls: Counter[str] = Counter()
-        self.lock = threading.Lock()
+        self.state = state
+        self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate else None
+        if self.tls:
+            self.tls.load_cert_chain(certificate)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a client that did not trust the certificate says so itself."""
 
 
 class _Connection(socketserver.StreamRequestHandler):
@@ -86,6 +144,15 @@ class _Connection(socketserver.StreamRequestHandler):
 
     server: _Server
     disable_nagle_algorithm = True
+
+    def setup(self) -> None:
+        if self.server.tls:  # in this thread: nobody waits for another's handshake
+            self.request = self.server.tls.wrap_socket(self.request, server_side=True)
+        super().setup()
+
+    def finish(self) -> None:
+        super().finish()
+        self.request.close()
 
     def handle(self) -> None:
         with contextlib.suppress(ConnectionError):
@@ -103,20 +170,24 @@ class _Connection(socketserver.StreamRequestHandler):
     def _answer(self, target: str, operation: str, body: bytes) -> None:
         arrived = time.monotonic()
         path, _, query = target.partition("?")
-        with self.server.lock:
+        state, status = self.server.state, b"200 OK"
+        with state.lock:
             if path == "/calls":
-                document: dict[str, Any] = dict(self.server.calls)
-                self.server.calls.clear()
+                document: dict[str, Any] = dict(state.calls)
+                state.calls.clear()
             else:
-                self.server.calls[operation] += 1
+                state.calls[operation] += 1
                 asked = dict(urllib.parse.parse_qsl(query)) if query else json.loads(body)
                 document = _document(operation, asked)
+                if operation != "extension" and not state.admits():
+                    document = {"__type": "ThrottlingException", "message": "Rate exceeded"}
+                    status = b"400 Bad Request"
         data = json.dumps(document).encode()
-        if path != "/calls" and self.server.latency:
-            time.sleep(max(0.0, self.server.latency - (time.monotonic() - arrived)))
+        if path != "/calls" and state.latency:
+            time.sleep(max(0.0, state.latency - (time.monotonic() - arrived)))
         self.wfile.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
-            % (len(data), data)
+            b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+            % (status, len(data), data)
         )
 
 
@@ -151,12 +222,13 @@ def _secret(name: str) -> dict[str, Any]:
 
 def main() -> None:
     """Serve until stdin ends."""
-    _Server.latency = float(sys.argv[1])
-    with _Server() as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        print(server.server_address[1], flush=True)
-        sys.stdin.read()
-        server.shutdown()
+    state = _State(**json.loads(sys.argv[1]))
+    servers = [_Server(state), _Server(state, sys.argv[2])]
+    for server in servers:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(json.dumps([server.server_address[1] for server in servers]), flush=True)
+    sys.stdin.read()
+    os._exit(0)  # with all that clients left open
 
 
 if __name__ == "__main__":

@@ -1,15 +1,17 @@
-"""Warm invocation: what each adds to a call of the bare handler, its secrets all cached."""
+"""Warm invocation: what each adds to a call, its secrets all cached."""
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import importlib
 import os
-import time
+import timeit
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks.figures import Check, Figures, microseconds
+import lambda_secrets
+from benchmarks.figures import Check, Figures, microseconds, optimized
 from benchmarks.service import Service
 
 if TYPE_CHECKING:
@@ -20,11 +22,38 @@ if TYPE_CHECKING:
 COUNTS = (1, 5, 20)
 ROUND = 0.002  # seconds; what is short meets less noise
 VALUE = "correct horse battery staple"
+CALL = "handler(event, context)"
+AWAIT = "try: handler(event, context).send(None)\nexcept StopIteration: pass"
+AWAIT_CURRENT = "try: handler.acurrent().send(None)\nexcept StopIteration: pass"
+TARGETS = ("context", "event", "kwargs")
+POWERTOOLS = "Powertools"
+FLOOR = 1.2 if optimized() else 1.0  # wrapt's C gains on any Python that was built with PGO
+
+
+class Contestant(NamedTuple):
+    """A statement, the handler or object in it, and the contestant that it is measured above."""
+
+    what: Any
+    statement: str = CALL
+    above: str = "bare handler"
 
 
 def bare(event: Any, context: Any) -> Any:
     """Do nothing, as all handlers here."""
     return event
+
+
+async def bare_coroutine(event: Any, context: Any) -> Any:
+    """Do nothing, without waiting for it."""
+    return event
+
+
+class Bare:
+    """Has a handler."""
+
+    def method(self, event: Any, context: Any) -> Any:
+        """Do nothing."""
+        return event
 
 
 def taking(names: list[str]) -> Handler:
@@ -38,9 +67,7 @@ def floors(names: list[str]) -> dict[str, Handler]:
     """Return the least that wrapt can do: place constant values, and call."""
     import wrapt
 
-    from lambda_secrets import Secrets
-
-    values = Secrets(dict.fromkeys(names, VALUE))
+    values = lambda_secrets.Secrets(dict.fromkeys(names, VALUE))
 
     @wrapt.decorator  # type: ignore[untyped-decorator]
     def into_context(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
@@ -55,29 +82,44 @@ def floors(names: list[str]) -> dict[str, Handler]:
     def into_kwargs(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         return wrapped(*args, **kwargs, **dict.fromkeys(names, VALUE))
 
-    return {
-        "context": into_context(bare),
-        "event": into_event(bare),
-        "kwargs": into_kwargs(taking(names)),
-    }
+    handlers = (into_context(bare), into_event(bare), into_kwargs(taking(names)))
+    return dict(zip(TARGETS, handlers, strict=True))
 
 
-def ours(names: list[str]) -> dict[str, Handler]:
-    """Return our handlers, by target."""
-    from lambda_secrets import MemoryBackend, inject_secrets
-
-    backend = MemoryBackend(dict.fromkeys(names, VALUE))
-    declared = {name: name for name in names}
+def ours(names: list[str]) -> dict[str, Contestant]:
+    """Return our handlers, and what reads secrets outside of them."""
+    backend = lambda_secrets.MemoryBackend(dict.fromkeys(names, VALUE))
+    declared: Any = {name: name for name in names}
     options: dict[str, Any] = {"backend": backend, "ttl": 3600}
-    return {
-        "context": inject_secrets(declared, **options)(bare),
-        "event": inject_secrets(declared, into="event", **options)(bare),
-        "kwargs": inject_secrets(declared, into="kwargs", **options)(taking(names)),
+    inject = functools.partial(lambda_secrets.inject_secrets, declared, **options)
+
+    class Decorated:
+        method = inject()(Bare.method)
+
+    coroutine = inject()(bare_coroutine)
+    found = {
+        "ours: context": Contestant(inject()(bare)),
+        "ours: event": Contestant(inject(into="event")(bare)),
+        "ours: kwargs": Contestant(inject(into="kwargs")(taking(names))),
+        "ours: method": Contestant(Decorated().method, CALL, "bare method"),
+        "ours: coroutine": Contestant(coroutine, AWAIT, "bare coroutine"),
+        "ours: resolve_secrets": Contestant(
+            functools.partial(lambda_secrets.resolve_secrets, declared, **options), "handler()", ""
+        ),
+        "ours: one of Secrets": Contestant(
+            lambda_secrets.resolve_secrets(declared, **options), "handler.secret0", ""
+        ),
     }
+    if hasattr(lambda_secrets, "LiveSecrets"):
+        live = lambda_secrets.LiveSecrets(declared, **options)
+        found["ours: LiveSecrets.current"] = Contestant(live, "handler.current()", "")
+        found["ours: LiveSecrets.acurrent"] = Contestant(live, AWAIT_CURRENT, "")
+        found["ours: one of LiveSecrets"] = Contestant(live, "handler.secret0", "")
+    return found
 
 
-def powertools(names: list[str]) -> Handler:
-    """Return a handler that gets each secret from Powertools' cache."""
+def powertools(names: list[str]) -> dict[str, Contestant]:
+    """Return a handler that gets each secret from Powertools' cache, and one such read."""
     parameters = importlib.import_module("aws_lambda_powertools.utilities.parameters")
 
     def handler(event: Any, context: Any) -> Any:
@@ -85,7 +127,11 @@ def powertools(names: list[str]) -> Handler:
             parameters.get_secret(name, max_age=3600)
         return event
 
-    return handler
+    read = 'handler("secret0", max_age=3600)'
+    return {
+        POWERTOOLS: Contestant(handler),
+        "Powertools: one get_secret": Contestant(parameters.get_secret, read, ""),
+    }
 
 
 def caching(names: list[str]) -> Handler:
@@ -102,77 +148,96 @@ def caching(names: list[str]) -> Handler:
     return handler
 
 
-def contestants(*, peers: bool) -> dict[str, dict[int, Handler]]:
-    """Return every handler, by what it is and how many secrets it has."""
-    found: dict[str, dict[int, Handler]] = {}
+def contestants(*, peers: bool) -> dict[tuple[str, int], Contestant]:
+    """Return every contestant, by what it is and how many secrets it has."""
+    found = {
+        ("bare handler", 0): Contestant(bare, above=""),
+        ("bare method", 0): Contestant(Bare().method, above=""),
+        ("bare coroutine", 0): Contestant(bare_coroutine, AWAIT, ""),
+    }
     for count in COUNTS:
         names = [f"secret{index}" for index in range(count)]
-        made = {f"wrapt floor: {target}": handler for target, handler in floors(names).items()}
-        made |= {f"ours: {target}": handler for target, handler in ours(names).items()}
+        made = {f"wrapt floor: {target}": Contestant(one) for target, one in floors(names).items()}
+        made |= ours(names)
         if peers:
-            made |= {"Powertools": powertools(names), "aws-secretsmanager-caching": caching(names)}
-        for name, handler in made.items():
-            found.setdefault(name, {})[count] = handler
+            made |= powertools(names)
+            made["aws-secretsmanager-caching"] = Contestant(caching(names))
+        found |= {(name, count): contestant for name, contestant in made.items()}
     return found
 
 
-def sampled(handlers: dict[str, Handler], *, rounds: int) -> dict[str, list[float]]:
+def sampled(
+    found: dict[tuple[str, int], Contestant], *, rounds: int
+) -> dict[tuple[str, int], list[float]]:
     """Return the seconds of a call in each round; the rounds are interleaved."""
-    event = {"key": "value"}
-    contexts = {name: SimpleNamespace(aws_request_id="id") for name in handlers}
-    samples: dict[str, list[float]] = {name: [] for name in handlers}
-    calls: dict[str, int] = {}
-    for name, handler in handlers.items():
-        handler(event, contexts[name])  # fetches
-        calls[name] = int(ROUND / timeit(handler, event, contexts[name], 10)) + 1
+    timers, calls = {}, {}
+    for name, (what, statement, _) in found.items():
+        scope = {"handler": what, "event": {"key": "value"}, "context": SimpleNamespace()}
+        timers[name] = timeit.Timer(statement, globals=scope)
+    for name in [*timers] * 2:  # each fetches; a fetch of one may be news to others
+        if found[name].statement == AWAIT:
+            asyncio.run(found[name].what({}, SimpleNamespace()))
+        elif found[name].statement == AWAIT_CURRENT:
+            asyncio.run(found[name].what.acurrent())
+        else:
+            timers[name].timeit(1)
+    for name, timer in timers.items():
+        calls[name] = int(ROUND / timer.timeit(10) * 10) + 1
+    samples: dict[tuple[str, int], list[float]] = {name: [] for name in found}
     for _ in range(rounds):
-        for name, handler in handlers.items():
-            samples[name].append(timeit(handler, event, contexts[name], calls[name]))
+        for name, timer in timers.items():
+            samples[name].append(timer.timeit(calls[name]) / calls[name])
     return samples
 
 
-def timeit(handler: Handler, event: Any, context: Any, calls: int) -> float:
-    """Return the seconds of one of so many calls."""
-    begin = time.perf_counter()
-    for _ in range(calls):
-        handler(event, context)
-    return (time.perf_counter() - begin) / calls
+def table_of(
+    found: dict[tuple[str, int], Contestant], samples: dict[tuple[str, int], list[float]]
+) -> list[list[str]]:
+    """Return what each costs above the bare one of its kind."""
+    table = [["µs", *(f"{count} secret{'s' * (count > 1)}" for count in COUNTS), "spread"]]
+    for name in dict.fromkeys(name for name, count in found if count):
+        above = found[name, COUNTS[0]].above
+        floor = min(samples[above, 0]) if above else 0.0
+        cells = [microseconds(min(samples[name, count]) - floor) for count in COUNTS]
+        ordered = sorted(samples[name, COUNTS[-1]])
+        table.append([name, *cells, f"+{ordered[len(ordered) * 9 // 10] / ordered[0] - 1:.0%}"])
+    return table
+
+
+def checks_of(samples: dict[tuple[str, int], list[float]]) -> list[Check]:
+    """Compare the fastest rounds: noise only ever adds."""
+    fastest = {name: min(seconds) for name, seconds in samples.items()}
+
+    def check(name: str, other: str, limit: float, counts: tuple[int, int]) -> Check:
+        first, second = zip((name, other), counts, strict=True)
+        shown = [f"{one}, {n} secret{'s' * (n > 1)}" for one, n in (first, second)]
+        return Check(f"warm, {' / '.join(shown)}", fastest[first] / fastest[second], limit)
+
+    context, current = "ours: context", "ours: LiveSecrets.current"
+    found = [
+        check(f"ours: {target}", f"wrapt floor: {target}", limit, (count, count))
+        for target, limit in zip(TARGETS, (FLOOR, 2.5, 2.5), strict=True)
+        for count in (1, 20)
+    ]
+    found += [check(f"ours: {one}", f"ours: {one}", 1.1, (20, 1)) for one in ("context", "event")]
+    if (current, 1) in fastest:
+        found += [check(current, context, 1.0, (count, count)) for count in (1, 20)]
+        found.append(check("ours: one of LiveSecrets", "ours: one of Secrets", 3.0, (20, 20)))
+    if (POWERTOOLS, 20) in fastest:
+        ratio = fastest[POWERTOOLS, 20] / fastest[context, 20]
+        found.append(
+            Check("warm, Powertools / ours: context, 20 secrets", ratio, 30, at_least=True)
+        )
+    return found
 
 
 def measure(*, rounds: int = 300, short: bool = False) -> Figures:
-    """Measure every contestant, and compare the fastest rounds: noise only ever adds."""
-    handlers: dict[str, Handler] = {"bare handler": bare}
+    """Measure every contestant; in short without those of others."""
     with Service() as service:
         os.environ.update(service.environment)
-        for name, by_count in contestants(peers=not short).items():
-            handlers |= {f"{name}, {count}": handler for count, handler in by_count.items()}
-        samples = sampled(handlers, rounds=rounds)
-    fastest = {name: min(seconds) for name, seconds in samples.items()}
-    table = [
-        ["overhead, µs", *(f"{count} secret{'s' * (count > 1)}" for count in COUNTS), "spread"]
-    ]
-    for name in dict.fromkeys(name.rpartition(", ")[0] for name in list(fastest)[1:]):
-        over = [fastest[f"{name}, {count}"] - fastest["bare handler"] for count in COUNTS]
-        ordered = sorted(samples[f"{name}, {COUNTS[-1]}"])
-        spread = ordered[len(ordered) * 9 // 10] / ordered[0] - 1
-        table.append([name, *map(microseconds, over), f"+{spread:.0%}"])
-    checks = [
-        Check(
-            f"warm call, ours: {target} / wrapt floor, {count} secrets",
-            fastest[f"ours: {target}, {count}"] / fastest[f"wrapt floor: {target}, {count}"],
-            1.25,
-        )
-        for target in ("context", "event", "kwargs")
-        for count in (1, 20)
-    ]
-    checks.append(
-        Check(
-            "warm call, ours: context, 20 secrets / 1 secret",
-            fastest["ours: context, 20"] / fastest["ours: context, 1"],
-            1.25,
-        )
+        found = contestants(peers=not short)
+        samples = sampled(found, rounds=rounds)
+    raw = {f"{name}, {count}": min(seconds) for (name, count), seconds in samples.items()}
+    return Figures(
+        "Warm invocation", {"": table_of(found, samples)}, checks_of(samples), {"seconds": raw}
     )
-    if not short:
-        ratio = fastest["Powertools, 20"] / fastest["ours: context, 20"]
-        checks.append(Check("warm call, Powertools / ours, 20 secrets", ratio, 30, at_least=True))
-    return Figures("Warm invocation", table, checks, {"seconds": fastest})

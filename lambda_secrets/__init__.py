@@ -1,9 +1,7 @@
 """Declare the secrets that a Lambda handler needs; get them injected, fresh, and never shown."""
 
-from __future__ import annotations
-
 from ._declarations import Secret, Source
-from ._decorator import clear_cache, inject_secrets, resolve_secrets
+from ._decorator import inject_secrets
 from ._values import Secrets
 from .errors import (
     AccessDeniedError,
@@ -17,45 +15,39 @@ from .errors import (
     SecretValueError,
 )
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ._declarations import (
-        AppConfig as AppConfig,
-        Parameter as Parameter,
-        ParameterTree as ParameterTree,
-    )
-    from .backends import (
-        Answer as Answer,
-        AutoBackend as AutoBackend,
-        Backend as Backend,
-        ExtensionBackend as ExtensionBackend,
-        FileBackend as FileBackend,
-        MemoryBackend as MemoryBackend,
-        SdkBackend as SdkBackend,
-    )
-    from .events import (
-        Event as Event,
-        Fetched as Fetched,
-        Retried as Retried,
-        ServedStale as ServedStale,
-    )
-
-    __version__: str
+# Few handlers use these: each is imported on its first use.
+_LATE = {
+    "_cache_info": "CacheInfo",
+    "_kinds": "AppConfig Parameter ParameterTree",
+    "_live": "LiveSecrets",
+    "_once": "clear_cache resolve_secrets",
+    "_types": "Declaration InjectedHandler",
+    "backends": (
+        "Answer AutoBackend AwsBackend Backend ExtensionBackend FileBackend MemoryBackend "
+        "SdkBackend"
+    ),
+    "events": "Event Fetched Retried ServedStale",
+}
 
 __all__ = [
     "AccessDeniedError",
     "Answer",
     "AppConfig",
     "AutoBackend",
+    "AwsBackend",
     "Backend",
     "BackendError",
     "BackendUnavailableError",
+    "CacheInfo",
+    "Declaration",
     "DeclarationError",
     "Event",
     "ExtensionBackend",
     "Fetched",
     "FileBackend",
+    "InjectedHandler",
     "InjectionError",
+    "LiveSecrets",
     "MemoryBackend",
     "Parameter",
     "ParameterTree",
@@ -74,24 +66,17 @@ __all__ = [
     "resolve_secrets",
 ]
 
-_MODULES = {
-    **dict.fromkeys(("AppConfig", "Parameter", "ParameterTree"), "_kinds"),
-    **dict.fromkeys(("Event", "Fetched", "Retried", "ServedStale"), "events"),
-}
 
-
-def __getattr__(name: str) -> object:
-    """Import what few handlers use on its first use: a cold start pays for nothing else."""
+def __getattr__(name):
     from importlib import import_module
 
+    for module, names in _LATE.items():
+        if name in names.split():
+            return getattr(import_module(f".{module}", __name__), name)
     if name == "__version__":
         return import_module("importlib.metadata").version("lambda-secrets")
-    if name in __all__:
-        module = import_module(f".{_MODULES.get(name, 'backends')}", __name__)
-        return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__() -> list[str]:
-    """Show the public names."""
+def __dir__():
     return [*__all__, "__version__"]

@@ -1,195 +1,33 @@
-"""Keeps what was read: source → value; TTL, single flight, stale-if-error, refresh ahead."""
+"""Reads sources through the cache: TTL and single flight; `_renewal` renews what is there."""
 
 from __future__ import annotations
 
-import contextlib
+import contextvars
 import functools
-import logging
+import math
 import os
 import threading
-import time
-from weakref import WeakSet, WeakValueDictionary
+import weakref
 
+from ._store import GRACE, OUTDATED, Entry, Reading, Round, Store
 from .backends import Answer, backend_name
-from .errors import BackendUnavailableError, ResolutionError
+from .errors import SecretNotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from typing import Any, Protocol, TypeAlias
+    from typing import Any
 
     from ._declarations import Source
+    from ._store import Freshness, Mode
+    from ._values import Opaque
     from .backends import Backend
-    from .events import Event
 
-    Key: TypeAlias = tuple[int, Source]
-    Observer: TypeAlias = Callable[[Event], object]
-    Fetch: TypeAlias = Callable[..., Mapping[Source, Any]]
-
-    class Clock(Protocol):
-        """The module `time`, or a fake one in tests."""
-
-        def monotonic(self) -> float: ...
-        def time(self) -> float: ...
-
-    class Watcher(Protocol):
-        """Who holds values made from the cache, and lets them go when they changed."""
-
-        backend: Backend
-
-        def sources(self) -> Iterable[Source]: ...
-        def expire(self) -> None: ...
-        def forget(self) -> None: ...
-        def injected(self) -> Iterable[Any]: ...
-
-    class Listener(Protocol):
-        """Who has to know the values themselves, to keep them out of logs."""
-
-        def learn(self, value: Any) -> None: ...
-        def forget(self) -> None: ...
+LONGEST_WAIT = 86_400.0  # seconds; the operating system's waits have a bound
 
 
-STALE_WAIT = 1.0  # seconds: what an invocation pays at most when it has a value to fall back on
-GRACE = 0.1  # seconds in which a backend that keeps its timeout says itself what timed out
-FORCED_PAUSE = 1.0  # seconds between two forced reads of one source that failing handlers ask for
-LONGEST_BACKOFF = 60.0  # seconds
-_OUTDATED = -1  # no generation: what was made of such a reading is used, but never kept
-
-_log = logging.getLogger("lambda_secrets")
-
-
-class Freshness:
-    """How long a value is good, in seconds: one handler's view of one source."""
-
-    __slots__ = ("jitter", "refresh_ahead", "stale_if_error", "ttl")
-
-    def __init__(
-        self,
-        ttl: float,
-        jitter: float = 0.0,
-        stale_if_error: float = 0.0,
-        refresh_ahead: float = 0.0,
-    ) -> None:
-        self.ttl: float = ttl
-        self.jitter: float = jitter
-        self.stale_if_error: float = stale_if_error
-        # Half of a TTL that is no longer than that: or every invocation would fetch.
-        self.refresh_ahead: float = refresh_ahead if refresh_ahead < ttl else ttl / 2
-
-    def lifetime(self, entry: Entry) -> float:
-        """The TTL, less its round's random share of the jitter."""
-        return self.ttl * (1 - self.jitter * entry.luck)
-
-
-class Entry:
-    """A value that was read, when it was asked for, and how its refreshes have gone since."""
-
-    __slots__ = (
-        "answer",
-        "backend",
-        "failed",
-        "failures",
-        "kept",
-        "luck",
-        "owner",
-        "refused",
-        "sent",
-        "warned",
-    )
-
-    def __init__(
-        self, answer: Answer, owner: Backend, sent: tuple[float, float], luck: float
-    ) -> None:
-        self.answer: Answer = answer
-        self.owner: Backend = owner  # keeps the backend alive: its id is in the key
-        self.backend: str = answer.backend or backend_name(owner)
-        self.sent: tuple[float, float] = sent
-        self.luck: float = luck
-        self.kept: float = -1.0  # seconds of age to which somebody may serve it, once one has it
-        self.failures: int = 0
-        self.failed: tuple[float, float] = sent
-        self.refused: bool = False
-        self.warned: int = 0
-
-    @property
-    def backoff(self) -> float:
-        """Seconds to leave the backend alone after its latest failure."""
-        # The power of thousands of failures would be no float any more.
-        return min(LONGEST_BACKOFF, 2.0 ** min(self.failures - 1, 9)) if self.failures else 0.0
-
-
-class Round:
-    """One call of a backend for several sources, which any number of callers can wait for."""
-
-    __slots__ = (
-        "background",
-        "done",
-        "fetch",
-        "fresh",
-        "observer",
-        "over",
-        "owner",
-        "results",
-        "sent",
-        "sources",
-        "timeout",
-    )
-
-    def __init__(
-        self,
-        owner: Backend,
-        sources: list[Source],
-        fetch: Fetch,
-        timeout: float,
-        observer: Observer | None,
-        *,
-        sent: tuple[float, float],
-        fresh: bool,
-        background: bool,
-    ) -> None:
-        self.owner: Backend = owner
-        self.sources: list[Source] = sources
-        self.fetch: Fetch = fetch
-        self.timeout: float = timeout
-        self.observer: Observer | None = observer
-        self.sent: tuple[float, float] = sent
-        self.fresh: bool = fresh
-        self.background: bool = background
-        self.done: threading.Event = threading.Event()
-        self.over: bool = False
-        self.results: dict[Source, Entry | ResolutionError] = {}
-
-
-class Reading:
-    """What a caller gets: an entry or an error for each source, and how long that is settled."""
-
-    __slots__ = ("generation", "good_for", "now", "results", "stale")
-
-    def __init__(self, generation: int, now: tuple[float, float]) -> None:
-        self.generation: int = generation
-        self.now: tuple[float, float] = now
-        self.good_for: float = float("inf")
-        self.results: dict[Source, Entry | ResolutionError] = {}
-        self.stale: list[Source] = []
-
-
-class Cache:
+class Cache(Store):
     """The values of a process by backend and source; every method may be called from any thread."""
-
-    def __init__(self, clock: Clock = time, chance: Callable[[], float] | None = None) -> None:
-        self.clock = clock
-        self.generation: int = 0
-        self._chance = chance or _chance
-        self._overrides: list[Backend] = []
-        self._watchers: WeakSet[Watcher] = WeakSet()
-        self._listeners: WeakSet[Listener] = WeakSet()
-        self._asked: WeakValueDictionary[int, Backend] = WeakValueDictionary()
-        self._lock = threading.Lock()
-        self._entries: dict[Key, Entry] = {}
-        self._rounds: dict[Key, Round] = {}
-        self._forced: dict[Key, tuple[float, float]] = {}
-
-    # Reading
 
     def read(
         self,
@@ -197,384 +35,287 @@ class Cache:
         wanted: Mapping[Source, Freshness],
         *,
         timeout: float,
-        fresh: bool = False,
-        fetch: Fetch | None = None,
-        observer: Observer | None = None,
+        wait: float = math.inf,
+        mode: Mode = "usual",
+        observer: Any = None,
     ) -> Reading:
-        """Return every source, fetching what is not fresh in one round within ``timeout`` seconds.
+        """Return every source, fetching what is not fresh in one round.
 
-        ``fresh`` reads past every cache; ``fetch`` replaces the backend's own. It never raises:
-        what failed is in the reading.
+        Args:
+            timeout: seconds that the backend has.
+            wait: seconds after which the caller wants its answer, whatever the timeout is.
+            mode: ``"fresh"`` reads past all caches, ``"prefetch"`` does not wait for a backend
+                that is not ready.
+            observer: is told of each fetch and of each stale value.
+
+        It never raises: what failed is in the reading.
         """
-        now = self._now()
-        with self._lock:
-            owner = self.active(backend)  # in the lock: it may end right after
-            if id(owner) not in self._asked:
-                with contextlib.suppress(TypeError):  # it has slots: its handlers know it
-                    self._asked[id(owner)] = owner
-            if fetch is None or owner is not backend:
-                fetch = functools.partial(owner.fetch, fresh=fresh)
-            picked, due, ahead = self._plan(owner, wanted, fresh=fresh)
-            waiting = [source for source in wanted if not isinstance(picked.get(source), Entry)]
-            patience = timeout
-            if not fresh and all(
-                self._usable(self._entries.get((id(owner), source)), wanted[source])
-                for source in waiting
-            ):
-                patience = min(timeout, STALE_WAIT)
-            own = [
-                Round(
-                    *(owner, sources, fetch, seconds, observer),
-                    sent=now,
-                    fresh=fresh,
-                    background=background,
-                )
-                for sources, seconds, background in ((due, patience, False), (ahead, timeout, True))
-                if sources
-            ]
-            for new in own:
-                for source in new.sources:
-                    self._rounds[id(owner), source] = new
-                    if fresh:
-                        self._forced[id(owner), source] = now
-        for new in own:
-            if not new.background:
-                picked.update(dict.fromkeys(new.sources, new))
-            self._start(new)
-        self._wait(picked, own, now[0] + patience)
-        reading = self._collect(owner, wanted, picked, patience, fresh=fresh, observer=observer)
-        if self.active(backend) is not owner:
-            reading.generation = _OUTDATED
+        reading = Reading(self.active(backend), wanted, timeout, mode, observer)
+        if self.is_mine():
+            from ._maintenance import interrupted
+
+            return interrupted(reading)
+        reading.now = self.now()
+        reading.until = reading.now[0] + min(timeout + GRACE, wait, LONGEST_WAIT)
+        self.fetch(reading, wanted)
+        if reading.joined:
+            from ._renewal import fetch_again
+
+            fetch_again(self, reading)
+        self._collect(reading)
+        if self.active(backend) is not reading.owner:
+            reading.generation = OUTDATED
+        self.catch_up()
         return reading
 
-    def _plan(
-        self, owner: Backend, wanted: Mapping[Source, Freshness], *, fresh: bool
-    ) -> tuple[dict[Source, Entry | Round], list[Source], list[Source]]:
-        """Return the entries and running rounds to use, what to fetch now, and what ahead."""
-        picked: dict[Source, Entry | Round] = {}
-        due, ahead = [], []
-        for source, freshness in wanted.items():
+    def fetch(self, reading: Reading, sources: Iterable[Source]) -> None:
+        """Begin the rounds that these sources need, and wait for all that is to bring them."""
+        rounds: list[Round] = []
+        try:
+            with self.lock:
+                self._plan(reading, sources, rounds)
+            for new in rounds:
+                self._start(new)
+            # Each of them once, and none that runs in the background.
+            awaited = {id(r): r for r in reading.results.values() if isinstance(r, Round)}
+            for running in awaited.values():
+                self._wait(running, reading)
+        finally:
+            for new in rounds:
+                new.thread = None
+
+    def _plan(self, reading: Reading, sources: Iterable[Source], rounds: list[Round]) -> None:
+        """Pick what is there or on its way; register rounds for the rest."""
+        self.catch_up()
+        owner = reading.owner
+        if id(owner) not in self.owners:
+            self._keep(owner)
+        due = []
+        for source in sources:
             key = (id(owner), source)
-            entry = None if fresh else self._entries.get(key)
-            running = self._rounds.get(key)
-            # A freeze can leave a round hanging that never ends: nobody waits past its timeout.
-            if running is not None and self._age(running.sent) > running.timeout + GRACE:
-                running = None
-            if entry is not None:
-                left = freshness.lifetime(entry) - self._age(entry.sent)
-                resting = self._age(entry.failed) < entry.backoff
-                if left > 0 or (resting and self._usable(entry, freshness)):
-                    picked[source] = entry
-                    if 0 < left <= freshness.refresh_ahead and not resting and running is None:
-                        ahead.append(source)
+            if key in self.entries or key in self.rounds:
+                from ._renewal import is_to_fetch
+
+                if not is_to_fetch(self, reading, source, rounds):
                     continue
-            # Nobody waits for a background round either: it may have been frozen in the middle.
-            if running is None or running.background or (fresh and not running.fresh):
-                due.append(source)
             else:
-                picked[source] = running
-        return picked, due, ahead
+                reading.patience = math.inf
+            due.append(source)
+        now = reading.now[0]
+        reading.until = min(reading.until, now + reading.patience + GRACE)
+        left = round(reading.until - now, 6)
+        share = min(reading.timeout, reading.patience, left - min(GRACE, left / 2))
+        if due and share > 0:
+            rounds.append(Round(reading, due, share))
+            for source in due:
+                self.rounds[id(owner), source] = reading.results[source] = rounds[-1]
 
-    def _wait(self, picked: Mapping[Source, Entry | Round], own: list[Round], until: float) -> None:
-        for current in {id(item): item for item in picked.values()}.values():
-            if not isinstance(current, Round):
-                continue
-            mine = current in own
-            left = until - self.clock.monotonic() + (GRACE if mine else 0)
-            if not current.done.wait(max(left, 0)) and mine:
-                self._finish(current, dict.fromkeys(current.sources, _unanswered(current.timeout)))
+    def _keep(self, owner: Backend) -> None:
+        """Keep a backend's entries for as long as others refer to it: its id is in their key."""
+        number = id(owner)
 
-    def _collect(
-        self,
-        owner: Backend,
-        wanted: Mapping[Source, Freshness],
-        picked: Mapping[Source, Entry | Round],
-        timeout: float,
-        *,
-        fresh: bool,
-        observer: Observer | None,
-    ) -> Reading:
-        events = []
-        with self._lock:
-            reading = Reading(self.generation, self._now())
-            for source, freshness in wanted.items():
-                item = picked[source]
-                result = item if isinstance(item, Entry) else item.results.get(source)
-                if result is None:
-                    result = _unanswered(timeout)
-                known = self._entries.get((id(owner), source))
-                fell_back = isinstance(result, BackendUnavailableError) and not fresh
-                if fell_back and known is not None and self._usable(known, freshness):
-                    result = known
+        # A finalizer may run anywhere, also where the lock is held.
+        def forget(_: object) -> None:
+            self.deferred.append((lambda key: key[0] == number, False))
+
+        try:
+            self.owners[number] = weakref.ref(owner, forget)
+        except TypeError:
+            from ._maintenance import keep_strongly
+
+            keep_strongly(self, owner)
+
+    def _collect(self, reading: Reading) -> None:
+        """Make results of the rounds, and tell how long they are good."""
+        with self.lock:
+            reading.generation, reading.now = self.generation, self.now()
+            for source, freshness in reading.wanted.items():
+                result = reading.results.get(source)
+                if isinstance(result, Round):
+                    result = result.results.get(source)
+                if not isinstance(result, Entry):
+                    from ._renewal import instead_of
+
+                    result = instead_of(self, reading, source, result)
                 reading.results[source] = result
                 if not isinstance(result, Entry):
                     reading.good_for = 0.0  # a failure is never cached
-                else:
-                    if known is not result:  # it was cleared or replaced while we waited
-                        reading.generation = _OUTDATED
-                    running = self._rounds.get((id(owner), source))
-                    good_for = self._good_for(result, freshness, running)
-                    reading.good_for = min(reading.good_for, good_for)
-                    result.kept = max(result.kept, freshness.ttl + freshness.stale_if_error)
-                    age = self._age(result.sent)
-                    if age >= freshness.lifetime(result) and (fell_back or result.failures):
-                        events.append((source, result, age))
-        for source, entry, age in events:
-            reading.stale.append(source)
-            if entry.warned < entry.failures:
-                entry.warned = entry.failures
-                _log.warning(
-                    "Serving %s from %.0f s ago: %s could not refresh it. Next try in %.0f s.",
-                    *(source, age, entry.backend, entry.backoff),
-                )
-            if observer is not None:
-                from .events import tell_stale
+                    continue
+                if self.entries.get((id(reading.owner), source)) is not result:
+                    reading.generation = OUTDATED  # it was cleared or replaced while we waited
+                served = freshness.ttl + freshness.stale_if_error
+                result.max_served_age = max(result.max_served_age, served)
+                left = freshness.lifetime(result) - self.age(result.sent) - freshness.ahead(result)
+                if left <= 0:
+                    from ._renewal import good_for
 
-                tell_stale(observer, source, entry, age)
-        return reading
+                    left = good_for(self, reading, source, result)
+                reading.good_for = min(reading.good_for, left)
+        if reading.stale:
+            from ._renewal import tell_stale
 
-    def _good_for(self, entry: Entry, freshness: Freshness, running: Round | None) -> float:
-        """Return the seconds until this entry has to be looked at again."""
-        left = freshness.lifetime(entry) - self._age(entry.sent)
-        if left > freshness.refresh_ahead:
-            return left - freshness.refresh_ahead
-        resting = entry.backoff - self._age(entry.failed)
-        if left > 0:
-            if resting > 0:
-                return min(left, resting)
-            # None runs if the value took long to arrive; one that does tells its end, or hangs.
-            if running is None:
-                return 0.0
-            return min(left, max(0.0, running.timeout + GRACE - self._age(running.sent)))
-        return max(0.0, min(resting, left + freshness.stale_if_error))
+            tell_stale(reading)
 
     # Rounds
 
     def _start(self, new: Round) -> None:
+        # A background round outlives its invocation, whose trace it must not be part of.
+        context = contextvars.Context() if new.background else contextvars.copy_context()
+        run = functools.partial(context.run, self._run, new)
         try:
-            threading.Thread(
-                target=self._run, args=(new,), name="lambda_secrets", daemon=True
-            ).start()
+            threading.Thread(target=run, name="lambda_secrets", daemon=True).start()
         except RuntimeError:  # no more threads, or the interpreter is shutting down
-            self._run(new)
+            run()
 
     def _run(self, current: Round) -> None:
-        self._finish(current, _answers(current))
+        current.runner = threading.get_ident()
+        self.finish(current, _answers(current))
 
-    def _finish(self, current: Round, answers: Mapping[Source, Answer | ResolutionError]) -> None:
+    def _wait(self, running: Round, reading: Reading) -> None:
+        """Wait until it is done, the caller's time is up, or its own is."""
+        left = running.timeout + GRACE - self.age(running.sent)
+        left = min(left, reading.until - self.clock.monotonic())
+        if not running.done.wait(max(0.0, left)) and running.thread == threading.get_ident():
+            from ._renewal import unanswered
+
+            running.exhausted = True
+            self.finish(running, dict.fromkeys(running.sources, unanswered(running.timeout)))
+
+    def finish(self, current: Round, answers: Mapping[Source, Any]) -> None:
         """Store what was read, unless somebody gave this round up or replaced it meanwhile."""
-        with self._lock:
-            if current.over:
-                return
-            current.over = True
-            seconds = self._age(current.sent)
-            # One draw a round: what was fetched together expires together, and costs one round.
-            luck = self._chance()
-            for source, answer in answers.items():
-                key = (id(current.owner), source)
-                registered = self._rounds.get(key) is current
-                if registered:
-                    del self._rounds[key]
-                if isinstance(answer, Answer):
-                    entry = Entry(answer, current.owner, current.sent, luck)
-                    current.results[source] = entry
-                    if registered:
-                        if key in self._entries:
-                            entry.kept = self._entries[key].kept
-                        self._entries[key] = entry
-                else:
-                    current.results[source] = answer
-                    known = self._entries.get(key)
-                    if registered and known is not None:
-                        known.failures += 1
-                        known.failed = self._now()
-                        known.refused |= not isinstance(answer, BackendUnavailableError)
-            self._sweep()
-            self._changed()
         try:
+            with self.lock:
+                if current.over:
+                    return
+                current.over = True
+                seconds = self.age(current.sent)
+                # First of all: who sees a new entry must not find an old value elsewhere.
+                self.changed()
+                # One draw a round: what was fetched together expires together.
+                draw = self.draw()
+                for source, answer in answers.items():
+                    self._store(current, source, answer, draw)
+                if len(self.entries) >= self.sweep_at:
+                    from ._maintenance import sweep
+
+                    sweep(self)
+            self.catch_up()
             if current.observer is not None:
                 from .events import tell_fetched
 
-                tell_fetched(current.observer, current, seconds)
+                tell_fetched(current, seconds)
+            # A backend that pauses between its tries gives up before its time is up.
+            current.exhausted |= seconds > current.timeout / 2
         finally:
             current.done.set()
 
-    def _sweep(self) -> None:
-        """Forget what nobody would be served any more: names can be made up at run time."""
-        declared = {
-            (id(watcher.backend), source)
-            for watcher in self._watchers
-            for source in watcher.sources()
-        }
-        for key, entry in list(self._entries.items()):
-            if 0 <= entry.kept < self._age(entry.sent) and key not in declared:
-                del self._entries[key]
-        for key, forced in list(self._forced.items()):
-            if self._age(forced) > FORCED_PAUSE:
-                del self._forced[key]
+    def _store(self, current: Round, source: Source, answer: Any, draw: float) -> None:
+        key = (id(current.owner), source)
+        registered = self.rounds.get(key) is current
+        result = answer
+        if isinstance(answer, (Answer, SecretNotFoundError)):
+            name = backend_name(current.owner)
+            result = Entry(answer, name, current.sent, draw, forced=current.fresh)
+        if key in self.entries:
+            from ._renewal import renewed
 
-    def settle(self, reading: Reading, install: Callable[[], None]) -> None:
-        """Let a watcher keep what it made of a reading, unless something changed meanwhile."""
-        with self._lock:
-            if self.generation == reading.generation:
-                install()
+            result = renewed(self, self.entries[key], result, counts=registered)
+        current.results[source] = result
+        if registered:
+            del self.rounds[key]
+            if isinstance(result, Entry):
+                self.entries[key] = result
 
-    # Invalidation: pushed to the watchers, so that a warm invocation checks nothing
+    def draw(self) -> float:
+        """Return a random number from 0 to 1, without the cost of importing `random`."""
+        return int.from_bytes(os.urandom(4), "big") / 2**32
 
-    def watch(self, watcher: Watcher) -> None:
-        """Tell this holder of values, for as long as it lives, when they changed or have to go."""
-        with self._lock:
-            self._watchers.add(watcher)
-
-    def listen(self, listener: Listener) -> None:
-        """Tell this listener, for as long as it lives, of each value: those held now come first."""
-        with self._lock:
-            self._listeners.add(listener)
-            for entry in self._entries.values():
-                listener.learn(entry.answer.value)
-            for watcher in self._watchers:
-                for value in watcher.injected():
-                    listener.learn(value)
-
-    def reveal(self, value: Any) -> None:
-        """Tell the listeners, if there are any, of a value that a handler is about to get."""
-        if self._listeners:
-            with self._lock:
-                for listener in self._listeners:
-                    listener.learn(value)
-
-    def clear(self) -> None:
-        """Forget every value; what is being fetched now will not enter the cache."""
-        self._discard(lambda key: True)
-
-    def release(self) -> None:
-        """Forget every value, and close what the backends of all handlers hold open."""
-        with self._lock:
-            backends = {id(watcher.backend): watcher.backend for watcher in self._watchers}
-            backends |= self._asked
-        self.clear()
-        for listener in list(self._listeners):
-            listener.forget()
-        for backend in backends.values():
-            close = getattr(backend, "close", None)
-            if close is not None:
-                close()
-
-    def drop(self, backend: Backend, sources: Iterable[Source]) -> None:
-        """Forget these sources, likewise."""
-        owner = self.active(backend)
-        self._discard({(id(owner), source) for source in sources}.__contains__)
-
-    def override(self, backend: Backend) -> None:
-        """Read everything from this backend alone, until it is restored."""
-        with self._lock:
-            self._overrides.append(backend)
-            self._changed(forget=True)
-
-    def restore(self, backend: Backend) -> None:
-        """End that override and forget its values; those from before it are served again."""
-        with self._lock:
-            self._overrides = [other for other in self._overrides if other is not backend]
-        # All of it: the next backend may be given the same id.
-        self._discard(lambda key: key[0] == id(backend))
-
-    def active(self, backend: Backend) -> Backend:
-        """Return the latest override, else the backend itself."""
-        overrides = self._overrides
-        return overrides[-1] if overrides else backend
-
-    def _discard(self, gone: Callable[[Key], bool]) -> None:
-        with self._lock:
-            for table in (self._entries, self._rounds, self._forced):
-                for key in [key for key in table if gone(key)]:
-                    del table[key]
-            self._changed(forget=True)
-
-    def _changed(self, *, forget: bool = False) -> None:
-        self.generation += 1
-        for watcher in self._watchers:
-            if forget:
-                watcher.forget()
-            else:
-                watcher.expire()
-
-    def after_fork(self) -> None:
-        """In a child: take a lock of its own, and forget the rounds whose threads it has not."""
-        self._lock = threading.Lock()
-        self._rounds = {}
-
-    # Questions
+    # What others ask and tell
 
     def entry(self, backend: Backend, source: Source) -> Entry | None:
         """Return what is known of a source, however old."""
-        return self._entries.get((id(self.active(backend)), source))
+        if not self.is_mine():
+            self.catch_up()
+        return self.entries.get((id(self.active(backend)), source))
 
-    def age(self, entry: Entry) -> float:
-        """Return the seconds since this entry was asked for."""
-        return self._age(entry.sent)
+    def watch(self, watcher: Any) -> None:
+        """Tell this holder of values, for as long as it lives, when to look here again."""
+        with self.lock:
+            self.watchers[id(watcher)] = watcher
 
-    def forced_lately(self, backend: Backend, source: Source) -> bool:
-        """Tell whether this source was read past every cache within the last second.
+    def commit_if_current(self, reading: Reading, install: Callable[[], None]) -> None:
+        """Let a watcher keep what it made of a reading, unless something changed meanwhile."""
+        with self.lock:
+            if self.generation == reading.generation:
+                install()
+        self.catch_up()
 
-        A read that is still running does not count: who asks now can wait for it.
-        """
-        key = (id(self.active(backend)), source)
-        running = self._rounds.get(key)
-        if running is not None and running.fresh:
-            return False
-        forced = self._forced.get(key)
-        return forced is not None and self._age(forced) < FORCED_PAUSE
+    def reveal(self, value: Opaque) -> None:
+        """Tell the listeners, if there are any, of a value that a handler is about to get."""
+        for listener in list(self.listeners):
+            listener.learn(value(0))
 
-    def _usable(self, entry: Entry | None, freshness: Freshness) -> bool:
-        """Whether stale-if-error allows this value; a refusal ends it for good."""
-        if entry is None or entry.refused:
-            return False
-        return self._age(entry.sent) < freshness.lifetime(entry) + freshness.stale_if_error
+    def listen(self, listener: Any) -> None:
+        """Tell this listener of each value, those held now first: it has learn() and forget()."""
+        from ._maintenance import listen
 
-    def _now(self) -> tuple[float, float]:
-        return self.clock.monotonic(), self.clock.time()
+        listen(self, listener)
 
-    def _age(self, instant: tuple[float, float]) -> float:
-        # The larger one: neither a paused clock nor one set back makes a value immortal.
-        return max(self.clock.monotonic() - instant[0], self.clock.time() - instant[1])
+    def clear(self) -> None:
+        """Forget every value; what is being fetched now will not enter the cache."""
+        self.discard(lambda key: True)
+
+    def discard(self, gone: Callable[[Any], bool]) -> None:
+        """Forget these keys, or do so as soon as the lock is free that this thread holds."""
+        self.deferred.append((gone, True))
+        if self.is_mine():
+            self.changed()  # nothing that was read before is kept
+        else:
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Forget what had to wait for the lock."""
+        if self.deferred:
+            from ._maintenance import catch_up
+
+            catch_up(self)
 
 
-def _answers(current: Round) -> Mapping[Source, Answer | ResolutionError]:
+def _answers(current: Round) -> Mapping[Source, Any]:
     """Ask the backend, and make a well-formed answer for each source of whatever it does."""
+    owner, sources = current.owner, current.sources
     try:
-        given = current.fetch(current.sources, timeout=current.timeout)
+        ask = functools.partial(owner.fetch, fresh=current.fresh)
+        if current.mode == "prefetch":
+            ask = getattr(owner, "prefetch", ask)
+        given = ask(list(sources), timeout=current.timeout)
         # The usual needs no further look, nor the import of one.
-        if type(given) is dict and all(_is_usual(source, given) for source in current.sources):
-            return {source: given[source] for source in current.sources}
+        if type(given) is dict and all(_is_usual(source, given) for source in sources):
+            return {source: given[source] for source in sources}
         from .backends._checks import checked
 
-        return checked(given, current.sources)
+        return checked(given, sources)
     except BaseException as error:  # noqa: BLE001 - another's code may raise anything
         from .backends._checks import raised
 
-        return dict.fromkeys(current.sources, raised(error))
+        return dict.fromkeys(sources, raised(error))
 
 
-def _is_usual(source: Source, given: dict[Source, Any]) -> bool:
-    """Whether the answer for it is text in an `Answer`, and it no tree."""
+def _is_usual(source: Source, given: Any) -> bool:
+    """Whether the answer for it is text in an `Answer`, and it is not a tree."""
     answer = given.get(source)
     return type(answer) is Answer and type(answer.value) is str and source.kind != "tree"
-
-
-def _unanswered(timeout: float) -> BackendUnavailableError:
-    return BackendUnavailableError(
-        f"no answer within {timeout:.3g} s. Look if the backend is reachable, or raise timeout; "
-        "the invocation's remaining time bounds it too."
-    )
-
-
-def _chance() -> float:
-    """Return a random number from 0 to 1, without the cost of importing `random`."""
-    return int.from_bytes(os.urandom(4), "big") / 2**32
 
 
 shared_cache: Cache = Cache()
 """The one cache of this process."""
 
+
+def _after_fork() -> None:
+    from ._maintenance import after_fork
+
+    after_fork(shared_cache)
+
+
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
-    os.register_at_fork(after_in_child=shared_cache.after_fork)
+    os.register_at_fork(after_in_child=_after_fork)

@@ -20,19 +20,20 @@ class CacheInfo(dict[str, "dict[str, Any]"]):
 
 def known_of(resolver: Resolver, name: str) -> dict[str, Any]:
     """Return what the cache knows of a declared name; never a value."""
-    source = resolver.declarations[name].source
-    entry = resolver.known(name)
-    ttl = resolver.freshness[name].ttl
-    if entry is not None:
+    declaration = resolver.declaration(name)
+    entry = resolver.known([name])[name]
+    ttl = resolver.freshness(name).ttl
+    there = entry is not None and not entry.absent
+    if entry is not None and there:
         upstream = entry.answer.upstream_ttl
     else:
         ask = getattr(resolver.cache.active(resolver.backend), "upstream_ttl", None)
-        upstream = ask(source) if ask else 0.0
-    age = resolver.cache.age(entry) if entry is not None else None
+        upstream = ask(declaration.source) if ask else 0.0
+    age = resolver.cache.age(entry.sent) if entry is not None else None
     return {
-        "source": str(resolver.declarations[name]),
+        "source": str(declaration),
         "backend": entry.backend if entry is not None else None,
-        "version": entry.answer.version if entry is not None else None,
+        "version": entry.answer.version if entry is not None and there else None,
         "age": age,
         "ttl": ttl,
         "max_age": ttl + upstream,

@@ -2,236 +2,253 @@
 
 from __future__ import annotations
 
-from ._values import Sealed, Secrets, held
-from .errors import InjectionError
+import functools
+import sys
+from types import FunctionType
+
+from ._resolver import Unfinished, run
+from .errors import DeclarationError, InjectionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from inspect import Signature
-    from typing import Any, TypeAlias
+    from collections.abc import Callable
+    from typing import Any
 
-    from ._resolver import Resolver
+    from ._resolver import Resolver, Steps
+    from ._values import Secrets
 
-    Exceptions: TypeAlias = type[Exception] | tuple[type[Exception], ...]
-    Call: TypeAlias = Callable[[Any, Any, tuple[Any, ...], dict[str, Any]], Any]
-
-MISSING = object()
-_NOTHING = Sealed((MISSING, MISSING))
-_NONE: dict[str, Any] = {}
-
-# Tracebacks can show locals, and error trackers look into every mapping and sequence among them. So
-# no local of a frame that others' code runs in holds a value: they are sealed, arguments hidden.
-
-
-class _Arguments:
-    """Keyword arguments that may be another layer's values; no mapping, but expands as one."""
-
-    __slots__ = ("_given",)
-
-    def __init__(self, given: dict[str, Any]) -> None:
-        self._given = given
-
-    def keys(self) -> Iterator[str]:
-        return iter(self._given)
-
-    __iter__ = keys
-
-    def __getitem__(self, name: str) -> Any:
-        return self._given[name]
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return self._given.get(name, default)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._given
-
-
-def hidden(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return keyword arguments that nobody looks into; for a frame's own, before it calls."""
-    return _Arguments(kwargs)  # type: ignore[return-value]  # all that is used of a dict
+MISSING: Any = object()
+_GIL = getattr(sys, "_is_gil_enabled", bool("GIL").__bool__)()
+_NOT_AWAITED = frozenset({type(None), dict, str, list, int, bool})
 
 
 class Layer:
-    """One ``inject_secrets`` on a handler: its resolver, and where the values go: the context."""
+    """One ``inject_secrets`` on a handler: what it resolves, and where the values go: the context.
+
+    Attributes:
+        function: the handler that it was applied to.
+        offset: how many arguments come before the event: 1 for a method.
+        plain: a class of contexts that are known to be plain.
+    """
 
     into = "context"
 
-    def __init__(self, resolver: Resolver, key: str) -> None:
+    offset = 0
+    plain: type | None = None
+
+    def __init__(self, resolver: Resolver, key: str, refresh_on: Any, function: Any) -> None:
         self.resolver = resolver
         self.key = key
+        self.refresh_on = refresh_on
+        self.function = function
 
-    def check(self, function: Any) -> None:
+    def check_handler(self) -> None:
         """Raise a `DeclarationError` where this handler cannot take the values."""
+        for name in self.resolver.declarations:
+            if name[:1] == "_" or name == "reveal":
+                from ._explain import own_name
 
-    def warm(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sealed | None:
-        """Return the values if nothing is due: two clock comparisons, however many there are."""
-        until, wall, sealed = self.resolver.state
-        clock = self.resolver.cache.clock
-        if clock.monotonic() >= until or clock.time() >= wall:
-            return None
-        return sealed
+                raise DeclarationError(own_name(name))
 
-    def around(self, function: Any) -> Callable[..., Any]:
-        """Return what is called instead of a plain function.
+    def check_call(self, call: Call) -> None:
+        """Raise an `InjectionError` where this call cannot take the values: nothing is fetched."""
+        if call.argument(1, "context") in (None, MISSING):
+            from ._explain import no_context
 
-        It does what `sync_call` does, in one frame: each one more is a tenth of a warm call.
+            raise InjectionError(no_context())
+
+    def cached(self, call: Call) -> Secrets | None:
+        """Return the values if nothing is due."""
+        return self.resolver.cached()
+
+    def names(self, call: Call) -> set[str] | None:
+        """Return the declared names to resolve for this call; None for all."""
+        return None
+
+    def place(self, call: Call) -> Callable[[], None] | None:
+        """Put the values in place; return what puts back what was there."""
+        context, key = call.argument(1, "context"), self.key
+        if type(context) is self.plain or self.is_plain(context):
+            own = context.__dict__
+            if key not in own:
+                own[key] = call.secrets
+                return functools.partial(take_off, self.resolver.cache, context, key, call.secrets)
+        self.check_call(call)
+        from ._overlap import placed
+
+        return placed(self.resolver.cache, context, key, call.secrets).leave
+
+    def is_plain(self, context: Any) -> bool:
+        """Whether attributes of a context are what is in its dict: so that one can be put there.
+
+        In CPython, threads switch and signals arrive at calls and jumps back: between a look into
+        a dict and a change of it, nobody comes. Without its lock, `_overlap` has to help.
         """
-        key, resolver = self.key, self.resolver
-        clock = resolver.cache.clock
+        kind = type(context)
+        if (
+            _GIL
+            and type(getattr(context, "__dict__", None)) is dict
+            and not hasattr(kind, self.key)
+        ):
+            hooks = ("__setattr__", "__delattr__", "__getattr__", "__getattribute__")
+            if not any(type(getattr(kind, hook, None)) is FunctionType for hook in hooks):
+                self.plain = kind
+                return True
+        return False
 
-        def handler(*args: Any, **kwargs: Any) -> Any:
-            kwargs = kwargs and hidden(kwargs)
-            until, wall, sealed = resolver.state
-            if clock.monotonic() >= until or clock.time() >= wall:
-                sealed = self.resolve(function, args, kwargs)
-            context = args[1] if len(args) > 1 else argument(1, "context", function, args, kwargs)
-            before = put(context, key, sealed)
-            try:
-                return function(*args, **kwargs)
-            finally:
-                put_back(context, key, before)
+    def invoke(self, call: Call) -> Any:
+        """Call the handler."""
+        return call.function(*call.args, **call.kwargs)
 
-        return handler
 
-    def resolve(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sealed:
+class Call:
+    """A call of a handler; one of the steps that it takes is itself: to run the handler.
+
+    Attributes:
+        secrets: the values for this run of the handler.
+        use: what notes the reads of this run, where it may be retried.
+        begun: whether a generator has handed out an item.
+    """
+
+    __slots__ = ("args", "function", "kwargs", "layer", "secrets")
+    use: Any = None
+    begun: bool = False
+
+    def __init__(self, layer: Any, function: Any, args: tuple[Any, ...], kwargs: Any) -> None:
+        self.layer = layer
+        self.function = function
+        self.args = args
+        self.kwargs = kwargs
+        if kwargs:
+            from ._arguments import Arguments
+
+            self.kwargs = Arguments(kwargs)
+        self.secrets: Any = None
+
+    def steps(self) -> Steps[Any]:
+        """Yield what blocks, and itself when the handler is to run; return what that returns."""
+        if not self.is_ready():
+            self.secrets = yield from self.resolved()
+        return (yield self)
+
+    def resolved(self) -> Steps[Secrets]:
         """Return fresh values; nothing is fetched for a call that cannot take them."""
-        context = argument(1, "context", wrapped, args, kwargs)
-        if context is None or context is MISSING:
-            raise _no_context()
-        return Sealed(self.resolver.resolve(remaining=remaining_of(context)))
+        layer = self.layer
+        layer.check_call(self)
+        remaining = remaining_of(self.argument(1, "context"))
+        secrets: Secrets = yield from layer.resolver.steps(layer.names(self), remaining=remaining)
+        return secrets
 
-    def newer(
-        self, used: Sealed, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Sealed | None:
-        """Return values newer than those used, if there are any."""
-        remaining = remaining_of(argument(1, "context", wrapped, args, kwargs))
-        return self.resolver.newer(used, remaining=remaining)
+    def is_ready(self) -> bool:
+        """Whether nothing is due, so that to run the handler is all there is to do."""
+        self.secrets = self.layer.cached(self)
+        return self.secrets is not None
 
-    def call(
-        self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], sealed: Sealed
-    ) -> Any:
-        """Call the handler with the values in place."""
-        context = args[1] if len(args) > 1 else argument(1, "context", wrapped, args, kwargs)
-        before = put(context, self.key, sealed)
+    def __call__(self) -> Any:
+        """Run the handler with the values in place."""
+        undo = self.layer.place(self)
         try:
-            return wrapped(*args, **kwargs)
+            if self.use is None:
+                result = self.layer.invoke(self)
+            else:
+                with self.use:
+                    result = self.layer.invoke(self)
+            if type(result) not in _NOT_AWAITED and hasattr(result, "__await__"):
+                result, undo = self.unawaited(result, undo), None
+            return result
         finally:
-            put_back(context, self.key, before)
+            if undo is not None:
+                undo()
+
+    def unawaited(self, awaitable: Any, undo: Callable[[], None] | None) -> Unfinished:
+        """Keep the values in place until what the handler has returned was awaited."""
+        from ._awaitable import Unawaited
+
+        return Unawaited(self, awaitable, undo)
+
+    def argument(self, index: int, name: str) -> Any:
+        """Return the event (0) or context (1), positional or by keyword."""
+        index += self.layer.offset
+        if len(self.args) > index:
+            return self.args[index]
+        if not self.kwargs:
+            return MISSING
+        from ._arguments import keyword_argument
+
+        return keyword_argument(self.function, self.kwargs, index, name, MISSING)
 
 
-def _no_context() -> InjectionError:
-    return InjectionError(
-        "Cannot put secrets on the context: the handler was called with none. In a test, pass an "
-        "object that takes attributes, such as types.SimpleNamespace(), or use into='kwargs'."
-    )
+def handler_of(layer: Layer, function: Any, call_of: type[Call]) -> Callable[..., Any]:
+    """Return what is called instead of a plain function."""
+
+    def handler(*args: Any, **kwargs: Any) -> Any:
+        call = call_of(layer, function, args, kwargs)
+        del args, kwargs  # which may be another layer's values
+        if not call.is_ready():
+            return run(call.steps())
+        result = call()
+        return result.continued(None) if isinstance(result, Unfinished) else result
+
+    if layer.into != "context" or call_of is not Call or layer.offset:
+        return handler
+    return _usual_handler_of(layer, function, handler)
 
 
-def put(context: Any, key: str, sealed: Sealed) -> Sealed:
-    """Set the attribute, and return what it was: in the object's own dict, and as it was seen."""
-    if context is None or context is MISSING:
-        raise _no_context()
-    before = _NOTHING if getattr(context, key, MISSING) is MISSING else _seen(context, key)
-    try:
-        setattr(context, key, sealed.value if before is _NOTHING else _with(before, sealed))
-    except Exception as error:  # noqa: BLE001 - whatever a read-only object raises
-        kind = type(error).__name__
+def _usual_handler_of(layer: Layer, function: Any, handler: Any) -> Callable[..., Any]:
+    """Return what does a usual call in one frame, and leaves others to ``handler``."""
+    resolver, key = layer.resolver, layer.key
+    cache, clock = resolver.cache, resolver.cache.clock
+
+    # It does at once what a Call does: each frame is a tenth of a warm call.
+    def usual_handler(*args: Any, **kwargs: Any) -> Any:
+        if not kwargs and len(args) == 2:
+            until, wall, secrets = resolver.state
+            context = args[1]
+            if type(context) is layer.plain and clock.monotonic() < until and clock.time() < wall:
+                own = context.__dict__
+                if key not in own:
+                    own[key] = secrets
+                    try:
+                        result = function(*args)
+                        if type(result) in _NOT_AWAITED or not hasattr(result, "__await__"):
+                            return result
+                        call = Call(layer, function, args, kwargs)
+                        call.secrets = secrets
+                        return call.unawaited(result, layer.place(call)).continued(None)
+                    finally:
+                        if key in own and own[key] is secrets:
+                            del own[key]
+                        else:
+                            take_off(cache, context, key, secrets)
+        if kwargs:
+            from ._arguments import Arguments
+
+            kwargs = Arguments(kwargs)  # type: ignore[assignment]  # expands as one
+        return handler(*args, **kwargs)
+
+    return usual_handler
+
+
+def take_off(cache: Any, context: Any, key: str, secrets: Secrets) -> None:
+    """Take the values of a call off a plain context."""
+    own = context.__dict__
+    if key in own and own[key] is secrets:
+        del own[key]
     else:
-        return before
-    raise InjectionError(
-        f"Cannot put secrets on the context: setting {key!r} on a {type(context).__name__} raised "
-        f"{kind}. Pass an object that takes attributes, or use into='event' or 'kwargs'."
-    )
+        from ._overlap import leave_first
 
-
-def _seen(context: Any, key: str) -> Sealed:
-    own = getattr(context, "__dict__", _NONE).get(key, MISSING)
-    return Sealed((own, getattr(context, key, MISSING) if own is MISSING else own))
-
-
-def _with(before: Sealed, sealed: Sealed) -> Any:
-    """Return the values, with those that an outer layer has put in the same place."""
-    earlier = before.value[1]
-    if not isinstance(earlier, Secrets):
-        return sealed.value
-    return Secrets({**held(earlier), **held(sealed.value)})
-
-
-def put_back(context: Any, key: str, before: Sealed) -> None:
-    """Leave the attribute as it was."""
-    if before is _NOTHING or before.value[0] is MISSING:
-        mine = getattr(context, "__dict__", None)
-        if type(mine) is dict and mine.pop(key, MISSING) is not MISSING:
-            return  # what its class has, or what a mock makes up, is seen again
-    if getattr(context, key, MISSING) is before.value[1]:
-        return  # the handler deleted it
-    if before.value[1] is not MISSING:
-        setattr(context, key, before.value[1])  # no local has it: the context may raise
-        return
-    try:
-        delattr(context, key)
-    except AttributeError:  # a property without a deleter
-        setattr(context, key, None)
-
-
-def argument(
-    index: int, name: str, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    """Return the event (0) or context (1) of a call, positional or by keyword."""
-    if len(args) > index:
-        return args[index]
-    if name in kwargs:
-        return kwargs[name]
-    return kwargs.get(parameter(wrapped, index), MISSING)
-
-
-def parameter(wrapped: Any, index: int) -> str:
-    """Return what a handler calls its event (0) or context (1)."""
-    try:
-        names = list(signature_of(wrapped).parameters)
-    except (TypeError, ValueError):  # a builtin
-        names = []
-    return names[index] if index < len(names) else ""
-
-
-def signature_of(wrapped: Any) -> Signature:
-    """Return the signature of a handler."""
-    import inspect
-
-    try:
-        return inspect.signature(wrapped)
-    except NameError:  # from Python 3.14 on, an annotation may name what type checkers alone import
-        from annotationlib import Format  # type: ignore[import-not-found,unused-ignore]
-
-        options = {"annotation_format": Format.STRING}
-        return inspect.signature(wrapped, **options)
+        leave_first(cache, context, key, secrets)
 
 
 def remaining_of(context: Any) -> float | None:
     """Return the seconds that the invocation has left, if its context can tell."""
-    ask = getattr(context, "get_remaining_time_in_millis", None)
-    millis = ask() if callable(ask) else None
-    return millis / 1000 if isinstance(millis, (int, float)) else None
-
-
-# The call itself
-
-
-def _unchanged_call(
-    wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    kwargs = kwargs and hidden(kwargs)
-    return wrapped(*args, **kwargs)
-
-
-def sync_call(layer: Layer) -> Call:
-    """Return what runs for each call of a handler."""
-
-    def call(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        kwargs = kwargs and hidden(kwargs)
-        sealed = layer.warm(wrapped, args, kwargs)
-        if sealed is None:
-            sealed = layer.resolve(wrapped, args, kwargs)
-        return layer.call(wrapped, args, kwargs, sealed)
-
-    return call if layer.resolver.declarations else _unchanged_call
+    method = "get_remaining_time_in_millis"
+    ask = getattr(context, method, None)
+    if not callable(ask):  # a durable execution's context has the Lambda context inside
+        ask = getattr(getattr(context, "lambda_context", None), method, None)
+    try:
+        millis = ask() if callable(ask) else None
+    except Exception:  # noqa: BLE001 - it is others' code
+        millis = None
+    # No bool, and no mock that can be made a number.
+    return millis / 1000 if millis is not None and type(millis) in (int, float) else None

@@ -12,8 +12,8 @@ from collections.abc import Collection
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from ._declarations import Unfit, parsed_json
-from ._values import Converted
+from ._declarations import Mismatch, parsed_json
+from ._values import Wrapped
 from .errors import DeclarationError
 
 TYPE_CHECKING = False
@@ -48,19 +48,19 @@ def converter(name: str, declaration: Declaration, wanted: Any) -> Convert:
     from_text, from_data = _read_from(wanted)
 
     def convert(value: Any) -> Any:
-        """Return the value as that type, or an `Unfit`."""
+        """Return the value as that type, or a `Mismatch`."""
         fitted: Any
         if not (raw and from_data and isinstance(value, (str, bytes))):
             # A tree's and a list's values are texts, whatever they mean.
             fitted = fit(value, lax=raw and isinstance(value, (dict, list)))
         else:
             data = parsed_json(value)
-            fitted = data if isinstance(data, Unfit) else fit(data, lax=False)
-            if from_text and (isinstance(data, str) or isinstance(fitted, Unfit)):
+            fitted = data if isinstance(data, Mismatch) else fit(data, lax=False)
+            if from_text and (isinstance(data, str) or isinstance(fitted, Mismatch)):
                 fitted = fit(value, lax=False)
-        if fitted is value or isinstance(fitted, Unfit) or _is_data(fitted):
+        if fitted is value or isinstance(fitted, Mismatch) or _is_data(fitted):
             return fitted
-        return Converted(fitted) if _is_copyable(fitted) else fitted
+        return Wrapped(fitted, shared=not _is_copyable(fitted))
 
     return convert
 
@@ -132,11 +132,15 @@ def _is_made_of_json(kind: type) -> bool:
 
 def _is_data(value: Any) -> bool:
     """Whether a value is of the types that `Secrets` copies, or that never change."""
-    if type(value) is dict:
-        return all(map(_is_data, value.values()))
-    if type(value) is list:
-        return all(map(_is_data, value))
-    return value is None or type(value) in {str, bytes, int, float, bool}
+    levels = [value]
+    for part in levels:  # which grows meanwhile: a value may be nested deeper than Python recurses
+        if type(part) is dict:
+            levels += part.values()
+        elif type(part) is list:
+            levels += part
+        elif part is not None and type(part) not in {str, bytes, int, float, bool}:
+            return False
+    return True
 
 
 def _is_copyable(value: Any) -> bool:
@@ -200,11 +204,11 @@ def _is_constraint(part: Any) -> bool:
 
 
 def _fitted(wanted: Any, value: Any, *, lax: bool, at: str = "$") -> Any:
-    """Return the value as a builtin type, or an `Unfit`; lax reads what a text says as JSON."""
+    """Return the value as a builtin type, or a `Mismatch`; lax reads what a text says as JSON."""
     fitted = _strictly_fitted(_bare(wanted), value, lax=lax, at=at)
-    if lax and isinstance(fitted, Unfit) and isinstance(value, str):
+    if lax and isinstance(fitted, Mismatch) and isinstance(value, str):
         again = _fitted(wanted, parsed_json(value), lax=False, at=at)
-        return fitted if isinstance(again, Unfit) else again
+        return fitted if isinstance(again, Mismatch) else again
     return fitted
 
 
@@ -217,7 +221,7 @@ def _strictly_fitted(wanted: Any, value: Any, *, lax: bool, at: str) -> Any:
     if origin is Literal:
         if any(type(value) is type(option) and value == option for option in args):
             return value
-        return Unfit(f"expected one of {', '.join(map(repr, args))}{_place(at)}")
+        return Mismatch(f"expected one of {', '.join(map(repr, args))}{_place(at)}")
     if issubclass(origin or wanted, enum.Enum):
         return _member(wanted, value, at)
     if not _is_instance(value, origin or wanted):
@@ -226,13 +230,13 @@ def _strictly_fitted(wanted: Any, value: Any, *, lax: bool, at: str) -> Any:
         return _unexpected(origin or wanted, value, at)
     if origin is list:
         items = [_fitted(args[0], item, lax=lax, at=f"{at}[{i}]") for i, item in enumerate(value)]
-        return next((item for item in items if isinstance(item, Unfit)), items)
+        return next((item for item in items if isinstance(item, Mismatch)), items)
     if origin is dict:
         # A key is data: it is not shown.
         table = {
             key: _fitted(args[1], item, lax=lax, at=f"{at}[...]") for key, item in value.items()
         }
-        return next((item for item in table.values() if isinstance(item, Unfit)), table)
+        return next((item for item in table.values() if isinstance(item, Mismatch)), table)
     return value
 
 
@@ -241,11 +245,11 @@ def _one_of(options: tuple[Any, ...], value: Any, *, lax: bool, at: str) -> Any:
     # An int is a float too, so float comes last.
     for option in sorted(options, key=lambda option: option is float):
         fitted = _fitted(option, value, lax=lax, at=at)
-        if not isinstance(fitted, Unfit):
+        if not isinstance(fitted, Mismatch):
             return fitted
         if option is not NoneType:
             reasons.append(fitted.reason)
-    return Unfit("; or ".join(reasons))
+    return Mismatch("; or ".join(reasons))
 
 
 def _member(wanted: Any, value: Any, at: str) -> Any:
@@ -254,14 +258,14 @@ def _member(wanted: Any, value: Any, at: str) -> Any:
             return wanted(value)
         except Exception:  # noqa: BLE001, S110 - its message quotes the value
             pass
-    return Unfit(f"it is no value of `{wanted.__name__}`{_place(at)}")
+    return Mismatch(f"expected a value of `{wanted.__name__}`{_place(at)}")
 
 
-def _float(value: int, at: str) -> float | Unfit:
+def _float(value: int, at: str) -> float | Mismatch:
     try:
         return float(value)
     except OverflowError:
-        return Unfit(f"it is too large for a `float`{_place(at)}")
+        return Mismatch(f"it is too large for a `float`{_place(at)}")
 
 
 def _is_instance(value: Any, kind: type) -> bool:
@@ -269,8 +273,8 @@ def _is_instance(value: Any, kind: type) -> bool:
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
-def _unexpected(kind: type, value: Any, at: str) -> Unfit:
-    return Unfit(f"expected `{kind.__name__}`, got `{type(value).__name__}`{_place(at)}")
+def _unexpected(kind: type, value: Any, at: str) -> Mismatch:
+    return Mismatch(f"expected `{kind.__name__}`, got `{type(value).__name__}`{_place(at)}")
 
 
 def _place(at: str) -> str:
@@ -300,7 +304,7 @@ def _msgspec_fit(wanted: Any) -> Fit | str:
             reason = _msgspec_reason(str(error), error.__cause__)
         except Exception as error:  # noqa: BLE001 - a __post_init__ raises what it likes
             reason = _withheld(error)
-        return Unfit(reason)
+        return Mismatch(reason)
 
     return fit
 
@@ -376,7 +380,7 @@ def _pydantic_fit(wanted: Any, *, strict: bool | None) -> Fit | str:
             reason = "; ".join(_pydantic_reason(detail, names) for detail in details)
         except Exception as error:  # noqa: BLE001 - a validator raises what it likes
             reason = _withheld(error)
-        return Unfit(reason)
+        return Mismatch(reason)
 
     return fit
 

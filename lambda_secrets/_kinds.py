@@ -1,34 +1,38 @@
-"""Declares what Parameter Store and AppConfig hold; imported by handlers that read it."""
+"""Declares what Parameter Store and AppConfig hold, and checks options that few handlers give."""
 
 from __future__ import annotations
 
-from ._declarations import Declaration, Source, check_text, checked_name
+from ._declarations import Declaration, check_seconds, checked_name
 from .errors import DeclarationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import EllipsisType
     from typing import Any
 
     from ._declarations import Transform
+
+_COROUTINE = 0x80  # a code object's flag, as `inspect` has it
+_FLAGS = ("decrypt", "recursive")
+_CALLBACKS = ("transform", "build", "close")
 
 
 class Parameter(Declaration):
     """A Parameter Store parameter; a StringList is a list of strings.
 
     Args:
-        name: its name or ARN.
+        name: its name or ARN, or ``env:NAME`` for the variable that holds it.
         path: a JMESPath expression into its JSON.
         version, label: one version or label; the latest version by default.
         decrypt: whether a SecureString is decrypted.
-        transform, ttl, default: as for `Secret`.
+        transform, build, close, ttl, default: as for `Secret`.
 
     Raises:
         DeclarationError: when an argument is wrong.
     """
 
-    __slots__ = ("decrypt", "label", "name", "version")
-    name: str
+    __slots__ = ("decrypt", "label", "version")
     version: int | None
     label: str | None
     decrypt: bool
@@ -42,45 +46,50 @@ class Parameter(Declaration):
         label: str | None = None,
         decrypt: bool = True,
         transform: Transform | None = None,
+        build: Callable[[Any], Any] | None = None,
+        close: Callable[[Any], Any] | None = None,
         ttl: float | None = None,
         default: Any | EllipsisType = ...,
     ) -> None:
-        self._keep(default)
+        self._hide(default)
         del default
-        what = checked_name(name, "parameter")
-        if name.endswith("/"):
-            raise DeclarationError(f"{what}: a parameter's name ends in no '/'. Use ParameterTree.")
-        if ":" in name and not name.startswith("arn:"):
-            raise DeclarationError(
-                f"{what}: its name has no ':'. Use Parameter(name, version=…) or label=…."
-            )
-        check_text(what, label=label)
-        if version is not None and (type(version) is not int or version < 1):
-            raise DeclarationError(f"{what}: version {version!r} is no whole number from 1 on.")
-        if version is not None and label is not None:
-            raise DeclarationError(f"{what}: it has a version and a label. Give one of them.")
-        _check_bool(what, decrypt=decrypt)
-        own: dict[str, Any] = {"version": version, "label": label, "decrypt": decrypt}
-        source = Source("parameter", name, **own)
-        self._declare(source, path, transform, ttl, name=name, **own)
+        if not checked_name(name, "parameter"):
+            what = f"Cannot declare parameter {name!r}"
+            if name.endswith("/"):
+                raise DeclarationError(
+                    f"{what}: a parameter name must not end in '/'. Use ParameterTree for a path."
+                )
+            if ":" in name and not name.startswith("arn:"):
+                raise DeclarationError(
+                    f"{what}: a parameter name must not contain ':'; use version= or label=."
+                )
+        self._declare(
+            "parameter",
+            name,
+            path,
+            {"version": version, "label": label, "decrypt": decrypt},
+            transform=transform,
+            build=build,
+            close=close,
+            ttl=ttl,
+        )
 
 
 class ParameterTree(Declaration):
     """Every parameter below a path of Parameter Store: a dict keyed by the rest of the name.
 
     Args:
-        prefix: the path, such as ``/prod/app/``.
+        prefix: the path, such as ``/prod/app/``, or ``env:NAME`` for the variable that holds it.
         recursive: whether to go below the first level.
         decrypt: whether SecureStrings are decrypted.
         transform: as for `Secret`, applied to each parameter's value.
-        ttl, default: as for `Secret`; a path below which there is nothing does not exist.
+        build, close, ttl, default: as for `Secret`; a path without parameters does not exist.
 
     Raises:
         DeclarationError: when an argument is wrong.
     """
 
-    __slots__ = ("decrypt", "prefix", "recursive")
-    prefix: str
+    __slots__ = ("decrypt", "recursive")
     recursive: bool
     decrypt: bool
 
@@ -91,30 +100,44 @@ class ParameterTree(Declaration):
         recursive: bool = True,
         decrypt: bool = True,
         transform: Transform | None = None,
+        build: Callable[[Any], Any] | None = None,
+        close: Callable[[Any], Any] | None = None,
         ttl: float | None = None,
         default: Any | EllipsisType = ...,
     ) -> None:
-        self._keep(default)
+        self._hide(default)
         del default
-        what = checked_name(prefix, "tree")
-        if not prefix.startswith("/"):
-            raise DeclarationError(
-                f"{what}: a tree's prefix begins with '/' (an ARN cannot be read by path). "
-                "Use the path, such as /prod/app/."
-            )
-        _check_bool(what, recursive=recursive, decrypt=decrypt)
-        prefix = prefix.rstrip("/") + "/"
-        own: dict[str, Any] = {"recursive": recursive, "decrypt": decrypt}
-        self._declare(Source("tree", prefix, **own), None, transform, ttl, prefix=prefix, **own)
+        if not checked_name(prefix, "tree"):
+            if not prefix.startswith("/"):
+                raise DeclarationError(
+                    f"Cannot declare tree {prefix!r}: a tree's prefix must begin with '/' (an ARN "
+                    "cannot be read by path). Use the path, such as /prod/app/."
+                )
+            prefix = prefix.rstrip("/") + "/"
+        self._declare(
+            "tree",
+            prefix,
+            None,
+            {"recursive": recursive, "decrypt": decrypt},
+            transform=transform,
+            build=build,
+            close=close,
+            ttl=ttl,
+        )
+
+    @property
+    def prefix(self) -> str:
+        """The path, which ends in ``/``, or ``env:NAME``."""
+        return self.name
 
 
 class AppConfig(Declaration):
-    """An AppConfig configuration: its text, or bytes where it is no UTF-8.
+    """An AppConfig configuration: its text, or bytes where it is not UTF-8.
 
     Args:
         application, environment, profile: their names or ids.
         path: a JMESPath expression into its JSON.
-        transform, ttl, default: as for `Secret`.
+        transform, build, close, ttl, default: as for `Secret`.
 
     Raises:
         DeclarationError: when an argument is wrong.
@@ -133,52 +156,79 @@ class AppConfig(Declaration):
         path: str | None = None,
         *,
         transform: Transform | None = None,
+        build: Callable[[Any], Any] | None = None,
+        close: Callable[[Any], Any] | None = None,
         ttl: float | None = None,
         default: Any | EllipsisType = ...,
     ) -> None:
-        self._keep(default)
+        self._hide(default)
         del default
-        own = {"application": application, "environment": environment, "profile": profile}
-        for part in own.values():
-            checked_name(part, "AppConfig configuration")
-        name = "/".join(part.replace("/", "%2F") for part in own.values())
-        self._declare(Source("appconfig", name), path, transform, ttl, **own)
-
-
-def declare_scheme(name: str, path: str | None) -> Declaration:
-    """Return the declaration that a name with a scheme, or a parameter's ARN, says.
-
-    Raises:
-        DeclarationError: when the scheme is unknown, or the rest is not as it wants it.
-    """
-    text = name if path is None else f"{name}#{path}"
-    scheme, _, rest = name.partition(":")
-    if scheme == "arn":
-        return Parameter(name, path)
-    if scheme == "ssm":
-        if not rest.endswith("/"):
-            return Parameter(rest, path)
-        if path is None:
-            return ParameterTree(rest)
-        raise DeclarationError(
-            f"Cannot declare {text!r}: a tree takes no JMESPath expression. "
-            f"Drop '#{path}', or name one parameter."
+        parts = {"application": application, "environment": environment, "profile": profile}
+        for part in parts.values():
+            if checked_name(part, "AppConfig configuration"):
+                raise DeclarationError(
+                    f"Cannot declare AppConfig configuration {part!r}: it takes no env:NAME. "
+                    "Declare 'env:NAME', with appconfig:application/environment/profile in the "
+                    "variable."
+                )
+        self._freeze(**parts)
+        self._declare(
+            "appconfig",
+            "/".join(part.replace("/", "%2F") for part in parts.values()),
+            path,
+            {},
+            transform=transform,
+            build=build,
+            close=close,
+            ttl=ttl,
         )
-    if scheme == "appconfig":
-        parts = rest.split("/")
-        if len(parts) == 3:
-            return AppConfig(parts[0], parts[1], parts[2], path)
-        raise DeclarationError(
-            f"Cannot declare {text!r}: it is not appconfig:application/environment/profile. "
-            "Use AppConfig(…) for a name with a '/' in it."
-        )
-    raise DeclarationError(
-        f"Cannot declare {text!r}: the scheme {scheme!r} is unknown. "
-        "Use a Secrets Manager name or ARN, 'ssm:…' or 'appconfig:…'."
-    )
 
 
-def _check_bool(what: str, **options: object) -> None:
+def check_options(what: str, **options: Any) -> None:
+    """Raise a `DeclarationError` for an option of a declaration that is wrong."""
     for option, value in options.items():
-        if not isinstance(value, bool):
-            raise DeclarationError(f"{what}: {option} {value!r} is neither True nor False.")
+        expected = "" if value is None and option not in _FLAGS else _expected(option, value)
+        if expected:
+            shown = type(value).__name__ if option in _CALLBACKS else repr(value)
+            if option == "transform" and isinstance(value, str):
+                shown = repr(value)
+            raise DeclarationError(f"{what}: {option} must be {expected}, not {shown}.")
+    if options["ttl"] is not None:
+        check_seconds(options["ttl"], f"{what}: ttl")
+    if options["close"] is not None and options["build"] is None:
+        raise DeclarationError(f"{what}: close= needs build=: it closes what build has made.")
+    if options.get("version") is not None and options.get("label") is not None:
+        raise DeclarationError(f"{what}: give version or label, not both.")
+    if options.get("pending") and (options["version_id"] or options["version_stage"]):
+        raise DeclarationError(
+            f"{what}: pending=True needs the current version. Drop version_id= and version_stage=."
+        )
+
+
+def _expected(option: str, value: Any) -> str:
+    """Return what an option must be, or nothing if it is."""
+    if option in _FLAGS or option == "pending":
+        return "" if isinstance(value, bool) else "True or False"
+    if option == "version_id":
+        fits = isinstance(value, str) and value.isprintable() and 32 <= len(value) <= 64
+        return "" if fits else "32 to 64 characters long (use version_stage= for a staging label)"
+    if option in {"version_stage", "label"}:
+        fits = isinstance(value, str) and value != "" and value.isprintable()
+        return "" if fits else "a non-empty string (leave it out for the current version)"
+    if option == "version":
+        return "" if type(value) is int and value >= 1 else "a whole number ≥ 1"
+    if option == "transform":
+        fits = callable(value) or (isinstance(value, str) and value in {"json", "binary"})
+        return "" if fits else "'json', 'binary' or a callable"
+    if option in _CALLBACKS:
+        if not callable(value):
+            return "a callable"
+        while hasattr(value, "func"):  # of functools.partial
+            value = value.func
+        code = getattr(value, "__code__", getattr(type(value).__call__, "__code__", None))
+        if code is not None and code.co_flags & _COROUTINE:
+            return (
+                "a plain function, since an async pool belongs to one event loop (make such a "
+                "pool in the application's lifespan)"
+            )
+    return ""

@@ -2,50 +2,46 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 
-from ._cache import Entry, Freshness
-from ._declarations import Unfit, check_seconds
-from ._values import Sealed, Secrets, held
-from .backends import backend_name
-from .errors import (
-    DeclarationError,
-    ResolutionError,
-    SecretNotFoundError,
-    SecretValueError,
-    kind_of,
-)
+from ._declarations import Mismatch, check_seconds
+from ._store import Entry, Freshness
+from ._values import Secrets, opaque, shielded
+from .errors import DeclarationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
-    from typing import Any, NoReturn, TypeVar
+    from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+    from typing import Any, TypeAlias, TypeVar
 
-    from ._cache import Cache, Fetch, Observer, Reading
-    from ._cache_info import CacheInfo
+    from ._cache import Cache
     from ._declarations import Declaration, Source
+    from ._store import Mode, Reading
+    from ._values import Opaque
     from .backends import Backend
+    from .errors import ResolutionError
 
     T = TypeVar("T")
+    Steps: TypeAlias = Generator[Callable[[], Any], Any, T]
 
 DEFAULT_TTL = 300.0  # seconds, as the extension's own
 ANSWER_MARGIN = 0.2  # seconds of an invocation's remaining time that are left for its answer
+TTL_VARIABLES = ("LAMBDA_SECRETS_TTL", "SECRETS_MANAGER_TTL", "SSM_PARAMETER_STORE_TTL")
 
-_EXPIRED = (-math.inf, -math.inf, Sealed(Secrets({})))
-_TTL_VARIABLES = {
-    "secret": "SECRETS_MANAGER_TTL",
-    "parameter": "SSM_PARAMETER_STORE_TTL",
-    "tree": "SSM_PARAMETER_STORE_TTL",
-}
+_NEVER = (-math.inf, -math.inf, Secrets({}))
 
 
 class Resolver:
     """One handler's declarations, and the values that it has of them.
 
     Attributes:
-        state: until when (by the monotonic and the wall clock) which `Secrets`, sealed, are good:
-            all that a warm invocation looks at. Replaced as a whole, so that threads see one state.
+        state: until when (by the monotonic and the wall clock) which `Secrets` are good: all that a
+            warm invocation looks at. Replaced as a whole, so that threads see one state.
+        partial: the same for the names that somebody has asked for one by one.
+        closes: whether objects built here are closed.
+        temporary: whether it is made anew at each use, so that its sources need not be kept.
     """
 
     def __init__(
@@ -59,253 +55,253 @@ class Resolver:
         jitter: float = 0.1,
         stale_if_error: float = 3600,
         refresh_ahead: float = 0,
-        observer: Observer | None = None,
+        observer: Any = None,
         converters: Mapping[str, Callable[[Any], Any]] | None = None,
+        temporary: bool = False,
     ) -> None:
-        _check_options(
-            ttl=ttl,
-            observer=observer,
-            timeout=timeout,
-            jitter=jitter,
-            stale_if_error=stale_if_error,
-            refresh_ahead=refresh_ahead,
-        )
-        self.declarations: dict[str, Declaration] = dict(declarations)
+        self._rest = {
+            "jitter": jitter,
+            "stale_if_error": stale_if_error,
+            "refresh_ahead": refresh_ahead,
+        }
+        options = {"ttl": 0.0 if ttl is None else ttl, "timeout": timeout, **self._rest}
+        for option, seconds in options.items():
+            check_seconds(seconds, option)
+        if not 0 < timeout < math.inf or jitter > 1 or not (observer is None or callable(observer)):
+            from ._explain import wrong_option
+
+            raise DeclarationError(wrong_option(timeout, jitter, observer))
+        self.declarations = dict(declarations)
+        self.closes = any(one.close is not None for one in self.declarations.values())
         self.cache = cache
         self.backend = backend
         self.timeout = timeout
         self.observer = observer
-        self.state: tuple[float, float, Sealed] = _EXPIRED
-        self._converters = dict(converters or {})
-        self._made: dict[str, tuple[Entry, Any]] = {}
-        self._unfit: set[str] = set()
-        self.freshness: dict[str, Freshness] = {}
+        self.temporary = temporary
+        self.state = self.partial = _NEVER
+        self.converters = converters or {}
+        self.mismatched: set[str] = set()
+        self._ttl = ttl
+        self._resolved: dict[str, Declaration] = {}
+        self._freshness: dict[str, Freshness] = {}
         for name, declaration in self.declarations.items():
-            seconds = _first_ttl(declaration.ttl, ttl, declaration.source.kind)
-            self.freshness[name] = Freshness(seconds, jitter, stale_if_error, refresh_ahead)
+            if declaration.variable is None or "AWS_LAMBDA_RUNTIME_API" in os.environ:
+                self.freshness(name)
         cache.watch(self)
 
+    def declaration(self, name: str) -> Declaration:
+        """Return what is declared by that name, as its environment variable says if it has one."""
+        declaration = self.declarations[name]
+        if declaration.variable is None:
+            return declaration
+        if name not in self._resolved:
+            from ._references import effective
+
+            self._resolved[name] = effective(declaration, self.cache.active(self.backend))
+        return self._resolved[name]
+
+    def freshness(self, name: str) -> Freshness:
+        """Return how long a value of that name is good."""
+        if name not in self._freshness:
+            declaration = self.declaration(name)
+            ttl = declaration.ttl if declaration.ttl is not None else self._ttl
+            if ttl is None:
+                ttl = _environments_ttl(declaration.source.kind)
+            accepts = declaration.default is not ...
+            self._freshness[name] = Freshness(ttl, **self._rest, accepts_absence=accepts)
+        return self._freshness[name]
+
     def sources(self) -> list[Source]:
-        """Return what it reads."""
-        return [declaration.source for declaration in self.declarations.values()]
+        """Return what it reads, as far as environment variables tell by now."""
+        names = (name for name, one in self.declarations.items() if one.variable is None)
+        return [self.declaration(name).source for name in (*names, *self._resolved)]
 
     def expire(self) -> None:
         """Look at the cache again before the next use."""
-        self.state = _EXPIRED
+        self.state = self.partial = _NEVER
+        self._resolved = {}
 
-    def forget(self) -> None:
-        """Hold no value any more."""
-        self.state = _EXPIRED
-        self._made = {}
-
-    def injected(self) -> Iterator[Any]:
+    def injected(self) -> Iterator[Opaque]:
         """Go through the values that it holds."""
-        yield from held(self.state[2].value).values()
-        yield from (value for _, value in self._made.values())
-        declared = self.declarations.values()
-        yield from (one.default for one in declared if one.default is not ...)
+        from ._shortfall import injected
 
-    def resolve(
+        return injected(self)
+
+    def known(self, names: Iterable[str]) -> dict[str, Entry | None]:
+        """Return what the cache has of declared names, however old."""
+        return {n: self.cache.entry(self.backend, self.declaration(n).source) for n in names}
+
+    def cached(self) -> Secrets | None:
+        """Return the values if nothing is due: two clock comparisons, however many there are."""
+        until, wall, secrets = self.state
+        clock = self.cache.clock
+        return None if clock.monotonic() >= until or clock.time() >= wall else secrets
+
+    def steps(
         self,
+        names: Collection[str] | None = None,
         *,
-        without: Collection[str] = (),
+        beside: Collection[str] = (),
         remaining: float | None = None,
-        fetch: Fetch | None = None,
-    ) -> Secrets:
-        """Return fresh values of all declarations (but those ``without``).
+        mode: Mode = "usual",
+        build: bool = True,
+    ) -> Steps[Secrets]:
+        """Yield what blocks, as callables; return fresh values of these names, of all by default.
 
         Args:
-            without: declared names to leave out.
+            names: declared names.
+            beside: other names that are read in the same round; what fails of them is left out.
             remaining: seconds that the invocation has left; bounds the round, as the timeout does.
-            fetch: what to ask instead of the backend's own fetch.
+            mode: how the cache is to read.
+            build: whether objects are built.
 
         Raises:
             ResolutionError: with all that failed.
         """
-        names = [name for name in self.declarations if name not in without]
-        reading = self.read(names, remaining=remaining, fetch=fetch)
-        sealed, failures = _shielded(self._values, names, reading)
-        if failures:
-            _raise(failures)
-        if not without and not (reading.stale and self.observer):
-            mono, wall = reading.now
-            state = (mono + reading.good_for, wall + reading.good_for, sealed)
-            self.cache.settle(reading, lambda: setattr(self, "state", state))
-        secrets: Secrets = sealed.value
-        return secrets
+        names = self.declarations if names is None else names
+        if beside:
+            from ._partial import readable
 
-    def refresh(self) -> None:
-        """Fetch everything now, past every cache that can be passed.
-
-        Raises:
-            ResolutionError: with all that failed.
-        """
-        names = list(self.declarations)
-        failures = _shielded(self._values, names, self.read(names, fresh=True))[1]
-        if failures:
-            _raise(failures)
-
-    def prefetch(self) -> None:
-        """Fetch what is not cached, without waiting for a backend that is not ready.
-
-        Raises:
-            ResolutionError: with all that failed.
-        """
-        self.resolve(fetch=getattr(self.backend, "prefetch", None))
-
-    def newer(self, used: Sealed, *, remaining: float | None = None) -> Sealed | None:
-        """Return newer values for the names of ``used``, both sealed; None if there are none."""
-        from ._rotation import newer
-
-        return _shielded(newer, self, used, remaining)
-
-    def cache_info(self) -> CacheInfo:
-        """Return what the cache knows of each declared name; never a value."""
-        from ._cache_info import CacheInfo, known_of
-
-        return CacheInfo((name, known_of(self, name)) for name in self.declarations)
-
-    def clear(self) -> None:
-        """Forget these sources, for every handler that has them."""
-        self.cache.drop(self.backend, self.sources())
-
-    def known(self, name: str) -> Entry | None:
-        """Return what the cache has of a declared name."""
-        return self.cache.entry(self.backend, self.declarations[name].source)
-
-    def read(
-        self,
-        names: Collection[str],
-        *,
-        remaining: float | None = None,
-        fresh: bool = False,
-        fetch: Fetch | None = None,
-    ) -> Reading:
-        """Return every source of these names through the cache."""
-        timeout = self.timeout
-        if remaining is not None:
-            timeout = max(0.0, min(timeout, remaining - ANSWER_MARGIN))
+            beside = readable(self, beside)
         wanted: dict[Source, Freshness] = {}
-        for name in names:
-            source, freshness = self.declarations[name].source, self.freshness[name]
-            if name in self._unfit:  # somebody may have corrected it: a failure is never cached
-                freshness = Freshness(0.0, stale_if_error=freshness.stale_if_error)
-            if source not in wanted or freshness.ttl < wanted[source].ttl:
-                wanted[source] = freshness
-        return self.cache.read(
-            self.backend,
-            wanted,
-            timeout=timeout,
-            fresh=fresh,
-            fetch=fetch,
+        for name in (*names, *beside):
+            source, freshness = self.declaration(name).source, self.freshness(name)
+            if source in wanted or name in self.mismatched:
+                from ._shortfall import strictest
+
+                freshness = strictest(self, name, freshness, wanted.get(source))
+            wanted[source] = freshness
+        wait = math.inf if remaining is None else max(0.0, remaining - ANSWER_MARGIN)
+        reading: Reading = yield functools.partial(
+            self.cache.read,
+            *(self.backend, wanted),
+            timeout=self.timeout,
+            wait=wait,
+            mode=mode,
             observer=self.observer,
         )
-
-    # It raises nothing by itself: its locals hold values, and a traceback can show locals.
-
-    def _values(
-        self, names: Collection[str], reading: Reading
-    ) -> tuple[Sealed, dict[str, ResolutionError]]:
-        values: dict[str, Any] = {}
+        values: dict[str, Opaque] = {}
         entries: dict[str, Entry] = {}
-        failures: dict[str, ResolutionError] = {}
-        made = {}
+        problems: dict[str, Any] = {}
         for name in names:
-            declaration = self.declarations[name]
-            result = reading.results[declaration.source]
+            result = reading.results[self.declaration(name).source]
+            value = self.value(name, result)
             if isinstance(result, Entry):
-                value = self.extract(name, result)
-                made[name] = (result, value)
-                missing = isinstance(value, Unfit) and value.absent
                 entries[name] = result
-            else:
-                value = result
-                missing = isinstance(result, SecretNotFoundError)
-            if missing and declaration.default is not ...:
-                values[name] = declaration.default
-                self.cache.reveal(declaration.default)
-            elif isinstance(value, (Unfit, ResolutionError)):
-                from ._failures import failure
-
-                backend = result.backend or backend_name(self.cache.active(self.backend))
-                failures[name] = failure(name, declaration, value, backend)
-            else:
+            if callable(value):
                 values[name] = value
-        unfit = {name for name, error in failures.items() if kind_of(error) is SecretValueError}
-        self._unfit = self._unfit.difference(names) | unfit
-        self.cache.settle(reading, lambda: self._made.update(made))
-        return Sealed(Secrets(values, entries)), failures
+            else:
+                problems[name] = value
+        if problems or self.mismatched:
+            from ._shortfall import check
 
-    def extract(self, name: str, entry: Entry) -> Any:
-        """Return the declared value of an entry, made once: a transform may be dear."""
-        made_of, value = self._made.get(name, (None, None))
-        if made_of is entry:
-            return value
-        declaration = self.declarations[name]
-        if declaration.transform is not None:  # it may log what it gets
-            self.cache.reveal(entry.answer.value)
-        value = declaration.extract(entry.answer.value)
-        self.cache.reveal(value)
-        if name in self._converters and not isinstance(value, Unfit):
-            value = self._converters[name](value)
+            check(self, names, entries, problems)
+        secrets = Secrets(values, entries)
+        if not build:
+            return secrets
+        built = {n: self.declaration(n) for n in names if self.declarations[n].build is not None}
+        if built:
+            from ._build import steps
+
+            wait = min(wait, self.timeout)
+            secrets = yield from steps(self.cache, self.backend, built, secrets, wait)
+        if not (reading.stale and self.observer):
+            self._keep(reading, secrets)
+        return secrets
+
+    def value(self, name: str, result: Entry | ResolutionError) -> Opaque | Mismatch | Any:
+        """Return the opaque value of a declared name, or what is wrong with it."""
+        declaration = self.declaration(name)
+        value: Any = result
+        if isinstance(result, Entry):
+            convert = self.converters.get(name)
+            key = (declaration.path, id(declaration.transform), id(convert))
+            if result.absent:
+                value = result.answer
+            elif key in result.made:
+                value = result.made[key][-1]
+            else:
+                value = self._make(declaration, convert, key, result)
+        if declaration.build is not None or not callable(value):
+            from ._shortfall import instead_of
+
+            return instead_of(self, declaration, value)
         return value
 
+    def _make(
+        self, declaration: Declaration, convert: Any, key: object, entry: Entry
+    ) -> Opaque | Mismatch:
+        """Make a value of an entry, and keep it there."""
+        if declaration.transform is not None:  # it may log what it gets
+            self.cache.reveal(opaque(entry.answer.value))
+        made: Any = shielded(_extracted, declaration, entry, convert)
+        if callable(made):
+            # Kept before it is told: a new listener looks here. What is kept with it keeps its id.
+            entry.made[key] = (declaration.transform, convert, made)
+            self.cache.reveal(made)
+        return made  # type: ignore[no-any-return]
 
-def _shielded(function: Callable[..., T], *args: Any) -> T:
-    """Call what has values in its locals; an interrupt goes on without the frames that have them.
+    def _keep(self, reading: Reading, secrets: Secrets) -> None:
+        """Keep values for as long as their reading is good, unless the cache changes meanwhile."""
 
-    Ctrl-C, a timer's signal or `SystemExit` may come in the middle of a user's transform.
-    """
-    try:
-        return function(*args)
-    except BaseException as interrupt:  # noqa: BLE001 - it goes on
-        interrupt.__cause__ = interrupt.__context__ = None  # what a transform raised before it
-        raise interrupt.with_traceback(None)  # noqa: B904 - the same one
+        def install() -> None:
+            state = (*(instant + reading.good_for for instant in reading.now), secrets)
+            if len(secrets) < len(self.declarations):
+                from ._partial import joined
 
+                state = joined(self, reading, state)
+            self.partial = state
+            if len(state[2]) == len(self.declarations):
+                self.state = state
 
-def _raise(failures: dict[str, ResolutionError]) -> NoReturn:
-    from ._failures import gathered
-
-    raise gathered(failures)
+        self.cache.commit_if_current(reading, install)
 
 
-def _first_ttl(declared: float | None, decorators: float | None, kind: str) -> float:
-    """Return the first TTL that is given: declaration, decorator, the variables, the default."""
-    for ttl in (declared, decorators):
-        if ttl is not None:
-            return ttl
-    for variable in ("LAMBDA_SECRETS_TTL", _TTL_VARIABLES.get(kind, "")):
-        text = os.environ.get(variable)
-        if text is not None:
-            try:
-                seconds = float(text)
-            except ValueError:
-                seconds = math.nan
-            if not seconds >= 0:
-                raise DeclarationError(
-                    f"Cannot take the TTL from {variable}: {text!r} is no number of seconds. "
-                    "Use 0 or more."
-                )
-            return seconds
+class Unfinished:
+    """What a step returns where the rest of the steps has to be awaited."""
+
+    __slots__ = ()
+
+    def continued(self, steps: Steps[Any] | None) -> Any:
+        """Return the awaitable that takes the rest of the steps."""
+        raise NotImplementedError
+
+
+def run(steps: Steps[T]) -> T:
+    """Take steps of which each may block this thread."""
+    proceed: Any = steps.send
+    value: Any = None
+    while True:
+        try:
+            step = proceed(value)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # what the steps return
+        try:
+            proceed, value = steps.send, step()
+        except StopIteration:  # no generator lets it through
+            steps.close()
+            raise
+        except BaseException as error:  # noqa: BLE001 - the steps decide
+            proceed, value = steps.throw, error
+        if isinstance(value, Unfinished):
+            return value.continued(steps)  # type: ignore[no-any-return]  # in place of the result
+
+
+def _extracted(
+    declaration: Declaration, entry: Entry, convert: Callable[[Any], Any] | None
+) -> Opaque | Mismatch:
+    value = declaration.extract(entry.answer.value)
+    if convert is not None and not isinstance(value, Mismatch):
+        value = convert(value)
+    return value if isinstance(value, Mismatch) else opaque(value)
+
+
+def _environments_ttl(kind: str) -> float:
+    """Return the TTL of the first variable that is set: ours, then the extension's."""
+    ours, secrets, parameters = TTL_VARIABLES
+    for variable in (ours, {"secret": secrets, "appconfig": ours}.get(kind, parameters)):
+        if os.environ.get(variable):
+            from ._shortfall import ttl_of
+
+            return ttl_of(variable)
     return DEFAULT_TTL
-
-
-def _check_options(*, ttl: object, observer: object, **seconds: Any) -> None:
-    if ttl is not None:
-        check_seconds(ttl, "Cannot inject secrets: ttl")
-    for option, number in seconds.items():
-        check_seconds(number, f"Cannot inject secrets: {option}")
-    timeout, jitter = seconds["timeout"], seconds["jitter"]
-    if timeout in {0, math.inf}:
-        raise DeclarationError(
-            f"Cannot inject secrets: timeout {timeout!r} bounds nothing. Use seconds above 0."
-        )
-    if jitter > 1:
-        raise DeclarationError(
-            f"Cannot inject secrets: jitter {jitter!r} is no fraction. Use a number from 0 to 1."
-        )
-    if observer is not None and not callable(observer):
-        raise DeclarationError(
-            f"Cannot inject secrets: observer {observer!r} cannot be called. "
-            "Use a function that takes one event."
-        )

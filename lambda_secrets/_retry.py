@@ -1,67 +1,206 @@
-"""Runs a handler once more with newer values, when it says that those it had are no good."""
+"""Runs a call once more with newer values, when it says that those it had are no good."""
 
 from __future__ import annotations
 
-from contextvars import ContextVar
+import functools
+import logging
+from contextlib import suppress
 
-from ._call import hidden
-from .errors import InjectionError
+from ._build import builds_of, key_of
+from ._call import Call, Layer, remaining_of
+from ._rotation import Newer
+from ._uses import Use, running
+from ._values import held, origins
+from .errors import DeclarationError, InjectionError, ResolutionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from contextvars import Token
     from typing import Any
 
-    from ._call import Call, Exceptions, Layer
+    from ._resolver import Resolver, Steps
+    from ._store import Entry
+    from ._values import Secrets
 
-_spent: ContextVar[dict[int, list[bool]]] = ContextVar("lambda_secrets_retry")
-
-
-class OneRetry:
-    """Lets the layers of one handler share its one retry: on a stack, never a second one."""
-
-    __slots__ = ("_innermost", "_token")
-    _token: Token[dict[int, list[bool]]] | None
-
-    def __init__(self, wrapped: Any) -> None:
-        """Belong to the function below all layers; a handler that it calls has its own."""
-        while hasattr(wrapped, "__wrapped__"):
-            wrapped = wrapped.__wrapped__
-        self._innermost = id(getattr(wrapped, "__func__", wrapped))  # which need not be hashable
-
-    def __enter__(self) -> list[bool]:
-        """Return what is empty until the retry is spent."""
-        all_spent = _spent.get({})
-        self._token = None
-        if self._innermost not in all_spent:
-            all_spent = {**all_spent, self._innermost: []}
-            self._token = _spent.set(all_spent)
-        return all_spent[self._innermost]
-
-    def __exit__(self, *exc_info: object) -> None:
-        """Give the next call a retry of its own."""
-        if self._token is not None:
-            _spent.reset(self._token)
+_RETRIED = "_lambda_secrets_retried"  # attribute of an exception that has left a second run
+_log = logging.getLogger("lambda_secrets")
 
 
-def retrying_call(layer: Layer, refresh_on: Exceptions) -> Call:
-    """Return what runs for each call of a handler that is no coroutine."""
+class RetriedCall(Call):
+    """A call of a handler with ``refresh_on``, or of one whose objects are closed.
 
-    def call(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        kwargs = kwargs and hidden(kwargs)
-        sealed = layer.warm(wrapped, args, kwargs)
-        if sealed is None:
-            sealed = layer.resolve(wrapped, args, kwargs)
-        with OneRetry(wrapped) as spent:
-            try:
-                return layer.call(wrapped, args, kwargs, sealed)
-            except refresh_on as error:
-                if spent or isinstance(error, InjectionError):  # then the handler has not run
-                    raise
-                newer = layer.newer(sealed, wrapped, args, kwargs)
-                if newer is None:
-                    raise
-                spent.append(True)
-                return layer.call(wrapped, args, kwargs, newer)
+    Attributes:
+        use: what notes the reads of this run.
+        begun: whether a generator has handed out an item.
+    """
 
-    return call
+    __slots__ = ("begun", "use")
+
+    def __init__(self, layer: Any, function: Any, args: tuple[Any, ...], kwargs: Any) -> None:
+        super().__init__(layer, function, args, kwargs)
+        self.use = None
+        self.begun = False
+
+    def is_ready(self) -> bool:
+        """Take the steps in any case: there may be a second run."""
+        return False
+
+    def steps(self) -> Steps[Any]:
+        """Yield what blocks, and itself for each run; return what the last run returns."""
+        built = [
+            (resolver, resolver.declaration(name))
+            for resolver in self.resolvers()
+            for name, declaration in resolver.declarations.items()
+            if declaration.build is not None
+        ]
+        if not built:
+            return (yield from self._retried())
+        # It registers before it takes an object, so that none is closed in its hands.
+        builds = builds_of(self.layer.resolver.cache)
+        call = object()
+        builds.begin(call, [key_of(r.cache, r.backend, declaration) for r, declaration in built])
+        try:
+            return (yield from self._retried())
+        finally:
+            builds.end(call)
+
+    def resolvers(self) -> list[Resolver]:
+        """Return what its secrets are read through."""
+        return [self.layer.resolver]
+
+    def used(self) -> dict[Resolver, dict[str, Entry | None]]:
+        """Return the entries that the first run had, by resolver and declared name."""
+        resolver = self.layer.resolver
+        if self.secrets is None:  # a build has failed
+            return {resolver: resolver.known(resolver.declarations)}
+        return {resolver: {name: origins(self.secrets).get(name) for name in held(self.secrets)}}
+
+    def context(self) -> Any:
+        """Return the invocation's context, if there is one."""
+        return self.argument(1, "context")
+
+    def _first(self) -> Steps[Any]:
+        if not super().is_ready():
+            self.secrets = yield from self.resolved()
+        return (yield self)
+
+    def _retried(self) -> Steps[Any]:
+        types = self.layer.refresh_on
+        innermost = _innermost(self.layer.function)
+        outer = running.get()
+        if not types or (outer is not None and outer.is_second_run_of(innermost)):
+            return (yield from self._first())
+        self.use = Use({})
+        try:
+            return (yield from self._first())
+        except types as error:
+            not_run = self.secrets is None and isinstance(error, ResolutionError)
+            final = isinstance(error, InjectionError) or hasattr(error, _RETRIED)
+            if not_run or final or self.begun:
+                raise
+            failed = error
+        newer = Newer(self.layer.resolver.cache.clock, remaining_of(self.context()))
+        again = False
+        try:
+            found = yield from self._newer(newer)
+            if found:
+                again = True
+                self.use = Use(found, innermost)
+                self.secrets = found.get(self.layer.resolver, self.secrets)
+                result = yield self
+        except BaseException as error:
+            newer.reject(failed=isinstance(error, types))
+            if error is not failed:
+                error.__context__ = error.__context__ or failed
+            with suppress(Exception):  # it may take no attribute
+                setattr(error, _RETRIED, True)
+            raise
+        else:
+            if again:
+                newer.accept()
+                return result
+            newer.reject(failed=False)
+            raise failed
+        finally:
+            del failed  # its traceback has this frame
+
+    def _newer(self, newer: Newer) -> Steps[dict[Resolver, Secrets]]:
+        """Return the values that have changed since, by resolver; none for a durable execution."""
+        if not _is_durable(self.context()):
+            return (yield from newer.steps(self.used()))
+        yield from newer.refresh(self.used())
+        _log.warning(
+            "The secrets of %s were refreshed, but a durable execution is never run twice. Put "
+            "retry_on around the code inside of a step.",
+            getattr(self.function, "__qualname__", type(self.function).__name__),
+        )
+        return {}
+
+
+class _RetryOnCall(RetriedCall):
+    """A call of a function with ``retry_on``: nothing is injected, it reads for itself."""
+
+    __slots__ = ()
+
+    def resolvers(self) -> list[Resolver]:
+        return self.layer.resolvers  # type: ignore[no-any-return]  # of its own layer
+
+    def used(self) -> dict[Resolver, dict[str, Entry | None]]:
+        resolvers = self.resolvers()
+        reads = {r: names for r, names in self.use.reads.items() if r in resolvers}
+        return reads or {resolver: resolver.known(resolver.declarations) for resolver in resolvers}
+
+    def context(self) -> None:
+        return None
+
+
+class _RetryLayer(Layer):
+    """What ``retry_on`` is to a call."""
+
+    into = "nothing"
+    resolvers: list[Resolver]
+
+    def cached(self, call: Call) -> Any:
+        return ()
+
+    def place(self, call: Call) -> None:
+        return None
+
+
+def retry_on(resolvers: list[Resolver], types: tuple[type[Exception], ...], function: Any) -> Any:
+    """Return a function that runs once more where it raises one of these and a secret has changed.
+
+    Raises:
+        DeclarationError: for a generator function, whose items cannot be taken back.
+    """
+    from ._wrap import is_generator, wrapper_of
+
+    if isinstance(function, (classmethod, staticmethod)):
+        return type(function)(retry_on(resolvers, types, function.__func__))
+    name = getattr(function, "__qualname__", type(function).__name__)
+    if not callable(function) or is_generator(function):
+        raise DeclarationError(
+            f"Cannot retry {name}: "
+            + (
+                "a generator's items cannot be taken back. Put retry_on on what it calls."
+                if callable(function)
+                else "it cannot be called. Put @live.retry_on(…) above a function."
+            )
+        )
+    layer = _RetryLayer(resolvers[0], "", types, function)
+    layer.resolvers = resolvers
+    return functools.update_wrapper(wrapper_of(layer, function, _RetryOnCall), function)
+
+
+def _innermost(function: Any) -> object:
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    return getattr(function, "__func__", function)
+
+
+def _is_durable(context: Any) -> bool:
+    """Whether it is the context of a durable execution: by its class, which no mock has."""
+    return any(
+        kind.__name__ == "DurableContext"
+        and kind.__module__.partition(".")[0] == "aws_durable_execution_sdk_python"
+        for kind in type(context).__mro__
+    )

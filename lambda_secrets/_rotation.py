@@ -1,76 +1,330 @@
-"""Finds out whether a secret was rotated, for a handler that says its credentials are no good."""
+"""Finds newer values after a rotation: in the cache, past all caches, in the pending version.
+
+Between the steps *set* and *finish* of a rotation, a database accepts the pending password only:
+https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotate-secrets_lambda-functions.html
+"""
 
 from __future__ import annotations
 
-from ._declarations import Unfit
-from ._values import Sealed, Secrets, held, origins
+import functools
+import logging
+import math
+import time
+
+from ._build import builds_of, steps as build_steps, trial
+from ._declarations import Source, parsed_json
+from ._renewal import same
+from ._resolver import ANSWER_MARGIN
+from ._store import Entry, Freshness
+from ._values import Secrets, fresh, shielded
+from .errors import SecretNotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ._cache import Entry
-    from ._resolver import Resolver
+    from ._build import Built
+    from ._declarations import Declaration
+    from ._resolver import Resolver, Steps
+
+    Entries = dict[str, Entry]
+    Used = dict[str, Entry | None]
+
+FORCED_PAUSE = 1.0  # seconds between two forced reads of a source that failing calls ask for
+LONGEST_PAUSE = 15.0  # seconds, where forced reads bring nothing new
+PENDING_LIMIT = 60.0  # seconds for which a pending version serves as the current one
+_log = logging.getLogger("lambda_secrets")
 
 
-def newer(resolver: Resolver, sealed: Sealed, remaining: float | None) -> Sealed | None:
-    """Return values for the names of ``used`` if one has changed since; None if none has.
+class Attempt:
+    """What failing calls have done about one source.
 
-    A value that the cache has got meanwhile is taken; the rest is fetched past every cache, but no
-    source more than once a second. What cannot be fetched, or does not fit, keeps its value.
+    Attributes:
+        at: when it was last read past all caches.
+        asked: when its pending version was last read.
+        fruitless: how many forced reads in a row brought nothing new.
+        refused: pending versions that failed.
     """
-    used: Secrets = sealed.value
-    begin = resolver.cache.clock.monotonic()
-    entries: dict[str, Entry] = dict(origins(used))
-    due = [
-        name
-        for name in used
-        if _replaced(resolver, name, entries) is None
-        and not resolver.cache.forced_lately(resolver.backend, resolver.declarations[name].source)
-    ]
-    if due:
-        resolver.read(due, remaining=remaining, fresh=True)
-    changed: dict[str, Any] = {}
-    for name, value in held(used).items():
-        entry = _replaced(resolver, name, entries)
-        found = value if entry is None else _found(resolver, name, entry)
-        if entry is not None and not isinstance(found, Unfit) and _differ(found, value):
-            changed[name] = found
-            entries[name] = entry
-    if not changed:
-        return None
-    if resolver.observer is not None:
-        from .events import tell_retried
 
-        seconds = resolver.cache.clock.monotonic() - begin
-        told = {resolver.declarations[name].source: entries[name] for name in changed}
-        for source, entry in told.items():
-            tell_retried(resolver.observer, source, entry, seconds)
-    return Sealed(Secrets({**held(used), **changed}, entries))
+    __slots__ = ("asked", "at", "fruitless", "refused")
+
+    def __init__(self) -> None:
+        self.at = self.asked = (-math.inf, -math.inf)
+        self.fruitless = 0
+        self.refused: list[Entry] = []
+
+    @property
+    def pause(self) -> float:
+        """Seconds after a forced read for which the source is left alone."""
+        return min(LONGEST_PAUSE, FORCED_PAUSE * 2.0 ** max(0, min(self.fruitless, 9) - 1))
 
 
-def _replaced(resolver: Resolver, name: str, origin: dict[str, Entry]) -> Entry | None:
-    """Return what the cache has of a name, if that is not what the used value was made of."""
-    entry = resolver.known(name)
-    if entry is None or name not in origin:  # a default stood in for a secret that was not there
-        return entry
-    same = bool(entry.answer.value == origin[name].answer.value)
-    return None if same else entry
+class _Bridge:
+    """A pending version that stands in for the current one, in one retried call at first."""
+
+    __slots__ = ("attempt", "cache", "current", "key", "pending", "ttl")
+
+    def __init__(self, resolver: Resolver, name: str, pending: Entry, current: Entry) -> None:
+        self.cache = resolver.cache
+        self.key = _key(resolver, name)
+        self.attempt = _attempt(resolver, name)
+        self.ttl = resolver.freshness(name).ttl
+        self.pending = pending
+        self.current = current
+
+    def serve_everybody(self) -> bool:
+        """Put it in the cache, unless AWSCURRENT has changed; the caller holds the lock."""
+        known = self.cache.entries.get(self.key)
+        if known is None or not same(known, self.current):
+            return known is not None and same(known, self.pending)
+        pending = self.pending
+        entry = Entry(pending.answer, pending.backend, pending.sent, 0.0, forced=True)
+        entry.limit, entry.current, entry.made = min(self.ttl, PENDING_LIMIT), known, pending.made
+        entry.max_served_age = known.max_served_age
+        self.cache.entries[self.key] = entry
+        self.cache.changed()
+        return True
+
+
+class Newer:
+    """The search of one failing call for newer values."""
+
+    def __init__(self, clock: Any, remaining: float | None) -> None:
+        """Search within the seconds that the invocation has left, if that is known."""
+        self._clock = clock
+        wait = math.inf if remaining is None else max(0.0, remaining - ANSWER_MARGIN)
+        self._until = clock.monotonic() + wait
+        self._bridges: list[_Bridge] = []
+        self._tried: list[Built] = []
+
+    def refresh(self, used: dict[Resolver, Used]) -> Steps[tuple[set[Attempt], list[Used]]]:
+        """Read past all caches; return what was read, and the names that pending ones may help."""
+        forced: set[Attempt] = set()
+        rest = []
+        for resolver, entries in used.items():
+            read, alone = yield from self._forced(resolver, entries)
+            forced |= read
+            rest.append({name: entry for name, entry in entries.items() if name not in alone})
+        return forced, rest
+
+    def steps(self, used: dict[Resolver, Used]) -> Steps[dict[Resolver, Secrets]]:
+        """Yield what blocks; return values for the names used, by resolver, where one is new."""
+        begin = self._clock.monotonic()
+        forced, rest = yield from self.refresh(used)
+        changed = {resolver: _changed(resolver, entries) for resolver, entries in used.items()}
+        bridged = not any(changed.values())
+        if bridged:
+            for resolver, entries in zip(used, rest, strict=True):
+                changed[resolver] = yield from self._pending_of(resolver, entries)
+        new = {_attempt(resolver, name) for resolver, names in changed.items() for name in names}
+        for attempt in forced:
+            attempt.fruitless = 0 if attempt in new else attempt.fruitless + 1
+        found = {}
+        for resolver, entries in used.items():
+            secrets = yield from self._secrets(
+                resolver, entries, changed[resolver], bridged=bridged
+            )
+            if secrets is None:
+                continue
+            found[resolver] = secrets
+            if resolver.observer is not None:
+                from .events import tell_retried
+
+                seconds = self._clock.monotonic() - begin
+                told = {resolver.declaration(n).source: e for n, e in changed[resolver].items()}
+                for source, entry in told.items():
+                    tell_retried(resolver.observer, source, entry, seconds)
+        return found
+
+    def _forced(self, resolver: Resolver, used: Used) -> Steps[tuple[set[Attempt], list[str]]]:
+        """Read past all caches what may be; return what was, and the names to leave alone."""
+        cache = resolver.cache
+        waited: dict[Attempt, Any] = {}
+        while True:
+            with cache.lock:
+                due, joined, alone, late = _sorted(resolver, used, waited)
+                delay = max(late.values(), default=0.0)
+                left = self._left()
+                if delay >= (resolver.timeout if left == math.inf else left):
+                    alone, delay = [*alone, *late], 0.0
+                read = {_attempt(resolver, name) for name in due}
+                for attempt in () if delay else read:
+                    attempt.at = cache.now()
+            if not delay:
+                break
+            # Two rotations in a row: the rest of that second is waited for.
+            waited = {_attempt(resolver, name): _attempt(resolver, name).at for name in late}
+            yield functools.partial(time.sleep, delay)
+        if due or joined:
+            yield self._read(resolver, [resolver.declaration(n).source for n in (*due, *joined)])
+        return read, alone
+
+    def _left(self) -> float:
+        left: float = self._until - self._clock.monotonic()
+        return max(0.0, left)
+
+    def _read(self, resolver: Resolver, sources: list[Source]) -> Any:
+        return functools.partial(
+            resolver.cache.read,
+            *(resolver.backend, dict.fromkeys(sources, Freshness(0.0))),
+            timeout=resolver.timeout,
+            wait=self._left(),
+            mode="fresh",
+            observer=resolver.observer,
+        )
+
+    def _pending_of(self, resolver: Resolver, used: Used) -> Steps[Entries]:
+        """Return entries of pending versions that may serve as the current ones."""
+        cache = resolver.cache
+        wanted: dict[str, Source] = {}
+        due: list[Source] = []
+        known: dict[Source, Any] = {}
+        with cache.lock:
+            for name, entry in used.items():
+                source, attempt = resolver.declaration(name).source, _attempt(resolver, name)
+                if entry is None or not _may_be_pending(resolver.declaration(name), entry):
+                    continue
+                wanted[name] = source = Source("secret", source.name, version_stage="AWSPENDING")
+                known[source] = cache.entry(resolver.backend, source)
+                running = (_key(resolver, name)[0], source) in cache.rounds
+                if source in due or running or cache.age(attempt.asked) >= FORCED_PAUSE:
+                    attempt.asked = cache.now()
+                    due.append(source)
+        if due:
+            reading = yield self._read(resolver, due)
+            known.update(reading.results)
+        found: Entries = {}
+        for name, source in wanted.items():
+            pending, current = known[source], used[name]
+            if not isinstance(pending, Entry) or pending.absent:
+                _log.debug("There is no pending version of %s to use.", source.name)
+            elif current is not None and _may_serve(resolver, name, current, pending):
+                found[name] = pending
+                self._bridges.append(_Bridge(resolver, name, pending, current))
+        return found
+
+    def _secrets(
+        self, resolver: Resolver, used: Used, changed: Entries, *, bridged: bool
+    ) -> Steps[Secrets | None]:
+        """Return the values of all names, if one of them is new as it is declared."""
+        entries = {n: e for n, e in {**used, **changed}.items() if e is not None}
+        values: dict[str, Any] = {}
+        new = []
+        for name, before in used.items():
+            absent = SecretNotFoundError()
+            values[name] = resolver.value(name, entries.get(name, absent))
+            old = resolver.value(name, absent if before is None else before)
+            if not callable(values[name]):
+                values[name] = old  # what does not fit keeps its value
+            elif name in changed and (not callable(old) or shielded(_differ, old, values[name])):
+                new.append(name)
+        if not new or not all(map(callable, values.values())):
+            return None
+        secrets = Secrets(values, entries)
+        declared = {n: resolver.declaration(n) for n in used if resolver.declarations[n].build}
+        tried = {n: d for n, d in declared.items() if bridged and n in changed}
+        if tried:
+            secrets = trial(resolver.cache, resolver.backend, tried, secrets, self._tried)
+        rest = {n: d for n, d in declared.items() if n not in tried}
+        wait = min(self._left(), resolver.timeout)
+        return (yield from build_steps(resolver.cache, resolver.backend, rest, secrets, wait))
+
+    def accept(self) -> None:
+        """Let pending values, and what was built from them, serve everybody: they were good."""
+        for cache in {bridge.cache for bridge in self._bridges}:
+            with cache.lock:  # together: or somebody builds from a value that he finds
+                served = {b.key for b in self._bridges if b.cache is cache and b.serve_everybody()}
+                good = [built for built in self._tried if built.key[:2] in served]
+                for built in good:
+                    builds_of(cache).replace(built)
+            self._tried = [built for built in self._tried if built not in good]
+            if good:
+                builds_of(cache).close_unused()
+        self.reject(failed=False)
+
+    def reject(self, *, failed: bool) -> None:
+        """Close what was built from pending values; those that failed are not tried again."""
+        tried, self._tried = self._tried, []
+        for built in tried:
+            built.end()
+        for bridge in self._bridges if failed else ():
+            bridge.attempt.refused.append(bridge.pending)
+
+
+def _sorted(
+    resolver: Resolver, used: Used, waited: dict[Attempt, Any]
+) -> tuple[list[str], list[str], list[str], dict[str, float]]:
+    """Return the names to read, to wait for, to leave alone, and to read after so many seconds."""
+    cache, changed = resolver.cache, _changed(resolver, used)
+    due, joined, alone, late = [], [], [], {}
+    for name in used.keys() - changed.keys():
+        entry, attempt = used[name], _attempt(resolver, name)
+        since = cache.age(attempt.at)
+        if entry is not None and entry.forced:  # maybe by hand
+            since = min(since, cache.age(entry.sent))
+        running = cache.rounds.get(_key(resolver, name))
+        if running is not None and running.fresh:
+            joined.append(name)
+        elif since >= attempt.pause or waited.get(attempt) == attempt.at:
+            due.append(name)
+        elif attempt.fruitless:
+            alone.append(name)
+        elif entry is not None and entry.forced:
+            late[name] = FORCED_PAUSE - since
+    return sorted(due, key=list(used).index), joined, alone, late
+
+
+def _may_serve(resolver: Resolver, name: str, current: Entry, pending: Entry) -> bool:
+    refused = _attempt(resolver, name).refused
+    if any(same(one, pending) for one in (current, *refused)):
+        return False
+    asked = resolver.declaration(name).pending
+    return asked is True or bool(shielded(_differ_in_password, current, pending))
+
+
+def _key(resolver: Resolver, name: str) -> Any:
+    return id(resolver.cache.active(resolver.backend)), resolver.declaration(name).source
+
+
+def _attempt(resolver: Resolver, name: str) -> Attempt:
+    attempt: Attempt = resolver.cache.attempts.setdefault(_key(resolver, name), Attempt())
+    return attempt
+
+
+def _changed(resolver: Resolver, used: Used) -> Entries:
+    """Return what the cache has of these names, where that is not what was used."""
+    changed = {}
+    for name, entry in resolver.known(used).items():
+        before = used[name]
+        if entry is not None and not entry.absent and (before is None or not same(entry, before)):
+            changed[name] = entry
+    return changed
 
 
 def _differ(one: Any, other: Any) -> bool:
-    """Whether two values do, as far as what a transform made can be compared."""
+    """Whether two opaque values do, as far as what a transform made can be compared."""
     try:
-        return bool(one != other)
+        return bool(fresh(one) != fresh(other))
     except Exception:  # noqa: BLE001 - an array has no truth value, and its secret has changed
         return True
 
 
-def _found(resolver: Resolver, name: str, entry: Entry) -> Any:
-    """Return the declared value of an entry, or the default where its part is not there."""
-    value = resolver.extract(name, entry)
-    default = resolver.declarations[name].default
-    if isinstance(value, Unfit) and value.absent and default is not ...:
-        resolver.cache.reveal(default)
-        return default
-    return value
+def _may_be_pending(declaration: Declaration, entry: Entry) -> bool:
+    """Whether a pending version is asked for, or may differ in password alone."""
+    source, asked = declaration.source, declaration.pending
+    if source.kind != "secret" or source.versioned or asked is False or entry.absent:
+        return False
+    return asked is True or bool(shielded(_has_password, entry))
+
+
+def _has_password(entry: Entry) -> bool:
+    data = parsed_json(entry.answer.value)
+    return isinstance(data, dict) and "password" in data
+
+
+def _differ_in_password(current: Entry, pending: Entry) -> bool:
+    """Whether two versions are JSON objects with the same keys that differ in password alone."""
+    one, other = parsed_json(current.answer.value), parsed_json(pending.answer.value)
+    if not (isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys()):
+        return False
+    return [key for key in one if one[key] != other[key]] == ["password"]

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import Annotated, Any, get_type_hints
 
 from ._conversion import converter, parts, unaliased
-from ._declarations import Declaration, Unfit
-from ._values import Sealed
+from ._declarations import Declaration, Mismatch
+from ._values import opaque
 from .errors import DeclarationError
 
 TYPE_CHECKING = False
@@ -18,54 +18,103 @@ if TYPE_CHECKING:
     from types import CodeType, FunctionType
 
     from ._conversion import Convert
+    from ._values import Opaque
 
 
-def declared_in(function: Any) -> tuple[dict[str, Declaration], dict[str, Convert]]:
+def declared_in(function: Any, into: str) -> tuple[dict[str, Declaration], dict[str, Convert]]:
     """Return the declarations of the annotated keyword-only parameters, and what converts values.
 
-    A converter takes a declared value and returns it as the type of the annotation, or an `Unfit`.
+    A converter takes a declared value and returns it as the type of the annotation, or a
+    `Mismatch`.
 
     Raises:
         DeclarationError: when an annotation is wrong, or none is a declaration.
     """
+    if into not in {"", "kwargs"}:
+        raise DeclarationError(
+            f"Cannot inject secrets with into={into!r}: declarations in the signature are passed "
+            "as keyword arguments. Drop into=, or declare in a mapping."
+        )
     plain = _plain_function(function)
     code = plain.__code__
     injected = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
-    scope = Sealed(_scope(code))  # the caller's locals, in which there may be anything
+    scope = opaque((plain.__globals__, _scope(code)))  # in which there may be anything
+    defaults = opaque(plain.__kwdefaults__ or {})
+    found = _found(_annotations(plain), injected, scope, defaults)
+    if not found[0]:
+        raise DeclarationError(
+            f"Cannot inject secrets into {plain.__qualname__}(): its signature declares none. "
+            "Annotate a keyword-only parameter, as in *, db: Annotated[str, Secret('prod/db')], "
+            "or pass a mapping."
+        )
+    return found
+
+
+def declared_in_class(
+    cls: type, base: type
+) -> tuple[dict[str, Declaration], dict[str, Convert]] | None:
+    """Return the declarations of a typed subclass's annotations; its defaults move to them.
+
+    Raises:
+        DeclarationError: when an annotation is wrong.
+    """
+    own = _annotations(cls)
+    inherited = getattr(cls, "_typed", None) or ({}, {})
+    module = sys.modules.get(cls.__module__)
+    names = {} if module is None else vars(module)
+    scope = opaque((names, _scope(None, cls.__module__)))
+    del names
+    defaults = opaque({n: cls.__dict__[n] for n in own if n in cls.__dict__})
+    found = _found(own, tuple(own), scope, defaults)
+    for name in found[0]:
+        if name in cls.__dict__:  # it would hide the secret
+            delattr(cls, name)
+    declarations = {**inherited[0], **found[0]}
+    return (declarations, {**inherited[1], **found[1]}) if declarations else None
+
+
+def _found(
+    annotations: Mapping[str, Any],
+    injected: tuple[str, ...],
+    scope: Opaque,
+    defaults: Opaque,
+) -> tuple[dict[str, Declaration], dict[str, Convert]]:
+    """Return what annotations declare, and what converts values to their types."""
     declarations: dict[str, Declaration] = {}
     converters: dict[str, Convert] = {}
-    for name, annotation in _annotations(plain).items():
-        hint = _evaluated(name, annotation, plain, scope)
-        if isinstance(hint, Unfit):
+    for name, annotation in annotations.items():
+        hint = _evaluated(name, annotation, scope)
+        if isinstance(hint, Mismatch):
             if name in injected:
                 raise DeclarationError(f"Cannot read the annotation of {name!r}: {hint.reason}")
             continue  # the type of the event or the context, which concerns nobody here
         declaration, wanted = _declared(name, hint, injected=name in injected)
         if declaration is None:
             continue
-        if _default_of(plain, name) is not ...:  # no local has it: a traceback can show locals
+        if name in defaults(0):  # no local has the default: a traceback can show locals
             if declaration.default is not ...:
                 raise DeclarationError(
                     f"Cannot declare {name!r}: its declaration and its parameter have a default. "
                     "Give one of them."
                 )
-            declaration = declaration.with_default(_default_of(plain, name))
+            declaration = _with_default(declaration, defaults, name)
         declarations[name] = declaration
-        converters[name] = converter(name, declaration, wanted)
-    if not declarations:
-        raise DeclarationError(
-            f"Cannot inject secrets into {plain.__qualname__}(): its signature declares none. "
-            "Annotate a keyword-only parameter, as in *, db: Annotated[str, Secret('prod/db')], "
-            "or pass a mapping."
-        )
+        if declaration.build is None:
+            converters[name] = converter(name, declaration, wanted)
     return declarations, converters
 
 
+def _with_default(declaration: Declaration, defaults: Opaque, name: str) -> Declaration:
+    """Return the same declaration with the default of that parameter."""
+    copy = object.__new__(type(declaration))
+    kinds = type(declaration).__mro__
+    slots = {slot for kind in kinds for slot in getattr(kind, "__slots__", ())}
+    copy._freeze(**{slot: getattr(declaration, slot) for slot in slots})
+    copy._hide(defaults(0)[name])
+    return copy
+
+
 # Reading the signature
-
-
-def _default_of(function: FunctionType, name: str) -> Any:
-    return (function.__kwdefaults__ or {}).get(name, ...)
 
 
 def _plain_function(function: Any) -> FunctionType:
@@ -81,10 +130,10 @@ def _plain_function(function: Any) -> FunctionType:
     )
 
 
-def _annotations(function: FunctionType) -> Mapping[str, Any]:
+def _annotations(function: Any) -> Mapping[str, Any]:
     """Return the annotations; one that cannot be evaluated may be text, or a forward reference."""
     if sys.version_info < (3, 14):
-        return function.__annotations__
+        return inspect.get_annotations(function)
     from annotationlib import (  # type: ignore[import-not-found,unused-ignore]  # new in 3.14
         Format,
         get_annotations,
@@ -94,31 +143,32 @@ def _annotations(function: FunctionType) -> Mapping[str, Any]:
     return found
 
 
-def _scope(code: CodeType | None) -> dict[str, Any]:
-    """Return the local names around a function that is being decorated inside another one."""
+def _scope(code: CodeType | None, module: str = "") -> dict[str, Any]:
+    """Return the local names around a function, or a module's class, inside of another function."""
     names: dict[str, Any] = {}
     frame = sys._getframe()  # noqa: SLF001 - as the standard library's own dataclasses do
     while frame is not None and frame.f_back is not None:
         frame = frame.f_back
-        if any(constant is code for constant in frame.f_code.co_consts):
+        is_around = any(constant is code for constant in frame.f_code.co_consts)
+        if is_around or (code is None and frame.f_globals.get("__name__") == module):
             names = {**frame.f_locals, **names}
             code = frame.f_code
     return names
 
 
-def _evaluated(name: str, annotation: Any, function: FunctionType, scope: Sealed) -> Any | Unfit:
+def _evaluated(name: str, annotation: Any, scope: Opaque) -> Any | Mismatch:
     """Return what an annotation says, or why that cannot be known."""
     holder = SimpleNamespace(__annotations__={name: annotation})
     try:
-        return get_type_hints(holder, function.__globals__, scope.value, include_extras=True)[name]
+        return get_type_hints(holder, *scope(0), include_extras=True)[name]
     except DeclarationError as error:
         message = f"{name!r}: {error}"
     except NameError as error:
-        return Unfit(
+        return Mismatch(
             f"{error}. Define it before the handler, and import it outside of `if TYPE_CHECKING:`."
         )
     except Exception as error:  # noqa: BLE001 - an annotation is any expression
-        return Unfit(f"it raised {type(error).__name__}: {error}. Correct it.")
+        return Mismatch(f"it raised {type(error).__name__}: {error}. Correct it.")
     raise DeclarationError(message)
 
 

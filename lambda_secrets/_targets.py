@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import keyword
 
-from ._call import (
-    MISSING,
-    Layer,
-    argument,
-    hidden,
-    parameter,
-    remaining_of,
-    signature_of,
-    sync_call,
-)
-from ._values import Sealed, Secrets, copies, held
+from ._arguments import parameter, signature_of
+from ._call import MISSING, Layer
+from ._values import Secrets, held
 from .errors import DeclarationError, InjectionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from inspect import Signature
     from typing import Any
 
-_TAKES_ALL = 0x08  # the flag of **kwargs, as `inspect` has it; it is dear to import
+    from ._call import Call
+
+_FREE = Secrets({})
+_TAKES_ALL = 0x08  # the flag of **kwargs in a code object, as `inspect` has it
 
 
 class EventLayer(Layer):
@@ -30,72 +25,50 @@ class EventLayer(Layer):
 
     into = "event"
 
-    def around(self, function: Any) -> Callable[..., Any]:
-        """Return what is called instead of a plain function."""
-        resolver = self.resolver
-        clock = resolver.cache.clock
+    def check_call(self, call: Call) -> None:
+        """Raise an `InjectionError` where this event cannot take the values."""
+        event = call.argument(0, "event")
+        taken = isinstance(event, dict) and not isinstance(event.get(self.key, _FREE), Secrets)
+        if not isinstance(event, dict) or taken:
+            from ._explain import wrong_event
 
-        def handler(*args: Any, **kwargs: Any) -> Any:
-            kwargs = kwargs and hidden(kwargs)
-            until, wall, sealed = resolver.state
-            if clock.monotonic() >= until or clock.time() >= wall:
-                sealed = self.resolve(function, args, kwargs)
-            return self.call(function, args, kwargs, sealed)
+            raise InjectionError(wrong_event(event, self.key, missing=event is MISSING))
 
-        return handler
+    def place(self, call: Call) -> None:
+        """Do nothing: the handler gets another event."""
 
-    def resolve(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sealed:
-        """Return fresh values; nothing is fetched for a call that cannot take them."""
-        self._event(wrapped, args, kwargs)
-        remaining = remaining_of(argument(1, "context", wrapped, args, kwargs))
-        return Sealed(self.resolver.resolve(remaining=remaining))
-
-    def call(
-        self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], sealed: Sealed
-    ) -> Any:
+    def invoke(self, call: Call) -> Any:
         """Call the handler with a copy of the event that has the values."""
-        event = self._event(wrapped, args, kwargs)
-        if args:
-            return wrapped(self._filled(event, sealed), *args[1:], **kwargs)
-        name = next(name for name in kwargs if name in {"event", parameter(wrapped, 0)})
-        return wrapped(**{**kwargs, name: self._filled(event, sealed)})
+        event, args = call.argument(0, "event"), call.args
+        if type(event) is dict and self.key not in event:
+            event = {**event, self.key: call.secrets}
+        else:
+            event = self._filled(call, event)
+        if len(args) > self.offset:
+            rest = args[self.offset + 1 :]
+            return call.function(*args[: self.offset], event, *rest, **call.kwargs)
+        names = {"event", parameter(call.function, self.offset)}
+        name = next(name for name in call.kwargs if name in names)
+        return call.function(*args, **{**call.kwargs, name: event})
 
-    def _filled(self, event: dict[Any, Any], sealed: Sealed) -> dict[Any, Any]:
+    def _filled(self, call: Call, event: Any) -> dict[Any, Any]:
+        """Fill an event that has secrets already, or is more than a dict."""
+        self.check_call(call)
+        secrets = call.secrets
         if self.key in event:
-            sealed = Sealed(Secrets({**held(event[self.key]), **held(sealed.value)}))
-        if type(event) is dict:
-            return {**event, self.key: sealed.value}
+            secrets = Secrets({**held(event[self.key]), **held(secrets)})
         from copy import copy
 
         try:
             filled: dict[Any, Any] = copy(event)
-            filled[self.key] = sealed.value
+            filled[self.key] = secrets
         except Exception as error:  # noqa: BLE001 - whatever a read-only dict raises
-            kind = type(error).__name__
+            raised = type(error).__name__
         else:
             return filled
-        raise InjectionError(
-            f"Cannot put secrets into the event: a copy of the {type(event).__name__} raised "
-            f"{kind}. Use into='context'."
-        )
+        from ._explain import read_only_event
 
-    def _event(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[Any, Any]:
-        event = argument(0, "event", wrapped, args, kwargs)
-        if event is MISSING:
-            raise InjectionError(
-                "Cannot put secrets into the event: the handler was called with none. Pass a dict."
-            )
-        if not isinstance(event, dict):
-            raise InjectionError(
-                f"Cannot put secrets into the event: it is a {type(event).__name__}, no dict. "
-                "Use into='context'."
-            )
-        if self.key in event and not isinstance(event[self.key], Secrets):
-            raise InjectionError(
-                f"Cannot put secrets into the event: it has a key {self.key!r} already. "
-                "Choose another with key='…', or use into='context'."
-            )
-        return event
+        raise InjectionError(read_only_event(event, raised))
 
 
 class KeywordLayer(Layer):
@@ -103,44 +76,28 @@ class KeywordLayer(Layer):
 
     into = "kwargs"
 
-    def around(self, function: Any) -> Callable[..., Any]:
-        """Return what is called instead of a plain function."""
-        resolver = self.resolver
-        clock = resolver.cache.clock
-        anyhow = sync_call(self)
-
-        def handler(*args: Any, **kwargs: Any) -> Any:
-            if kwargs or len(args) > len(("event", "context")):  # some of them may be passed
-                kwargs = kwargs and hidden(kwargs)
-                return anyhow(function, None, args, kwargs)
-            until, wall, sealed = resolver.state
-            if clock.monotonic() >= until or clock.time() >= wall:
-                sealed = self.resolve(function, args, kwargs)
-            return function(*args, **copies(sealed.value))
-
-        return handler
-
-    def check(self, function: Any) -> None:
+    def check_handler(self) -> None:
         """Raise a `DeclarationError` where this handler cannot take the values."""
-        declared = self.resolver.declarations
+        function, declared = self.function, self.resolver.declarations
         for name in declared:
             if not name.isidentifier() or keyword.iskeyword(name):
                 raise DeclarationError(
-                    f"Cannot pass {name!r} as a keyword argument: it is no identifier. Rename it."
+                    f"Cannot pass {name!r} as a keyword argument: it must be a valid identifier. "
+                    "Rename it."
                 )
         code = getattr(function, "__code__", None)
         if code is None or hasattr(function, "__wrapped__"):
             return
-        positional = code.co_varnames[: code.co_argcount]
-        first = 1 if positional[:1] in {("self",), ("cls",)} else 0
+        positional = code.co_varnames[self.offset : code.co_argcount]
         taken = code.co_varnames[
             code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount
         ]
         for name in declared:
-            if name in positional[first : first + 2]:
+            if name in positional[:2]:
                 raise DeclarationError(
-                    f"Cannot pass {name!r} as a keyword argument: it is the event or the context "
-                    f"of {function.__qualname__}(). Rename it."
+                    f"Cannot pass {name!r} as a keyword argument: {function.__qualname__}() gets "
+                    "its event or context in that place. Make it keyword-only: put a '*,' before "
+                    "it in the signature."
                 )
             if name not in taken and not code.co_flags & _TAKES_ALL:
                 raise DeclarationError(
@@ -148,28 +105,63 @@ class KeywordLayer(Layer):
                     "not take it. Add the parameter, or use into='context'."
                 )
 
-    def warm(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sealed | None:
+    def check_call(self, call: Call) -> None:
+        """Accept every call: it needs neither event nor context."""
+
+    def cached(self, call: Call) -> Secrets | None:
         """Return the values if nothing is due, and the caller passes none of them itself."""
-        more = kwargs or len(args) > len(("event", "context"))
-        if more and self._passed(wrapped, args, kwargs):
-            return None
-        return super().warm(wrapped, args, kwargs)
+        more = call.kwargs or len(call.args) > self.offset + 2
+        return None if more and self._passed(call) else self.resolver.cached()
 
-    def resolve(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sealed:
-        """Return fresh values, but of what the caller passes itself."""
-        without = self._passed(wrapped, args, kwargs)
-        remaining = remaining_of(argument(1, "context", wrapped, args, kwargs))
-        return Sealed(self.resolver.resolve(without=without, remaining=remaining))
+    def names(self, call: Call) -> set[str] | None:
+        """Return the names to resolve: what the caller passes itself wins."""
+        return self.resolver.declarations.keys() - self._passed(call)
 
-    def call(
-        self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any], sealed: Sealed
-    ) -> Any:
+    def place(self, call: Call) -> None:
+        """Do nothing: the handler gets arguments."""
+
+    def invoke(self, call: Call) -> Any:
         """Call the handler with the values as keyword arguments."""
-        return wrapped(*args, **kwargs, **copies(sealed.value))
+        try:
+            return call.function(*call.args, **call.kwargs, **call.secrets.reveal())
+        except TypeError as error:
+            from ._explain import unexpected_keyword
 
-    def _passed(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> set[str]:
-        """Return the declared names that the caller passes explicitly: those win."""
-        names = set(kwargs)
-        if len(args) > len(("event", "context")):
-            names.update(signature_of(wrapped).bind_partial(*args).arguments)
+            # Only one that a decorator below raises, before the handler has run.
+            problem = unexpected_keyword(error, call.function, held(call.secrets))
+            if not problem:
+                raise
+        raise InjectionError(problem)
+
+    def _passed(self, call: Call) -> set[str]:
+        """Return the declared names that the caller passes explicitly."""
+        names = set(call.kwargs)
+        if len(call.args) > self.offset + 2:
+            names.update(signature_of(call.function).bind_partial(*call.args).arguments)
         return names.intersection(self.resolver.declarations)
+
+
+class Uninjected:
+    """The handler, as `inspect.signature` is to see it: without the injected parameters.
+
+    Frameworks that fill parameters from a request must neither ask callers for a secret nor let
+    them set one. As ``__wrapped__`` of the decorated handler it is found by `inspect` alone.
+    """
+
+    def __init__(self, function: Any, names: frozenset[str]) -> None:
+        self.__wrapped__ = function
+        self._names = names
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__wrapped__(*args, **kwargs)
+
+    @property
+    def __signature__(self) -> Signature:
+        import inspect
+
+        try:  # of strings too: in the globals of the handler, not of this module
+            signature = inspect.signature(self.__wrapped__, eval_str=True)
+        except Exception:  # noqa: BLE001 - an annotation may be for type checkers alone
+            signature = signature_of(self.__wrapped__)
+        kept = [p for name, p in signature.parameters.items() if name not in self._names]
+        return signature.replace(parameters=kept)

@@ -2,171 +2,165 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from types import CellType, MethodType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from typing import Any, NoReturn, Self
+    from collections.abc import Callable, Mapping
+    from typing import Any, NoReturn, Self, TypeAlias
+
+    Opaque: TypeAlias = Callable[[int], Any]
+
+_IMMUTABLE = frozenset({str, int, float, bool, bytes, type(None)})
+_content: Any = CellType.cell_contents.__get__  # type: ignore[attr-defined]  # a descriptor of C
 
 
-class Sealed:
-    """Carries what holds values through frames: error trackers look into every mapping of one."""
+def opaque(value: Any) -> Opaque:
+    """Return a call that gives the value back for 0, and that no tool can look into.
 
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value: Any = value
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("Cannot pickle what is sealed: the pickle would hold secret values.")
+    Error trackers and serializers go through mappings, sequences, slots, ``__dict__`` and what a
+    pickle would hold. A cell has none of them, and reading it adds no frame with locals.
+    """
+    return MethodType(_content, CellType(value))
 
 
-class Converted(Sealed):  # noqa: PLW1641 - mutable, so it has no hash
-    """A value built for an annotation: each access hands out a copy, whatever its type."""
+class Frozen:
+    """Never changes, is its own copy, and does not pickle."""
 
     __slots__ = ()
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Converted) and bool(self.value == other.value)
+    def __setattr__(self, name: str, *value: object) -> NoReturn:
+        del value  # a traceback can show locals
+        raise AttributeError(f"Cannot change {name!r}: {type(self).__name__} is read-only.")
 
-
-class Secrets(Mapping[str, "Any"]):
-    """The values of one handler by declared name: ``secrets["db"]`` or ``secrets.db``.
-
-    Each access hands out a fresh copy of a dict or list. ``repr``, ``str`` and ``format`` show
-    names only; it does not pickle, and ``json.dumps`` refuses it.
-    """
-
-    __slots__ = ("_origins", "_values")
-    _values: dict[str, Any]
-    _origins: dict[str, Any]
-
-    def __init__(self, values: Mapping[str, Any], origins: Mapping[str, Any] | None = None) -> None:
-        """Hold values by name; origins are the cache's entries that they were made of."""
-        object.__setattr__(self, "_values", dict(values))
-        object.__setattr__(self, "_origins", dict(origins or {}))
-
-    def __getitem__(self, name: str) -> Any:
-        """Return a fresh copy of the value."""
-        if isinstance(name, str) and name in self._values:
-            return copied(self._values[name])
-        problem = self._missing(name)
-        del self  # error trackers look into the locals of a traceback, and into every mapping
-        raise KeyError(problem)
-
-    def __getattr__(self, name: str) -> Any:
-        """Return a fresh copy of the value."""
-        if name in self._values:
-            return copied(self._values[name])
-        problem = self._missing(name)
-        del self
-        raise AttributeError(problem)
-
-    def __iter__(self) -> Iterator[str]:
-        """Go through the declared names."""
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        """Return how many secrets there are."""
-        return len(self._values)
-
-    def __contains__(self, name: object) -> bool:
-        """Tell whether that name is declared."""
-        return isinstance(name, str) and name in self._values
-
-    def __dir__(self) -> list[str]:
-        """Offer the declared names to completion."""
-        return [*super().__dir__(), *self._values]
-
-    def __repr__(self) -> str:
-        """Show names, never values."""
-        return f"<Secrets: {', '.join(self._values) or 'none'}>"
-
-    def __sentry_repr__(self) -> str:
-        """Show names where Sentry would go through a mapping."""
-        return repr(self)
-
-    def __format__(self, spec: str) -> str:
-        """Show names, never values."""
-        names = repr(self)
-        del self
-        return format(names, spec)
-
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        """Refuse: the view is read-only."""
-        del self, value
-        raise AttributeError(f"Cannot set {name!r}: Secrets are read-only.")
-
-    def __delattr__(self, name: str) -> NoReturn:
-        """Refuse: the view is read-only."""
-        del self
-        raise AttributeError(f"Cannot delete {name!r}: Secrets are read-only.")
+    __delattr__ = __setattr__
 
     def __reduce__(self) -> NoReturn:
-        """Refuse: a pickle would hold the values."""
-        del self
-        raise TypeError("Cannot pickle Secrets: the pickle would hold their values.")
+        raise TypeError(f"Cannot pickle {type(self).__name__}: the pickle could hold a secret.")
 
     def __copy__(self) -> Self:
-        """Return itself: it never changes."""
         return self
 
     def __deepcopy__(self, memo: object) -> Self:
-        """Return itself: it never changes, and each access copies."""
         return self
 
-    def _missing(self, name: object) -> str:
-        return f"No secret is declared as {name!r}. Declared: {', '.join(self._values) or 'none'}."
+
+class Wrapped:
+    """A value that is not copied as JSON is: an object that was built, or converted to a type."""
+
+    __slots__ = ("shared", "value")
+
+    def __init__(self, value: Any, *, shared: bool) -> None:
+        self.value = opaque(value)
+        self.shared = shared  # handed out as it is, not as a copy
 
 
-def held(secrets: Secrets) -> dict[str, Any]:
-    """Return the values as they are held, not copied: for those who only compare or merge them."""
+class Secrets(Frozen):
+    """The values of one handler by declared name: ``secrets.db`` or ``secrets["db"]``.
+
+    Each access hands out a fresh copy of a dict or list. ``reveal()`` is the one way to get at all
+    values. ``repr``, ``str`` and ``format`` show names only; it is not iterable and not a mapping,
+    it does not pickle, and ``json.dumps`` refuses it.
+    """
+
+    __slots__ = ("_origins", "_values")
+    _values: dict[str, Opaque]
+    _origins: dict[str, Any]
+
+    def __init__(self, values: Mapping[str, Opaque], origins: Mapping[str, Any] = {}) -> None:
+        """Hold opaque values by name; origins are the cache's entries that they were made of."""
+        object.__setattr__(self, "_values", dict(values))
+        object.__setattr__(self, "_origins", origins)
+
+    def __getattr__(self, name: str) -> Any:
+        if name[:1] != "_" and name in self._values:
+            return fresh(self._values[name])
+        from ._explain import unknown_name
+
+        raise AttributeError(unknown_name(name, self._values))
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self._values:
+            return fresh(self._values[name])
+        from ._explain import unknown_name
+
+        raise KeyError(unknown_name(name, self._values))
+
+    def reveal(self) -> dict[str, Any]:
+        """Return all values by declared name, in a dict of the caller's own."""
+        try:
+            return {name: _copied(value(0)) for name, value in self._values.items()}
+        except BaseException as interrupt:  # noqa: BLE001 - a signal's, as in `fresh`
+            raise interrupt.with_traceback(None)  # noqa: B904
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    # Without these two, Python falls back on __getitem__, and on the identity.
+    __iter__ = None
+    __hash__ = None  # type: ignore[assignment]  # it compares by values, which may change
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secrets) and self.reveal() == other.reveal()
+
+    def __repr__(self) -> str:
+        return f"<Secrets: {', '.join(self._values) or 'none'}>"
+
+    def __format__(self, spec: str) -> str:
+        return format(repr(self), spec)
+
+
+def held(secrets: Secrets) -> dict[str, Opaque]:
+    """Return the opaque values by declared name."""
     return secrets._values  # noqa: SLF001 - its own module
 
 
-def copies(secrets: Secrets) -> dict[str, Any]:
-    """Return fresh copies of all values by declared name."""
-    values = secrets._values  # noqa: SLF001
-    return {k: value if type(value) is str else copied(value) for k, value in values.items()}
-
-
-def origins(secrets: Secrets) -> dict[str, Any]:
+def origins(secrets: Secrets) -> Mapping[str, Any]:
     """Return the cache's entries that the values were made of, by declared name."""
     return secrets._origins  # noqa: SLF001
 
 
-def copied(value: Any) -> Any:
-    """Return a value of which dicts, lists and what else can change are fresh copies."""
-    kind = type(value)
-    if kind is str:
-        return value
-    if kind is dict:  # text, the most frequent, needs no call
-        return {k: item if type(item) is str else copied(item) for k, item in value.items()}
-    if kind is list:
-        return [copied(item) for item in value]
-    if kind is tuple:
-        return tuple([copied(item) for item in value])
-    if kind is Converted:
-        return _deeply_copied(value.value)
-    if isinstance(value, (dict, list, set, bytearray)):  # an OrderedDict that a transform made
-        return _deeply_copied(value)
-    return value
+def merged(*parts: Secrets) -> Secrets:
+    """Return the union; for one name, the value of the last that has it."""
+    values = {name: value for part in parts for name, value in held(part).items()}
+    return Secrets(values, {name: entry for part in parts for name, entry in origins(part).items()})
 
 
-def _deeply_copied(value: Any) -> Any:
-    from copy import deepcopy
-
+def shielded(function: Callable[..., Any], *args: Any) -> Any:
+    """Call what has values in its locals: what a signal raises there leaves without its frames."""
     try:
-        return deepcopy(value)
-    except Exception:  # noqa: BLE001 - it holds a lock or a connection, which nobody can copy
+        return function(*args)
+    except BaseException as interrupt:  # noqa: BLE001 - it goes on
+        interrupt.__cause__ = interrupt.__context__ = None
+        raise interrupt.with_traceback(None)  # noqa: B904 - it is the same exception
+
+
+def fresh(value: Opaque) -> Any:
+    """Return what an opaque value holds, with fresh copies of all that can change."""
+    try:
+        return _copied(value(0))
+    except BaseException as interrupt:  # noqa: BLE001 - a signal's: the copying frame shows values
+        raise interrupt.with_traceback(None)  # noqa: B904 - it is the same exception
+
+
+def _copied(value: Any) -> Any:
+    """Copy level by level: a value may be nested deeper than Python recurses."""
+    if type(value) in _IMMUTABLE:
         return value
+    box = [value]
+    levels: list[Any] = [box]
+    for container in levels:  # which grows meanwhile
+        items = container.items() if type(container) is dict else enumerate(container)
+        for key, item in items:
+            kind = type(item)
+            if kind is dict or kind is list:
+                container[key] = copy = item.copy()
+                levels.append(copy)
+            elif kind not in _IMMUTABLE:
+                from ._copies import copied
 
-
-def opaque(value: Any) -> Callable[[int], Any]:
-    """Return a call that gives the value back for 0, and that no tool can look into.
-
-    Error trackers and serializers go through mappings, sequences, slots and ``__dict__``; a bound
-    built-in method has none of them.
-    """
-    return (value,).__getitem__
+                container[key] = copied(item)
+    return box[0]

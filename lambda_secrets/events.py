@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import logging
-import sys
+import threading
 
 from .backends import backend_name
-from .errors import ResolutionError, kind_of
+from .errors import ResolutionError, kind_of, place_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from collections.abc import Callable
+    from typing import Any, NoReturn, TypeAlias
 
-    from ._cache import Entry, Observer, Round
+    from ._store import Entry, Round
     from ._declarations import Source
 
+    Observer: TypeAlias = Callable[["Event"], object]
+
+LONGEST_WAIT = 1.0  # seconds for an observer that is told by the invocation itself
 _log = logging.getLogger("lambda_secrets")
 
 
@@ -103,40 +108,58 @@ class Retried(Event):
     kind = "retry"
 
 
-def tell_fetched(observer: Observer, fetched: Round, seconds: float) -> None:
+def tell_fetched(fetched: Round, seconds: float) -> None:
     """Tell of each source of a round that is over, after that many seconds."""
+    told: list[Event] = []
     for source, result in fetched.results.items():
-        if isinstance(result, ResolutionError):
-            backend = result.backend or backend_name(fetched.owner)
-            outcome, version = kind_of(result).__name__, None
+        failure: Any = result if isinstance(result, ResolutionError) else None
+        if failure is None and result.absent:  # type: ignore[union-attr]  # an entry
+            failure = result.answer  # type: ignore[union-attr]
+        if failure is not None:
+            backend = failure.backend or backend_name(fetched.owner)
+            event = Fetched(str(source), backend, kind_of(failure).__name__, seconds)
         else:
-            backend, outcome, version = result.backend, "ok", result.answer.version
-        told = (str(source), backend, outcome, seconds)
-        _tell(observer, Fetched(*told, version=version, background=fetched.background))
+            event = _of(Fetched, source, result, seconds)
+        object.__setattr__(event, "background", fetched.background)
+        told.append(event)
+    if fetched.runner == threading.get_ident():  # callers wait for it no longer than they want
+        _tell(fetched.observer, told)
+    else:
+        _tell_apart(fetched.observer, told, 0.05)
 
 
 def tell_stale(observer: Observer, source: Source, entry: Entry, age: float) -> None:
     """Tell that an entry was served past its TTL, that many seconds old."""
-    told = (str(source), entry.backend, "ok", age)
-    _tell(observer, ServedStale(*told, version=entry.answer.version))
+    _tell_apart(observer, [_of(ServedStale, source, entry, age)], LONGEST_WAIT)
 
 
 def tell_retried(observer: Observer, source: Source, entry: Entry, seconds: float) -> None:
     """Tell that a handler runs again with this entry, which took that many seconds to have."""
-    told = (str(source), entry.backend, "ok", seconds)
-    _tell(observer, Retried(*told, version=entry.answer.version))
+    _tell_apart(observer, [_of(Retried, source, entry, seconds)], LONGEST_WAIT)
 
 
-def _tell(observer: Observer, event: Event) -> None:
-    handled = sys.exception()
+def _of(kind: type[Event], source: Source, entry: Any, seconds: float) -> Event:
+    return kind(str(source), entry.backend, "ok", seconds, version=entry.answer.version)
+
+
+def _tell_apart(observer: Observer, told: list[Event], wait: float) -> None:
+    """Tell on a thread of our own: an observer that hangs must not hang the invocation."""
+    run = functools.partial(contextvars.copy_context().run, _tell, observer, told)
+    thread = threading.Thread(target=run, name="lambda_secrets observer", daemon=True)
     try:
-        observer(event)
-    except Exception as error:  # noqa: BLE001 - another's code must not fail the invocation
-        # What is being handled is the exception of a handler that runs again: it may quote a value.
-        link: BaseException | None = error
-        while link is not None and handled is not None:
-            if link.__context__ is handled:
-                link.__context__ = None
-            link = link.__context__
-        del handled, link  # a traceback can show locals
-        _log.exception("The observer raised on %r.", event)
+        thread.start()
+    except RuntimeError:  # no more threads, or the interpreter is shutting down
+        run()
+    else:
+        thread.join(wait)
+
+
+def _tell(observer: Observer, told: list[Event]) -> None:
+    for event in told:
+        try:
+            observer(event)
+        except BaseException as error:  # noqa: BLE001 - it must not fail the invocation
+            kind, place = type(error).__name__, place_of(error) or "its call"
+            _log.error(  # noqa: TRY400 - a traceback shows the message, which may quote a value
+                "The observer raised on %r: %s at %s (its message is withheld).", event, kind, place
+            )

@@ -1,4 +1,4 @@
-"""Keeps injected values out of the application's own logs: `RedactSecrets`, a logging filter."""
+"""Keeps secret values out of the application's own logs: `RedactSecrets`, a logging filter."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import copy
 import json
 import logging
 import operator
-import re
+import os
 import sys
 import threading
 from binascii import b2a_base64
+from collections import OrderedDict
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ._cache import shared_cache
+from ._values import opaque
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,135 +25,287 @@ if TYPE_CHECKING:
 __all__ = ["RedactSecrets"]
 
 MASK = "***"
-SHORTEST = 8  # characters; what is shorter may be part of any word
-LIMIT = 2_000  # strings; those handed out least recently go first
-DEPTH = 16  # containers inside of containers; of those below, the text is looked at
+SHORTEST = 8  # characters: a shorter string may be part of any word
+LIMIT = 2_000  # strings kept
+CHARACTERS = 2_000_000  # kept in all these strings together
+DEPTH = 16  # levels of nested containers; deeper ones are redacted as text
+_PREFIX = 120  # characters compared before a long string is escaped; base64 needs a multiple of 3
 
-# Before Python 3.12, a filter cannot hand on another record than the one that everybody has.
-_REPLACES = sys.version_info >= (3, 12)
+_REPLACES = sys.version_info >= (3, 12)  # before, a filter can only change the record
 _WITHOUT_VALUES = {
     *("name", "levelname", "levelno", "pathname", "filename", "module", "lineno", "funcName"),
     *("created", "msecs", "relativeCreated", "asctime", "thread", "threadName"),
-    *("process", "processName", "taskName", "msg", "args", "exc_info"),
+    *("process", "processName", "taskName", "exc_info"),
 }
 _SMALLEST = 10 ** (SHORTEST - 1)
-# What URLs leave as it is: by `quote`, forms, SQLAlchemy, requests and urllib3, JavaScript.
+# Characters that URLs leave as they are: quote, forms, SQLAlchemy, requests, urllib3, JavaScript.
 _SAFE = ("", "/", " ", " +", "!#$%&'()*+,/:;=?@[]~", "!$&'()*+,;=:@/?", "!'()*~")
-_percent = re.compile("%[0-9A-F]{2}")
-_is_plain = re.compile(r"[\w.~-]+", re.ASCII).fullmatch  # which nothing escapes
 
 
 class RedactSecrets(logging.Filter):
-    """Replaces each value that was injected in this process by ``***`` in log records.
+    """Replaces every value injected in this process by ``***`` in log records.
 
-    A value is a string of 8 characters or more, those inside of JSON included, also as JSON, `repr`
-    or a URL escape it, and bytes as text, base64 or hex. Values from before a rotation stay
-    redacted. 2,000 strings are kept, and none in a SnapStart snapshot.
+    Values are strings of at least 8 characters, also those inside JSON; they are found as plain
+    text and as JSON, `repr` or a URL escape them, bytes as text, base64 or hex. Values from before
+    a rotation stay redacted. The 2,000 strings used last are kept, up to 2,000,000 characters.
 
-    Add it to log handlers, not to loggers: a logger's filter sees only what is logged on itself.
-    From Python 3.12 on, other log handlers get the record as it was; on 3.11, the redacted one.
+    Add it to log handlers, not to loggers: a logger's filter sees only its own records.
+    On Python 3.12 and later, other handlers get the original record; on 3.11, the redacted one.
     """
 
     def __init__(self) -> None:
-        """Learn of the values that are there, and of those to come."""
+        """Learn the values in the cache, and every later one."""
         super().__init__()
-        self._version = object()
-        self._built: tuple[object, _Matcher | None] = (None, None)
-        self._strings: dict[str | bytes, None] = {}
-        self._learning = threading.RLock()  # a signal's handler may learn, too
+        self._known = opaque(_Known())
         shared_cache.listen(self)
 
     def filter(self, record: logging.LogRecord) -> Any:
-        """Let every record pass, one with a value in it as a redacted copy."""
-        matcher = self._matcher()
-        changes = _Redaction(matcher).changes(record) if matcher else None
-        if not changes:
+        """Let every record pass; one that shows a value as a redacted copy."""
+        if not self._known(0):
             return True
-        redacted = copy.copy(record) if _REPLACES else record
-        vars(redacted).update(changes)
-        return redacted if _REPLACES else True
+        redacted = _Redaction(self._known(0).complete().redact).apply(record)
+        return True if redacted is record else redacted
 
     def redact(self, text: str) -> str:
-        """Return a text with ``***`` for each value: for output that passes no log handler."""
-        matcher = self._matcher()
-        return matcher.redact(text) if matcher else text
+        """Return the text with ``***`` for each value: for output that passes no log handler."""
+        redacted: str = self._known(0).complete().redact(text)
+        return redacted
 
     def learn(self, value: Any) -> None:
-        """Redact this value too, and the strings in it: what was derived from a secret, say."""
-        learned = dict.fromkeys(_strings(value))
-        with self._learning:
-            rest = [string for string in self._strings if string not in learned]
-            # Replaced as a whole: a thread that builds a pattern now has the old ones or the new.
-            self._strings = dict.fromkeys([*rest, *learned][-LIMIT:])
-            self._version = object()
+        """Redact this value, too, and the strings in it: a token derived from a secret, say."""
+        self._known(0).learn(value)
 
     def forget(self) -> None:
-        """Hold no value any more."""
-        self._version, self._strings, self._built = object(), {}, (None, None)
+        """Drop every value."""
+        self._known = opaque(_Known())
 
-    def __copy__(self) -> Self:
-        """Return itself: a copy of a log handler learns of values too."""
+    def __copy__(self, memo: object = None) -> Self:
+        """Return itself: a copied log handler keeps learning."""
         return self
 
-    def __deepcopy__(self, memo: object) -> Self:
-        """Return itself, likewise."""
-        return self
+    __deepcopy__ = __copy__
 
     def __reduce__(self) -> NoReturn:
         """Refuse: a pickle would hold the values."""
         raise TypeError("Cannot pickle RedactSecrets: the pickle would hold secret values.")
 
-    def _matcher(self) -> _Matcher | None:
-        """Return what finds the values; a thread that sees new ones builds it before it goes on."""
-        version, built = self._version, self._built
-        if built[0] is not version:
-            strings = list(self._strings)
-            built = (version, _Matcher(strings) if strings else None)
-            self._built = built
-        return built[1]
+
+class _Known:
+    """The strings to redact, and an index that finds them in UTF-8.
+
+    Nobody waits for the lock, so signal handlers and finalizers may log and learn: while one
+    thread extends the index, others that need the new strings search a copy. The operations of
+    dictionaries are atomic, so reading takes no lock.
+    """
+
+    _lock = threading.RLock()
+    _busy = False
+
+    def __init__(self) -> None:
+        self._strings: OrderedDict[Any, _String] = OrderedDict()  # least recently used first
+        self._new: dict[Any, _String] = {}  # not in the index yet
+        # The strings by their first 8 bytes, and these by each 4 bytes in them. Any 8 bytes of a
+        # text hold one of its 4-byte blocks, so looking up each block finds every string.
+        self._index: dict[int | bytes, dict[Any, None]] = {}
+        self._characters = 0
+
+    @classmethod
+    def renew_lock(cls) -> None:
+        """In a forked child: another thread of the parent may have held the lock."""
+        cls._lock = threading.RLock()
+        cls._busy = False
+
+    def __bool__(self) -> bool:
+        return bool(self._strings or self._new)
+
+    def learn(self, value: Any) -> None:
+        """Note every string in a value without running code of its classes."""
+        rest = [value]
+        while rest:
+            item = rest.pop()
+            content = _content(item)
+            if content is None:
+                rest += _items(item)
+                continue
+            key = content if isinstance(content, str) else (content,)  # bytes == str may warn
+            try:
+                self._strings.move_to_end(key)
+                rest += self._strings[key].inside
+            except KeyError:
+                string = _String(content)
+                rest += string.inside
+                if len(content) >= SHORTEST:
+                    self._new[key] = string
+        self._catch_up()
+
+    def complete(self) -> _Known:
+        """Return what has all strings in its index: itself, or a copy while a thread writes."""
+        if self._catch_up():
+            return self
+        made = _Known()
+        new = list(self._new.values())  # first: the other thread moves them to the rest
+        for string in (*self._strings.values(), *new):
+            made._add(string)
+        return made
+
+    def _catch_up(self) -> bool:
+        """Index new strings, unless another thread or an interrupted frame of this one does."""
+        if not self._new:
+            return True
+        lock = self._lock
+        if not lock.acquire(blocking=False):
+            return False
+        interrupted = _Known._busy
+        try:
+            _Known._busy = True
+            if not interrupted:
+                self._index_new()
+        finally:
+            _Known._busy = interrupted
+            lock.release()
+        return not interrupted
+
+    def _index_new(self) -> None:
+        """Index new strings, then drop the oldest ones. What interrupts it loses none."""
+        while self._new:
+            for key, string in list(self._new.items()):
+                if key not in self._strings:
+                    self._add(string)
+                    self._strings[key] = string
+                    self._characters += len(string.content)
+                self._new.pop(key, None)
+        while len(self._strings) > (LIMIT if self._characters <= CHARACTERS else 1):
+            _, oldest = self._strings.popitem(last=False)
+            self._characters -= len(oldest.content)
+            for start in oldest.starts():
+                self._unlink(start, oldest)
+                if start not in self._index:
+                    for block in _blocks_within(start):
+                        self._unlink(block, start)
+
+    def _add(self, string: _String) -> None:
+        for start in string.starts():
+            self._index.setdefault(start, {})[string] = None
+            for block in _blocks_within(start):
+                self._index.setdefault(block, {})[start] = None
+
+    def _unlink(self, key: int | bytes, item: Any) -> None:
+        items = self._index.get(key, {})
+        items.pop(item, None)
+        if not items:
+            self._index.pop(key, None)
+
+    def redact(self, text: str) -> str:
+        """Return the text with a mask for each string; strings that overlap share one."""
+        if len(text) < SHORTEST:
+            return text
+        data = str.encode(text, errors="surrogatepass")
+        blocks = _blocks(data)
+        if self._index.keys().isdisjoint(blocks):
+            return text
+        parts: list[bytes] = []
+        done = 0
+        for number, block in enumerate(blocks):
+            if block not in self._index:
+                continue
+            for start in range(max(4 * number - 3, 0), 4 * number + 1):
+                strings = list(self._index.get(data[start : start + SHORTEST], ()))
+                length = max((string.length_at(data, start) for string in strings), default=0)
+                if length:
+                    if start >= done:
+                        parts += data[done:start], MASK.encode()
+                    done = max(done, start + length)
+        return b"".join((*parts, data[done:])).decode(errors="surrogatepass") if parts else text
 
 
-def _strings(value: Any) -> Iterator[str | bytes]:
-    """Go through the strings in a value that are long enough, those of JSON in strings included."""
-    rest = [value]
-    while rest:
-        item = rest.pop()
-        if isinstance(item, dict):
-            rest += item.values()
-        elif isinstance(item, (list, tuple, set, frozenset)):
-            rest += item
-        elif isinstance(item, (bytes, bytearray)):
-            if len(item) >= SHORTEST:
-                yield bytes(item)
-            with suppress(UnicodeDecodeError):
-                rest.append(item.decode())
-            with suppress(ValueError, RecursionError):
-                rest.append(json.loads(item))  # which takes UTF-16, too
-        elif isinstance(item, int) and _SMALLEST <= abs(item) < 10**100:
-            yield str(item)
-        elif isinstance(item, str):
-            stripped = str(item).strip()
-            if len(stripped) >= SHORTEST:
-                yield stripped
-            if stripped[:1] in {"{", "[", '"'}:
-                with suppress(ValueError, RecursionError):
-                    rest.append(json.loads(stripped))
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
+    os.register_at_fork(after_in_child=_Known.renew_lock)
 
 
-def _forms(string: str | bytes) -> set[str]:
-    """Return how a log may write a string, by itself or inside of something else."""
-    if isinstance(string, bytes):
-        encoded = b2a_base64(string, newline=False).decode().rstrip("=")
-        urlsafe = encoded.replace("+", "-").replace("/", "_")
-        return {encoded, urlsafe, string.hex(), repr(string)[2:-1], repr(b"\"'" + string)[5:-1]}
-    forms = {string}
-    if _is_plain(string):
-        return forms
-    for _ in range(2):  # a JSON text inside of a JSON text is escaped twice
-        forms |= {escaped for form in forms for escaped in _escaped(form)}
-    urls = {quote(string, safe, errors="replace") for safe in _SAFE}
-    urls |= {url.replace(" ", "+") for url in urls}
-    return forms | urls | {_percent.sub(lambda found: found[0].lower(), url) for url in urls}
+def _blocks(data: bytes) -> list[int]:
+    """Return the blocks of 4 bytes in a text, as numbers."""
+    return memoryview(data)[: len(data) & ~3].cast("I").tolist()
+
+
+def _blocks_within(start: bytes) -> list[int]:
+    return [_blocks(start[place : place + 4])[0] for place in range(4)]
+
+
+class _String:
+    """A string to redact, with the forms that it may take in a log."""
+
+    __slots__ = ("_begins", "_forms", "content", "inside")
+
+    def __init__(self, content: str | bytes) -> None:
+        self.content = content
+        self.inside = _inside(content)
+        self._begins: tuple[bytes, ...] = ()  # the forms of its prefix
+        self._forms: list[bytes] = []  # the longest first
+
+    def starts(self) -> set[bytes]:
+        """Return the first 8 bytes of each form."""
+        self._begins = self._begins or tuple(_forms(self.content[:_PREFIX]))
+        return {begin[:SHORTEST] for begin in self._begins}
+
+    def length_at(self, data: bytes, start: int) -> int:
+        """Return the length of the longest form that stands at this place, or 0."""
+        if not data.startswith(self._begins, start):
+            return 0
+        if not self._forms:
+            forms = self._begins if len(self.content) <= _PREFIX else _forms(self.content)
+            self._forms = sorted(forms, key=len, reverse=True)
+        return next((len(form) for form in self._forms if data.startswith(form, start)), 0)
+
+
+def _content(item: Any) -> str | bytes | None:
+    """Return the string to look for, "" for a short number, None for what is neither."""
+    kind = type(item)
+    if issubclass(kind, int):
+        return int.__repr__(item) if _SMALLEST <= int.__abs__(item) < 10**100 else ""
+    if issubclass(kind, str):
+        return str.strip(item).lstrip("\ufeff")
+    return bytes.join(b"", (item,)) if issubclass(kind, (bytes, bytearray)) else None
+
+
+def _items(container: Any) -> Iterable[Any]:
+    kind = type(container)
+    if issubclass(kind, dict):
+        return dict.values(container)
+    bases = (base for base in (list, tuple, set, frozenset) if issubclass(kind, base))
+    return next((base.__iter__(container) for base in bases), ())
+
+
+def _inside(content: str | bytes) -> list[Any]:
+    """Return what a string holds: text in bytes, and the values of JSON."""
+    found: list[Any] = []
+    if isinstance(content, bytes):
+        with suppress(UnicodeDecodeError):
+            found.append(content.decode())
+    elif content[:1] not in {"{", "[", '"'}:
+        return found
+    with suppress(ValueError, RecursionError):
+        found.append(json.loads(content))  # bytes may be UTF-16, too
+    return found
+
+
+def _forms(content: str | bytes) -> set[bytes]:
+    """Return how a log may write a string, by itself or inside something else.
+
+    Every character is escaped by itself, so the forms of a prefix are prefixes of the forms.
+    """
+    if isinstance(content, bytes):
+        encoded = b2a_base64(content, newline=False).rstrip(b"=")
+        shown = (content.hex(), repr(content)[2:-1], repr(b"\"'" + content)[5:-1])
+        urlsafe = encoded.replace(b"+", b"-").replace(b"/", b"_")
+        return {encoded, urlsafe, *map(str.encode, shown)}
+    forms = {content}
+    urls = {quote(content, safe, errors="replace") for safe in _SAFE}
+    if urls != forms:  # else nothing escapes it
+        for _ in range(2):  # JSON inside JSON is escaped twice
+            forms |= {escaped for form in forms for escaped in _escaped(form)}
+        urls |= {url.replace(" ", "+") for url in urls}
+        forms |= urls | {_with_lower_case(url) for url in urls}
+    return {form.encode(errors="surrogatepass") for form in forms}
 
 
 def _escaped(text: str) -> Iterator[str]:
@@ -159,101 +313,98 @@ def _escaped(text: str) -> Iterator[str]:
     yield json.dumps(text, ensure_ascii=False)[1:-1]
     for show in (repr, ascii, _repr_of_bytes):
         yield show(text)[1:-1]
-        yield show("\"'" + text)[4:-1]  # beside quotes of both kinds, its own are escaped
+        yield show("\"'" + text)[4:-1]  # beside both kinds of quotes, its own are escaped
 
 
 def _repr_of_bytes(text: str) -> str:
     return repr(text.encode(errors="replace"))[1:]
 
 
-class _Matcher:
-    """Finds strings in texts: by one pattern for how they begin, the longest first."""
-
-    def __init__(self, strings: Iterable[str | bytes]) -> None:
-        forms = {form for string in strings for form in _forms(string)}
-        self._by_start: dict[str, list[str]] = {}
-        for form in sorted(forms, key=len, reverse=True):
-            self._by_start.setdefault(form[:SHORTEST], []).append(form)
-        self._search = re.compile(_any_of(self._by_start)).search
-        re.purge()  # it keeps what it compiled: no value is to be in there
-
-    def redact(self, text: str) -> str:
-        """Return the text with a mask for each string; strings that overlap share one."""
-        found = self._search(text)
-        if found is None:
-            return text
-        parts: list[str] = []
-        done = 0
-        while found is not None:
-            start = found.start()
-            for form in self._by_start[found.group()]:
-                if text.startswith(form, start):
-                    if start >= done:
-                        parts += text[done:start], MASK
-                    done = max(done, start + len(form))
-                    break
-            found = self._search(text, start + 1)
-        return "".join((*parts, text[done:])) if parts else text
+def _with_lower_case(url: str) -> str:
+    first, *escapes = url.split("%")
+    return "".join((first, *(f"%{escape[:2].lower()}{escape[2:]}" for escape in escapes)))
 
 
-def _any_of(words: Iterable[str]) -> str:
-    """Return a pattern of words as a tree: its cost grows with the text, hardly with the words."""
-    tree: dict[str, Any] = {}
-    for word in words:
-        branch = tree
-        for character in word:
-            branch = branch.setdefault(character, {})
+class _StandIn(str):
+    """The redacted text of an object. Formats take it for a number, too: none fails."""
 
-    def pattern(branch: dict[str, Any]) -> str:
-        parts = [re.escape(character) + pattern(below) for character, below in branch.items()]
-        return parts[0] if len(parts) == 1 else f"(?:{'|'.join(parts)})" if parts else ""
+    __slots__ = ()
+    __repr__ = str.__str__
 
-    return pattern(tree)
+    def __index__(self) -> int:
+        return 0  # for int() and float(), too
+
+    def __format__(self, spec: str) -> str:
+        try:
+            return super().__format__(spec)
+        except ValueError:
+            return str(self)
+
+    def __getattr__(self, name: str) -> Self:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self  # for a format such as {user.name}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return str, (str(self),)  # who unpickles a record may not have this package
 
 
 class _Redaction:
-    """One record's redaction: what has no value in it stays the very object that it is."""
+    """Redacts one record. What shows no value stays the very same object."""
 
-    def __init__(self, matcher: _Matcher) -> None:
-        self._redact = matcher.redact
+    __slots__ = ("_redact",)
 
-    def changes(self, record: logging.LogRecord) -> dict[str, Any]:
-        """Return the attributes to set, by name; none where there is no value in the record."""
-        known = vars(record)
-        changes = self._message(record)
-        for name, value in known.items():
-            if name not in _WITHOUT_VALUES:
-                changes[name] = self._clean(value)
-        info = record.exc_info
-        if isinstance(info, tuple) and isinstance(info[1], BaseException):
-            error = self._error(info[1])
-            if error is not info[1]:
-                # The text that a formatter has made of it before quotes the original.
-                changes |= {"exc_info": (type(error), error, info[2]), "exc_text": None}
-        return {name: value for name, value in changes.items() if value is not known.get(name)}
+    def __init__(self, redact: Callable[[str], str]) -> None:
+        self._redact = redact
 
-    def _message(self, record: logging.LogRecord) -> dict[str, Any]:
-        """Return what takes the place of the message and, where they can be kept, the arguments."""
-        text = _shown(record.getMessage)  # None: the arguments do not fit, as logging will report
-        redacted = text and self._redact(text)
-        cleaned = {
-            "msg": redacted if record.msg is text else self._clean(record.msg),
-            "args": self._clean(record.args),
-        }
-        if redacted is not text:
-            trial = copy.copy(record)
-            vars(trial).update(cleaned)
-            told = _shown(trial.getMessage)
+    def apply(self, record: logging.LogRecord) -> logging.LogRecord:
+        """Return the record itself if it shows no value, else a redacted one."""
+        text = _message(record)
+        message = text and self._redact(text)
+        changes = self._changes(record)
+        if not changes and message is text:
+            return record
+        redacted = _attempt(copy.copy, record, failed=record) if _REPLACES else record
+        vars(redacted).update(changes)
+        if text is not None and not self._reads_as(message, redacted):
             # A format may want a number, or bring out a value that no argument has by itself.
-            if told is None or self._redact(told) is not told:
-                return {"msg": redacted, "args": ()}
-        return cleaned
+            vars(redacted).update(msg=message, args=())
+            if _message(redacted) != message:  # a class with a format of its own
+                vars(redacted)["getMessage"] = message.__str__
+        return redacted
+
+    def _changes(self, record: logging.LogRecord) -> dict[str, Any]:
+        """Return the attributes that show a value, redacted."""
+        known = vars(record)
+        changes: dict[str, Any] = {}
+        for name in known.keys() - _WITHOUT_VALUES:
+            value = known[name]
+            cleaned = _attempt(self._clean, value, failed=MASK)
+            if cleaned is not value:
+                changes[name] = cleaned
+        info = record.exc_info
+        if isinstance(info, tuple) and info[1] is not None:
+            error = _attempt(self._clean, info[1])
+            if error is not info[1]:
+                # The text that an earlier formatter made quotes the original.
+                changes["exc_info"] = error and (type(error), error, info[2])
+                changes["exc_text"] = None if error else MASK
+        return changes
+
+    def _reads_as(self, message: Any, redacted: logging.LogRecord) -> bool:
+        """Tell whether the record gives the message, padding aside, and no value."""
+        told = _message(redacted)
+        if told is None or self._redact(told) is not told:
+            return False
+        return not redacted.args or told.split() == message.split()
 
     def _clean(self, value: Any, above: tuple[int, ...] = ()) -> Any:
-        """Return the value, or what stands for it: containers keep their form, others are texts."""
+        """Return the value or its redacted stand-in: containers keep their form."""
         if isinstance(value, str):
             return self._redact(value)
-        if value is None or isinstance(value, float) or _is_small(value):
+        if value is None or isinstance(value, float):
+            return value
+        if isinstance(value, int) and -_SMALLEST < value < _SMALLEST:
             return value
         if len(above) < DEPTH and id(value) not in above:
             above = (*above, id(value))
@@ -261,69 +412,65 @@ class _Redaction:
                 return self._error(value, above)
             if isinstance(value, (dict, list, tuple, set, frozenset)):
                 return self._container(value, above)
-        shown = [_shown(str, value) or "", _shown(repr, value) or ""]
+        shown = [_attempt(str, value, failed=""), _attempt(repr, value, failed="")]
         redacted = [self._redact(text) for text in shown]
-        return value if redacted == shown else redacted[0]
+        return value if redacted == shown else _StandIn(redacted[0] or MASK)
 
     def _container(self, value: Any, above: tuple[int, ...]) -> Any:
-        kind: Any
-        if isinstance(value, dict):
-            kind, items = dict, [part for item in value.items() for part in item]
-        else:
-            kind = next(k for k in (list, tuple, set, frozenset) if isinstance(value, k))
-            items = [*value]
+        is_dict = isinstance(value, dict)
+        items = [part for item in value.items() for part in item] if is_dict else [*value]
         cleaned = [self._clean(item, above) for item in items]
         if all(map(operator.is_, cleaned, items)):
             return value
-        return kind(zip(cleaned[::2], cleaned[1::2], strict=True) if kind is dict else cleaned)
+        if is_dict:
+            return dict(zip(cleaned[::2], cleaned[1::2], strict=True))
+        kind = next(kind for kind in (list, tuple, set, frozenset) if isinstance(value, kind))
+        return getattr(value, "_make", kind)(cleaned)  # a named tuple keeps its names
 
-    def _error(self, error: BaseException, above: tuple[int, ...] = ()) -> BaseException:
-        """Return the exception, or a stand-in for it and for all that it is linked to."""
+    def _error(self, error: BaseException, above: tuple[int, ...]) -> BaseException:
+        """Return the exception, or stand-ins for it and for every exception linked to it."""
         linked = _linked(error)
-        if not any(self._quotes(one, above) for one in linked):
+        parts = [(_attempt(str, one, failed=""), one.args, vars(one)) for one in linked]
+        above = (*above, *map(id, linked))
+        if all(self._clean(part, above) is part for of_one in parts for part in of_one):
             return error
-        stand_ins: dict[int, BaseException] = {}
+        made: dict[int, BaseException] = {}
         for one in reversed(linked):  # the members of a group come after it
-            text = self._redact(_shown(str, one) or "")
-            stand_ins[id(one)] = _stand_in(one, text, [stand_ins.get(id(m)) for m in _members(one)])
+            text = self._redact(_attempt(str, one, failed=""))
+            made[id(one)] = _stand_in(one, text, [made.get(id(member)) for member in _members(one)])
         for one in linked:
-            made = stand_ins[id(one)]
-            made.__cause__ = stand_ins.get(id(one.__cause__))
-            made.__context__ = stand_ins.get(id(one.__context__))
-            made.__suppress_context__ = one.__suppress_context__
+            stand_in = made[id(one)]
+            stand_in.__cause__ = made.get(id(one.__cause__))
+            stand_in.__context__ = made.get(id(one.__context__))
+            stand_in.__suppress_context__ = one.__suppress_context__
             notes = getattr(one, "__notes__", ())
             for note in notes if isinstance(notes, (list, tuple)) else ():
-                made.add_note(self._redact(_shown(str, note) or ""))
-        return stand_ins[id(error)]
-
-    def _quotes(self, error: BaseException, above: tuple[int, ...]) -> bool:
-        parts = (_shown(str, error) or "", error.args, vars(error))
-        return any(self._clean(part, (*above, id(error))) is not part for part in parts)
+                stand_in.add_note(self._redact(_attempt(str, note, failed="")))
+        return made[id(error)]
 
 
-def _is_small(value: Any) -> bool:
-    """Whether it is a number that is shorter than all that is redacted."""
-    return isinstance(value, int) and -_SMALLEST < value < _SMALLEST
-
-
-def _shown(show: Callable[..., str], *args: Any) -> str | None:
-    """Return the text that others' code makes, or None if it raises."""
+def _attempt(call: Callable[..., Any], *args: Any, failed: Any = None) -> Any:
+    """Return what others' code returns, or something else if it raises."""
     try:
-        return show(*args)
+        return call(*args)
     except Exception:  # noqa: BLE001
-        return None
+        return failed
+
+
+def _message(record: logging.LogRecord) -> Any:
+    """Return the formatted message, or None if the arguments do not fit: logging reports that."""
+    return _attempt(lambda: f"{record.getMessage()}")
 
 
 def _linked(error: BaseException) -> list[BaseException]:
-    """Return an exception with its causes and contexts, the members of groups included."""
-    found = {id(error): error}
-    rest = [error]
+    """Return an exception with its causes, contexts and members of groups."""
+    found: dict[int, BaseException] = {}
+    rest: list[BaseException | None] = [error]
     while rest:
         one = rest.pop()
-        for other in (one.__cause__, one.__context__, *_members(one)):
-            if other is not None and id(other) not in found:
-                found[id(other)] = other
-                rest.append(other)
+        if one is not None and id(one) not in found:
+            found[id(one)] = one
+            rest += (one.__cause__, one.__context__, *_members(one))
     return list(found.values())
 
 
@@ -334,7 +481,7 @@ def _members(error: BaseException) -> Sequence[BaseException]:
 def _stand_in(
     error: BaseException, text: str, members: Sequence[BaseException | None]
 ) -> BaseException:
-    """Return an exception that looks like another one where logs show it, with that text."""
+    """Return an exception that logs show like another one, with that text."""
     kind = type(error)
     looks: dict[str, Any] = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
     there = [member for member in members if member is not None]

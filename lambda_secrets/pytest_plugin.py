@@ -97,7 +97,7 @@ def _lambda_secrets_isolated(request: pytest.FixtureRequest) -> Iterator[None]:
     if not request.config.getini("lambda_secrets_isolate"):
         yield
         return
-    from ._decorator import clear_cache
+    from . import clear_cache
 
     clear_cache()
     yield

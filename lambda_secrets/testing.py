@@ -13,8 +13,9 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from ._cache import shared_cache
-from ._call import hidden
-from ._values import opaque
+from ._declarations import declare
+from ._maintenance import override, restore
+from ._values import Wrapped, opaque
 from .backends import Answer
 from .backends._local import MemoryBackend, _as_read as as_read
 from .errors import DeclarationError, SecretNotFoundError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, TypeVar
 
     from ._declarations import Declaration, Source
+    from ._values import Opaque
     from .backends._local import Values
     from .errors import ResolutionError
 
@@ -57,15 +59,22 @@ class OverrideBackend(MemoryBackend):
         del values, built  # a traceback can show locals
         super().__init__(named)
 
-    @property
-    def built(self) -> Mapping[str, Any]:
-        """Objects by declaration string, which may carry ``#path``: injected, never built."""
-        found: Mapping[str, Any] = self._built(0)
+    def built_for(self, declaration: Declaration) -> Opaque | None:
+        """Return the object, opaque, to inject instead of what the declaration would build."""
+        found = None
+        for key in self._built(0):
+            name, mark, path = str(key).partition("#")
+            if mark and path != declaration.path:
+                continue
+            if _names(name, declaration.source) and (mark or found is None):
+                found = opaque(Wrapped(self._built(0)[key], shared=True))
         return found
 
     def holds_variable(self, name: str) -> bool:
         """Whether there is a value for ``env:NAME``, whatever the variable itself holds."""
-        return any(key == f"{_VARIABLE}{name}" for key, _ in self._variables.items())
+        keys = [str(key) for key, _ in self._variables.items()]
+        keys += [str(key).partition("#")[0] for key in self._built(0)]
+        return f"{_VARIABLE}{name}" in keys
 
     def fetch(
         self, sources: Iterable[Source], *, timeout: float, fresh: bool
@@ -100,6 +109,13 @@ class OverrideBackend(MemoryBackend):
             f"override_secrets does not list it; it lists {keys or 'nothing'}. Keys are the names "
             "of secrets, such as 'prod/db' or 'ssm:/prod/url', not declared names."
         )
+
+
+def _names(key: str, source: Source) -> bool:
+    """Whether the key of a built object, less its path, is of this source."""
+    if str(source.kind) == "env":
+        return key == f"{_VARIABLE}{source.name}"
+    return not key.startswith(_VARIABLE) and declare(key).source == source
 
 
 class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, as its fixture is
@@ -137,12 +153,12 @@ class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, 
         """Begin to serve them."""
         # One backend for each time that it is entered: that may be at the same time, in any order.
         backend = OverrideBackend(self._values(0), self._built(0))
-        shared_cache.override(backend)
+        override(shared_cache, backend)
         self._entered.append(backend)
 
     def __exit__(self, *exc_info: object) -> None:
         """Serve again what was served before."""
-        shared_cache.restore(self._entered.pop())
+        restore(shared_cache, self._entered.pop())
 
     def __call__(self, function: F) -> F:
         """Decorate a test, an ``async def`` one too."""
@@ -157,7 +173,6 @@ class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, 
 
         @wraps(function)
         async def overridden(*args: Any, **kwargs: Any) -> Any:
-            kwargs = kwargs and hidden(kwargs)
             with self:
                 return await function(*args, **kwargs)
 

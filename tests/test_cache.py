@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import logging
 import math
 import threading
 import time
 import weakref
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lambda_secrets._cache import (
-    FORCED_PAUSE,
-    STALE_WAIT,
-    Cache,
-    Entry,
-    Freshness,
-    Reading,
-)
+from lambda_secrets._cache import Cache
 from lambda_secrets._declarations import Source
+from lambda_secrets._maintenance import after_fork, override, release, restore
+from lambda_secrets._store import STALE_WAIT, Entry, Freshness, Reading
+from lambda_secrets._values import opaque
 from lambda_secrets.backends import Answer, backend_name
 from lambda_secrets.errors import (
     AccessDeniedError,
@@ -32,8 +28,9 @@ from lambda_secrets.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from lambda_secrets._values import Opaque
     from lambda_secrets.events import Event
     from tests.support.clock import FakeClock
 
@@ -94,29 +91,37 @@ class Watcher:
         self.values = values
         self.declared = declared
         self.expired = 0
-        self.forgot = 0
+        self.temporary = False
 
     def sources(self) -> Sequence[Source]:
         """Return what it will ask for again."""
         return self.declared
 
-    def injected(self) -> Sequence[str]:
+    def injected(self) -> Iterator[Opaque]:
         """Return them."""
-        return self.values
+        return map(opaque, self.values)
 
     def expire(self) -> None:
         """Count it."""
         self.expired += 1
 
-    def forget(self) -> None:
-        """Count it."""
-        self.forgot += 1
+
+class SteadyCache(Cache):
+    """A cache whose rounds draw the shares of jitter that a test gives, by default none."""
+
+    def __init__(self, clock: FakeClock, draws: Iterator[float] | None = None) -> None:
+        super().__init__(clock)
+        self.draws = itertools.repeat(0.0) if draws is None else draws
+
+    def draw(self) -> float:
+        """Return the next share."""
+        return next(self.draws)
 
 
 @pytest.fixture
 def cache(clock: FakeClock) -> Cache:
     """Return a cache on a clock that stands still, without chance."""
-    return Cache(clock, chance=lambda: 0.0)
+    return SteadyCache(clock)
 
 
 def value(reading: Reading, source: Source = DB) -> Any:
@@ -221,22 +226,23 @@ def test_a_value_that_took_longer_than_its_ttl_is_still_used_once(
     assert not reading.stale
 
 
-@pytest.mark.parametrize(("luck", "lifetime"), [(0.0, 10.0), (0.5, 9.5), (0.999, 9.001)])
+@pytest.mark.parametrize(("share", "lifetime"), [(0.0, 10.0), (0.5, 9.5), (0.999, 9.001)])
 def test_jitter_shortens_a_lifetime_by_a_random_share(
-    clock: FakeClock, luck: float, lifetime: float
+    clock: FakeClock, share: float, lifetime: float
 ) -> None:
     """A lifetime is shortened by up to the jitter, never lengthened."""
-    cache = Cache(clock, chance=lambda: luck)
+    cache = SteadyCache(clock, draws=itertools.repeat(share))
     reading = cache.read(Recorder(db="1"), {DB: Freshness(10, jitter=0.1)}, timeout=5)
     assert reading.good_for == pytest.approx(lifetime)
 
 
 def test_what_was_fetched_together_expires_together(clock: FakeClock) -> None:
     """Jitter is drawn once a round, so that it does not tear one round into many."""
-    draws = iter([0.1, 0.9])
-    cache = Cache(clock, chance=lambda: next(draws))
+    cache = SteadyCache(clock, draws=iter([0.1, 0.9]))
     reading = cache.read(Recorder(db="1", key="2"), {DB: TTL, KEY: TTL}, timeout=5)
-    assert {entry.luck for entry in reading.results.values() if isinstance(entry, Entry)} == {0.1}
+    assert {
+        entry.jitter_draw for entry in reading.results.values() if isinstance(entry, Entry)
+    } == {0.1}
 
 
 def test_chance_is_random_and_below_one() -> None:
@@ -247,7 +253,7 @@ def test_chance_is_random_and_below_one() -> None:
         cache.clear()
         entry = cache.read(Recorder(db="1"), {DB: TTL}, timeout=5).results[DB]
         assert isinstance(entry, Entry)
-        draws.add(entry.luck)
+        draws.add(entry.jitter_draw)
     assert len(draws) == 50
     assert all(0 <= draw < 1 for draw in draws)
 
@@ -348,10 +354,10 @@ def test_a_raised_resolution_error_stands_for_all_sources(cache: Cache) -> None:
 
     class Raising:
         def fetch(self, sources: Iterable[Source], **_: Any) -> Any:
-            raise SecretNotFoundError("no such vault.")
+            raise AccessDeniedError("no such vault.")
 
     reading = cache.read(Raising(), {DB: TTL, KEY: TTL}, timeout=5)
-    assert {type(result) for result in reading.results.values()} == {SecretNotFoundError}
+    assert {type(result) for result in reading.results.values()} == {AccessDeniedError}
 
 
 @pytest.mark.parametrize("raised", [ValueError("canary"), SystemExit("canary")])
@@ -414,14 +420,30 @@ def test_good_siblings_arrive_from_a_backend_that_uses_its_whole_timeout(cache: 
     assert value(reading, KEY) == "2"
 
 
-def test_a_cached_value_keeps_its_backend_alive(cache: Cache) -> None:
-    """A backend's identity is in the key: another one must not get its address meanwhile."""
+def test_a_backend_that_nobody_else_refers_to_is_released(cache: Cache) -> None:
+    """The cache keeps values by a backend's identity, but neither the backend nor its sockets."""
     backend = Recorder(db="1")
     alive = weakref.ref(backend)
     cache.read(backend, {DB: TTL}, timeout=5)
+    settled(lambda: not _ours())
     del backend
     gc.collect()
-    assert alive() is not None
+    assert alive() is None
+
+
+def test_a_backend_at_the_address_of_a_dead_one_serves_none_of_its_values(cache: Cache) -> None:
+    """Addresses are used again: what was read through the dead one is forgotten before."""
+    seen: set[int] = set()
+    again = 0
+    for number in range(50):
+        backend = Recorder(db=str(number))
+        again += id(backend) in seen
+        seen.add(id(backend))
+        assert cache.entry(backend, DB) is None
+        assert value(cache.read(backend, {DB: TTL}, timeout=5)) == str(number)
+        settled(lambda: not _ours())
+        del backend
+    assert again > 0
 
 
 # Single flight
@@ -504,7 +526,7 @@ def test_a_forced_read_never_joins_an_ordinary_one(cache: Cache) -> None:
     backend.asked.acquire()
     backend.answers["db"] = "new"
     threading.Thread(target=backend.open_when_asked).start()
-    assert value(cache.read(backend, {DB: TTL}, timeout=5, fresh=True)) == "new"
+    assert value(cache.read(backend, {DB: TTL}, timeout=5, mode="fresh")) == "new"
     ordinary.join()
     assert [fresh for _, _, fresh in backend.calls] == [False, True]
     assert value(cache.read(backend, {DB: TTL}, timeout=5)) == "new"
@@ -513,17 +535,17 @@ def test_a_forced_read_never_joins_an_ordinary_one(cache: Cache) -> None:
 def test_forced_reads_share_one_round_and_ordinary_ones_join_it(cache: Cache) -> None:
     """A forced round is as good as any for those who come later."""
     backend = Gated(db="1")
-    first = threading.Thread(target=lambda: cache.read(backend, {DB: TTL}, timeout=5, fresh=True))
+    first = threading.Thread(target=lambda: cache.read(backend, {DB: TTL}, timeout=5, mode="fresh"))
     first.start()
     backend.asked.acquire()
     results = []
     others = [
         threading.Thread(
-            target=lambda fresh=fresh: results.append(
-                value(cache.read(backend, {DB: TTL}, timeout=5, fresh=fresh))
+            target=lambda mode=mode: results.append(
+                value(cache.read(backend, {DB: TTL}, timeout=5, mode=mode))
             )
         )
-        for fresh in (True, False)
+        for mode in ("fresh", "usual")
     ]
     for other in others:
         other.start()
@@ -537,25 +559,27 @@ def test_forced_reads_share_one_round_and_ordinary_ones_join_it(cache: Cache) ->
 def test_a_replaced_round_that_ends_leaves_its_successor_to_be_joined(cache: Cache) -> None:
     """The end of an ordinary round changes nothing for those who wait for the forced one."""
     old, new = Gated(db="old"), Gated(db="new")
-    ordinary = threading.Thread(target=lambda: cache.read(old, {DB: TTL}, timeout=5))
+
+    class Both:
+        def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> Any:
+            return (new if fresh else old).fetch(sources, timeout=timeout, fresh=fresh)
+
+    backend = Both()
+    ordinary = threading.Thread(target=lambda: cache.read(backend, {DB: TTL}, timeout=5))
     ordinary.start()
     old.asked.acquire()
     results: list[Any] = []
-
-    def forced() -> None:
-        reading = cache.read(
-            old, {DB: TTL}, timeout=5, fresh=True, fetch=partial(new.fetch, fresh=True)
+    forcing = threading.Thread(
+        target=lambda: results.append(
+            value(cache.read(backend, {DB: TTL}, timeout=5, mode="fresh"))
         )
-        results.append(value(reading))
-
-    forcing = threading.Thread(target=forced)
+    )
     forcing.start()
     new.asked.acquire()
     old.gate.set()
     ordinary.join()
-    assert cache._rounds
     joining = threading.Thread(
-        target=lambda: results.append(value(cache.read(old, {DB: TTL}, timeout=5)))
+        target=lambda: results.append(value(cache.read(backend, {DB: TTL}, timeout=5)))
     )
     joining.start()
     new.gate.set()
@@ -570,19 +594,8 @@ def test_a_forced_read_replaces_the_entry(cache: Cache) -> None:
     backend = Recorder(db="1")
     cache.read(backend, {DB: TTL}, timeout=5)
     backend.answers["db"] = "2"
-    assert value(cache.read(backend, {DB: TTL}, timeout=5, fresh=True)) == "2"
+    assert value(cache.read(backend, {DB: TTL}, timeout=5, mode="fresh")) == "2"
     assert value(cache.read(backend, {DB: TTL}, timeout=5)) == "2"
-
-
-def test_a_forced_read_is_remembered_for_a_second(cache: Cache, clock: FakeClock) -> None:
-    """Failing handlers can force one source at most once a second."""
-    backend = Recorder(db=DOWN)
-    assert not cache.forced_lately(backend, DB)
-    cache.read(backend, {DB: TTL}, timeout=5, fresh=True)
-    clock.tick(FORCED_PAUSE - 0.01)
-    assert cache.forced_lately(backend, DB)
-    clock.tick(0.01)
-    assert not cache.forced_lately(backend, DB)
 
 
 def test_a_failed_forced_read_serves_nothing_stale(cache: Cache) -> None:
@@ -590,7 +603,7 @@ def test_a_failed_forced_read_serves_nothing_stale(cache: Cache) -> None:
     backend = Recorder(db="1")
     cache.read(backend, {DB: STALE}, timeout=5)
     backend.answers["db"] = DOWN
-    assert cache.read(backend, {DB: STALE}, timeout=5, fresh=True).results[DB] is DOWN
+    assert cache.read(backend, {DB: STALE}, timeout=5, mode="fresh").results[DB] is DOWN
     assert value(cache.read(backend, {DB: STALE}, timeout=5)) == "1"
 
 
@@ -611,7 +624,7 @@ def test_a_transient_failure_serves_the_last_value(cache: Cache, clock: FakeCloc
     backend = expired_and_down(cache, clock)
     reading = cache.read(backend, {DB: STALE}, timeout=5)
     assert value(reading) == "1"
-    assert reading.stale == [DB]
+    assert [source for source, _, _ in reading.stale] == [DB]
 
 
 @pytest.mark.parametrize("error", [SecretNotFoundError, AccessDeniedError, BackendError])
@@ -621,7 +634,8 @@ def test_no_other_failure_serves_it(
     """Revoking access takes effect at the TTL, and for good: a later outage does not undo it."""
     backend = expired_and_down(cache, clock, error("no."))
     for _ in range(2):
-        assert isinstance(cache.read(backend, {DB: STALE}, timeout=5).results[DB], error)
+        result = cache.read(backend, {DB: STALE}, timeout=5).results[DB]
+        assert isinstance(result.answer if isinstance(result, Entry) else result, error)
     backend.answers["db"] = DOWN
     assert cache.read(backend, {DB: STALE}, timeout=5).results[DB] is DOWN
 
@@ -745,7 +759,7 @@ def test_with_a_value_at_hand_a_round_waits_at_most_a_second(
 def test_a_forced_round_has_its_whole_timeout(cache: Cache, clock: FakeClock) -> None:
     """Who forces a read waits for the answer."""
     backend = expired_and_down(cache, clock)
-    cache.read(backend, {DB: STALE}, timeout=5, fresh=True)
+    cache.read(backend, {DB: STALE}, timeout=5, mode="fresh")
     assert backend.calls[-1][1] == 5
 
 
@@ -762,7 +776,7 @@ def test_who_gives_up_on_anothers_round_is_served_stale(cache: Cache, clock: Fak
     backend.asked.acquire()
     reading = cache.read(backend, {DB: STALE}, timeout=0.01)
     assert value(reading) == "1"
-    assert reading.stale == [DB]
+    assert [source for source, _, _ in reading.stale] == [DB]
     assert reading.good_for == 0
     backend.gate.set()
     first.join()
@@ -898,38 +912,6 @@ def test_a_failed_background_refresh_throws_no_good_value_away(
 # What is kept
 
 
-def test_what_nobody_would_be_served_is_forgotten(cache: Cache, clock: FakeClock) -> None:
-    """Names that are made up at run time do not fill the memory; the next round sweeps."""
-    backend = Recorder(db="1", key="2")
-    cache.read(backend, {DB: Freshness(10, stale_if_error=20)}, timeout=5, fresh=True)
-    clock.tick(30)
-    cache.read(backend, {KEY: TTL}, timeout=5)
-    assert cache.entry(backend, DB) is not None
-    clock.tick(0.1)
-    cache.read(backend, {KEY: Freshness(0)}, timeout=5)
-    assert cache.entry(backend, DB) is None
-    assert list(cache._forced) == []
-
-
-def test_who_keeps_it_longest_counts(cache: Cache, clock: FakeClock) -> None:
-    """A value is kept for the longest TTL and stale-if-error that it was asked for with."""
-    backend = Recorder(db="1", key="2")
-    for freshness in (TTL, Freshness(10, stale_if_error=50), TTL):
-        cache.read(backend, {DB: freshness}, timeout=5)
-    forever = Recorder(db="1")
-    for freshness in (Freshness(math.inf), TTL):
-        cache.read(forever, {DB: freshness}, timeout=5)
-    clock.tick(20)
-    cache.read(backend, {DB: TTL}, timeout=5)
-    clock.tick(40)
-    cache.read(backend, {KEY: TTL}, timeout=5)
-    assert cache.entry(backend, DB) is not None
-    clock.tick(21)
-    cache.read(backend, {KEY: TTL}, timeout=5)
-    assert cache.entry(backend, DB) is None
-    assert cache.entry(forever, DB) is not None
-
-
 def test_what_a_handler_declares_is_kept_for_it(cache: Cache, clock: FakeClock) -> None:
     """Its next outage may come before its next invocation."""
     backend = Recorder(db="1", key="2")
@@ -972,7 +954,7 @@ def test_drop_forgets_only_these_sources(cache: Cache) -> None:
     """Clearing one handler leaves the sources of others."""
     backend = Recorder(db="1", key="2")
     cache.read(backend, {DB: TTL, KEY: TTL}, timeout=5)
-    cache.drop(backend, [DB])
+    cache.discard({(id(backend), DB)}.__contains__)
     cache.read(backend, {DB: TTL, KEY: TTL}, timeout=5)
     assert [names for names, _, _ in backend.calls] == [["prod/db", "prod/key"], ["prod/db"]]
 
@@ -982,25 +964,25 @@ def test_watchers_are_told_and_not_kept_alive(cache: Cache) -> None:
     backend, watcher = Recorder(db="1"), Watcher()
     cache.watch(watcher)
     cache.read(backend, {DB: TTL}, timeout=5)
-    assert (watcher.expired, watcher.forgot) == (1, 0)
+    assert watcher.expired == 1
     cache.clear()
-    cache.drop(backend, [DB])
-    cache.override(backend)
-    cache.restore(backend)
-    assert (watcher.expired, watcher.forgot) == (1, 4)
+    cache.discard({(id(backend), DB)}.__contains__)
+    override(cache, backend)
+    restore(cache, backend)
+    assert watcher.expired == 5
     del watcher
     cache.clear()
-    assert not list(cache._watchers)
+    assert not list(cache.watchers.values())
 
 
-def test_settle_installs_only_if_nothing_changed_meanwhile(cache: Cache) -> None:
+def test_a_reading_is_committed_only_if_nothing_changed_meanwhile(cache: Cache) -> None:
     """What was made of a reading from before a clear is not kept after it."""
     backend = Recorder(db="1")
     installed: list[int] = []
     reading = cache.read(backend, {DB: TTL}, timeout=5)
-    cache.settle(reading, lambda: installed.append(1))
+    cache.commit_if_current(reading, lambda: installed.append(1))
     cache.clear()
-    cache.settle(reading, lambda: installed.append(2))
+    cache.commit_if_current(reading, lambda: installed.append(2))
     assert installed == [1]
 
 
@@ -1008,17 +990,17 @@ def test_an_override_answers_for_every_backend_and_restores_what_was_cached(cach
     """Inside an override nothing else is asked; after it the old values are served again."""
     backend, inner, outer = Recorder(db="1"), Recorder(db="inner"), Recorder(db="outer")
     cache.read(backend, {DB: TTL}, timeout=5)
-    cache.override(outer)
+    override(cache, outer)
     assert value(cache.read(backend, {DB: TTL}, timeout=5)) == "outer"
-    cache.override(inner)
-    assert value(cache.read(backend, {DB: TTL}, timeout=5, fetch=backend.fetch)) == "inner"
-    cache.restore(outer)
+    override(cache, inner)
     assert value(cache.read(backend, {DB: TTL}, timeout=5)) == "inner"
-    cache.restore(inner)
+    restore(cache, outer)
+    assert value(cache.read(backend, {DB: TTL}, timeout=5)) == "inner"
+    restore(cache, inner)
     assert value(cache.read(backend, {DB: TTL}, timeout=5)) == "1"
     assert len(backend.calls) == 1
     assert cache.active(backend) is backend
-    cache.override(inner)
+    override(cache, inner)
     cache.read(backend, {DB: TTL}, timeout=5)
     assert len(inner.calls) == 2
 
@@ -1036,10 +1018,10 @@ def test_release_forgets_and_closes_what_backends_hold_open(cache: Cache) -> Non
     for watcher in watchers:
         cache.watch(watcher)
     cache.read(backend, {DB: TTL}, timeout=5)
-    cache.release()
+    release(cache)
     assert closed == ["closed"]
     assert cache.entry(backend, DB) is None
-    assert [watcher.forgot for watcher in watchers] == [1, 1, 1]
+    assert [watcher.expired for watcher in watchers] == [2, 2, 2]
 
 
 def test_release_closes_backends_that_no_handler_has(cache: Cache) -> None:
@@ -1061,7 +1043,7 @@ def test_release_closes_backends_that_no_handler_has(cache: Cache) -> None:
         cache.read(backend, {DB: TTL, KEY: TTL}, timeout=5)
         cache.read(Slotted(), {DB: TTL}, timeout=5)
         cache.clear()
-    cache.release()
+    release(cache)
     assert closed == ["closed"]
 
 
@@ -1071,8 +1053,8 @@ def test_after_a_fork_the_child_waits_for_no_thread_that_it_has_not(cache: Cache
     reader = threading.Thread(target=lambda: cache.read(backend, {DB: TTL}, timeout=5))
     reader.start()
     backend.asked.acquire()
-    with cache._lock:
-        cache.after_fork()
+    with cache.lock:
+        after_fork(cache)
         threading.Thread(target=backend.open_when_asked).start()
         assert value(cache.read(backend, {DB: TTL}, timeout=5)) == "1"
     reader.join()
@@ -1172,12 +1154,12 @@ def test_listeners_learn_what_is_held_then_what_comes(cache: Cache) -> None:
     cache.read(Recorder(db="1"), {DB: TTL}, timeout=5)
     watcher = Watcher(values=["2"])
     cache.watch(watcher)
-    cache.reveal("nobody listens")
+    cache.reveal(opaque("nobody listens"))
     listener = Listener()
     cache.listen(listener)
     assert listener.known == ["1", "2"]
-    cache.reveal("3")
+    cache.reveal(opaque("3"))
     cache.clear()
     assert listener.known == ["1", "2", "3"]
-    cache.release()
+    release(cache)
     assert listener.known == []

@@ -1,15 +1,21 @@
-"""The cache under any interleaving of reads, expiries, outages, refusals and clock jumps."""
+"""The cache under any interleaving of reads, expiries, outages, clears, overrides and clock jumps."""
 
 from __future__ import annotations
 
+import random
 import threading
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hypothesis import settings, strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from lambda_secrets._cache import Cache, Entry, Freshness, Round
+from lambda_secrets import Secret
+from lambda_secrets._cache import Cache
 from lambda_secrets._declarations import Source
+from lambda_secrets._maintenance import after_fork, override, release, restore, sweep
+from lambda_secrets._resolver import Resolver, run
+from lambda_secrets._store import Entry, Freshness, Round
 from lambda_secrets.errors import (
     AccessDeniedError,
     BackendUnavailableError,
@@ -27,16 +33,77 @@ FRESHNESS = [
     Freshness(3, stale_if_error=0),
     Freshness(10, stale_if_error=20, refresh_ahead=4),
     Freshness(0, stale_if_error=5),
+    Freshness(1000, stale_if_error=5, accepts_absence=True),
+    Freshness(10, jitter=0.2, refresh_ahead=9, accepts_absence=True),
 ]
 FAILURES: dict[str, ResolutionError] = {
     "down": BackendUnavailableError("it is down."),
     "denied": AccessDeniedError("no."),
-    "gone": SecretNotFoundError("no."),
 }
+GONE = SecretNotFoundError("no.")
+
+
+class Read(NamedTuple):
+    """What was read of a source, and when; None as value: it was not there."""
+
+    value: str | None
+    monotonic: float
+    wall: float
+
+
+class Modelled:
+    """A backend that keeps what it has told, and how the latest question about a source ended."""
+
+    def __init__(self, name: str, clock: FakeClock) -> None:
+        self.name = name
+        self.clock = clock
+        self.mode = "well"
+        self.version = 0
+        self.meanwhile: Any = None
+        self.asked: list[Source] = []
+        self.running: set[Source] = set()
+        self.forget()
+
+    def forget(self) -> None:
+        """Be new to whoever asks."""
+        self.read: dict[Source, Read] = {}
+        self.failed: dict[Source, bool] = {}
+        self.refused: dict[Source, bool] = {}
+
+    def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> Any:
+        """Answer as the mode says."""
+        assert 0 < timeout <= 5
+        meanwhile, self.meanwhile = self.meanwhile, None
+        answers: dict[Source, Any] = {}
+        for source in sources:
+            self.asked.append(source)
+            self.failed[source] = self.mode in FAILURES
+            if self.mode in FAILURES:
+                answers[source] = FAILURES[self.mode]
+                self.refused[source] = self.refused.get(source, False) or self.mode == "denied"
+            else:
+                value = f"{self.name}{source.name}{self.version}" if self.mode == "well" else None
+                answers[source] = GONE if value is None else value
+                self.read[source] = Read(value, self.clock.monotonic(), self.clock.time())
+                self.refused[source] = False
+        if meanwhile is not None:
+            meanwhile()
+        return answers
+
+    def age(self, source: Source) -> float:
+        """Return the age by the model: the larger of both clocks."""
+        _, mono, wall = self.read[source]
+        return max(self.clock.monotonic() - mono, self.clock.time() - wall)
 
 
 class InlineCache(Cache):
     """A cache whose rounds, background ones too, are over when they have begun."""
+
+    share = 0.5
+
+    def draw(self) -> float:
+        """Draw what the test says."""
+        return self.share
 
     def _start(self, new: Round) -> None:
         self._run(new)
@@ -49,57 +116,24 @@ class CacheStates(RuleBasedStateMachine):
         """Begin with a backend that is well and nothing cached."""
         super().__init__()
         self.clock = FakeClock()
-        self.luck = 0.5
-        self.cache = InlineCache(self.clock, chance=lambda: self.luck)
-        self.backend: Any = self
-        self.cache.watch(self)
-        self.mode = "well"
-        self.version = 0
-        # source → the latest value that was read, when, and how asking has ended since
-        self.read: dict[Source, tuple[str, float, float]] = {}
-        self.refused: dict[Source, bool] = {}
-        self.failed: dict[Source, bool] = {}
-        self.asked: list[Source] = []
-        self.running = 0
+        self.cache = InlineCache(self.clock)
+        self.usual = Modelled("usual", self.clock)
+        self.overrides: list[Modelled] = []
+        self.resolver = Resolver(
+            {"a": Secret("a"), "b": Secret("b", default="default")},
+            cache=self.cache,
+            backend=self.usual,
+            ttl=10,
+            jitter=0.2,
+            stale_if_error=20,
+        )
 
-    def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> Any:
-        """Answer as the mode says; count how many fetches there are at once."""
-        del timeout, fresh
-        self.running += 1
-        assert self.running == 1, "two fetches at once"
-        answers: dict[Source, Any] = {}
-        for source in sources:
-            self.asked.append(source)
-            if self.mode == "well":
-                answers[source] = f"{source.name}{self.version}"
-                self.read[source] = (answers[source], self.clock.monotonic(), self.clock.time())
-                self.refused[source] = self.failed[source] = False
-            else:
-                answers[source] = FAILURES[self.mode]
-                self.failed[source] = True
-                self.refused[source] = self.refused.get(source, False) or self.mode != "down"
-        self.running -= 1
-        return answers
+    @property
+    def backend(self) -> Modelled:
+        """The backend that is asked now."""
+        return self.overrides[-1] if self.overrides else self.usual
 
-    def sources(self) -> list[Source]:
-        """Return what is declared, and so kept for the next outage."""
-        return SOURCES
-
-    def injected(self) -> list[str]:
-        """Hold nothing itself."""
-        raise AssertionError
-
-    def expire(self) -> None:
-        """Hold nothing itself."""
-
-    forget = expire
-
-    def age(self, source: Source) -> float:
-        """Return the age by the model: the larger of both clocks."""
-        _, mono, wall = self.read[source]
-        return max(self.clock.monotonic() - mono, self.clock.time() - wall)
-
-    @rule(seconds=st.sampled_from([0.1, 1, 2.9, 3, 5, 9, 10, 20, 31]))
+    @rule(seconds=st.sampled_from([0.1, 1, 2.9, 3, 5, 9, 10, 20, 31, 299, 300]))
     def pass_time(self, seconds: float) -> None:
         """Let time pass."""
         self.clock.tick(seconds)
@@ -109,88 +143,166 @@ class CacheStates(RuleBasedStateMachine):
         """Move one clock alone: a freeze, a correction, a restored snapshot."""
         (self.clock.jump_wall if wall else self.clock.jump_monotonic)(seconds)
 
-    @rule(mode=st.sampled_from(["well", *FAILURES]))
+    @rule(mode=st.sampled_from(["well", "gone", *FAILURES]))
     def become(self, mode: str) -> None:
-        """Let the backend fall ill, refuse or recover."""
-        self.mode = mode
+        """Let the backend fall ill, refuse, lose its secrets or recover."""
+        self.backend.mode = mode
 
     @rule()
     def rotate(self) -> None:
         """Change every secret."""
-        self.version += 1
+        self.backend.version += 1
 
-    @rule(luck=st.sampled_from([0.0, 0.5, 0.99]))
-    def draw(self, luck: float) -> None:
+    @rule(share=st.sampled_from([0.0, 0.5, 0.99]))
+    def draw(self, share: float) -> None:
         """Draw another share of the jitter for the next entries."""
-        self.luck = luck
+        self.cache.share = share
+
+    @rule(how=st.sampled_from(["clear", "release", "interrupt"]))
+    def clear(self, how: str) -> None:
+        """Forget everything: at once, or when the lock is free that its own thread holds."""
+        if how == "interrupt":
+            with self.cache.lock:
+                self.cache.clear()
+                assert self.resolver.cached() is None
+        elif how == "release":
+            release(self.cache)
+        else:
+            self.cache.clear()
+        for backend in (self.usual, *self.overrides):
+            backend.forget()
 
     @rule()
-    def clear(self) -> None:
-        """Forget everything."""
-        self.cache.clear()
-        self.read = {}
-        self.refused = {}
-        self.failed = {}
+    def clear_one(self) -> None:
+        """Forget one source of the active backend."""
+        self.cache.discard({(id(self.backend), SOURCES[0])}.__contains__)
+        for table in (self.backend.read, self.backend.failed, self.backend.refused):
+            table.pop(SOURCES[0], None)
+
+    @rule()
+    def sweep(self) -> None:
+        """Forget what nobody declares and nobody would be served; what is declared stays."""
+        with self.cache.lock:
+            sweep(self.cache)
+
+    @rule()
+    def fork(self) -> None:
+        """Go on as a child does."""
+        after_fork(self.cache)
+
+    @precondition(lambda self: len(self.overrides) < 3)
+    @rule()
+    def override(self) -> None:
+        """Serve from another backend."""
+        self.overrides.append(Modelled(f"override {len(self.overrides)} ", self.clock))
+        override(self.cache, self.overrides[-1])
+
+    @precondition(lambda self: self.overrides)
+    @rule(data=st.data())
+    def restore(self, data: st.DataObject) -> None:
+        """End any of the overrides."""
+        index = data.draw(st.integers(0, len(self.overrides) - 1))
+        restore(self.cache, self.overrides.pop(index))
 
     @rule(
         some=st.sampled_from([SOURCES[:1], SOURCES[1:], SOURCES]),
         freshness=st.sampled_from(FRESHNESS),
-        fresh=st.booleans(),
+        mode=st.sampled_from(["usual", "usual", "fresh", "prefetch"]),
     )
-    def invoke(self, some: list[Source], freshness: Freshness, *, fresh: bool) -> None:
+    def invoke(self, some: list[Source], freshness: Freshness, mode: Any) -> None:
         """Read as a handler does, and check what it was given."""
-        self.asked.clear()
-        reading = self.cache.read(self, dict.fromkeys(some, freshness), timeout=5, fresh=fresh)
-        assert len(self.asked) == len(set(self.asked)), "asked twice in one read"
+        backend = self.backend
+        backend.asked.clear()
+        before = dict(backend.read)
+        wanted = dict.fromkeys(some, freshness)
+        reading = self.cache.read(self.usual, wanted, timeout=5, mode=mode)
+        assert len(backend.asked) == len(set(backend.asked)), "asked twice in one read"
+        assert reading.good_for >= 0
         for source in some:
             result = reading.results[source]
-            if fresh:
-                assert source in self.asked
+            if mode == "fresh":
+                assert source in backend.asked
             if isinstance(result, ResolutionError):
-                assert source in self.asked, "a failure was cached"
-                assert result is FAILURES[self.mode]
-                if self.mode == "down" and source in self.read and not fresh:
-                    usable = self.age(source) < freshness.ttl * 0.8 + freshness.stale_if_error
-                    assert self.refused[source] or not usable, "a good value was thrown away"
+                assert source in backend.asked, "a failure was cached"
+                assert result is FAILURES[backend.mode]
+                assert reading.good_for == 0
+                if backend.mode == "down" and source in before and mode != "fresh":
+                    usable = backend.age(source) < freshness.ttl * 0.8 + freshness.stale_if_error
+                    absent = before[source].value is None
+                    assert backend.refused[source] or absent or not usable, "a value was wasted"
                 continue
-            value, _, _ = self.read[source]
-            just_read = source in self.asked and not self.failed[source]
-            if just_read and self.age(source) >= freshness.refresh_ahead:
-                assert result.answer.value in {value, self.before(source, value)}
-            age = self.cache.age(result)
-            if age >= freshness.ttl and not just_read:
-                assert self.failed[source], "served past its TTL without a failure"
-                assert not self.refused[source], "served stale after a refusal"
+            assert isinstance(result, Entry)
+            value = None if result.absent else result.answer.value
+            allowed = {backend.read[source].value}
+            if source in before and freshness.refresh_ahead:
+                allowed.add(before[source].value)  # a refresh ahead leaves it to its caller
+            assert value in allowed, "a value that was not the latest"
+            just_read = source in backend.asked and not backend.failed[source]
+            age = self.cache.age(result.sent)
+            if result.absent:
+                assert just_read or freshness.accepts_absence, "absence for who has no default"
+                assert just_read or age < min(300, freshness.ttl), "absence was served stale"
+            elif age >= freshness.ttl and not just_read:
+                assert backend.failed[source], "served past its TTL without a failure"
+                assert not backend.refused[source], "served stale after a refusal"
                 assert age < freshness.ttl + freshness.stale_if_error, "served past stale-if-error"
-                assert source in reading.stale
-            assert reading.good_for >= 0
+                assert source in [stale for stale, _, _ in reading.stale]
 
     @rule(seconds=st.sampled_from([10, 12, 25]), freshness=st.sampled_from(FRESHNESS))
     def outlive_an_expiry(self, seconds: float, freshness: Freshness) -> None:
         """Fall ill while values expire, which chance brings about too seldom."""
-        self.mode = "well"
-        self.invoke(SOURCES, freshness, fresh=True)
-        self.mode = "down"
+        self.backend.mode = "well"
+        self.invoke(SOURCES, freshness, "fresh")
+        self.backend.mode = "down"
         self.clock.tick(seconds)
-        self.invoke(SOURCES, freshness, fresh=False)
+        self.invoke(SOURCES, freshness, "usual")
 
-    def before(self, source: Source, value: str) -> str:
-        """Return the value of the version before: what a refresh ahead leaves to its caller."""
-        return f"{source.name}{int(value.removeprefix(source.name)) - 1}"
+    @rule(freshness=st.sampled_from(FRESHNESS))
+    def clear_while_reading(self, freshness: Freshness) -> None:
+        """What was asked for before a clear does not enter the cache."""
+        self.backend.meanwhile = self.cache.clear
+        self.backend.asked.clear()
+        self.cache.read(self.usual, dict.fromkeys(SOURCES, freshness), timeout=5, mode="fresh")
+        for backend in (self.usual, *self.overrides):
+            backend.forget()
+
+    @rule()
+    def call(self) -> None:
+        """Take the values of a handler, warm or not: none is older than allowed."""
+        backend = self.backend
+        backend.asked.clear()
+        warm = self.resolver.cached()
+        try:
+            secrets = run(self.resolver.steps()) if warm is None else warm
+        except ResolutionError:
+            assert backend.mode != "well"
+            return
+        for source in SOURCES:
+            value, _, _ = backend.read[source]
+            assert secrets[source.name] == ("default" if value is None else value)
+            age = backend.age(source)
+            if value is None:
+                assert age < 10, "absence was served stale"
+            elif age >= 10:
+                assert backend.failed[source], "served past its TTL without a failure"
+                assert not backend.refused[source], "served stale after a refusal"
+                assert age < 30, "served past stale-if-error"
 
     @invariant()
     def errors_are_never_kept(self) -> None:
-        """Check that the cache holds values that were read, and nothing else."""
+        """Check that the cache holds what was read latest, and nothing else."""
         for source in SOURCES:
-            entry = self.cache.entry(self, source)
+            entry = self.cache.entry(self.usual, source)
             if entry is not None:
-                assert isinstance(entry, Entry)
-                assert entry.answer.value == self.read[source][0]
+                value = None if entry.absent else entry.answer.value
+                assert value == self.backend.read[source].value
 
     @invariant()
     def nothing_is_left_in_flight(self) -> None:
-        """Check that every round that began has ended."""
-        assert not self.cache._rounds
+        """Check that every round that began has ended, and every clear has taken effect."""
+        self.cache.catch_up()
+        assert not self.cache.rounds
+        assert not self.cache.deferred
 
 
 TestCacheStates = CacheStates.TestCase
@@ -200,7 +312,7 @@ TestCacheStates.settings = settings(max_examples=100, stateful_step_count=40)
 def test_under_threads_one_source_has_one_fetch_in_flight() -> None:
     """However many threads read, clear nothing and let values expire: one fetch at a time."""
     clock = FakeClock()
-    cache = Cache(clock, chance=lambda: 0.0)
+    cache = Cache(clock)
     lock, running, most, calls = threading.Lock(), 0, 0, 0
 
     class Counting:
@@ -230,3 +342,58 @@ def test_under_threads_one_source_has_one_fetch_in_flight() -> None:
         thread.join()
     assert most == 1
     assert 8 <= calls <= 40
+
+
+def test_no_thread_is_served_what_is_older_than_its_own_clear_or_the_ttl() -> None:
+    """Eight threads read, force, clear and override at random while every secret rotates."""
+    cache = Cache()
+    failures: list[str] = []
+    ttl = 0.05
+
+    class Telling:
+        """Answers with the moment at which it was asked."""
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> Any:
+            asked = time.monotonic()
+            time.sleep(dice.random() * 0.002)
+            return {source: f"{self.name} {source.name} {asked!r}" for source in sources}
+
+    dice = random.Random(16)  # noqa: S311 - a repeatable walk
+    backend, other = Telling("usual"), Telling("override")
+    names = {"a": Secret("a"), "b": Secret("b", default=None)}
+    resolvers = [Resolver(names, cache=cache, backend=backend, ttl=ttl, jitter=0) for _ in "123"]
+
+    def walk(seed: int) -> None:
+        own = random.Random(seed)  # noqa: S311 - a repeatable walk
+        for _ in range(250):
+            resolver, begin = own.choice(resolvers), time.monotonic()
+            not_before = begin - ttl
+            step = own.random()
+            if step < 0.05:
+                cache.clear()
+                not_before = begin
+            elif step < 0.1:
+                run(resolver.steps(mode="fresh"))
+                not_before = begin
+            elif step < 0.12:
+                override(cache, other)
+                restore(cache, other)
+            secrets = resolver.cached() or run(resolver.steps())
+            for name in names:
+                _, source, asked = secrets[name].split()
+                if source != name:
+                    failures.append(f"crossed: {source} for {name}")
+                if float(asked) < not_before - 0.001:
+                    failures.append(f"{not_before - float(asked)} s too old")
+
+    threads = [threading.Thread(target=walk, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
+    assert failures == []
+    assert not cache.rounds

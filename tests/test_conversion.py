@@ -47,7 +47,7 @@ from lambda_secrets import (
     inject_secrets,
 )
 from lambda_secrets._signature import declared_in
-from lambda_secrets._values import Converted
+from lambda_secrets._values import Wrapped
 from lambda_secrets.testing import override_secrets
 
 if TYPE_CHECKING:
@@ -298,7 +298,7 @@ def reason(wanted: Any, value: Any, declaration: Declaration = SECRET) -> str:
         error = error.__cause__ or error.__context__
     message = str(caught.value)
     start = f"Cannot resolve 'it' ({declaration}) through memory: "
-    end = ". Correct the secret, or what is declared of it."
+    end = ". Correct the secret or its declaration."
     assert message.startswith(start), message
     assert message.endswith(end), message
     return message.removeprefix(start).removesuffix(end)
@@ -537,11 +537,11 @@ def test_instance_made_by_a_transform_is_handed_out_as_it_is() -> None:
         (Literal["live", 1], CANARY, "expected one of 'live', 1"),
         (Literal[1], "true", "expected one of 1"),
         (list[Literal[1]], "[2]", "expected one of 1 at `$[0]`"),
-        (Stage, CANARY, "it is no value of `Stage`"),
-        (Level, f'"{CANARY}"', "it is no value of `Level`"),
-        (Level, "true", "it is no value of `Level`"),
-        (Touchy, CANARY, "it is no value of `Touchy`"),
-        (list[Touchy], f'["{CANARY}"]', "it is no value of `Touchy` at `$[0]`"),
+        (Stage, CANARY, "expected a value of `Stage`"),
+        (Level, f'"{CANARY}"', "expected a value of `Level`"),
+        (Level, "true", "expected a value of `Level`"),
+        (Touchy, CANARY, "expected a value of `Touchy`"),
+        (list[Touchy], f'["{CANARY}"]', "expected a value of `Touchy` at `$[0]`"),
     ],
 )
 def test_builtin_types_refuse(wanted: Any, value: Any, expected: str) -> None:
@@ -712,7 +712,7 @@ def converters(declaration: Declaration) -> list[Callable[[Any], Any]]:
     made = []
     for wanted in WANTED:
         handler.__annotations__ = {"it": Annotated[wanted, declaration]}
-        made.append(declared_in(handler)[1]["it"])
+        made.append(declared_in(handler, "")[1]["it"])
     return made
 
 
@@ -752,9 +752,9 @@ def test_what_a_handler_changes_stays_its_own(wanted: Any) -> None:
         (list[dict[str, float]], '[{"a": 1}]', list),
         (LoginDict, {"user": "u"}, dict),
         (bool, "true", bool),
-        (list[Stage], '["live"]', Converted),
-        (dict[str, Login], {"a": {"user": "u"}}, Converted),
-        (Login, {"user": "u"}, Converted),
+        (list[Stage], '["live"]', Wrapped),
+        (dict[str, Login], {"a": {"user": "u"}}, Wrapped),
+        (Login, {"user": "u"}, Wrapped),
     ],
 )
 def test_only_what_is_no_plain_data_is_copied_as_an_object(
@@ -766,7 +766,7 @@ def test_only_what_is_no_plain_data_is_copied_as_an_object(
 
     handler.__annotations__ = {"it": Annotated[wanted, SECRET]}
     text = value if isinstance(value, str) else json.dumps(value)
-    assert type(declared_in(handler)[1]["it"](text)) is kind
+    assert type(declared_in(handler, "")[1]["it"](text)) is kind
 
 
 def test_object_that_cannot_be_copied_is_shared() -> None:

@@ -312,12 +312,14 @@ def test_objects_and_partials_that_are_awaited_when_called(callable_: Any) -> No
     assert asyncio.run(handler({}, SimpleNamespace())) == ("Calls", {}, "k")
 
 
-def test_an_empty_mapping_is_a_no_op_for_a_coroutine_too() -> None:
-    """Nothing declared: it is awaited with exactly what it is called with."""
+def test_an_empty_mapping_injects_empty_secrets_into_a_coroutine_too() -> None:
+    """Nothing declared: nothing is fetched, and there are secrets without any."""
+    backend = Recorder({})
 
-    @inject_secrets({}, backend=Recorder({}))
+    @inject_secrets({}, backend=backend)
     async def handler(event: Any, context: Any) -> Any:
-        return event, context
+        return event, context.secrets.reveal()
 
     assert inspect.iscoroutinefunction(handler)
-    assert asyncio.run(handler("event", None)) == ("event", None)
+    assert asyncio.run(handler("event", SimpleNamespace())) == ("event", {})
+    assert backend.calls == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -165,14 +166,14 @@ def test_subclasses_and_tuples_are_meant_too() -> None:
 )
 def test_what_is_no_exception_type_is_refused(wrong: Any) -> None:
     """Anything but an exception type or a tuple of them is refused at once."""
-    with pytest.raises(DeclarationError, match="no exception type"):
+    with pytest.raises(DeclarationError, match="must be an exception type"):
         inject_secrets({"db": "prod/db"}, refresh_on=wrong)
 
 
 @pytest.mark.parametrize("wrong", [KeyboardInterrupt, SystemExit, BaseException])
 def test_what_ends_the_process_is_refused(wrong: Any) -> None:
     """Only exceptions that a handler raises say that credentials are no longer good."""
-    with pytest.raises(DeclarationError, match="no exception type"):
+    with pytest.raises(DeclarationError, match="must be an exception type"):
         inject_secrets({"db": "prod/db"}, refresh_on=(ValueError, wrong))
 
 
@@ -222,7 +223,7 @@ def test_all_sources_are_fetched_in_one_round(stopped: FakeClock) -> None:
 
     @inject_secrets({"a": "a", "x": "b#x", "y": "b#y"}, backend=backend, refresh_on=LoginError)
     def handler(event: Any, context: Any) -> Any:
-        if dict(context.secrets) != {"a": "1", "x": 1, "y": 3}:
+        if context.secrets.reveal() != {"a": "1", "x": 1, "y": 3}:
             backend.answers["b"] = '{"x": 1, "y": 3}'
             raise LoginError
         return "in"
@@ -356,7 +357,7 @@ def test_a_new_value_that_does_not_fit_is_not_tried(stopped: FakeClock) -> None:
 
         @inject_secrets({"a": "a#x", "b": "b"}, backend=backend, refresh_on=LoginError)
         def handler(event: Any, context: Any, backend: Any = backend, seen: Any = seen) -> None:
-            seen.append(dict(context.secrets))
+            seen.append(context.secrets.reveal())
             backend.answers.update(event)
             raise LoginError
 
@@ -411,7 +412,7 @@ def test_only_what_is_not_newer_in_the_cache_is_fetched(stopped: FakeClock) -> N
 
     @inject_secrets({"a": "a", "b": "b"}, backend=backend, refresh_on=LoginError)
     def handler(event: Any, context: Any) -> Any:
-        seen.append(dict(context.secrets))
+        seen.append(context.secrets.reveal())
         if len(seen) == 1:
             backend.answers.update({"a": "2", "b": "2"})
             other.secrets.refresh()
@@ -441,14 +442,20 @@ def test_a_source_is_forced_at_most_once_a_second(stopped: FakeClock) -> None:
     assert [call.fresh for call in backend.calls] == [False, True, True]
 
 
-def test_a_refresh_by_hand_counts_as_forced(stopped: FakeClock) -> None:
-    """What `refresh()` has just read need not be read again."""
+def test_a_refresh_by_hand_counts_as_forced(
+    stopped: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `refresh()` has just read is read again when that second is over, not before."""
     backend, login = Recorder({"prod/db": "old"}), Login()
     handler = decorated(login, backend)
     handler.secrets.refresh()
+    stopped.tick(0.25)
+    slept = list[float]()
+    monkeypatch.setattr(time, "sleep", slept.append)
     with pytest.raises(LoginError):
         handler({}, SimpleNamespace())
-    assert [call.fresh for call in backend.calls] == [True]
+    assert slept == [0.75]
+    assert [call.fresh for call in backend.calls] == [True, True]
 
 
 def test_two_handlers_that_fail_at_once_share_the_forced_fetch(stopped: FakeClock) -> None:
@@ -538,7 +545,7 @@ def test_the_remaining_time_bounds_the_forced_fetch(stopped: FakeClock) -> None:
     context = SimpleNamespace(get_remaining_time_in_millis=lambda: next(remaining))
     with pytest.raises(LoginError):
         decorated(login, backend)({}, context)
-    assert [call.timeout for call in backend.calls] == [5, pytest.approx(1.0)]
+    assert [call.timeout for call in backend.calls] == [5, pytest.approx(0.9)]
 
 
 def test_the_context_is_put_back_around_each_try(stopped: FakeClock) -> None:

@@ -31,7 +31,8 @@ def backend() -> Recorder:
 def found(into: str, event: Any, context: Any, secrets: Any) -> dict[str, Any]:
     """Return what a handler was given, wherever it is."""
     places: dict[str, Any] = {"context": getattr(context, "secrets", None), "kwargs": secrets}
-    return dict(event["secrets"] if into == "event" else places[into])
+    found = event["secrets"] if into == "event" else places[into]
+    return found if into == "kwargs" else found.reveal()
 
 
 @pytest.mark.parametrize("into", ["context", "event", "kwargs"])
@@ -58,7 +59,7 @@ def test_coroutines_stack_as_well(backend: Recorder) -> None:
     @inject_secrets({"b": "b"}, backend=backend)
     async def handler(event: Any, context: Any) -> Any:
         await asyncio.sleep(0)
-        return dict(context.secrets)
+        return context.secrets.reveal()
 
     assert asyncio.run(handler({}, SimpleNamespace())) == {"a": "1", "b": "2"}
 
@@ -70,13 +71,13 @@ def test_methods_stack_as_well(backend: Recorder) -> None:
         @inject_secrets({"a": "a"}, backend=backend)
         @inject_secrets({"b": "b"}, backend=backend)
         def method(self, event: Any, context: Any) -> Any:
-            return type(self).__name__, dict(context.secrets)
+            return type(self).__name__, context.secrets.reveal()
 
         @inject_secrets({"a": "a"}, backend=backend)
         @classmethod
         @inject_secrets({"b": "b"}, backend=backend)
         def for_class(cls, event: Any, context: Any) -> Any:
-            return cls.__name__, dict(context.secrets)
+            return cls.__name__, context.secrets.reveal()
 
     for method in (Calls().method, Calls.for_class, Calls().for_class):
         assert method({}, SimpleNamespace()) == ("Calls", {"a": "1", "b": "2"})
@@ -89,7 +90,7 @@ def test_different_keys_stay_apart(backend: Recorder) -> None:
     @inject_secrets({"it": "a"}, backend=backend)
     @inject_secrets({"it": "b"}, key="more", backend=backend)
     def handler(event: Any, context: Any) -> Any:
-        return dict(context.secrets), dict(context.more)
+        return context.secrets.reveal(), context.more.reveal()
 
     assert handler({}, SimpleNamespace()) == ({"it": "1"}, {"it": "2"})
 
@@ -101,7 +102,7 @@ def test_different_targets_stay_apart(backend: Recorder) -> None:
     @inject_secrets({"it": "b"}, into="event", backend=backend)
     @inject_secrets({"it": "c"}, into="kwargs", backend=backend)
     def handler(event: Any, context: Any, *, it: str) -> Any:
-        return dict(context.secrets), dict(event["secrets"]), it
+        return context.secrets.reveal(), event["secrets"].reveal(), it
 
     assert handler({}, SimpleNamespace()) == ({"it": "1"}, {"it": "2"}, "3")
 
@@ -146,7 +147,7 @@ def test_layers_are_seen_through_other_decorators(backend: Recorder) -> None:
     @inject_secrets({"b": "b"}, backend=backend)
     @between
     def handler(event: Any, context: Any) -> Any:
-        return dict(context.secrets)
+        return context.secrets.reveal()
 
     assert handler({}, SimpleNamespace()) == {"a": "1", "b": "2"}
     assert list(handler.secrets.declarations) == ["a", "b"]
@@ -164,7 +165,7 @@ def test_a_decorated_function_may_also_be_used_alone(backend: Recorder) -> None:
 
     @inject_secrets({"b": "b"}, backend=backend)
     def inner(event: Any, context: Any) -> Any:
-        return dict(context.secrets)
+        return context.secrets.reveal()
 
     outer = inject_secrets({"a": "a"}, backend=backend)(inner)
     assert outer({}, SimpleNamespace()) == {"a": "1", "b": "2"}
@@ -180,7 +181,7 @@ def test_an_empty_layer_changes_nothing(backend: Recorder) -> None:
     @inject_secrets({"a": "a"}, backend=backend)
     @inject_secrets({}, backend=backend)
     def handler(event: Any, context: Any) -> Any:
-        return dict(context.secrets)
+        return context.secrets.reveal()
 
     assert handler({}, SimpleNamespace()) == {"a": "1"}
     assert list(handler.secrets.declarations) == ["a"]
@@ -254,7 +255,7 @@ def test_a_refresh_reaches_every_layer_and_reports_all_that_failed(
     @inject_secrets({"b": "b"}, backend=backend)
     @inject_secrets({"c": "c"}, backend=backend)
     def handler(event: Any, context: Any) -> Any:
-        return dict(context.secrets)
+        return context.secrets.reveal()
 
     handler({}, SimpleNamespace())
     backend.answers.update({"a": "10", "b": "20", "c": "30", **failures})
@@ -275,7 +276,7 @@ def test_layers_share_one_retry(backend: Recorder, *, awaited: bool) -> None:
     runs: list[dict[str, str]] = []
 
     def fail(context: Any) -> None:
-        runs.append(dict(context.secrets))
+        runs.append(context.secrets.reveal())
         backend.answers.update(a=f"a{len(runs)}", b=f"b{len(runs)}")
         raise PermissionError(str(len(runs)))
 

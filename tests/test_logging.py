@@ -10,12 +10,15 @@ import json
 import logging
 import pickle
 import re
+import subprocess
 import sys
 import threading
 import weakref
+from collections import UserDict, UserString
 from dataclasses import dataclass, field
+from decimal import Decimal
 from types import MappingProxyType, SimpleNamespace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -32,11 +35,13 @@ from lambda_secrets import (
     resolve_secrets,
 )
 from lambda_secrets._cache import shared_cache
+from lambda_secrets._maintenance import release
 from lambda_secrets.logging import RedactSecrets
 from lambda_secrets.testing import override_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from random import Random
 
     from awslambdaric.lambda_context import LambdaContext
 
@@ -93,6 +98,39 @@ def injected(value: Any, name: str = "prod/db", **options: Any) -> Any:
     return resolve_secrets({"it": Secret(name, **options)}, backend=MemoryBackend({name: value}))[
         "it"
     ]
+
+
+def inside_of_forms(
+    monkeypatch: pytest.MonkeyPatch, call: Callable[[], object], *, times: int = 1
+) -> None:
+    """Call something in the middle of indexing, as a signal handler or a finalizer may."""
+    make = redaction._forms
+    left = [None] * times
+
+    def interrupted(content: Any) -> Any:
+        if left:
+            left.pop()
+            call()
+        return make(content)
+
+    monkeypatch.setattr(redaction, "_forms", interrupted)
+
+
+def reachable(found: Any, seen: dict[int, Any] | None = None) -> dict[int, Any]:
+    """Walk mappings, sequences, slots and `__dict__`, as error trackers do."""
+    seen = {} if seen is None else seen
+    if id(found) in seen:
+        return seen
+    seen[id(found)] = found
+    parts = [*getattr(found, "__dict__", {}).values()] if not isinstance(found, type) else []
+    parts += [getattr(found, name, None) for name in getattr(found, "__slots__", ())]
+    if isinstance(found, dict):
+        parts += [*found, *found.values()]
+    elif isinstance(found, (list, tuple, set, frozenset)):
+        parts += found
+    for part in parts:
+        reachable(part, seen)
+    return seen
 
 
 def made(**attributes: Any) -> logging.LogRecord:
@@ -247,6 +285,120 @@ def test_no_text_shows_a_value(values: list[str], data: st.DataObject) -> None:
         assert redacted is text
 
 
+ANY_TEXT = st.text(st.characters() | st.sampled_from("aaaa\"'\\\n /+%=-"))
+
+
+def every_form(value: str | bytes) -> set[str]:
+    """Return how logs write a value, worked out without the library."""
+    if isinstance(value, bytes):
+        encoded = base64.b64encode(value).decode().rstrip("=")
+        return {
+            encoded,
+            encoded.translate(str.maketrans("+/", "-_")),
+            value.hex(),
+            f"{value!r}"[2:-1],
+        }
+
+    def literals(text: str) -> set[str]:
+        encoded = text.encode(errors="replace")
+        quoted = {json.dumps(text), json.dumps(text, ensure_ascii=False), repr(text), ascii(text)}
+        return {text, repr(encoded)[2:-1], *(form[1:-1] for form in quoted)}
+
+    twice = {form for once in literals(value) for form in literals(once)}
+    urls = {quote(value, errors="replace"), quote(value, "", errors="replace")}
+    return twice | urls | {quote_plus(value, errors="replace")}
+
+
+def all_forms(values: Iterable[str | bytes]) -> set[str]:
+    """Return every form that the filter knows of values, as text."""
+    made = [form for value in values for form in redaction._forms(value)]
+    return {form.decode(errors="surrogatepass") for form in made}
+
+
+def searched(text: str, forms: set[str]) -> str:
+    """Redact a text slowly: by looking for every form at every place."""
+    redacted, done = "", 0
+    for start in range(len(text)):
+        lengths = [len(form) for form in forms if text.startswith(form, start)]
+        if lengths and start >= done:
+            redacted += text[done:start] + "***"
+        done = max([done, *(start + length for length in lengths)])
+    return redacted + text[done:]
+
+
+@given(ANY_TEXT | st.binary())
+def test_every_usual_form_is_known(value: str | bytes) -> None:
+    """JSON, JSON inside of JSON, Python's literals and URLs, worked out without the library."""
+    assert every_form(value) <= all_forms([value])
+
+
+@given(
+    st.lists(ANY_TEXT | st.binary(), min_size=1, max_size=4),
+    st.lists(ANY_TEXT, max_size=4),
+    st.randoms(use_true_random=False),
+    st.sampled_from([9, redaction._PREFIX]),
+)
+def test_every_form_is_redacted_and_all_else_stays(
+    values: list[Any], others: list[str], random: Random, prefix: int
+) -> None:
+    """Forms among other texts are found as by a search for each, and nothing else changes."""
+    redact = RedactSecrets()
+    redact.forget()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(redaction, "_PREFIX", prefix)
+        redact.learn(values)
+        forms = all_forms(string.content for string in redact._known(0)._strings.values())
+        pieces = [*others, *random.sample(sorted(forms), min(len(forms), 4))]
+        random.shuffle(pieces)
+        whole = [value if isinstance(value, str) else value.hex() for value in values]
+        for text in (*pieces, "".join(pieces), *whole):
+            redacted = redact.redact(text)
+            assert redacted == searched(text, forms)
+            if redacted == text:
+                assert redacted is text
+
+
+@given(ANY_TEXT | st.binary(), st.sampled_from([3, 6, 9, 12]))
+def test_forms_of_a_prefix_are_prefixes_of_the_forms(value: str | bytes, length: int) -> None:
+    """So the forms of its beginning find a long value, whatever comes after that."""
+    begins = tuple(redaction._forms(value[:length]))
+    assert all(form.startswith(begins) for form in redaction._forms(value))
+
+
+def strings_in(value: Any) -> list[str]:
+    """Return the strings in a record's attributes."""
+    return [text for text in reachable(value).values() if isinstance(text, str)]
+
+
+@given(
+    st.lists(ANY_TEXT.filter(lambda text: len(text.strip()) >= 8), min_size=1, max_size=3),
+    ANY_TEXT.map(lambda text: text.replace("%", "%%")),
+    st.sampled_from(["%s", "%r", "%a", "%20s", "%.9s", "%(a)s"]),
+    st.booleans(),
+)
+def test_no_record_shows_a_value_or_changes_without_one(
+    values: list[str], template: str, directive: str, innocent: bool
+) -> None:
+    """Its line is the redacted line of the original, and no attribute keeps a value."""
+    redact = RedactSecrets()
+    redact.forget()
+    redact.learn(values)
+    forms = all_forms(value.strip() for value in values)
+    argument = "none" if innocent else values[0]
+    args: Any = ({"a": argument},) if "(" in directive else (argument,)
+    record = logging.LogRecord("n", 30, "f", 1, template + directive, args, None)
+    vars(record)["extra"] = [argument, 5]
+    before = dict(vars(record))
+    line = record.getMessage()
+    returned = redact.filter(record)
+    passed = record if returned is True else returned
+    assert passed.getMessage().split() == searched(line, forms).split()
+    texts = strings_in([passed.getMessage(), passed.msg, passed.args, vars(passed)["extra"]])
+    assert not [form for form in forms if "*" not in form for text in texts if form in text]
+    if sys.version_info >= (3, 12) or not any(form in f"{line}{before}" for form in forms):
+        assert vars(record) == before
+
+
 # Which values it knows
 
 
@@ -264,7 +416,7 @@ def test_filter_made_later_knows_what_is_there(log: Log, context: LambdaContext)
     def handler(_: object, context: Any) -> Any:
         return context.secrets
 
-    assert list(handler({}, context).values()) == [
+    assert list(handler({}, context).reveal().values()) == [
         "the-raw-value",
         "the-made-value",
         "the-default-value",
@@ -316,7 +468,7 @@ def test_old_strings_go_at_the_limit(log: Log, monkeypatch: pytest.MonkeyPatch) 
 def test_a_filter_goes_with_its_handler() -> None:
     """The cache does not keep a filter alive: what it knew goes with it."""
     redact = RedactSecrets()
-    assert redact in shared_cache._listeners
+    assert redact in shared_cache.listeners
     alive = weakref.ref(redact)
     del redact
     gc.collect()
@@ -324,60 +476,82 @@ def test_a_filter_goes_with_its_handler() -> None:
 
 
 def test_release_forgets(log: Log) -> None:
-    """Before a snapshot the filter lets its values and its pattern go; it learns them anew."""
+    """Before a snapshot the filter lets go of every value; it learns them anew."""
     injected(SECRET)
     assert log.redact.redact(SECRET) == "***"
-    shared_cache.release()
-    assert not log.redact._strings
-    assert log.redact._built == (None, None)
+    held = weakref.ref(log.redact._known(0))
+    release(shared_cache)
+    gc.collect()
+    assert held() is None
     assert log.redact.redact(SECRET) == SECRET
     injected(SECRET)
     assert log.redact.redact(SECRET) == "***"
 
 
-def test_compiled_patterns_are_kept_by_nobody_else(log: Log) -> None:
-    """The cache of `re` would hold the values in a snapshot: it is emptied."""
-    injected("plainvalue1")
-    assert log.redact.redact("plainvalue1") == "***"
-    for name in ("_cache", "_cache2"):
-        assert "plainval" not in repr(getattr(re, name, {}))
+def test_the_pattern_cache_of_the_application_stays_as_it_is(log: Log) -> None:
+    """No pattern of ours enters the cache of `re`, and none of the application leaves it."""
+    re.compile("a pattern of the application")
+    before = dict(re._cache)  # type: ignore[attr-defined]
+    injected(PEM)
+    log.logger.warning("the key is %s", PEM)
+    assert log.text == "the key is ***\n\n"
+    assert re._cache == before  # type: ignore[attr-defined]
 
 
-def test_a_matcher_finished_after_the_release_is_not_used(
+def test_an_index_finished_after_the_release_is_not_used(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thread that was building while all was forgotten leaves nothing for the next record."""
-    injected(SECRET)
-    build = redaction._Matcher
-
-    def slow(strings: Any) -> Any:
-        log.redact.forget()
-        return build(strings)
-
-    monkeypatch.setattr(redaction, "_Matcher", slow)
-    assert log.redact.redact(SECRET) == "***"
+    """A thread that was indexing while everything was forgotten leaves nothing behind."""
+    inside_of_forms(monkeypatch, log.redact.forget)
+    log.redact.learn(SECRET)
     assert log.redact.redact(SECRET) == SECRET
 
 
-def test_pattern_is_built_only_when_values_change(
-    log: Log, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A thousand records after one change cost one compilation."""
-    built: list[Any] = []
-    build = redaction._Matcher
-
-    def counted(strings: Any) -> Any:
-        built.append(strings)
-        return build(strings)
-
-    monkeypatch.setattr(redaction, "_Matcher", counted)
-    log.redact.forget()  # the defaults of other tests' handlers
-    log.logger.warning("no values yet")
-    assert built == []
-    injected(SECRET)
+def test_unchanged_values_cost_no_work(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refresh that brings equal values computes no form and parses no JSON again."""
+    document = json.dumps({"key": PEM, "of": ["the-user-name"]})
+    values = [document, json.loads(document), b"some bytes of it"]
+    log.redact.learn(values)
+    calls: list[object] = []
+    inside_of_forms(monkeypatch, lambda: calls.append(1), times=99)
+    monkeypatch.setattr(redaction, "_inside", calls.append)
+    log.redact.learn(copy.deepcopy(values))
     for _ in range(1000):
         log.logger.warning("a record")
-    assert len(built) == 1
+    assert calls == []
+
+
+def test_a_new_value_leaves_the_known_ones_alone(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rotation computes the forms of the new value only."""
+    log.redact.learn([f"number-{number}" for number in range(100)])
+    calls: list[object] = []
+    inside_of_forms(monkeypatch, lambda: calls.append(1), times=99)
+    log.redact.learn("number-100")
+    assert log.redact.redact("number-99 number-100") == "*** ***"
+    assert calls == [1]
+
+
+def test_a_long_value_is_escaped_once_and_only_if_a_text_begins_like_it(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forms of 64 KB are made when they are needed first, and kept."""
+    sizes: list[int] = []
+    make = redaction._forms
+
+    def counted(content: Any) -> Any:
+        sizes.append(len(content))
+        return make(content)
+
+    monkeypatch.setattr(redaction, "_forms", counted)
+    key = PEM * 900
+    log.redact.learn(key)
+    log.logger.warning("nothing")
+    assert sizes == [120]
+    for _ in range(3):
+        log.logger.warning(json.dumps({"key": key}))
+        log.logger.warning(quote(key, safe=""))
+    assert sizes == [120, len(key.strip())]
+    assert log.text == "nothing\n" + '{"key": "***\\n"}\n***%0A\n' * 3
 
 
 def test_threads_log_while_values_come(log: Log) -> None:
@@ -405,6 +579,223 @@ def test_override_is_known_too(log: Log) -> None:
         resolve_secrets({"db": "prod/db"}, backend=MemoryBackend({}))
     log.logger.warning(SECRET)
     assert log.text == "***\n"
+
+
+# How much it keeps
+
+
+def test_the_oldest_go_first_at_the_limit_of_characters(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long values count by their length; the newest is kept, however long it is."""
+    monkeypatch.setattr(redaction, "CHARACTERS", 30)
+    log.redact.learn("the-first-one")
+    log.redact.learn("the-second-one")
+    assert log.redact.redact("the-first-one the-second-one") == "*** ***"
+    log.redact.learn("the-third-one")
+    assert log.redact.redact("the-first-one the-second-one") == "the-first-one ***"
+    log.redact.learn("x" * 40)
+    assert log.redact.redact(f"the-third-one {'x' * 40}") == "the-third-one ***"
+
+
+def test_strings_of_a_document_that_is_used_stay(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Handing out JSON again counts as use of each string in it, known or forgotten by then."""
+    document = json.dumps({"a": "in-document", "b": b"deep".hex()})
+    monkeypatch.setattr(redaction, "LIMIT", 4)
+    for number in range(9):
+        log.redact.learn(document)
+        log.redact.learn(f"number-{number}")
+    assert log.redact.redact("in-document number-8 number-7") == "*** *** number-7"
+    for number in range(9):
+        log.redact.learn(f"number-{number}")
+    assert log.redact.redact("in-document") == "in-document"
+    log.redact.learn(document)
+    assert log.redact.redact("in-document") == "***"
+
+
+@given(st.lists(st.sampled_from("abc").map(lambda letter: "secret-0-" + letter * 9), min_size=9))
+def test_what_is_forgotten_leaves_nothing_in_the_index(learned: list[str]) -> None:
+    """After any order of values, the index is that of a filter which learned only those kept."""
+    used, expected = RedactSecrets(), RedactSecrets()
+    used.forget()
+    expected.forget()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(redaction, "LIMIT", 2)
+        for value in learned:
+            used.learn(value)
+    kept = used._known(0)._strings
+    assert list(kept) == list(dict.fromkeys(reversed(learned)))[1::-1] or len(kept) < 2
+    expected.learn(list(kept))
+    assert used._known(0)._index.keys() == expected._known(0)._index.keys()
+    assert used._known(0)._characters == sum(map(len, kept))
+
+
+# Threads, signals, forks
+
+
+def test_another_thread_that_indexes_holds_nobody_up(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one thread is indexing a value, others learn and redact, this value included."""
+    started, go_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        started.set()
+        assert go_on.wait(60)
+
+    inside_of_forms(monkeypatch, wait)
+    log.redact.learn("7 chars")
+    thread = threading.Thread(target=log.redact.learn, args=(SECRET,))
+    thread.start()
+    assert started.wait(60)
+    log.redact.learn("another-value")
+    seen = log.redact.redact(f"{SECRET} another-value")
+    go_on.set()
+    thread.join()
+    assert seen == "*** ***"
+    assert not log.redact._known(0)._new
+    assert log.redact.redact(f"{SECRET} another-value") == "*** ***"
+
+
+def test_a_finalizer_may_log_and_learn_within_the_filter(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Code that interrupts the filter's own thread waits for nothing and misses no value."""
+
+    def interrupt() -> None:
+        log.redact.learn("another-value")
+        log.logger.warning("%s another-value", SECRET)
+
+    inside_of_forms(monkeypatch, interrupt)
+    log.redact.learn(SECRET)
+    log.logger.warning("%s another-value", SECRET)
+    assert log.text == "*** ***\n*** ***\n"
+    known = log.redact._known(0)
+    assert known._characters == sum(len(string.content) for string in known._strings.values())
+    assert not log.redact._known(0)._new
+
+
+def test_an_exception_of_a_signal_handler_leaves_nothing_undone(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the middle of indexing gets out; the value is redacted all the same."""
+
+    def interrupt() -> NoReturn:
+        raise KeyboardInterrupt
+
+    inside_of_forms(monkeypatch, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        log.redact.learn([SECRET, "another-value"])
+    assert log.redact.redact(f"{SECRET} another-value") == "*** ***"
+    assert not log.redact._known(0)._new
+
+
+def test_two_threads_that_learn_one_value_index_it_once(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A value that another thread has learned between the look and the note is known once."""
+    make = redaction._String
+
+    def meanwhile(content: Any) -> Any:
+        monkeypatch.setattr(redaction, "_String", make)
+        log.redact.learn(SECRET)
+        return make(content)
+
+    monkeypatch.setattr(redaction, "_String", meanwhile)
+    before = log.redact._known(0)._characters
+    log.redact.learn(SECRET)
+    assert log.redact._known(0)._characters - before == len(SECRET)
+    assert log.redact.redact(SECRET) == "***"
+
+
+def test_a_lock_that_nobody_can_release_is_renewed(log: Log) -> None:
+    """In a forked child the lock is free, whoever held it."""
+    held = threading.Thread(target=redaction._Known._lock.acquire)
+    held.start()
+    held.join()
+    log.redact.learn(SECRET)
+    assert log.redact.redact(SECRET) == "***"
+    assert log.redact._known(0)._new
+    redaction._Known.renew_lock()
+    assert log.redact.redact(SECRET) == "***"
+    assert not log.redact._known(0)._new
+
+
+HOSTILE_MOMENTS = """
+import faulthandler, os, signal, sys, threading
+faulthandler.dump_traceback_later(60, exit=True)
+from lambda_secrets import clear_cache
+from lambda_secrets import logging as redaction
+from lambda_secrets.logging import RedactSecrets
+
+redact, make = RedactSecrets(), redaction._forms
+
+
+def check():
+    redact.learn("a-later-value")
+    assert redact.redact("the-first-value a-later-value") == "*** ***"
+"""
+
+FORK = """
+started = threading.Event()
+
+def hang(content):
+    started.set()
+    threading.Event().wait()
+
+redaction._forms = hang
+threading.Thread(target=redact.learn, args=("the-first-value",), daemon=True).start()
+started.wait()
+child = os.fork()
+if not child:
+    redaction._forms = make
+    check()
+    os._exit(5 if redact._known(0)._new else 0)
+_, status = os.waitpid(child, 0)
+os._exit(os.waitstatus_to_exitcode(status))
+"""
+
+SIGNAL = """
+def interrupted(content):
+    redaction._forms = make
+    signal.raise_signal(signal.SIGTERM)
+    return make(content)
+
+def terminate(*_):
+    clear_cache()
+    check()
+    print("handled")
+
+signal.signal(signal.SIGTERM, terminate)
+redaction._forms = interrupted
+redact.learn("the-first-value")
+check()
+"""
+
+
+@pytest.mark.parametrize(("moment", "shown"), [(FORK, ""), (SIGNAL, "handled\n")])
+def test_forks_and_signals_within_the_filter_do_not_hang(moment: str, shown: str) -> None:
+    """A child forked while a thread is indexing, and a signal handler, log and learn."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", HOSTILE_MOMENTS + moment],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, shown, "")
+
+
+def test_bytes_and_text_with_one_hash_are_kept_apart() -> None:
+    """Python's strictest mode, in which comparing bytes with text is an error, is no obstacle."""
+    code = (
+        "from lambda_secrets.logging import RedactSecrets; redact = RedactSecrets();"
+        "redact.learn([b'some bytes', 'some bytes', b'some bytes']);"
+        "print(redact.redact('some bytes ' + b'some bytes'.hex()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-bb", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "*** ***\n"
 
 
 # Where it looks, and what stays
@@ -665,6 +1056,174 @@ def test_format_that_brings_out_a_value_is_replaced(log: Log) -> None:
     assert log.text == "*** 100%\n"
 
 
+class BraceRecord(logging.LogRecord):
+    """A record whose arguments are filled in with braces."""
+
+    def getMessage(self) -> str:  # noqa: N802 - logging's name
+        """Return the text."""
+        return str(self.msg).format(*(self.args or ()))
+
+
+class SlotRecord(logging.LogRecord):
+    """A record that cannot be copied and keeps its message in a slot of its own."""
+
+    __slots__ = ("own",)
+    own: Any
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Refuse."""
+        raise TypeError
+
+    def getMessage(self) -> str:  # noqa: N802 - logging's name
+        """Return the text, by whatever class."""
+        return self.own  # type: ignore[no-any-return]
+
+
+ACCOUNT = 123456789012
+
+
+@pytest.mark.parametrize(
+    ("template", "args", "line"),
+    [
+        ("trace id %x", (ACCOUNT,), "trace id 1cbe991a14"),
+        ("trace id %#o", (ACCOUNT,), "trace id 0o1627646215024"),
+        ("%d", (ACCOUNT,), "***"),
+        ("%i and %-15d|", (5, ACCOUNT), "5 and ***   |"),
+        ("%.2f", (ACCOUNT,), "***.00"),
+        ("%e", (ACCOUNT,), "1.234568e+11"),
+        ("%c%c", (65, "b"), "Ab"),
+        ("%s %c", (SECRET, 65), "*** A"),
+        ("%15s|%.3s", (SECRET, SECRET), "   ***|s3c"),
+        ("%s %x", (SECRET, ACCOUNT), "*** 1cbe991a14"),
+        ("%(n)x %(k)s", ({"n": ACCOUNT, "k": SECRET},), "1cbe991a14 ***"),
+        ("%(k)s", (UserDict({"k": SECRET}),), "***"),
+        ("%s", (Decimal(ACCOUNT),), "***"),
+        ("%r", (SECRET,), "'***'"),
+        ("%s", ({"n": ACCOUNT},), "{'n': ***}"),
+        (ACCOUNT, (), "***"),
+        (f"100 % of {SECRET}", (), "100 % of ***"),
+        ("100%% of %s", (SECRET,), "100% of ***"),
+    ],
+)
+def test_no_format_loses_a_record(log: Log, template: Any, args: Any, line: str) -> None:
+    """The line is what it was without the filter, with stars for values and nothing else."""
+    log.redact.learn([SECRET, ACCOUNT])
+    log.logger.warning(template, *args)
+    assert log.text == line + "\n"
+
+
+@pytest.mark.parametrize(
+    ("template", "args", "line"),
+    [
+        ("{:x}", (ACCOUNT,), "1cbe991a14"),
+        ("{:>14,d}|{}", (ACCOUNT, SECRET), "123,456,789,012|***"),
+        ("{} {{}}", (SECRET,), "*** {}"),
+        ("{{{}", (ACCOUNT,), "{***"),
+        ("{0.real:e}", (ACCOUNT,), "1.234568e+11"),
+    ],
+)
+def test_records_with_formats_of_their_own_are_not_lost(
+    log: Log, template: str, args: Any, line: str
+) -> None:
+    """A class that fills in braces gets its line, also where the text itself has braces."""
+    log.redact.learn([SECRET, ACCOUNT])
+    record = BraceRecord("n", 30, "f", 1, template, args, None)
+    log.logger.handle(record)
+    assert log.text == line + "\n"
+    passed = log.records[0]
+    assert type(passed) is BraceRecord
+    assert SECRET not in repr(vars(passed))
+    assert pickle.loads(pickle.dumps(passed)).getMessage() == line  # noqa: S301 - our own
+
+
+@pytest.mark.parametrize(("own", "line"), [(f"own {SECRET}", "own ***"), (UserString("x"), "x")])
+def test_a_record_that_cannot_be_copied_is_changed(
+    log: Log, monkeypatch: pytest.MonkeyPatch, own: Any, line: str
+) -> None:
+    """Better a redacted record for every handler than none."""
+    monkeypatch.setattr(redaction, "_REPLACES", True)
+    log.redact.learn(SECRET)
+    record = SlotRecord("n", 30, "f", 1, "template", (), None)
+    record.own = own
+    vars(record)["extra"] = SECRET
+    assert log.redact.filter(record) is True
+    assert logging.Formatter("%(extra)s %(message)s").format(record) == f"*** {line}"
+
+
+@pytest.mark.parametrize(
+    ("style", "template", "line"),
+    [
+        ("%", "%(pin)d %(message)s", "0 m"),
+        ("%", "%(pin)12.2f|%(pin)x|%(pin)20s|%(pin)r", "        0.00|0|                 ***|***"),
+        ("{", "{pin:>5}|{pin:08,d}|{pin:e}|{pin!r:>4}|{table[pin]:x}", "  ***|***|***| ***|***"),
+        ("{", "{user.name} {user.id:d}", "user *** user ***"),
+        ("{", "{point.x} {point.y:d}", "*** 5"),
+        ("$", "$pin ${message}", "*** m"),
+    ],
+)
+def test_no_formatter_loses_a_record(log: Log, style: Any, template: str, line: str) -> None:
+    """What stands for a number, an object or a named tuple fits where the original did."""
+
+    class User:
+        name, id = "n", 5
+
+        def __str__(self) -> str:
+            return f"user {ACCOUNT}"
+
+    class Point(NamedTuple):
+        x: str
+        y: int
+
+    log.redact.learn([SECRET, ACCOUNT])
+    log.ours.setFormatter(logging.Formatter(template, style=style))
+    table = {"pin": ACCOUNT}
+    extra = {"pin": ACCOUNT, "user": User(), "table": table, "point": Point(SECRET, 5)}
+    log.logger.warning("m", extra=extra)
+    assert log.text == line + "\n"
+
+
+def test_stand_ins_pickle_as_plain_text(log: Log) -> None:
+    """Who receives a pickled record needs nothing of this package."""
+    log.redact.learn(ACCOUNT)
+    log.logger.warning("m", extra={"pin": ACCOUNT})
+    pin = vars(log.records[0])["pin"]
+    assert isinstance(pin, str)
+    assert json.dumps({"pin": pin}) == '{"pin": "***"}'
+    assert type(pickle.loads(pickle.dumps(pin))) is str  # noqa: S301 - our own
+    assert not hasattr(pin, "_private")
+
+
+def fail(*_: object, **__: object) -> NoReturn:
+    """Raise, with a value in the message."""
+    raise RuntimeError(SECRET)
+
+
+HIDING = dict.fromkeys(("values", "items", "__iter__", "__str__", "__repr__"), fail)
+Hostile: Any = type("Hostile", (dict,), {**HIDING, "__class__": property(fail)})
+HostileText: Any = type("HostileText", (str,), dict.fromkeys(("strip", "encode", "__str__"), fail))
+HostileError: Any = type("HostileError", (Exception,), {"__cause__": property(fail)})
+
+
+def test_code_of_others_is_not_run_while_learning(log: Log) -> None:
+    """The cache may hold its lock: what values contain is found without their methods."""
+    log.redact.learn([Hostile(a=HostileText(f" {SECRET} ")), object(), NotImplemented])
+    assert log.redact.redact(f"a {SECRET}") == "a ***"
+    text = HostileText(f"a {SECRET}")
+    assert log.redact.redact(text) == "a ***"
+
+
+def test_hostile_attributes_and_exceptions_lose_no_record(log: Log) -> None:
+    """What cannot be looked at is withheld; the rest of the record is there."""
+    log.redact.learn(SECRET)
+    log.logger.warning("m", extra={"hostile": Hostile(), "text": SECRET})
+    error = HostileError(SECRET)
+    log.ours.handle(made(msg="failed", exc_info=(HostileError, error, None)))  # no other could
+    first, second = log.records
+    assert (vars(first)["hostile"], vars(first)["text"]) == ("***", "***")
+    assert (second.exc_info, second.exc_text) == (None, "***")
+    assert log.text == "m\nfailed\n***\n"
+
+
 def test_numbers_are_redacted(log: Log) -> None:
     """A number of 8 digits that was injected is a value, in the text and as an attribute."""
     assert injected({"pin": 12345678}, path="pin") == 12345678
@@ -672,6 +1231,30 @@ def test_numbers_are_redacted(log: Log) -> None:
     (record,) = log.records
     assert log.text == "pin ***\n"
     assert (vars(record)["pin"], vars(record)["other"]) == ("***", 87654321)
+
+
+def test_no_tool_finds_values_in_the_filter_or_its_frames(log: Log) -> None:
+    """Neither in the filter's own fields nor in its frames below code of others."""
+    log.redact.learn({"key": SECRET, "more": [PEM, b"some bytes"]})
+    assert log.redact.redact(SECRET) == "***"
+    seen = list(reachable(log.redact).values())
+
+    class Interrupting:
+        def __str__(self) -> str:
+            frame = sys._getframe(1)
+            while frame.f_code.co_filename == redaction.__file__:
+                frames.append(frame.f_code.co_name)
+                seen.extend(reachable(dict(frame.f_locals)).values())
+                assert frame.f_back
+                frame = frame.f_back
+            raise KeyboardInterrupt
+
+    frames: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        log.logger.warning("m", extra={"it": Interrupting()})
+    assert frames[-1] == "filter"
+    texts = [text for text in seen if isinstance(text, (str, bytes))]
+    assert not [t for t in texts if SECRET in str(t) or "MIIE" in str(t) or "some b" in str(t)]
 
 
 @pytest.mark.parametrize("replaces", [False, True])
@@ -807,15 +1390,6 @@ def test_powertools_persistent_keys_need_the_serializer(capsys: pytest.CaptureFi
     logger.append_keys(key=SECRET)
     logger.info("working")
     assert lines_of(capsys)[0]["key"] == "***"
-
-
-def test_what_is_learned_again_is_never_unknown_in_between(log: Log) -> None:
-    """Another thread may be building the pattern: it gets all the old strings or all the new."""
-    log.redact.learn([SECRET, "another-value-1"])
-    before = log.redact._strings
-    log.redact.learn(SECRET)
-    assert SECRET in before
-    assert list(log.redact._strings)[-1] == SECRET
 
 
 def test_a_default_that_a_retry_gets_is_redacted(log: Log) -> None:

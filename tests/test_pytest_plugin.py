@@ -44,8 +44,8 @@ def test_serves_them_in_a_with_statement(override_secrets):
 
 
 def test_nothing_is_left_of_another_test():
-    assert shared_cache._overrides == []
-    assert shared_cache._entries == {}
+    assert shared_cache.overrides == []
+    assert shared_cache.entries == {}
 """
 OFFLINE = """
 from pathlib import Path
@@ -132,11 +132,11 @@ def test_each_call_replaces_what_was_served(
     override_secrets({})
     with pytest.raises(SecretNotFoundError):
         resolve_secrets({"key": "prod/key"})
-    assert len(shared_cache._overrides) == 2
+    assert len(shared_cache.overrides) == 2
 
 
 def test_a_with_statement_ends_it_once(override_secrets: Callable[..., Any]) -> None:
     """The end of the block ends the override; the end of the test does not end another's."""
     with override_secrets({"prod/key": "mine"}, built={"prod/key": "object"}):
         assert resolve_secrets({"key": "prod/key"}).key == "mine"
-    assert shared_cache._overrides == []
+    assert shared_cache.overrides == []

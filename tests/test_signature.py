@@ -14,7 +14,7 @@ import pytest
 import typing_extensions
 
 from lambda_secrets import DeclarationError, Secret, SecretValueError, inject_secrets
-from lambda_secrets._declarations import Unfit
+from lambda_secrets._declarations import Mismatch
 from lambda_secrets._signature import declared_in
 from lambda_secrets.testing import override_secrets
 
@@ -401,7 +401,7 @@ def empty(event: Any, context: Any, *, it: Annotated[str, Secret("")]) -> None:
                 "division by zero. Correct it."
             ),
         ),
-        (empty, "'it': Cannot declare secret '': that is no name. Use a non-empty string."),
+        (empty, "'it': Cannot declare secret '': use a non-empty string as name."),
         (
             len,
             (
@@ -444,7 +444,7 @@ def test_annotations_are_asked_for_as_python_3_14_wants_it(
     stand_in: Any = SimpleNamespace(Format=Format, get_annotations=get_annotations)
     monkeypatch.setitem(sys.modules, "annotationlib", stand_in)
     monkeypatch.setattr(sys, "version_info", (3, 14, 0, "final", 0))
-    assert list(declared_in(handler)[0]) == ["it"]
+    assert list(declared_in(handler, "")[0]) == ["it"]
 
 
 def undefined_event(event: Imaginary, context: Any, *, it: Annotated[str, SECRET]) -> None:
@@ -453,6 +453,6 @@ def undefined_event(event: Imaginary, context: Any, *, it: Annotated[str, SECRET
 
 def test_converter_returns_and_never_raises() -> None:
     """The reason comes back as a value, so that no exception has the secret in its frames."""
-    declarations, made = declared_in(undefined_event)
+    declarations, made = declared_in(undefined_event, "")
     assert declarations == {"it": SECRET}
-    assert isinstance(made["it"](b""), Unfit)
+    assert isinstance(made["it"](b""), Mismatch)

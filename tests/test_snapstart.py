@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from functools import partial
 from inspect import ismodule
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,11 @@ import pytest
 import snapshot_restore_py
 
 from lambda_secrets import inject_secrets, resolve_secrets, _snapstart as snapstart
-from lambda_secrets._cache import Cache
+from lambda_secrets._cache import Cache, shared_cache
 from tests.support.recorder import Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
 class Hooks:
@@ -37,15 +38,21 @@ class Hooks:
 
 
 @pytest.fixture
-def hooks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hooks]:
+def hooks(monkeypatch: pytest.MonkeyPatch) -> Hooks:
     """Initialize as a function with SnapStart does, and return what it registers."""
     registered = Hooks()
-    monkeypatch.setattr(snapshot_restore_py, "register_before_snapshot", registered.before.append)
-    monkeypatch.setattr(snapshot_restore_py, "register_after_restore", registered.after.append)
+
+    def register(hooks: list[Callable[[], Any]], function: Callable[..., Any], *args: Any) -> None:
+        hooks.append(partial(function, *args))
+
+    for name, kept in (
+        ("register_before_snapshot", registered.before),
+        ("register_after_restore", registered.after),
+    ):
+        monkeypatch.setattr(snapshot_restore_py, name, partial(register, kept))
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
-    snapstart.keep_out_of_snapshots.cache_clear()
-    yield registered
-    snapstart.keep_out_of_snapshots.cache_clear()
+    monkeypatch.setattr(shared_cache, "has_hooks", False)
+    return registered
 
 
 class Closing(Recorder):

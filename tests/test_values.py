@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import collections
 import copy
+import inspect
 import json
 import logging
 import pickle
 import pprint
 import string
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lambda_secrets import Secrets
-from lambda_secrets._values import Converted, Sealed, copies, held, origins
+from lambda_secrets import MemoryBackend, Secret, Secrets, SecretValueError, resolve_secrets
+from lambda_secrets._values import Wrapped, held, merged, opaque, origins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,10 +25,15 @@ if TYPE_CHECKING:
 CANARY = "hunter2-canary"
 
 
+def made(values: dict[str, Any]) -> Secrets:
+    """Return a view of these values."""
+    return Secrets({name: opaque(value) for name, value in values.items()})
+
+
 @pytest.fixture
 def secrets() -> Secrets:
     """Return a view with a text, a dict and a list in it."""
-    return Secrets({"key": CANARY, "db": {"user": CANARY, "ports": [1]}, "hosts": [CANARY]})
+    return made({"key": CANARY, "db": {"user": CANARY, "ports": [1]}, "hosts": [CANARY]})
 
 
 def test_values_are_items_and_attributes(secrets: Secrets) -> None:
@@ -35,27 +42,46 @@ def test_values_are_items_and_attributes(secrets: Secrets) -> None:
     assert secrets["db"]["ports"] == secrets.db["ports"] == [1]
 
 
-def test_it_is_a_mapping(secrets: Secrets) -> None:
-    """It has what every mapping has, in the order of declaration."""
-    assert isinstance(secrets, Mapping)
-    assert not isinstance(secrets, dict)
-    assert list(secrets) == ["key", "db", "hosts"]
+def test_it_is_neither_a_mapping_nor_iterable(secrets: Secrets) -> None:
+    """What goes through mappings and sequences finds nothing (cases 29 and 49)."""
+    untyped: Any = secrets
+    assert not isinstance(untyped, (Mapping, Iterable))
+    for attempt in (dict, list, tuple, set, iter, lambda it: {**it}, lambda it: [*it], max):
+        with pytest.raises(TypeError) as raised:
+            attempt(untyped)
+        assert CANARY not in str(raised.value)
+
+
+def test_names_can_be_counted_and_looked_for(secrets: Secrets) -> None:
+    """`len` and `in` ask for names alone."""
     assert len(secrets) == 3
     assert "key" in secrets
     assert "other" not in secrets
-    assert dict(secrets) == {**secrets} == dict(secrets.items())
-    assert secrets.get("other", 5) == 5
-    assert secrets == dict(secrets)
-    assert secrets != {}
-    assert not Secrets({})
+    assert 5 not in secrets
+    assert not made({})
 
 
-def test_a_name_that_no_attribute_can_have_is_a_key() -> None:
-    """A declared name need not be an identifier, and may be a method's name."""
-    secrets = Secrets({"my-key": 1, "items": 2})
-    assert secrets["my-key"] == 1
-    assert secrets["items"] == 2
-    assert dict(secrets.items()) == {"my-key": 1, "items": 2}
+def test_views_compare_by_names_and_values(secrets: Secrets) -> None:
+    """Two views are equal when both names and values are; a dict is not a view."""
+    assert secrets == made(secrets.reveal())
+    assert secrets != made({**secrets.reveal(), "key": "other"})
+    assert secrets != made({"key": CANARY})
+    assert secrets != secrets.reveal()
+
+
+def test_reveal_is_the_way_to_all_values(secrets: Secrets) -> None:
+    """`reveal` returns a plain dict of fresh copies in the order of declaration."""
+    revealed = secrets.reveal()
+    assert type(revealed) is dict
+    assert list(revealed) == ["key", "db", "hosts"]
+    revealed["db"]["ports"].append(2)
+    assert secrets.db["ports"] == [1]
+
+
+def test_names_of_mapping_methods_are_names_of_secrets() -> None:
+    """Case 11: `keys`, `items`, `values` and `get` are declared names like others."""
+    secrets = made({"keys": 1, "items": 2, "values": 3, "get": 4})
+    assert (secrets.keys, secrets.items, secrets.values, secrets.get) == (1, 2, 3, 4)
 
 
 def test_a_missing_name_tells_the_declared_ones(secrets: Secrets) -> None:
@@ -68,7 +94,7 @@ def test_a_missing_name_tells_the_declared_ones(secrets: Secrets) -> None:
     assert missing_key.value.args == (message,)
     assert str(missing_attribute.value) == message
     with pytest.raises(KeyError, match=r"Declared: none\."):
-        Secrets({})["key"]
+        made({})["key"]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +114,6 @@ def test_a_missing_name_tells_the_declared_ones(secrets: Secrets) -> None:
         lambda secrets: logging.makeLogRecord({"msg": "%s", "args": (secrets,)}).getMessage(),
         lambda secrets: json.dumps({"secrets": secrets}, default=str),
         lambda secrets: json.dumps({"secrets": secrets}, default=repr),
-        lambda secrets: f"{secrets.keys()} {secrets.values()} {secrets.items()}",
     ],
 )
 def test_names_show_and_values_never(secrets: Secrets, shown: Any) -> None:
@@ -101,12 +126,12 @@ def test_names_show_and_values_never(secrets: Secrets, shown: Any) -> None:
 
 def test_an_empty_view_says_so() -> None:
     """A view of nothing shows that."""
-    assert repr(Secrets({})) == "<Secrets: none>"
+    assert repr(made({})) == "<Secrets: none>"
 
 
 def test_a_format_specification_applies_to_what_is_shown() -> None:
     """A view can be aligned in a table as any text."""
-    assert f"{Secrets({'a': 1}):.>15}" == "...<Secrets: a>"
+    assert f"{made({'a': 1}):.>15}" == "...<Secrets: a>"
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
@@ -132,11 +157,11 @@ def test_a_copy_is_itself(secrets: Secrets) -> None:
 
 def test_it_is_read_only(secrets: Secrets) -> None:
     """Nothing is set or deleted, by attribute or by key."""
-    with pytest.raises(AttributeError, match="Cannot set 'key': Secrets are read-only"):
+    with pytest.raises(AttributeError, match="Cannot change 'key': Secrets is read-only"):
         secrets.key = "other"
-    with pytest.raises(AttributeError, match="Cannot set 'new'"):
+    with pytest.raises(AttributeError, match="Cannot change 'new'"):
         secrets.new = "other"
-    with pytest.raises(AttributeError, match="Cannot delete 'key': Secrets are read-only"):
+    with pytest.raises(AttributeError, match="Cannot change 'key': Secrets is read-only"):
         del secrets.key
     untyped: Any = secrets
     with pytest.raises(TypeError):
@@ -149,15 +174,16 @@ def test_it_is_read_only(secrets: Secrets) -> None:
 
 def test_it_keeps_a_mapping_of_its_own() -> None:
     """What happens to the mapping that it was made of does not reach it."""
-    values = {"a": 1}
+    values = {"a": opaque(1)}
     secrets = Secrets(values)
-    values["b"] = 2
-    assert list(secrets) == ["a"]
+    values["b"] = opaque(2)
+    assert secrets.reveal() == {"a": 1}
 
 
-def test_completion_offers_the_names(secrets: Secrets) -> None:
-    """`dir` shows the declared names beside the methods."""
-    assert {"key", "db", "hosts", "items"} <= set(dir(secrets))
+def test_completion_offers_no_names(secrets: Secrets) -> None:
+    """What asks for each name in `dir` (a debugger, `inspect.getmembers`) finds no value."""
+    assert not {"key", "db", "hosts"} & set(dir(secrets))
+    assert CANARY not in repr(inspect.getmembers(secrets))
 
 
 class Ports(list[int]):
@@ -180,18 +206,18 @@ class Ports(list[int]):
 def test_each_access_is_a_fresh_copy(value: Any) -> None:
     """Trap: a mutated dict poisoned the cache for every later invocation."""
     before = copy.deepcopy(value)
-    secrets = Secrets({"it": value})
+    secrets = made({"it": value})
     accesses: list[Callable[[], Any]] = [
         lambda: secrets["it"],
         lambda: secrets.it,
-        lambda: copies(secrets)["it"],
+        lambda: secrets.reveal()["it"],
     ]
     for access in accesses:
         got = access()
         assert got == before
         assert type(got) is type(before)
         spoil(got)
-        assert secrets["it"] == secrets.it == dict(secrets)["it"] == before
+        assert secrets["it"] == secrets.it == secrets.reveal()["it"] == before
     assert value == before
 
 
@@ -209,36 +235,84 @@ def test_what_does_not_change_is_handed_out_as_it_is() -> None:
     """Text, bytes, numbers and objects of a transform's own type are not copied."""
     own = object()
     values = {"text": "a", "bytes": b"a", "number": 1.5, "none": None, "flag": False, "own": own}
-    secrets = Secrets(values)
+    secrets = made(values)
     assert all(secrets[name] is value for name, value in values.items())
 
 
-def test_a_value_built_for_an_annotation_is_copied_whatever_its_type() -> None:
-    """A model that the package built itself is fresh on each access, too."""
+def test_a_converted_value_is_copied_whatever_its_type() -> None:
+    """A model that the package made itself is fresh on each access, unless it is shared."""
     inner = collections.UserList([1])
-    secrets = Secrets({"model": Converted(inner)})
+    secrets = made({"model": Wrapped(inner, shared=False), "pool": Wrapped(inner, shared=True)})
     secrets.model.append(2)
     assert secrets.model == [1]
-    assert Converted(inner) == Converted(collections.UserList([1]))
-    assert Converted(inner) != Converted(collections.UserList([2]))
-    assert Converted(inner) != inner
+    assert secrets.pool is inner
 
 
-def test_what_is_sealed_is_neither_seen_nor_pickled() -> None:
-    """A crash report that goes through mappings, or by Sentry's own protocol, finds names alone."""
-    secrets = Secrets({"key": CANARY})
-    assert secrets.__sentry_repr__() == "<Secrets: key>"
-    for sealed in (Sealed(secrets), Converted([CANARY])):
-        assert CANARY not in repr(sealed)
-        assert not isinstance(sealed, Mapping)
-        with pytest.raises(TypeError, match="Cannot pickle what is sealed"):
-            pickle.dumps(sealed)
+def test_a_container_that_cannot_be_copied_is_handed_out_as_it_is() -> None:
+    """A tuple that holds a lock is better than an error."""
+    value = (threading.Lock(),)
+    assert made({"it": value}).it is value
+
+
+def nested(depth: int) -> str:
+    """Return JSON of lists within lists."""
+    return "[" * depth + json.dumps(CANARY) + "]" * depth
+
+
+def deepest() -> str:
+    """Return the deepest JSON that this Python reads, as far as one goes on any."""
+    low, high = 1, 9_999
+    while low < high - 1:
+        middle = (low + high) // 2
+        try:
+            json.loads(nested(middle))
+            low = middle
+        except RecursionError:
+            high = middle
+    return nested(low)
+
+
+@pytest.mark.parametrize("declared", ["it#@", Secret("it", transform="json"), Secret("it", "[0]")])
+def test_what_json_reads_is_served_however_deep(declared: Any) -> None:
+    """Case 30: a value nested deeper than Python recurses is read, copied and handed out."""
+    text = deepest()
+    resolved = resolve_secrets({"it": declared}, backend=MemoryBackend({"it": text}))
+    first, second = resolved["it"], resolved["it"]
+    while isinstance(first, list):
+        assert isinstance(second, list)
+        assert first is not second
+        first, second = first[0], second[0]
+    assert first == second == CANARY
+
+
+def test_json_too_deep_to_read_is_an_error_without_it() -> None:
+    """What `json.loads` refuses is a `SecretValueError` that does not show the value."""
+    backend = MemoryBackend({"it": nested(200_000)})
+    with pytest.raises(SecretValueError, match="it is not JSON, or nested too deeply") as caught:
+        resolve_secrets({"it": "it#@"}, backend=backend)
+    assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("value", [CANARY, {"a": CANARY}, [CANARY]], ids=["str", "dict", "list"])
+def test_what_is_opaque_is_neither_seen_nor_pickled(value: Any, protocol: int) -> None:
+    """Case 28: it gives its value when it is called, and shows it in no other way."""
+    hidden: Any = opaque(value)
+    assert hidden(0) is value
+    assert CANARY not in repr(hidden)
+    assert not hasattr(hidden, "__dict__")
+    assert not isinstance(hidden, Iterable)
+    with pytest.raises(TypeError, match="cannot pickle"):
+        pickle.dumps(hidden, protocol)
 
 
 def test_the_package_sees_what_is_held_and_where_it_came_from() -> None:
-    """Comparing and merging need no copies, and refreshing needs the origins."""
-    values = {"a": [1]}
-    secrets = Secrets(values, {"a": "entry"})
-    assert held(secrets)["a"] is values["a"]
+    """Merging needs no copies, and refreshing needs the cache's entries."""
+    value = [1]
+    secrets = Secrets({"a": opaque(value)}, {"a": "entry"})
+    assert held(secrets)["a"](0) is value
     assert origins(secrets) == {"a": "entry"}
-    assert origins(Secrets(values)) == {}
+    assert origins(made({"a": value})) == {}
+    both = merged(secrets, made({"b": 2, "a": 3}))
+    assert both.reveal() == {"a": 3, "b": 2}
+    assert origins(both) == {"a": "entry"}

@@ -23,10 +23,11 @@ def get_secret(name):
         headers={"X-Aws-Parameters-Secrets-Token": os.environ["AWS_SESSION_TOKEN"]},
     )
     response = connection.getresponse()
+    body = response.read()
+    connection.close()
     if response.status != 200:
         raise RuntimeError(f"cannot read {name}: HTTP {response.status}")
-    value = json.loads(json.loads(response.read())["SecretString"])
-    connection.close()
+    value = json.loads(json.loads(body)["SecretString"])
     _cache[name] = value, time.monotonic() + TTL
     return value
 

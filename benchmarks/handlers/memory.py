@@ -24,6 +24,13 @@ def by_hand(event, context):
     return peak() if all(values) else None
 
 
+def signed(event, context):
+    """Read them with signed calls."""
+    get_secret = importlib.import_module("signed").get_secret
+    values = [get_secret(name) for name in NAMES]
+    return peak() if all(values) else None
+
+
 def with_requests(event, context):
     """Read them with requests."""
     get_secret = importlib.import_module("with_requests").get_secret

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._values import copied
+from .._values import fresh, opaque
 from ..errors import BackendError, ResolutionError, place_of
 from . import Answer
 
@@ -51,7 +51,7 @@ def _checked(source: Source, answer: Any) -> Answer | ResolutionError:
         fits = isinstance(value, dict) and all(map(_is_read, value.values()))
     if fits:  # a copy: what it answered stays the backend's own
         return Answer(
-            copied(value),
+            fresh(opaque(value)),
             version=whole.version,
             backend=whole.backend,
             upstream_ttl=whole.upstream_ttl,

@@ -14,7 +14,7 @@ import logging
 import os
 import time
 
-from .._values import Sealed
+from .._values import opaque
 from ..errors import BackendError, DeclarationError
 from . import Answer
 from ._http import Fault, Loopback
@@ -92,7 +92,7 @@ class ExtensionBackend:
         pause = _FIRST_PAUSE
         while waiting:
             past_cache = fresh and self.is_agent
-            token = Sealed(_token())
+            token = opaque(_token())
             requests = {}
             for source in waiting:
                 request = self._request(source, token, past_cache=past_cache)
@@ -133,7 +133,7 @@ class ExtensionBackend:
         return str(self._port or os.environ.get(_PORT) or 2773)
 
     def _request(
-        self, source: Source, token: Sealed, *, past_cache: bool
+        self, source: Source, token: Any, *, past_cache: bool
     ) -> tuple[int, bytes] | BackendError:
         """Return port and bytes to send, or why nothing can be sent."""
         port = _port(_PORT, self._place())
@@ -160,16 +160,16 @@ class ExtensionBackend:
             path = "".join(
                 f"/{key}/{_encoded(part)}" for key, part in zip(keys, source.parts, strict=True)
             )
-            token = Sealed("")
+            token = opaque("")
         else:
             return BackendError(
                 'the extension has no call to read a tree. Use backend="auto" or "sdk".'
             )
         if isinstance(port, BackendError):
             return port
-        if isinstance(token.value, BackendError):
-            return token.value
-        header = f"X-Aws-Parameters-Secrets-Token: {token.value}\r\n" if token.value else ""
+        if isinstance(token(0), BackendError):
+            return token(0)
+        header = f"X-Aws-Parameters-Secrets-Token: {token(0)}\r\n" if token(0) else ""
         return port, f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\n{header}\r\n".encode()
 
     def _answer(self, source: Source, reply: Reply | Fault) -> Answer | ResolutionError:

@@ -12,6 +12,8 @@ import click
 
 from lambda_secrets._cache import shared_cache
 from lambda_secrets._cache_info import known_of
+from lambda_secrets._maintenance import override
+from lambda_secrets._resolver import run
 from lambda_secrets.backends import FileBackend, backend_name, backend_of
 from lambda_secrets.cli.failure import debug_option
 from lambda_secrets.cli.target import NOT_SEEN, declared_by, targets_argument
@@ -69,7 +71,7 @@ def check(
     chosen = FileBackend(secrets) if secrets else backend_of(backend) if backend else None
     resolvers = dict.fromkeys(resolver for target in targets for resolver in declared_by(target))
     if chosen is not None:
-        shared_cache.override(chosen)
+        override(shared_cache, chosen)
     # Two handlers that declare the same are one line.
     findings = list(dict.fromkeys(f for resolver in resolvers for f in _findings(resolver)))
     if as_json:
@@ -87,8 +89,10 @@ def _findings(resolver: Resolver) -> Iterator[Finding]:
     for name, declaration in resolver.declarations.items():
         failure = failures.get(name)
         info: Mapping[str, Any] = {}
+        absent = False
         if not isinstance(failure, DeclarationError):
-            info = known_of(resolver, name)
+            info, entry = known_of(resolver, name), resolver.known([name])[name]
+            absent = entry is not None and entry.absent
         age = info.get("max_age", 0.0)
         yield Finding(
             name=name,
@@ -97,7 +101,7 @@ def _findings(resolver: Resolver) -> Iterator[Finding]:
             version=info.get("version"),
             type=types.get(name),
             max_age=None if math.isinf(age) else age,
-            default=failure is None and info.get("backend") is None,
+            default=failure is None and absent,
             ok=failure is None,
             error=None if failure is None else f"{type(failure).__name__}: {failure}",
         )
@@ -118,12 +122,12 @@ def _types(resolver: Resolver, failures: dict[str, Exception]) -> dict[str, str]
     """Return the types of the values that can be had; add the errors of the others."""
     while True:
         try:
-            secrets: Any = resolver.resolve(without=failures)
+            names = [name for name in resolver.declarations if name not in failures]
+            secrets = run(resolver.steps(names, build=False))
         except ResolutionError as error:
             failures.update(error.failures)
         else:
-            values = secrets.reveal() if hasattr(secrets, "reveal") else dict(secrets)
-            return {name: type(value).__name__ for name, value in values.items()}
+            return {name: type(value).__name__ for name, value in secrets.reveal().items()}
 
 
 def _print_table(findings: list[Finding]) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lambda_secrets._cache_info import known_of
 from lambda_secrets.backends._local import (
     _SCHEMES as SCHEMES,
     _decoded as base64_bytes,
@@ -24,7 +25,7 @@ from lambda_secrets.cli.failure import Failure, debug_option
 from lambda_secrets.cli.function import Function, print_traceback
 from lambda_secrets.cli.local_extension import local_extension
 from lambda_secrets.cli.target import load_handler, resolvers_of, target_argument
-from lambda_secrets.errors import BackendError
+from lambda_secrets.errors import BackendError, DeclarationError
 from lambda_secrets.testing import LambdaContext
 
 if TYPE_CHECKING:
@@ -219,7 +220,11 @@ def _print_summary(
     handler: Any, path: Path | None, outcomes: Sequence[Outcome], *, rotates: bool
 ) -> None:
     """Print where the secrets came from and the times, and why a rotation may not show."""
-    known = [info for one in resolvers_of(handler) for info in one.cache_info().values()]
+    known = []
+    for resolver in resolvers_of(handler):
+        for name in resolver.declarations:
+            with contextlib.suppress(DeclarationError):  # of an environment variable that is unset
+                known.append(known_of(resolver, name))
     labels: dict[str | None, str] = {None: "nowhere (not read)"}
     if path is not None:
         labels |= {"extension": "the local extension", "file": path.name}

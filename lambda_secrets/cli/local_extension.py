@@ -9,6 +9,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, cast
 
 from lambda_secrets._cache import shared_cache
+from lambda_secrets._maintenance import override
 from lambda_secrets.backends import Answer, ExtensionBackend, FileBackend
 from lambda_secrets.cli.emulator import Emulator
 from lambda_secrets.cli.emulator.settings import (
@@ -113,6 +114,6 @@ def local_extension(path: Path, *, cached: bool) -> Generator[LocalExtension]:
         if "AWS_ACCESS_KEY_ID" in os.environ and own is None:
             del os.environ["AWS_SESSION_TOKEN"]
         backend = LocalExtension(emulator, path, cached=cached)
-        shared_cache.override(backend)
+        override(shared_cache, backend)
         yield backend
         backend.close()

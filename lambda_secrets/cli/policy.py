@@ -161,7 +161,7 @@ class Unset(Source):
 
 
 def _source(declaration: Declaration) -> Source:
-    variable = getattr(declaration, "variable", None)
+    variable = declaration.variable
     try:
         return declaration.source
     except DeclarationError:
@@ -209,8 +209,7 @@ def statements(
 
 def _grants(source: Source, readers: tuple[str, ...], place: Place) -> Iterator[tuple[str, str]]:
     """Yield each action with the resource that it is needed on."""
-    signs = ("*", "?") if isinstance(source, Unset) else ("*", "?", "${")
-    if any(sign in source.name for sign in signs):
+    if "*" in source.name or "?" in source.name:
         message = f"Cannot write a policy for {source}: IAM reads its name as a pattern."
         raise Failure(message)
     if source.kind == "secret":

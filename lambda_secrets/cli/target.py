@@ -127,7 +127,7 @@ def resolvers_of(found: Any) -> list[Resolver]:
 
 def _live_resolvers() -> list[Resolver]:
     """Return all resolvers of this process, in the order in which they were made."""
-    return list(shared_cache._watchers)  # type: ignore[arg-type]  # noqa: SLF001 - one package
+    return [one for one in shared_cache.watchers.values() if not one.temporary]
 
 
 def _import(text: str, load: Callable[[], ModuleType]) -> ModuleType:

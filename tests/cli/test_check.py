@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lambda_secrets import Secret
 from lambda_secrets.cli.emulator import Emulator
 
 if TYPE_CHECKING:
@@ -150,7 +149,6 @@ def test_several_targets_and_modules_are_checked(run: Run) -> None:
     }
 
 
-@pytest.mark.skipif(not hasattr(Secret, "variable"), reason="env:NAME is not declared here yet")
 def test_an_unset_variable_is_listed_as_unresolved(run: Run, folder: Path) -> None:
     """The others are resolved all the same."""
     (folder / "named.py").write_text(

@@ -28,7 +28,7 @@ from lambda_secrets import (
     resolve_secrets,
 )
 from lambda_secrets._cache import Entry, shared_cache
-from lambda_secrets._decorator import layers_of
+from lambda_secrets._stack import layers_of
 from lambda_secrets._values import Converted, Sealed
 from lambda_secrets.backends._http import Reply
 from lambda_secrets.testing import override_secrets

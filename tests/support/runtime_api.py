@@ -111,7 +111,7 @@ class Sandbox:
     """One execution environment: `python -m awslambdaric HANDLER` in a process, as Lambda runs it.
 
     `env` is added to the environment of a Lambda function (None removes a variable); `timeout` is
-    the function's own, in seconds.
+    the function's own, in seconds; `python` runs it.
     """
 
     def __init__(
@@ -122,11 +122,13 @@ class Sandbox:
         env: Mapping[str, str | None] | None = None,
         timeout: float = 10.0,
         snap_start: bool = False,
+        python: str = sys.executable,
     ) -> None:
         """Describe it; entering the context starts it."""
         self.handler = handler
         self.task_root = task_root
         self.timeout = timeout
+        self.python = python
         initialization = "snap-start" if snap_start else "on-demand"
         self._added = {"AWS_LAMBDA_INITIALIZATION_TYPE": initialization, **(env or {})}
 
@@ -136,7 +138,7 @@ class Sandbox:
         threading.Thread(target=self._api.serve_forever, args=(0.05,), daemon=True).start()
         self._output = tempfile.TemporaryFile("a+b")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "awslambdaric", self.handler],
+            [self.python, "-m", "awslambdaric", self.handler],
             cwd=self.task_root,
             env=self.environment(),
             stdout=self._output,

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from lambda_secrets.backends._local import _REFERENCE as SECRET_REFERENCE, _decoded as base64_bytes
+from lambda_secrets._extract import decoded_base64
+from lambda_secrets.backends._local import _REFERENCE as SECRET_REFERENCE
 from lambda_secrets.cli.emulator.records import (
     ConfigurationRecord,
     ParameterRecord,
@@ -287,7 +288,7 @@ def _entries(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[tuple[st
         for name, value in tables.get(table, {}).items():
             yield (kind, name), value
     for name, value in tables.get("binary", {}).items():
-        yield ("secrets", name), value if isinstance(value, bytes) else _bytes(value)
+        yield ("secrets", name), value if isinstance(value, bytes) else decoded_base64(value)
 
 
 def _key(target: str) -> tuple[str, str]:
@@ -299,15 +300,8 @@ def _key(target: str) -> tuple[str, str]:
 
 def _in_the_form_of(known: object, text: str) -> str | bytes | list[str]:
     if isinstance(known, bytes):
-        return _bytes(text)
+        return decoded_base64(text)
     return text.split(",") if isinstance(known, list) else text
-
-
-def _bytes(text: str) -> bytes:
-    found = base64_bytes(text)
-    if found is None:
-        raise ValueError("A binary secret must be base64 text.")
-    return found
 
 
 def _ciphertext(name: str, number: int) -> str:

@@ -1,0 +1,16 @@
+"""What a user's installation brings along, as pyproject.toml says it."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[1] / "pyproject.toml"
+
+
+def required() -> list[str]:
+    """Return all requirements, those of every extra included; an extra may name another one."""
+    project = tomllib.loads(PROJECT.read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"].values()
+    everything = {*project["dependencies"], *(one for extra in extras for one in extra)}
+    return sorted(one for one in everything if not one.startswith(f"{project['name']}["))

@@ -1,0 +1,103 @@
+"""Function packages as `pip install --target` makes them, and what the managed runtime ships."""
+
+from __future__ import annotations
+
+import compileall
+import contextlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import venv
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+ROOT = Path(__file__).parent.parent
+HANDLERS = ROOT / "benchmarks" / "handlers"
+RUNTIME = ("awslambdaric", "boto3")  # with botocore, jmespath, s3transfer, urllib3, …
+OURS = "lambda_secrets"
+REQUIREMENTS = {
+    "": (),
+    "requests": ("requests",),
+    "boto3": ("boto3",),
+    "powertools": ("aws-lambda-powertools",),
+    "caching": ("aws-secretsmanager-caching",),
+    OURS: (str(ROOT),),  # pip builds its wheel
+}
+NOT_COMPILED = shutil.ignore_patterns("__pycache__")
+INSTRUMENTS = ("timed.py", "loaded.py")  # they are none of what is measured
+
+
+def install(target: Path, requirements: Sequence[str]) -> None:
+    """Install wheels into a folder, without bytecode."""
+    target.mkdir(parents=True, exist_ok=True)
+    if requirements:
+        pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+        options = ["--no-compile", "--no-warn-conflicts", "--target", str(target)]
+        subprocess.run(
+            [*pip, *options, *requirements], check=True, stderr=subprocess.PIPE, text=True
+        )
+
+
+def without(package: Path, shipped: Path) -> None:
+    """Remove from a package what the runtime ships, as its builder would."""
+    for path in [*map(package.joinpath, (path.name for path in shipped.iterdir()))]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+class Packages:
+    """What contestants are deployed as, once without bytecode and once with all of it.
+
+    `python` stands for a managed runtime: it has nothing but `shipped`, the runtime client and
+    boto3, with their bytecode.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str] = tuple(REQUIREMENTS)) -> None:
+        """Install the named packages, and compile what is to have bytecode."""
+        self._folder = folder
+        venv.create(folder / "runtime", symlinks=True)
+        self.python = folder / "runtime" / "bin" / "python"
+        self.shipped = next(folder.glob("runtime/lib/python*/site-packages"))
+        install(self.shipped, RUNTIME)
+        compileall.compile_dir(self.shipped, quiet=2)
+        for name in names:
+            stripped, compiled = self.package(name, "zip"), self.package(name, "bytecode")
+            install(stripped, REQUIREMENTS[name])
+            without(stripped, self.shipped)
+            shutil.copytree(HANDLERS, stripped, ignore=NOT_COMPILED, dirs_exist_ok=True)
+            shutil.copytree(stripped, compiled)
+            compileall.compile_dir(compiled, quiet=2)
+            for instrument in INSTRUMENTS:
+                compileall.compile_file(stripped / instrument, quiet=1)
+
+    def package(self, name: str, setting: str) -> Path:
+        """Return a function's folder, its /var/task."""
+        return self._folder / setting / (name or "bare")
+
+
+@contextlib.contextmanager
+def installed(names: Sequence[str] = tuple(REQUIREMENTS)) -> Iterator[Packages]:
+    """Install packages into a folder of their own."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Packages(Path(folder), names)
+
+
+def unzipped(package: Path) -> int:
+    """Return the bytes of a package's files."""
+    return sum(path.stat().st_size for path in package.rglob("*") if path.is_file())
+
+
+def zipped(package: Path) -> int:
+    """Return the bytes of its zip."""
+    with tempfile.TemporaryFile() as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in package.rglob("*"):
+                archive.write(path, path.relative_to(package))
+        return file.tell()

@@ -1,0 +1,269 @@
+"""Objects that follow a secret: built from its value, shared, replaced when it changes, closed."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+
+from ._values import Secrets, Wrapped, fresh, held, opaque, origins
+from .errors import BackendUnavailableError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Mapping
+    from typing import Any
+
+    from ._declarations import Declaration
+    from ._store import Store
+    from ._values import Opaque
+
+_log = logging.getLogger("lambda_secrets")
+
+
+class Built:
+    """An object that was built, or is being built, for one declaration.
+
+    Attributes:
+        key: backend, source, path, transform and ``build`` that it was made by.
+        value: the opaque value that it was made from.
+        product: the opaque object; None while it is being built.
+        outside: whether somebody got it while no call ran that declares it.
+        users: the calls that began before it was replaced, and run still.
+    """
+
+    def __init__(self, key: tuple[Any, ...], declaration: Declaration, value: Opaque) -> None:
+        self.key = key
+        self.build: Any = declaration.build
+        self.close: Any = declaration.close
+        self.value = value
+        self.product: Opaque | None = None
+        self.outside = False
+        self.users: set[object] = set()
+        self.thread = threading.get_ident()
+        self.done = threading.Event()
+
+    def make(self) -> None:
+        """Build it; what that raises goes through unchanged."""
+        made = self.build(fresh(self.value))
+        self.product = opaque(Wrapped(made, shared=True))
+
+    def fits(self, value: Opaque) -> bool:
+        """Whether it was made from an equal value."""
+        try:
+            return bool(fresh(self.value) == fresh(value))
+        except Exception:  # noqa: BLE001 - an array has no truth value, and its secret has changed
+            return False
+
+    def end(self) -> None:
+        """Close it, unless it was closed already."""
+        close, self.close = self.close, None
+        if close is None or self.product is None:
+            return
+        try:
+            close(fresh(self.product))
+        except Exception as error:  # noqa: BLE001 - nobody waits for it
+            kind = type(error).__name__
+            _log.warning("close= raised %s (its message is withheld).", kind)
+
+
+class Builds:
+    """All objects that were built in a process; its tables change under the cache's lock."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.current: list[Built] = []
+        self.making: list[Built] = []
+        self.replaced: list[Built] = []
+        self.calls: dict[object, list[tuple[Any, ...]]] = {}
+        self.inherited: list[Any] = []  # from before a fork: never used, never closed
+
+    def begin(self, call: object, keys: list[tuple[Any, ...]]) -> None:
+        """Note that a call begins that declares objects of these keys."""
+        with self.store.lock:
+            self.calls[call] = keys
+
+    def end(self, call: object) -> None:
+        """Note that it has ended; what nobody uses any more is closed."""
+        with self.store.lock:
+            self.calls.pop(call, None)
+            for built in self.replaced:
+                built.users.discard(call)
+        self.close_unused()
+
+    def claim(
+        self, key: tuple[Any, ...], declaration: Declaration, value: Opaque
+    ) -> tuple[Built | None, Any, Built | None]:
+        """Return the object for a value, or who is building it, or what the caller is to build."""
+        while True:
+            with self.store.lock:
+                known = _find(self.current, key)
+            if known is not None and known.fits(value):  # others' code runs outside of the lock
+                return known, None, None
+            with self.store.lock:
+                making = _find(self.making, key)
+                if making is not None:
+                    return None, making, None
+                if _find(self.current, key) is known:
+                    self.making.append(mine := Built(key, declaration, value))
+                    return None, None, mine
+
+    def make(self, built: Built) -> None:
+        """Build what was claimed, in this thread and outside of all locks."""
+        try:
+            built.make()
+        finally:
+            with self.store.lock:
+                if built in self.making:  # a fork may have come between
+                    self.making.remove(built)
+                if built.product is not None:
+                    self.replace(built)
+            built.done.set()
+        self.close_unused()
+
+    def replace(self, built: Built) -> None:
+        """Let an object take the place of the one before it; the caller holds the lock."""
+        self.retire([_find(self.current, built.key)])
+        self.current.append(built)
+
+    def forget(self, key: tuple[Any, ...]) -> None:
+        """Replace the object of a secret that is not there any more."""
+        with self.store.lock:
+            self.retire([_find(self.current, key)])
+        self.close_unused()
+
+    def retire(self, gone: Iterable[Built | None]) -> None:
+        """Replace these objects; each is closed when the calls that run now have ended."""
+        for built in filter(None, gone):
+            self.current.remove(built)
+            built.users = self.callers(built)
+            self.replaced.append(built)
+
+    def drop(self, gone: Callable[[Any], bool], *, cleared: bool = True) -> None:
+        """Let go of what was built from these sources; if cleared, what calls do not have too."""
+        self.retire([built for built in self.current if gone(built.key[:2])])
+        for built in self.replaced if cleared else ():
+            if gone(built.key[:2]):
+                built.outside = False
+
+    def close_unused(self) -> None:
+        """Close replaced objects that nobody uses."""
+        with self.store.lock:
+            unused = [built for built in self.replaced if not (built.users or built.outside)]
+            self.replaced = [built for built in self.replaced if built not in unused]
+        for built in unused:  # others' code runs outside of the lock
+            built.end()
+
+    def hand_out(self, built: Built, declaration: Declaration) -> Opaque | None:
+        """Return the object, unless it is closed by now; note who has it, and how to close it."""
+        with self.store.lock:
+            callers = self.callers(built)
+            if built in self.replaced:
+                built.users |= callers
+            elif built not in self.current:
+                return None
+            built.outside |= not callers
+            built.close = built.close or declaration.close
+        return built.product
+
+    def callers(self, built: Built) -> set[object]:
+        """Return the calls that declare it; the caller holds the lock."""
+        return {call for call, keys in self.calls.items() if any(_same(built.key, k) for k in keys)}
+
+    def after_fork(self) -> None:
+        """In a child: build everything anew, and keep what is the parent's as it is."""
+        self.inherited += [self.current, self.making, self.replaced]
+        self.current, self.making, self.replaced, self.calls = [], [], [], {}
+
+
+def builds_of(store: Store) -> Builds:
+    """Return the built objects of a cache."""
+    with store.lock:
+        if store.builds is None:
+            store.builds = Builds(store)
+        return store.builds  # type: ignore[no-any-return]  # which knows no type of this module
+
+
+def key_of(store: Store, backend: Any, declaration: Declaration) -> tuple[Any, ...]:
+    """Return what an object is shared by."""
+    owner = id(store.active(backend))
+    source, build = declaration.source, declaration.build
+    return (owner, source, declaration.path, declaration.transform, build)
+
+
+def _find(among: list[Built], key: tuple[Any, ...]) -> Built | None:
+    return next((built for built in among if _same(built.key, key)), None)
+
+
+def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    return one[-1] is other[-1] and one[:-1] == other[:-1]
+
+
+def given(backend: Any, declaration: Declaration) -> Opaque | None:
+    """Return the object that an override has instead of a built one."""
+    find = getattr(backend, "built_for", None)
+    return None if find is None else find(declaration)
+
+
+def steps(
+    store: Store,
+    backend: Any,
+    declarations: Mapping[str, Declaration],
+    secrets: Secrets,
+    wait: float,
+) -> Generator[Callable[[], Any], Any, Secrets]:
+    """Yield what blocks; return the secrets with built objects instead of their values.
+
+    Raises:
+        ResolutionError: when another caller has been building for longer than ``wait`` seconds.
+    """
+    builds = builds_of(store)
+    values = dict(held(secrets))
+    until = store.clock.monotonic() + wait
+    for name, declaration in declarations.items():
+        key = key_of(store, backend, declaration)
+        if type(values[name](0)) is Wrapped:  # a default or an override's: nothing is built
+            builds.forget(key)
+            continue
+        while True:
+            known, making, mine = builds.claim(key, declaration, values[name])
+            if mine is not None:
+                builds.make(mine)
+                known = mine
+            if known is not None:
+                product = builds.hand_out(known, declaration)
+                if product is None:  # it was replaced and closed meanwhile
+                    continue
+                values[name] = product
+                break
+            problem = ""
+            if making.thread == threading.get_ident():
+                problem = "its build function reads the same secret. Use the value that it gets."
+            elif not (yield functools.partial(making.done.wait, until - store.clock.monotonic())):
+                problem = "another call is still building it. Raise timeout, or build faster."
+            if problem:
+                from ._explain import failure, gathered
+
+                error = failure(name, declaration, BackendUnavailableError(problem), "build")
+                raise gathered({name: error})
+    return Secrets(values, origins(secrets))
+
+
+def trial(
+    store: Store,
+    backend: Any,
+    declarations: Mapping[str, Declaration],
+    secrets: Secrets,
+    tried: list[Built],
+) -> Secrets:
+    """Return the secrets with objects that nobody shares yet; add these to what was tried."""
+    values = dict(held(secrets))
+    for name, declaration in declarations.items():
+        key = key_of(store, backend, declaration)
+        built = next((one for one in tried if _same(one.key, key)), None)
+        if built is None:
+            built = Built(key, declaration, values[name])
+            built.make()
+            tried.append(built)
+        values[name] = built.product  # type: ignore[assignment]  # it was built
+    return Secrets(values, origins(secrets))

@@ -1,0 +1,244 @@
+"""Words every long message: why an option, a name, a value or a call is wrong, and what to do."""
+
+from __future__ import annotations
+
+from .errors import DeclarationError, ResolutionError, SecretValueError, kind_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+
+# Declarations
+
+
+def spelled(source: Any, path: str | None) -> str:
+    """Return a source, or ``env:NAME``, as a declaration string; the rest follows in brackets."""
+    options = []
+    name = source
+    if not isinstance(source, str):
+        scheme = {"secret": "", "appconfig": "appconfig:", "env": "env:"}.get(source.kind, "ssm:")
+        name = ("" if source.name.startswith("arn:") else scheme) + source.name
+        for field in ("version_id", "version_stage", "version", "label"):
+            if getattr(source, field) is not None:
+                options.append(f"{field}={getattr(source, field)}")
+        options += [f"{f}=False" for f in ("decrypt", "recursive") if not getattr(source, f)]
+    path = "" if path is None else f"#{path}"
+    return f"{name}{path}" + (f" ({', '.join(options)})" if options else "")
+
+
+def shown(declaration: Any) -> str:
+    """Return the repr of a declaration; that of a callable may show what it holds."""
+    parts = [repr(str(declaration))]
+    for field in ("transform", "build", "close"):
+        value = getattr(declaration, field)
+        if value is not None:
+            name = value if isinstance(value, str) else getattr(value, "__name__", None)
+            parts.append(f"{field}={name or type(value).__name__}")
+    if declaration.pending is not None:
+        parts.append(f"pending={declaration.pending}")
+    if declaration.ttl is not None:
+        parts.append(f"ttl={declaration.ttl}")
+    if declaration.default is not ...:
+        parts.append("default=***")
+    return f"<{type(declaration).__name__} {', '.join(parts)}>"
+
+
+def not_a_declaration(thing: object) -> str:
+    """Return why something is neither a string nor a declaration object."""
+    if thing is None:
+        return (
+            "expected a string or a declaration object, got None. Is the environment variable "
+            "unset that os.environ.get() reads? Use 'env:NAME' for a secret that a variable names."
+        )
+    kind = type(thing).__name__
+    return (
+        f"expected a string or a declaration object, got {kind}. "
+        "Use a string such as 'prod/db#user', or Secret, Parameter, ParameterTree or AppConfig."
+    )
+
+
+def not_a_mapping(thing: object) -> str:
+    """Return why declarations cannot be read from something."""
+    return (
+        f"Cannot declare secrets from a {type(thing).__name__}. "
+        "Use a mapping such as {'db': 'prod/db#@'}."
+    )
+
+
+def wrong_name(name: object, kind: str) -> str:
+    """Return why something cannot be the name of a secret or parameter."""
+    what = f"Cannot declare {kind} {name!r}"
+    if not isinstance(name, str) or not name.strip():
+        return f"{what}: use a non-empty string as name."
+    if name == "None":
+        return (
+            f"{what}: an environment variable was probably unset when this name was made. Set it, "
+            "or use 'env:NAME', which says so."
+        )
+    if "#" in name:
+        return f"{what}: a name must not contain '#'. Give the JMESPath expression as path=."
+    if name != name.strip() or not name.isprintable():
+        return f"{what}: remove the white space around it and its control characters."
+    if "${" in name or "{{" in name:
+        return f"{what}: it has a placeholder that was not filled in. Check the template."
+    scheme, _, rest = name.partition(":")
+    if scheme == "env":
+        return f"{what}: give the name of one environment variable after 'env:'."
+    if scheme == "arn":
+        return f"{what}: it is not the ARN of a {kind}. Copy the whole ARN from AWS."
+    if kind == "secret":
+        return f"{what}: that is the string form of another kind. Use Parameter or AppConfig."
+    return f"{what}: drop the '{scheme}:' prefix: objects take the bare name, here {rest!r}."
+
+
+def own_name(name: str) -> str:
+    """Return why a secret cannot have a name that `Secrets` has itself."""
+    return (
+        f"Cannot declare {name!r}: a name must not start with '_' or be 'reveal', which Secrets "
+        "has itself. Rename it, or use into='kwargs'."
+    )
+
+
+def unknown_name(name: object, declared: Iterable[str]) -> str:
+    """Return which names there are, for one that there is not."""
+    return f"No secret is declared as {name!r}. Declared: {', '.join(declared) or 'none'}."
+
+
+# Options
+
+
+def wrong_option(timeout: float, jitter: float, observer: object) -> str:
+    """Return which of these options is wrong."""
+    if jitter > 1:
+        return f"jitter must be a number from 0 to 1, not {jitter!r}."
+    if not 0 < timeout < float("inf"):
+        return f"timeout must be a finite number of seconds above 0, not {timeout!r}."
+    kind = type(observer).__name__
+    return f"observer must be a function that takes one event, not {kind}."
+
+
+def check_injection(into: object, key: Any, prefetch: object, refresh_on: Any) -> None:
+    """Raise a `DeclarationError` for a wrong option of `inject_secrets`."""
+    problem = ""
+    if into not in ("context", "event", "kwargs"):
+        problem = f"into must be 'context', 'event' or 'kwargs', not {into!r}."
+    elif not isinstance(key, str) or not (key if into == "event" else key.isidentifier()):
+        problem = f"key must be a valid identifier, not {key!r}."
+    elif not isinstance(prefetch, bool):
+        problem = f"prefetch must be True or False, not {prefetch!r}."
+    if problem:
+        raise DeclarationError(f"Cannot inject secrets: {problem}")
+    kinds = refresh_on if isinstance(refresh_on, tuple) else (refresh_on,)
+    check_exceptions("Cannot inject secrets: refresh_on", kinds)
+
+
+def check_exceptions(option: str, kinds: tuple[Any, ...]) -> None:
+    """Raise a `DeclarationError` for what is not an exception type."""
+    for kind in kinds:
+        if not (isinstance(kind, type) and issubclass(kind, Exception)):
+            raise DeclarationError(
+                f"{option} must be an exception type, or a tuple of them, not {kind!r}."
+            )
+
+
+# Calls
+
+
+def no_context() -> str:
+    """Return why a call without a context cannot take values there."""
+    return (
+        "Cannot put secrets on the context: the handler was called without one. In a test, pass "
+        "lambda_secrets.testing.LambdaContext(), or use into='kwargs'."
+    )
+
+
+def read_only_context(context: object, key: str, raised: str) -> str:
+    """Return why a context does not take an attribute."""
+    what = f"Cannot put secrets on the context: setting {key!r} on a {type(context).__name__}"
+    return f"{what} raised {raised}. {_elsewhere(context)}"
+
+
+def wrong_event(event: object, key: str, *, missing: bool) -> str:
+    """Return why an event does not take values."""
+    what = "Cannot put secrets into the event"
+    if missing:
+        return f"{what}: the handler was called without one. Pass a dict."
+    if not isinstance(event, dict):
+        return f"{what}: expected a dict, got {type(event).__name__}. {_elsewhere(event)}"
+    return (
+        f"{what}: it has a key {key!r} already. Choose another with key='…', or use into='context'."
+    )
+
+
+def read_only_event(event: object, raised: str) -> str:
+    """Return why a copy of an event does not take values."""
+    return (
+        f"Cannot put secrets into the event: a copy of the {type(event).__name__} raised "
+        f"{raised}. {_elsewhere(event)}"
+    )
+
+
+def _elsewhere(thing: object) -> str:
+    """Return where else the values can go; what a durable execution hands out is frozen."""
+    if "durable" in type(thing).__module__ or type(thing).__name__.startswith(
+        ("Durable", "Frozen")
+    ):
+        return (
+            "A durable execution's input and context are frozen: put @inject_secrets below "
+            "@durable_execution, with into='kwargs', or read a LiveSecrets inside of a step."
+        )
+    return "Pass an object that takes it, or use into='kwargs'."
+
+
+def unexpected_keyword(error: TypeError, function: Any, names: Any) -> str:
+    """Return what to do where a decorator below does not hand a keyword argument on."""
+    found = [name for name in names if f"unexpected keyword argument {name!r}" in str(error)]
+    called = function
+    while hasattr(called, "__wrapped__"):
+        called = called.__wrapped__
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code is getattr(called, "__code__", None):
+            return ""  # the handler's own
+        trace = trace.tb_next
+    if not found or called is function:
+        return ""
+    return (
+        f"Cannot pass {found[0]!r} as a keyword argument: a decorator below @inject_secrets on "
+        f"{called.__qualname__}() does not hand it on. Put @inject_secrets directly above the "
+        "handler."
+    )
+
+
+# Results
+
+
+def failure(name: str, declaration: object, problem: Any, backend: str) -> ResolutionError:
+    """Return the error of one declared name: what, why and what to do."""
+    if isinstance(problem, ResolutionError):
+        kind, reason = kind_of(problem), str(problem)
+    else:
+        kind = SecretValueError
+        reason = f"{problem.reason}. Correct the secret or its declaration."
+    return kind(
+        f"Cannot resolve {name!r} ({declaration}) through {backend}: {reason}",
+        name=name,
+        source=str(declaration),
+        backend=backend,
+    )
+
+
+def gathered(failures: dict[str, ResolutionError]) -> ResolutionError:
+    """Return one error for all failures: of their class where they share it."""
+    leaves = list(failures.values())
+    kinds = {type(leaf) for leaf in leaves}
+    kind = kinds.pop() if len(kinds) == 1 else ResolutionError
+    if len(leaves) == 1:
+        (leaf,) = leaves
+        return kind(
+            str(leaf), name=leaf.name, source=leaf.source, backend=leaf.backend, failures=failures
+        )
+    lines = "".join(f"\n- {leaf}" for leaf in leaves)
+    return kind(f"Cannot resolve {len(leaves)} secrets:{lines}", failures=failures)

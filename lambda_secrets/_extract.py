@@ -1,0 +1,134 @@
+"""Applies a declaration's transform, and compiles JMESPath; the only user of jmespath."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from contextlib import suppress
+
+from ._declarations import Mismatch, parsed_json, walk
+from .errors import DeclarationError, place_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ._declarations import Transform
+
+
+def transformed(raw: Any, transform: Transform) -> Any:
+    """Return what the transform makes of a value, or of each value of a tree; or a `Mismatch`."""
+    if not isinstance(raw, dict):
+        return _transformed(raw, transform)
+    tree = {}
+    for name, text in raw.items():
+        value = _transformed(text, transform)
+        if isinstance(value, Mismatch):
+            return Mismatch(f"{name}: {value.reason}")
+        tree[name] = value
+    return tree
+
+
+def _transformed(raw: Any, transform: Transform) -> Any:
+    try:
+        if transform == "json":
+            return parsed_json(raw)
+        if transform == "binary":
+            return decoded_base64(raw)
+        return transform(raw)
+    except Exception as error:  # noqa: BLE001 - a user's transform raises what it likes
+        raised = type(error).__name__
+        place = place_of(error)
+    if transform == "binary":
+        return Mismatch("it is not base64 text")
+    where = f" at {place}" if place else ""
+    return Mismatch(
+        f"its transform raised {raised}{where} (the message is withheld: it may quote the value)"
+    )
+
+
+def parsed_apart(text: str | bytes) -> Any:
+    """Parse JSON on a stack of its own: here the caller's frames count towards the limit."""
+    from threading import Thread
+
+    results: list[Any] = []
+
+    def parse() -> None:
+        with suppress(ValueError, RecursionError):
+            results.append(json.loads(text))
+
+    thread = Thread(target=parse)
+    thread.start()
+    thread.join()
+    return results[0] if results else Mismatch("it is not JSON, or nested too deeply")
+
+
+def decoded_base64(text: str | bytes) -> bytes:
+    """Return the bytes that a base64 text says; white space is allowed in it.
+
+    Raises:
+        ValueError: when it is not base64.
+    """
+    from binascii import a2b_base64
+
+    data = text if isinstance(text, bytes) else text.encode("ascii")
+    return a2b_base64(b"".join(data.split()), strict_mode=True)
+
+
+def compiled(path: object, what: str) -> Callable[[Any], Any]:
+    """Return the search that a JMESPath expression means.
+
+    Raises:
+        DeclarationError: which points at the column where it does not parse.
+    """
+    if not isinstance(path, str) or not path.strip():
+        raise DeclarationError(
+            f"{what}: the JMESPath expression is empty. Use '@' for the whole document."
+        )
+    if re.fullmatch(r'"[^"\\]+"', path):  # one key, as ECS has it, needs no parser
+        return functools.partial(walk, (path[1:-1],))
+    try:
+        import jmespath
+        from jmespath.exceptions import JMESPathError
+    except ImportError:
+        problem = f"the JMESPath expression {path!r} needs the package jmespath. Install it"
+        raise DeclarationError(f"{what}: {problem}, or use a plain dotted path.") from None
+    try:
+        expression = jmespath.compile(path)
+    except JMESPathError as error:
+        column = getattr(error, "lex_position", getattr(error, "lexer_position", None))
+    except RecursionError:
+        column = None
+    else:
+        _check_functions(expression.parsed, path, what)
+        search: Callable[[Any], Any] = expression.search
+        return search
+    column = len(path) if column is None else column
+    raise _at(column, path, f"{what}: the JMESPath expression does not parse", _quoting(path))
+
+
+def _quoting(path: str) -> str:
+    """Return how to write the expression where a key was probably meant literally."""
+    if not re.fullmatch(r"[\w.@:/ -]+", path):
+        return ""
+    keys = (key if key.isidentifier() else f'"{key}"' for key in path.split("."))
+    return f" Put a key with other characters in double quotes, such as {'.'.join(keys)}."
+
+
+def _at(column: int, path: str, problem: str, advice: str = "") -> DeclarationError:
+    return DeclarationError(
+        f"{problem} at column {column + 1}.{advice}\n  {path}\n  {' ' * column}^"
+    )
+
+
+def _check_functions(node: Any, path: str, what: str) -> None:
+    from jmespath.functions import Functions
+
+    name = node["value"] if node["type"] == "function_expression" else None
+    if name is not None and name not in Functions.FUNCTION_TABLE:
+        before = re.split(rf"\b{name}\s*\(", path, maxsplit=1)[0]
+        raise _at(len(before), path, f"{what}: JMESPath has no function {name}()")
+    for child in node["children"]:
+        _check_functions(child, path, what)

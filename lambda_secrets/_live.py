@@ -1,0 +1,332 @@
+"""Secrets outside of a handler: always fresh at access, from any thread, task or module."""
+
+from __future__ import annotations
+
+import functools
+from contextlib import suppress
+
+from ._awaitable import drive
+from ._cache import shared_cache
+from ._declarations import declare_all
+from ._resolver import Resolver, run
+from ._uses import running
+from ._values import Secrets, fresh, held, origins
+from .backends import backend_of
+from .errors import DeclarationError, ResolutionError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping
+    from typing import Any, NoReturn
+
+    from ._cache_info import CacheInfo
+    from ._declarations import Declaration
+    from ._resolver import Steps
+
+
+class LiveSecrets:
+    """Declared secrets that are always fresh: ``live.db`` or ``live["db"]``, shared by all code.
+
+    Nothing is fetched before the first access; each access then is as cheap as the values are
+    fresh. A subclass may declare by annotations, as the signature of a handler does::
+
+        class Config(LiveSecrets):
+            login: Annotated[Login, Secret("prod/db")]
+            workers: Annotated[int, Parameter("/prod/workers")] = 4
+
+    Args:
+        declarations: declared name → declaration string or object; none for a typed subclass.
+        ttl, backend, timeout, jitter, stale_if_error, refresh_ahead, observer: as for
+            `inject_secrets`.
+
+    Raises:
+        DeclarationError: when a declaration or an option is wrong. Access raises `ResolutionError`.
+    """
+
+    __slots__ = ("_resolvers",)
+    _resolvers: list[Resolver]
+    _typed: tuple[dict[str, Declaration], dict[str, Any]] | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Read the declarations of a typed subclass from its annotations."""
+        super().__init_subclass__(**options)
+        from ._signature import declared_in_class
+
+        cls._typed = declared_in_class(cls, LiveSecrets)
+
+    def __init__(
+        self,
+        declarations: Mapping[str, str | Declaration] | None = None,
+        /,
+        *,
+        ttl: float | None = None,
+        backend: Any = "auto",
+        timeout: float = 5.0,
+        jitter: float = 0.1,
+        stale_if_error: float = 3600,
+        refresh_ahead: float = 0,
+        observer: Any = None,
+    ) -> None:
+        """Declare, and fetch nothing yet."""
+        declared, converters = self._typed or ({}, {})
+        if (declarations is None) != bool(declared):
+            raise DeclarationError(
+                "LiveSecrets needs a mapping of declarations, or a subclass whose annotations "
+                "declare secrets, as in db: Annotated[str, Secret('prod/db')]."
+                if declarations is None
+                else f"{type(self).__name__} declares its secrets by annotations: pass no mapping."
+            )
+        if declarations is not None:
+            declared = declare_all(declarations)
+        for name in declared:
+            if name in _OWN_NAMES:
+                raise DeclarationError(
+                    f"Cannot declare {name!r}: LiveSecrets has an attribute of that name. Rename "
+                    "the secret."
+                )
+        resolver = Resolver(
+            declared,
+            cache=shared_cache,
+            backend=backend_of(backend),
+            ttl=ttl,
+            timeout=timeout,
+            jitter=jitter,
+            stale_if_error=stale_if_error,
+            refresh_ahead=refresh_ahead,
+            observer=observer,
+            converters=converters,
+        )
+        self._resolvers = [resolver]
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a fresh value."""
+        if name[:1] == "_":
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        for resolver in self._resolvers:
+            if name in resolver.declarations:
+                return self[name]
+        raise AttributeError(self._unknown(name))
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a fresh value."""
+        resolvers = self._resolvers
+        resolver = resolvers[0]
+        if len(resolvers) > 1 or name not in resolver.declarations:
+            resolver = self._only(name)
+        until, wall, secrets = resolver.partial
+        clock = resolver.cache.clock
+        if (
+            clock.monotonic() < until
+            and clock.time() < wall
+            and name in held(secrets)
+            and running.get() is None
+            and resolver.declarations[name].build is None
+        ):
+            return fresh(held(secrets)[name])
+        found = run(self._steps(resolver, [name]))
+        return fresh(held(found)[name])
+
+    def current(self) -> Secrets:
+        """Return fresh values of all declarations.
+
+        Raises:
+            ResolutionError: with all that failed.
+        """
+        resolver = self._resolvers[0]
+        if len(self._resolvers) == 1 and running.get() is None:
+            secrets = resolver.cached()
+            if secrets is not None and not resolver.closes:
+                return secrets
+        return run(self._current())
+
+    async def acurrent(self) -> Secrets:
+        """Return fresh values of all declarations, without blocking the event loop.
+
+        Raises:
+            ResolutionError: with all that failed.
+        """
+        return await drive(self._current())  # type: ignore[no-any-return]  # what the steps return
+
+    def refresh(self, *names: str) -> None:
+        """Fetch now, past every cache that can be passed: these declared names, or all.
+
+        Raises:
+            KeyError: for a name that is not declared, before anything is fetched.
+            ResolutionError: with all that failed.
+        """
+        run(self._refreshed(names))
+
+    async def arefresh(self, *names: str) -> None:
+        """Fetch now, as `refresh` does, without blocking the event loop.
+
+        Raises:
+            KeyError: for a name that is not declared, before anything is fetched.
+            ResolutionError: with all that failed.
+        """
+        await drive(self._refreshed(names))
+
+    def clear(self) -> None:
+        """Forget the values: the next access fetches; close what was built from them."""
+        for resolver in self._resolvers:
+            owner, gone = id(resolver.cache.active(resolver.backend)), set()
+            for name in resolver.declarations:
+                with suppress(DeclarationError):  # a variable that is unset: nothing is known
+                    gone.add((owner, resolver.declaration(name).source))
+            resolver.cache.discard(gone.__contains__)
+
+    @property
+    def declarations(self) -> dict[str, Declaration]:
+        """The declarations by declared name."""
+        return {
+            name: declaration
+            for resolver in self._resolvers
+            for name, declaration in resolver.declarations.items()
+        }
+
+    def cache_info(self) -> CacheInfo:
+        """Return what is cached by declared name; never a value."""
+        from ._cache_info import CacheInfo, known_of
+
+        return CacheInfo(
+            (name, known_of(resolver, name))
+            for resolver in self._resolvers
+            for name in resolver.declarations
+        )
+
+    def retry_on(self, *types: Any) -> Callable[[Any], Any]:
+        """Decorate a function or coroutine function that fails with these when a secret rotated.
+
+        It runs once more, with newer values, where there are any.
+
+        Raises:
+            DeclarationError: when one is not an exception type, or for a generator function.
+        """
+        from ._explain import check_exceptions
+        from ._retry import retry_on
+
+        kinds = tuple(kind for one in types for kind in (one if isinstance(one, tuple) else (one,)))
+        check_exceptions("retry_on", kinds)
+        return functools.partial(retry_on, self._resolvers, kinds)
+
+    # Neither a mapping nor iterable: nothing is to go through all values by accident.
+    __iter__ = None
+
+    def __repr__(self) -> str:
+        """Show names, never values."""
+        return f"<{type(self).__name__}: {', '.join(self.declarations) or 'none'}>"
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse: a pickle would fetch elsewhere."""
+        raise TypeError(f"Cannot pickle a {type(self).__name__}: make one in each process.")
+
+    def __copy__(self) -> LiveSecrets:
+        return self
+
+    def __deepcopy__(self, memo: object) -> LiveSecrets:
+        return self
+
+    def _only(self, name: str) -> Resolver:
+        """Return the one resolver that declares a name."""
+        found = [resolver for resolver in self._resolvers if name in resolver.declarations]
+        if not found:
+            raise KeyError(self._unknown(name))
+        if len(found) > 1:
+            sources = " and ".join(str(resolver.declarations[name]) for resolver in found)
+            raise ResolutionError(
+                f"{name!r} is declared by {len(found)} layers of this handler ({sources}). Rename "
+                "one, or read it from where it is injected."
+            )
+        return found[0]
+
+    def _steps(self, resolver: Resolver, names: Collection[str]) -> Steps[Secrets]:
+        """Read these names; what else is due is fetched in the same round."""
+        use = running.get()
+        given = None if use is None else use.given_to(resolver)
+        if given is not None and all(name in held(given) for name in names):
+            return given
+        secrets = None if resolver.closes else resolver.cached()
+        if secrets is None:
+            try:
+                beside = [name for name in resolver.declarations if name not in names]
+                secrets = yield from resolver.steps(names, beside=beside)
+            except ResolutionError:
+                raise
+            except Exception:  # what a build has raised
+                if use is not None:
+                    use.note(resolver, resolver.known(names))
+                raise
+        if use is not None:
+            entries = origins(secrets)
+            use.note(resolver, {name: entries[name] for name in names if name in entries})
+            if given is not None:
+                return Secrets({**held(secrets), **held(given)}, entries)
+        return secrets
+
+    def _current(self) -> Steps[Secrets]:
+        if len(self._resolvers) == 1:
+            resolver = self._resolvers[0]
+            return (yield from self._steps(resolver, resolver.declarations))
+        values: dict[str, Any] = {}
+        failures: dict[str, ResolutionError] = {}
+        for resolver in self._resolvers:
+            for name in resolver.declarations:
+                self._only(name)
+            try:
+                values.update(held((yield from self._steps(resolver, resolver.declarations))))
+            except ResolutionError as error:
+                failures.update(error.failures)
+        return _all_of(values, failures)
+
+    def _refreshed(self, names: tuple[str, ...]) -> Steps[None]:
+        for name in names:
+            if name not in self.declarations:
+                raise KeyError(self._unknown(name))
+        failures: dict[str, ResolutionError] = {}
+        for resolver in self._resolvers:
+            wanted = [n for n in resolver.declarations if n in names or not names]
+            try:
+                yield from resolver.steps(wanted, mode="fresh", build=False)
+            except ResolutionError as error:
+                failures.update(error.failures)
+        _all_of({}, failures)
+
+    def _unknown(self, name: object) -> str:
+        return f"No secret is declared as {name!r}. Declared: {', '.join(self.declarations)}."
+
+
+def _all_of(values: dict[str, Any], failures: dict[str, ResolutionError]) -> Secrets:
+    if failures:
+        from ._explain import gathered
+
+        raise gathered(failures)
+    return Secrets(values)
+
+
+def live_over(resolvers: Iterator[Resolver]) -> LiveSecrets:
+    """Return the secrets of a handler, over all of its layers."""
+    live = object.__new__(LiveSecrets)
+    live._resolvers = list(resolvers)
+    return live
+
+
+def resolver_of(live: Any, options: dict[str, Any], inject_secrets: Any) -> Resolver:
+    """Return what a `LiveSecrets` reads through, for a handler that shares it.
+
+    Raises:
+        DeclarationError: for an option of `inject_secrets` that belongs to the `LiveSecrets`.
+    """
+    usual = inject_secrets.__kwdefaults__
+    for option, value in options.items():
+        if value is not usual[option]:
+            raise DeclarationError(
+                f"Cannot inject secrets: {option} belongs to the LiveSecrets that is given. Set "
+                f"it there: LiveSecrets(…, {option}=…)."
+            )
+    if len(live._resolvers) > 1:  # noqa: SLF001 - its own module
+        raise DeclarationError(
+            "Cannot inject the secrets of a handler with several layers. Use a LiveSecrets."
+        )
+    return live._resolvers[0]  # type: ignore[no-any-return]  # noqa: SLF001
+
+
+_OWN_NAMES = frozenset(name for name in dir(LiveSecrets) if name[:1] != "_")

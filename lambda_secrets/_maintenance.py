@@ -1,0 +1,149 @@
+"""What the cache does now and then: overrides, clearing, sweeping, listeners, snapshots, forks."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+
+from ._values import opaque
+from .errors import BackendUnavailableError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ._store import Reading, Store
+    from .backends import Backend
+
+MOST_UNDECLARED = 4096  # entries that no handler declares
+SWEEP_EVERY = 1024  # new entries
+MOST_STRONG = 8  # backends that take no weak reference, before they are looked at
+
+
+def interruption() -> BackendUnavailableError:
+    """Return the error of a read that would wait for its own thread."""
+    return BackendUnavailableError(
+        "this thread is reading secrets already: a signal handler, a finalizer or the backend "
+        "itself reads them in the middle. Read the secret before, or outside of it."
+    )
+
+
+def interrupted(reading: Reading) -> Reading:
+    """Fail all of a read that has interrupted one of its own thread where that holds the lock."""
+    reading.good_for = 0.0
+    reading.results = {source: interruption() for source in reading.wanted}
+    return reading
+
+
+def keep_strongly(store: Store, owner: Backend) -> None:
+    """Keep a backend that takes no weak reference until its entries expire."""
+    strong = sum(not isinstance(kept, weakref.ref) for kept in store.owners.values())
+    if strong >= MOST_STRONG:
+        sweep(store)
+    store.owners[id(owner)] = owner
+
+
+def catch_up(store: Store) -> None:
+    """Forget what had to wait for the lock."""
+    with store.lock:
+        while store.deferred:
+            gone, told = store.deferred.popleft()
+            tables: tuple[dict[Any, Any], ...] = (store.entries, store.rounds, store.attempts)
+            for table in tables:
+                for key in [key for key in table if gone(key)]:
+                    del table[key]
+            _let_go(store, lambda number: gone((number, None)))
+            if told:
+                store.changed()
+            if store.builds is not None:
+                store.builds.drop(gone)
+    if store.builds is not None:
+        store.builds.close_unused()
+
+
+def sweep(store: Store) -> None:
+    """Forget what nobody would be served any more: names can be made up at run time."""
+    entries = store.entries
+    declared = {
+        (id(store.active(watcher.backend)), source)
+        for watcher in store.watchers.values()
+        if not watcher.temporary
+        for source in watcher.sources()
+    }
+    for key, entry in list(entries.items()):
+        if key not in declared and 0 <= entry.max_served_age < store.age(entry.sent):
+            del entries[key]
+    undeclared = [key for key in entries if key not in declared]
+    undeclared.sort(key=lambda key: entries[key].sent)
+    for key in undeclared[: max(0, len(undeclared) - MOST_UNDECLARED + SWEEP_EVERY)]:
+        del entries[key]
+    store.sweep_at = len(entries) + SWEEP_EVERY
+    for key in [key for key in store.attempts if key not in entries]:
+        del store.attempts[key]
+    used = {number for number, _ in (*entries, *store.rounds)}
+    _let_go(store, lambda number: number not in used)
+
+
+def _let_go(store: Store, unused: Callable[[int], bool]) -> None:
+    """Let go of unused backends; those that live are still to be closed before a snapshot."""
+    for number, owner in list(store.owners.items()):
+        alive = isinstance(owner, weakref.ref) and owner() is not None
+        if not alive and unused(number):
+            del store.owners[number]
+
+
+def listen(store: Store, listener: Any) -> None:
+    """Tell this listener, for as long as it lives, of each value: those held now come first."""
+    # What is made from now on is told by who makes it, outside of the lock: it has one of its own.
+    store.listeners.add(listener)
+    with store.lock:
+        known: list[Any] = []
+        for entry in store.entries.values():
+            if not entry.absent:
+                known.append(opaque(entry.answer.value))
+            known += [made[-1] for made in entry.made.values()]
+        for watcher in store.watchers.values():
+            known.extend(watcher.injected())
+    for value in filter(callable, known):
+        listener.learn(value(0))
+
+
+def override(store: Store, backend: Backend) -> None:
+    """Read everything from this backend alone, until it is restored."""
+    with store.lock:
+        store.overrides = [*store.overrides, backend]
+        store.changed()
+
+
+def restore(store: Store, backend: Backend) -> None:
+    """End that override and forget its values; those from before it are served again."""
+    with store.lock:
+        store.overrides = [other for other in store.overrides if other is not backend]
+        store.deferred.append((lambda key: key[0] == id(backend), True))
+    catch_up(store)
+
+
+def release(store: Store) -> None:
+    """Forget every value, and close what the backends of all handlers hold open."""
+    with store.lock:
+        backends = {id(watcher.backend): watcher.backend for watcher in store.watchers.values()}
+        for number, owner in store.owners.items():
+            backends[number] = owner() if isinstance(owner, weakref.ref) else owner
+        store.deferred.append((lambda key: True, True))
+    catch_up(store)
+    for listener in list(store.listeners):
+        listener.forget()
+    for backend in backends.values():
+        close = getattr(backend, "close", None)
+        if close is not None:
+            close()
+
+
+def after_fork(store: Store) -> None:
+    """In a child: new locks; drop rounds whose threads did not survive the fork."""
+    store.lock, store.placing = threading.RLock(), threading.RLock()
+    store.rounds = {}
+    if store.builds is not None:
+        store.builds.after_fork()
+        store.changed()

@@ -1,0 +1,139 @@
+"""Puts values on a context that several calls share, or that is more than a plain object."""
+
+from __future__ import annotations
+
+from ._values import Secrets, held
+from .errors import InjectionError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_MISSING: Any = object()
+
+
+class _Shown(Secrets):
+    """What a context shows while calls run on it: it knows the others."""
+
+    __slots__ = ("overlap",)
+    overlap: _Overlap
+
+
+class Place:
+    """The values of one call on a context."""
+
+    __slots__ = ("overlap", "secrets")
+
+    def __init__(self, overlap: _Overlap, secrets: Secrets) -> None:
+        self.overlap = overlap
+        self.secrets = secrets
+
+    def leave(self) -> None:
+        """Take these values off the context; after the last, it is as it was."""
+        overlap = self.overlap
+        with overlap.cache.placing:
+            overlap.running.remove(self)
+            if overlap.running:
+                overlap.show()
+            else:
+                overlap.end()
+
+
+class _Overlap:
+    """The calls that run on one context, and what its attribute was before."""
+
+    __slots__ = ("before", "cache", "context", "key", "running")
+
+    def __init__(self, cache: Any, context: Any, key: str) -> None:
+        self.cache = cache
+        self.context = context
+        self.key = key
+        own = getattr(context, "__dict__", {}).get(key, _MISSING)
+        self.before = (own, getattr(context, key, _MISSING))
+        self.running: list[Place] = []
+
+    def shown(self) -> _Shown:
+        """Return the union of what the running calls have; for one name, the latest."""
+        parts = [place.secrets for place in self.running]
+        if isinstance(self.before[1], Secrets):
+            parts.insert(0, self.before[1])
+        shown = _Shown({name: value for part in parts for name, value in held(part).items()})
+        object.__setattr__(shown, "overlap", self)
+        return shown
+
+    def show(self) -> None:
+        """Let the context show that union."""
+        setattr(self.context, self.key, self.shown())
+
+    def begin(self) -> bool:
+        """Show it for the first time; False where the call before it has ended meanwhile."""
+        first, shown, key = self.before[0], self.shown(), self.key
+        if isinstance(first, Secrets):  # of a call that takes no lock: see Layer.is_plain
+            own = self.context.__dict__
+            if key in own and own[key] is first:
+                own[key] = shown
+                return True
+            return False
+        setattr(self.context, key, shown)
+        return True
+
+    def end(self) -> None:
+        """Leave the attribute as it was."""
+        context, key = self.context, self.key
+        own, seen = self.before
+        if getattr(context, key, _MISSING) is seen:
+            return  # the handler deleted it
+        if own is _MISSING:
+            mine = getattr(context, "__dict__", None)
+            if type(mine) is dict and mine.pop(key, _MISSING) is not _MISSING:
+                return  # what its class has, or what a mock makes up, is seen again
+        if seen is not _MISSING:
+            setattr(context, key, seen)
+        else:
+            _remove(context, key)
+
+
+def placed(cache: Any, context: Any, key: str, secrets: Secrets) -> Place:
+    """Set the attribute of a context, beside those of other calls that run on it.
+
+    Raises:
+        InjectionError: when the context does not take it.
+    """
+    raised = ""
+    with cache.placing:
+        while not raised:
+            shown = getattr(context, key, _MISSING)
+            joined = isinstance(shown, _Shown) and shown.overlap.context is context
+            overlap = shown.overlap if joined else _Overlap(cache, context, key)
+            place = Place(overlap, secrets)
+            overlap.running.append(place)
+            try:
+                if joined:
+                    overlap.show()
+                    return place
+                if overlap.begin():
+                    return place
+            except Exception as error:  # noqa: BLE001 - whatever a read-only object raises
+                overlap.running.remove(place)
+                raised = type(error).__name__
+    from ._explain import read_only_context
+
+    raise InjectionError(read_only_context(context, key, raised))
+
+
+def leave_first(cache: Any, context: Any, key: str, secrets: Secrets) -> None:
+    """End the call that was alone on a context, where others came, or where it changed that."""
+    with cache.placing:
+        shown = getattr(context, key, _MISSING)
+        if isinstance(shown, _Shown) and shown.overlap.before[1] is secrets:
+            shown.overlap.before = (_MISSING, _MISSING)
+            shown.overlap.show()
+        elif shown is not _MISSING:
+            _remove(context, key)
+
+
+def _remove(context: Any, key: str) -> None:
+    try:
+        delattr(context, key)
+    except AttributeError:  # a property without a deleter
+        setattr(context, key, None)

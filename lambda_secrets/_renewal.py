@@ -1,0 +1,201 @@
+"""Renews what is there already: refresh ahead, stale-if-error and its back-off, shared rounds."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+
+from ._store import GRACE, Entry, Freshness, Round
+from .errors import BackendUnavailableError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ._declarations import Source
+    from ._store import Reading, Store
+    from .errors import ResolutionError
+
+LONGEST_BACKOFF = 60.0  # seconds
+_log = logging.getLogger("lambda_secrets")
+
+
+# Before a round
+
+
+def is_to_fetch(store: Store, reading: Reading, source: Source, rounds: list[Round]) -> bool:
+    """Pick the entry or the round that a source can be had from; tell whether there is neither."""
+    key = (id(reading.owner), source)
+    freshness, is_fresh = reading.wanted[source], reading.mode == "fresh"
+    entry = None if is_fresh else store.entries.get(key)
+    running = store.rounds.get(key)
+    # A freeze can leave a round hanging that never ends: nobody waits past its timeout.
+    if running is not None and store.age(running.sent) >= running.timeout + GRACE:
+        running = None
+    if entry is not None and entry.absent and not freshness.accepts_absence:
+        entry = None
+    if entry is not None:
+        due, soon = _is_due(store, entry, freshness)
+        if not due:
+            reading.results[source] = entry
+            if soon and running is None:
+                _fetch_ahead(store, reading, source, rounds)
+            return False
+    if not _usable(store, entry, freshness):
+        reading.patience = math.inf
+    # Nobody waits for a background round either: it may have been frozen in the middle.
+    if running is None or running.background or (is_fresh and not running.fresh):
+        return True
+    if threading.get_ident() in (running.thread, running.runner):
+        from ._maintenance import interruption
+
+        reading.results[source] = interruption()
+    else:
+        reading.results[source] = running
+        reading.joined.append(source)
+    return False
+
+
+def _fetch_ahead(store: Store, reading: Reading, source: Source, rounds: list[Round]) -> None:
+    """Let the background round of this read fetch a source, too."""
+    if not rounds:
+        rounds.append(Round(reading, [], reading.timeout))
+        rounds[0].background = True
+        rounds[0].thread = None
+    rounds[0].sources.append(source)
+    store.rounds[id(reading.owner), source] = rounds[0]
+
+
+def strictest(one: Freshness, other: Freshness) -> Freshness:
+    """Return how long a source is good that two declarations of one handler read."""
+    return Freshness(
+        min(one.ttl, other.ttl),
+        *(one.jitter, one.stale_if_error, one.refresh_ahead),
+        accepts_absence=one.accepts_absence and other.accepts_absence,
+    )
+
+
+# After it
+
+
+def fetch_again(cache: Any, reading: Reading) -> None:
+    """Fetch what rounds of others did not bring, which had less time or patience than this read."""
+    while True:
+        reading.now = cache.now()
+        joined, reading.joined = reading.joined, []
+        todo = [source for source in joined if _gave_up(cache, reading.results[source], source)]
+        if not todo or reading.until - reading.now[0] <= GRACE:
+            return
+        cache.fetch(reading, todo)
+
+
+def _gave_up(store: Store, running: Round, source: Source) -> bool:
+    """Whether a round has ended for want of time, or never will end."""
+    result = running.results.get(source)
+    if result is None:
+        return store.age(running.sent) >= running.timeout
+    return running.exhausted and isinstance(result, BackendUnavailableError)
+
+
+def instead_of(store: Store, reading: Reading, source: Source, failure: Any) -> Any:
+    """Return the last value where stale-if-error allows it; else why there is no new one."""
+    error = failure or unanswered(reading.timeout)
+    entry = store.entries.get((id(reading.owner), source))
+    transient = isinstance(error, BackendUnavailableError) and reading.mode != "fresh"
+    if not transient or not _usable(store, entry, reading.wanted[source]):
+        return error
+    reading.stale.append((source, entry, store.age(entry.sent)))  # type: ignore[union-attr]  # usable
+    return entry
+
+
+def unanswered(timeout: float) -> BackendUnavailableError:
+    """Return the error for a round that has not answered."""
+    return BackendUnavailableError(
+        f"no answer within {max(0.0, timeout):.3g} s. Check whether the backend is reachable, or "
+        "raise timeout; the invocation's remaining time bounds it too."
+    )
+
+
+def good_for(store: Store, reading: Reading, source: Source, entry: Entry) -> float:
+    """Return the seconds until an entry, near its expiry or past it, is to be looked at again."""
+    freshness, age = reading.wanted[source], store.age(entry.sent)
+    left = freshness.lifetime(entry) - age
+    resting = _backoff(entry) - store.age(entry.failed)
+    if left <= 0:
+        told = any(told is entry for _, told, _ in reading.stale)
+        if entry.failures and not told:
+            reading.stale.append((source, entry, age))
+        return max(0.0, min(resting, left + freshness.stale_if_error))
+    if resting > 0:
+        return min(left, resting)
+    # None runs if the value took long to arrive; one that does tells its end, or hangs.
+    running = store.rounds.get((id(reading.owner), source))
+    if running is None:
+        return 0.0
+    return min(left, max(0.0, running.timeout + GRACE - store.age(running.sent)))
+
+
+def renewed(store: Store, known: Entry, result: Any, *, counts: bool) -> Entry | ResolutionError:
+    """Return what comes of an entry that was fetched again; failures that count are noted."""
+    if not isinstance(result, Entry):
+        if counts:
+            known.failures += 1
+            known.failed = store.now()
+            # A refusal ends stale-if-error.
+            known.refused |= not isinstance(result, BackendUnavailableError)
+        return result  # type: ignore[no-any-return]  # an error
+    current = known.current
+    if current is not None and store.age(known.sent) < known.limit and same(current, result):
+        return known  # a pending version is still ahead of the current one
+    result.max_served_age = known.max_served_age
+    if same(known, result):
+        result.made = known.made
+    return result
+
+
+def same(one: Entry, other: Entry) -> bool:
+    """Whether two entries have the same value."""
+    if one.absent or other.absent:
+        return one.absent and other.absent
+    return bool(one.answer.value == other.answer.value)
+
+
+def tell_stale(reading: Reading) -> None:
+    """Log and tell the observer what is served past its TTL."""
+    for source, entry, age in reading.stale:
+        if entry.warned < entry.failures:
+            entry.warned = entry.failures
+            _log.warning(
+                "Serving %s from %.0f s ago: %s could not refresh it. Next try in %.0f s.",
+                *(source, age, entry.backend, _backoff(entry)),
+            )
+        if reading.observer is not None:
+            from .events import tell_stale
+
+            tell_stale(reading.observer, source, entry, age)
+
+
+# Ages
+
+
+def _backoff(entry: Entry) -> float:
+    """Return the seconds to leave the backend alone after the latest failure of an entry."""
+    # Two to the power of thousands of failures would be too large for a float.
+    return min(LONGEST_BACKOFF, 2.0 ** min(entry.failures - 1, 9)) if entry.failures else 0.0
+
+
+def _usable(store: Store, entry: Entry | None, freshness: Freshness) -> bool:
+    """Whether stale-if-error allows this value; a refusal ends it for good."""
+    if entry is None or entry.refused or entry.limit != math.inf:
+        return False
+    return store.age(entry.sent) < freshness.lifetime(entry) + freshness.stale_if_error
+
+
+def _is_due(store: Store, entry: Entry, freshness: Freshness) -> tuple[bool, bool]:
+    """Tell whether an entry is to be fetched now, and whether it is to be fetched ahead."""
+    left = freshness.lifetime(entry) - store.age(entry.sent)
+    resting = store.age(entry.failed) < _backoff(entry)
+    if left > 0:
+        return False, left <= freshness.ahead(entry) and not resting
+    return not (resting and _usable(store, entry, freshness)), False

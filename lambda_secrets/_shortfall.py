@@ -1,0 +1,89 @@
+"""What a resolver does where a value is missing or wrong: defaults, corrections, one error."""
+
+from __future__ import annotations
+
+import math
+import os
+
+from . import _renewal
+from ._store import Entry, Freshness
+from ._values import Wrapped, held, opaque
+from .backends import backend_name
+from .errors import DeclarationError, SecretNotFoundError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from typing import Any
+
+    from ._declarations import Declaration
+    from ._values import Opaque
+
+
+def instead_of(resolver: Any, declaration: Declaration, value: Any) -> Any:
+    """Return the value, or what stands in for it: an override's object, or the default."""
+    if declaration.build is not None:
+        from ._build import given
+
+        instead = given(resolver.cache.active(resolver.backend), declaration)
+        if instead is not None:
+            return instead
+    missing = isinstance(value, SecretNotFoundError) or getattr(value, "absent", False)
+    if not missing or declaration.default is ...:
+        return value
+    default = opaque(declaration.default)
+    resolver.cache.reveal(default)
+    if declaration.build is None:
+        return default
+    return opaque(Wrapped(declaration.default, shared=True))  # it is not passed to build
+
+
+def injected(resolver: Any) -> Iterator[Opaque]:
+    """Go through the values that a resolver holds."""
+    yield from held(resolver.partial[2]).values()
+    for declaration in resolver.declarations.values():
+        if declaration.default is not ...:
+            yield opaque(declaration.default)
+
+
+def strictest(resolver: Any, name: str, freshness: Freshness, other: Freshness | None) -> Freshness:
+    """Return how long a source is good that two declarations read, or whose value did not fit."""
+    if name in resolver.mismatched:  # somebody may have corrected it: it is read anew
+        freshness = _renewal.strictest(freshness, Freshness(0.0, accepts_absence=True))
+    return freshness if other is None else _renewal.strictest(freshness, other)
+
+
+def check(
+    resolver: Any, names: Collection[str], entries: dict[str, Entry], problems: dict[str, Any]
+) -> None:
+    """Note which values do not fit, and raise one error for all problems, if there are any."""
+    unfit = {name for name in problems if name in entries}
+    resolver.mismatched = resolver.mismatched.difference(names) | unfit
+    if not problems:
+        return
+    from ._explain import failure, gathered
+
+    failures = {}
+    for name, problem in problems.items():
+        backend = entries[name].backend if name in entries else problem.backend
+        backend = backend or backend_name(resolver.cache.active(resolver.backend))
+        failures[name] = failure(name, resolver.declaration(name), problem, backend)
+    raise gathered(failures)
+
+
+def ttl_of(variable: str) -> float:
+    """Return the TTL that an environment variable gives, in seconds.
+
+    Raises:
+        DeclarationError: when it is not a number of seconds.
+    """
+    text = os.environ[variable]
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:
+        raise DeclarationError(
+            f"The environment variable {variable} must be a number of seconds ≥ 0, not {text!r}."
+        )
+    return seconds

@@ -1,0 +1,204 @@
+"""What the cache keeps: entries, running rounds, and the clock that their ages are told by."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+import weakref
+from collections import deque
+
+from ._values import opaque
+from .errors import SecretNotFoundError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, Literal, TypeAlias
+
+    from ._declarations import Mismatch, Source
+    from ._values import Opaque
+    from .backends import Backend
+    from .errors import ResolutionError
+
+    Key: TypeAlias = tuple[int, Source]
+    Instant: TypeAlias = tuple[float, float]
+    Mode: TypeAlias = Literal["usual", "fresh", "prefetch"]
+
+ABSENCE_LIMIT = 300.0  # seconds for which a missing secret counts as missing
+GRACE = 0.1  # seconds in which a backend that keeps its timeout says itself what timed out
+STALE_WAIT = 1.0  # seconds that an invocation waits at most when it has a value to fall back on
+OUTDATED = -1  # generation of a reading that may be used but must not be cached
+
+
+class Freshness:
+    """How long a value is good, in seconds: one handler's view of one source."""
+
+    __slots__ = ("accepts_absence", "jitter", "refresh_ahead", "stale_if_error", "ttl")
+
+    def __init__(
+        self,
+        ttl: float,
+        jitter: float = 0.0,
+        stale_if_error: float = 0.0,
+        refresh_ahead: float = 0.0,
+        *,
+        accepts_absence: bool = False,
+    ) -> None:
+        self.ttl = ttl
+        self.jitter = jitter
+        self.stale_if_error = stale_if_error
+        self.refresh_ahead = refresh_ahead
+        self.accepts_absence = accepts_absence  # each declaration of the source has a default
+
+    def lifetime(self, entry: Entry) -> float:
+        """Return the TTL, less the random share of the jitter that its round has drawn."""
+        return min(self.ttl, entry.limit) * (1 - self.jitter * entry.jitter_draw)
+
+    def ahead(self, entry: Entry) -> float:
+        """Return how long before expiry it is refreshed: or every invocation would fetch."""
+        lifetime = self.lifetime(entry)
+        return self.refresh_ahead if self.refresh_ahead < lifetime else lifetime / 2
+
+
+class Entry:
+    """What was read of a source, when it was asked for, and how its refreshes have gone since.
+
+    Attributes:
+        answer: an `Answer`, or the error that says that there is no such secret.
+        sent: when it was asked for, by the monotonic and the wall clock.
+        forced: whether it was read past all caches.
+        limit: seconds for which it is good at most, and never stale; infinite for a usual value.
+        current: for a pending version that serves as the current one, that one's entry.
+        made: what declarations have made of it; kept while the raw value is the same.
+        max_served_age: seconds of age to which somebody may serve it; -1 before anybody has it.
+    """
+
+    def __init__(
+        self, answer: Any, backend: str, sent: Instant, jitter_draw: float, *, forced: bool = False
+    ) -> None:
+        self._answer = opaque(answer)
+        self.backend: str = answer.backend or backend
+        self.sent = self.failed = sent
+        self.jitter_draw = jitter_draw
+        self.forced = forced
+        # Whether the backend has said that there is no such secret.
+        self.absent = isinstance(answer, SecretNotFoundError)
+        self.limit = ABSENCE_LIMIT if self.absent else math.inf
+        self.current: Entry | None = None
+        self.made: dict[object, tuple[object, object, Opaque | Mismatch]] = {}
+        self.max_served_age = -1.0
+        self.failures = self.warned = 0
+        self.refused = False
+
+    @property
+    def answer(self) -> Any:
+        """What the backend answered, where no tool looks."""
+        return self._answer(0)
+
+
+class Round:
+    """One call of a backend for several sources, which any number of callers can wait for.
+
+    Attributes:
+        thread: the one that has begun it and waits for it; None when none does.
+        runner: the thread that it runs on.
+        over: whether it has ended, or nobody waits for it any more.
+        exhausted: whether its time was up: who has more may fetch again.
+    """
+
+    def __init__(self, reading: Reading, sources: list[Source], timeout: float) -> None:
+        self.owner = reading.owner
+        self.mode = reading.mode
+        self.fresh = reading.mode == "fresh"
+        self.observer = reading.observer
+        self.sources = sources
+        self.timeout = timeout
+        self.sent = reading.now
+        self.thread: int | None = threading.get_ident()
+        self.runner: int | None = None
+        self.done = threading.Event()
+        self.over = self.background = False
+        self.exhausted = reading.mode == "prefetch"  # which waits for nothing
+        self.results: dict[Source, Entry | ResolutionError] = {}
+
+
+class Reading:
+    """A read, and what its caller gets: an entry or an error by source, and for how long.
+
+    Attributes:
+        now: when it began, later when it ended, by both clocks.
+        until: when the caller wants its answer, by the monotonic clock.
+        joined: sources that rounds of others are to bring.
+        patience: seconds that it waits at most: less where all that is due has a usable value.
+        results: entries, errors and, while it reads, rounds.
+        good_for: seconds from ``now`` after which somebody has to look again.
+    """
+
+    def __init__(
+        self,
+        owner: Any,
+        wanted: Mapping[Source, Freshness],
+        timeout: float,
+        mode: Mode = "usual",
+        observer: Any = None,
+    ) -> None:
+        self.owner = owner
+        self.wanted = wanted
+        self.timeout = timeout
+        self.mode = mode
+        self.observer = observer
+        self.until = 0.0
+        self.joined: list[Source] = []
+        self.patience = STALE_WAIT
+        self.results: dict[Source, Any] = {}
+        self.stale: list[tuple[Source, Entry, float]] = []
+        self.generation = OUTDATED
+        self.now: Instant = (0.0, 0.0)
+        self.good_for = math.inf
+
+
+class Store:
+    """The tables of a cache; to be changed by who holds the lock."""
+
+    def __init__(self, clock: Any = time) -> None:
+        self.clock = clock  # has monotonic() and time(), in seconds
+        self.generation = 0
+        # Built in: entering and leaving it, no signal can come between.
+        self.lock = threading.RLock()
+        self.placing = threading.RLock()  # held while a context's attribute changes
+        self.entries: dict[Key, Entry] = {}
+        self.rounds: dict[Key, Round] = {}
+        self.overrides: list[Backend] = []
+        self.owners: dict[int, Any] = {}  # backends by id, weakly where that is possible
+        self.watchers: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self.listeners: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.deferred: deque[tuple[Callable[[Any], bool], bool]] = deque()
+        self.builds: Any = None
+        self.attempts: dict[Key, Any] = {}  # of failing handlers to find newer values
+        self.sweep_at = 1024  # entries
+        self.has_hooks = False  # of SnapStart
+
+    def now(self) -> Instant:
+        """Return this instant by both clocks."""
+        return self.clock.monotonic(), self.clock.time()
+
+    def age(self, instant: Instant) -> float:
+        """Return the seconds since an instant, by the clock that says more."""
+        # Neither a paused clock nor one set back makes a value immortal.
+        return max(self.clock.monotonic() - instant[0], self.clock.time() - instant[1])
+
+    def active(self, backend: Backend) -> Backend:
+        """Return the latest override, else the backend itself."""
+        overrides = self.overrides
+        return overrides[-1] if overrides else backend
+
+    def changed(self) -> None:
+        """Let every holder of values look here again before its next use."""
+        self.generation += 1
+        for watcher in list(self.watchers.values()):
+            watcher.expire()
+
+    def is_mine(self) -> bool:
+        """Whether this thread holds the lock: a signal handler or a finalizer interrupted it."""
+        return self.lock._is_owned()  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001 - as threading.Condition asks

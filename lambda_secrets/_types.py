@@ -1,0 +1,38 @@
+"""Names for annotations: what a mapping declares, and what a decorated handler is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeAlias, TypeVar
+
+from ._declarations import Declaration as _Declaration
+
+if TYPE_CHECKING:
+    from ._live import LiveSecrets
+
+P = ParamSpec("P")
+R_co = TypeVar("R_co", covariant=True)
+
+Declaration: TypeAlias = str | _Declaration
+
+
+class InjectedHandler(Generic[P, R_co]):
+    """The type of a decorated handler: called as before, with a `LiveSecrets` as ``secrets``.
+
+    It serves annotations alone. What the decorator returns is a function, or looks like what it
+    decorates.
+    """
+
+    secrets: LiveSecrets
+    __name__: str
+    __qualname__: str
+    __wrapped__: Callable[..., Any]
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Call the handler."""
+        raise NotImplementedError
+
+    # No checker can tell here whether self, cls or nothing is bound: any arguments will do.
+    def __get__(self, instance: object, owner: type | None = None) -> InjectedHandler[..., R_co]:
+        """Bind the handler."""
+        raise NotImplementedError

@@ -1,0 +1,71 @@
+"""Builds and checks what a release publishes: packages in ``dist/``, the layer in ``layer/``.
+
+    python scripts/release.py v0.2.0
+
+A tag has to be that of the version, and the version has to be in the changelog. Without a tag it is
+a rehearsal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tomllib
+import venv
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+ROOT = Path(__file__).parents[1]
+PYTHON = sys.executable
+
+
+def main(tag: str = "") -> None:
+    """Build, check and list the artefacts."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    if tag and tag != f"v{version}":
+        sys.exit(f"the tag is {tag}, but pyproject.toml says {version}: set the version first")
+    if tag and f"\n## [{version}]" not in (ROOT / "CHANGELOG.md").read_text("utf-8"):
+        sys.exit(f"CHANGELOG.md has no section for {version}: rename [Unreleased] first")
+    dist, layer = ROOT / "dist", ROOT / "layer"
+    for folder in (dist, layer):
+        shutil.rmtree(folder, ignore_errors=True)
+    run(PYTHON, "-m", "build", "--outdir", dist, ROOT)
+    wheel, sdist = next(dist.glob("*.whl")), next(dist.glob("*.tar.gz"))
+    run(PYTHON, "-m", "twine", "check", "--strict", wheel, sdist)
+    run(PYTHON, ROOT / "scripts" / "layer.py", wheel, layer / "lambda-secrets-layer.zip")
+    with imported_afterwards(version) as python:
+        run(PYTHON, "-m", "pip", "--python", python, "install", "--quiet", wheel)
+    with imported_afterwards(version) as python:
+        run(PYTHON, "-m", "uv", "pip", "install", "--quiet", "--python", python, sdist)
+    for artefact in sorted([*dist.iterdir(), *layer.iterdir()]):
+        digest = hashlib.sha256(artefact.read_bytes()).hexdigest()
+        print(f"{digest}  {artefact.relative_to(ROOT)}")
+
+
+@contextmanager
+def imported_afterwards(version: str) -> Generator[Path]:
+    """Give the Python of an empty environment; then import what has been installed there."""
+    with TemporaryDirectory() as folder:
+        venv.create(folder)
+        python = Path(folder, "bin", "python")
+        yield python
+        script = "import lambda_secrets; print(lambda_secrets.__version__)"
+        imported = subprocess.check_output([python, "-c", script], cwd=folder, text=True).strip()
+        if imported != version:
+            sys.exit(f"installed {imported} instead of {version}")
+
+
+def run(*command: object) -> None:
+    """Run a command; end where it fails."""
+    subprocess.run([str(part) for part in command], check=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,227 @@
+"""Real frameworks around decorated functions: FastAPI, Mangum, Powertools, durable executions."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import json
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import pytest
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
+from aws_lambda_powertools.utilities.batch import (
+    AsyncBatchProcessor,
+    BatchProcessor,
+    EventType,
+    async_process_partial_response,
+    process_partial_response,
+)
+from aws_lambda_powertools.utilities.data_classes import SQSEvent, event_source
+from fastapi import Depends, FastAPI
+from fastapi.testclient import TestClient
+from mangum import Mangum
+
+from lambda_secrets import DeclarationError, InjectionError, Secret, inject_secrets
+from tests.support.recorder import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from awslambdaric.lambda_context import LambdaContext
+
+Key = Annotated[str, Secret("prod/key")]
+
+
+@pytest.fixture
+def backend() -> Recorder:
+    """Return a backend with a key."""
+    return Recorder({"prod/key": "s3cret"})
+
+
+@pytest.fixture
+def loop() -> Iterator[None]:
+    """Close the event loop that others' code makes and leaves."""
+    made = asyncio.new_event_loop()
+    asyncio.set_event_loop(made)
+    yield
+    made.close()
+    asyncio.set_event_loop(None)
+
+
+def http_event(path: str, **query: str) -> dict[str, Any]:
+    """Return what API Gateway sends for a GET."""
+    http = {"method": "GET", "path": path, "sourceIp": "127.0.0.1"}
+    return {
+        "version": "2.0",
+        "rawPath": path,
+        "rawQueryString": "&".join(f"{k}={v}" for k, v in query.items()),
+        "queryStringParameters": query,
+        "headers": {"host": "example.com"},
+        "requestContext": {"http": http, "stage": "$default", "requestId": "1"},
+    }
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+def test_a_route_neither_asks_for_a_secret_nor_lets_callers_set_it(
+    backend: Recorder, *, awaited: bool
+) -> None:
+    """Trap: FastAPI takes a parameter from the query, and the key with it (fastapi#2423)."""
+    app = FastAPI()
+    inject = inject_secrets(backend=backend)
+    if awaited:
+
+        @app.get("/hook")
+        @inject
+        async def async_hook(*, q: int = 1, key: Key = "insecure-dev-key") -> list[Any]:
+            return [q, key]
+    else:
+
+        @app.get("/hook")
+        @inject
+        def hook(*, q: int = 1, key: Key = "insecure-dev-key") -> list[Any]:
+            return [q, key]
+
+    client = TestClient(app)
+    assert client.get("/hook").json() == [1, "s3cret"]
+    assert client.get("/hook?key=attacker&q=3").json() == [3, "s3cret"]
+    (operation,) = client.get("/openapi.json").json()["paths"]["/hook"].values()
+    assert [parameter["name"] for parameter in operation["parameters"]] == ["q"]
+
+
+def test_a_powertools_route_neither_asks_for_a_secret_nor_lets_callers_set_it(
+    backend: Recorder,
+) -> None:
+    """Trap: the resolver with validation takes parameters from the query as FastAPI does."""
+    app = APIGatewayHttpResolver(enable_validation=True)
+
+    @app.get("/hook")
+    @inject_secrets(backend=backend)
+    def hook(*, q: int = 1, key: Key = "insecure-dev-key") -> dict[str, Any]:
+        return {"q": q, "key": key}
+
+    context: Any = SimpleNamespace()
+    for query, q in (({}, 1), ({"key": "attacker", "q": "3"}, 3)):
+        answer = app.resolve(http_event("/hook", **query), context)
+        assert json.loads(answer["body"]) == {"q": q, "key": "s3cret"}
+
+
+def test_injected_parameters_are_not_in_the_signature(backend: Recorder) -> None:
+    """`inspect.signature` leaves them out; annotations and type hints keep them."""
+
+    @inject_secrets({"b": "prod/key"}, into="kwargs", backend=backend)
+    @inject_secrets(backend=backend)
+    def handler(event: dict[str, Any], context: object, *, a: Key, b: str, c: int = 5) -> str:
+        return f"{a}{b}{c}"
+
+    assert str(inspect.signature(handler)) == (
+        "(event: dict[str, typing.Any], context: object, *, c: int = 5) -> str"
+    )
+    hints = get_type_hints(handler, include_extras=True)
+    assert hints["a"] == Key
+    assert handler.__annotations__.keys() == {"event", "context", "a", "b", "c", "return"}
+    assert handler({}, SimpleNamespace()) == "s3crets3cret5"
+    context_handler = inject_secrets({"key": "prod/key"}, backend=backend)(lambda event, context: 1)
+    assert list(inspect.signature(context_handler).parameters) == ["event", "context"]
+
+
+def test_an_annotation_for_checkers_alone_is_left_as_it_is(backend: Recorder) -> None:
+    """What cannot be evaluated stays a string in the signature."""
+
+    @inject_secrets({"key": "prod/key"}, into="kwargs", backend=backend)
+    def handler(event: LambdaContext, context: NoSuchType, *, key: str) -> str:  # type: ignore[name-defined]  # noqa: F821
+        return key
+
+    assert inspect.signature(handler).parameters["context"].annotation == "NoSuchType"
+
+
+@pytest.mark.usefixtures("loop")
+def test_values_follow_a_request_through_mangum(backend: Recorder, context: LambdaContext) -> None:
+    """A handler that Mangum makes has its secrets on the context, which routes can see."""
+    app = FastAPI()
+
+    @app.get("/")
+    def root(found: Annotated[str, Depends(lambda: "s3cret")]) -> dict[str, str]:
+        return {"key": found}
+
+    handler = inject_secrets({"key": "prod/key"}, backend=backend)(Mangum(app, lifespan="off"))
+    answer = handler(http_event("/"), context)
+    assert json.loads(answer["body"]) == {"key": "s3cret"}
+    assert "secrets" not in vars(context)
+
+
+def sqs_event(count: int) -> dict[str, Any]:
+    """Return what SQS sends."""
+    records = [
+        {"messageId": str(n), "body": json.dumps(n), "eventSource": "aws:sqs"} for n in range(count)
+    ]
+    return {"Records": records}
+
+
+@pytest.mark.usefixtures("loop")
+def test_each_record_of_a_batch_has_its_secrets(backend: Recorder, context: LambdaContext) -> None:
+    """Trap: records that are processed side by side share one context object."""
+
+    @inject_secrets({"key": "prod/key"}, backend=backend)
+    async def async_record(record: Any, lambda_context: Any) -> str:
+        await asyncio.sleep(record.json_body / 1000)
+        value: str = lambda_context.secrets.key
+        return value
+
+    @inject_secrets({"key": "prod/key"}, backend=backend)
+    def record(record: Any, lambda_context: Any) -> str:
+        value: str = lambda_context.secrets.key
+        return value
+
+    no_failures: dict[str, Any] = {"batchItemFailures": []}
+    assert no_failures == async_process_partial_response(
+        event=sqs_event(10),
+        record_handler=async_record,
+        processor=AsyncBatchProcessor(event_type=EventType.SQS),
+        context=context,
+    )
+    assert no_failures == process_partial_response(
+        event=sqs_event(10),
+        record_handler=record,
+        processor=BatchProcessor(event_type=EventType.SQS),
+        context=context,
+    )
+    assert "secrets" not in vars(context)
+
+
+def test_a_decorator_below_that_drops_the_keyword_is_named(backend: Recorder) -> None:
+    """Above Powertools' ``event_source`` a keyword is lost: the error says what to do."""
+
+    @inject_secrets({"key": "prod/key"}, into="kwargs", backend=backend)
+    @event_source(data_class=SQSEvent)
+    def handler(event: Any, context: Any, key: str = "") -> None:
+        raise AssertionError
+
+    with pytest.raises(InjectionError, match="directly above the handler"):
+        handler({}, SimpleNamespace())
+
+
+def test_a_handlers_own_type_error_stays_its_own(backend: Recorder) -> None:
+    """A `TypeError` from within the handler is not taken for a lost keyword."""
+
+    def takes_nothing() -> None:
+        raise AssertionError
+
+    @inject_secrets({"key": "prod/key"}, into="kwargs", backend=backend)
+    @functools.lru_cache(maxsize=0)
+    def handler(event: Any, context: Any, *, key: str) -> None:
+        takes_nothing(key=key)  # type: ignore[call-arg]
+
+    with pytest.raises(TypeError, match="key") as raised:
+        handler(1, 2)
+    assert not isinstance(raised.value, InjectionError)
+
+
+def test_a_record_handler_is_told_to_make_its_secret_keyword_only(backend: Recorder) -> None:
+    """``def record(record, db)`` gets the context as db: renaming would not help."""
+    with pytest.raises(DeclarationError, match=r"put a '\*,' before it"):
+
+        @inject_secrets({"db": "prod/key"}, into="kwargs", backend=backend)
+        def record(record: Any, db: str) -> None:
+            raise AssertionError

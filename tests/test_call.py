@@ -1,0 +1,235 @@
+"""The corners of one call: odd handlers and contexts, threads that cannot start, races."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import pickle
+import threading
+from collections import UserDict
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lambda_secrets import (
+    DeclarationError,
+    InjectionError,
+    LiveSecrets,
+    MemoryBackend,
+    ResolutionError,
+    Secrets,
+    inject_secrets,
+)
+from tests.support.recorder import Recorder
+
+
+class Handler:
+    """A callable object."""
+
+    def __call__(self, event: Any, context: Any) -> Any:
+        """Return the secret."""
+        return context.secrets.k
+
+
+object_handler: Any = inject_secrets({"k": "k"}, backend=MemoryBackend({"k": "v"}))(Handler())
+object_handler.__qualname__ = "object_handler"
+
+
+def inject(**options: Any) -> Any:
+    """Return a decorator for one secret."""
+    return inject_secrets({"k": "k"}, **{"backend": Recorder({"k": "v"}), **options})
+
+
+@pytest.mark.parametrize("name", ["_k", "_", "reveal"])
+@pytest.mark.parametrize("into", ["context", "event"])
+def test_a_name_that_secrets_has_itself_is_refused(name: str, into: Any) -> None:
+    """What could not be read as an attribute is found when the decorator is applied."""
+    with pytest.raises(DeclarationError, match="must not start with '_' or be 'reveal'"):
+        inject_secrets({name: "k"}, into=into)(lambda event, context: None)
+    assert inject_secrets({name: "k"}, into="kwargs", backend=Recorder({"k": "v"}))(
+        lambda event, context, **secrets: secrets
+    )({}, None) == {name: "v"}
+
+
+def test_a_handler_shows_its_secrets_before_its_first_call() -> None:
+    """``handler.secrets`` is a `LiveSecrets` from the first look at it, whatever that is."""
+    looks: list[Any] = [
+        lambda secrets: secrets["k"] == "v",
+        lambda secrets: repr(secrets) == "<LiveSecrets: k>",
+        lambda secrets: isinstance(secrets, LiveSecrets),
+        lambda secrets: secrets.k == "v",
+    ]
+    for look in looks:
+        handler = inject()(lambda event, context: None)
+        assert look(handler.secrets)
+        assert handler.secrets.__class__ is LiveSecrets
+    with pytest.raises(TypeError, match="not iterable"):
+        list(inject()(lambda event, context: None).secrets)
+
+
+def test_several_handlers_share_a_live_secrets() -> None:
+    """A `LiveSecrets` in place of a mapping brings its declarations and options."""
+    backend = Recorder({"k": "v"})
+    live = LiveSecrets({"k": "k"}, backend=backend)
+    handlers = [inject_secrets(live)(lambda event, context: context.secrets.k) for _ in range(2)]
+    handlers.append(inject_secrets(live, into="event")(lambda event, context: event["secrets"].k))
+    assert [handler({}, SimpleNamespace()) for handler in handlers] == ["v"] * 3
+    assert live.k == "v"
+    assert len(backend.calls) == 1
+    for option, value in {"ttl": 5, "timeout": 5.0, "jitter": 0.1, "stale_if_error": 3600}.items():
+        options: Any = {option: value}
+        with pytest.raises(DeclarationError, match=f"{option} belongs to the LiveSecrets"):
+            inject_secrets(live, **options)
+
+
+@pytest.mark.parametrize("asked", [RuntimeError("broken"), "soon", None, True])
+def test_a_context_whose_time_is_unknown_has_no_deadline(asked: Any) -> None:
+    """A method that raises, or returns something else than a number, counts as unknown."""
+
+    def ask() -> Any:
+        if isinstance(asked, Exception):
+            raise asked
+        return asked
+
+    backend = Recorder({"k": "v"})
+    handler = inject(backend=backend)(lambda event, context: context.secrets.k)
+    assert handler({}, SimpleNamespace(get_remaining_time_in_millis=ask)) == "v"
+    assert [call.timeout for call in backend.calls] == [5]
+
+
+def test_the_deadline_of_a_durable_execution_is_found() -> None:
+    """Its context has the Lambda context inside."""
+    backend = Recorder({"k": "v"})
+    lambda_context = SimpleNamespace(get_remaining_time_in_millis=lambda: 1300)
+    context = SimpleNamespace(lambda_context=lambda_context)
+    handler = inject(backend=backend)(lambda event, context: context.secrets.k)
+    assert handler({}, context) == "v"
+    assert [call.timeout for call in backend.calls] == [pytest.approx(1.0)]
+
+
+def test_a_builtin_takes_its_event_by_the_usual_name() -> None:
+    """What has no signature gets the keywords that it is called with."""
+    handler = inject(into="event")(dict)
+    found = handler(event={})["event"]
+    assert isinstance(found["secrets"], Secrets)
+    with pytest.raises(InjectionError, match="called without one"):
+        inject(into="event")(dict)(other={})
+
+
+def test_an_event_that_cannot_be_copied_says_so() -> None:
+    """A dict of its own kind that refuses a key is an `InjectionError`."""
+
+    class Refusing(dict[str, Any]):
+        def __setitem__(self, key: str, value: Any) -> None:
+            raise PermissionError(key)
+
+    handler = inject(into="event")(lambda event, context: None)
+    with pytest.raises(InjectionError, match="a copy of the Refusing raised PermissionError"):
+        handler(Refusing(), None)
+    with pytest.raises(InjectionError, match="expected a dict, got UserDict"):
+        handler(UserDict(), None)
+
+
+def test_an_object_handler_copies_and_pickles_as_a_function_does() -> None:
+    """A copy is the handler itself; its pickle is its name."""
+    assert copy.copy(object_handler) is object_handler
+    assert copy.deepcopy(object_handler) is object_handler
+    assert pickle.loads(pickle.dumps(object_handler)) is object_handler  # noqa: S301 - its own
+    assert object_handler.secrets.k == "v"
+    assert isinstance(object_handler, Handler)
+
+
+def test_a_coroutine_resolves_in_place_where_no_thread_can_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An environment that is out of threads still gets its values."""
+
+    async def coroutine(event: Any, context: Any) -> Any:
+        return context.secrets.k
+
+    handler = inject()(coroutine)
+
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> Any:
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        return await handler({}, SimpleNamespace())
+
+    assert asyncio.run(main()) == "v"
+
+
+def test_what_cannot_be_resolved_is_raised_where_it_is_awaited() -> None:
+    """A coroutine handler gets the error of its own secrets, and its context stays clean."""
+
+    async def coroutine(event: Any, context: Any) -> Any:
+        raise AssertionError
+
+    handler = inject(backend=Recorder({}))(coroutine)
+    context = SimpleNamespace()
+    with pytest.raises(ResolutionError):
+        asyncio.run(handler({}, context))
+    assert vars(context) == {}
+
+
+def test_a_returned_awaitable_takes_an_exception() -> None:
+    """Whoever drives it by hand can raise in it, as in a coroutine."""
+
+    def returning(event: Any, context: Any) -> Any:
+        async def inner() -> Any:
+            try:
+                await asyncio.sleep(60)
+            except ValueError:
+                return context.secrets.k
+
+        return inner()
+
+    handler = inject()(returning)
+
+    async def main() -> Any:
+        awaitable = handler({}, SimpleNamespace())
+        awaitable.send(None)
+        with pytest.raises(StopIteration) as end:
+            awaitable.throw(ValueError("now"))
+        return end.value.value
+
+    assert asyncio.run(main()) == "v"
+
+
+def test_a_call_that_ends_while_another_joins_leaves_nothing() -> None:
+    """The usual call ends while the joining one looks: that looks again."""
+    backend = Recorder({"a": "1", "b": "2"})
+
+    class Context:
+        pass
+
+    context = Context()
+
+    class Ending(dict[str, Any]):
+        """Values whose merge takes the first call off the context, once."""
+
+        def items(self) -> Any:
+            if "secrets" in vars(context) and not ended:
+                ended.append(vars(context).pop("secrets"))
+            return super().items()
+
+    ended: list[Any] = []
+
+    @inject_secrets({"b": "b"}, backend=backend)
+    def joining(event: Any, context: Any) -> Any:
+        found = context.secrets
+        object.__setattr__(found, "_values", Ending(found._values))
+        yield found.reveal()
+
+    @inject_secrets({"a": "a"}, backend=backend)
+    def usual(event: Any, context: Any) -> Any:
+        secrets = context.secrets
+        object.__setattr__(secrets, "_values", Ending(secrets._values))
+        items = joining({}, context)
+        assert next(items) == {"b": "2"}
+        return items
+
+    items = usual({}, context)
+    items.close()
+    assert vars(context) == {}

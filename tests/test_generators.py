@@ -1,0 +1,435 @@
+"""Generator handlers, and handlers that return what has to be awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from lambda_secrets import InjectionError, ResolutionError, inject_secrets
+from tests.support.recorder import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Generator
+
+
+class LoginError(Exception):
+    """What a driver raises on a wrong password."""
+
+
+@pytest.fixture
+def backend() -> Recorder:
+    """Return a backend with a secret."""
+    return Recorder({"k": "v"})
+
+
+def items_of(items: Any) -> list[Any]:
+    """Return all items of a generator, an async one too."""
+    if not hasattr(items, "__anext__"):
+        return list(items)
+
+    async def collected() -> list[Any]:
+        return [item async for item in items]
+
+    return asyncio.run(collected())
+
+
+def handler_of(body: Callable[[Any], list[Any]], *, awaited: bool, **options: Any) -> Any:
+    """Return a generator handler that hands out what the body returns."""
+    if awaited:
+
+        @inject_secrets({"k": "k"}, **options)
+        async def async_items(event: Any, context: Any) -> AsyncGenerator[Any, None]:
+            await asyncio.sleep(0)
+            for item in body(context):
+                yield item
+
+        return async_items
+
+    @inject_secrets({"k": "k"}, **options)
+    def items(event: Any, context: Any) -> Generator[Any, None, None]:
+        yield from body(context)
+
+    return items
+
+
+both = pytest.mark.parametrize("awaited", [False, True])
+
+
+@both
+@pytest.mark.parametrize("into", ["context", "event", "kwargs"])
+def test_values_are_there_until_the_end(backend: Recorder, into: Any, *, awaited: bool) -> None:
+    """A streaming handler reads its secrets at each item, wherever they are."""
+    inject = inject_secrets({"k": "k"}, into=into, backend=backend)
+
+    def found(event: Any, context: Any, secrets: Any) -> Any:
+        places = {"context": lambda: context.secrets.k, "event": lambda: event["secrets"].k}
+        return secrets["k"] if into == "kwargs" else places[into]()
+
+    @inject
+    def items(event: Any, context: Any, **secrets: Any) -> Generator[Any, None, str]:
+        yield found(event, context, secrets)
+        yield found(event, context, secrets)
+        return "end"
+
+    @inject
+    async def async_items(event: Any, context: Any, **secrets: Any) -> AsyncGenerator[Any, None]:
+        yield found(event, context, secrets)
+        await asyncio.sleep(0)
+        yield found(event, context, secrets)
+
+    handler: Any = async_items if awaited else items
+    assert inspect.isgeneratorfunction(items)
+    assert inspect.isasyncgenfunction(async_items)
+    context = SimpleNamespace()
+    for _ in range(2):
+        assert items_of(handler({}, context)) == ["v", "v"]
+        assert vars(context) == {}
+    assert len(backend.calls) == 1
+
+
+@both
+def test_nothing_is_resolved_before_the_first_item(backend: Recorder, *, awaited: bool) -> None:
+    """Calling a generator function runs nothing: the values are fresh at the first item."""
+    handler = handler_of(lambda context: [context.secrets.k], awaited=awaited, backend=backend)
+    items = handler({}, SimpleNamespace())
+    assert backend.calls == []
+    assert items_of(items) == ["v"]
+
+
+def test_a_generator_is_driven_as_it_is(backend: Recorder) -> None:
+    """What is sent, raised and returned goes through, and closing ends it."""
+    seen: list[Any] = []
+
+    @inject_secrets({"k": "k"}, backend=backend)
+    def items(event: Any, context: Any) -> Generator[Any, Any, str]:
+        try:
+            seen.append((yield 1))
+            try:
+                yield 2
+            except ValueError as error:
+                seen.append(str(error))
+            yield 3
+        finally:
+            seen.append(context.secrets.k)
+        return "end"
+
+    context = SimpleNamespace()
+    running = items({}, context)
+    assert next(running) == 1
+    assert running.send("sent") == 2
+    assert running.throw(ValueError("raised")) == 3
+    with pytest.raises(StopIteration) as end:
+        next(running)
+    assert end.value.value == "end"
+    assert seen == ["sent", "raised", "v"]
+    running = items({}, context)
+    next(running)
+    running.close()
+    assert (seen[-1], vars(context)) == ("v", {})
+
+
+def test_an_async_generator_is_driven_as_it_is(backend: Recorder) -> None:
+    """What is sent and raised goes through, and closing ends it."""
+    seen: list[Any] = []
+
+    @inject_secrets({"k": "k"}, backend=backend)
+    async def items(event: Any, context: Any) -> AsyncGenerator[Any, Any]:
+        try:
+            seen.append((yield 1))
+            try:
+                yield 2
+            except ValueError as error:
+                seen.append(str(error))
+            yield 3
+        finally:
+            seen.append(context.secrets.k)
+
+    async def main() -> None:
+        context = SimpleNamespace()
+        running = items({}, context)
+        assert await anext(running) == 1
+        assert await running.asend("sent") == 2
+        assert await running.athrow(ValueError("raised")) == 3
+        with pytest.raises(StopAsyncIteration):
+            await anext(running)
+        assert seen == ["sent", "raised", "v"]
+        running = items({}, context)
+        await anext(running)
+        await running.aclose()
+        assert (seen[-1], vars(context)) == ("v", {})
+
+    asyncio.run(main())
+
+
+@both
+def test_an_exception_of_the_handler_gets_out(backend: Recorder, *, awaited: bool) -> None:
+    """What a generator raises between two items is what its consumer gets."""
+
+    def body(context: Any) -> Any:
+        yield context.secrets.k
+        raise LoginError("stop")
+
+    context = SimpleNamespace()
+    handler = handler_of(body, awaited=awaited, backend=backend)
+    with pytest.raises(LoginError, match="stop"):
+        items_of(handler({}, context))
+    assert vars(context) == {}
+
+
+def test_an_abandoned_generator_restores(backend: Recorder) -> None:
+    """A consumer that stops in the middle leaves no values on the context."""
+    handler = handler_of(lambda context: [context.secrets.k, 2], awaited=False, backend=backend)
+    context = SimpleNamespace()
+    items = handler({}, context)
+    assert next(items) == "v"
+    assert context.secrets.k == "v"
+    del items
+    gc.collect()
+    assert vars(context) == {}
+
+
+@both
+def test_a_rotation_before_the_first_item_is_retried(*, awaited: bool) -> None:
+    """``refresh_on`` runs a generator once more, before anybody has got anything."""
+    answers = iter(["old", "new"])
+    backend = Recorder({})
+    backend.answers["k"] = lambda: next(answers)
+
+    def body(context: Any) -> Any:
+        if context.secrets.k == "old":
+            raise LoginError
+        yield context.secrets.k
+        yield context.secrets.k
+
+    handler = handler_of(body, awaited=awaited, backend=backend, refresh_on=LoginError)
+    context = SimpleNamespace()
+    assert items_of(handler({}, context)) == ["new", "new"]
+    assert vars(context) == {}
+
+
+@both
+def test_a_generator_is_not_repeated_after_its_first_item(*, awaited: bool) -> None:
+    """Items that were handed out cannot be taken back: the exception propagates."""
+    backend, runs = Recorder({"k": "old"}), []
+
+    def body(context: Any) -> Any:
+        runs.append(1)
+        yield context.secrets.k
+        raise LoginError
+
+    handler = handler_of(body, awaited=awaited, backend=backend, refresh_on=LoginError)
+    with pytest.raises(LoginError):
+        items_of(handler({}, SimpleNamespace()))
+    assert runs == [1]
+    assert len(backend.calls) == 1
+
+
+def test_a_generator_with_refresh_on_is_driven_as_it_is(backend: Recorder) -> None:
+    """What is sent, raised, returned and closed goes through here too."""
+
+    @inject_secrets({"k": "k"}, backend=backend, refresh_on=LoginError)
+    def items(event: Any, context: Any) -> Generator[Any, Any, str]:
+        got = yield context.secrets.k
+        try:
+            yield got
+        except ValueError:
+            yield "caught"
+        return "end"
+
+    context = SimpleNamespace()
+    running = items({}, context)
+    assert (next(running), running.send(5), running.throw(ValueError)) == ("v", 5, "caught")
+    with pytest.raises(StopIteration) as end:
+        next(running)
+    assert end.value.value == "end"
+    running = items({}, context)
+    next(running)
+    running.close()
+    assert vars(context) == {}
+
+
+def test_an_async_generator_with_refresh_on_is_driven_as_it_is(backend: Recorder) -> None:
+    """What is sent, raised and closed goes through here too."""
+
+    @inject_secrets({"k": "k"}, backend=backend, refresh_on=LoginError)
+    async def items(event: Any, context: Any) -> AsyncGenerator[Any, Any]:
+        got = yield context.secrets.k
+        try:
+            yield got
+        except ValueError:
+            yield "caught"
+
+    async def main() -> None:
+        context = SimpleNamespace()
+        running = items({}, context)
+        assert await anext(running) == "v"
+        assert await running.asend(5) == 5
+        assert await running.athrow(ValueError) == "caught"
+        with pytest.raises(StopAsyncIteration):
+            await anext(running)
+        running = items({}, context)
+        await anext(running)
+        await running.aclose()
+        assert vars(context) == {}
+
+    asyncio.run(main())
+
+
+@both
+def test_what_cannot_be_resolved_is_raised_at_the_first_item(*, awaited: bool) -> None:
+    """A generator handler fails where it begins to run."""
+    handler = handler_of(lambda context: [1], awaited=awaited, backend=Recorder({}))
+    with pytest.raises(ResolutionError):
+        items_of(handler({}, SimpleNamespace()))
+    with pytest.raises(InjectionError):
+        items_of(handler({}, None))
+
+
+# Handlers that return what has to be awaited
+
+
+def returning(backend: Any, **options: Any) -> Any:
+    """Return a plain function that hands a coroutine on, as others' decorators do."""
+
+    @inject_secrets({"k": "k"}, backend=backend, **options)
+    def handler(event: Any, context: Any) -> Any:
+        async def inner() -> Any:
+            await asyncio.sleep(0)
+            if event == "fail":
+                raise LoginError
+            return context.secrets.k
+
+        return inner()
+
+    return handler
+
+
+async def _awaited(awaitable: Any) -> Any:
+    return await awaitable
+
+
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize("refresh_on", [(), LoginError])
+def test_values_are_there_until_it_was_awaited(
+    backend: Recorder, refresh_on: Any, *, warm: bool
+) -> None:
+    """A sync decorator that hands a coroutine on keeps the secrets for it."""
+    handler = returning(backend, refresh_on=refresh_on)
+    context = SimpleNamespace()
+    if warm:
+        asyncio.run(handler({}, context))
+    assert asyncio.run(handler({}, context)) == "v"
+    assert vars(context) == {}
+    assert asyncio.run(_awaited(handler({}, context))) == "v"
+    with pytest.raises(LoginError):
+        asyncio.run(handler("fail", context))
+    assert vars(context) == {}
+    coroutine = cast("Any", handler({}, context))
+    assert inspect.isawaitable(coroutine)
+    coroutine.close()
+    assert vars(context) == {}
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_one_that_is_never_awaited_restores(backend: Recorder, *, warm: bool) -> None:
+    """Trap: a coroutine that never began runs no ``finally`` when it is closed or collected."""
+    handler = returning(backend)
+    context = SimpleNamespace()
+    if warm:
+        asyncio.run(handler({}, context))
+    coroutine = handler({}, context)
+    assert context.secrets.k == "v"
+    with pytest.warns(RuntimeWarning, match="never awaited"):  # noqa: PT031 - both end it
+        del coroutine
+        gc.collect()
+    assert vars(context) == {}
+
+
+def test_a_rotation_is_retried_where_it_is_awaited() -> None:
+    """``refresh_on`` sees what the awaited coroutine raises, and calls the function again."""
+    answers = iter(["old", "new"])
+    backend = Recorder({})
+    backend.answers["k"] = lambda: next(answers)
+
+    @inject_secrets({"k": "k"}, backend=backend, refresh_on=LoginError)
+    def handler(event: Any, context: Any) -> Any:
+        async def inner() -> Any:
+            if context.secrets.k == "old":
+                raise LoginError
+            return context.secrets.k
+
+        return inner()
+
+    assert asyncio.run(handler({}, SimpleNamespace())) == "new"
+
+
+def test_a_task_that_is_returned_stays_usable(backend: Recorder) -> None:
+    """Whatever else the awaitable offers can be used: the name of a task, say."""
+
+    @inject_secrets({"k": "k"}, backend=backend)
+    def handler(event: Any, context: Any) -> Any:
+        async def inner() -> Any:
+            return context.secrets.k
+
+        return asyncio.get_running_loop().create_task(inner(), name="named")
+
+    async def main() -> None:
+        task = handler({}, SimpleNamespace())
+        assert task.get_name() == "named"
+        assert await task == "v"
+
+    asyncio.run(main())
+
+
+def test_another_event_loop_is_served(backend: Recorder) -> None:
+    """Without asyncio's loop a coroutine handler resolves in place: a coroutine driven by hand."""
+
+    @inject_secrets({"k": "k"}, backend=backend)
+    async def handler(event: Any, context: Any) -> Any:
+        return context.secrets.k
+
+    with pytest.raises(StopIteration) as end:
+        handler({}, SimpleNamespace()).send(None)
+    assert end.value.value == "v"
+
+
+def test_a_cancelled_handler_goes_at_once() -> None:
+    """Cancelling does not wait for a fetch that hangs, and uses no thread of the loop's pool."""
+    import threading
+
+    release = threading.Event()
+    backend = Recorder({})
+    backend.answers["k"] = lambda: release.wait(60) and "v"
+
+    @inject_secrets({"k": "k"}, backend=backend, timeout=60)
+    async def handler(event: Any, context: Any) -> Any:
+        raise AssertionError
+
+    async def main() -> None:
+        task = asyncio.create_task(handler({}, SimpleNamespace()))
+        await asyncio.sleep(0.01)
+        assert len(backend.calls) == 1
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert asyncio.get_running_loop()._default_executor is None  # type: ignore[attr-defined]
+
+    asyncio.run(main())
+    release.set()
+
+
+def test_a_handler_may_raise_stop_iteration(backend: Recorder) -> None:
+    """What ends a generator elsewhere is an exception as any here."""
+
+    @inject_secrets({"k": "k"}, backend=backend)
+    def handler(event: Any, context: Any) -> None:
+        raise StopIteration("mine")
+
+    for _ in range(2):
+        with pytest.raises(StopIteration, match="mine"):
+            handler({}, SimpleNamespace())

@@ -1,0 +1,235 @@
+"""Calls that overlap on one context object: tasks, threads, batch records, nested handlers."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from unittest.mock import MagicMock
+
+import pytest
+from hypothesis import given, strategies as st
+
+from lambda_secrets import InjectionError, Secrets, inject_secrets
+from tests.support.recorder import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+
+class Slotted:
+    """A context without a dict."""
+
+    __slots__ = ("secrets",)
+
+
+class Plain:
+    """A context as the runtime's is: an object with attributes."""
+
+
+class Counting:
+    """A context whose own code runs when an attribute is set."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set it."""
+        super().__setattr__(name, value)
+
+
+CONTEXTS = [Plain, SimpleNamespace, Slotted, Counting, MagicMock]
+
+
+@pytest.fixture
+def backend() -> Recorder:
+    """Return a backend with a few secrets."""
+    return Recorder({"a": "1", "b": "2", "k": "v"})
+
+
+def is_free(context: Any) -> bool:
+    """Whether no secrets are on a context."""
+    return not isinstance(getattr(context, "secrets", None), Secrets)
+
+
+@pytest.mark.parametrize("kind", CONTEXTS)
+def test_tasks_on_one_context_keep_their_secrets(backend: Recorder, kind: Any) -> None:
+    """Trap of batch processing: one record that ends takes nothing from the others."""
+
+    @inject_secrets({"k": "k"}, backend=backend)
+    async def record(seconds: float, context: Any) -> str:
+        await asyncio.sleep(seconds)
+        value: str = context.secrets.k
+        return value
+
+    async def batch(context: Any) -> list[Any]:
+        return await asyncio.gather(*(record(n / 1000, context) for n in (1, 9, 5, 3, 7)))
+
+    context = kind()
+    for _ in range(2):
+        assert asyncio.run(batch(context)) == ["v"] * 5
+        assert is_free(context)
+
+
+@pytest.mark.parametrize("kind", CONTEXTS)
+def test_threads_on_one_context_keep_their_secrets(backend: Recorder, kind: Any) -> None:
+    """However threads begin and end, each has its values, and the context is clean at the end."""
+    context = kind()
+    barrier = threading.Barrier(4)
+
+    @inject_secrets({"a": "a"}, backend=backend)
+    def one(event: Any, context: Any) -> Any:
+        return context.secrets.a
+
+    @inject_secrets({"b": "b"}, backend=backend)
+    def other(event: Any, context: Any) -> Any:
+        return context.secrets.b
+
+    def work(handler: Any) -> set[str]:
+        barrier.wait()
+        return {handler({}, context) for _ in range(500)}
+
+    with ThreadPoolExecutor(4) as pool:
+        got = list(pool.map(work, [one, other, one, other]))
+    assert got == [{"1"}, {"2"}, {"1"}, {"2"}]
+    assert is_free(context)
+
+
+def _waiting(backend: Any, declarations: dict[str, str], order: list[str]) -> Callable[..., Any]:
+    """Return a generator handler: its call runs between its first item and its end."""
+
+    @inject_secrets(declarations, backend=backend)
+    def handler(event: str, context: Any) -> Generator[Any, Any, None]:
+        order.append(event)
+        yield context.secrets.reveal()
+
+    return handler
+
+
+@pytest.mark.parametrize("kind", CONTEXTS)
+@pytest.mark.parametrize("before", ["nothing", "a value", "secrets"])
+@given(data=st.data())
+def test_the_attribute_shows_the_union_of_the_running_calls(
+    kind: Any, before: str, data: st.DataObject
+) -> None:
+    """For one name the latest call counts; each end takes its own; the last one restores."""
+    context = kind()
+    original = {"a value": 5, "secrets": _secrets()}.get(before)
+    if original is not None:
+        context.secrets = original
+    handlers = [
+        _waiting(Recorder({"x": f"x{n}", "y": f"y{n}"}), declared, [])
+        for n, declared in enumerate([{"x": "x"}, {"y": "y"}, {"x": "x", "y": "y"}])
+    ]
+    running: list[tuple[int, Any]] = []
+    for step in data.draw(st.lists(st.integers(0, 5), max_size=12)):
+        if step < 3:
+            items = handlers[step]({}, context)
+            next(items)
+            running.append((step, items))
+        elif running:
+            _, items = running.pop(step % len(running))
+            items.close()
+        expected = {"own": "o"} if before == "secrets" else {}
+        for n, _ in running:
+            expected |= {k: f"{k}{n}" for k in (["x"], ["y"], ["x", "y"])[n]}
+        if running:
+            assert context.secrets.reveal() == expected
+    for _, items in running:
+        items.close()
+    if original is None:
+        assert is_free(context)
+    else:
+        assert context.secrets is original
+
+
+def _secrets() -> Secrets:
+    @inject_secrets({"own": "own"}, backend=Recorder({"own": "o"}))
+    def handler(event: Any, context: Any) -> Secrets:
+        found: Secrets = context.secrets
+        return found
+
+    return handler({}, SimpleNamespace())
+
+
+@pytest.mark.parametrize("kind", CONTEXTS)
+def test_a_usual_call_below_and_above_a_slow_one(backend: Recorder, kind: Any) -> None:
+    """A usual call that another joins, and that ends before it, leaves the other's values."""
+    context = kind()
+    joined: list[Any] = []
+
+    @inject_secrets({"b": "b"}, backend=backend)
+    def joining(event: Any, context: Any) -> Generator[Any, Any, None]:
+        yield context.secrets.reveal()
+        yield context.secrets.reveal()
+
+    @inject_secrets({"a": "a"}, backend=backend)
+    def usual(event: Any, context: Any) -> Any:
+        if event:
+            joined.append(joining({}, context))
+            assert next(joined[-1]) == {"a": "1", "b": "2"}
+        return context.secrets.a
+
+    usual({}, context)  # from here on it is warm
+    assert usual({"join": 1}, context) == "1"
+    assert context.secrets.reveal() == {"b": "2"}
+    assert next(joined[0]) == {"b": "2"}
+    joined[0].close()
+    assert is_free(context)
+
+
+def test_what_the_handler_does_to_the_attribute_does_not_last(backend: Recorder) -> None:
+    """A usual call whose handler replaces or deletes the attribute leaves nothing behind."""
+
+    @inject_secrets({"a": "a"}, backend=backend)
+    def handler(event: Any, context: Any) -> None:
+        if event == "replace":
+            context.secrets = "mine"
+        if event == "delete":
+            del context.secrets
+
+    context = Plain()
+    for event in ("", "replace", "delete", "replace"):
+        handler(event, context)
+        assert vars(context) == {}
+
+
+def test_a_finalizer_in_the_middle_of_placing_does_not_hang(backend: Recorder) -> None:
+    """The garbage collector may end an abandoned call anywhere, also where another begins."""
+
+    class Collecting(Plain):
+        def __setattr__(self, name: str, value: object) -> None:
+            super().__setattr__(name, value)
+            gc.collect()
+
+    @inject_secrets({"a": "a"}, backend=backend)
+    def items(event: Any, context: Any) -> Generator[Any, Any, None]:
+        yield context.secrets.a
+
+    context = Collecting()
+    for _ in range(3):
+        abandoned: list[Any] = [items({}, context)]
+        next(abandoned[0])
+        abandoned.append(abandoned)  # a cycle: only the collector ends it
+        del abandoned
+        running = items({}, context)
+        assert next(running) == "1"
+        running.close()
+    gc.collect()
+    assert is_free(context)
+
+
+def test_a_frozen_context_says_what_to_do(backend: Recorder) -> None:
+    """A context that takes no attribute is an error, warm or not, and keeps nothing."""
+
+    class Frozen:
+        def __setattr__(self, name: str, value: object) -> None:
+            raise AttributeError(name)
+
+    @inject_secrets({"a": "a"}, backend=backend)
+    def handler(event: Any, context: Any) -> None:
+        raise AssertionError
+
+    for _ in range(2):
+        with pytest.raises(InjectionError, match="raised AttributeError"):
+            handler({}, Frozen())

@@ -1,0 +1,676 @@
+"""A rotation played step by step: nobody fails between *set* and *finish*."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import threading
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lambda_secrets import AccessDeniedError, BackendUnavailableError, Secret, inject_secrets
+from tests.support.live import LiveSecrets
+from tests.support.recorder import Recorder
+from tests.support.rotating import LoginFailed, Pool, Rotating
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.clock import FakeClock
+
+OPTIONS: dict[str, Any] = {"jitter": 0}
+
+
+def by_handler(database: Rotating, **options: Any) -> Callable[[], Any]:
+    """Return an invocation of a handler with `refresh_on`."""
+    declared = {"db": Secret("prod/db", "@", pending=options.pop("pending", None))}
+
+    @inject_secrets(declared, backend=database, refresh_on=LoginFailed, **OPTIONS, **options)
+    def handler(event: Any, context: Any) -> Any:
+        return database.login(context.secrets.db["password"])
+
+    return lambda: handler({}, SimpleNamespace())
+
+
+def by_coroutine(database: Rotating, **options: Any) -> Callable[[], Any]:
+    """Return an invocation of a coroutine function with `refresh_on`."""
+    declared = {"password": Secret("prod/db", "password", pending=options.pop("pending", None))}
+
+    @inject_secrets(declared, backend=database, refresh_on=LoginFailed, **OPTIONS, **options)
+    async def handler(event: Any, context: Any) -> Any:
+        await asyncio.sleep(0)
+        return database.login(context.secrets.password)
+
+    return lambda: asyncio.run(handler({}, SimpleNamespace()))
+
+
+def by_generator(database: Rotating, **options: Any) -> Callable[[], Any]:
+    """Return an invocation of a generator with `refresh_on`."""
+    declared = {"password": Secret("prod/db", "password", pending=options.pop("pending", None))}
+
+    @inject_secrets(declared, backend=database, refresh_on=LoginFailed, **OPTIONS, **options)
+    def handler(event: Any, context: Any) -> Any:
+        yield database.login(context.secrets.password)
+
+    return lambda: list(handler({}, SimpleNamespace()))[0]
+
+
+def by_retry_on(database: Rotating, **options: Any) -> Callable[[], Any]:
+    """Return a call of a function with `retry_on`."""
+    declared = {"password": Secret("prod/db", "password", pending=options.pop("pending", None))}
+    live = LiveSecrets(declared, backend=database, **OPTIONS, **options)
+
+    @live.retry_on(LoginFailed)
+    def call() -> Any:
+        return database.login(live.password)
+
+    return call
+
+
+def by_async_retry_on(database: Rotating, **options: Any) -> Callable[[], Any]:
+    """Return a call of a coroutine function with `retry_on`."""
+    declared = {"password": Secret("prod/db", "password", pending=options.pop("pending", None))}
+    live = LiveSecrets(declared, backend=database, **OPTIONS, **options)
+
+    @live.retry_on(LoginFailed)
+    async def call() -> Any:
+        return database.login((await live.acurrent()).password)
+
+    return lambda: asyncio.run(call())
+
+
+def by_build(database: Rotating, *, eager: bool = True, **options: Any) -> Callable[[], Any]:
+    """Return an invocation of a handler with a pool that follows the secret."""
+    declared = Secret(
+        "prod/db",
+        "password",
+        build=lambda password: Pool(database, password, eager=eager),
+        close=Pool.close,
+        pending=options.pop("pending", None),
+    )
+
+    @inject_secrets({"pool": declared}, backend=database, refresh_on=LoginFailed, **options)
+    def handler(event: Any, context: Any) -> Any:
+        return context.secrets.pool.query()
+
+    return lambda: handler({}, SimpleNamespace())
+
+
+WAYS: dict[str, Callable[..., Callable[[], Any]]] = {
+    "handler": by_handler,
+    "coroutine": by_coroutine,
+    "generator": by_generator,
+    "retry_on": by_retry_on,
+    "async retry_on": by_async_retry_on,
+    "build": by_build,
+    "lazy build": functools.partial(by_build, eager=False),
+}
+every_way = pytest.mark.parametrize("way", WAYS)
+
+
+@every_way
+def test_no_invocation_fails_in_a_rotation(way: str, stopped: FakeClock) -> None:
+    """Before, between and after all steps, and long after, the call gets in."""
+    database = Rotating()
+    call = WAYS[way](database, ttl=120)
+    assert call() == "in with old"
+    database.create()
+    assert call() == "in with old"
+    database.set()
+    for seconds in (0, 0.5, 20, 20, 20, 1, 30, 0.1, 400, 1):
+        stopped.tick(seconds)
+        assert call() == "in with new"
+    database.finish()
+    for seconds in (0, 1, 61, 0, 500):
+        stopped.tick(seconds)
+        assert call() == "in with new"
+
+
+@every_way
+def test_a_cold_start_between_set_and_finish_gets_in(way: str, stopped: FakeClock) -> None:
+    """The first call of a process already finds the pending version."""
+    database = Rotating()
+    database.create()
+    database.set()
+    assert WAYS[way](database)() == "in with new"
+
+
+@every_way
+def test_two_rotations_within_a_second_are_waited_for(
+    way: str, stopped: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The value of a forced read fails within its second: the rest of that is waited for."""
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        stopped.tick(seconds)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    database = Rotating()
+    call = WAYS[way](database)
+    call()
+    database.rotate("second")
+    assert call() == "in with second"
+    stopped.tick(0.25)
+    database.rotate("third")
+    assert call() == "in with third"
+    assert slept == [0.75]
+
+
+def test_the_wait_for_the_second_ends_with_the_remaining_time(
+    stopped: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The invocation's time bounds it, less the margin; the timeout only where that is unknown."""
+    monkeypatch.setattr(time, "sleep", stopped.tick)
+    for millis, timeout, outcome in (
+        (1_300, 0.5, "in with third"),
+        (900, 5, LoginFailed),
+        (None, 0.5, LoginFailed),
+        (None, 5, "in with third"),
+    ):
+        database = Rotating()
+        context = SimpleNamespace(get_remaining_time_in_millis=lambda millis=millis: millis)
+
+        @inject_secrets(
+            {"password": "prod/db#password"},
+            backend=database,
+            refresh_on=LoginFailed,
+            timeout=timeout,
+        )
+        def handler(event: Any, context: Any, database: Rotating = database) -> Any:
+            return database.login(context.secrets.password)
+
+        handler({}, context)
+        database.rotate("second")
+        handler({}, context)
+        stopped.tick(0.25)
+        database.rotate("third")
+        if outcome is LoginFailed:
+            with pytest.raises(LoginFailed):
+                handler({}, context)
+        else:
+            assert handler({}, context) == outcome
+
+
+@every_way
+@pytest.mark.parametrize(
+    "fields", [{"host": "other"}, {"user": "v"}, {"extra": 1}], ids=["host", "user", "more keys"]
+)
+def test_a_pending_version_that_differs_in_more_is_used_if_asked_for_alone(
+    way: str, fields: dict[str, Any], stopped: FakeClock
+) -> None:
+    """A user or host that changes too is another login, which nobody is to use unasked."""
+    for pending in (None, False, True):
+        database = Rotating(host="h")
+        call = WAYS[way](database, pending=pending)
+        call()
+        database.create(**fields)
+        database.set()
+        if pending:
+            assert call() == "in with new"
+        else:
+            with pytest.raises(LoginFailed):
+                call()
+            assert "new" not in database.logins
+            assert (pending is False) == ("AWSPENDING" not in database.forced)
+
+
+@pytest.mark.parametrize(
+    ("current", "pending"),
+    [
+        ("old", "new"),
+        ('["old"]', '["new"]'),
+        ('{"key": "old"}', '{"key": "new"}'),
+        ('{"password": "old"}', "new"),
+        ('{"password": "old"}', '{"pass": "new"}'),
+        ('{"password": "old"}', "{"),
+        ('{"password": "old"}', '{"password": "old"}'),
+        ('{"password": "old"}', AccessDeniedError("no")),
+    ],
+)
+def test_what_is_not_a_login_has_no_pending_version(
+    current: Any, pending: Any, stopped: FakeClock
+) -> None:
+    """Only two JSON objects with the same keys that differ in the password are a rotation."""
+    database = Rotating()
+    database.stages = {None: current, "AWSPENDING": pending}
+    seen = []
+
+    @inject_secrets({"db": "prod/db"}, backend=database, refresh_on=LoginFailed)
+    def handler(event: Any, context: Any) -> Any:
+        seen.append(context.secrets.db)
+        raise LoginFailed
+
+    with pytest.raises(LoginFailed):
+        handler({}, SimpleNamespace())
+    assert seen == [current]
+
+
+@pytest.mark.parametrize("pending", [None, True])
+def test_a_secret_with_a_version_or_stage_has_no_pending_one(
+    pending: bool | None, stopped: FakeClock
+) -> None:
+    """Who asks for one version gets no other one."""
+    database = Rotating()
+    database.stages["AWSPREVIOUS"] = database.document
+    versions: list[dict[str, Any]] = [{"version_stage": "AWSPREVIOUS"}]
+    versions += [{"version_stage": "AWSCURRENT"}] if not pending else []
+    database.stages["AWSCURRENT"] = database.document
+    for version in versions:
+        declared = Secret("prod/db", "password", **version)
+        handler = inject_secrets({"p": declared}, backend=database, refresh_on=LoginFailed)(
+            lambda event, context: database.login(context.secrets.p)
+        )
+        database.create()
+        database.set()
+        with pytest.raises(LoginFailed):
+            handler({}, SimpleNamespace())
+    assert "AWSPENDING" not in database.forced
+
+
+@every_way
+def test_a_pending_version_that_fails_is_not_tried_again(way: str, stopped: FakeClock) -> None:
+    """Between *create* and *set* the database knows the old password only."""
+    database = Rotating()
+    call = WAYS[way](database, pending=True)
+    call()
+    database.create()
+    database.accepted = "neither"
+    with pytest.raises(LoginFailed):
+        call()
+    assert database.logins[-1] == "new"
+    del database.logins[:]
+    for _ in range(5):
+        stopped.tick(40)
+        with pytest.raises(LoginFailed):
+            call()
+    assert "new" not in database.logins
+    database.create("newer")
+    database.set()
+    stopped.tick(40)
+    assert call() == "in with newer"
+
+
+def test_a_pending_version_is_refused_for_the_handlers_own_exceptions_alone(
+    stopped: FakeClock,
+) -> None:
+    """Another exception of the second run says nothing about the password."""
+    database, errors = Rotating(), [ValueError()]
+
+    @inject_secrets({"p": "prod/db#password"}, backend=database, refresh_on=LoginFailed)
+    def handler(event: Any, context: Any) -> Any:
+        result = database.login(context.secrets.p)
+        if errors and context.secrets.p == "new":
+            raise errors.pop()
+        return result
+
+    handler({}, SimpleNamespace())
+    database.create()
+    database.set()
+    with pytest.raises(ValueError):
+        handler({}, SimpleNamespace())
+    stopped.tick(1)
+    assert handler({}, SimpleNamespace()) == "in with new"
+
+
+@pytest.mark.parametrize(("ttl", "bridge"), [(300, 60), (20, 20)])
+def test_the_bridge_lasts_the_shorter_of_ttl_and_a_minute(
+    ttl: float, bridge: float, stopped: FakeClock
+) -> None:
+    """After that AWSCURRENT is read, and the bridge may be crossed again."""
+    database = Rotating()
+    call = by_handler(database, ttl=ttl)
+    call()
+    database.create()
+    database.set()
+    call()
+    del database.logins[:]
+    stopped.tick(bridge - 0.01)
+    call()
+    assert database.logins == ["new"]
+    stopped.tick(0.01)
+    assert call() == "in with new"
+    assert database.logins == ["new", "old", "new"]
+
+
+def test_the_bridge_is_never_served_stale(stopped: FakeClock) -> None:
+    """A pending version that nobody can confirm any more is not used."""
+    database = Rotating()
+    call = by_handler(database, stale_if_error=3600)
+    call()
+    database.create()
+    database.set()
+    call()
+    stopped.tick(60)
+    database.fetch = lambda sources, **_: {  # type: ignore[method-assign]
+        source: BackendUnavailableError("down") for source in sources
+    }
+    with pytest.raises(BackendUnavailableError):
+        call()
+
+
+def test_the_bridge_ends_when_awscurrent_changes(stopped: FakeClock) -> None:
+    """A third value takes its place at once when it is read."""
+    database = Rotating()
+    live = LiveSecrets({"password": "prod/db#password"}, backend=database)
+    call = live.retry_on(LoginFailed)(lambda: database.login(live.password))
+    call()
+    database.create()
+    database.set()
+    call()
+    live.refresh()  # AWSCURRENT is what it was: the bridge holds
+    assert live.password == "new"
+    database.stages[None] = {"user": "u", "password": "third"}
+    live.refresh()
+    assert live.password == "third"
+
+
+def test_with_a_ttl_of_zero_every_invocation_crosses_by_itself(stopped: FakeClock) -> None:
+    """Nothing is kept, but the pending version is read at most once a second."""
+    database = Rotating()
+    call = by_handler(database, ttl=0)
+    call()
+    database.create()
+    database.set()
+    for _ in range(4):
+        assert call() == "in with new"
+        stopped.tick(0.1)
+    assert database.logins[1:] == ["old", "new"] * 4
+    assert database.forced == [None, "AWSPENDING"]
+
+
+def test_the_pending_value_is_seen_by_the_retried_call_alone_until_it_succeeds(
+    stopped: FakeClock,
+) -> None:
+    """Others get AWSCURRENT while it is tried, and the pending version after that."""
+    database, seen = Rotating(), list[str]()
+    live = LiveSecrets({"p": "prod/db#password"}, backend=database)
+
+    def look() -> None:
+        thread = threading.Thread(target=lambda: seen.append(live.p))
+        thread.start()
+        thread.join()
+
+    @live.retry_on(LoginFailed)
+    def call() -> Any:
+        result = database.login(live.p)
+        look()
+        return result
+
+    call()
+    database.create()
+    database.set()
+    assert call() == "in with new"
+    look()
+    assert seen == ["old", "old", "new"]
+
+
+def test_a_pending_version_that_is_not_there_is_told_at_debug(
+    stopped: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not found, denied and failed count as none."""
+    for answer in (None, AccessDeniedError("no")):
+        database = Rotating()
+        if answer is not None:
+            database.stages["AWSPENDING"] = answer
+        call = by_handler(database)
+        call()
+        database.accepted = "unknown"
+        with caplog.at_level(logging.DEBUG, "lambda_secrets"), pytest.raises(LoginFailed):
+            call()
+    told = [r for r in caplog.records if "pending" in r.getMessage()]
+    assert [record.levelno for record in told] == [logging.DEBUG] * 2
+
+
+def test_no_pending_version_is_read_when_a_source_has_changed(stopped: FakeClock) -> None:
+    """Another source that has changed explains the failure, whichever layer reads it."""
+    database, others = Rotating(), Recorder({"key": "1"})
+
+    @inject_secrets({"key": "key"}, backend=others)
+    @inject_secrets({"p": "prod/db#password"}, backend=database)
+    def handler(event: Any, context: Any) -> None:
+        """Declare two layers."""
+
+    live, seen = handler.secrets, list[str]()
+
+    @live.retry_on(LoginFailed)
+    def call() -> None:
+        seen.append(live.key + live.p)
+        if live.key == "1":
+            raise LoginFailed
+
+    database.create()
+    live.current()
+    others.answers["key"] = "2"
+    call()
+    assert seen == ["1old", "2old"]
+    assert "AWSPENDING" not in database.forced
+
+
+def test_a_source_with_nothing_new_is_left_alone_for_longer_and_longer(
+    stopped: FakeClock,
+) -> None:
+    """1 s doubling to 15 s; failures meanwhile propagate at once; something new ends it."""
+    database = Rotating()
+    call = by_handler(database, ttl=10_000)
+    call()
+    database.accepted = "unknown"
+
+    def forced_after(seconds: float) -> bool:
+        stopped.tick(seconds)
+        before = len(database.forced)
+        with pytest.raises(LoginFailed):
+            call()
+        return len(database.forced) > before
+
+    assert forced_after(0)
+    for pause in (1, 2, 4, 8, 15, 15, 15):
+        assert not forced_after(0)
+        assert not forced_after(pause - 0.01)
+        assert forced_after(0.01)
+    database.rotate("new")
+    stopped.tick(15)
+    assert call() == "in with new"
+    database.accepted = "unknown"
+    stopped.tick(1)
+    assert forced_after(0)
+    assert not forced_after(0.99)
+    assert forced_after(0.01)
+
+
+class Slow(Rotating):
+    """Waits in each forced read until all callers have failed."""
+
+    def __init__(self, callers: int) -> None:
+        super().__init__()
+        self.barrier = threading.Barrier(callers)
+
+    def login(self, password: str) -> str:
+        """Let all callers fail at the same time."""
+        if password != self.accepted and password == "old" and len(self.logins) < 9:
+            self.barrier.wait(30)
+        return super().login(password)
+
+
+@pytest.mark.parametrize("found", ["current", "pending", "nothing"])
+@pytest.mark.parametrize("way", ["handler", "retry_on", "build"])
+def test_calls_that_fail_together_share_one_forced_and_one_pending_read(
+    found: str, way: str
+) -> None:
+    """Eight threads: one of them reads, all of them get in, and nothing is forced twice."""
+    for _ in range(10):
+        database = Slow(8)
+        call = WAYS[way](database, **({"eager": False} if way == "build" else {}))
+        call()
+        results: list[Any] = []
+
+        def run(call: Callable[[], Any] = call, results: list[Any] = results) -> None:
+            try:
+                results.append(call())
+            except LoginFailed as error:
+                results.append(error)
+
+        if found == "nothing":
+            database.accepted = "unknown"
+        else:
+            database.create()
+            database.set()
+            if found == "current":
+                database.finish()
+        threads = [threading.Thread(target=run) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        if found == "nothing":
+            assert [type(result) for result in results] == [LoginFailed] * 8
+        else:
+            assert results == ["in with new"] * 8
+        assert database.forced == [None, *(["AWSPENDING"] if found != "current" else [])]
+
+
+def test_a_shared_fruitless_read_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight calls that fail together leave the source alone for one second, not for fifteen."""
+    database = Slow(8)
+    call = by_handler(database)
+    call()
+    database.accepted = "unknown"
+
+    def run() -> None:
+        with pytest.raises(LoginFailed):
+            call()
+
+    threads = [threading.Thread(target=run) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    later = time.monotonic() + 1
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    database.rotate("new")
+    assert call() == "in with new"
+
+
+def test_a_source_left_alone_keeps_no_other_one_from_being_read(
+    stopped: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be waited for is left alone; the rest is read."""
+    backend = Recorder({"a": "1", "b": "1"})
+    monkeypatch.setattr(time, "sleep", stopped.tick)
+
+    @inject_secrets({"a": "a", "b": "b"}, backend=backend, refresh_on=LoginFailed, timeout=0.5)
+    def handler(event: Any, context: Any) -> Any:
+        if context.secrets.b == "1":
+            raise LoginFailed
+        return context.secrets.reveal()
+
+    live = LiveSecrets({"a": "a"}, backend=backend)
+    handler.secrets.current()
+    live.refresh()
+    backend.answers["b"] = "2"
+    assert handler({}, SimpleNamespace()) == {"a": "1", "b": "2"}
+    assert backend.calls[-1].sources == ["b"]
+
+
+def test_a_pool_of_a_pending_version_replaces_the_old_one_on_success(stopped: FakeClock) -> None:
+    """It is built once, shared from then on, and kept when AWSCURRENT catches up."""
+    database, pools = Rotating(), list[Pool]()
+
+    def build(password: str) -> Pool:
+        pools.append(Pool(database, password, eager=False))
+        return pools[-1]
+
+    @inject_secrets(
+        {"pool": Secret("prod/db", "password", build=build, close=Pool.close)},
+        backend=database,
+        refresh_on=LoginFailed,
+    )
+    def handler(event: Any, context: Any) -> Any:
+        return context.secrets.pool.query()
+
+    handler({}, SimpleNamespace())
+    database.create()
+    database.set()
+    handler({}, SimpleNamespace())
+    assert [pool.closed for pool in pools] == [True, False]
+    database.finish()
+    stopped.tick(500)
+    handler({}, SimpleNamespace())
+    assert len(pools) == 2
+
+
+def test_a_pool_of_a_pending_version_that_fails_is_closed(stopped: FakeClock) -> None:
+    """The current one stays; what was built beside it goes, though a later build fails."""
+    database, pools = Rotating(), list[Pool]()
+
+    def build(password: str) -> Pool:
+        pools.append(Pool(database, password, eager=False))
+        return pools[-1]
+
+    def fail(password: str) -> str:
+        if password == "new":
+            raise LoginFailed("build")
+        return password
+
+    for second in (fail, lambda password: password):
+        del pools[:]
+        database = Rotating()
+        declared = {
+            "pool": Secret("prod/db", "password", build=build, close=Pool.close),
+            "other": Secret("prod/db", "password", build=second),
+        }
+        handler = inject_secrets(declared, backend=database, refresh_on=LoginFailed)(
+            lambda event, context: context.secrets.pool.query()
+        )
+        handler({}, SimpleNamespace())
+        database.create()
+        database.accepted = "neither"
+        with pytest.raises(LoginFailed):
+            handler({}, SimpleNamespace())
+        assert [pool.closed for pool in pools] == [False, True]
+
+
+def test_a_pool_of_a_pending_version_is_closed_when_awscurrent_went_on(
+    stopped: FakeClock,
+) -> None:
+    """The value that it was built from is no longer anybody's."""
+    database, pools = Rotating(), list[Pool]()
+
+    def build(password: str) -> Pool:
+        pools.append(Pool(database, password, eager=False))
+        return pools[-1]
+
+    @inject_secrets(
+        {"pool": Secret("prod/db", "password", build=build, close=Pool.close)},
+        backend=database,
+        refresh_on=LoginFailed,
+    )
+    def handler(event: Any, context: Any) -> Any:
+        pool = context.secrets.pool
+        if pool.password == "new":
+            database.stages[None] = {"user": "u", "password": "third"}
+            handler.secrets.refresh()
+        return pool.query()
+
+    handler({}, SimpleNamespace())
+    database.create()
+    database.set()
+    handler({}, SimpleNamespace())
+    assert [(pool.password, pool.closed) for pool in pools] == [("old", False), ("new", True)]
+
+
+def test_the_observer_hears_of_a_bridge(stopped: FakeClock) -> None:
+    """A retry with a pending version is told as any other."""
+    database, told = Rotating(), list[Any]()
+    call = by_handler(database, observer=told.append)
+    call()
+    database.create()
+    database.set()
+    call()
+    assert [event.kind for event in told] == ["fetch", "fetch", "fetch", "retry"]
+    assert told[-1].source == "prod/db"
