@@ -1,30 +1,114 @@
-"""The pytest fixture ``override_secrets``, which comes with the package."""
+"""For pytest: the fixture ``override_secrets``, and the ini options that guard a suite."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from typing import Any
 
+    from . import testing
     from .backends._local import Values
+
+# Imports are late: a plugin is imported by every test run of its user, before coverage starts.
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the ini options."""
+    parser.addini(
+        "lambda_secrets_offline",
+        "Fail a test that reads a secret from AWS or its extension outside of override_secrets.",
+        type="bool",
+        default=False,
+    )
+    parser.addini(
+        "lambda_secrets_isolate",
+        "Clear the cache of secrets before and after each test (for moto, LocalStack).",
+        type="bool",
+        default=False,
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let reads from AWS fail, from the collection of the tests on, if the ini option says so."""
+    if not config.getini("lambda_secrets_offline"):
+        return
+    from . import backends
+
+    patch = pytest.MonkeyPatch()
+    config.add_cleanup(patch.undo)
+    for name in {"AutoBackend", "AwsBackend", "ExtensionBackend", "SdkBackend"}.intersection(
+        backends.__all__
+    ):
+        backend = getattr(backends, name)
+        for method in {"fetch", "prefetch"}.intersection(dir(backend)):
+            patch.setattr(backend, method, _refuse)
+
+
+class Started:
+    """An override that has begun; it ends with the test, or with its ``with`` statement."""
+
+    def __init__(self, override: testing.override_secrets) -> None:
+        """Begin it."""
+        self._override: testing.override_secrets | None = override
+        override.__enter__()
+
+    def __enter__(self) -> None:
+        """Do nothing: it has begun."""
+
+    def __exit__(self, *exc_info: object) -> None:
+        """End it, once."""
+        override, self._override = self._override, None
+        if override is not None:
+            override.__exit__(*exc_info)
 
 
 @pytest.fixture
-def override_secrets() -> Iterator[Callable[[Values], None]]:
-    """Return a function that serves these values to every handler until the test ends."""
-    # Not at the top: a plugin is imported by every test run of its user, before coverage starts.
+def override_secrets() -> Iterator[Callable[..., Started]]:
+    """Return a function that serves these values to every handler.
+
+    It takes what `lambda_secrets.testing.override_secrets` takes. The values are served until the
+    test ends, or to the end of a ``with`` statement around the call.
+    """
     from . import testing
     from ._values import opaque
 
-    with ExitStack() as stack:
+    started: list[Started] = []
 
-        def override(values: Values) -> None:
-            sealed = opaque(values)
-            del values  # a traceback can show locals
-            stack.enter_context(testing.override_secrets(sealed(0)))
+    def override(
+        values: Values | None = None, *, built: Mapping[str, Any] | None = None
+    ) -> Started:
+        given = opaque((values, built))
+        del values, built  # a traceback can show locals
+        started.append(Started(testing.override_secrets(given(0)[0], built=given(0)[1])))
+        return started[-1]
 
-        yield override
+    yield override
+    for one in reversed(started):
+        one.__exit__()
+
+
+@pytest.fixture(autouse=True)
+def _lambda_secrets_isolated(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Clear the cache around each test, if the ini option says so."""
+    if not request.config.getini("lambda_secrets_isolate"):
+        yield
+        return
+    from . import clear_cache
+
+    clear_cache()
+    yield
+    clear_cache()
+
+
+def _refuse(_backend: object, sources: Iterable[Any], **_options: object) -> dict[Any, Any]:
+    from .errors import BackendError
+
+    error = BackendError(
+        "the test is offline (lambda_secrets_offline in pytest's settings). List the secret in "
+        "override_secrets, or use a FileBackend or MemoryBackend."
+    )
+    return dict.fromkeys(sources, error)

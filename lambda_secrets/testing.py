@@ -2,23 +2,120 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import time
+import uuid
 from contextlib import ContextDecorator
 from functools import wraps
 from inspect import isasyncgenfunction, isclass, iscoroutinefunction, isgeneratorfunction
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from ._cache import shared_cache
+from ._declarations import declare
 from ._maintenance import override, restore
-from .backends._local import MemoryBackend
-from .errors import DeclarationError
+from ._values import Wrapped, opaque
+from .backends import Answer
+from .backends._local import MemoryBackend, _as_read as as_read
+from .errors import DeclarationError, SecretNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any, NoReturn, TypeVar
 
+    from ._declarations import Declaration, Source
+    from ._values import Opaque
     from .backends._local import Values
+    from .errors import ResolutionError
 
     F = TypeVar("F", bound=Callable[..., Any])
+
+_VARIABLE = "env:"
+
+
+class _Entries:
+    """The entries of a mapping as it is now: those with a key ``env:NAME``, or the others."""
+
+    def __init__(self, values: Values, *, of_variables: bool) -> None:
+        self._values = opaque(values)
+        self._of_variables = of_variables
+        del values  # a traceback can show locals
+
+    def items(self) -> Iterable[tuple[str | Declaration, Any]]:
+        for key, value in self._values(0).items():
+            if str(key).startswith(_VARIABLE) == self._of_variables:
+                yield key, value
+
+
+class OverrideBackend(MemoryBackend):
+    """The values of one override. Keys may be ``env:NAME`` too; errors list the keys there are."""
+
+    def __init__(self, values: Values, built: Mapping[str, Any]) -> None:
+        """Check the values."""
+        self._built = opaque(built)
+        self._variables = _Entries(values, of_variables=True)
+        named = _Entries(values, of_variables=False)
+        del values, built  # a traceback can show locals
+        super().__init__(named)
+
+    def built_for(self, declaration: Declaration) -> Opaque | None:
+        """Return the object, opaque, to inject instead of what the declaration would build."""
+        found = None
+        for key in self._built(0):
+            name, mark, path = str(key).partition("#")
+            if mark and path != declaration.path:
+                continue
+            if _names(name, declaration.source) and (mark or found is None):
+                found = opaque(Wrapped(self._built(0)[key], shared=True))
+        return found
+
+    def holds_variable(self, name: str) -> bool:
+        """Whether there is a value for ``env:NAME``, whatever the variable itself holds."""
+        keys = [str(key) for key, _ in self._variables.items()]
+        keys += [str(key).partition("#")[0] for key in self._built(0)]
+        return f"{_VARIABLE}{name}" in keys
+
+    def fetch(
+        self, sources: Iterable[Source], *, timeout: float, fresh: bool
+    ) -> dict[Source, Answer | ResolutionError]:
+        """Look the sources up; what is not there is not found."""
+        found: dict[Source, Answer | ResolutionError] = {}
+        named = []
+        for source in sources:
+            if str(source.kind) == "env":
+                found[source] = self._of_variable(f"{_VARIABLE}{source.name}")
+            else:
+                named.append(source)
+        found |= super().fetch(named, timeout=timeout, fresh=fresh)
+        for source, answer in found.items():
+            if isinstance(answer, SecretNotFoundError):
+                found[source] = self._not_listed()
+        return found
+
+    def _of_variable(self, wanted: str) -> Answer | ResolutionError:
+        # Which kind it is only the variable could say: it is served as a secret is.
+        answers = [
+            Answer(as_read(value, "secret", key))
+            for key, value in self._variables.items()
+            if key == wanted
+        ]
+        return answers[0] if answers else self._not_listed()
+
+    def _not_listed(self) -> SecretNotFoundError:
+        entries = (self.values, self._variables)
+        keys = ", ".join(repr(str(key)) for part in entries for key, _ in part.items())
+        return SecretNotFoundError(
+            f"override_secrets does not list it; it lists {keys or 'nothing'}. Keys are the names "
+            "of secrets, such as 'prod/db' or 'ssm:/prod/url', not declared names."
+        )
+
+
+def _names(key: str, source: Source) -> bool:
+    """Whether the key of a built object, less its path, is of this source."""
+    if str(source.kind) == "env":
+        return key == f"{_VARIABLE}{source.name}"
+    return not key.startswith(_VARIABLE) and declare(key).source == source
 
 
 class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, as its fixture is
@@ -29,18 +126,24 @@ class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, 
     ``async def`` too. The mapping is read at each fetch: change it, and the secret has rotated.
 
     Args:
-        values: declaration string without a path → ``str``, ``bytes``, a list or a dict.
+        values: declaration string without a path, or ``env:NAME`` → ``str``, ``bytes``, a list or
+            a dict.
+        built: declaration string, which may carry a ``#path`` → the object to inject where a
+            declaration has ``build``. It is never closed.
 
     Raises:
         DeclarationError: when a key or a value is none of these.
     """
 
-    def __init__(self, values: Values) -> None:
+    def __init__(
+        self, values: Values | None = None, *, built: Mapping[str, Any] | None = None
+    ) -> None:
         """Check the values."""
-        self._values: Values = values
-        del values  # a traceback can show locals
+        self._values = opaque({} if values is None else values)
+        self._built = opaque({} if built is None else built)
+        del values, built  # a traceback can show locals
         self._entered: list[MemoryBackend] = []
-        MemoryBackend(self._values)
+        OverrideBackend(self._values(0), self._built(0))
 
     def __reduce__(self) -> NoReturn:
         """Refuse: a pickle would hold the values."""
@@ -49,7 +152,7 @@ class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, 
     def __enter__(self) -> None:
         """Begin to serve them."""
         # One backend for each time that it is entered: that may be at the same time, in any order.
-        backend = MemoryBackend(self._values)
+        backend = OverrideBackend(self._values(0), self._built(0))
         override(shared_cache, backend)
         self._entered.append(backend)
 
@@ -74,3 +177,48 @@ class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, 
                 return await function(*args, **kwargs)
 
         return overridden  # type: ignore[return-value]  # it has the same signature
+
+
+class LambdaContext:
+    """What Lambda hands to a handler beside the event, with all of its attributes.
+
+    Args:
+        timeout: seconds until the deadline; ``get_remaining_time_in_millis()`` counts them down.
+        attributes: any attribute, as in ``LambdaContext(function_name="orders", tenant_id="a")``.
+
+    Raises:
+        TypeError: when the context of Lambda has no such attribute.
+    """
+
+    def __init__(self, *, timeout: float = 3.0, **attributes: Any) -> None:
+        """Set the attributes; each can be set later, too."""
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        name = attributes.get("function_name", "function")
+        prefix = f"arn:aws:lambda:{region or 'us-east-1'}:123456789012:function:"
+        self.aws_request_id: str = str(uuid.uuid4())
+        self.function_name: str = name
+        self.function_version: str = "$LATEST"
+        self.invoked_function_arn: str = f"{prefix}{name}"
+        self.memory_limit_in_mb: str = "128"
+        self.log_group_name: str = f"/aws/lambda/{name}"
+        self.log_stream_name: str = f"{time.strftime('%Y/%m/%d')}/[$LATEST]{uuid.uuid4().hex}"
+        self.client_context: Any = None
+        self.identity: Any = SimpleNamespace(
+            cognito_identity_id=None, cognito_identity_pool_id=None
+        )
+        self.tenant_id: str | None = None
+        self.trace_id: str | None = None
+        self._deadline = time.monotonic() + timeout
+        unknown = attributes.keys() - vars(self).keys()
+        if unknown:
+            known = ", ".join(sorted(name for name in vars(self) if name[0] != "_"))
+            raise TypeError(f"LambdaContext has no {', '.join(sorted(unknown))}. It has {known}.")
+        vars(self).update(attributes)
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return the milliseconds until the invocation is ended."""
+        return max(0, int((self._deadline - time.monotonic()) * 1000))
+
+    def log(self, message: object) -> None:
+        """Write to the log, here stderr."""
+        sys.stderr.write(str(message))

@@ -36,19 +36,90 @@ def test_serves_these_values(override_secrets):
         handler({}, None)
 
 
+def test_serves_them_in_a_with_statement(override_secrets):
+    override_secrets({"prod/key": "outer"})
+    with override_secrets({"prod/key": "inner"}):
+        assert handler({}, None) == "inner"
+    assert handler({}, None) == "outer"
+
+
 def test_nothing_is_left_of_another_test():
-    assert shared_cache._overrides == []
-    assert shared_cache._entries == {}
+    assert shared_cache.overrides == []
+    assert shared_cache.entries == {}
 """
+OFFLINE = """
+from pathlib import Path
+
+import pytest
+from lambda_secrets import BackendError, FileBackend, MemoryBackend, resolve_secrets
+
+try:
+    resolve_secrets({"key": "prod/key"})
+except BackendError as error:
+    at_import = str(error)
+
+
+def test_fails_at_import():
+    assert "the test is offline" in at_import
+
+
+@pytest.mark.parametrize("backend", ["auto", "extension", "sdk"])
+def test_fails_at_once(backend):
+    with pytest.raises(BackendError, match="the test is offline.*List the secret in override"):
+        resolve_secrets({"key": "prod/key"}, backend=backend)
+
+
+def test_what_is_local_works(override_secrets, tmp_path):
+    memory = MemoryBackend({"prod/key": "m"})
+    assert resolve_secrets({"key": "prod/key"}, backend=memory).key == "m"
+    path = tmp_path / "secrets.json"
+    path.write_text('{"secrets": {"prod/key": "f"}}')
+    assert resolve_secrets({"key": "prod/key"}, backend=FileBackend(path)).key == "f"
+    override_secrets({"prod/key": "o"})
+    assert resolve_secrets({"key": "prod/key"}).key == "o"
+"""
+ISOLATE = """
+import pytest
+from lambda_secrets import MemoryBackend, inject_secrets
+
+values = {"prod/key": "first"}
+backend = MemoryBackend(values)
+
+
+@inject_secrets({"key": "prod/key"}, into="kwargs", backend=backend)
+def handler(event, context, key):
+    return key
+
+
+@pytest.mark.parametrize("value", ["first", "second"])
+def test_reads_anew(value):
+    values["prod/key"] = value
+    assert handler({}, None) == value
+"""
+
+
+def _pytest(folder: Path, tests: str, *options: str) -> str:
+    (folder / "test_handler.py").write_text(tests)
+    given = [part for option in options for part in ("-o", option)]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *given, str(folder)]
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return ran.stdout
 
 
 def test_fixture_comes_with_the_package(tmp_path: Path) -> None:
     """A test asks for `override_secrets` without importing anything; it ends with the test."""
-    (tmp_path / "test_handler.py").write_text(TESTS)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stdout
-    assert "2 passed" in ran.stdout
+    assert "3 passed" in _pytest(tmp_path, TESTS)
+
+
+def test_offline_tests_fail_at_once(tmp_path: Path) -> None:
+    """With `lambda_secrets_offline` nothing reaches AWS; without, these tests would wait for it."""
+    assert "5 passed" in _pytest(tmp_path, OFFLINE, "lambda_secrets_offline=true")
+
+
+def test_isolated_tests_share_no_value(tmp_path: Path) -> None:
+    """With `lambda_secrets_isolate` each test reads anew; without, it gets the cached value."""
+    assert "2 passed" in _pytest(tmp_path, ISOLATE, "lambda_secrets_isolate=true")
+    assert "1 failed, 1 passed" in _pytest(tmp_path, ISOLATE)
 
 
 def test_each_call_replaces_what_was_served(
@@ -61,4 +132,11 @@ def test_each_call_replaces_what_was_served(
     override_secrets({})
     with pytest.raises(SecretNotFoundError):
         resolve_secrets({"key": "prod/key"})
-    assert len(shared_cache._overrides) == 2
+    assert len(shared_cache.overrides) == 2
+
+
+def test_a_with_statement_ends_it_once(override_secrets: Callable[..., Any]) -> None:
+    """The end of the block ends the override; the end of the test does not end another's."""
+    with override_secrets({"prod/key": "mine"}, built={"prod/key": "object"}):
+        assert resolve_secrets({"key": "prod/key"}).key == "mine"
+    assert shared_cache.overrides == []

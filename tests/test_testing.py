@@ -21,11 +21,12 @@ from lambda_secrets import (
     ParameterTree,
     Secret,
     SecretNotFoundError,
+    Source,
     inject_secrets,
     resolve_secrets,
 )
 from lambda_secrets._cache import shared_cache
-from lambda_secrets.testing import override_secrets
+from lambda_secrets.testing import LambdaContext, OverrideBackend, override_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -101,7 +102,7 @@ def test_every_kind_of_source_is_served() -> None:
                 "flags": AppConfig("app", "env", "flags", "on"),
             }
         )
-    assert dict(secrets) == {
+    assert secrets.reveal() == {
         "text": "t",
         "binary": b"\xff",
         "json": 1,
@@ -116,7 +117,7 @@ def test_one_version_is_served_by_its_declaration() -> None:
     previous = Secret("prod/key", version_stage="AWSPREVIOUS")
     with override_secrets({previous: "old", Secret("prod/key"): "new"}):
         secrets = resolve_secrets({"old": previous, "new": "prod/key"})
-    assert dict(secrets) == {"old": "old", "new": "new"}
+    assert secrets.reveal() == {"old": "old", "new": "new"}
 
 
 @pytest.mark.parametrize("values", [{"prod/key#path": "x"}, {"prod/key": 5}, {"": "x"}])
@@ -161,7 +162,7 @@ def test_an_exception_ends_it_too() -> None:
     """A failing test leaves no override behind."""
     with pytest.raises(ZeroDivisionError), override_secrets({"prod/key": "mine"}):
         raise ZeroDivisionError
-    assert shared_cache._overrides == []
+    assert shared_cache.overrides == []
 
 
 def test_overrides_may_end_in_any_order() -> None:
@@ -172,7 +173,7 @@ def test_overrides_may_end_in_any_order() -> None:
     first.__exit__(None, None, None)
     assert read() == "2"
     second.__exit__(None, None, None)
-    assert shared_cache._overrides == []
+    assert shared_cache.overrides == []
 
 
 def test_one_override_can_be_entered_again_inside_itself() -> None:
@@ -182,7 +183,7 @@ def test_one_override_can_be_entered_again_inside_itself() -> None:
         with override:
             assert read() == "mine"
         assert read() == "mine"
-    assert shared_cache._overrides == []
+    assert shared_cache.overrides == []
 
 
 def test_threads_that_a_handler_starts_are_overridden() -> None:
@@ -215,8 +216,8 @@ def test_threads_may_open_and_close_overrides_at_the_same_time() -> None:
     for thread in threads:
         thread.join()
     assert seen == {"shared"}
-    assert shared_cache._overrides == []
-    assert shared_cache._entries == {}
+    assert shared_cache.overrides == []
+    assert shared_cache.entries == {}
 
 
 def test_tasks_are_overridden() -> None:
@@ -232,7 +233,7 @@ def test_tasks_are_overridden() -> None:
         return await asyncio.gather(*(handler({}, SimpleNamespace()) for _ in range(5)))
 
     assert asyncio.run(several()) == ["mine"] * 5
-    assert shared_cache._overrides == []
+    assert shared_cache.overrides == []
 
 
 def test_decorated_test_keeps_its_name_and_arguments() -> None:
@@ -247,7 +248,7 @@ def test_decorated_test_keeps_its_name_and_arguments() -> None:
     assert tested.__name__ == "tested"
     assert tested.__doc__ == "Say what it tests."
     assert list(inspect.signature(tested).parameters) == ["prefix"]
-    assert shared_cache._overrides == []
+    assert shared_cache.overrides == []
 
 
 def test_decorated_async_test_stays_one() -> None:
@@ -260,7 +261,7 @@ def test_decorated_async_test_stays_one() -> None:
 
     assert inspect.iscoroutinefunction(tested)
     assert asyncio.run(tested()) == "mine"
-    assert shared_cache._overrides == []
+    assert shared_cache.overrides == []
 
 
 def test_decorated_function_can_call_itself() -> None:
@@ -271,7 +272,7 @@ def test_decorated_function_can_call_itself() -> None:
         return [*again(times - 1), read()] if times else []
 
     assert again(3) == ["mine"] * 3
-    assert shared_cache._overrides == []
+    assert shared_cache.overrides == []
 
 
 def test_what_it_cannot_surround_is_refused() -> None:
@@ -332,4 +333,98 @@ def test_rotations_in_two_tests_do_not_meet() -> None:
             values["prod/key"] = "new"
             assert handler({}, SimpleNamespace()) == "new"
         gc.collect(0)
-    assert shared_cache._forced == {}
+    assert shared_cache.attempts == {}
+
+
+def test_what_is_not_listed_says_what_is() -> None:
+    """A declared name as key is the usual mistake: the error lists the keys there are."""
+    with (
+        override_secrets({"key": "mine", "env:OTHER": "x"}),
+        pytest.raises(SecretNotFoundError) as e,
+    ):
+        read()
+    assert "it lists 'key', 'env:OTHER'. Keys are the names of secrets, such as" in str(e.value)
+    assert "not declared names" in str(e.value)
+    with override_secrets(), pytest.raises(SecretNotFoundError, match="it lists nothing"):
+        read()
+
+
+def test_a_variable_may_be_a_key() -> None:
+    """The backend serves `env:NAME` as a secret, whatever kind the variable would name."""
+    values = {"env:URL": "u", "env:DB": {"a": 1}, "env:RAW": b"\xff", "prod/key": "k"}
+    backend = OverrideBackend(values, {})
+    assert backend.holds_variable("URL")
+    assert not backend.holds_variable("NOPE")
+    env: Any = "env"
+    sources = [Source(env, name) for name in ("URL", "DB", "RAW", "NOPE")]
+    found: Any = backend.fetch(sources, timeout=1, fresh=False)
+    assert [found[source].value for source in sources[:3]] == ["u", '{"a": 1}', b"\xff"]
+    assert isinstance(found[sources[3]], SecretNotFoundError)
+    values["env:URL"] = "changed"
+    found = backend.fetch(sources[:1], timeout=1, fresh=False)
+    assert found[sources[0]].value == "changed"
+
+
+@pytest.mark.parametrize("held", [None, "", "prod/real", "ssm://malformed"])
+def test_a_variable_as_key_wins(held: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unset, empty, set or malformed: the override counts."""
+    if held is not None:
+        monkeypatch.setenv("KEY_NAME", held)
+    with override_secrets({"env:KEY_NAME": "mine"}):
+        assert resolve_secrets({"key": "env:KEY_NAME"}).key == "mine"
+
+
+def test_built_objects_are_injected() -> None:
+    """By secret or by secret and path, without a value for it; nothing is built or closed."""
+
+    def build(value: Any) -> Any:
+        raise AssertionError
+
+    declared = {
+        "whole": Secret("prod/db", build=build, close=build),
+        "path": Secret("prod/db", "url", build=build),
+        "other": Secret("prod/other", "url", build=build),
+        "named": Secret("env:POOL", "url", build=build),
+    }
+    built = {"prod/db": 1, "prod/db#url": 2, "prod/other#url": 3, "env:POOL": 4, "prod/db#x": 5}
+    with override_secrets(built=built):
+        assert resolve_secrets(declared).reveal() == {
+            "whole": 1,
+            "path": 2,
+            "other": 3,
+            "named": 4,
+        }
+        with pytest.raises(SecretNotFoundError):
+            resolve_secrets({"third": Secret("prod/third", build=build)})
+
+
+def test_what_is_built_is_out_of_sight() -> None:
+    """Nothing that walks an override reaches its values and objects."""
+    override = override_secrets({"prod/key": "CANARY"}, built={"prod/db": "CANARY"})
+    assert "CANARY" not in repr(vars(override))
+    assert "CANARY" not in repr(vars(OverrideBackend({}, {"prod/db#url": "CANARY"})))
+
+
+def test_lambda_context_has_what_lambdas_has(context: Any) -> None:
+    """Every public attribute of the runtime client's context is there, and the deadline is real."""
+    ours = LambdaContext(function_name="tested", timeout=30)
+    names = {name for name in dir(context) if not name.startswith("_")} - {"w3c"}
+    assert names <= set(dir(ours))
+    assert ours.invoked_function_arn == context.invoked_function_arn
+    assert ours.log_group_name == context.log_group_name
+    assert ours.identity.cognito_identity_id is None
+    assert 29_000 < ours.get_remaining_time_in_millis() <= 30_000
+    assert LambdaContext(timeout=-1).get_remaining_time_in_millis() == 0
+
+
+def test_lambda_context_can_be_set(capsys: pytest.CaptureFixture[str]) -> None:
+    """By keyword or later; it takes the secrets; what Lambda's has not is refused."""
+    ours = LambdaContext(aws_request_id="r", tenant_id="t")
+    assert (ours.aws_request_id, ours.tenant_id) == ("r", "t")
+    ours.function_version = "7"
+    with override_secrets({"prod/key": "mine"}):
+        assert key_of({}, ours) == "mine"
+    ours.log("a line")
+    assert capsys.readouterr().err == "a line"
+    with pytest.raises(TypeError, match=r"LambdaContext has no request_id\. It has aws_request_id"):
+        LambdaContext(request_id="r")

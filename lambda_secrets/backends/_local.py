@@ -31,7 +31,13 @@ if TYPE_CHECKING:
 
 _REFERENCE = "/aws/reference/secretsmanager/"  # Parameter Store's way to a secret
 _NO_MAPPING = "Cannot keep secrets: values must be a mapping such as {'prod/db': 'text'}."
-_SCHEMES = {"secrets": "", "parameters": "ssm:", "appconfig": "appconfig:", "binary": ""}
+_SCHEMES = {
+    "secrets": "",
+    "parameters": "ssm:",
+    "appconfig": "appconfig:",
+    "binary": "",
+    "secure_strings": "ssm:",
+}
 
 
 class MemoryBackend:
@@ -182,19 +188,29 @@ def _line(before: bytes) -> int:
 
 def _misuse(document: dict[str, Any]) -> str:
     """Return what is wrong with the tables; empty where nothing is."""
+    seen: dict[str, str] = {}
     for table, entries in document.items():
         if table not in _SCHEMES or not isinstance(entries, dict):
-            return f"{table!r} is not one of its tables. Use {', '.join(_SCHEMES)}."
+            return _unknown(table)
         for name, value in entries.items():
-            if table != "binary" and isinstance(value, (str, list, dict)):
-                continue
-            if not isinstance(value, str):
-                return f"{table}.{name} is a {type(value).__name__}. Use a string, or a table."
-            if _decoded(value) is None:
+            as_text = table in {"binary", "secure_strings"}
+            if not isinstance(value, str if as_text else (str, list, dict)):
+                use = "a string" if as_text else "a string, or a table"
+                return f"{table}.{name} is a {type(value).__name__}. Use {use}."
+            if table == "binary" and _decoded(str(value)) is None:
                 return f"{table}.{name} is not base64 text."
-            if name in document.get("secrets", {}):
-                return f"{name!r} is in 'secrets' and in 'binary'. Drop one."
+            other = seen.setdefault(_SCHEMES[table] + name, table)
+            if other != table:
+                return f"{name!r} is in {other!r} and in {table!r}. Drop one."
     return ""
+
+
+def _unknown(table: str) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(table, _SCHEMES, 1)
+    hint = f" Did you mean [{close[0]}]?" if close and close[0] != table else ""
+    return f"{table!r} is not one of its tables, which are {', '.join(_SCHEMES)}.{hint}"
 
 
 def _decoded(text: str) -> bytes | None:

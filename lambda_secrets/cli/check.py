@@ -1,34 +1,33 @@
-"""`lambda-secrets check`: resolves what a handler declares, and says of each how it went."""
+"""`lambda-secrets check`: resolves what is declared, and says for each how it went."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lambda_secrets._cache import shared_cache
+from lambda_secrets._cache_info import known_of
+from lambda_secrets._maintenance import override
+from lambda_secrets._resolver import run
 from lambda_secrets.backends import FileBackend, backend_name, backend_of
 from lambda_secrets.cli.failure import debug_option
-from lambda_secrets.cli.target import declared_by, load_handler, target_argument
-from lambda_secrets.errors import ResolutionError
+from lambda_secrets.cli.target import NOT_SEEN, declared_by, targets_argument
+from lambda_secrets.errors import DeclarationError, ResolutionError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Iterator, Mapping
 
     from lambda_secrets._resolver import Resolver
-    from lambda_secrets._values import Secrets
-    from lambda_secrets.backends import Backend
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is to be said of one declared secret.
+    """What is printed for one declared secret.
 
     `max_age` (seconds) is None where a value never expires; `default` tells that the declaration's
     default stands in for a secret that does not exist.
@@ -46,10 +45,10 @@ class Finding:
 
 
 @click.command(epilog="Example: lambda-secrets check app.lambda_handler --backend sdk --json")
-@target_argument
+@targets_argument
 @click.option(
     "--backend",
-    type=click.Choice(["auto", "extension", "sdk", "file"]),
+    type=click.Choice(["auto", "extension", "aws", "sdk", "file"]),
     help="Ask this one. [default: the handler's own]",
 )
 @click.option(
@@ -59,79 +58,106 @@ class Finding:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @debug_option
-def check(*, target: str, backend: str | None, secrets: Path | None, as_json: bool) -> int:
-    """Resolve every secret that a handler declares; exit with 1 when one fails.
+def check(
+    *, targets: tuple[str, ...], backend: str | None, secrets: Path | None, as_json: bool
+) -> int:
+    """Resolve every secret that is declared; exit with 1 when one fails.
 
-    TARGET is app.lambda_handler or path/to/app.py:lambda_handler. No value is printed.
+    TARGET is app.lambda_handler, path/to/app.py:lambda_handler, a LiveSecrets, or a whole module
+    such as app. No value is printed.
     """
     if backend and secrets:
         raise click.UsageError("Give --backend or --secrets, not both.")
     chosen = FileBackend(secrets) if secrets else backend_of(backend) if backend else None
-    layers = declared_by(target, load_handler(target))
-    with _reading_from(chosen):
-        findings = [finding for layer in layers for finding in _findings(layer.resolver)]
+    resolvers = dict.fromkeys(resolver for target in targets for resolver in declared_by(target))
+    if chosen is not None:
+        override(shared_cache, chosen)
+    # Two handlers that declare the same are one line.
+    findings = list(dict.fromkeys(f for resolver in resolvers for f in _findings(resolver)))
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         _print_table(findings)
+    click.echo(NOT_SEEN, err=True)
     return 0 if all(finding.ok for finding in findings) else 1
 
 
-@contextlib.contextmanager
-def _reading_from(backend: Backend | None) -> Generator[None]:
-    """Let the whole process read from this backend, if there is one."""
-    if backend is None:
-        yield
-        return
-    shared_cache.override(backend)
-    try:
-        yield
-    finally:
-        shared_cache.restore(backend)
-
-
 def _findings(resolver: Resolver) -> Iterator[Finding]:
-    values, failures = _resolved(resolver)
+    failures: dict[str, Exception] = _unresolved(resolver)
+    types = _types(resolver, failures)
     backend = backend_name(shared_cache.active(resolver.backend))
-    for name, known in resolver.cache_info().items():
+    for name, declaration in resolver.declarations.items():
         failure = failures.get(name)
+        info: Mapping[str, Any] = {}
+        absent = False
+        if not isinstance(failure, DeclarationError):
+            info, entry = known_of(resolver, name), resolver.known([name])[name]
+            absent = entry is not None and entry.absent
+        age = info.get("max_age", 0.0)
         yield Finding(
             name=name,
-            source=known["source"],
-            backend=(failure and failure.backend) or known["backend"] or backend,
-            version=known["version"],
-            type=None if failure else type(values[name]).__name__,
-            max_age=None if math.isinf(known["max_age"]) else known["max_age"],
-            default=failure is None and known["backend"] is None,
+            source=str(declaration),
+            backend=getattr(failure, "backend", None) or info.get("backend") or backend,
+            version=info.get("version"),
+            type=types.get(name),
+            max_age=None if math.isinf(age) else age,
+            default=failure is None and absent,
             ok=failure is None,
             error=None if failure is None else f"{type(failure).__name__}: {failure}",
         )
 
 
-def _resolved(resolver: Resolver) -> tuple[Secrets, dict[str, ResolutionError]]:
-    """Return the values that can be had, and the errors of the others."""
-    failures: dict[str, ResolutionError] = {}
+def _unresolved(resolver: Resolver) -> dict[str, Exception]:
+    """Return the errors of what an environment variable is to name and does not."""
+    errors: dict[str, Exception] = {}
+    for name, declaration in resolver.declarations.items():
+        try:
+            declaration.source  # noqa: B018 - a property, which raises
+        except DeclarationError as error:
+            errors[name] = error
+    return errors
+
+
+def _types(resolver: Resolver, failures: dict[str, Exception]) -> dict[str, str]:
+    """Return the types of the values that can be had; add the errors of the others."""
     while True:
         try:
-            return resolver.resolve(without=failures), failures
+            names = [name for name in resolver.declarations if name not in failures]
+            secrets = run(resolver.steps(names, build=False))
         except ResolutionError as error:
-            failures |= error.failures
+            failures.update(error.failures)
+        else:
+            return {name: type(value).__name__ for name, value in secrets.reveal().items()}
 
 
 def _print_table(findings: list[Finding]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("name", "source", "backend", "version", "type", "max. age", "")
+    rows = [["name", "source", "from", "version", "type", "max. age", "result"]]
+    errors: dict[str, list[str]] = {}
     for finding in findings:
         age = "unlimited" if finding.max_age is None else f"{finding.max_age:g} s"
-        outcome = finding.error or ("OK, by its default" if finding.default else "OK")
+        outcome = "OK, by its default" if finding.default else "OK"
+        if finding.error is not None:
+            # The same for several names, such as a missing region, is said once.
+            kind, _, message = finding.error.partition(": ")
+            reason = f"{kind}: {message.partition(f' through {finding.backend}: ')[2] or message}"
+            errors.setdefault(reason, []).append(finding.name)
+            outcome = "unresolved" if kind == "DeclarationError" else "failed"
+            age, outcome = "", f"{outcome} ({list(errors).index(reason) + 1})"
         cells = (finding.version or "", finding.type or "", age, outcome)
-        table.add_row(finding.name, finding.source, finding.backend, *cells)
-    # A log file has no width: nothing is cut off there.
-    width = None if _is_terminal() else 200
-    Console(markup=False, emoji=False, highlight=False, width=width).print(table)
-
-
-def _is_terminal() -> bool:
-    return sys.stdout.isatty()
+        rows.append([finding.name, finding.source, finding.backend, *cells])
+    # A narrow terminal has no room for a column without content.
+    columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    table = Table(box=None)
+    for title, *_ in columns:
+        table.add_column(title, overflow="fold")
+    for row in zip(*(cells for _, *cells in columns), strict=True):
+        table.add_row(*row)
+    console = Console(markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:
+        console.width = 500  # in a log nothing is cut off; a table takes the width that it needs
+    console.print(table)
+    for number, (reason, names) in enumerate(errors.items(), 1):
+        console.print(f"\n({number}) {', '.join(names)}: {reason}", soft_wrap=True)

@@ -7,62 +7,83 @@ import decimal
 import inspect
 import json
 import re
+import signal
 import sys
 import time
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lambda_secrets.cli.context import Context, TimedOut, deadline
+from lambda_secrets.testing import LambdaContext
 
 if TYPE_CHECKING:
     from asyncio import Runner
-    from collections.abc import Awaitable
+    from collections.abc import Generator, Mapping
+
+
+_PACKAGE = str(Path(__file__).parents[1])
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Outcome:
-    """What came of one invocation: the answer as text, whether it is an error, the seconds."""
+    """What came of one invocation: the answer as text, the error if it failed, the seconds."""
 
     answer: str
-    failed: bool
+    error: BaseException | None
     seconds: float
 
 
 class Function:
-    """A handler and its timeout in seconds. What it prints goes to stderr."""
+    """A handler and its timeout in seconds; `attributes` are those of its context."""
 
     def __init__(
-        self, target: str, handler: Any, timeout: float, stack: contextlib.ExitStack
+        self,
+        target: str,
+        handler: Any,
+        stack: contextlib.ExitStack,
+        *,
+        timeout: float,
+        attributes: Mapping[str, Any],
     ) -> None:
         self._handler = handler
         self._timeout = timeout
         self._stack = stack
         self._runner: Runner | None = None
-        self._name = re.split(r"[/.:]", target)[-1]
+        name = re.split(r"[/.:]", target)[-1]
+        self._attributes = {"function_name": name, "timeout": timeout, **attributes}
 
     def invoke(self, event: Any) -> Outcome:
         """Invoke it once."""
-        context = Context(self._name, self._timeout)
+        context = LambdaContext(**self._attributes)
+        error: BaseException | None = None
         started = time.perf_counter()
         try:
-            with contextlib.redirect_stdout(sys.stderr), deadline(self._timeout):
-                answer, failed = _marshalled(self._called(event, context)), False
+            with deadline(self._timeout):
+                answer = _marshalled(self._called(event, context))
         except TimedOut:
-            answer, failed = _timed_out(context, self._timeout), True
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - an answer too
-            answer, failed = _raised(error, context), True
-        return Outcome(answer, failed, time.perf_counter() - started)
+            request = f"RequestId: {context.aws_request_id}"
+            message = f"{request} Error: Task timed out after {self._timeout:.2f} seconds"
+            error, answer = TimedOut(), _error_json("Sandbox.Timedout", message)
+        except (Exception, SystemExit) as raised:  # noqa: BLE001 - an answer too
+            error, answer = raised, _raised(raised, context)
+        return Outcome(answer, error, time.perf_counter() - started)
 
-    def _called(self, event: Any, context: Context) -> Any:
+    def _called(self, event: Any, context: LambdaContext) -> Any:
         answer = self._handler(event, context)
-        return self._awaited(answer) if inspect.isawaitable(answer) else answer
+        if inspect.isawaitable(answer) or inspect.isasyncgen(answer):
+            answer = self._awaited(answer)
+        if inspect.isgenerator(answer):
+            answer = list(answer)
+        return answer
 
-    def _awaited(self, answer: Awaitable[Any]) -> Any:
+    def _awaited(self, answer: Any) -> Any:
         """Run an async handler; one loop for all invocations, as connections live in a loop."""
         import asyncio
 
         async def wait() -> Any:
+            if inspect.isasyncgen(answer):
+                return [item async for item in answer]
             return await answer
 
         if self._runner is None:
@@ -70,7 +91,46 @@ class Function:
         return self._runner.run(wait())
 
 
+class TimedOut(BaseException):
+    """Raised in a handler that is past its deadline; no `except Exception` holds it up."""
+
+
+@contextlib.contextmanager
+def deadline(seconds: float) -> Generator[None]:
+    """Raise `TimedOut` in this block after so many seconds, where the system has timers for it."""
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def ring(*_: object) -> None:
+        raise TimedOut
+
+    signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def print_traceback(error: BaseException) -> None:
+    """Print what a handler raised to stderr, from its own first frame on; never its locals."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        trace = trace.tb_next
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.traceback import Traceback
+
+        shown = Traceback.from_exception(type(error), error, trace, show_locals=False)
+        Console(stderr=True).print(shown)
+    else:
+        traceback.print_exception(type(error), error, trace)
+
+
 def _marshalled(answer: Any) -> str:
+    if isinstance(answer, list) and answer and all(isinstance(part, bytes) for part in answer):
+        answer = b"".join(answer)  # what a generator has streamed
     if isinstance(answer, bytes):
         return answer.decode("utf-8", "replace")
     try:
@@ -87,26 +147,17 @@ def _number(value: object) -> float:
 
 
 class _MarshalError(Exception):
-    """The answer is no JSON."""
+    """The answer cannot be written as JSON."""
 
 
-def _raised(error: BaseException, context: Context) -> str:
+def _raised(error: BaseException, context: LambdaContext) -> str:
     """Return what Lambda answers when a handler raises."""
     if isinstance(error, SystemExit):
         request = f"RequestId: {context.aws_request_id}"
         message = f"{request} Error: Runtime exited with error: exit status {error.code}"
         return _error_json("Runtime.ExitError", message)
     kind = "Runtime.MarshalError" if isinstance(error, _MarshalError) else type(error).__name__
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [index for index, frame in enumerate(frames) if frame.filename == __file__]
-    lines = traceback.format_list(frames[own[-1] + 1 :])
-    return _error_json(kind, str(error), requestId=context.aws_request_id, stackTrace=lines)
-
-
-def _timed_out(context: Context, timeout: float) -> str:
-    request = f"RequestId: {context.aws_request_id}"
-    message = f"{request} Error: Task timed out after {timeout:.2f} seconds"
-    return _error_json("Sandbox.Timedout", message)
+    return _error_json(kind, str(error), requestId=context.aws_request_id)
 
 
 def _error_json(kind: str, message: str, **more: Any) -> str:

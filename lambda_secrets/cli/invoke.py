@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
+import os
 import statistics
 import sys
 from collections import Counter
@@ -14,21 +14,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lambda_secrets.backends._local import read_secrets_file
+from lambda_secrets._cache_info import known_of
+from lambda_secrets.backends._local import (
+    _SCHEMES as SCHEMES,
+    _decoded as base64_bytes,
+    read_secrets_file,
+)
 from lambda_secrets.cli.emulator.records import Unpicklable
 from lambda_secrets.cli.failure import Failure, debug_option
-from lambda_secrets.cli.function import Function
+from lambda_secrets.cli.function import Function, print_traceback
 from lambda_secrets.cli.local_extension import local_extension
-from lambda_secrets.cli.target import layers_on, load_handler, target_argument
-from lambda_secrets.errors import BackendError
+from lambda_secrets.cli.target import load_handler, resolvers_of, target_argument
+from lambda_secrets.errors import BackendError, DeclarationError
+from lambda_secrets.testing import LambdaContext
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
+    from typing import IO
 
     from lambda_secrets.cli.function import Outcome
-    from lambda_secrets.cli.local_extension import LocalExtension
-
-_SCHEMES = {"secrets": "", "binary": "", "parameters": "ssm:", "appconfig": "appconfig:"}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -56,14 +60,15 @@ class Rotation(Unpicklable):
     "--secrets",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Serve this TOML or JSON file through a local extension. "
-    "[default: what the environment has]",
+    "[default: read as the environment says]",
 )
 @click.option(
     "--repeat",
     type=click.IntRange(1),
+    default=1,
+    show_default=True,
     metavar="N",
-    help="Invoke so often, print every answer on a line and the times as a table. "
-    "[default: twice, one answer]",
+    help="Invoke it N times: one line for each result, and a table of the times.",
 )
 @click.option(
     "--rotate",
@@ -80,58 +85,99 @@ class Rotation(Unpicklable):
     metavar="SECONDS",
     help="The function's timeout.",
 )
+@click.option(
+    "--context",
+    "attributes",
+    default="{}",
+    metavar="FILE|JSON",
+    help="""Attributes of the context, such as '{"function_name": "orders"}'.""",
+)
 @debug_option
 def invoke(
     *,
     target: str,
     event: str,
     secrets: Path | None,
-    repeat: int | None,
+    repeat: int,
     rotations: tuple[str, ...],
     timeout: float,
+    attributes: str,
 ) -> int:
-    """Run a handler here: its answer goes to stdout, everything else to stderr.
+    """Run a handler here, once: its result goes to stdout, everything else to stderr.
 
-    TARGET is app.lambda_handler or path/to/app.py:lambda_handler. It runs twice, so that the second
-    time shows what a warm invocation takes.
+    TARGET is app.lambda_handler or path/to/app.py:lambda_handler.
     """
-    event = _event(event)
+    event = _json_of("--event", event)
+    settings = _attributes(attributes)
     planned = _rotations(rotations, secrets) if rotations else []
     with contextlib.ExitStack() as stack:
+        stdout = stack.enter_context(_stdout_for_results())
         extension = None
         if secrets is not None:
             extension = stack.enter_context(local_extension(secrets, cached=not planned))
-        with contextlib.redirect_stdout(sys.stderr):
-            handler = load_handler(target)
-        function = Function(target, handler, timeout, stack)
-        outcomes = _outcomes(function, event, repeat or 2, planned, extension)
-        for outcome in outcomes if repeat else [_the_answer(outcomes)]:
-            _print_answer(outcome.answer)
-        click.echo(_summary(handler, secrets, outcomes), err=True)
-        if planned and (hint := _rotation_hint(handler)):
-            click.echo(hint, err=True)
-    if repeat:
-        _print_times([outcome.seconds for outcome in outcomes])
-    return 1 if any(outcome.failed for outcome in outcomes) else 0
+        handler = load_handler(target)
+        function = Function(target, handler, stack, timeout=timeout, attributes=settings)
+        outcomes = []
+        for number in range(1, repeat + 1):
+            for rotation in planned:
+                if extension is not None and rotation.before == number:
+                    extension.rotate(rotation.name, rotation.value)
+            outcome = function.invoke(json.loads(event))
+            outcomes.append(outcome)
+            # A lone surrogate has no UTF-8; as backslash escape it is JSON again.
+            stdout.write(outcome.answer.encode("utf-8", "backslashreplace") + b"\n")
+            stdout.flush()
+            if outcome.error is not None:
+                print_traceback(outcome.error)
+        _print_summary(handler, secrets, outcomes, rotates=bool(planned))
+    return 1 if any(outcome.error is not None for outcome in outcomes) else 0
 
 
-def _event(text: str) -> str:
-    """Return the event as JSON text."""
-    what, otherwise = "The event", ", and there is no file of that name"
+@contextlib.contextmanager
+def _stdout_for_results() -> Generator[IO[bytes]]:
+    """Give the real stdout; what else this process and its children print there goes to stderr."""
+    sys.stdout.flush()
+    with os.fdopen(os.dup(1), "wb") as results, contextlib.redirect_stdout(sys.stderr):
+        os.dup2(2, 1)
+        try:
+            yield results
+        finally:
+            os.dup2(results.fileno(), 1)
+
+
+def _json_of(option: str, text: str) -> str:
+    """Return the JSON text that an option gives: as it is, in a file, or on stdin."""
+    what = option
     try:
         if text == "-":
-            what, otherwise, text = "The event on stdin", "", sys.stdin.read()
-        elif not _is_json(text) and Path(text).is_file():
-            what, otherwise = f"The event in {text}", ""
-            text = Path(text).read_text(encoding="utf-8")
+            what, text = "stdin", sys.stdin.read()
+        elif not _is_json(text):
+            if Path(text).is_file():
+                what, text = text, Path(text).read_text(encoding="utf-8")
+            elif not text.lstrip().startswith(("{", "[", '"')):
+                raise click.UsageError(f"{option}: there is no file {text}, and it is not JSON.")
         json.loads(text)
     except json.JSONDecodeError as error:
-        why = f"is no JSON (line {error.lineno}, column {error.colno}){otherwise}"
+        why = f"not JSON (line {error.lineno}, column {error.colno}: {error.msg})"
     except (OSError, ValueError) as error:
-        why = f"cannot be read ({type(error).__name__})"
+        what = option if len(what) > 200 else what
+        why = f"not readable ({type(error).__name__})"
     else:
         return text
-    raise click.UsageError(f"{what} {why}. Try --event '{{}}'.")
+    raise click.UsageError(
+        f"{option}: {what} is {why}." if what != option else f"{option} is {why}."
+    )
+
+
+def _attributes(text: str) -> dict[str, Any]:
+    attributes = json.loads(_json_of("--context", text))
+    if not isinstance(attributes, dict):
+        raise click.UsageError("--context must be a JSON object.")
+    try:
+        LambdaContext(**attributes)
+    except TypeError as error:
+        raise click.UsageError(f"--context: {error}") from None
+    return attributes
 
 
 def _is_json(text: str) -> bool:
@@ -150,21 +196,13 @@ def _rotations(texts: Sequence[str], path: Path | None) -> list[Rotation]:
         tables = read_secrets_file(path)
     except BackendError as error:
         raise Failure(str(error), 2) from None
-    known = [scheme + name for table, scheme in _SCHEMES.items() for name in tables[table]]
+    known = [scheme + name for table, scheme in SCHEMES.items() for name in tables[table]]
     known.sort(key=len, reverse=True)
     rotations = [_rotation(text, known) for text in texts]
     for rotation in rotations:
-        if rotation.name in tables["binary"] and not _is_base64(rotation.value):
-            raise click.UsageError(f"--rotate {rotation.name}: the new value is no base64 text.")
+        if rotation.name in tables["binary"] and base64_bytes(rotation.value) is None:
+            raise click.UsageError(f"--rotate {rotation.name}: the new value is not base64 text.")
     return rotations
-
-
-def _is_base64(text: str) -> bool:
-    try:
-        base64.b64decode(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _rotation(text: str, known: Sequence[str]) -> Rotation:
@@ -172,69 +210,44 @@ def _rotation(text: str, known: Sequence[str]) -> Rotation:
     name = next((name for name in known if head.startswith(f"{name}=")), None)
     if name is None or not at or not before.isdecimal():
         raise click.UsageError(
-            "A --rotate is not NAME=VALUE@K, with a name of the file and the number of an "
+            "--rotate must be NAME=VALUE@K, with a name of the file and the number of an "
             f"invocation. The file has: {', '.join(sorted(known)) or 'nothing'}."
         )
     return Rotation(name, head.removeprefix(f"{name}="), int(before))
 
 
-def _outcomes(
-    function: Function,
-    event: str,
-    times: int,
-    rotations: Sequence[Rotation],
-    extension: LocalExtension | None,
-) -> list[Outcome]:
-    outcomes = []
-    for number in range(1, times + 1):
-        for rotation in rotations:
-            if extension is not None and rotation.before == number:
-                extension.rotate(rotation.name, rotation.value)
-        outcomes.append(function.invoke(json.loads(event)))
-    return outcomes
-
-
-def _the_answer(outcomes: Sequence[Outcome]) -> Outcome:
-    """Return the first one, unless another failed: a handler should not fail when it is warm."""
-    return next((outcome for outcome in outcomes if outcome.failed), outcomes[0])
-
-
-def _print_answer(answer: str) -> None:
-    # A lone surrogate has no UTF-8; as backslash escape it is JSON again.
-    sys.stdout.buffer.write(answer.encode("utf-8", "backslashreplace") + b"\n")
-    sys.stdout.flush()
-
-
-def _summary(handler: Any, path: Path | None, outcomes: Sequence[Outcome]) -> str:
-    """Return one line: where the secrets came from, what the first two invocations took."""
-    known = [info for layer in layers_on(handler) for info in layer.resolver.cache_info().values()]
+def _print_summary(
+    handler: Any, path: Path | None, outcomes: Sequence[Outcome], *, rotates: bool
+) -> None:
+    """Print where the secrets came from and the times, and why a rotation may not show."""
+    known = []
+    for resolver in resolvers_of(handler):
+        for name in resolver.declarations:
+            with contextlib.suppress(DeclarationError):  # of an environment variable that is unset
+                known.append(known_of(resolver, name))
     labels: dict[str | None, str] = {None: "nowhere (not read)"}
     if path is not None:
         labels |= {"extension": "the local extension", "file": path.name}
     counts = Counter(labels.get(info["backend"], info["backend"]) for info in known)
     origins = ", ".join(f"{count} from {label}" for label, count in counts.items())
-    times = [f"{outcome.seconds * 1000:.2f} ms" for outcome in outcomes]
-    warm = f", second (warm) {times[1]}" if len(times) > 1 else ""
-    return f"Secrets: {origins or 'none declared'}. First invocation {times[0]}{warm}."
-
-
-def _rotation_hint(handler: Any) -> str:
-    """Return why a rotation may not have been seen; empty where each invocation fetches."""
-    known = [info for layer in layers_on(handler) for info in layer.resolver.cache_info().values()]
+    seconds = [outcome.seconds for outcome in outcomes]
+    click.echo(f"Secrets: {origins or 'none found'}. Took {_millis(seconds[0])}.", err=True)
     oldest = max((info["max_age"] for info in known), default=0.0)
-    if not oldest:
-        return ""
-    return (
-        f"A value can be up to {oldest:g} s old here: LAMBDA_SECRETS_TTL=0, or a ttl or refresh_on "
-        "of the handler, shows a change sooner."
-    )
+    if rotates and oldest:
+        click.echo(
+            f"A value can be up to {oldest:g} s old here: LAMBDA_SECRETS_TTL=0, or a ttl or "
+            "refresh_on of the handler, shows a change sooner.",
+            err=True,
+        )
+    if len(seconds) > 1:
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table("first", "median", "worst", box=None)
+        times = (seconds[0], statistics.median(seconds), max(seconds))
+        table.add_row(*map(_millis, times))
+        Console(stderr=True).print(table)
 
 
-def _print_times(seconds: Sequence[float]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("first", "median", "worst")
-    times = (seconds[0], statistics.median(seconds), max(seconds))
-    table.add_row(*(f"{time * 1000:.2f} ms" for time in times))
-    Console(stderr=True).print(table)
+def _millis(seconds: float) -> str:
+    return f"{seconds * 1000:.2f} ms"

@@ -9,9 +9,12 @@ from typing import NoReturn
 def main() -> NoReturn:
     """Run the command line."""
     try:
+        import rich  # noqa: F401 - tables and tracebacks are printed with it
+
         from lambda_secrets.cli.program import PROGRAM, cli
     except ModuleNotFoundError as error:
-        if error.name != "click":
+        if error.name not in {"click", "rich"}:
             raise
-        sys.exit("Error: the command line needs click. Run: pip install 'lambda-secrets[cli]'")
+        needs = f"Error: the command line needs {error.name}."
+        sys.exit(f"{needs} Run: pip install 'lambda-secrets[cli]'")
     cli.main(prog_name=PROGRAM)

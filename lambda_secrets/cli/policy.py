@@ -1,8 +1,9 @@
-"""`lambda-secrets policy`: the least IAM policy that the declarations of a handler need."""
+"""`lambda-secrets policy`: the least IAM policy that the declarations of handlers need."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -10,23 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lambda_secrets._declarations import Source
 from lambda_secrets.backends import backend_name
+from lambda_secrets.backends._codes import _ACTIONS as ACTIONS
+from lambda_secrets.backends._local import _REFERENCE as SECRET_REFERENCE
 from lambda_secrets.cli.failure import Failure, debug_option
-from lambda_secrets.cli.target import declared_by, load_handler, target_argument
+from lambda_secrets.cli.target import NOT_SEEN, declared_by, targets_argument
+from lambda_secrets.errors import DeclarationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from lambda_secrets._declarations import Source
+    from lambda_secrets._declarations import Declaration
 
     Statement = dict[str, Any]
 
-SECRET_REFERENCE = "/aws/reference/secretsmanager/"  # noqa: S105 - a path
 PUBLIC_PARAMETERS = "/aws/service/"
 
 _APPCONFIG_NOTE = (
     "Note: IAM knows AppConfig's applications, environments and profiles by their ids. "
-    "Where a declaration has a name instead, put the id in its place."
+    "Replace each name by its id."
 )
 _BATCH_NOTE = (
     "Note: SdkBackend(batch=True) needs secretsmanager:BatchGetSecretValue too, which IAM grants "
@@ -41,7 +45,12 @@ _PATTERNS = {
         "the ARN of a key (an alias grants nothing)",
     ),
 }
-_PARAMETER_ACTIONS = {"extension": "ssm:GetParameter", "sdk": "ssm:GetParameters"}
+_PARAMETER_ACTIONS = {
+    "extension": "ssm:GetParameter",
+    "aws": "ssm:GetParameters",
+    "sdk": "ssm:GetParameters",
+}
+_KINDS = {"Parameter": "parameter", "ParameterTree": "tree", "AppConfig": "appconfig"}
 _SIDS = {
     "secretsmanager:GetSecretValue": "ReadSecrets",
     "ssm:GetParameter": "ReadParameters",
@@ -71,13 +80,13 @@ class Place:
     epilog="Example: lambda-secrets policy app.lambda_handler "
     "--account 123456789012 --region eu-west-1"
 )
-@target_argument
+@targets_argument
 @click.option("--account", required=True, metavar="ID", help="The 12 digits of the account.")
 @click.option("--region", required=True, help="Such as eu-west-1.")
 @click.option("--partition", help="[default: what the region tells]")
 @click.option(
     "--backend",
-    type=click.Choice(["extension", "sdk", "auto"]),
+    type=click.Choice(["extension", "aws", "sdk", "auto"]),
     help="What reads the values: they need different actions. [default: the handler's own]",
 )
 @click.option(
@@ -86,6 +95,14 @@ class Place:
     multiple=True,
     metavar="ARN",
     help="A customer managed key that the values are encrypted with; may be repeated.",
+)
+@click.option(
+    "--env",
+    "variables",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="What the function has in an environment variable that names a secret (env:NAME); may be "
+    "repeated.",
 )
 @click.option(
     "--format",
@@ -97,33 +114,70 @@ class Place:
 @debug_option
 def policy(
     *,
-    target: str,
+    targets: tuple[str, ...],
     account: str,
     region: str,
     partition: str | None,
     backend: str | None,
     kms_keys: tuple[str, ...],
+    variables: tuple[str, ...],
     form: str,
 ) -> None:
-    """Print the least IAM policy that a handler's secrets need.
+    """Print the least IAM policy that the declared secrets need.
 
-    TARGET is app.lambda_handler or path/to/app.py:lambda_handler.
+    TARGET is app.lambda_handler, path/to/app.py:lambda_handler, a LiveSecrets, or a whole module
+    such as app.
     """
     place = Place(partition or _partition_of(region), region, account)
     given = [("--account", account), ("--region", region), ("--partition", place.partition)]
     for option, text in [*given, *(("--kms-key", key) for key in kms_keys)]:
         _check(option, text)
-    layers = declared_by(target, load_handler(target))
+    for text in variables:
+        name, _, value = text.partition("=")
+        if not (name.isidentifier() and value):
+            raise click.UsageError(f"--env {text!r} must be NAME=VALUE.")
+        os.environ[name] = value
+    resolvers = dict.fromkeys(resolver for target in targets for resolver in declared_by(target))
     needs = [
-        (declaration.source, _readers(backend or backend_name(layer.resolver.backend)))
-        for layer in layers
-        for declaration in layer.resolver.declarations.values()
+        (_source(declaration), _readers(backend or backend_name(resolver.backend)))
+        for resolver in resolvers
+        for declaration in resolver.declarations.values()
     ]
     if any(source.kind == "appconfig" for source, _ in needs):
         click.echo(_APPCONFIG_NOTE, err=True)
-    if any(getattr(layer.resolver.backend, "_batch", False) for layer in layers):
+    if any(getattr(resolver.backend, "_batch", False) for resolver in resolvers):
         click.echo(_BATCH_NOTE, err=True)
+    unset = sorted({source.name for source, _ in needs if isinstance(source, Unset)})
+    if unset:
+        click.echo(_unset_note(unset), err=True)
+    click.echo(NOT_SEEN, err=True)
     click.echo(_FORMATS[form](statements(needs, place, kms_keys)))
+
+
+class Unset(Source):
+    """What an environment variable is to name that is not set here: its name is `${NAME}`."""
+
+    __slots__ = ()
+
+
+def _source(declaration: Declaration) -> Source:
+    variable = declaration.variable
+    try:
+        return declaration.source
+    except DeclarationError:
+        if os.environ.get(variable or ""):  # it is set, to something that names no secret
+            raise
+    name, kind = f"${{{variable}}}", _KINDS.get(type(declaration).__name__, "secret")
+    name = "/".join([name] * 3) if kind == "appconfig" else name
+    decrypt = getattr(declaration, "decrypt", True)
+    return Unset(kind, name, decrypt=decrypt)  # type: ignore[arg-type]  # one of the kinds
+
+
+def _unset_note(names: list[str]) -> str:
+    return (
+        f"Note: {', '.join(names)} stands for an environment variable that is not set here. Set it "
+        "with --env NAME=VALUE. A string env:NAME is taken for a secret of Secrets Manager."
+    )
 
 
 def statements(
@@ -155,20 +209,20 @@ def statements(
 
 def _grants(source: Source, readers: tuple[str, ...], place: Place) -> Iterator[tuple[str, str]]:
     """Yield each action with the resource that it is needed on."""
-    if any(sign in source.name for sign in ("*", "?", "${")):
-        message = f"Cannot write a policy for {source}: IAM would take its name for a pattern."
+    if "*" in source.name or "?" in source.name:
+        message = f"Cannot write a policy for {source}: IAM reads its name as a pattern."
         raise Failure(message)
     if source.kind == "secret":
-        yield "secretsmanager:GetSecretValue", _secret(source.name, place)
+        yield ACTIONS["secret"], _secret(source.name, place)
     elif source.kind == "parameter":
         for reader in readers:
             yield _PARAMETER_ACTIONS[reader], _parameter(source.name, place)
         if source.name.startswith(SECRET_REFERENCE):
             name = source.name.removeprefix(SECRET_REFERENCE)
-            yield "secretsmanager:GetSecretValue", _secret(name, place)
+            yield ACTIONS["secret"], _secret(name, place)
     elif source.kind == "tree":
-        if "sdk" not in readers:
-            message = f"The extension cannot read {source}. Use --backend sdk or auto."
+        if readers == ("extension",):
+            message = f"The extension cannot read {source}. Use --backend aws, sdk or auto."
             raise Failure(message)
         # Which of the two IAM compares is written nowhere.
         for path in (source.name, source.name.rstrip("/")):
@@ -176,7 +230,7 @@ def _grants(source: Source, readers: tuple[str, ...], place: Place) -> Iterator[
     else:
         application, environment, profile = source.parts
         names = f"application/{application}/environment/{environment}/configuration/{profile}"
-        for action in ("appconfig:StartConfigurationSession", "appconfig:GetLatestConfiguration"):
+        for action in ACTIONS["appconfig"].split(" and "):
             yield action, place.arn("appconfig", names)
 
 
@@ -195,7 +249,7 @@ def _parameter(name: str, place: Place) -> str:
 
 
 def _readers(backend: str) -> tuple[str, ...]:
-    """Return what reads the values through this backend: either, unless it is one of the two."""
+    """Return what reads the values through this backend: any, unless it is one of them."""
     return (backend,) if backend in _PARAMETER_ACTIONS else tuple(_PARAMETER_ACTIONS)
 
 
@@ -213,7 +267,7 @@ def _partition_of(region: str) -> str:
 def _check(option: str, text: str) -> None:
     pattern, what = _PATTERNS[option]
     if not re.fullmatch(pattern, text, re.ASCII):
-        raise click.UsageError(f"{option} {text!r} is not {what}.")
+        raise click.UsageError(f"{option} {text!r} must be {what}.")
 
 
 def _json(found: list[Statement]) -> str:

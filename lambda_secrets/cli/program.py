@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -23,7 +24,7 @@ COMPLETE_VARIABLE = "_LAMBDA_SECRETS_COMPLETE"
 
 
 class OneLineErrors(click.Group):
-    """Shows an error as one line on stderr: exit code 2 for wrong use, 1 for a failed run."""
+    """Prints an error as one line on stderr: exit code 2 for wrong use, 1 for a failed run."""
 
     def main(self, args: Sequence[str] | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
         """Run a command and exit."""
@@ -33,6 +34,15 @@ class OneLineErrors(click.Group):
         except Exception as error:  # noqa: BLE001 - a user never sees a traceback unasked
             code = _shown(error)
         sys.exit(code if isinstance(code, int) else 0)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; suggest one for a mistyped name."""
+        close = difflib.get_close_matches(args[0], self.commands, 1)
+        if args[0] not in self.commands and close:
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {close[0]!r}?")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; print the traceback of its error first if `--debug` asks for it."""

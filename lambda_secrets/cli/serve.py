@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
+import signal
+import sys
+import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from lambda_secrets.cli.emulator.process import CannotServe, Options, serve as serve_until_stopped
+from lambda_secrets.backends._local import read_secrets_file
+from lambda_secrets.cli.emulator import Emulator
+from lambda_secrets.cli.emulator.aws import AwsValues
+from lambda_secrets.cli.emulator.local import FileValues
+from lambda_secrets.cli.emulator.settings import (
+    APPCONFIG_PORT,
+    PORT,
+    read_settings,
+    read_token,
+    region_of,
+)
 from lambda_secrets.cli.failure import Failure, debug_option
+from lambda_secrets.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from lambda_secrets.cli.emulator import Settings
 
 
 @click.command(
@@ -17,13 +39,13 @@ from lambda_secrets.cli.failure import Failure, debug_option
 @click.option(
     "--secrets",
     type=click.Path(path_type=Path),
-    help="A TOML or JSON file; it is read again when it changes.",
+    help="Serve this TOML or JSON file; it is read again when it changes.",
 )
 @click.option("--aws", is_flag=True, help="Read from AWS; AWS_ENDPOINT_URL may point elsewhere.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    help="0 takes a free one. [default: PARAMETERS_SECRETS_EXTENSION_HTTP_PORT, else 2773]",
+    help="0 takes free ports. [default: PARAMETERS_SECRETS_EXTENSION_HTTP_PORT, else 2773]",
 )
 @click.option("--agent", is_flag=True, help="Speak the Secrets Manager Agent's dialect.")
 @click.option(
@@ -31,14 +53,14 @@ from lambda_secrets.cli.failure import Failure, debug_option
     type=click.FloatRange(0),
     default=0.0,
     metavar="SECONDS",
-    help="Answer 'not ready' for so long, as the extension does in INIT.",
+    help="Answer 'not ready' for this long, as the extension does during INIT.",
 )
 @click.option(
     "--latency",
     type=click.FloatRange(0),
     default=0.0,
     metavar="SECONDS",
-    help="Let each read of a value take so long.",
+    help="Delay each read of a value by this long.",
 )
 @debug_option
 def serve(
@@ -47,12 +69,96 @@ def serve(
     """Run a local stand-in for the AWS Parameters and Secrets Lambda Extension.
 
     It listens on localhost, asks for the token in AWS_SESSION_TOKEN, and honours the extension's
-    environment variables. Each request leaves one line, without values.
+    environment variables. It prints the variables that a client needs. Each request is logged in
+    one line, without values.
     """
     if (secrets is None) != aws:
         raise click.UsageError("Give either --secrets FILE or --aws.")
-    options = Options(secrets, aws=aws, port=port, agent=agent, init=init, latency=latency)
+    settings, lines = read_settings(os.environ)
+    for level, line in lines:
+        log(settings, level, line)
     try:
-        serve_until_stopped(options, os.environ)
-    except CannotServe as error:
-        raise Failure(str(error), error.exit_code) from error
+        token = read_token(os.environ, agent=agent)
+    except OSError as error:
+        raise Failure(f"Cannot read the token: {error.strerror}: {error.filename}") from None
+    emulator = Emulator(
+        _aws(settings) if secrets is None else file_values(secrets, settings),
+        port=settings.port if port is None else port,
+        appconfig_port=0
+        if port == 0 and not os.environ.get(APPCONFIG_PORT)
+        else settings.appconfig_port,
+        token=token,
+        settings=settings,
+        agent=agent,
+        init=init,
+        latency=latency,
+        log=functools.partial(log, settings),
+    )
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    with listening(emulator):
+        _announce(emulator, made_token=token is None)
+        if init:
+            log(settings, "INFO", f"not ready to serve traffic for {init:g} s")
+        while not stopped.wait(0.2):  # on Windows an endless wait does not see Ctrl-C
+            pass
+    log(settings, "INFO", "stopped")
+
+
+def log(settings: Settings, level: str, line: str, prefix: str = "") -> None:
+    """Write a line to stderr, whole, if the settings let its level through."""
+    if settings.logs(level):
+        sys.stderr.write(f"{prefix}{level} {line}\n")
+        sys.stderr.flush()
+
+
+def file_values(path: Path, settings: Settings) -> FileValues:
+    """Return the values of a file. Raises `Failure` when it cannot be read."""
+    try:
+        return FileValues(
+            path,
+            read_secrets_file,
+            region=region_of(os.environ) or "us-east-1",
+            warn=functools.partial(log, settings, "WARN"),
+        )
+    except BackendError as error:
+        raise Failure(str(error), 2) from None
+
+
+@contextlib.contextmanager
+def listening(emulator: Emulator) -> Generator[None]:
+    """Run an emulator. Raises `Failure` when a port is taken."""
+    try:
+        emulator.start()
+    except OSError as error:
+        appconfig = error.filename == f"port {emulator.appconfig_port}"
+        choice = APPCONFIG_PORT if appconfig else f"--port or {PORT}"
+        message = f"Cannot listen on {error.filename}: {error.strerror}. Choose another: {choice}."
+        raise Failure(message) from None
+    try:
+        yield
+    finally:
+        emulator.stop()
+
+
+def _aws(settings: Settings) -> AwsValues:
+    try:
+        return AwsValues(
+            settings, region=region_of(os.environ), appconfig=bool(os.environ.get(APPCONFIG_PORT))
+        )
+    except Exception as error:  # noqa: BLE001 - whatever boto3 has against its configuration
+        raise Failure(f"Cannot use AWS: {error}") from None
+
+
+def _announce(emulator: Emulator, *, made_token: bool) -> None:
+    lines = [f"Serving on port {emulator.port}"]
+    if emulator.appconfig_port is not None:
+        lines.append(f"Serving AppConfig on port {emulator.appconfig_port}")
+    lines.append("# A client needs these variables:")
+    for variable, value in emulator.environment.items():
+        if variable == "AWS_SESSION_TOKEN" and not made_token:  # the user's own may be a real one
+            lines.append("# AWS_SESSION_TOKEN: as in the environment of this command")
+        else:
+            lines.append(f"export {variable}={value}")
+    click.echo("\n".join(lines))

@@ -1,26 +1,43 @@
-"""TARGET: loads the handler that a command line names, and finds what it declares."""
+"""TARGET: loads the handler or the module that a command line names, and finds what it declares."""
 
 from __future__ import annotations
 
+import difflib
+import gc
 import importlib
 import importlib.util
 import operator
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import click
 
-from lambda_secrets._decorator import HandlerSecrets, layers_of
+from lambda_secrets._cache import shared_cache
 from lambda_secrets.cli.failure import Command, Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import ModuleType
+    from collections.abc import Callable, Iterable
 
-    from lambda_secrets._call import Layer
+    from lambda_secrets._resolver import Resolver
 
 FORMS = "Use app.lambda_handler or path/to/app.py:lambda_handler."
+NOT_SEEN = "Note: what resolve_secrets() reads at run time only cannot be seen here."
+
+_declared_in: WeakKeyDictionary[ModuleType, list[Resolver]] = WeakKeyDictionary()
+_loaded_files: dict[Path, ModuleType] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a command line names: a module, or something in it."""
+
+    text: str
+    module: ModuleType
+    found: Any
 
 
 def target_argument(command: Command) -> Command:
@@ -28,77 +45,150 @@ def target_argument(command: Command) -> Command:
     return click.argument("target", metavar="TARGET")(command)
 
 
+def targets_argument(command: Command) -> Command:
+    """Decorate a command with one TARGET or several."""
+    return click.argument("targets", metavar="TARGET...", nargs=-1, required=True)(command)
+
+
 class CannotLoad(Failure):
-    """The target cannot be had."""
+    """The target cannot be loaded."""
 
     def __init__(self, target: str, why: str, exit_code: int = 2) -> None:
         super().__init__(f"Cannot load {target}: {why}", exit_code)
 
 
-def load_handler(target: str) -> Any:
-    """Import the module and return the handler. Raises `CannotLoad`."""
-    if ":" in target:
-        path, _, name = target.rpartition(":")
-        module = _run(target, lambda: _module_at(target, Path(path)))
+def load(text: str) -> Target:
+    """Import the module, and return it with what the target names in it. Raises `CannotLoad`."""
+    path, _, name = text.rpartition(":")
+    if text.endswith(".py"):
+        path, name = text, ""
+    if path:
+        module = _import(text, lambda: _module_at(text, Path(path)))
     else:
-        module_name, _, name = target.rpartition(".")
-        module_name = module_name.replace("/", ".")
-        if not module_name:
-            raise CannotLoad(target, f"it names no module. {FORMS}")
-        module = _run(target, lambda: _module_named(target, module_name))
+        module, name = _dotted(text)
     try:
-        handler = operator.attrgetter(name)(module)
+        return Target(text, module, operator.attrgetter(name)(module) if name else module)
     except AttributeError:
-        raise CannotLoad(target, f"{module.__name__} has no {name!r}. {FORMS}") from None
-    if not callable(handler):
-        raise CannotLoad(target, f"{name} cannot be called. Name a function.")
-    return handler
+        hint = _did_you_mean(name, vars(module))
+    raise CannotLoad(text, f"{module.__name__} has no {name!r}.{hint} {FORMS}")
 
 
-def declared_by(target: str, handler: Any) -> list[Layer]:
-    """Return the layers of secrets on a handler. Raises `CannotLoad` when there are none."""
-    layers = layers_on(handler)
-    if not layers:
-        raise CannotLoad(target, "it declares no secrets. Decorate it with @inject_secrets(…).")
-    return layers
+def load_handler(text: str) -> Any:
+    """Import the module and return the handler. Raises `CannotLoad`."""
+    target = load(text)
+    if callable(target.found):
+        return target.found
+    if target.found is not target.module:
+        raise CannotLoad(text, f"{text.rpartition('.')[2]} is not callable. Name a function.")
+    handlers = [n for n, value in vars(target.module).items() if hasattr(value, "secrets")]
+    example = f"{text}{':' if text.endswith('.py') else '.'}{(*handlers, 'lambda_handler')[0]}"
+    raise CannotLoad(text, f"it is a module. Name its handler too, as in {example}.")
 
 
-def layers_on(handler: Any) -> list[Layer]:
-    """Return the layers of secrets on a handler, behind other people's decorators too."""
-    secrets = getattr(handler, "secrets", None)  # a method has it, and no layer of its own
-    if isinstance(secrets, HandlerSecrets):
-        return secrets._layers  # noqa: SLF001 - one package
-    return list(layers_of(handler))
+def declared_by(text: str) -> list[Resolver]:
+    """Return the resolvers of a handler, a `LiveSecrets` or a module. Raises `CannotLoad`."""
+    target = load(text)
+    in_module = _declared_in[target.module]
+    if target.found is target.module:
+        found, where = in_module, "no handler and no LiveSecrets in it declares secrets"
+    else:
+        found, where = resolvers_of(target.found), "it declares no secrets"
+    if found:
+        return found
+    hint = " Decorate it with @inject_secrets(…)."
+    if in_module:
+        hint += f" Its module declares some: name {target.module.__name__} to see them."
+    raise CannotLoad(text, f"{where}.{hint}")
 
 
-def _run(target: str, load: Callable[[], ModuleType]) -> ModuleType:
+def resolvers_of(found: Any) -> list[Resolver]:
+    """Return the resolvers that an object reaches, in the order in which they were made.
+
+    Other people's decorators may keep a handler anywhere: in a closure, an attribute, a class.
+    """
+    known = {id(resolver): resolver for resolver in _live_resolvers()}
+    reached: list[Resolver] = []
+    waiting = [found]
+    # Modules, and what functions see of them, lead everywhere.
+    seen = {id(shared_cache), *(id(vars(module)) for module in sys.modules.copy().values())}
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen or isinstance(one, ModuleType):
+            continue
+        seen.add(id(one))
+        if id(one) in known:
+            reached.append(known[id(one)])
+            continue
+        if isinstance(one, FunctionType):
+            seen.add(id(one.__globals__))
+        waiting.extend(gc.get_referents(one))
+    return [resolver for resolver in known.values() if resolver in reached]
+
+
+def _live_resolvers() -> list[Resolver]:
+    """Return all resolvers of this process, in the order in which they were made."""
+    return [one for one in shared_cache.watchers.values() if not one.temporary]
+
+
+def _import(text: str, load: Callable[[], ModuleType]) -> ModuleType:
+    before = _live_resolvers()
     try:
-        return load()
+        module = load()
     except CannotLoad:
         raise
     except Exception as error:
         why = f"its import raised {type(error).__name__}: {error} (--debug shows where)"
-        raise CannotLoad(target, why, 1) from error
+        raise CannotLoad(text, why, 1) from error
     except SystemExit as error:
-        raise CannotLoad(target, f"its import exited with {error.code}", 1) from error
+        raise CannotLoad(text, f"its import exited with {error.code}", 1) from error
+    # Another target may have imported it before.
+    added = [resolver for resolver in _live_resolvers() if resolver not in before]
+    _declared_in.setdefault(module, added or resolvers_of(list(vars(module).values())))
+    return module
 
 
-def _module_named(target: str, name: str) -> ModuleType:
-    sys.path.insert(0, str(Path.cwd()))
+def _dotted(text: str) -> tuple[ModuleType, str]:
+    """Return the module of a dotted target, and what it names there.
+
+    As in Lambda, `a.b` is `b` in the module `a`. Only where `a` has no `b` it is the module `a.b`.
+    """
+    name = text.replace("/", ".")
+    parent, _, last = name.rpartition(".")
+    if parent:
+        module = _import(text, lambda: _module_named(text, parent))
+        value = getattr(module, last, module)
+        is_package = hasattr(module, "__path__")
+        if not (isinstance(value, ModuleType) and is_package and importlib.util.find_spec(name)):
+            return module, last
+    return _import(text, lambda: _module_named(text, name)), ""
+
+
+def _module_named(text: str, name: str) -> ModuleType:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-            why = f"there is no module {error.name!r} here. {FORMS}"
-            raise CannotLoad(target, why) from error
+            near = {path.stem for path in Path(*error.name.split(".")[:-1]).glob("*.py")}
+            hint = _did_you_mean(error.name.rpartition(".")[2], near)
+            why = f"there is no module {error.name!r} here.{hint} {FORMS}"
+            raise CannotLoad(text, why) from error
         raise
 
 
-def _module_at(target: str, path: Path) -> ModuleType:
+def _module_at(text: str, path: Path) -> ModuleType:
     """Import a file under the name that Lambda would give it, packages around it included."""
     if not path.is_file():
-        raise CannotLoad(target, f"there is no file {path}. {FORMS}")
-    root, parts = path.resolve().parent, [path.stem]
+        near = {file.stem: file for file in path.parent.glob("*.py")}
+        close = difflib.get_close_matches(path.stem, near, 1)
+        hint = f" Did you mean {near[close[0]]}?" if close else ""
+        raise CannotLoad(text, f"there is no file {path}.{hint} {FORMS}")
+    path = path.resolve()
+    if path in _loaded_files:
+        return _loaded_files[path]
+    root, parts = path.parent, [path.stem]
     while (root / "__init__.py").is_file():
         root, parts = root.parent, [root.name, *parts]
     sys.path.insert(0, str(root))
@@ -107,9 +197,14 @@ def _module_at(target: str, path: Path) -> ModuleType:
         return importlib.import_module(name)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise CannotLoad(target, f"{path} is no Python file. {FORMS}")
-    module = importlib.util.module_from_spec(spec)
+        raise CannotLoad(text, f"{path.name} is not a Python file. {FORMS}")
+    module = _loaded_files[path] = importlib.util.module_from_spec(spec)
     if name not in sys.stdlib_module_names:  # json.py of the user is not everybody's json
         sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def _did_you_mean(name: str, names: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(names), 1)
+    return f" Did you mean {close[0]}?" if close else ""

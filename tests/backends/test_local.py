@@ -365,7 +365,7 @@ def test_a_file_that_does_not_parse_is_named_with_the_line(
         ('[binary]\na = "QUJD!"', "binary.a is not base64"),
         ('[binary]\na = "ü"', "binary.a is not base64"),
         ('[binary]\na = ["QQ=="]', "binary.a is a list"),
-        ('[binary]\na = "QQ=="\n[secrets]\na = "hunter2"', "'a' is in 'secrets' and in 'binary'"),
+        ('[binary]\na = "QQ=="\n[secrets]\na = "hunter2"', "'a' is in 'binary' and in 'secrets'"),
         ('[secrets]\n"a#b" = "hunter2"', "must not have a path"),
         ('[secrets]\n"a:b" = "hunter2"', "scheme"),
         ('[appconfig]\na = "hunter2"', "application/environment/profile"),

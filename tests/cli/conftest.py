@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import pytest
-from click.testing import CliRunner
-
-from lambda_secrets.cli.program import cli
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from click.testing import Result
-
-    Run = Callable[..., Result]
 
 APP = '''
 import functools
@@ -128,6 +124,60 @@ def batched(event, context):
     """Never called."""
 
 
+@inject_secrets({"url": "ssm:/prod/url"})
+def streaming(event, context):
+    yield "1"
+    yield "2"
+
+
+async def async_streaming(event, context):
+    yield "1"
+    yield "2"
+
+
+def bytes_streaming(event, context):
+    yield b"a"
+    yield b"b"
+
+
+def named(event, context):
+    return [context.aws_request_id, context.function_name]
+
+
+class Callable:
+    @inject_secrets({"url": "ssm:/prod/url"})
+    def __call__(self, event, context):
+        return context.secrets.url[-1]
+
+
+instance = Callable()
+bound = Callable().__call__
+
+
+def closing(function):
+    """Another's decorator, without functools.wraps."""
+    return lambda event, context: function(event, context)
+
+
+class Holding:
+    """Another's decorator, as an object."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function):
+        self._function = function
+
+    def __call__(self, event, context):
+        return self._function(event, context)
+
+
+@Holding
+@closing
+@inject_secrets({"url": "ssm:/prod/url"})
+def under_others(event, context):
+    """Never called."""
+
+
 class Api:
     @inject_secrets({"url": "ssm:/prod/url"})
     def handle(self, event, context):
@@ -136,6 +186,21 @@ class Api:
 
 number = 1
 '''
+
+LOUD = """
+import os
+import subprocess
+import sys
+
+print("imported")
+
+
+def handler(event, context):
+    print("printed")
+    subprocess.run([sys.executable, "-c", "print('by a child')"], check=True)
+    os.write(1, b"by number\\n")
+    return 1
+"""
 
 SECRETS = """
 [secrets]
@@ -171,17 +236,46 @@ def imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the working directory, which has app.py and secrets.toml."""
     (tmp_path / "app.py").write_text(APP, encoding="utf-8")
+    (tmp_path / "loud.py").write_text(LOUD, encoding="utf-8")
     (tmp_path / "secrets.toml").write_text(SECRETS, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
+class Outcome(NamedTuple):
+    """What a command printed, and its exit code."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def output(self) -> str:
+        """All that it printed."""
+        return self.stdout + self.stderr
+
+
+Run: TypeAlias = "Callable[..., Outcome]"
+
+
 @pytest.fixture
 def run(folder: Path) -> Run:
-    """Return a function that runs `lambda-secrets` there with these arguments, and its output."""
-    del folder
+    """Return a function that runs `lambda-secrets` there, as a process."""
 
-    def run(*arguments: str, **options: Any) -> Result:
-        return CliRunner().invoke(cli, list(arguments), prog_name="lambda-secrets", **options)
+    def run(
+        *arguments: str, env: Mapping[str, str | None] | None = None, stdin: str = ""
+    ) -> Outcome:
+        variables = {"COLUMNS": "100", **os.environ, **(env or {})}
+        done = subprocess.run(
+            [sys.executable, "-m", "lambda_secrets", *arguments],
+            cwd=folder,
+            env={name: value for name, value in variables.items() if value is not None},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=False,
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr)
 
     return run

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lambda_secrets.cli import check as check_module
-from lambda_secrets.cli.emulator import StandIn
+from lambda_secrets.cli.emulator import Emulator
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.cli.conftest import Run
     from tests.support.moto_server import MotoServer
 
@@ -22,14 +24,15 @@ def test_every_declaration_has_a_line(run: Run) -> None:
     """Name, source, backend, type and age of each; never a value."""
     result = run("check", "app.lambda_handler", *FILE)
     assert result.exit_code == 0
-    rows = [line.split("│")[1:-1] for line in result.stdout.splitlines() if "│" in line]
-    assert [[cell.strip() for cell in row] for row in rows] == [
-        ["db", "prod/db#@", "file", "", "dict", "0 s", "OK"],
-        ["key", "prod/key", "file", "", "bytes", "0 s", "OK"],
-        ["url", "ssm:/prod/url", "file", "", "str", "0 s", "OK"],
-        ["tree", "ssm:/prod/app/", "file", "", "dict", "0 s", "OK"],
-        ["flags", "appconfig:shop/prod/flags", "file", "", "str", "0 s", "OK"],
-        ["absent", "prod/absent", "file", "", "NoneType", "0 s", "OK, by its default"],
+    rows = [re.split(r"  +", line.strip()) for line in result.stdout.splitlines()]
+    assert rows == [
+        ["name", "source", "from", "type", "max. age", "result"],
+        ["db", "prod/db#@", "file", "dict", "0 s", "OK"],
+        ["key", "prod/key", "file", "bytes", "0 s", "OK"],
+        ["url", "ssm:/prod/url", "file", "str", "0 s", "OK"],
+        ["tree", "ssm:/prod/app/", "file", "dict", "0 s", "OK"],
+        ["flags", "appconfig:shop/prod/flags", "file", "str", "0 s", "OK"],
+        ["absent", "prod/absent", "file", "NoneType", "0 s", "OK, by its default"],
     ]
     assert "CANARY" not in result.output
 
@@ -74,14 +77,14 @@ def test_the_backend_can_be_chosen(run: Run, moto_server: MotoServer) -> None:
 def test_the_extensions_cache_adds_to_the_age(run: Run) -> None:
     """Through the extension a value can be its TTL and the extension's old."""
     tables: dict[str, dict[str, Any]] = {"parameters": {"/prod/url": "CANARY-url"}}
-    with StandIn(tables) as standin:
+    with Emulator(tables) as emulator:
         command = ("check", "app.asynchronous", "--backend", "extension")
-        result = run(*command, "--json", env=standin.environment)
+        result = run(*command, "--json", env=emulator.environment)
         (found,) = json.loads(result.stdout)
         assert (found["backend"], found["max_age"]) == ("extension", 400.0)
-        standin.remove("ssm:/prod/url")
-        standin.forget()
-        assert run(*command, env=standin.environment).exit_code == 1
+        emulator.remove("ssm:/prod/url")
+        emulator.forget()
+        assert run(*command, env=emulator.environment).exit_code == 1
 
 
 def test_an_extension_that_is_not_there(run: Run) -> None:
@@ -114,9 +117,47 @@ def test_wrong_use(run: Run, arguments: list[str], message: str) -> None:
     assert message in result.stderr
 
 
-def test_a_terminal_has_a_width(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a terminal the table is as wide as that; in a log nothing is cut off."""
-    wide = run("check", "app.failing", *FILE).stdout
-    monkeypatch.setattr(check_module, "_is_terminal", lambda: True)
-    narrow = run("check", "app.failing", *FILE, env={"COLUMNS": "60"}).stdout
-    assert max(map(len, narrow.splitlines())) <= 60 < max(map(len, wide.splitlines()))
+@pytest.mark.parametrize("width", ["60", "120"])
+def test_the_table_takes_the_width_that_it_needs(run: Run, width: str) -> None:
+    """In a log no row is padded or cut off, and what failed is explained below the table."""
+    result = run("check", "app.failing", *FILE, env={"COLUMNS": width})
+    table, _, reasons = result.stdout.partition("\n\n")
+    assert max(map(len, table.splitlines())) < 80
+    assert "prod/missing" in table
+    assert reasons.startswith("(1) missing: SecretNotFoundError: ")
+
+
+def test_a_missing_region_is_said_once(run: Run) -> None:
+    """What fails for one reason is one line, with the names."""
+    env = {"AWS_DEFAULT_REGION": None, "AWS_REGION": None}
+    result = run("check", "app.failing", "--backend", "sdk", env=env)
+    assert result.exit_code == 1
+    (line,) = [line for line in result.stdout.splitlines() if "region" in line]
+    assert line.startswith("(1) db, missing, nokey: BackendError: ")
+
+
+def test_several_targets_and_modules_are_checked(run: Run) -> None:
+    """Handlers that declare the same are one line; a note says what cannot be seen."""
+    result = run("check", "app.under_others", "app.instance", "app.forever", *FILE, "--json")
+    ages = [(found["name"], found["max_age"]) for found in json.loads(result.stdout)]
+    assert sorted(ages, key=str) == [("url", 300.0), ("url", None)]
+    assert "what resolve_secrets() reads at run time only cannot be seen" in result.stderr
+    result = run("check", "app", *FILE)
+    assert result.exit_code == 1
+    assert {"db", "nokey", "tree"} <= {
+        line.split()[0] for line in result.stdout.splitlines() if line
+    }
+
+
+def test_an_unset_variable_is_listed_as_unresolved(run: Run, folder: Path) -> None:
+    """The others are resolved all the same."""
+    (folder / "named.py").write_text(
+        "from lambda_secrets import inject_secrets\n"
+        "declared = {'a': 'env:DB_SECRET', 'url': 'ssm:/prod/url'}\n"
+        "handler = inject_secrets(declared)(lambda event, context: 1)\n"
+    )
+    result = run("check", "named.handler", *FILE)
+    assert result.exit_code == 1
+    assert "unresolved (1)" in result.stdout
+    assert "(1) a: DeclarationError: The environment variable DB_SECRET is not set" in result.stdout
+    assert run("check", "named.handler", *FILE, env={"DB_SECRET": "prod/db"}).exit_code == 0

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lambda_secrets import AppConfig, Parameter, ParameterTree, Secret
+from lambda_secrets import AppConfig, DeclarationError, Parameter, ParameterTree, Secret
+from lambda_secrets.cli import policy as policy_module
 from lambda_secrets.cli.failure import Failure
 from lambda_secrets.cli.policy import Place, statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from lambda_secrets._declarations import Declaration
     from tests.cli.conftest import Run
@@ -188,10 +190,10 @@ def test_keys_are_for_what_is_decrypted(declaration: Declaration, needed: bool) 
     assert (("kms:Decrypt", KEY) in _granted({"Statement": found})) == needed
 
 
-@pytest.mark.parametrize("name", ["prod/*", "prod/db?", "prod/${aws:username}"])
+@pytest.mark.parametrize("name", ["prod/*", "prod/db?"])
 def test_a_name_that_iam_would_take_for_a_pattern_is_refused(name: str) -> None:
     """Such a name would grant more than itself."""
-    with pytest.raises(Failure, match="IAM would take its name for a pattern"):
+    with pytest.raises(Failure, match="IAM reads its name as a pattern"):
         statements([(Secret(name).source, ("sdk",))], PLACE)
 
 
@@ -287,11 +289,11 @@ def test_the_region_tells_the_partition(
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        (["--account", "123", "--region", "eu-west-1"], "--account '123' is not the 12 digits"),
-        (["--account", "*" * 12, "--region", "eu-west-1"], "is not the 12 digits of an account"),
-        (["--account", "1" * 12, "--region", "*"], "--region '*' is not a region"),
-        ([*WHERE, "--partition", "*"], "--partition '*' is not a partition"),
-        ([*WHERE, "--kms-key", "*"], "--kms-key '*' is not the ARN of a key"),
+        (["--account", "123", "--region", "eu-west-1"], "--account '123' must be the 12 digits"),
+        (["--account", "*" * 12, "--region", "eu-west-1"], "must be the 12 digits of an account"),
+        (["--account", "1" * 12, "--region", "*"], "--region '*' must be a region"),
+        ([*WHERE, "--partition", "*"], "--partition '*' must be a partition"),
+        ([*WHERE, "--kms-key", "*"], "--kms-key '*' must be the ARN of a key"),
         ([*WHERE, "--kms-key", KEY.replace("key/", "alias/")], "(an alias grants nothing)"),
     ],
 )
@@ -300,3 +302,83 @@ def test_wrong_use(run: Run, where: list[str], message: str) -> None:
     result = run("policy", "app.forever", *where)
     assert (result.exit_code, result.stdout) == (2, "")
     assert message in result.stderr
+
+
+def test_several_targets_are_one_policy(run: Run, folder: Path) -> None:
+    """Handlers, and a whole module: what they share is granted once."""
+    (folder / "other.py").write_text(
+        "from lambda_secrets import inject_secrets\n"
+        "handler = inject_secrets({'a': 'prod/other', 'b': 'prod/db'})(lambda event, context: 1)\n"
+    )
+    result = run("policy", "app.under_others", "app.instance", "other", *WHERE, "--backend", "sdk")
+    policy = json.loads(result.stdout)
+    check_grammar(policy)
+    assert _granted(policy) == {
+        ("ssm:GetParameters", f"{SSM}prod/url"),
+        ("secretsmanager:GetSecretValue", f"{SECRET}prod/db-??????"),
+        ("secretsmanager:GetSecretValue", f"{SECRET}prod/other-??????"),
+    }
+    assert "what resolve_secrets() reads at run time only cannot be seen" in result.stderr
+
+
+class Unnamed:
+    """A declaration of which an environment variable is to say the name."""
+
+    variable = "DB_SECRET"
+    decrypt = True
+
+    @property
+    def source(self) -> Any:
+        """Refuse: the variable is not set."""
+        raise DeclarationError("The environment variable DB_SECRET is not set.")
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("Secret", {("secretsmanager:GetSecretValue", SECRET + "${DB_SECRET}-??????")}),
+        ("Parameter", {("ssm:GetParameters", SSM + "${DB_SECRET}")}),
+        (
+            "AppConfig",
+            {
+                (
+                    f"appconfig:{action}",
+                    CONFIGURATION.replace("/a/", "/${DB_SECRET}/").replace("/e/", "/${DB_SECRET}/")
+                    + "/${DB_SECRET}",
+                )
+                for action in ("GetLatestConfiguration", "StartConfigurationSession")
+            },
+        ),
+    ],
+)
+def test_an_unset_variable_stands_for_its_name(
+    kind: str, expected: set[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`${NAME}` is printed where the name would be; a value that is wrong is an error."""
+    declaration: Any = type(kind, (Unnamed,), {})()
+    found = statements([(policy_module._source(declaration), ("sdk",))], PLACE)
+    assert _granted({"Statement": found}) == expected
+    monkeypatch.setenv("DB_SECRET", "ssm://wrong")
+    with pytest.raises(DeclarationError):
+        policy_module._source(declaration)
+
+
+def test_a_variable_names_what_is_granted(run: Run, folder: Path) -> None:
+    """`--env` sets it; without, the policy has `${NAME}` and a note."""
+    (folder / "named.py").write_text(
+        "from lambda_secrets import inject_secrets\n"
+        "handler = inject_secrets({'a': 'env:DB_SECRET'})(lambda event, context: 1)\n"
+    )
+    command = ("policy", "named.handler", *WHERE)
+    unset = run(*command)
+    assert "secret:${DB_SECRET}-??????" in unset.stdout
+    assert "--env NAME=VALUE" in unset.stderr
+    granted = _granted(json.loads(run(*command, "--env", "DB_SECRET=prod/x").stdout))
+    assert granted == {("secretsmanager:GetSecretValue", f"{SECRET}prod/x-??????")}
+
+
+@pytest.mark.parametrize("text", ["DB_SECRET", "=x", "A B=x", "A="])
+def test_env_takes_a_name_and_a_value(run: Run, text: str) -> None:
+    """Anything else is wrong use."""
+    result = run("policy", "app.forever", *WHERE, "--env", text)
+    assert (result.exit_code, "must be NAME=VALUE" in result.stderr) == (2, True)

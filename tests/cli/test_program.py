@@ -8,8 +8,10 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
 from lambda_secrets.cli import check as check_module, main as entry
+from lambda_secrets.cli.program import cli
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,6 +73,7 @@ def test_completion_knows_the_commands(folder: Path) -> None:
     ("arguments", "message"),
     [
         (["nope"], "No such command 'nope'."),
+        (["chek"], "No such command 'chek'. Did you mean 'check'?"),
         (["invoke"], "Missing argument 'TARGET'."),
         (["check", "app.failing", "--shiny"], "No such option"),
     ],
@@ -108,7 +111,7 @@ def test_debug_shows_the_traceback(run: Run, folder: Path, where: str) -> None:
     ],
 )
 def test_whatever_happens_is_no_traceback(
-    run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, shown: str
+    monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, shown: str
 ) -> None:
     """An error of ours, a closed pipe and Ctrl-C end the program quietly."""
 
@@ -116,7 +119,7 @@ def test_whatever_happens_is_no_traceback(
         raise error
 
     monkeypatch.setattr(check_module.check, "invoke", fail)
-    result = run("check", "app.failing")
+    result = CliRunner().invoke(cli, ["check", "app.failing"])
     assert (result.exit_code, result.stderr) == (code, shown)
 
 
@@ -127,14 +130,15 @@ class _Missing:
         self._missing = missing
 
     def find_spec(self, name: str, *_: object) -> None:
-        assert name == "lambda_secrets.cli.program"
-        raise ModuleNotFoundError(name=self._missing)
+        if name == "lambda_secrets.cli.program":
+            raise ModuleNotFoundError(name=self._missing)
 
 
 @pytest.mark.parametrize(
-    ("missing", "expected"), [("click", SystemExit), ("rich", ModuleNotFoundError)]
+    ("missing", "expected"),
+    [("click", SystemExit), ("rich", SystemExit), ("other", ModuleNotFoundError)],
 )
-def test_without_click_it_says_what_to_install(
+def test_without_the_extra_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, missing: str, expected: type[BaseException]
 ) -> None:
     """The extra is named; another missing module is not blamed on it."""
@@ -142,4 +146,5 @@ def test_without_click_it_says_what_to_install(
     monkeypatch.setattr(sys, "meta_path", [_Missing(missing), *sys.meta_path])
     with pytest.raises(expected) as caught:
         entry.main()
-    assert ("pip install 'lambda-secrets[cli]'" in str(caught.value)) == (missing == "click")
+    needs = f"needs {missing}. Run: pip install 'lambda-secrets[cli]'"
+    assert (needs in str(caught.value)) == (missing != "other")

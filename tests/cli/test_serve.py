@@ -1,4 +1,4 @@
-"""`lambda-secrets serve` and `python -m lambda_secrets.cli.emulator`, as processes."""
+"""`lambda-secrets serve`, as a process."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import signal
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+import boto3
 import pytest
 import requests
 
 from lambda_secrets import resolve_secrets
 from lambda_secrets.backends import ExtensionBackend
-from lambda_secrets.cli.emulator.process import main
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -59,13 +59,27 @@ class Served(NamedTuple):
     ports: list[int]
     lines: list[str]
 
-    def get(self, target: str, token: str = TOKEN, *, port: int = 0) -> tuple[int, str]:
+    def get(
+        self, target: str, token: str = TOKEN, *, port: int = 0, host: str = "localhost"
+    ) -> tuple[int, str]:
         """Ask for something on a connection of its own."""
         connection = http.client.HTTPConnection("127.0.0.1", self.ports[port], timeout=10)
         with contextlib.closing(connection):
-            connection.request("GET", target, headers={"X-Aws-Parameters-Secrets-Token": token})
+            headers = {"X-Aws-Parameters-Secrets-Token": token, "Host": host}
+            connection.request("GET", target, headers=headers)
             response = connection.getresponse()
             return response.status, response.read().decode()
+
+    def line(self) -> str:
+        """Return the next line of its stdout."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def exported(self, count: int) -> dict[str, str]:
+        """Return the variables that the next lines export, after a comment."""
+        assert self.line().startswith("#")
+        lines = [self.line() for _ in range(count)]
+        return dict(line.removeprefix("export ").split("=", 1) for line in lines)
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
         """End it; return its exit code and what it wrote to stderr."""
@@ -75,16 +89,12 @@ class Served(NamedTuple):
 
 
 @contextlib.contextmanager
-def serving(
-    *arguments: str, module: bool = False, env: Mapping[str, str | None] | None = None
-) -> Generator[Served]:
-    """Run the stand-in on free ports; `module` runs it as a module, without click."""
-    script = "from lambda_secrets.cli.main import main; main()"
-    program = ["-m", "lambda_secrets.cli.emulator"] if module else ["-c", script, "serve"]
-    given = {"AWS_SESSION_TOKEN": TOKEN, "AWS_APPCONFIG_EXTENSION_HTTP_PORT": "0", **(env or {})}
+def serving(*arguments: str, env: Mapping[str, str | None] | None = None) -> Generator[Served]:
+    """Run the stand-in on free ports."""
+    given = {"AWS_SESSION_TOKEN": TOKEN, **(env or {})}
     variables = {**os.environ, **given}
     with subprocess.Popen(
-        [sys.executable, *program, *arguments, "--port", "0"],
+        [sys.executable, "-m", "lambda_secrets", "serve", *arguments, "--port", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -109,11 +119,10 @@ def _announced(process: subprocess.Popen[str], *, appconfig: bool) -> Served:
     return Served(process, ports, lines)
 
 
-@pytest.mark.parametrize("module", [False, True])
-def test_it_serves_a_file_until_it_is_stopped(folder: Path, module: bool) -> None:
+def test_it_serves_a_file_until_it_is_stopped(folder: Path) -> None:
     """The first line has the port; each request leaves a line without values or token."""
     del folder
-    with serving("--secrets", "secrets.toml", module=module) as served:
+    with serving("--secrets", "secrets.toml") as served:
         status, body = served.get("/secretsmanager/get?secretId=prod/db")
         assert (status, "CANARY-user" in body) == (200, True)
         assert served.get("/secretsmanager/get?secretId=prod/db", "CANARY-wrong")[0] == 401
@@ -139,14 +148,48 @@ def test_ctrl_c_stops_it_cleanly(folder: Path) -> None:
 
 
 def test_without_a_token_it_makes_one(folder: Path) -> None:
-    """The line to export is printed, and that token is the one to send."""
+    """Every variable that a client needs is printed in a form to paste, and it works."""
     del folder
     with serving("--secrets", "secrets.toml", env={"AWS_SESSION_TOKEN": None}) as served:
-        assert served.process.stdout is not None
-        name, _, token = served.process.stdout.readline().strip().partition("=")
-        assert name == "export AWS_SESSION_TOKEN"
+        exported = served.exported(3)
+        assert exported["PARAMETERS_SECRETS_EXTENSION_HTTP_PORT"] == str(served.ports[0])
+        assert exported["AWS_APPCONFIG_EXTENSION_HTTP_PORT"] == str(served.ports[1])
+        token = exported["AWS_SESSION_TOKEN"]
         assert served.get("/secretsmanager/get?secretId=prod/db", token)[0] == 200
         assert served.get("/secretsmanager/get?secretId=prod/db", "")[0] == 401
+
+
+def test_a_token_of_the_user_is_named_not_printed(folder: Path) -> None:
+    """It may be a real session token."""
+    del folder
+    with serving("--secrets", "secrets.toml") as served:
+        lines = [served.line() for _ in range(4)]
+    assert "# AWS_SESSION_TOKEN: as in the environment of this command" in lines
+    assert TOKEN not in str(lines)
+
+
+@pytest.mark.parametrize("port", [0, 1])
+def test_a_foreign_host_is_refused(folder: Path, port: int) -> None:
+    """A web page may bind its own name to 127.0.0.1: its requests name another host."""
+    del folder
+    flags = "/applications/shop/environments/prod/configurations/flags"
+    target = flags if port else "/secretsmanager/get?secretId=prod/db"
+    with serving("--secrets", "secrets.toml") as served:
+        for host, status in (("evil.example:2772", 403), ("LOCALHOST:1", 200), ("[::1]", 200)):
+            answered, body = served.get(target, port=port, host=host)
+            assert (answered, "CANARY" in body) == (status, status == 200)
+
+
+def test_debug_logs_the_configuration(folder: Path) -> None:
+    """What is set, and the default of what is not, as the real extension does."""
+    del folder
+    variables = {"PARAMETERS_SECRETS_EXTENSION_LOG_LEVEL": "debug", "SECRETS_MANAGER_TTL": "60"}
+    with serving("--secrets", "secrets.toml", env=variables) as served:
+        errors = served.stop()[1].splitlines()
+    assert "DEBUG SECRETS_MANAGER_TTL is 60." in errors
+    assert (
+        "DEBUG SSM_PARAMETER_STORE_TTL is not present. Setting default time-to-live: 5m0s."
+    ) in errors
 
 
 def test_a_changed_file_is_served_a_broken_one_is_not(folder: Path) -> None:
@@ -196,8 +239,7 @@ def test_a_clamped_variable_is_told(folder: Path) -> None:
 def test_it_serves_what_aws_has(moto_server: MotoServer) -> None:
     """`--aws` reads through boto3, from any endpoint; the agent's dialect is served too."""
     moto_server.put_secret("prod/db", "CANARY-db")
-    env = {"AWS_APPCONFIG_EXTENSION_HTTP_PORT": None}
-    with serving("--aws", "--agent", env=env) as served:
+    with serving("--aws", "--agent") as served:
         assert served.get("/ping", "") == (200, "healthy")
         status, body = served.get("/v1/prod/db")
         assert (status, json.loads(body)["SecretString"]) == (200, "CANARY-db")
@@ -276,21 +318,29 @@ def test_two_hundred_requests_from_twenty_connections(folder: Path) -> None:
     assert answers == [[200] * 10] * 20
 
 
-def test_a_taken_port_is_one_line(
-    run: Run, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The line names the ports and what to do; the exit code is 1."""
-    (folder / "one.json").write_text('{"secrets": {"a": "b"}}')
+@pytest.mark.parametrize("taken", ["extension", "appconfig"])
+def test_a_taken_port_is_one_line(run: Run, taken: str) -> None:
+    """The line names the one port that is taken, and what to do; the exit code is 1."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
-        env = {"AWS_APPCONFIG_EXTENSION_HTTP_PORT": "0"}
-        result = run("serve", "--secrets", "secrets.toml", "--port", port, env=env)
-        assert result.exit_code == 1
-        expected = f"Error: Cannot listen on port {port} and 0: Address already in use. Choose"
-        assert result.stderr.startswith(expected)
-        assert main(["--secrets", "one.json", "--port", port]) == 1
-        expected = f"Error: Cannot listen on port {port}: Address already in use. Choose"
-        assert capsys.readouterr().err.startswith(expected)
+        variable = "AWS_APPCONFIG_EXTENSION_HTTP_PORT"
+        env = {variable: port} if taken == "appconfig" else {}
+        own = "0" if taken == "appconfig" else port
+        result = run("serve", "--secrets", "secrets.toml", "--port", own, env=env)
+    choice = variable if taken == "appconfig" else "--port or PARAMETERS"
+    assert result.exit_code == 1
+    expected = f"Error: Cannot listen on port {port}: Address already in use. Choose another: "
+    assert result.stderr.startswith(expected + choice)
+
+
+@pytest.mark.parametrize("variable", ["AWS_REGION", "AWS_DEFAULT_REGION"])
+def test_either_variable_is_the_region(moto_server: MotoServer, variable: str) -> None:
+    """`--aws` reads in the region of the environment."""
+    region = {"AWS_REGION": None, "AWS_DEFAULT_REGION": None, variable: "eu-west-3"}
+    client = boto3.client("secretsmanager", "eu-west-3", endpoint_url=moto_server.url)
+    client.create_secret(Name="there", SecretString="CANARY-there")
+    with serving("--aws", env=region) as served:
+        assert "eu-west-3" in served.get("/secretsmanager/get?secretId=there")[1]
 
 
 @pytest.mark.parametrize(
@@ -305,7 +355,7 @@ def test_a_taken_port_is_one_line(
 )
 def test_what_cannot_be_served(run: Run, arguments: list[str], code: int, message: str) -> None:
     """One line says why, with the exit code of wrong use or of a failure."""
-    env: dict[str, Any] = {"AWS_DEFAULT_REGION": None}
+    env = {"AWS_DEFAULT_REGION": None, "AWS_REGION": None}
     result = run("serve", *arguments, env=env)
     assert result.exit_code == code
     assert message in result.stderr

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lambda_secrets import inject_secrets
-from lambda_secrets.cli.target import CannotLoad, layers_on, load_handler
+from lambda_secrets.cli.target import CannotLoad, declared_by, load_handler, resolvers_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,13 +58,21 @@ def test_a_file_may_be_named_as_a_module_that_is_there(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("target", "code", "message"),
     [
-        ("handler", 2, "Cannot load handler: it names no module. Use app.lambda_handler or"),
+        ("handler", 2, "Cannot load handler: there is no module 'handler' here. Use"),
+        ("app", 2, "Cannot load app: it is a module. Name its handler too, as in app."),
+        ("plain.py", 2, "it is a module. Name its handler too, as in plain.py:lambda_handler."),
+        ("src.plain", 2, "it is a module. Name its handler too, as in src.plain.lambda_handler."),
         ("app.nope", 2, "Cannot load app.nope: app has no 'nope'. Use"),
-        ("app.number", 2, "Cannot load app.number: number cannot be called. Name a function."),
+        ("app.lambda_handlr", 2, "app has no 'lambda_handlr'. Did you mean lambda_handler? Use"),
+        ("app.number", 2, "Cannot load app.number: number is not callable. Name a function."),
         ("nope.handler", 2, "Cannot load nope.handler: there is no module 'nope' here. Use"),
+        ("plane.handler", 2, "there is no module 'plane' here. Did you mean plain? Use"),
+        ("src.plane.handler", 2, "no module 'src.plane' here. Did you mean plain? Use"),
         ("nope/deep.handler", 2, "there is no module 'nope' here. Use"),
         ("nope.py:handler", 2, "Cannot load nope.py:handler: there is no file nope.py. Use"),
-        ("secrets.toml:handler", 2, "secrets.toml is no Python file. Use"),
+        ("plane.py:handler", 2, "there is no file plane.py. Did you mean plain.py? Use"),
+        ("plain:handler", 2, "there is no file plain. Did you mean plain.py? Use"),
+        ("secrets.toml:handler", 2, "secrets.toml is not a Python file. Use"),
         ("broken.handler", 1, "its import raised ZeroDivisionError: division by zero"),
         ("broken.py:handler", 1, "its import raised ZeroDivisionError: division by zero"),
         ("needy.handler", 1, "its import raised ModuleNotFoundError: No module named 'absent_one'"),
@@ -74,6 +82,9 @@ def test_a_file_may_be_named_as_a_module_that_is_there(folder: Path) -> None:
 def test_what_cannot_be_loaded(folder: Path, target: str, code: int, message: str) -> None:
     """The message says what is wrong; the code tells wrong use from a failing import."""
     (folder / "broken.py").write_text("1 / 0")
+    (folder / "src").mkdir()
+    for path in ("plain.py", "src/plain.py"):
+        (folder / path).write_text(MODULE)
     (folder / "needy.py").write_text("import absent_one")
     (folder / "leaving.py").write_text("raise SystemExit(4)")
     with pytest.raises(CannotLoad) as caught:
@@ -83,7 +94,7 @@ def test_what_cannot_be_loaded(folder: Path, target: str, code: int, message: st
 
 
 def _names(handler: Any) -> list[str]:
-    return [name for layer in layers_on(handler) for name in layer.resolver.declarations]
+    return sorted(name for one in resolvers_of(handler) for name in one.declarations)
 
 
 def test_declarations_are_found_behind_other_decorators() -> None:
@@ -112,3 +123,38 @@ def test_a_method_has_declarations_too(folder: Path) -> None:
     del folder
     assert _names(load_handler("app.py:Api.handle")) == ["url"]
     assert _names(load_handler("app.Api")().handle) == ["url"]
+
+
+@pytest.mark.parametrize("name", ["instance", "bound", "under_others", "streaming"])
+def test_what_others_hide_is_found(folder: Path, name: str) -> None:
+    """A callable instance, and decorators that keep the handler in a closure or an attribute."""
+    del folder
+    assert _names(load_handler(f"app.{name}")) == ["url"]
+
+
+@pytest.mark.parametrize("target", ["shared.py", "shared", "pkg.shared"])
+def test_a_module_is_all_that_it_declares(folder: Path, target: str) -> None:
+    """Its handlers, and what its own imports declare; a second time too."""
+    (folder / "pkg").mkdir()
+    for path in ("shared.py", "pkg/shared.py"):
+        (folder / path).write_text(
+            "from lambda_secrets import inject_secrets\n"
+            "one = inject_secrets({'a': 'prod/a'})(lambda event, context: 1)\n"
+            "two = inject_secrets({'b': 'prod/b'})(lambda event, context: 1)\n"
+        )
+    for _ in range(2):
+        found = declared_by(target)
+        assert sorted(name for one in found for name in one.declarations) == ["a", "b"]
+
+
+def test_what_declares_nothing_says_where_there_is_more(folder: Path) -> None:
+    """A handler without secrets, in a module that has some, and in one that has none."""
+    (folder / "plain.py").write_text(MODULE)
+    for target, message in (
+        ("app.undecorated", "it declares no secrets. Decorate it with @inject_secrets(…). Its"),
+        ("plain.handler", "it declares no secrets. Decorate it with @inject_secrets(…)."),
+        ("plain", "no handler and no LiveSecrets in it declares secrets."),
+    ):
+        with pytest.raises(CannotLoad) as caught:
+            declared_by(target)
+        assert message in caught.value.format_message()

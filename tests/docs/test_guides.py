@@ -16,7 +16,7 @@ import pytest
 from aws_lambda_powertools.utilities import parameters
 
 from lambda_secrets import clear_cache, resolve_secrets
-from lambda_secrets.cli.emulator import StandIn
+from lambda_secrets.cli.emulator import Emulator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +57,7 @@ def test_tests_of_the_testing_guide_pass(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(ASYNC_PLUGIN)
     (tmp_path / "test_page.py").write_text("\n\n".join(blocks("testing.md", "python")))
     options = ["-q", "-p", "no:cacheprovider", "-W", "error"]
-    assert "10 passed" in ran([sys.executable, "-m", "pytest", *options], tmp_path)
+    assert "11 passed" in ran([sys.executable, "-m", "pytest", *options], tmp_path)
 
 
 def test_command_of_the_testing_guide_runs(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_command_of_the_testing_guide_runs(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def aws(moto_server: MotoServer) -> Iterator[StandIn]:
+def aws(moto_server: MotoServer) -> Iterator[Emulator]:
     """Serve the values of the migration pages through the AWS API and through the extension."""
     secrets: dict[str, str | bytes] = {
         "prod/db": json.dumps({"user": "app", "password": "made up"}),
@@ -89,8 +89,8 @@ def aws(moto_server: MotoServer) -> Iterator[StandIn]:
         "binary": {"prod/signing-key": "AAH/"},
         "parameters": {"/prod/url": "https://a"},
     }
-    with StandIn(local) as standin:
-        yield standin
+    with Emulator(local) as emulator:
+        yield emulator
 
 
 def sections(page: str) -> list[Any]:
@@ -114,7 +114,7 @@ def sections(page: str) -> list[Any]:
 def test_before_and_after_answer_alike(
     page: str,
     codes: list[str],
-    aws: StandIn,
+    aws: Emulator,
     moto_server: MotoServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

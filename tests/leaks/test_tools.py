@@ -1,4 +1,4 @@
-"""The command line and the stand-in: what they print, log and hold, and how they compare tokens."""
+"""The command line and the emulator: what they print, log and hold; how they compare tokens."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from click.testing import CliRunner
 
-from lambda_secrets.cli.emulator import StandIn
+from lambda_secrets.cli.emulator import Emulator
 from lambda_secrets.cli.emulator.dialects import Reply, Upstream
 from lambda_secrets.cli.emulator.local import LocalValues
 from lambda_secrets.cli.emulator.settings import Settings
 from lambda_secrets.cli.invoke import Rotation
-from lambda_secrets.cli.program import cli
 from tests.support import canary
 from tests.support.canary import BINARY, DOCUMENT, NUMBER, TEXT, TOKEN, leaks
 
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
 TABLES: dict[str, dict[str, Any]] = {
     "secrets": {"prod/text": TEXT, "prod/db": DOCUMENT, "prod/broken": f'{{"a": "{TEXT}'},
     "binary": {"prod/binary": base64.b64encode(BINARY).decode()},
+    "secure_strings": {"/prod/secure": TEXT},
     "parameters": {"/prod/url": TEXT, "/prod/app/list": [TEXT, str(NUMBER)]},
     "appconfig": {"shop/prod/flags": DOCUMENT},
 }
@@ -106,24 +105,27 @@ COMMANDS: list[tuple[int, list[str]]] = [
     (1, ["invoke", "canary_app.py:typed", "--secrets", "secrets.json", "--debug"]),
     (1, ["invoke", "canary_app.py:raising", "--secrets", "secrets.json", "--debug"]),
     (1, ["invoke", "canary_app.py:slow", "--secrets", "secrets.json", "--timeout", "0.5"]),
-    (1, ["invoke", "canary_app.py:fine", "--secrets", "broken.toml", "--debug"]),
-    (1, ["invoke", "canary_app.py:fine", "--secrets", "wrong.json", "--debug"]),
+    (2, ["invoke", "canary_app.py:fine", "--secrets", "broken.toml", "--debug"]),
+    (2, ["invoke", "canary_app.py:fine", "--secrets", "wrong.json", "--debug"]),
     (0, ["policy", "canary_app.py:fine", "--account", "123456789012", "--region", "eu-west-1"]),
     (2, ["serve", "--secrets", "broken.toml", "--debug"]),
     (2, ["serve", "--secrets", "wrong.json"]),
 ]
 
 
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(("code", "arguments"), COMMANDS, ids=lambda part: None)
-def test_commands_print_no_value(
-    code: int, arguments: list[str], capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_commands_print_no_value(code: int, arguments: list[str]) -> None:
     """Well or failing, with --debug or as JSON, stdout and stderr have no value and no token."""
-    result = CliRunner().invoke(cli, arguments, prog_name="lambda-secrets")
-    printed = result.output + "".join(capfd.readouterr())
+    command = [sys.executable, "-m", "lambda_secrets", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment())
+    printed = done.stdout + done.stderr
     assert not canary.is_in(printed), printed
-    assert result.exit_code == code, printed
+    assert done.returncode == code, printed
     assert printed
 
 
@@ -132,14 +134,13 @@ def test_commands_print_no_value(
 def test_stand_in_prints_no_value(options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Its lines, at DEBUG, have neither values nor the token, whatever is asked."""
     monkeypatch.setenv("PARAMETERS_SECRETS_EXTENSION_LOG_LEVEL", "DEBUG")
-    monkeypatch.setenv("AWS_APPCONFIG_EXTENSION_HTTP_PORT", "0")
-    command = [sys.executable, "-m", "lambda_secrets.cli.emulator", "--secrets", "secrets.json"]
+    command = [sys.executable, "-m", "lambda_secrets", "serve", "--secrets", "secrets.json"]
     with subprocess.Popen(
         [*command, "--port", "0", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env=_environment(),
     ) as process:
         assert process.stdout is not None
         port = int(process.stdout.readline().rpartition(" ")[2])
@@ -150,6 +151,7 @@ def test_stand_in_prints_no_value(options: list[str], monkeypatch: pytest.Monkey
             ):
                 asked(port, f"/secretsmanager/get?secretId={target}", token)
             asked(port, "/systemsmanager/parameters/get?name=/prod/url", token)
+            asked(port, "/systemsmanager/parameters/get?name=/prod/secure", token)
             asked(port, "/nowhere", token)
         process.send_signal(signal.SIGTERM)
         out, errors = process.communicate(timeout=10)
@@ -159,7 +161,7 @@ def test_stand_in_prints_no_value(options: list[str], monkeypatch: pytest.Monkey
 
 
 def asked(port: int, target: str, token: str) -> tuple[int, bytes]:
-    """Ask the stand-in, and return status and body."""
+    """Ask the emulator, and return status and body."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("GET", target, headers={"X-Aws-Parameters-Secrets-Token": token})
@@ -183,18 +185,18 @@ def test_tokens_are_compared_in_constant_time(
 
     monkeypatch.setattr(hmac, "compare_digest", compare)
     target = "/secretsmanager/get?secretId=prod/text"
-    with StandIn(TABLES, token=TOKEN, agent=agent) as standin:
-        assert asked(standin.port, target, TOKEN)[0] == 200
-        assert asked(standin.port, target, TOKEN[:-1])[0] == refused
+    with Emulator(TABLES, token=TOKEN, agent=agent) as emulator:
+        assert asked(emulator.port, target, TOKEN)[0] == 200
+        assert asked(emulator.port, target, TOKEN[:-1])[0] == refused
         assert (TOKEN[:-1].encode(), TOKEN.encode()) in compared
         decision = lambda _one, _other: True  # noqa: E731
-        assert asked(standin.port, target, "wrong")[0] == 200
+        assert asked(emulator.port, target, "wrong")[0] == 200
         decision = lambda _one, _other: False  # noqa: E731
-        assert asked(standin.port, target, TOKEN)[0] == refused
+        assert asked(emulator.port, target, TOKEN)[0] == refused
 
 
 def test_objects_of_the_tools_show_and_pickle_nothing() -> None:
-    """Values, records, replies, rotations and the stand-in itself have safe `repr`s."""
+    """Values, records, replies, rotations and the emulator itself have safe `repr`s."""
     values = LocalValues(TABLES)
     upstream = Upstream(values, Settings())
     things = [
@@ -208,6 +210,6 @@ def test_objects_of_the_tools_show_and_pickle_nothing() -> None:
         *next(iter(values._histories.values())),
         Reply(200, BINARY),
         Rotation("prod/text", TEXT, 2),
-        StandIn(values, token=TOKEN),
+        Emulator(values, token=TOKEN),
     ]
     assert leaks(*things) == []

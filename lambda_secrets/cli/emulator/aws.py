@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 class AwsValues:
     """What AWS answers, with the connections and timeouts that the settings allow."""
 
-    def __init__(self, settings: Settings, *, appconfig: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, *, region: str | None = None, appconfig: bool = False
+    ) -> None:
         import boto3
 
-        session = boto3.Session()
+        session = boto3.Session(region_name=region)
         self._appconfig = appconfig
         self._secrets = _client(session, "secretsmanager", settings, settings.secret_timeout)
         self._parameters = _client(session, "ssm", settings, settings.parameter_timeout)

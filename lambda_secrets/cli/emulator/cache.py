@@ -1,4 +1,4 @@
-"""The stand-in's own cache, so that staleness behind a second cache can be tried at a desk."""
+"""The emulator's own cache, so that staleness behind a second cache can be tried at a desk."""
 
 from __future__ import annotations
 

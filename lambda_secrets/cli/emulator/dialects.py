@@ -7,6 +7,7 @@ name), the answer here is a guess.
 from __future__ import annotations
 
 import base64
+import functools
 import hmac
 import json
 import re
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lambda_secrets.cli.emulator.records import (
-        ConfigurationRecord,
         ParameterRecord,
         SecretRecord,
         Values,
@@ -122,38 +122,26 @@ class Upstream:
         """Return a cache on this side's clock."""
         return ReadThroughCache(size, self.clock)
 
-    def secret(self, name: str, version_id: str | None, stage: str | None) -> SecretRecord:
-        """Read a secret."""
-        timeout = self.settings.secret_timeout
-        return self._read(timeout, lambda: self.values.secret(name, version_id, stage))
-
-    def parameter(self, name: str, *, decrypt: bool) -> ParameterRecord:
-        """Read a parameter."""
-        timeout = self.settings.parameter_timeout
-        return self._read(timeout, lambda: self.values.parameter(name, decrypt=decrypt))
-
-    def configuration(
-        self, application: str, environment: str, profile: str
-    ) -> ConfigurationRecord:
-        """Poll a configuration."""
-        return self._read(0, lambda: self.values.configuration(application, environment, profile))
-
-    def _read(self, timeout_millis: int, read: Callable[[], Record]) -> Record:
+    def read(
+        self, read: Callable[..., Record], *key: str | None, timeout: int = 0, **options: bool
+    ) -> Record:
+        """Read with a method of the values; `timeout` is in milliseconds (0: none)."""
         with self._connections:
-            self._travel(timeout_millis)
+            if timeout and self.latency * 1000 > timeout:
+                self.sleep(timeout / 1000)
+                raise Refused("TimeoutError", "Timeout", 504)
+            if self.latency:
+                self.sleep(self.latency)
             try:
-                return read()
+                return read(*key, **options)
             except Refused:
                 raise
             except Exception as error:  # noqa: BLE001 - a bad value must not cost a connection
                 raise Refused("InternalFailure", type(error).__name__, 500) from None
 
-    def _travel(self, timeout_millis: int) -> None:
-        if timeout_millis and self.latency * 1000 > timeout_millis:
-            self.sleep(timeout_millis / 1000)
-            raise Refused("TimeoutError", "Timeout", 504)
-        if self.latency:
-            self.sleep(self.latency)
+    def secret(self, *key: str | None) -> SecretRecord:
+        """Read a secret: its name, version id and stage."""
+        return self.read(self.values.secret, *key, timeout=self.settings.secret_timeout)
 
 
 class ExtensionDialect:
@@ -212,9 +200,13 @@ class ExtensionDialect:
         # The words that Go's strconv.ParseBool takes for true.
         decrypt = asked.get("withDecryption") in {"1", "t", "T", "true", "True", "TRUE"}
         ttl = self._settings.parameter_ttl
-        record, found = self._cache.read(
-            (name, decrypt), ttl, lambda: self._upstream.parameter(name, decrypt=decrypt)
+        read = functools.partial(
+            self._upstream.read,
+            *(self._upstream.values.parameter, name),
+            timeout=self._settings.parameter_timeout,
+            decrypt=decrypt,
         )
+        record, found = self._cache.read((name, decrypt), ttl, read)
         return _extension_parameter(record), found
 
 
@@ -298,7 +290,7 @@ class AppConfigDialect:
             record, found = self._cache.read(
                 parts,
                 self._poll,
-                lambda: self._upstream.configuration(*parts),
+                lambda: self._upstream.read(self._upstream.values.configuration, *parts),
                 stale_on=lambda _: True,
             )
             body = _flags(record.content, [v for k, v in request.query if k == "flag"])

@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import threading
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from lambda_secrets._extract import decoded_base64
+from lambda_secrets.backends._local import _REFERENCE as SECRET_REFERENCE
 from lambda_secrets.cli.emulator.records import (
     ConfigurationRecord,
     ParameterRecord,
@@ -24,9 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ACCOUNT = "123456789012"
-SECRET_REFERENCE = "/aws/reference/secretsmanager/"  # noqa: S105 - a path
 
-_SCHEMES = {"ssm": "parameters", "appconfig": "appconfig"}
+_KINDS = {"ssm": "parameters", "appconfig": "appconfig"}
 
 
 @dataclass(slots=True, repr=False)
@@ -48,6 +50,7 @@ class LocalValues:
         self._region = region
         self._histories: dict[tuple[str, str], list[_Version]] = {}
         self._loaded: dict[tuple[str, str], Any] = {}
+        self._encrypted: frozenset[str] = frozenset()
         self._load(tables)
 
     def rotate(
@@ -76,35 +79,55 @@ class LocalValues:
     def secret(self, name: str, version_id: str | None, stage: str | None) -> SecretRecord:
         """Return the version with this id and stage; AWSCURRENT when neither is given."""
         with self._lock:
-            found = self._find("secrets", _secret_names(name))
+            found = self._find("secrets", name)
             if found is None:
                 message = "Secrets Manager can't find the specified secret."
                 raise Refused("ResourceNotFoundException", message)
-            name, history = found
+            known, history = found
             wanted = stage or (None if version_id else "AWSCURRENT")
             for version in history:
-                id_ = _version_id(name, version.number)
+                id_ = _version_id(known, version.number)
                 if version_id in {None, id_} and (wanted is None or wanted in version.stages):
-                    return self._secret_record(name, id_, version)
+                    return self._secret_record(name, known, id_, version)
         asked = _asked(version_id, wanted)
         message = f"Secrets Manager can't find the specified secret value for {asked}"
         raise Refused("ResourceNotFoundException", message)
 
     def parameter(self, name: str, *, decrypt: bool) -> ParameterRecord:
         """Return the newest version, or the one that `:version` or `:label` names."""
-        name, selector = _split_selector(name)
-        if name.startswith(SECRET_REFERENCE):
-            return self._referenced_secret(name, selector, decrypt=decrypt)
+        asked, selector = _split_selector(name)
+        if asked.startswith(SECRET_REFERENCE):
+            return self._referenced_secret(asked, selector, decrypt=decrypt)
         with self._lock:
-            found = self._find("parameters", _parameter_names(name))
+            found = self._find("parameters", asked)
             if found is None:
-                raise Refused("ParameterNotFound", f"There is no parameter {name}.")
-            name, history = found
+                raise Refused("ParameterNotFound", f"There is no parameter {asked}.")
+            known, history = found
             version = next((v for v in reversed(history) if _selected(v, selector)), None)
             if version is None:
-                message = f"Systems Manager could not find version {selector} of {name}."
+                message = f"Systems Manager could not find version {selector} of {asked}."
                 raise Refused("ParameterVersionNotFound", message)
-            return self._parameter_record(name, selector, version)
+            value = version.value
+            kind = "StringList" if isinstance(value, list) else "String"
+            value = ",".join(value) if kind == "StringList" else _text(value)
+            if known in self._encrypted:
+                kind = "SecureString"
+            if known in self._encrypted and not decrypt:
+                value = _ciphertext(known, version.number)
+        name, arn = asked, known
+        if not _is_name(name):
+            name = known if _is_name(known) else _also_known_as(known)[1]
+        if _is_name(arn):
+            arn = self._arn("ssm", f":parameter{'' if arn.startswith('/') else '/'}{arn}")
+        return ParameterRecord(
+            arn=arn,
+            name=name,
+            type=kind,
+            value=value,
+            version=version.number,
+            modified=version.created,
+            selector=selector and f":{selector}",
+        )
 
     def configuration(
         self, application: str, environment: str, profile: str
@@ -113,7 +136,7 @@ class LocalValues:
         parts = (application, environment, profile)
         name = "/".join(part.replace("/", "%2F") for part in parts)
         with self._lock:
-            found = self._find("appconfig", iter((name,)))
+            found = self._find("appconfig", name)
             if found is None:
                 raise Refused("ResourceNotFoundException", f"No configuration {name}", 404)
             version = found[1][-1]
@@ -130,6 +153,7 @@ class LocalValues:
                 if key not in self._loaded or self._loaded[key] != value:
                     self._add(key, value)
             self._loaded = loaded
+            self._encrypted = frozenset(tables.get("secure_strings", ()))
 
     def _add(
         self,
@@ -151,37 +175,40 @@ class LocalValues:
         version.labels = frozenset({label} if label else ())
         history.append(version)
 
-    def _find(self, kind: str, names: Iterator[str]) -> tuple[str, list[_Version]] | None:
-        found = ((name, self._histories.get((kind, name))) for name in names)
-        return next(((name, history) for name, history in found if history), None)
+    def _renew(self) -> None:
+        """Look for changes; tables in memory change by `rotate` and `remove` alone."""
 
-    def _secret_record(self, name: str, version_id: str, version: _Version) -> SecretRecord:
-        record = SecretRecord(
-            self._arn("secretsmanager", f":secret:{name}-{_suffix(name)}")
-            if _is_name(name)
-            else name,
-            name if _is_name(name) else name.split(":", 6)[6].rpartition("-")[0],
+    def _find(self, kind: str, asked: str) -> tuple[str, list[_Version]] | None:
+        """Return the entry by name or ARN, whichever of them the tables have."""
+        self._renew()
+        wanted = _also_known_as(asked)
+        known = [name for of, name in self._histories if of == kind]
+        names = [name for name in wanted if name in known]
+        names += [
+            name
+            for name in known
+            if set(wanted) & set(_also_known_as(name)) and _may_be_one(name, asked)
+        ]
+        return (names[0], self._histories[kind, names[0]]) if names else None
+
+    def _secret_record(
+        self, asked: str, known: str, version_id: str, version: _Version
+    ) -> SecretRecord:
+        name = asked if _is_name(asked) else known
+        name = name if _is_name(name) else _also_known_as(name)[-1]
+        arns = [arn for arn in (asked, known) if not _is_name(arn)]
+        arn = max(arns, key=len, default=self._arn("secretsmanager", f":secret:{name}"))
+        if arn.endswith(f":{name}"):
+            arn += f"-{_suffix(name)}"
+        is_binary = isinstance(version.value, bytes)
+        return SecretRecord(
+            arn,
+            name,
             version_id,
             tuple(sorted(version.stages)),
             version.created,
-        )
-        if isinstance(version.value, bytes):
-            return replace(record, binary=version.value)
-        return replace(record, text=_text(version.value))
-
-    def _parameter_record(
-        self, name: str, selector: str | None, version: _Version
-    ) -> ParameterRecord:
-        listed = isinstance(version.value, list)
-        arn = self._arn("ssm", f":parameter{'' if name.startswith('/') else '/'}{name}")
-        return ParameterRecord(
-            arn=arn if _is_name(name) else name,
-            name=name if _is_name(name) else name.split(":", 5)[5].removeprefix("parameter"),
-            type="StringList" if listed else "String",
-            value=",".join(version.value) if listed else _text(version.value),
-            version=version.number,
-            modified=version.created,
-            selector=selector and f":{selector}",
+            text=None if is_binary else _text(version.value),
+            binary=version.value if is_binary else None,
         )
 
     def _referenced_secret(
@@ -237,33 +264,15 @@ class FileValues(LocalValues):
         self._seen = self._fingerprint()
         super().__init__(read(path), region=region)
 
-    def secret(self, name: str, version_id: str | None, stage: str | None) -> SecretRecord:
-        """As `LocalValues.secret`, from the file as it is now."""
-        self._reread()
-        return super().secret(name, version_id, stage)
-
-    def parameter(self, name: str, *, decrypt: bool) -> ParameterRecord:
-        """As `LocalValues.parameter`, from the file as it is now."""
-        self._reread()
-        return super().parameter(name, decrypt=decrypt)
-
-    def configuration(
-        self, application: str, environment: str, profile: str
-    ) -> ConfigurationRecord:
-        """As `LocalValues.configuration`, from the file as it is now."""
-        self._reread()
-        return super().configuration(application, environment, profile)
-
-    def _reread(self) -> None:
-        with self._lock:
-            seen = self._fingerprint()
-            if seen == self._seen:
-                return
-            self._seen = seen
-            try:
-                self._load(self._read(self._path))
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with the file, keep serving
-                self._warn(f"The last good values stay: {error}")
+    def _renew(self) -> None:
+        seen = self._fingerprint()
+        if seen == self._seen:
+            return
+        self._seen = seen
+        try:
+            self._load(self._read(self._path))
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the file, keep serving
+            self._warn(f"The last good values stay: {error}")
 
     def _fingerprint(self) -> tuple[int, int, int] | None:
         try:
@@ -274,48 +283,58 @@ class FileValues(LocalValues):
 
 
 def _entries(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[tuple[str, str], Any]]:
-    for kind in ("secrets", "parameters", "appconfig"):
-        for name, value in tables.get(kind, {}).items():
+    for table in ("secrets", "parameters", "appconfig", "secure_strings"):
+        kind = "parameters" if table == "secure_strings" else table
+        for name, value in tables.get(table, {}).items():
             yield (kind, name), value
     for name, value in tables.get("binary", {}).items():
-        yield ("secrets", name), value if isinstance(value, bytes) else base64.b64decode(value)
+        yield ("secrets", name), value if isinstance(value, bytes) else decoded_base64(value)
 
 
 def _key(target: str) -> tuple[str, str]:
     scheme, colon, name = target.partition(":")
-    if colon and scheme in _SCHEMES:
-        return _SCHEMES[scheme], name
+    if colon and scheme in _KINDS:
+        return _KINDS[scheme], name
     return "secrets", target
 
 
 def _in_the_form_of(known: object, text: str) -> str | bytes | list[str]:
     if isinstance(known, bytes):
-        return base64.b64decode(text)
+        return decoded_base64(text)
     return text.split(",") if isinstance(known, list) else text
 
 
+def _ciphertext(name: str, number: int) -> str:
+    """Return what stands for the encrypted value: it tells nothing of the value itself."""
+    noise = hashlib.sha512(f"{name}:{number}".encode()).digest()
+    return "AQICAHh" + base64.b64encode(noise).decode()
+
+
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _is_name(name: str) -> bool:
     return not name.startswith("arn:")
 
 
-def _secret_names(name: str) -> Iterator[str]:
-    yield name
-    if not _is_name(name) and name.count(":") >= 6:
-        friendly = name.split(":", 6)[6]
-        yield friendly
-        yield friendly[: -len("-000000")]
+def _also_known_as(name: str) -> list[str]:
+    """Return a name or ARN, and the names that an ARN stands for: the bare one comes last."""
+    if _is_name(name):
+        return [name]
+    resource = name.split(":", 5)[-1]
+    if resource.startswith("parameter/"):
+        below = resource.removeprefix("parameter/")
+        return [name, f"/{below}", below]
+    whole = resource.removeprefix("secret:")
+    return list(dict.fromkeys([name, whole, re.sub(r"-[A-Za-z0-9]{6}$", "", whole)]))
 
 
-def _parameter_names(name: str) -> Iterator[str]:
-    yield name
-    if not _is_name(name):
-        below = name.rpartition(":parameter/")[2]
-        yield f"/{below}"
-        yield below
+def _may_be_one(one: str, other: str) -> bool:
+    """Whether two names or ARNs leave it open that they are of one region and account."""
+    return _is_name(one) or _is_name(other) or one.split(":")[:5] == other.split(":")[:5]
 
 
 def _split_selector(name: str) -> tuple[str, str | None]:

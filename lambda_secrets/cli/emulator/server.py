@@ -1,8 +1,9 @@
-"""The stand-in itself: loopback sockets, one thread a connection, a dialect on each port."""
+"""The emulator itself: loopback sockets, one thread a connection, a dialect on each port."""
 
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 import socket
 import threading
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     Log = Callable[[str, str], None]
 
 
-class StandIn:
+class Emulator:
     """A local stand-in for the extension: a context manager, or `start()` and `stop()`.
 
     `values` are the tables of a secrets file (`{"secrets": {"prod/db": "..."}}`), or any `Values`.
@@ -81,14 +82,18 @@ class StandIn:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables by which a function finds this stand-in."""
+        """The variables by which a function finds this emulator."""
         variables = {PORT: str(self.port), "AWS_SESSION_TOKEN": self.token}
         if self.appconfig_port is not None:
             variables[APPCONFIG_PORT] = str(self.appconfig_port)
         return variables
 
     def start(self) -> None:
-        """Listen on the loopback addresses. Raises OSError when a port is taken."""
+        """Listen on the loopback addresses.
+
+        Raises:
+            OSError: when a port is taken; its `filename` says which, as in "port 2773".
+        """
         self._ready_at = self._clock() + self._init
         self.port = self._listen(self.port, self._dialect)
         if self.appconfig_port is not None:
@@ -129,7 +134,10 @@ class StandIn:
         raise TypeError(message)
 
     def _listen(self, port: int, dialect: Dialect) -> int:
-        server = _LoopbackServer(port, dialect, self._log)
+        try:
+            server = _LoopbackServer(port, dialect, self._log)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, f"port {port}") from None
         self._servers.append(server)
         with contextlib.suppress(OSError):  # "localhost" is ::1 first for some clients
             self._servers.append(_LoopbackServer(server.server_port, dialect, self._log, "::1"))
@@ -212,7 +220,10 @@ class _Connection(BaseHTTPRequestHandler):
     def answer(self) -> None:
         started = time.perf_counter()
         request = Request(self.command, self.path, self.headers, self._connections)
-        reply = self._listener.dialect.answer(request)
+        if _is_local(self.headers.get("Host")):
+            reply = self._listener.dialect.answer(request)
+        else:
+            reply = Reply(403, b"Use the host localhost.\n", note="a foreign Host header")
         if self.command != "GET":
             self.close_connection = True  # a body that nobody reads may follow
         self._write(reply)
@@ -239,6 +250,11 @@ class _Connection(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(reply.body)
+
+
+def _is_local(host: str | None) -> bool:
+    """Whether a request names this machine: a web page may bind its own name to 127.0.0.1."""
+    return host is None or re.sub(r":\d*$", "", host.lower()) in {"localhost", "127.0.0.1", "[::1]"}
 
 
 def _headers(reply: Reply, *, closing: bool) -> Iterator[tuple[str, str]]:

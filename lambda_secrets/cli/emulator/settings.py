@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+from lambda_secrets.backends import _extension
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PORT = "PARAMETERS_SECRETS_EXTENSION_HTTP_PORT"
+T = TypeVar("T", int, str)
+
+PORT = _extension._PORT  # noqa: SLF001 - one package
+APPCONFIG_PORT = _extension._APPCONFIG_PORT  # noqa: SLF001
+TOKENS = _extension._TOKENS  # noqa: SLF001
 CACHE_ENABLED = "PARAMETERS_SECRETS_EXTENSION_CACHE_ENABLED"
 CACHE_SIZE = "PARAMETERS_SECRETS_EXTENSION_CACHE_SIZE"
 LOG_LEVEL = "PARAMETERS_SECRETS_EXTENSION_LOG_LEVEL"
@@ -18,11 +24,9 @@ SECRET_TTL = "SECRETS_MANAGER_TTL"  # noqa: S105 - the name of a variable
 PARAMETER_TTL = "SSM_PARAMETER_STORE_TTL"
 SECRET_TIMEOUT = "SECRETS_MANAGER_TIMEOUT_MILLIS"  # noqa: S105 - the name of a variable
 PARAMETER_TIMEOUT = "SSM_PARAMETER_STORE_TIMEOUT_MILLIS"
-APPCONFIG_PORT = "AWS_APPCONFIG_EXTENSION_HTTP_PORT"
 APPCONFIG_POLL = "AWS_APPCONFIG_EXTENSION_POLL_INTERVAL_SECONDS"
 
 LEVELS = ("DEBUG", "INFO", "WARN", "ERROR", "NONE")
-TOKENS = ("AWS_TOKEN", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,8 @@ class Settings:
         return LEVELS.index(level) >= LEVELS.index(self.log_level)
 
 
-def read_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
-    """Return the settings and a line for each value that had to be clamped or ignored."""
+def read_settings(environ: Mapping[str, str]) -> tuple[Settings, list[tuple[str, str]]]:
+    """Return the settings, and log lines: a WARN for each bad value, all settings as DEBUG."""
     variables = _Variables(environ)
     enabled = variables.one_of(CACHE_ENABLED, ("TRUE", "FALSE"), "TRUE") == "TRUE"
     size = variables.integer(CACHE_SIZE, 1000, high=1000)
@@ -62,7 +66,7 @@ def read_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         appconfig_port=variables.integer(APPCONFIG_PORT, 2772, high=65535, clamp=False),
         appconfig_poll=variables.integer(APPCONFIG_POLL, 45, low=1),
     )
-    return settings, variables.warnings
+    return settings, variables.lines
 
 
 def read_token(environ: Mapping[str, str], *, agent: bool) -> str | None:
@@ -74,10 +78,15 @@ def read_token(environ: Mapping[str, str], *, agent: bool) -> str | None:
     return token
 
 
+def region_of(environ: Mapping[str, str]) -> str | None:
+    """Return the region: boto3 itself looks at the second variable alone."""
+    return environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or None
+
+
 class _Variables:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        self.warnings: list[str] = []
+        self.lines: list[tuple[str, str]] = []
 
     def integer(
         self,
@@ -88,26 +97,34 @@ class _Variables:
         high: float = float("inf"),
         clamp: bool = True,
     ) -> int:
-        text = self._environ.get(name, "").strip()
-        if not text:
-            return default
-        if not text.isascii() or not text.isdigit():
-            return self._unusable(name, default, f"is no whole number from {low} up")
+        text = self._text(name, default)
+        if not (text.isascii() and text.isdigit()):
+            return self._unusable(name, default, f"must be a whole number from {low} up")
         value = int(text)
-        if low <= value <= high:
-            return value
         if value > high and clamp:
-            self.warnings.append(f"{name} is over {int(high)}: {int(high)} is used.")
-            return int(high)
-        return self._unusable(name, default, "is out of range")
+            value = int(high)
+            self.lines.append(("WARN", f"{name} is over {value}: {value} is used."))
+        if not low <= value <= high:
+            return self._unusable(name, default, "is out of range")
+        return value
 
     def one_of(self, name: str, choices: tuple[str, ...], default: str) -> str:
-        text = self._environ.get(name, "").strip().upper() or default
+        text = self._text(name, default).upper()
         if text in choices:
             return text
-        self.warnings.append(f"{name} is none of {', '.join(choices)}: {default} is used.")
-        return default
+        return self._unusable(name, default, f"must be one of {', '.join(choices)}")
 
-    def _unusable(self, name: str, default: int, why: str) -> int:
-        self.warnings.append(f"{name} {why}: {default} is used.")
+    def _text(self, name: str, default: T) -> str:
+        text = self._environ.get(name, "").strip()
+        if text:
+            self.lines.append(("DEBUG", f"{name} is {text}."))
+            return text
+        what = f"Setting default value: {default}."
+        if name in {SECRET_TTL, PARAMETER_TTL}:  # the one line of these that somebody has recorded
+            what = "Setting default time-to-live: 5m0s."
+        self.lines.append(("DEBUG", f"{name} is not present. {what}"))
+        return str(default)
+
+    def _unusable(self, name: str, default: T, why: str) -> T:
+        self.lines.append(("WARN", f"{name} {why}: {default} is used."))
         return default

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import pytest
 
-from lambda_secrets.cli.emulator import StandIn
+from lambda_secrets.cli.emulator import Emulator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,17 +71,17 @@ class Client:
 
 
 @pytest.fixture
-def standin_of() -> Iterator[Callable[..., StandIn]]:
+def emulator_of() -> Iterator[Callable[..., Emulator]]:
     """Start stand-ins; each is stopped after the test."""
-    started: list[StandIn] = []
+    started: list[Emulator] = []
 
-    def start(values: Any = TABLES, **options: Any) -> StandIn:
+    def start(values: Any = TABLES, **options: Any) -> Emulator:
         options.setdefault("token", TOKEN)
-        standin = StandIn(values, **options)
-        standin.start()
-        started.append(standin)
-        return standin
+        emulator = Emulator(values, **options)
+        emulator.start()
+        started.append(emulator)
+        return emulator
 
     yield start
-    for standin in started:
-        standin.stop()
+    for emulator in started:
+        emulator.stop()

@@ -10,7 +10,7 @@ import pytest
 
 from lambda_secrets import Secret, SecretNotFoundError
 from lambda_secrets.backends import Answer, ExtensionBackend
-from lambda_secrets.cli.emulator import Settings, StandIn
+from lambda_secrets.cli.emulator import Emulator, Settings
 from lambda_secrets.cli.emulator.dialects import AgentDialect, Request, Upstream
 from lambda_secrets.cli.emulator.local import LocalValues
 from lambda_secrets.cli.emulator.records import Refused, SecretRecord
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lambda_secrets import ResolutionError
     from tests.support.clock import FakeClock
 
-    StandInOf = Callable[..., StandIn]
+    EmulatorOf = Callable[..., Emulator]
 
 SECRET = "/secretsmanager/get?secretId="
 NOT_FOUND = (
@@ -34,7 +34,7 @@ NOT_FOUND = (
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
     """Return a client of one agent for the whole table of facts."""
-    with StandIn(TABLES, token=TOKEN, agent=True) as standin, Client(standin.port) as client:
+    with Emulator(TABLES, token=TOKEN, agent=True) as emulator, Client(emulator.port) as client:
         yield client
 
 
@@ -97,27 +97,27 @@ def test_the_vault_header_is_as_good(client: Client) -> None:
 
 
 @pytest.mark.parametrize("flag", ["true", "TRUE", "1"])
-def test_refresh_now_reads_past_the_cache(standin_of: StandInOf, flag: str) -> None:
+def test_refresh_now_reads_past_the_cache(emulator_of: EmulatorOf, flag: str) -> None:
     """`refreshNow` fetches and what it fetched is cached."""
-    standin = standin_of(agent=True)
-    with Client(standin.port) as client:
+    emulator = emulator_of(agent=True)
+    with Client(emulator.port) as client:
         client.get(SECRET + "prod/plain")
-        standin.rotate("prod/plain", "new")
+        emulator.rotate("prod/plain", "new")
         assert client.get(SECRET + "prod/plain").json()["SecretString"] != "new"
         assert client.get(SECRET + "prod/plain&refreshNow=false").json()["SecretString"] != "new"
         fresh = client.get(f"{SECRET}prod/plain&refreshNow={flag}")
         assert fresh.json()["SecretString"] == "new"
         assert client.get(SECRET + "prod/plain").json()["SecretString"] == "new"
-        standin.rotate("prod/plain", "newest")
-        standin.forget()
+        emulator.rotate("prod/plain", "newest")
+        emulator.forget()
         assert client.get(SECRET + "prod/plain").json()["SecretString"] == "newest"
 
 
-def test_versions_are_cached_apart(standin_of: StandInOf) -> None:
+def test_versions_are_cached_apart(emulator_of: EmulatorOf) -> None:
     """The cache's key has the id, the version and the stage."""
-    standin = standin_of(agent=True)
-    standin.rotate("prod/plain", "new")
-    with Client(standin.port) as client:
+    emulator = emulator_of(agent=True)
+    emulator.rotate("prod/plain", "new")
+    with Client(emulator.port) as client:
         assert client.get("/v1/prod/plain").json()["SecretString"] == "new"
         previous = client.get("/v1/prod/plain?versionStage=AWSPREVIOUS").json()
         assert previous["SecretString"] != "new"
@@ -135,12 +135,14 @@ class _Flaky(LocalValues):
 
 
 def test_a_transient_upstream_error_serves_the_old_value(
-    standin_of: StandInOf, clock: FakeClock
+    emulator_of: EmulatorOf, clock: FakeClock
 ) -> None:
     """A 5xx serves stale and starts the TTL anew; a definite answer does not."""
     values = _Flaky(TABLES)
-    standin = standin_of(values, agent=True, clock=clock.monotonic, settings=Settings(secret_ttl=9))
-    with Client(standin.port) as client:
+    emulator = emulator_of(
+        values, agent=True, clock=clock.monotonic, settings=Settings(secret_ttl=9)
+    )
+    with Client(emulator.port) as client:
         values.error = Refused("TimeoutError", "Timeout", 504)
         answer = client.get("/v1/prod/plain")
         assert (answer.status, answer.json()["__type"]) == (504, "TimeoutError")
@@ -170,12 +172,12 @@ def test_too_many_connections_are_a_429(connections: int, target: str, status: i
 
 
 def test_the_limit_sticks_to_the_connection(
-    standin_of: StandInOf, monkeypatch: pytest.MonkeyPatch
+    emulator_of: EmulatorOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection that was one too many when it came stays one too many."""
     monkeypatch.setattr(AgentDialect, "connection_limit", 1)
-    standin = standin_of(agent=True)
-    with Client(standin.port) as first, Client(standin.port) as second:
+    emulator = emulator_of(agent=True)
+    with Client(emulator.port) as first, Client(emulator.port) as second:
         assert first.get("/v1/prod/plain").status == 200
         assert second.get("/v1/prod/plain").status == 429
         first.connection.close()
@@ -183,13 +185,13 @@ def test_the_limit_sticks_to_the_connection(
 
 
 def test_a_connection_is_closed_after_a_minute_without_an_answer(
-    standin_of: StandInOf, monkeypatch: pytest.MonkeyPatch
+    emulator_of: EmulatorOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A kept-alive connection ends some time after it was accepted."""
     assert AgentDialect.connection_seconds == 61
     monkeypatch.setattr(AgentDialect, "connection_seconds", 0.05)
-    standin = standin_of(agent=True)
-    with Client(standin.port) as client:
+    emulator = emulator_of(agent=True)
+    with Client(emulator.port) as client:
         assert client.get("/ping").status == 200
         assert client.connection.sock.recv(1) == b""
 
@@ -200,19 +202,19 @@ def _value(answer: Answer | ResolutionError) -> object:
 
 
 def test_our_client_reads_past_its_cache(
-    standin_of: StandInOf, monkeypatch: pytest.MonkeyPatch
+    emulator_of: EmulatorOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The package's own backend tells the agent by its answers and asks it for fresh ones."""
     monkeypatch.setenv("AWS_SESSION_TOKEN", TOKEN)
-    standin = standin_of(
+    emulator = emulator_of(
         {"secrets": {"odd+=.@_-/name": "\ud800"}, "binary": {"b": "AA=="}}, agent=True
     )
     odd, binary = Secret("odd+=.@_-/name").source, Secret("b").source
-    backend = ExtensionBackend(port=standin.port)
+    backend = ExtensionBackend(port=emulator.port)
     with contextlib.closing(backend):
         values = backend.fetch([odd, binary], timeout=5, fresh=False)
         assert [_value(values[source]) for source in (odd, binary)] == ["?", b"\0"]
-        standin.rotate("b", b"new")
+        emulator.rotate("b", b"new")
         for fresh, expected in ((False, b"\0"), (True, b"new")):
             assert _value(backend.fetch([binary], timeout=5, fresh=fresh)[binary]) == expected
         missing = Secret("nope").source

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lambda_secrets.cli.emulator import StandIn
+from lambda_secrets.cli.emulator import Emulator
 from tests.cli.emulator.conftest import TABLES, Client
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tests.support.clock import FakeClock
 
-    StandInOf = Callable[..., StandIn]
+    EmulatorOf = Callable[..., Emulator]
 
 FLAGS = "/applications/shop/environments/prod/configurations/flags"
 
@@ -22,9 +22,9 @@ FLAGS = "/applications/shop/environments/prod/configurations/flags"
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
     """Return a client of one AppConfig port, without a token."""
-    with StandIn(TABLES) as standin:
-        assert standin.appconfig_port is not None
-        with Client(standin.appconfig_port, token="") as client:
+    with Emulator(TABLES) as emulator:
+        assert emulator.appconfig_port is not None
+        with Client(emulator.appconfig_port, token="") as client:
             yield client
 
 
@@ -64,29 +64,29 @@ def test_refusals(client: Client, target: str, status: int) -> None:
 
 
 def test_the_old_configuration_stays_when_a_poll_fails(
-    standin_of: StandInOf, clock: FakeClock
+    emulator_of: EmulatorOf, clock: FakeClock
 ) -> None:
     """A change is seen at the next poll; a failing poll changes nothing."""
-    standin = standin_of(clock=clock.monotonic)
-    with Client(standin.appconfig_port or 0) as client:
+    emulator = emulator_of(clock=clock.monotonic)
+    with Client(emulator.appconfig_port or 0) as client:
         client.get(FLAGS)
-        standin.rotate("appconfig:shop/prod/flags", "new")
+        emulator.rotate("appconfig:shop/prod/flags", "new")
         assert client.get(FLAGS).text != "new"
         clock.tick(45)
         answer = client.get(FLAGS)
         assert (answer.text, answer.headers["Configuration-Version"]) == ("new", "2")
-        standin.remove("appconfig:shop/prod/flags")
+        emulator.remove("appconfig:shop/prod/flags")
         clock.tick(45)
         assert client.get(FLAGS).text == "new"
-        standin.forget()
+        emulator.forget()
         assert client.get(FLAGS).status == 404
 
 
-def test_without_configurations_there_is_no_port(standin_of: StandInOf) -> None:
+def test_without_configurations_there_is_no_port(emulator_of: EmulatorOf) -> None:
     """A file without the table leaves AppConfig's port alone."""
-    standin = standin_of({"secrets": {"a": "b"}})
-    assert standin.appconfig_port is None
-    assert set(standin.environment) == {
+    emulator = emulator_of({"secrets": {"a": "b"}})
+    assert emulator.appconfig_port is None
+    assert set(emulator.environment) == {
         "PARAMETERS_SECRETS_EXTENSION_HTTP_PORT",
         "AWS_SESSION_TOKEN",
     }

@@ -18,22 +18,22 @@ from tests.cli.emulator.conftest import Client
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lambda_secrets.cli.emulator import StandIn
+    from lambda_secrets.cli.emulator import Emulator
     from tests.support.moto_server import MotoServer
 
-    StandInOf = Callable[..., StandIn]
+    EmulatorOf = Callable[..., Emulator]
 
 
 def test_what_aws_has_is_answered_in_the_extensions_form(
-    moto_server: MotoServer, standin_of: StandInOf
+    moto_server: MotoServer, emulator_of: EmulatorOf
 ) -> None:
     """Secrets, binary ones, versions and parameters pass through."""
     made = moto_server.put_secret("prod/db", "text")
     moto_server.put_secret("prod/db", "newer")
     moto_server.put_secret("prod/key", b"\x00\x01")
     moto_server.put_parameter("/prod/url", "value")
-    standin = standin_of(AwsValues(Settings()))
-    with Client(standin.port) as client:
+    emulator = emulator_of(AwsValues(Settings()))
+    with Client(emulator.port) as client:
         body = client.get("/secretsmanager/get?secretId=prod%2Fdb").json()
         assert (body["Name"], body["SecretString"]) == ("prod/db", "newer")
         old = client.get(f"/secretsmanager/get?secretId=prod/db&versionId={made['VersionId']}")
@@ -44,7 +44,7 @@ def test_what_aws_has_is_answered_in_the_extensions_form(
         assert client.get(asked + "&withDecryption=true").json()["Parameter"]["Value"] == "value"
         assert client.get(asked).json()["Parameter"]["Value"] != "value"
         assert client.get("/secretsmanager/get?secretId=nope").status == 400
-    assert standin.appconfig_port is None
+    assert emulator.appconfig_port is None
 
 
 def test_awss_reason_is_kept_for_the_log(moto_server: MotoServer) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lambda_secrets.cli.emulator import Settings, StandIn
+from lambda_secrets.cli.emulator import Emulator, Settings
 from lambda_secrets.cli.emulator.dialects import _go_time
 from tests.cli.emulator.conftest import TABLES, TOKEN, Client
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.support.clock import FakeClock
 
-    StandInOf = Callable[..., StandIn]
+    EmulatorOf = Callable[..., Emulator]
 
 REFUSED = "an unexpected error occurred while executing request\n"
 SECRET = "/secretsmanager/get?secretId="
@@ -29,7 +29,7 @@ PLAIN_ARN = r"arn:aws:secretsmanager:us-east-1:123456789012:secret:prod/plain-[A
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
     """Return a client of one stand-in for the whole table of facts."""
-    with StandIn(TABLES, token=TOKEN) as standin, Client(standin.port) as client:
+    with Emulator(TABLES, token=TOKEN) as emulator, Client(emulator.port) as client:
         yield client
 
 
@@ -185,10 +185,10 @@ def test_a_secret_is_read_through_parameter_store(client: Client) -> None:
         assert json.loads(parameter["SourceResult"])["VersionId"] == version
 
 
-def test_not_ready_until_init_is_over(standin_of: StandInOf, clock: FakeClock) -> None:
+def test_not_ready_until_init_is_over(emulator_of: EmulatorOf, clock: FakeClock) -> None:
     """All through INIT every answer is the other 400, whatever the token."""
-    standin = standin_of(init=2.0, clock=clock.monotonic)
-    with Client(standin.port, token="wrong") as client:
+    emulator = emulator_of(init=2.0, clock=clock.monotonic)
+    with Client(emulator.port, token="wrong") as client:
         answer = client.get(SECRET + "prod/plain")
         assert (answer.status, answer.text) == (400, "not ready to serve traffic, please wait\n")
         clock.tick(2.0)
@@ -208,68 +208,68 @@ def _value(client: Client, target: str = SECRET + "prod/plain") -> str:
     ],
 )
 def test_a_value_is_cached_for_its_ttl(
-    standin_of: StandInOf, clock: FakeClock, target: str, name: str, settings: Settings
+    emulator_of: EmulatorOf, clock: FakeClock, target: str, name: str, settings: Settings
 ) -> None:
     """A rotated value is seen when the TTL is over, or when the cache is dropped."""
-    standin = standin_of(settings=settings, clock=clock.monotonic)
-    with Client(standin.port) as client:
+    emulator = emulator_of(settings=settings, clock=clock.monotonic)
+    with Client(emulator.port) as client:
         old = _value(client, target)
-        standin.rotate(name, "new")
+        emulator.rotate(name, "new")
         clock.tick(59.9)
         assert _value(client, target) == old
         clock.tick(0.1)
         assert _value(client, target) == "new"
-        standin.rotate(name, "newest")
-        standin.forget()
+        emulator.rotate(name, "newest")
+        emulator.forget()
         assert _value(client, target) == "newest"
 
 
 @pytest.mark.parametrize("settings", [Settings(secret_ttl=0), Settings(cache_size=0)])
-def test_without_a_cache_each_answer_is_read(standin_of: StandInOf, settings: Settings) -> None:
+def test_without_a_cache_each_answer_is_read(emulator_of: EmulatorOf, settings: Settings) -> None:
     """TTL 0 and size 0 turn the cache off."""
-    standin = standin_of(settings=settings)
-    with Client(standin.port) as client:
+    emulator = emulator_of(settings=settings)
+    with Client(emulator.port) as client:
         _value(client)
-        standin.rotate("prod/plain", "new")
+        emulator.rotate("prod/plain", "new")
         assert _value(client) == "new"
 
 
-def test_the_least_recently_used_goes_first(standin_of: StandInOf) -> None:
+def test_the_least_recently_used_goes_first(emulator_of: EmulatorOf) -> None:
     """A cache of two keeps the two values that were asked for last."""
-    standin = standin_of(settings=Settings(cache_size=2))
-    with Client(standin.port) as client:
+    emulator = emulator_of(settings=Settings(cache_size=2))
+    with Client(emulator.port) as client:
         for name in ("prod/plain", "prod/db", "prod/plain", "prod/key"):
             client.get(SECRET + name)
-        standin.rotate("prod/plain", "new")
-        standin.rotate("prod/db", "new")
+        emulator.rotate("prod/plain", "new")
+        emulator.rotate("prod/db", "new")
         assert _value(client) != "new"
         assert _value(client, SECRET + "prod/db") == "new"
 
 
-def test_a_failure_is_not_cached(standin_of: StandInOf) -> None:
+def test_a_failure_is_not_cached(emulator_of: EmulatorOf) -> None:
     """What was not found is found as soon as it is there, and refused once it is gone."""
-    standin = standin_of(settings=Settings(secret_ttl=0))
-    with Client(standin.port) as client:
+    emulator = emulator_of(settings=Settings(secret_ttl=0))
+    with Client(emulator.port) as client:
         assert client.get(SECRET + "late").status == 400
-        standin.rotate("late", "here")
+        emulator.rotate("late", "here")
         assert _value(client, SECRET + "late") == "here"
-        standin.remove("late")
+        emulator.remove("late")
         assert client.get(SECRET + "late").status == 400
 
 
-def test_an_upstream_timeout_is_refused_without_a_reason(standin_of: StandInOf) -> None:
+def test_an_upstream_timeout_is_refused_without_a_reason(emulator_of: EmulatorOf) -> None:
     """A read that takes longer than the timeout allows is answered as any other failure."""
     settings = Settings(secret_timeout=5, parameter_timeout=50)
-    standin = standin_of(settings=settings, latency=0.01)
-    with Client(standin.port) as client:
+    emulator = emulator_of(settings=settings, latency=0.01)
+    with Client(emulator.port) as client:
         assert client.get(SECRET + "prod/plain").text == REFUSED
         assert client.get(PARAMETER + "%2Fprod%2Furl").status == 200
 
 
-def test_a_value_that_cannot_be_told_costs_no_connection(standin_of: StandInOf) -> None:
+def test_a_value_that_cannot_be_told_costs_no_connection(emulator_of: EmulatorOf) -> None:
     """A list of numbers is no StringList: the request fails, the next one is answered."""
-    standin = standin_of({"parameters": {"/bad": [1, 2]}, "secrets": {"good": "yes"}})
-    with Client(standin.port) as client:
+    emulator = emulator_of({"parameters": {"/bad": [1, 2]}, "secrets": {"good": "yes"}})
+    with Client(emulator.port) as client:
         assert client.get(PARAMETER + "%2Fbad").text == REFUSED
         assert _value(client, SECRET + "good") == "yes"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lambda_secrets.cli.emulator import StandIn
+from lambda_secrets.cli.emulator import Emulator
 from lambda_secrets.cli.emulator.local import FileValues, LocalValues
 from lambda_secrets.cli.emulator.records import Refused
 
@@ -145,6 +145,6 @@ def test_only_local_values_can_be_changed() -> None:
         def serves_appconfig(self) -> bool:
             return False
 
-    standin = StandIn(Elsewhere())  # type: ignore[arg-type]  # never asked for a value
+    emulator = Emulator(Elsewhere())  # type: ignore[arg-type]  # never asked for a value
     with pytest.raises(TypeError, match="only values from a file or a mapping"):
-        standin.rotate("a", "b")
+        emulator.rotate("a", "b")

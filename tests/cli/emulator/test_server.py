@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lambda_secrets.cli.emulator import Settings, StandIn
+from lambda_secrets.cli.emulator import Emulator, Settings
 from lambda_secrets.cli.emulator.dialects import Upstream
 from lambda_secrets.cli.emulator.local import LocalValues
 from tests.cli.emulator.conftest import TABLES, TOKEN, Client
@@ -19,7 +19,7 @@ from tests.cli.emulator.conftest import TABLES, TOKEN, Client
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    StandInOf = Callable[..., StandIn]
+    EmulatorOf = Callable[..., Emulator]
 
 PLAIN = "/secretsmanager/get?secretId=prod/plain"
 
@@ -36,21 +36,21 @@ def _exchange(port: int, *pieces: bytes) -> bytes:
         return received
 
 
-def test_the_connection_is_kept(standin_of: StandInOf) -> None:
+def test_the_connection_is_kept(emulator_of: EmulatorOf) -> None:
     """Many requests fit on one connection, refused ones too."""
-    standin = standin_of()
-    with Client(standin.port) as client:
+    emulator = emulator_of()
+    with Client(emulator.port) as client:
         client.get(PLAIN)
         first = client.connection.sock
         assert [client.get(target).status for target in ("/nowhere", PLAIN)] == [404, 200]
         assert client.connection.sock is first
 
 
-def test_pipelined_requests_are_answered_in_order(standin_of: StandInOf) -> None:
+def test_pipelined_requests_are_answered_in_order(emulator_of: EmulatorOf) -> None:
     """Requests sent together are answered together; HTTP/1.0 ends the connection."""
-    standin = standin_of()
+    emulator = emulator_of()
     received = _exchange(
-        standin.port, b"GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\nGET /c HTTP/1.0\r\n\r\n"
+        emulator.port, b"GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\nGET /c HTTP/1.0\r\n\r\n"
     )
     assert received.count(b"404 page not found") == 3
     assert received.count(b"Connection: close") == 1
@@ -64,35 +64,35 @@ def test_pipelined_requests_are_answered_in_order(standin_of: StandInOf) -> None
     ],
 )
 def test_no_http_is_an_error_and_ends_the_connection(
-    standin_of: StandInOf, sent: bytes, status_line: bytes
+    emulator_of: EmulatorOf, sent: bytes, status_line: bytes
 ) -> None:
     """What cannot be parsed is answered as plain text."""
-    received = _exchange(standin_of().port, sent)
+    received = _exchange(emulator_of().port, sent)
     assert received.startswith(status_line)
     assert received.endswith(b"\r\n\r\n400 Bad Request")
 
 
 def test_a_client_that_goes_away_is_no_error(
-    standin_of: StandInOf, capsys: pytest.CaptureFixture[str]
+    emulator_of: EmulatorOf, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A reset in mid-request leaves no trace, and the next client is served."""
-    standin = standin_of()
+    emulator = emulator_of()
     for _ in range(3):
-        connection = socket.create_connection(("127.0.0.1", standin.port))
+        connection = socket.create_connection(("127.0.0.1", emulator.port))
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         connection.sendall(b"GET " + PLAIN.encode())
         connection.close()
-    with Client(standin.port) as client:
+    with Client(emulator.port) as client:
         assert client.get(PLAIN).status == 200
     assert capsys.readouterr().err == ""
 
 
-def test_two_hundred_requests_from_twenty_connections(standin_of: StandInOf) -> None:
+def test_two_hundred_requests_from_twenty_connections(emulator_of: EmulatorOf) -> None:
     """Nothing is lost when twenty clients ask at once."""
-    standin = standin_of()
+    emulator = emulator_of()
 
     def ask(number: int) -> list[str]:
-        with Client(standin.port) as client:
+        with Client(emulator.port) as client:
             return [client.get(f"{PLAIN}&n={number}").json()["Name"] for _ in range(10)]
 
     with concurrent.futures.ThreadPoolExecutor(20) as pool:
@@ -100,11 +100,11 @@ def test_two_hundred_requests_from_twenty_connections(standin_of: StandInOf) -> 
     assert names == ["prod/plain"] * 200
 
 
-def test_each_request_leaves_one_line_without_a_value(standin_of: StandInOf) -> None:
+def test_each_request_leaves_one_line_without_a_value(emulator_of: EmulatorOf) -> None:
     """A line has a level, the request, the status and the reason; no value and no token."""
     lines: list[tuple[str, str]] = []
-    standin = standin_of(log=lambda level, line: lines.append((level, line)))
-    with Client(standin.port) as client:
+    emulator = emulator_of(log=lambda level, line: lines.append((level, line)))
+    with Client(emulator.port) as client:
         client.get("/secretsmanager/get?secretId=prod%2Fdb&odd=do-not-show")
         client.get(PLAIN)
         client.get("/secretsmanager/get?secretId=a%0Ab", X_Aws_Parameters_Secrets_Token="bad-one")
@@ -118,35 +118,35 @@ def test_each_request_leaves_one_line_without_a_value(standin_of: StandInOf) -> 
         assert canary not in text
 
 
-def test_only_the_loopback_addresses_are_listened_on(standin_of: StandInOf) -> None:
+def test_only_the_loopback_addresses_are_listened_on(emulator_of: EmulatorOf) -> None:
     """Both addresses of localhost answer where this machine has them, no other does."""
-    standin = standin_of()
-    addresses = [server.socket.getsockname()[0] for server in standin._servers]
+    emulator = emulator_of()
+    addresses = [server.socket.getsockname()[0] for server in emulator._servers]
     assert set(addresses) <= {"127.0.0.1", "::1"}
-    with contextlib.suppress(OSError), socket.create_connection(("::1", standin.port)) as client:
+    with contextlib.suppress(OSError), socket.create_connection(("::1", emulator.port)) as client:
         client.sendall(b"GET / HTTP/1.0\r\n\r\n")
         assert client.recv(12) == b"HTTP/1.1 404"
 
 
 def test_a_stopped_stand_in_cuts_its_connections() -> None:
     """After the stop a kept-alive connection is over and nobody listens."""
-    with StandIn(TABLES, token=TOKEN) as standin, Client(standin.port) as client:
+    with Emulator(TABLES, token=TOKEN) as emulator, Client(emulator.port) as client:
         client.get(PLAIN)
         connection = client.connection.sock
-        standin.stop()
+        emulator.stop()
         assert connection.recv(1) == b""
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", standin.port))
+            socket.create_connection(("127.0.0.1", emulator.port))
 
 
-def test_a_taken_port_is_an_oserror_and_leaves_nothing_open(standin_of: StandInOf) -> None:
+def test_a_taken_port_is_an_oserror_and_leaves_nothing_open(emulator_of: EmulatorOf) -> None:
     """When the second port is taken the first is given back."""
-    other = standin_of()
+    other = emulator_of()
     with socket.create_server(("127.0.0.1", 0)) as probe:
         free = probe.getsockname()[1]
     for port, appconfig_port in ((other.port, 0), (free, other.port)):
         with pytest.raises(OSError, match=r".") as caught:
-            StandIn(TABLES, port=port, appconfig_port=appconfig_port).start()
+            Emulator(TABLES, port=port, appconfig_port=appconfig_port).start()
         assert caught.value.errno == errno.EADDRINUSE
     with socket.create_server(("127.0.0.1", free)):
         pass
@@ -154,7 +154,7 @@ def test_a_taken_port_is_an_oserror_and_leaves_nothing_open(standin_of: StandInO
 
 def test_it_makes_a_token_where_none_is_given() -> None:
     """Two stand-ins have tokens of their own, and tell a function where they are."""
-    with StandIn(TABLES) as one, StandIn(TABLES) as other:
+    with Emulator(TABLES) as one, Emulator(TABLES) as other:
         assert len({one.token, other.token}) == 2
         assert one.environment == {
             "PARAMETERS_SECRETS_EXTENSION_HTTP_PORT": str(one.port),

@@ -11,13 +11,15 @@ from lambda_secrets.cli.emulator.settings import Settings, read_settings, read_t
 if TYPE_CHECKING:
     from pathlib import Path
 
+WHOLE = "must be a whole number from 0 up: 300 is used."
 PREFIX = "PARAMETERS_SECRETS_EXTENSION_"
 
 
 def test_the_defaults_are_awss() -> None:
     """An empty environment gives the documented defaults and no warning."""
-    settings, warnings = read_settings({})
-    assert warnings == []
+    settings, lines = read_settings({})
+    assert {level for level, _ in lines} == {"DEBUG"}
+    assert len(lines) == 11
     assert settings == Settings(
         port=2773,
         cache_size=1000,
@@ -55,8 +57,10 @@ def test_the_defaults_are_awss() -> None:
 )
 def test_a_valid_value_is_taken(variable: str, text: str, field: str, value: object) -> None:
     """A value in the valid range counts, without a warning."""
-    settings, warnings = read_settings({variable: text})
-    assert (getattr(settings, field), warnings) == (value, [])
+    settings, lines = read_settings({variable: text})
+    assert getattr(settings, field) == value
+    assert ("DEBUG", f"{variable} is {text.strip()}.") in lines
+    assert {level for level, _ in lines} == {"DEBUG"}
 
 
 @pytest.mark.parametrize(
@@ -65,9 +69,15 @@ def test_a_valid_value_is_taken(variable: str, text: str, field: str, value: obj
         ("SECRETS_MANAGER_TTL", "301", "secret_ttl", 300, "is over 300: 300 is used."),
         ("SSM_PARAMETER_STORE_TTL", "86400", "parameter_ttl", 300, "is over 300: 300 is used."),
         (PREFIX + "CACHE_SIZE", "5000", "cache_size", 1000, "is over 1000: 1000 is used."),
-        ("SECRETS_MANAGER_TTL", "-1", "secret_ttl", 300, "no whole number from 0 up: 300"),
-        ("SECRETS_MANAGER_TTL", "5m", "secret_ttl", 300, "no whole number from 0 up: 300"),
-        ("SECRETS_MANAGER_TTL", "\u0663", "secret_ttl", 300, "no whole number from 0 up: 300"),
+        ("SECRETS_MANAGER_TTL", "-1", "secret_ttl", 300, WHOLE),
+        ("SECRETS_MANAGER_TTL", "5m", "secret_ttl", 300, WHOLE),
+        (
+            "SECRETS_MANAGER_TTL",
+            "\u0663",
+            "secret_ttl",
+            300,
+            WHOLE,
+        ),
         (PREFIX + "HTTP_PORT", "0", "port", 2773, "is out of range: 2773 is used."),
         (PREFIX + "HTTP_PORT", "65536", "port", 2773, "is out of range: 2773 is used."),
         (PREFIX + "MAX_CONNECTIONS", "0", "max_connections", 3, "is out of range: 3 is used."),
@@ -79,7 +89,8 @@ def test_another_value_is_clamped_or_ignored(
     variable: str, text: str, field: str, value: object, warning: str
 ) -> None:
     """A value out of range leaves one line that names the variable and what is used."""
-    settings, (line,) = read_settings({variable: text})
+    settings, lines = read_settings({variable: text})
+    (line,) = [line for level, line in lines if level == "WARN"]
     assert getattr(settings, field) == value
     assert line.startswith(variable)
     assert warning in line

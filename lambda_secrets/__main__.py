@@ -1,0 +1,7 @@
+"""`python -m lambda_secrets`: the command line."""
+
+from __future__ import annotations
+
+from .cli.main import main
+
+main()
