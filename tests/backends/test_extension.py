@@ -153,7 +153,7 @@ def backend() -> Iterator[ExtensionBackend]:
             Secret("x", version_stage="AWSPREVIOUS"),
             "/secretsmanager/get?secretId=x&versionStage=AWSPREVIOUS",
         ),
-        (Secret("x", version_id="1 2"), "/secretsmanager/get?secretId=x&versionId=1%202"),
+        (Secret("x", version_id="1 2" * 11), "/secretsmanager/get?secretId=x&versionId=" + "1%202" * 11),
         (
             Secret("x", version_id="i", version_stage="s/t"),
             "/secretsmanager/get?secretId=x&versionStage=s%2Ft&versionId=i",
