@@ -47,8 +47,6 @@ def is_to_fetch(store: Store, reading: Reading, source: Source, rounds: list[Rou
     if running.thread is running.runner is None:
         return True
     if threading.get_ident() in (running.thread, running.runner):
-        from ._maintenance import interruption
-
         reading.results[source] = interruption()
     else:
         reading.results[source] = running
@@ -73,6 +71,27 @@ def strictest(one: Freshness, other: Freshness) -> Freshness:
         *(one.jitter, one.stale_if_error, one.refresh_ahead),
         accepts_absence=one.accepts_absence and other.accepts_absence,
     )
+
+
+# Instead of one
+
+
+def interruption() -> BackendUnavailableError:
+    """Return the error of a read that would wait for its own thread."""
+    return BackendUnavailableError(
+        "this thread is reading secrets already: a signal handler, a finalizer or the backend "
+        "itself reads them in the middle. Read the secret before, or outside of it."
+    )
+
+
+def interrupted(store: Store, reading: Reading) -> Reading:
+    """Answer a read that interrupts its own thread under the lock: with what is fresh."""
+    reading.good_for = 0.0
+    for source, freshness in reading.wanted.items():
+        entry = store.entries.get((id(reading.owner), source))
+        good = not store.deferred and reading.mode != "fresh" and is_good(store, entry, freshness)
+        reading.results[source] = entry if good else interruption()
+    return reading
 
 
 # After it
