@@ -142,6 +142,20 @@ def settled(condition: Callable[[], bool]) -> None:
     assert condition()
 
 
+def waits(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return what grows each time that the calling thread begins to wait for a round."""
+    begun: list[int] = []
+    wait, caller = cache._wait, threading.get_ident()
+
+    def waiting(*args: Any) -> None:
+        if threading.get_ident() == caller:
+            begun.append(len(begun))
+        wait(*args)
+
+    monkeypatch.setattr(cache, "_wait", waiting)
+    return begun
+
+
 def slowly(clock: FakeClock, seconds: float) -> Callable[[], str]:
     """Return an answer that takes its time."""
 
@@ -442,7 +456,8 @@ def test_a_backend_at_the_address_of_a_dead_one_serves_none_of_its_values(cache:
         backend = Recorder(db=str(number))
         again += id(backend) in seen
         seen.add(id(backend))
-        assert cache.entry(backend, DB) is None
+        if number % 2:
+            assert cache.entry(backend, DB) is None
         assert value(cache.read(backend, {DB: TTL}, timeout=5)) == str(number)
         settled(lambda: not _ours())
         del backend
@@ -783,6 +798,25 @@ def test_who_gives_up_on_anothers_round_is_served_stale(cache: Cache, clock: Fak
     assert reading.good_for == 0
     backend.gate.set()
     first.join()
+
+
+def test_who_joins_with_a_value_at_hand_waits_for_a_second_at_most() -> None:
+    """Others may have nothing to serve and wait for longer."""
+    cache, backend = Cache(), Gated(db="1")
+    backend.gate.set()
+    cache.read(backend, {DB: Freshness(0)}, timeout=5)
+    backend.asked.acquire()
+    backend.gate.clear()
+    patient = threading.Thread(target=lambda: cache.read(backend, {DB: Freshness(0)}, timeout=5))
+    patient.start()
+    backend.asked.acquire()
+    begin = time.monotonic()
+    reading = cache.read(backend, {DB: Freshness(0, stale_if_error=100)}, timeout=5)
+    took = time.monotonic() - begin
+    backend.gate.set()
+    patient.join()
+    assert value(reading) == "1"
+    assert STALE_WAIT <= took < 3
 
 
 # Refresh ahead
@@ -1211,15 +1245,7 @@ def test_a_joiner_fetches_again_where_the_backend_used_up_the_time_and_said_so(
         backend.answers["db"] = "1"
         backend.gate.set()
 
-    joined: list[int] = []
-    wait, caller = cache._wait, threading.get_ident()
-
-    def waiting(*args: Any) -> None:
-        if threading.get_ident() == caller:
-            joined.append(1)
-        wait(*args)
-
-    monkeypatch.setattr(cache, "_wait", waiting)
+    joined = waits(cache, monkeypatch)
     threading.Thread(target=end).start()
     result = cache.read(backend, {DB: TTL}, timeout=5).results[DB]
     reader.join()
@@ -1240,7 +1266,7 @@ def test_joiners_of_a_failed_round_share_the_next_one() -> None:
     assert len(backend.calls) == 2
 
 
-def test_a_joiner_of_a_prefetch_asks_again(cache: Cache) -> None:
+def test_a_joiner_of_a_prefetch_asks_again(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     """A prefetch waits for nothing; who needs the value does."""
 
     class Starting(Gated):
@@ -1254,10 +1280,52 @@ def test_a_joiner_of_a_prefetch_asks_again(cache: Cache) -> None:
         target=lambda: cache.read(backend, {DB: TTL}, timeout=5, mode="prefetch")
     )
     reader.start()
-    threading.Thread(target=backend.open_when_asked).start()
-    settled(lambda: bool(cache.rounds) or not reader.is_alive())
+    backend.asked.acquire()
+    joined = waits(cache, monkeypatch)
+
+    def end() -> None:
+        settled(lambda: len(joined) == 1)
+        backend.gate.set()
+
+    threading.Thread(target=end).start()
     assert value(cache.read(backend, {DB: TTL}, timeout=5)) == "1"
     reader.join()
+    assert len(backend.calls) == 1
+
+
+def test_a_thread_whose_wait_was_interrupted_may_wait_again(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The round goes on; its thread is none any more that must not wait for it."""
+    backend = Gated(db="1")
+
+    def interrupted(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "_wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            cache.read(backend, {DB: TTL}, timeout=5)
+    threading.Thread(target=backend.open_when_asked).start()
+    assert value(cache.read(backend, {DB: TTL}, timeout=5)) == "1"
+    assert len(backend.calls) == 1
+
+
+@pytest.mark.parametrize("change", [Cache.clear, lambda cache: override(cache, Recorder())])
+def test_a_reading_from_before_a_change_is_not_kept(
+    change: Callable[[Cache], None], cache: Cache
+) -> None:
+    """It is used once, by who has waited for it."""
+
+    def answer() -> str:
+        change(cache)
+        return "ours"
+
+    installed: list[int] = []
+    reading = cache.read(Recorder(db=answer), {DB: TTL}, timeout=5)
+    cache.commit_if_current(reading, lambda: installed.append(1))
+    assert value(reading) == "ours"
+    assert installed == []
 
 
 @pytest.mark.parametrize("wait", [0.3, 0.15, 0.05])
