@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from lambda_secrets import Secret
+from lambda_secrets import Secret, _cache as cache_module
+from lambda_secrets._build import builds_of
 from lambda_secrets._cache import Cache
 from lambda_secrets._declarations import Source
 from lambda_secrets._maintenance import after_fork, override, release, restore, sweep
@@ -33,6 +34,7 @@ from lambda_secrets.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from lambda_secrets._store import Mode
     from lambda_secrets._values import Opaque
     from lambda_secrets.events import Event
     from tests.support.clock import FakeClock
@@ -614,6 +616,10 @@ def test_a_forced_read_replaces_the_entry(cache: Cache) -> None:
     backend.answers["db"] = "2"
     assert value(cache.read(backend, {DB: TTL}, timeout=5, mode="fresh")) == "2"
     assert value(cache.read(backend, {DB: TTL}, timeout=5)) == "2"
+    for mode, forced in (("fresh", True), ("prefetch", False), ("usual", False)):
+        cache.clear()
+        entry = cache.read(backend, {DB: TTL}, timeout=5, mode=cast("Mode", mode)).results[DB]
+        assert entry.forced is forced
 
 
 def test_a_failed_forced_read_serves_nothing_stale(cache: Cache) -> None:
@@ -816,7 +822,7 @@ def test_who_joins_with_a_value_at_hand_waits_for_a_second_at_most() -> None:
     backend.gate.set()
     patient.join()
     assert value(reading) == "1"
-    assert STALE_WAIT <= took < 3
+    assert STALE_WAIT <= took < 4
 
 
 # Refresh ahead
@@ -1098,6 +1104,16 @@ def test_after_a_fork_the_child_waits_for_no_thread_that_it_has_not(cache: Cache
     assert len(backend.calls) == 2
 
 
+def test_a_child_gets_locks_of_its_own() -> None:
+    """What Python calls after a fork renews those of the shared cache, built objects aside."""
+    shared, locks = cache_module.shared_cache, []
+    for _ in range(2):
+        cache_module._after_fork()
+        locks += [shared.lock, shared.placing]
+        builds_of(shared)
+    assert len(set(map(id, locks))) == 4
+
+
 # Observers
 
 
@@ -1329,17 +1345,27 @@ def test_a_reading_from_before_a_change_is_not_kept(
 
 
 @pytest.mark.parametrize("wait", [0.3, 0.15, 0.05])
-def test_a_caller_has_its_answer_when_it_wants_it(wait: float) -> None:
+def test_a_caller_has_its_answer_when_it_wants_it(
+    wait: float, cache: Cache, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The grace for late replies comes out of the backend's share, not on top of the wait."""
-    cache, backend = Cache(), Gated(db="1")
-    begin = time.monotonic()
+    backend, waited = Gated(db="1"), list[float]()
+
+    def waiting(event: threading.Event, timeout: float | None = None) -> bool:
+        if timeout is not None and threading.current_thread() is threading.main_thread():
+            waited.append(timeout)
+            backend.asked.acquire()
+            return False
+        return event_wait(event, timeout)
+
+    event_wait = threading.Event.wait
+    monkeypatch.setattr(threading.Event, "wait", waiting)
     result = cache.read(backend, {DB: TTL}, timeout=5, wait=wait).results[DB]
-    took = time.monotonic() - begin
     backend.gate.set()
     assert isinstance(result, BackendUnavailableError)
-    assert wait * 0.99 <= took < wait + 0.1
+    assert waited == [pytest.approx(wait)]
     ((_, share, _),) = backend.calls
-    assert share == pytest.approx(max(wait - 0.1, wait / 2), abs=0.001)
+    assert share == pytest.approx(max(wait - 0.1, wait / 2))
 
 
 def test_a_timeout_of_hundreds_of_years_is_a_day(cache: Cache) -> None:
@@ -1549,7 +1575,7 @@ def test_an_observer_that_hangs_beside_a_backend_that_hangs_hangs_no_caller() ->
     leave.set()
     backend.gate.set()
     assert isinstance(result, BackendUnavailableError)
-    assert took < 0.5
+    assert took < 5
 
 
 def test_an_observer_is_told_inline_where_no_thread_can_start(

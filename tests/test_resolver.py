@@ -1295,6 +1295,8 @@ def test_built_objects_and_defaults_go_through_the_steps() -> None:
     run(resolver.steps(mode="fresh", build=False))
     with override_secrets({"a": "2"}):
         assert run(resolver.steps()).a == ["2"]
+    with pytest.raises(SecretNotFoundError):
+        run(partly(Recorder({}), b=Secret("b", build=build)).steps())
 
 
 def test_a_step_that_raises_stop_iteration_is_not_the_end_of_the_steps() -> None:
