@@ -20,7 +20,7 @@ from lambda_secrets._cache import Cache
 from lambda_secrets._declarations import Source
 from lambda_secrets._maintenance import after_fork, override, release, restore, sweep
 from lambda_secrets._resolver import Resolver, run
-from lambda_secrets._store import STALE_WAIT, Entry, Freshness, Reading
+from lambda_secrets._store import STALE_WAIT, Entry, Freshness, Reading, Round
 from lambda_secrets._values import opaque
 from lambda_secrets.backends import Answer, backend_name
 from lambda_secrets.errors import (
@@ -350,6 +350,7 @@ def test_good_siblings_of_a_failed_source_are_kept(cache: Cache) -> None:
         (DB, {"a": "dict"}, "a dict for a secret"),
         (DB, None, "answered nothing"),
         (TREE, "text", "a str for a tree"),
+        (TREE, Answer("text"), "a str for a tree"),
     ],
 )
 def test_a_malformed_answer_is_a_backend_error(
@@ -1325,6 +1326,40 @@ def test_a_thread_whose_wait_was_interrupted_may_wait_again(
     threading.Thread(target=backend.open_when_asked).start()
     assert value(cache.read(backend, {DB: TTL}, timeout=5)) == "1"
     assert len(backend.calls) == 1
+
+
+def test_nobody_waits_for_a_round_that_never_started(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception of a signal handler may come before its thread runs."""
+
+    def interrupted(new: Round) -> None:
+        raise KeyboardInterrupt
+
+    backend = Recorder(db="1")
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "_start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            cache.read(backend, {DB: TTL}, timeout=5)
+    assert value(cache.read(backend, {DB: TTL}, timeout=5)) == "1"
+
+
+def test_a_pending_version_serves_until_the_current_one_changes(
+    cache: Cache, clock: FakeClock
+) -> None:
+    """It was found good; the old value that is read again meanwhile does not replace it."""
+    backend = Recorder(db="1")
+    current = cache.read(backend, {DB: TTL}, timeout=5).results[DB]
+    for late in (False, True):
+        pending = Entry(Answer("2"), "recorder", cache.now(), 0.0)
+        pending.limit, pending.current = 60, current
+        cache.entries[id(backend), DB] = pending
+        backend.answers["db"] = "1"
+        clock.tick(10)
+        assert value(cache.read(backend, {DB: TTL}, timeout=5)) == "2"
+        clock.tick(50 if late else 0)
+        backend.answers["db"] = "1" if late else "3"
+        assert value(cache.read(backend, {DB: TTL}, timeout=5)) == backend.answers["db"]
 
 
 @pytest.mark.parametrize("change", [Cache.clear, lambda cache: override(cache, Recorder())])

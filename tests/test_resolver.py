@@ -318,9 +318,12 @@ def test_a_declaration_without_default_ignores_cached_absence(stopped: FakeClock
     for _ in range(2):
         with pytest.raises(SecretNotFoundError):
             strict()
-    with pytest.raises(SecretNotFoundError):
-        reading(backend, Secret("db", default=None), "db#x")()
-    assert len(backend.calls) == 4
+    optional, needed = Secret("db", default=None), Secret("db", "x")
+    for declared in ({"a": optional, "b": needed}, {"a": needed, "b": optional}):
+        with pytest.raises(SecretNotFoundError) as raised:
+            resolve_secrets(declared, backend=backend)
+        assert [raised.value.failures[name].source for name in raised.value.failures] == ["db#x"]
+    assert len(backend.calls) == 5
     backend.answers["db"] = "1"
     assert strict() == {"db": "1"}
 
