@@ -102,7 +102,7 @@ def fetch_again(cache: Any, reading: Reading) -> None:
         reading.now = cache.now()
         joined, reading.joined = reading.joined, []
         todo = [source for source in joined if _gave_up(cache, reading.results[source], source)]
-        if not todo or reading.until - reading.now[0] <= GRACE:
+        if not todo:
             return
         cache.fetch(reading, todo)
 

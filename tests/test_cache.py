@@ -76,8 +76,9 @@ class Gated(Recorder):
     def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> Any:
         """Say that it was asked, and answer when the test lets it."""
         found = super().fetch(sources, timeout=timeout, fresh=fresh)
+        gate = self.gate
         self.asked.release()
-        self.gate.wait(10)
+        gate.wait(10)
         return found
 
     def open_when_asked(self) -> None:
@@ -551,6 +552,34 @@ def test_a_forced_read_never_joins_an_ordinary_one(cache: Cache) -> None:
     ordinary.join()
     assert [fresh for _, _, fresh in backend.calls] == [False, True]
     assert value(cache.read(backend, {DB: TTL}, timeout=5)) == "new"
+
+
+def test_a_late_refusal_of_a_replaced_round_says_nothing_of_the_new_value(
+    cache: Cache, clock: FakeClock
+) -> None:
+    """Whoever was asked before the forced read does not end stale-if-error after it."""
+    backend = Gated(db="1")
+    backend.gate.set()
+    cache.read(backend, {DB: Freshness(0)}, timeout=5)
+    backend.asked.acquire()
+    backend.gate.clear()
+    backend.answers["db"] = AccessDeniedError("no.")
+    ordinary = threading.Thread(
+        target=lambda: cache.read(backend, {DB: STALE, KEY: TTL}, timeout=5)
+    )
+    clock.tick(10)
+    backend.answers["key"] = "2"
+    ordinary.start()
+    backend.asked.acquire()
+    hung, backend.gate = backend.gate, threading.Event()
+    backend.gate.set()
+    backend.answers["db"] = "3"
+    assert value(cache.read(backend, {DB: STALE}, timeout=5, mode="fresh")) == "3"
+    hung.set()
+    ordinary.join()
+    entry = cache.entry(backend, DB)
+    assert entry is not None
+    assert (entry.refused, entry.failures) == (False, 0)
 
 
 def test_forced_reads_share_one_round_and_ordinary_ones_join_it(cache: Cache) -> None:

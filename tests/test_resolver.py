@@ -1233,7 +1233,8 @@ def test_what_is_asked_for_one_by_one_is_kept_together(stopped: FakeClock) -> No
     assert "b" not in resolver.partial[2]
     stopped.tick(2)
     assert one_by_one(resolver, "b") == "2"
-    assert resolver.partial[:2] == tuple(map(pytest.approx, (1004, 1_700_000_004)))
+    until, wall, _ = resolver.partial
+    assert (round(until, 3), round(wall, 3)) == (1004, 1_700_000_004)
     secrets = resolver.cached()
     assert secrets is not None
     assert secrets.reveal() == {"a": "1", "b": "2"}
