@@ -564,9 +564,8 @@ def test_a_late_refusal_of_a_replaced_round_says_nothing_of_the_new_value(
     backend.asked.acquire()
     backend.gate.clear()
     backend.answers["db"] = AccessDeniedError("no.")
-    ordinary = threading.Thread(
-        target=lambda: cache.read(backend, {DB: STALE, KEY: TTL}, timeout=5)
-    )
+    both = {DB: STALE, KEY: TTL}
+    ordinary = threading.Thread(target=lambda: cache.read(backend, both, timeout=5))
     clock.tick(10)
     backend.answers["key"] = "2"
     ordinary.start()
