@@ -54,7 +54,7 @@ class Cache(Store):
         """
         reading = Reading(self.active(backend), wanted, timeout, mode, observer)
         if self.is_mine():
-            from ._maintenance import interrupted
+            from ._renewal import interrupted
 
             return interrupted(self, reading)
         reading.now = self.now()

@@ -5,9 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 
-from ._renewal import is_good
 from ._values import opaque
-from .errors import BackendUnavailableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,30 +13,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._declarations import Source
-    from ._store import Entry, Reading, Store
+    from ._store import Entry, Store
     from .backends import Backend
 
 MOST_UNDECLARED = 4096  # entries that no handler declares
 SWEEP_EVERY = 1024  # new entries
 MOST_STRONG = 8  # backends that take no weak reference, before they are looked at
-
-
-def interruption() -> BackendUnavailableError:
-    """Return the error of a read that would wait for its own thread."""
-    return BackendUnavailableError(
-        "this thread is reading secrets already: a signal handler, a finalizer or the backend "
-        "itself reads them in the middle. Read the secret before, or outside of it."
-    )
-
-
-def interrupted(store: Store, reading: Reading) -> Reading:
-    """Answer a read that interrupts its own thread under the lock: with what is fresh."""
-    reading.good_for = 0.0
-    for source, freshness in reading.wanted.items():
-        entry = store.entries.get((id(reading.owner), source))
-        good = not store.deferred and reading.mode != "fresh" and is_good(store, entry, freshness)
-        reading.results[source] = entry if good else interruption()
-    return reading
 
 
 def keep_strongly(store: Store, owner: Backend) -> None:

@@ -47,8 +47,6 @@ def is_to_fetch(store: Store, reading: Reading, source: Source, rounds: list[Rou
     if running.thread is running.runner is None:
         return True
     if threading.get_ident() in (running.thread, running.runner):
-        from ._maintenance import interruption
-
         reading.results[source] = interruption()
     else:
         reading.results[source] = running
@@ -61,8 +59,7 @@ def _fetch_ahead(store: Store, reading: Reading, source: Source, rounds: list[Ro
     if not rounds:
         rounds.append(Round(reading, [], reading.timeout))
         rounds[0].background = True
-        rounds[0].thread = None
-    rounds[0].sources.append(source)
+        rounds[0].sources.append(source)
     store.rounds[id(reading.owner), source] = rounds[0]
 
 
@@ -75,6 +72,27 @@ def strictest(one: Freshness, other: Freshness) -> Freshness:
     )
 
 
+# Instead of one
+
+
+def interruption() -> BackendUnavailableError:
+    """Return the error of a read that would wait for its own thread."""
+    return BackendUnavailableError(
+        "this thread is reading secrets already: a signal handler, a finalizer or the backend "
+        "itself reads them in the middle. Read the secret before, or outside of it."
+    )
+
+
+def interrupted(store: Store, reading: Reading) -> Reading:
+    """Answer a read that interrupts its own thread under the lock: with what is fresh."""
+    reading.good_for = 0.0
+    for source, freshness in reading.wanted.items():
+        entry = store.entries.get((id(reading.owner), source))
+        good = not store.deferred and reading.mode != "fresh" and is_good(store, entry, freshness)
+        reading.results[source] = entry if good else interruption()
+    return reading
+
+
 # After it
 
 
@@ -84,7 +102,7 @@ def fetch_again(cache: Any, reading: Reading) -> None:
         reading.now = cache.now()
         joined, reading.joined = reading.joined, []
         todo = [source for source in joined if _gave_up(cache, reading.results[source], source)]
-        if not todo or reading.until - reading.now[0] <= GRACE:
+        if not todo:
             return
         cache.fetch(reading, todo)
 

@@ -146,7 +146,7 @@ def _of(kind: type[Event], source: Source, entry: Entry, seconds: float) -> Even
 
 def _tell_apart(observer: Observer, told: list[Event], wait: float) -> None:
     """Tell on a thread of our own: an observer that hangs must not hang the invocation."""
-    run = functools.partial(contextvars.copy_context().run, _tell, observer, told)
+    run: Any = functools.partial(contextvars.copy_context().run, _tell, observer, told)
     thread = threading.Thread(target=run, name="lambda_secrets observer", daemon=True)
     try:
         thread.start()

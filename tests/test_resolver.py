@@ -34,6 +34,9 @@ from lambda_secrets import (
     inject_secrets,
     resolve_secrets,
 )
+from lambda_secrets._cache import shared_cache
+from lambda_secrets._declarations import declare_all
+from lambda_secrets._resolver import Resolver, run
 from lambda_secrets.testing import override_secrets
 from tests.support.recorder import Recorder
 
@@ -315,9 +318,12 @@ def test_a_declaration_without_default_ignores_cached_absence(stopped: FakeClock
     for _ in range(2):
         with pytest.raises(SecretNotFoundError):
             strict()
-    with pytest.raises(SecretNotFoundError):
-        reading(backend, Secret("db", default=None), "db#x")()
-    assert len(backend.calls) == 4
+    optional, needed = Secret("db", default=None), Secret("db", "x")
+    for declared in ({"a": optional, "b": needed}, {"a": needed, "b": optional}):
+        with pytest.raises(SecretNotFoundError) as raised:
+            resolve_secrets(declared, backend=backend)
+        assert [raised.value.failures[name].source for name in raised.value.failures] == ["db#x"]
+    assert len(backend.calls) == 5
     backend.answers["db"] = "1"
     assert strict() == {"db": "1"}
 
@@ -1202,3 +1208,129 @@ def test_an_override_is_what_is_cached_while_it_lasts() -> None:
     assert handler.secrets.cache_info()["a"]["backend"] == "recorder"
     assert handler({}, SimpleNamespace()) == {"a": "1", "b": 1}
     assert len(backend.calls) == 1
+
+
+# In part
+
+
+def one_by_one(resolver: Resolver, name: str) -> Any:
+    """Read one name as `LiveSecrets` does: what else is due is fetched in the same round."""
+    rest = [other for other in resolver.declarations if other != name]
+    return run(resolver.steps([name], beside=rest))[name]
+
+
+def partly(backend: Any, **declared: Any) -> Resolver:
+    """Return a resolver on a cache of its own clock."""
+    return Resolver(declare_all(declared), cache=shared_cache, backend=backend, jitter=0, ttl=10)
+
+
+def test_what_is_asked_for_one_by_one_is_kept_together(stopped: FakeClock) -> None:
+    """Names that were read one after the other are good together for as long as each is."""
+    backend = Recorder({"a": "1", "b": "2"})
+    resolver = partly(backend, a="a", b=Secret("b", ttl=4))
+    assert one_by_one(resolver, "a") == "1"
+    assert [call.sources for call in backend.calls] == [["a", "b"]]
+    assert "b" not in resolver.partial[2]
+    stopped.tick(2)
+    assert one_by_one(resolver, "b") == "2"
+    until, wall, _ = resolver.partial
+    assert (round(until, 3), round(wall, 3)) == (1004, 1_700_000_004)
+    secrets = resolver.cached()
+    assert secrets is not None
+    assert secrets.reveal() == {"a": "1", "b": "2"}
+    assert len(backend.calls) == 1
+
+
+@pytest.mark.parametrize("move", ["jump_wall", "jump_monotonic"])
+def test_what_is_over_by_either_clock_is_not_kept_with_the_rest(
+    move: str, stopped: FakeClock
+) -> None:
+    """A value that was read one by one before is not good again because of another name."""
+    resolver = partly(Recorder({"a": "1", "b": "2"}), a="a", b="b")
+    one_by_one(resolver, "a")
+    getattr(stopped, move)(10)
+    one_by_one(resolver, "b")
+    assert "a" not in resolver.partial[2]
+    assert resolver.cached() is None
+
+
+def test_a_variable_that_is_unset_fails_nobody_but_who_reads_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Beside another name it is left out of the round."""
+    backend = Recorder({"a": "1", "b": "2"})
+    resolver = partly(backend, a="a", b="env:SECRET_NAME")
+    assert one_by_one(resolver, "a") == "1"
+    with pytest.raises(DeclarationError, match="SECRET_NAME"):
+        one_by_one(resolver, "b")
+    monkeypatch.setenv("SECRET_NAME", "b")
+    assert one_by_one(resolver, "b") == "2"
+    assert [str(source) for source in resolver.sources()] == ["a", "b"]
+    resolver.expire()
+    assert [str(source) for source in resolver.sources()] == ["a"]
+
+
+def test_a_variable_is_read_when_the_decorator_is_applied_inside_lambda(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A missing one fails the deployment, not the first invocation."""
+    partly(Recorder({}), b="env:SECRET_NAME")
+    monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
+    with pytest.raises(DeclarationError, match="SECRET_NAME"):
+        partly(Recorder({}), b="env:SECRET_NAME")
+
+
+def test_built_objects_and_defaults_go_through_the_steps() -> None:
+    """What is built is built once; a default takes its place unbuilt."""
+    made: list[str] = []
+
+    def build(text: str) -> Any:
+        made.append(text)
+        return [text]
+
+    backend = Recorder({"a": "1"})
+    resolver = partly(
+        backend, a=Secret("a", build=build), b=Secret("b", build=build, default="default")
+    )
+    first = run(resolver.steps())
+    assert (first.a, first.b, made) == (["1"], "default", ["1"])
+    run(resolver.steps(mode="fresh"))
+    assert made == ["1"]
+    run(resolver.steps(mode="fresh", build=False))
+    with override_secrets({"a": "2"}):
+        assert run(resolver.steps()).a == ["2"]
+    with pytest.raises(SecretNotFoundError):
+        run(partly(Recorder({}), b=Secret("b", build=build)).steps())
+
+
+def test_a_step_that_raises_stop_iteration_is_not_the_end_of_the_steps() -> None:
+    """No generator lets it through: the caller has it, and the steps are closed."""
+    ended: list[str] = []
+
+    def steps() -> Any:
+        try:
+            yield lambda: next(iter(()))
+        finally:
+            ended.append("closed")
+
+    with pytest.raises(StopIteration):
+        run(steps())
+    assert ended == ["closed"]
+
+
+def test_steps_decide_what_an_error_means() -> None:
+    """What a step raises is thrown into them."""
+
+    def steps() -> Any:
+        try:
+            yield lambda: 1 / 0
+        except ZeroDivisionError:
+            return (yield lambda: "instead")
+
+    assert run(steps()) == "instead"
+
+
+def test_a_listener_hears_of_defaults() -> None:
+    """A default can be a secret, too."""
+    resolver = partly(Recorder({}), a=Secret("a", default=CANARY))
+    assert [value(0) for value in resolver.injected()] == [CANARY]

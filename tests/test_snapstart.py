@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from functools import partial
 from inspect import ismodule
 from types import SimpleNamespace
@@ -11,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import snapshot_restore_py
 
-from lambda_secrets import _snapstart as snapstart, inject_secrets, resolve_secrets
+from lambda_secrets import (
+    DeclarationError,
+    _snapstart as snapstart,
+    inject_secrets,
+    resolve_secrets,
+)
 from lambda_secrets._cache import Cache, shared_cache
 from tests.support.recorder import Recorder
 
@@ -172,3 +178,14 @@ def test_nothing_is_prefetched_into_a_snapshot(hooks: Hooks) -> None:
     hooks.snapshot()
     hooks.restore()
     assert handler({}, SimpleNamespace()) == 1
+
+
+def test_a_missing_package_is_said_when_the_decorator_is_applied(
+    hooks: Hooks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the runtime's hooks, secrets would be in the snapshot."""
+    monkeypatch.setitem(sys.modules, "snapshot_restore_py", None)
+    with pytest.raises(DeclarationError, match="Install snapshot-restore-py") as raised:
+        decorated(Recorder({}))
+    assert raised.value.__context__ is None
+    assert hooks.before == hooks.after == []
