@@ -85,7 +85,7 @@ def shown_by(thing: object) -> Iterator[tuple[str, object]]:
     yield "pprint", pprint.pformat(thing)
     yield "json", _attempted(lambda: json.dumps(thing))
     yield "json, default=str", _attempted(lambda: json.dumps(thing, default=str))
-    for path, text in walked(thing):
+    for path, text in walked(thing, {}):
         yield f"walk {path}", text
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         yield f"pickle {protocol}", _attempted(lambda: pickle.dumps(thing, protocol))  # noqa: B023
@@ -106,21 +106,22 @@ def chain_of(error: BaseException) -> list[BaseException]:
 
 def locals_of(error: BaseException) -> Iterator[tuple[str, object]]:
     """Go through the local and free variables of our own frames, as error trackers show them."""
+    seen: dict[int, object] = {}
     for one in chain_of(error):
         for frame, _ in traceback.walk_tb(one.__traceback__):
             if frame.f_code.co_filename.startswith(PACKAGE):
                 for name, value in frame.f_locals.items():
                     where = f"local {name} of {frame.f_code.co_name}()"
-                    for path, text in walked(value):
+                    for path, text in walked(value, seen):
                         yield f"{where}: {path}", text
 
 
-def walked(root: object) -> Iterator[tuple[str, object]]:
+def walked(root: object, seen: dict[int, object]) -> Iterator[tuple[str, object]]:
     """Go through what trackers and encoders show: mappings, sequences, slots and `__dict__`.
 
-    Slots and `__dict__` of our own objects alone: what others' show was given to them.
+    Slots and `__dict__` of our own objects alone: what others' show was given to them. What was
+    seen is not looked into again.
     """
-    seen: dict[int, object] = {}
     rest: list[tuple[str, object]] = [("", root)]
     while rest:
         path, one = rest.pop()
