@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aws_durable_execution_sdk_python import DurableContext, StepContext, durable_execution
+from aws_durable_execution_sdk_python.config import Duration, StepConfig
+from aws_durable_execution_sdk_python.retries import RetryStrategyConfig, create_retry_strategy
 from aws_durable_execution_sdk_python_testing import DurableFunctionTestRunner
 
 from lambda_secrets import (
@@ -482,3 +484,37 @@ def test_a_context_that_only_looks_durable_is_retried(backend: Recorder) -> None
         return tries
 
     assert handler({}, DurableContext()) == ["0", "1"]
+
+
+def test_the_decorator_above_a_durable_execution_says_where_it_belongs() -> None:
+    """The SDK's frozen input takes no values."""
+
+    @durable_execution
+    def inner(event: Any, context: DurableContext) -> None:
+        raise AssertionError
+
+    handler = inject_secrets({"a": "a"}, backend=Recorder({"a": "1"}))(inner)
+    with DurableFunctionTestRunner(handler=handler) as runner:
+        result = runner.run(input="{}", execution_timeout=30)
+    assert result.status.name == "FAILED"
+    assert "durable_execution" in str(result.error)
+
+
+def test_a_throttled_read_in_a_step_is_retried_by_the_step() -> None:
+    """In the body of the handler it ends the execution."""
+    answers = iter([BackendUnavailableError("throttled"), "1"])
+    live = LiveSecrets({"a": "a"}, backend=Recorder({"a": lambda: next(answers)}))
+    config = StepConfig(
+        create_retry_strategy(
+            RetryStrategyConfig(max_attempts=3, initial_delay=Duration.from_seconds(1))
+        )
+    )
+
+    def handler(event: Any, context: DurableContext) -> Any:
+        return context.step(lambda _: len(live.a), name="read", config=config)
+
+    assert durable(handler).status.name == "SUCCEEDED"
+    throttled = inject_secrets(
+        {"a": "a"}, backend=Recorder({"a": BackendUnavailableError("throttled")})
+    )(handler)
+    assert durable(throttled).status.name == "FAILED"

@@ -194,6 +194,15 @@ def async_generated(handler: Callable[..., Any]) -> Callable[..., Any]:
     return generator
 
 
+def wrapped(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a plain function that returns a coroutine, as another's decorator makes it."""
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return handler(*args, **kwargs)
+
+    return wrapper
+
+
 def iterated(handler: Callable[..., Any]) -> Callable[..., Any]:
     """Return a generator function as somebody who takes all items calls it."""
     return lambda *args, **kwargs: list(handler(*args, **kwargs))
@@ -258,9 +267,9 @@ HANDLERS: dict[str, Callable[[], Any]] = {
     "async generator with refresh_on": lambda: async_iterated(
         inject(into="kwargs", refresh_on=Failed)(async_generated(in_keywords))
     ),
-    "returns an awaitable": lambda: run(inject()(lambda *args: awaited(in_context)(*args))),
+    "returns an awaitable": lambda: run(inject()(wrapped(awaited(in_context)))),
     "returns an awaitable, with refresh_on": lambda: run(
-        inject(refresh_on=Failed)(lambda *args: awaited(in_context)(*args))
+        inject(refresh_on=Failed)(wrapped(awaited(in_context)))
     ),
     "retry_on": retried,
     "asynchronous retry_on": lambda: retried(asynchronous=True),

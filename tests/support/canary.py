@@ -113,7 +113,7 @@ def locals_of(error: BaseException) -> Iterator[tuple[str, object]]:
                 for name, value in frame.f_locals.items():
                     where = f"local {name} of {frame.f_code.co_name}()"
                     for path, text in walked(value, seen):
-                        yield f"{where}: {path}", text
+                        yield f"{where}{path and ': '}{path}", text
 
 
 def walked(root: object, seen: dict[int, object]) -> Iterator[tuple[str, object]]:
