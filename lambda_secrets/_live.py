@@ -16,7 +16,7 @@ from .errors import DeclarationError, ResolutionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from typing import Any, NoReturn
 
     from ._cache_info import CacheInfo
@@ -300,13 +300,6 @@ def _all_of(values: dict[str, Any], failures: dict[str, ResolutionError]) -> Sec
 
         raise gathered(failures)
     return Secrets(values)
-
-
-def live_over(resolvers: Iterator[Resolver]) -> LiveSecrets:
-    """Return the secrets of a handler, over all of its layers."""
-    live = object.__new__(LiveSecrets)
-    live._resolvers = list(resolvers)
-    return live
 
 
 def resolver_of(live: Any, options: dict[str, Any], inject_secrets: Any) -> Resolver:

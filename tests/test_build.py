@@ -27,6 +27,9 @@ from lambda_secrets import (
     inject_secrets,
     resolve_secrets,
 )
+from lambda_secrets._cache import shared_cache
+from lambda_secrets._maintenance import after_fork, override, restore
+from lambda_secrets._values import Wrapped, opaque
 from lambda_secrets.testing import override_secrets
 from tests.support.clock import FakeClock
 from tests.support.live import LiveSecrets
@@ -611,6 +614,89 @@ def test_eight_threads_never_get_a_closed_object(backend: Recorder, made: list[C
     assert all(client.closed <= 1 for client in made)
     clear_cache()
     assert all(client.closed == 1 for client in made)
+
+
+class Meddling:
+    """A transformed value that clears the cache when it is compared: just before a hand-out."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.meddle: Any = None
+
+    def __eq__(self, other: object) -> bool:
+        meddle, self.meddle = self.meddle, None
+        if meddle is not None:
+            meddle()
+        return self is other
+
+    __hash__ = object.__hash__
+
+
+def test_what_is_closed_just_before_it_is_handed_out_is_built_anew(
+    backend: Recorder, made: list[Client]
+) -> None:
+    """A clear may come between the look at an object and its delivery."""
+    declaration = declared(transform=Meddling)
+    live = LiveSecrets({"it": declaration}, backend=backend)
+    live.it.value.meddle = live.clear
+    assert live.it is made[1]
+    assert [client.closed for client in made] == [1, 0]
+
+
+def test_what_is_replaced_just_before_it_is_handed_out_stays_open(
+    backend: Recorder, made: list[Client]
+) -> None:
+    """It has one more user, who keeps it open."""
+    live = LiveSecrets({"it": declared(transform=Meddling)}, backend=backend)
+
+    @inject_secrets(live)
+    def handler(event: Any, context: Any) -> Any:
+        client = context.secrets.it
+        client.value.meddle = live.clear
+        assert live.it is client
+        return client.use()
+
+    handler({}, SimpleNamespace())
+    assert [client.closed for client in made] == [1]
+
+
+def test_a_fork_in_the_middle_of_a_build_leaves_nothing_behind(
+    backend: Recorder, made: list[Client]
+) -> None:
+    """What the child has built is the child's."""
+
+    def build(value: str) -> Client:
+        if not made:
+            after_fork(shared_cache)
+        return Client(value)
+
+    live = LiveSecrets({"it": Secret("a", build=build)}, backend=backend)
+    assert live.it is live.it is made[0]
+
+
+def test_an_override_may_have_objects_instead_of_built_ones(
+    backend: Recorder, made: list[Client]
+) -> None:
+    """They are handed out as they are, and never closed."""
+    fake = Client("fake")
+    live = LiveSecrets({"it": declared(), "b": declared("b")}, backend=backend)
+    live.current()
+
+    class Overriding(MemoryBackend):
+        def built_for(self, declaration: Any) -> Any:
+            is_it = declaration.source.name == "a"
+            return opaque(Wrapped(fake, shared=True)) if is_it else None
+
+    overriding = Overriding({"b": "of the override"})
+    override(shared_cache, overriding)
+    try:
+        assert live.it is fake
+        assert live.b.value == "of the override"
+    finally:
+        restore(shared_cache, overriding)
+    clear_cache()
+    assert fake.closed == 0
+    assert live.it.value == "1"
 
 
 class Machine(RuleBasedStateMachine):

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from lambda_secrets import Secrets
+from lambda_secrets import MemoryBackend, Secrets
 from lambda_secrets._declarations import parsed_json
+from lambda_secrets._values import opaque
 from tests.support import canary
 from tests.support.canary import NUMBER, TEXT, TOKEN
 
@@ -117,13 +118,22 @@ def test_locals_of_our_frames_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found == ["local text of parsed_json()"]
 
 
-def test_containers_among_locals_are_looked_into() -> None:
-    """What an error tracker goes through is gone through: mappings, lists, the view of secrets."""
-    secrets = Secrets({"it": TEXT})
-    assert not canary.is_in(repr(secrets))
-    for value in ({1: [TEXT]}, [{TEXT}], ({NUMBER: 1},), secrets):
-        assert any(map(canary.is_in, canary._looked_into(value)))
-    assert not any(map(canary.is_in, canary._looked_into([{"it": secrets}], in_event=True)))
+class Slotted(MemoryBackend):
+    """An object of ours with a value in a slot, and one in its `__dict__`."""
+
+    __slots__ = ("slot",)
+
+
+def test_what_trackers_go_through_is_gone_through() -> None:
+    """Mappings, sequences, slots and `__dict__`; the view of secrets shows nothing there."""
+    slot, attribute = Slotted({}), Slotted({})
+    slot.slot = TEXT
+    vars(attribute)["own"] = [TEXT]
+    for value in ({1: [TEXT]}, [{TEXT}], ({NUMBER: 1},), slot, [attribute]):
+        assert any(canary.is_in(text) for _, text in canary.walked(value, {}))
+    secrets = Secrets({"it": opaque(TEXT)})
+    assert secrets.it == TEXT
+    assert not any(canary.is_in(text) for _, text in canary.walked([{"it": secrets}], {}))
 
 
 @pytest.mark.parametrize(

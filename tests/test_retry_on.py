@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import inspect
 import logging
+import warnings
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from aws_durable_execution_sdk_python import DurableContext, StepContext, durable_execution
+from aws_durable_execution_sdk_python.config import Duration, StepConfig
+from aws_durable_execution_sdk_python.retries import RetryStrategyConfig, create_retry_strategy
 from aws_durable_execution_sdk_python_testing import DurableFunctionTestRunner
 
 from lambda_secrets import (
@@ -417,8 +421,12 @@ def test_tasks_do_not_share_what_they_read(live: LiveSecrets, backend: Recorder)
 
 def durable(handler: Any) -> Any:
     """Return the result of a durable function, run by AWS's own test runner."""
-    with DurableFunctionTestRunner(handler=durable_execution(handler)) as runner:
-        return runner.run(input="{}", execution_timeout=30)
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+        with DurableFunctionTestRunner(handler=handler) as runner:
+            result = runner.run(input="{}", execution_timeout=30)
+        del runner
+        gc.collect()  # it leaves its event loop open
+    return result
 
 
 def test_a_durable_execution_is_never_run_twice(
@@ -435,7 +443,7 @@ def test_a_durable_execution_is_never_run_twice(
         raise LoginFailed("refused")
 
     with caplog.at_level(logging.WARNING, "lambda_secrets"):
-        result = durable(handler)
+        result = durable(durable_execution(handler))
     assert result.status.name == "FAILED"
     assert seen == ["old", "charge"]
     assert [call.fresh for call in backend.calls] == [False, True]
@@ -461,7 +469,7 @@ def test_retry_on_in_a_step_runs_that_step_again() -> None:
         context.step(lambda _: seen.append("charge"), name="charge")
         return context.step(ship, name="ship")
 
-    result = durable(handler)
+    result = durable(durable_execution(handler))
     assert result.status.name == "SUCCEEDED"
     assert seen == ["charge", "old", "new"]
 
@@ -482,3 +490,23 @@ def test_a_context_that_only_looks_durable_is_retried(backend: Recorder) -> None
         return tries
 
     assert handler({}, DurableContext()) == ["0", "1"]
+
+
+def test_a_throttled_read_in_a_step_is_retried_by_the_step() -> None:
+    """In the body of the handler it ends the execution."""
+    answers = iter([BackendUnavailableError("throttled"), "1"])
+    live = LiveSecrets({"a": "a"}, backend=Recorder({"a": lambda: next(answers)}))
+    config = StepConfig(
+        create_retry_strategy(
+            RetryStrategyConfig(max_attempts=3, initial_delay=Duration.from_seconds(1))
+        )
+    )
+
+    def handler(event: Any, context: DurableContext) -> Any:
+        return context.step(lambda _: len(live.a), name="read", config=config)
+
+    assert durable(durable_execution(handler)).status.name == "SUCCEEDED"
+    throttled = inject_secrets(
+        {"a": "a"}, backend=Recorder({"a": BackendUnavailableError("throttled")})
+    )(handler)
+    assert durable(durable_execution(throttled)).status.name == "FAILED"

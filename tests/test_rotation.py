@@ -56,7 +56,7 @@ def by_generator(database: Rotating, **options: Any) -> Callable[[], Any]:
     def handler(event: Any, context: Any) -> Any:
         yield database.login(context.secrets.password)
 
-    return lambda: [*handler({}, SimpleNamespace())].pop()
+    return lambda: dict(enumerate(handler({}, SimpleNamespace())))[0]
 
 
 def by_retry_on(database: Rotating, **options: Any) -> Callable[[], Any]:
@@ -602,6 +602,28 @@ def test_a_pool_of_a_pending_version_replaces_the_old_one_on_success(stopped: Fa
     stopped.tick(500)
     handler({}, SimpleNamespace())
     assert len(pools) == 2
+
+
+def test_two_names_of_one_pool_get_one_of_a_pending_version(stopped: FakeClock) -> None:
+    """Who shares the current one shares the pending one."""
+    database, pools = Rotating(), list[Pool]()
+
+    def build(password: str) -> Pool:
+        pools.append(Pool(database, password, eager=False))
+        return pools[-1]
+
+    pool = Secret("prod/db", "password", build=build, close=Pool.close)
+
+    @inject_secrets({"a": pool, "b": pool}, backend=database, refresh_on=LoginFailed)
+    def handler(event: Any, context: Any) -> Any:
+        assert context.secrets.a is context.secrets.b
+        return context.secrets.a.query()
+
+    handler({}, SimpleNamespace())
+    database.create()
+    database.set()
+    assert handler({}, SimpleNamespace()) == handler({}, SimpleNamespace()) == "in with new"
+    assert [pool.closed for pool in pools] == [True, False]
 
 
 def test_a_pool_of_a_pending_version_that_fails_is_closed(stopped: FakeClock) -> None:

@@ -27,13 +27,16 @@ from lambda_secrets import (
     inject_secrets,
     resolve_secrets,
 )
-from lambda_secrets._cache import Entry, shared_cache
+from lambda_secrets._cache import shared_cache
 from lambda_secrets._stack import layers_of
-from lambda_secrets._values import Converted, Sealed
+from lambda_secrets._store import Entry
+from lambda_secrets._values import Wrapped, held
 from lambda_secrets.backends._http import Reply
 from lambda_secrets.testing import override_secrets
 from tests.support.canary import BINARY, DOCUMENT, TEXT, leaks
+from tests.support.live import LiveSecrets
 from tests.support.recorder import Recorder
+from tests.support.rotating import Rotating
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -171,7 +174,109 @@ def stacked() -> Any:
     return inject_secrets(rest, into="kwargs", backend=backend)(between(inner))
 
 
+def generated(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the handler as a generator function that fails at its first item."""
+
+    def generator(*args: Any, **kwargs: Any) -> Any:
+        handler(*args, **kwargs)
+        yield
+
+    return generator
+
+
+def async_generated(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the handler as an async generator function that fails at its first item."""
+
+    async def generator(*args: Any, **kwargs: Any) -> Any:
+        handler(*args, **kwargs)
+        yield
+
+    return generator
+
+
+def wrapped(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a plain function that returns a coroutine, as another's decorator makes it."""
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return handler(*args, **kwargs)
+
+    return wrapper
+
+
+def iterated(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a generator function as somebody who takes all items calls it."""
+    return lambda *args, **kwargs: list(handler(*args, **kwargs))
+
+
+def async_iterated(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Return an async generator function as somebody who takes all items calls it."""
+
+    async def consume(*args: Any, **kwargs: Any) -> list[Any]:
+        return [item async for item in handler(*args, **kwargs)]
+
+    return run(consume)
+
+
+def raised_by_build(value: Any) -> NoReturn:
+    """Fail to build, with the value in reach."""
+    fail(value)
+
+
+def retried(*, asynchronous: bool = False) -> Any:
+    """Return a function that fails with `retry_on` in both of its runs."""
+    values = {"prod/text": "5" + TEXT, "prod/db": DOCUMENT}
+    live = LiveSecrets({"text": "prod/text", "db": "prod/db#@"}, backend=MemoryBackend(values))
+
+    def call(event: Any, context: Any) -> None:
+        live.refresh()
+        assert TEXT in live.text
+        assert live.current().db == DOCUMENT
+        values["prod/text"] = TEXT if live.text[0] == "5" else "5" + TEXT
+        fail()
+
+    retry = live.retry_on(Failed)
+    return run(retry(awaited(call))) if asynchronous else retry(call)
+
+
+def built(**options: Any) -> Any:
+    """Return a handler whose pool cannot be built."""
+    declared = {**DECLARED, "pool": Secret("prod/db", "@", build=raised_by_build)}
+    return inject_secrets(declared, backend=MemoryBackend(VALUES), **options)(in_context)
+
+
+def live_build() -> Any:
+    """Return a reading of a pool that cannot be built."""
+    declared = {**DECLARED, "pool": Secret("prod/db", "@", build=raised_by_build)}
+    live = LiveSecrets(declared, backend=MemoryBackend(VALUES))
+    assert live.text == TEXT
+    return lambda event, context: live.pool
+
+
+def async_live_build() -> Any:
+    """Return a reading, without blocking, of a pool that cannot be built."""
+    declared = {**DECLARED, "pool": Secret("prod/db", "@", build=raised_by_build)}
+    live = LiveSecrets(declared, backend=MemoryBackend(VALUES))
+    return lambda event, context: asyncio.run(live.acurrent())
+
+
 HANDLERS: dict[str, Callable[[], Any]] = {
+    "generator": lambda: iterated(inject()(generated(in_context))),
+    "generator with keywords": lambda: iterated(inject(into="kwargs")(generated(in_keywords))),
+    "generator with refresh_on": lambda: iterated(inject(refresh_on=Failed)(generated(in_context))),
+    "async generator": lambda: async_iterated(inject()(async_generated(in_context))),
+    "async generator with refresh_on": lambda: async_iterated(
+        inject(into="kwargs", refresh_on=Failed)(async_generated(in_keywords))
+    ),
+    "returns an awaitable": lambda: run(inject()(wrapped(awaited(in_context)))),
+    "returns an awaitable, with refresh_on": lambda: run(
+        inject(refresh_on=Failed)(wrapped(awaited(in_context)))
+    ),
+    "retry_on": retried,
+    "asynchronous retry_on": lambda: retried(asynchronous=True),
+    "build": built,
+    "build with refresh_on": lambda: built(refresh_on=Failed),
+    "live build": live_build,
+    "asynchronous live build": async_live_build,
     "context": lambda: inject()(in_context),
     "event": lambda: inject(into="event")(in_event),
     "keywords": lambda: inject(into="kwargs")(in_keywords),
@@ -273,7 +378,7 @@ def test_objects_of_a_handler_show_no_value(context: LambdaContext) -> None:
         )
         seen.extend([copy.copy(context.secrets), copy.deepcopy(event), {**event}])
         seen.append(json.dumps({"event": event}, default=str))
-        assert set(vars(context)["secrets"]) == set(DECLARED)
+        assert vars(context)["secrets"].reveal().keys() == DECLARED.keys()
         return "done"
 
     assert handler({"id": 1}, context) == "done"
@@ -282,20 +387,74 @@ def test_objects_of_a_handler_show_no_value(context: LambdaContext) -> None:
     for layer in layers:
         resolver = layer.resolver
         seen.extend([layer, resolver, resolver.state, vars(layer)])
-    entries = list(shared_cache._entries.values())
-    assert len(entries) == 7
-    assert TEXT in [entry.answer.value for entry in entries]
+    entries = list(shared_cache.entries.values())
+    assert len(entries) == 8
+    assert TEXT in [entry.answer.value for entry in entries if not entry.absent]
     seen.extend(
         [handler, handler.secrets, handler.secrets.declarations, handler.secrets.cache_info()]
     )
     seen.extend(
-        [shared_cache, vars(shared_cache), shared_cache._entries, shared_cache._rounds, *entries]
+        [shared_cache, vars(shared_cache), shared_cache.entries, shared_cache.rounds, *entries]
     )
-    seen.extend(
-        [*(entry.answer for entry in entries), *(entry.owner for entry in entries), backend]
-    )
+    seen.extend([*(entry.answer for entry in entries), backend])
     assert leaks(*seen) == []
-    assert len(seen) > 40
+    assert len(seen) > 30
+
+
+def test_live_secrets_and_what_is_built_show_no_value(context: LambdaContext) -> None:
+    """Neither a look at them, cold or warm, nor what they say of a wrong use, has one."""
+    backend = MemoryBackend(VALUES)
+    declared = {**DECLARED, "pool": Secret("prod/db", "@", build=lambda db: SimpleNamespace(**db))}
+    live = LiveSecrets(declared, backend=backend)
+    seen: list[Any] = [live]
+    assert live.text == live.current().text == TEXT
+    assert live.pool.key == TEXT
+    seen += [live, live.current(), live.declarations, live.cache_info(), live._resolvers]
+    seen += [live.retry_on(Failed), live.retry_on(Failed)(fail), shared_cache.builds]
+    for wrong in (lambda: live.nothing, lambda: live["nothing"], lambda: live.refresh("nothing")):
+        with pytest.raises((AttributeError, KeyError)) as caught:
+            wrong()
+        # An AttributeError refers to its object, which shows nothing.
+        assert [how for how in leaks(caught.value) if "refers to" not in how] == []
+    assert leaks(*seen) == []
+
+
+def test_live_secrets_that_fail_show_no_good_sibling() -> None:
+    """One by one, all at once, refreshed, and over two layers."""
+    declared = {**DECLARED, "bad": "prod/db#deep", "missing": "prod/absent"}
+    live = LiveSecrets({**declared, "bad": "prod/text#x"}, backend=MemoryBackend(VALUES))
+    inner = inject_secrets({"more": "prod/text#x"}, into="event", backend=MemoryBackend(VALUES))
+    layered = inject_secrets(live)(inner(in_context)).secrets
+    looks: list[Callable[[], Any]] = [
+        lambda: live.bad,
+        live.current,
+        live.refresh,
+        lambda: asyncio.run(live.acurrent()),
+        layered.current,
+    ]
+    assert live.text == TEXT
+    for look in looks:
+        with pytest.raises(ResolutionError) as caught:
+            look()
+        assert leaks(caught.value) == []
+
+
+def test_a_pending_version_that_fails_shows_nothing() -> None:
+    """Neither the password nor the pool that was built from it."""
+    database = Rotating(password="5" + TEXT)
+    pool = Secret("prod/db", "password", build=lambda text: SimpleNamespace(text=text), close=fail)
+
+    @inject_secrets({"pool": pool, "db": "prod/db#@"}, backend=database, refresh_on=Failed)
+    def handler(event: Any, context: Any) -> NoReturn:
+        tried.append(context.secrets.pool.text)
+        fail()
+
+    tried: list[str] = []
+    database.create(TEXT)
+    with pytest.raises(Failed) as caught:
+        handler({}, SimpleNamespace())
+    assert tried == ["5" + TEXT, TEXT]
+    assert leaks(caught.value) == []
 
 
 def test_secrets_refuse_to_be_pickled_or_dumped() -> None:
@@ -313,13 +472,11 @@ def test_secrets_refuse_to_be_pickled_or_dumped() -> None:
     "carrier",
     [
         Answer(TEXT),
-        Converted(TEXT),
-        Entry(Answer(TEXT), MemoryBackend({}), (0.0, 0.0), 0.0),
+        Wrapped(TEXT, shared=False),
+        Entry(Answer(TEXT), "memory", (0.0, 0.0), 0.0),
         MemoryBackend(VALUES),
         Reply(200, {"a": TEXT}, BINARY, reusable=True),
-        Sealed(TEXT),
         Secret("prod/absent", default=TEXT),
-        Secret("prod/text", transform=functools.partial(fail, key=TEXT)),
         override_secrets(VALUES),
     ],
     ids=lambda carrier: type(carrier).__name__,
@@ -351,7 +508,8 @@ def test_secrets_made_from_secrets_show_nothing() -> None:
     """A comparison, a copy and a merge of Secrets show names too."""
     one = resolve_secrets(DECLARED, backend=MemoryBackend(VALUES))
     two = resolve_secrets({"text": "prod/text"}, backend=MemoryBackend(VALUES))
-    assert leaks(one == two, Secrets({**one, **two}), copy.deepcopy(one), list(one)) == []
+    both = Secrets({**held(one), **held(two)})
+    assert leaks(one == two, both, copy.deepcopy(one)) == []
 
 
 # Freshness: stale values, retries, background rounds
@@ -379,7 +537,7 @@ def test_stale_values_show_nothing(clock: FakeClock, context: LambdaContext) -> 
     assert handler({}, context)
     clock.tick(4000)
     with pytest.raises(BackendUnavailableError) as caught:
-        handler({}, context)
+        handler({}, SimpleNamespace())  # the other one's deadline is over
     assert [event.kind for event in events] == ["fetch", "fetch", "stale", "fetch"]
     assert leaks(caught.value, *events, handler.secrets.cache_info()) == []
 

@@ -17,6 +17,7 @@ from lambda_secrets import (
     inject_secrets,
     resolve_secrets,
 )
+from lambda_secrets._values import opaque
 from tests.support import canary
 from tests.support.canary import DOCUMENT, TEXT
 
@@ -97,7 +98,7 @@ def test_sentry_shows_names_where_a_handler_has_the_view(sent: list[Any]) -> Non
         fail(found)
 
     with pytest.raises(ValueError, match="failed") as caught:
-        handler(Secrets({"text": TEXT}))
+        handler(Secrets({"text": opaque(TEXT)}))
     sentry_sdk.capture_exception(caught.value)
     (shown,) = [frame["vars"] for frame in frames_of(sent[0]) if frame["function"] == "handler"]
     assert shown["secrets"] == "<Secrets: text>"

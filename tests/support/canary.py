@@ -10,6 +10,7 @@ import logging
 import pickle
 import pprint
 import traceback
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from types import (
@@ -24,7 +25,6 @@ from types import (
 from typing import TYPE_CHECKING, Any
 
 import lambda_secrets
-from lambda_secrets import Secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -85,6 +85,8 @@ def shown_by(thing: object) -> Iterator[tuple[str, object]]:
     yield "pprint", pprint.pformat(thing)
     yield "json", _attempted(lambda: json.dumps(thing))
     yield "json, default=str", _attempted(lambda: json.dumps(thing, default=str))
+    for path, text in walked(thing, {}):
+        yield f"walk {path}", text
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         yield f"pickle {protocol}", _attempted(lambda: pickle.dumps(thing, protocol))  # noqa: B023
 
@@ -103,28 +105,50 @@ def chain_of(error: BaseException) -> list[BaseException]:
 
 
 def locals_of(error: BaseException) -> Iterator[tuple[str, object]]:
-    """Go through the local variables of our own frames, as error trackers show them."""
+    """Go through the local and free variables of our own frames, as error trackers show them."""
+    seen: dict[int, object] = {}
     for one in chain_of(error):
         for frame, _ in traceback.walk_tb(one.__traceback__):
             if frame.f_code.co_filename.startswith(PACKAGE):
                 for name, value in frame.f_locals.items():
-                    # What is in an event was put there by the user's choice.
-                    for text in _looked_into(value, in_event=name in {"args", "event"}):
-                        yield f"local {name} of {frame.f_code.co_name}()", text
+                    where = f"local {name} of {frame.f_code.co_name}()"
+                    for path, text in walked(value, seen):
+                        yield f"{where}{path and ': '}{path}", text
 
 
-def _looked_into(value: object, *, in_event: bool = False) -> Iterator[str]:
-    """Go through what Sentry and Rollbar show of a local: they go through mappings and lists."""
-    yield _attempted(lambda: repr(value))
-    if isinstance(value, Secrets) and in_event:
+def walked(root: object, seen: dict[int, object]) -> Iterator[tuple[str, object]]:
+    """Go through what trackers and encoders show: mappings, sequences, slots and `__dict__`.
+
+    Slots and `__dict__` of our own objects alone: what others' show was given to them. What was
+    seen is not looked into again.
+    """
+    rest: list[tuple[str, object]] = [("", root)]
+    while rest:
+        path, one = rest.pop()
+        if isinstance(one, (str, bytes, bytearray, int, float)):
+            yield path, one
+            continue
+        if id(one) in seen or isinstance(one, (ModuleType, type)):
+            continue
+        seen[id(one)] = one
+        yield path, _attempted(lambda: repr(one))  # noqa: B023
+        if isinstance(one, Mapping):
+            for key, item in one.items():
+                rest += [(f"{path}<key>", key), (f"{path}[{key!r}]", item)]
+        elif isinstance(one, (list, tuple, set, frozenset, deque)):
+            rest += [(f"{path}[]", item) for item in one]
+        rest += _attributes(path, one)
+
+
+def _attributes(path: str, one: object) -> Iterator[tuple[str, object]]:
+    kinds = type(one).__mro__
+    if not any(kind.__module__.partition(".")[0] == "lambda_secrets" for kind in kinds):
         return
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            for part in (key, item):
-                yield from _looked_into(part, in_event=in_event)
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        for item in value:
-            yield from _looked_into(item, in_event=in_event)
+    slots = [slot for kind in kinds for slot in kind.__dict__.get("__slots__", ())]
+    # As a tracker does: past __getattr__, which would fetch.
+    for name in (*slots, *getattr(one, "__dict__", {})):
+        with contextlib.suppress(AttributeError):
+            yield f"{path}.{name}", object.__getattribute__(one, name)
 
 
 def said_by(error: BaseException) -> Iterator[tuple[str, object]]:
