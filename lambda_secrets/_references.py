@@ -36,7 +36,7 @@ class Variable(Declaration):
         Raises:
             DeclarationError: when the variable is unset, empty or wrong; it never shows its text.
         """
-        return declared_by(self, self._parsed)
+        return declared_by(self, self._parsed)  # type: ignore[no-any-return]  # what it returns
 
     def _parsed(self, text: str) -> Declaration:
         name, mark, path = text.partition("#")

@@ -550,22 +550,19 @@ def test_a_class_that_declares_nothing_takes_a_mapping() -> None:
     assert Plain({"it": "prod/db#user"}, backend=BACKEND).url() == "x://u"
 
 
-def test_a_wrong_class_is_refused_when_it_is_made() -> None:
+@pytest.mark.parametrize(
+    ("annotation", "problem"),
+    [
+        ("Annotated[Imaginary, Secret('a')]", "Cannot read the annotation of 'it': name 'Imag"),
+        (Annotated[str, Secret("a"), Secret("b")], "Cannot declare 'it': it has 2 declarations"),
+        (Annotated[str, Secret("a", default="x")], "have a default"),
+    ],
+)
+def test_a_wrong_class_is_refused_when_it_is_made(annotation: Any, problem: str) -> None:
     """The message names the attribute."""
-    with pytest.raises(DeclarationError, match="Cannot read the annotation of 'it': name 'Imag"):
-
-        class Undefined(LiveSecrets):
-            it: Annotated[Imaginary, Secret("a")]
-
-    with pytest.raises(DeclarationError, match="Cannot declare 'it': it has 2 declarations"):
-
-        class Twice(LiveSecrets):
-            it: Annotated[str, Secret("a"), Secret("b")]
-
-    with pytest.raises(DeclarationError, match="have a default"):
-
-        class TwoDefaults(LiveSecrets):
-            it: Annotated[str, Secret("a", default="x")] = "y"
+    body = {"__annotations__": {"it": annotation}, "__module__": __name__, "it": "y"}
+    with pytest.raises(DeclarationError, match=problem):
+        type("Wrong", (LiveSecrets,), body)
 
 
 def test_an_object_that_is_built_may_be_of_any_type() -> None:
