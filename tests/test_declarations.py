@@ -8,6 +8,7 @@ import functools
 import json
 import math
 import pickle
+import sys
 from typing import TYPE_CHECKING, Any
 
 import jmespath
@@ -448,6 +449,18 @@ def test_a_path_too_deep_for_the_parser_is_refused() -> None:
         Secret("db", "(" * 5_000)
 
 
+def test_a_path_without_the_package_that_reads_it_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A layer may come without jmespath: plain paths work, others say what is missing."""
+    monkeypatch.setitem(sys.modules, "jmespath", None)
+    assert Secret("db", "a.b").path == "a.b"
+    assert Secret("db", '"a-b"').extract('{"a-b": 1}') == 1
+    with pytest.raises(DeclarationError, match="needs the package jmespath") as raised:
+        Secret("db", "a[0]")
+    assert raised.value.__cause__ is None
+
+
 WORDS = ["a", "b0", "_c", "é", "0", "-1", "`1`", "'x'", '"q"', "length(", "nope("]
 MARKS = [".", "[", "]", "*", "@", "|", "||", "&", "(", ")", "{", "}", ":", ",", "==", "!", " "]
 TOKENS = [*WORDS, *MARKS, "`", "'", "\n"]
@@ -729,6 +742,8 @@ def test_a_repr_is_safe_to_log() -> None:
     assert repr(declare("ssm:/app/")) == "<ParameterTree 'ssm:/app/'>"
     assert repr(Secret("db", transform="json")) == "<Secret 'db', transform=json>"
     assert repr(declare("prod/db").source) == "<Source prod/db>"
+    built = Secret("db", build=Unhashable(), close=print, pending=False)
+    assert repr(built) == "<Secret 'db', build=Unhashable, close=print, pending=False>"
     transforms: list[Any] = [functools.partial(str.replace, CANARY), Unhashable()]
     for transform in transforms:
         assert CANARY not in repr(Secret("db", transform=transform))

@@ -234,4 +234,6 @@ def test_an_override_may_stand_for_a_variable(
     assert len({found, found}) == 1
     string = effective(declare("env:IT"), Override())
     assert string.path == ("a" if held == "prod/db#a" else None)
+    given = effective(declare("env:IT#b"), Override())
+    assert (given.source, given.path) == (Source("env", "IT"), "b")
     assert effective(Secret("other"), Override()) == Secret("other")

@@ -11,6 +11,7 @@ import pickle
 import pprint
 import string
 import threading
+import traceback
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -252,6 +253,23 @@ def test_a_container_that_cannot_be_copied_is_handed_out_as_it_is() -> None:
     """A tuple that holds a lock is better than an error."""
     value = (threading.Lock(),)
     assert made({"it": value}).it is value
+
+
+class Interrupted(list[int]):
+    """A list whose copying is interrupted, as by a signal."""
+
+    def __deepcopy__(self, memo: object) -> Any:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_copy_leaves_no_value_in_a_traceback() -> None:
+    """The exception of a signal handler goes out without the frames that copy."""
+    secrets = made({"it": {"key": CANARY, "more": Interrupted([1])}})
+    with pytest.raises(KeyboardInterrupt) as caught:
+        _ = secrets.it
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)][1:]
+    assert frames
+    assert not any(CANARY in repr(frame.f_locals) for frame in frames)
 
 
 def nested(depth: int) -> str:
