@@ -409,7 +409,7 @@ def empty(event: Any, context: Any, *, it: Annotated[str, Secret("")]) -> None:
                 "division by zero. Correct it."
             ),
         ),
-        (empty, "'it': Cannot declare secret '': use a non-empty string as name."),
+        (empty, "'it': Cannot declare secret '': use a non-empty string as the name."),
         (
             len,
             (
