@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 
+from ._explain import wrong_name
 from ._kinds import AppConfig, Parameter, ParameterTree
 from ._options import is_arn_of
 from ._secret import Declaration, Secret
-from ._sources import Source
-from ._variables import declared_by, text_of
+from ._sources import Compared, Source
+from ._variables import declared_by
 from .errors import DeclarationError
 
 TYPE_CHECKING = False
@@ -35,13 +36,14 @@ class Variable(Declaration):
         Raises:
             DeclarationError: when the variable is unset, empty or wrong; it never shows its text.
         """
-        text = text_of(self)
+        return declared_by(self, self._parsed)  # type: ignore[no-any-return]  # what it returns
+
+    def _parsed(self, text: str) -> Declaration:
         name, mark, path = text.partition("#")
         if self.path is not None:
             mark, path = "#", self.path
-        if ":" not in name:
-            return declared_by(self, lambda: Secret(name, path if mark else None))
-        return declared_by(self, lambda: declare_scheme(name, path if mark else None))
+        declared = Secret if ":" not in name else declare_scheme
+        return declared(name, path if mark else None)
 
 
 def declare_scheme(name: str, path: str | None) -> Declaration:
@@ -52,6 +54,8 @@ def declare_scheme(name: str, path: str | None) -> Declaration:
     """
     text = name if path is None else f"{name}#{path}"
     scheme, _, rest = name.partition(":")
+    if "${" in name or "{{" in name:
+        raise DeclarationError(wrong_name(name, "secret"))
     if scheme == "arn":
         fields = name.split(":")
         if len(fields) == _ECS_FIELDS and is_arn_of("secret", ":".join(fields[:7])):
@@ -74,16 +78,19 @@ def declare_scheme(name: str, path: str | None) -> Declaration:
             f"Drop '#{path}', or name one parameter."
         )
     if scheme == "appconfig":
-        parts = rest.split("/")
-        if len(parts) == 3:
-            return AppConfig(parts[0], parts[1], parts[2], path)
-        raise DeclarationError(
-            f"Cannot declare {text!r}: use appconfig:application/environment/profile, or "
-            "AppConfig(…) for a name with a '/' in it."
-        )
+        return _appconfig(text, rest.split("/"), path)
     raise DeclarationError(
         f"Cannot declare {text!r}: the scheme {scheme!r} is unknown. "
         "Use a Secrets Manager name or ARN, 'ssm:…', 'appconfig:…' or 'env:…'."
+    )
+
+
+def _appconfig(text: str, parts: list[str], path: str | None) -> AppConfig:
+    if len(parts) == 3:
+        return AppConfig(parts[0], parts[1], parts[2], path)
+    raise DeclarationError(
+        f"Cannot declare {text!r}: use appconfig:application/environment/profile, or "
+        "AppConfig(…) for a name with a '/' in it."
     )
 
 
@@ -118,8 +125,9 @@ def effective(declaration: Declaration, backend: Any) -> Declaration:
     if declaration.path is None:
         with suppress(DeclarationError):  # the variable may hold anything
             named = declaration.resolved()
-    stand_in = object.__new__(Variable)
-    options = {slot: getattr(declaration, slot) for slot in Declaration.__slots__}
+    stand_in = object.__new__(Declaration)
+    slots = (*Compared.__slots__, *Declaration.__slots__)
+    options = {slot: getattr(declaration, slot) for slot in slots}
     options |= {"_source": Source("env", variable), "variable": None}
     options |= {"path": named.path, "search": named.search}
     stand_in._freeze(**options)

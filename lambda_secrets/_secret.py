@@ -104,7 +104,7 @@ class Declaration(Compared):
             return self
         from ._variables import named
 
-        return named(self)
+        return named(self)  # type: ignore[no-any-return]  # a copy of itself
 
     def extract(self, raw: Any) -> Any:
         """Return the declared value of what the backend read, or a `Mismatch`."""

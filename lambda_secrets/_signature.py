@@ -63,7 +63,7 @@ def declared_in_class(
     inherited: Any = getattr(cls, "_typed", None) or ({}, {})
     module = sys.modules.get(cls.__module__)
     names = {} if module is None else vars(module)
-    scope = opaque((names, _scope(None, cls.__module__)))
+    scope = opaque((names, {**_scope(None, cls.__module__), **vars(cls)}))
     del names
     defaults = opaque({n: cls.__dict__[n] for n in own if n in cls.__dict__})
     found = _found(own, tuple(own), scope, defaults)
@@ -150,8 +150,11 @@ def _scope(code: CodeType | None, module: str = "") -> dict[str, Any]:
     frame = sys._getframe()  # noqa: SLF001 - as the standard library's own dataclasses do
     while frame is not None and frame.f_back is not None:
         frame = frame.f_back
-        is_around = any(constant is code for constant in frame.f_code.co_consts)
-        if is_around or (code is None and frame.f_globals.get("__name__") == module):
+        if code is None:
+            is_around = frame.f_globals.get("__name__") == module
+        else:
+            is_around = any(constant is code for constant in frame.f_code.co_consts)
+        if is_around:
             names = {**frame.f_locals, **names}
             code = frame.f_code
     return names

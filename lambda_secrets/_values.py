@@ -104,7 +104,9 @@ class Secrets(Frozen):
     __hash__ = None  # type: ignore[assignment]  # it compares by values, which may change
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secrets) and self.reveal() == other.reveal()
+        from ._deep import equal
+
+        return isinstance(other, Secrets) and shielded(lambda: equal(self.reveal(), other.reveal()))
 
     def __repr__(self) -> str:
         return f"<Secrets: {', '.join(self._values) or 'none'}>"

@@ -925,3 +925,18 @@ def test_nothing_is_imported_that_is_not_used() -> None:
     )
     assert "lambda_secrets._signature" in typed
     assert typed.isdisjoint({"msgspec", "pydantic"})
+
+
+@pytest.mark.parametrize("kind", [list, Any])
+def test_a_value_nested_deeply_is_converted(kind: Any) -> None:
+    """Looking at a value does not recurse as deeply as the value goes."""
+
+    def handler(*, it: Any) -> Any:
+        return it
+
+    handler.__annotations__["it"] = Annotated[kind, Secret("prod/secret", "@")]
+    with override_secrets({"prod/secret": "[" * 900 + "]" * 900}):
+        found = inject_secrets(handler)()
+    for _ in range(899):
+        (found,) = found
+    assert found == []

@@ -8,6 +8,7 @@ import functools
 import json
 import math
 import pickle
+import sys
 from typing import TYPE_CHECKING, Any
 
 import jmespath
@@ -148,6 +149,17 @@ def test_an_arn_of_the_other_service_is_refused(kind: Callable[[str], Any], arn:
         ("ssm:url:3", "must not contain ':'; use version="),
         ("ssm:prod/app/", "must begin with '/'"),
         ("ssm:/prod/app/#user", "takes no JMESPath expression"),
+        ("ssm://prod/url", "the scheme is 'ssm:', without '//'. Use 'ssm:/prod/url'."),
+        ("prod/${Stage}/db", "it has a placeholder that was not filled in"),
+        ("${Prefix}:db", "it has a placeholder that was not filled in"),
+        ("ssm:/${Stage}/url", "it has a placeholder that was not filled in"),
+        ("{{resolve:secretsmanager:db}}", "it has a placeholder that was not filled in"),
+        ("prod/{{ stage }}/db", "it has a placeholder that was not filled in"),
+        ("None", "an environment variable was probably unset"),
+        ("None#@", "an environment variable was probably unset"),
+        ("ssm:None", "an environment variable was probably unset"),
+        ("prod/db#user-name", 'in double quotes, such as "user-name".'),
+        ("prod/db#keys.my-key", 'in double quotes, such as keys."my-key".'),
     ],
 )
 def test_a_wrong_string_is_refused_with_its_problem(text: str, problem: str) -> None:
@@ -219,6 +231,23 @@ def test_any_string_is_a_declaration_or_a_declaration_error(text: str) -> None:
 def made(kind: Any, *args: Any, **options: Any) -> Callable[[], Any]:
     """Return a declaration yet to be made, whatever its arguments."""
     return functools.partial(kind, *args, **options)
+
+
+async def asynchronous(value: Any) -> Any:
+    """Be awaited."""
+    raise AssertionError
+
+
+class Asynchronous:
+    """Is awaited when it is called."""
+
+    async def __call__(self, value: Any) -> Any:
+        """Be awaited."""
+        raise AssertionError
+
+    async def method(self, value: Any) -> Any:
+        """Be awaited."""
+        raise AssertionError
 
 
 def test_objects_say_what_a_string_cannot() -> None:
@@ -310,6 +339,24 @@ def test_a_slash_inside_an_appconfig_name_is_no_separator() -> None:
         (made(AppConfig, "", "e", "p"), "use a non-empty string"),
         (made(AppConfig, "a", "e", None), "use a non-empty string"),
         (made(AppConfig, "a", "e#", "p"), "a name must not contain '#'"),
+        (made(Secret, "db", version_id="v1"), "version_id must be 32 to 64 characters long"),
+        (made(Secret, "db", version_id="v" * 31), "version_id must be 32 to 64 characters"),
+        (made(Secret, "db", version_id="v" * 65), "version_id must be 32 to 64 characters"),
+        (made(Secret, "db", version_id=["v"]), "version_id must be 32 to 64 characters"),
+        (made(Secret, "db", version_stage=["v"]), "version_stage must be a non-empty string"),
+        (made(Secret, "${db}"), "it has a placeholder that was not filled in"),
+        (made(Secret, "None"), "an environment variable was probably unset"),
+        (made(Secret, "db", pending="yes"), "pending must be True or False, not 'yes'"),
+        (made(Secret, "db", pending=1), "pending must be True or False, not 1"),
+        (made(Secret, "db", pending=True, version_stage="a"), "pending=True needs the current"),
+        (made(Secret, "db", build="pool"), "build must be a callable, not str"),
+        (made(Secret, "db", build=len, close=5), "close must be a callable, not int"),
+        (made(Secret, "db", close=print), "close= needs build="),
+        (made(Secret, "db", build=asynchronous), "build must be a plain function, since an async"),
+        (made(Parameter, "/url", build=Asynchronous()), "build must be a plain function"),
+        (made(ParameterTree, "/a", build=functools.partial(asynchronous, 1)), "plain function"),
+        (made(AppConfig, "a", "e", "p", build=Asynchronous().method), "plain function"),
+        (made(Secret, "db", build=len, close=asynchronous), "close must be a plain function"),
         (made(Secret, "db", transform="yaml"), "or a callable, not 'yaml'"),
         (made(Secret, "db", transform=5), "or a callable, not int"),
         (made(Secret, "db", transform=["json"]), "or a callable, not list"),
@@ -402,6 +449,18 @@ def test_a_path_too_deep_for_the_parser_is_refused() -> None:
         Secret("db", "(" * 5_000)
 
 
+def test_a_path_without_the_package_that_reads_it_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A layer may come without jmespath: plain paths work, others say what is missing."""
+    monkeypatch.setitem(sys.modules, "jmespath", None)
+    assert Secret("db", "a.b").path == "a.b"
+    assert Secret("db", '"a-b"').extract('{"a-b": 1}') == 1
+    with pytest.raises(DeclarationError, match="needs the package jmespath") as raised:
+        Secret("db", "a[0]")
+    assert raised.value.__cause__ is None
+
+
 WORDS = ["a", "b0", "_c", "é", "0", "-1", "`1`", "'x'", '"q"', "length(", "nope("]
 MARKS = [".", "[", "]", "*", "@", "|", "||", "&", "(", ")", "{", "}", ":", ",", "==", "!", " "]
 TOKENS = [*WORDS, *MARKS, "`", "'", "\n"]
@@ -473,6 +532,24 @@ def test_json_null_matched_nothing() -> None:
     null = Secret("db", "@").extract("null")
     assert isinstance(null, Mismatch)
     assert null.absent
+
+
+@pytest.mark.parametrize("text", ['\ufeff{"a": 1}', '\ufeff{"a": 1}'.encode()])
+def test_a_byte_order_mark_is_no_part_of_json(text: Any) -> None:
+    """Editors on Windows begin files with one."""
+    assert Secret("db", "a").extract(text) == 1
+    assert Secret("db", transform="json").extract(text) == {"a": 1}
+
+
+def test_none_is_told_from_other_things() -> None:
+    """An unset variable read with `os.environ.get` gets a message of its own (case 34)."""
+    with pytest.raises(DeclarationError, match=r"got None. Is the environment variable unset"):
+        declare_all({"it": None})  # type: ignore[dict-item]
+
+
+def test_no_declarations_are_declarations() -> None:
+    """An empty mapping is a mapping."""
+    assert declare_all({}) == {}
 
 
 def test_json_in_bytes_is_parsed() -> None:
@@ -665,6 +742,8 @@ def test_a_repr_is_safe_to_log() -> None:
     assert repr(declare("ssm:/app/")) == "<ParameterTree 'ssm:/app/'>"
     assert repr(Secret("db", transform="json")) == "<Secret 'db', transform=json>"
     assert repr(declare("prod/db").source) == "<Source prod/db>"
+    built = Secret("db", build=Unhashable(), close=print, pending=False)
+    assert repr(built) == "<Secret 'db', build=Unhashable, close=print, pending=False>"
     transforms: list[Any] = [functools.partial(str.replace, CANARY), Unhashable()]
     for transform in transforms:
         assert CANARY not in repr(Secret("db", transform=transform))

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any, NewType
 import pytest
 import typing_extensions
 
-from lambda_secrets import DeclarationError, Secret, SecretValueError, inject_secrets
+from lambda_secrets import (
+    DeclarationError,
+    LiveSecrets,
+    MemoryBackend,
+    Parameter,
+    Secret,
+    SecretValueError,
+    inject_secrets,
+)
 from lambda_secrets._declarations import Mismatch
 from lambda_secrets._signature import declared_in
 from lambda_secrets.testing import override_secrets
@@ -401,7 +409,7 @@ def empty(event: Any, context: Any, *, it: Annotated[str, Secret("")]) -> None:
                 "division by zero. Correct it."
             ),
         ),
-        (empty, "'it': Cannot declare secret '': use a non-empty string as name."),
+        (empty, "'it': Cannot declare secret '': use a non-empty string as the name."),
         (
             len,
             (
@@ -456,3 +464,112 @@ def test_converter_returns_and_never_raises() -> None:
     declarations, made = declared_in(undefined_event, "")
     assert declarations == {"it": SECRET}
     assert isinstance(made["it"](b""), Mismatch)
+
+
+# Typed subclasses of LiveSecrets
+
+
+class Pool:
+    """What no JSON becomes."""
+
+    def __init__(self, login: dict[str, str]) -> None:
+        """Keep the login."""
+        self.login = login
+
+
+class Config(LiveSecrets):
+    """Declares by annotations."""
+
+    login: Annotated[Login, Secret("prod/db")]
+    workers: Annotated[int, Parameter("/prod/workers")] = 4
+    pool: Annotated[Pool, Secret("prod/db", "@", build=Pool)]
+    remark: str = "not declared"
+
+
+BACKEND = MemoryBackend({"prod/db": '{"user": "u"}'})
+
+
+def test_annotations_of_a_class_declare() -> None:
+    """Values are converted as in a signature; a class attribute is the default."""
+    config = Config(backend=BACKEND)
+    assert list(config.declarations) == ["login", "workers", "pool"]
+    assert config.login == Login("u")
+    assert config.workers == 4
+    assert config.pool.login == {"user": "u"}
+    assert config.remark == "not declared"
+    assert Config(backend=MemoryBackend({"ssm:/prod/workers": "7"})).workers == 7
+
+
+def test_a_class_shows_no_declared_name() -> None:
+    """Case 49: a default is no class attribute, and looking at a class fetches nothing."""
+    config = Config(backend=BACKEND)
+    assert not {"login", "workers", "pool"} & {*dir(config), *dir(Config)}
+    assert not hasattr(Config, "workers")
+    assert repr(config) == "<Config: login, workers, pool>"
+    assert dict(config.cache_info())["workers"]["age"] is None
+
+
+def test_a_subclass_inherits_declarations() -> None:
+    """What a class declares, its subclasses have, and may declare anew."""
+
+    class More(Config):
+        login: Annotated[dict[str, str], Secret("prod/db")]  # type: ignore[assignment]
+        hosts: Annotated[list[str], Parameter("/hosts")] = []  # noqa: RUF012 - it is a default
+
+    more = More(backend=BACKEND)
+    assert more.login == {"user": "u"}
+    assert more.hosts == []
+    assert set(more.declarations) == {"login", "workers", "pool", "hosts"}
+    assert Config(backend=BACKEND).login == Login("u")
+
+
+def test_local_names_are_found_by_a_class() -> None:
+    """A class inside a function may use what is defined there."""
+
+    @dataclass
+    class Local:
+        user: str
+
+    class Here(LiveSecrets):
+        Inner = NewType("Inner", Local)
+        it: Annotated[Local, Secret("prod/db")]
+        inner: Annotated[Inner, Secret("prod/db")]
+
+    here = Here(backend=BACKEND)
+    assert here.it == here.inner == Local("u")
+
+
+def test_a_class_that_declares_nothing_takes_a_mapping() -> None:
+    """A subclass with methods alone is used as LiveSecrets is."""
+
+    class Plain(LiveSecrets):
+        def url(self) -> str:
+            """Make something of a secret."""
+            return f"x://{self.it}"
+
+    assert Plain({"it": "prod/db#user"}, backend=BACKEND).url() == "x://u"
+
+
+@pytest.mark.parametrize(
+    ("annotation", "problem"),
+    [
+        ("Annotated[Imaginary, Secret('a')]", "Cannot read the annotation of 'it': name 'Imag"),
+        (Annotated[str, Secret("a"), Secret("b")], "Cannot declare 'it': it has 2 declarations"),
+        (Annotated[str, Secret("a", default="x")], "have a default"),
+    ],
+)
+def test_a_wrong_class_is_refused_when_it_is_made(annotation: Any, problem: str) -> None:
+    """The message names the attribute."""
+    body = {"__annotations__": {"it": annotation}, "__module__": __name__, "it": "y"}
+    with pytest.raises(DeclarationError, match=problem):
+        type("Wrong", (LiveSecrets,), body)
+
+
+def test_an_object_that_is_built_may_be_of_any_type() -> None:
+    """Case 50: with `build` the annotation is what it returns, and nothing is converted."""
+
+    @inject_secrets(backend=BACKEND)
+    def handler(*, pool: Annotated[Pool, Secret("prod/db", "@", build=Pool)]) -> Any:
+        return pool.login
+
+    assert handler() == {"user": "u"}

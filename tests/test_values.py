@@ -11,6 +11,7 @@ import pickle
 import pprint
 import string
 import threading
+import traceback
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -254,6 +255,23 @@ def test_a_container_that_cannot_be_copied_is_handed_out_as_it_is() -> None:
     assert made({"it": value}).it is value
 
 
+class Interrupted(list[int]):
+    """A list whose copying is interrupted, as by a signal."""
+
+    def __deepcopy__(self, memo: object) -> Any:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_copy_leaves_no_value_in_a_traceback() -> None:
+    """The exception of a signal handler goes out without the frames that copy."""
+    secrets = made({"it": {"key": CANARY, "more": Interrupted([1])}})
+    with pytest.raises(KeyboardInterrupt) as caught:
+        _ = secrets.it
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)][1:]
+    assert frames
+    assert not any(CANARY in repr(frame.f_locals) for frame in frames)
+
+
 def nested(depth: int) -> str:
     """Return JSON of lists within lists."""
     return "[" * depth + json.dumps(CANARY) + "]" * depth
@@ -285,10 +303,44 @@ def test_what_json_reads_is_served_however_deep(declared: Any) -> None:
     assert first == second == CANARY
 
 
+def test_values_are_compared_however_deep() -> None:
+    """Two views of one deep value are equal; those of two that differ at the bottom are not."""
+    text = deepest()
+    one, again, other = (
+        resolve_secrets({"it": "it#@"}, backend=MemoryBackend({"it": value}))
+        for value in (text, text, text.replace(CANARY, "other"))
+    )
+    assert one == again
+    assert one != other
+    assert made({"it": [1]}) != made({"it": [1, 2]})
+    assert made({"it": {"a": 1}}) != made({"it": {"b": 1}})
+
+
+class Incomparable:
+    """An object whose comparison fails."""
+
+    __hash__ = None  # type: ignore[assignment]  # it compares
+
+    def __eq__(self, other: object) -> bool:
+        raise OSError("failed")
+
+
+def test_a_failing_comparison_leaves_no_value_in_a_traceback() -> None:
+    """What an object of the user's own raises goes out without the frames that compare."""
+    one, other = (made({"it": [CANARY, Incomparable()]}) for _ in range(2))
+    with pytest.raises(OSError, match="failed") as caught:
+        _ = one == other
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)][1:]
+    assert frames
+    assert not any(CANARY in repr(frame.f_locals) for frame in frames)
+
+
 def test_json_too_deep_to_read_is_an_error_without_it() -> None:
     """What `json.loads` refuses is a `SecretValueError` that does not show the value."""
     backend = MemoryBackend({"it": nested(200_000)})
-    with pytest.raises(SecretValueError, match="it is not JSON, or it is nested too deeply") as caught:
+    with pytest.raises(
+        SecretValueError, match="it is not JSON, or it is nested too deeply"
+    ) as caught:
         resolve_secrets({"it": "it#@"}, backend=backend)
     assert CANARY not in str(caught.value)
 

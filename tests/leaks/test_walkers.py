@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 class Vault:
     """A backend that holds nothing: what a `MemoryBackend` was given is in the test's hands."""
 
-    def fetch(self, sources: list[Source], *, timeout: float, fresh: bool) -> dict[Source, Any]:
+    def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> dict[Source, Any]:
         """Read what there is."""
         values: dict[str, Any] = {"doc": DOCUMENT_TEXT, "text": TEXT}
         missing = SecretNotFoundError("it does not exist")
@@ -231,6 +231,7 @@ def test_walker_would_find_a_value() -> None:
 
     class Slotted:
         __slots__ = ("value",)
+        value: Any
 
     slotted = Slotted()
     slotted.value = {"a": [SimpleNamespace(text=TEXT)]}
