@@ -774,6 +774,19 @@ def test_kept_connection_that_cannot_send_is_replaced(
         assert [request.connection for request in server.requests] == [1, 2]
 
 
+def test_a_replacement_that_cannot_connect_is_a_fault(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the other end is gone altogether, that is what is told."""
+    monkeypatch.setattr(loopback, "socket", Stubborn)
+    monkeypatch.setattr(Stubborn, "raising", {}, raising=False)
+    with FaultServer([OK]) as server:
+        assert ask(client, server.port) == (200, b"fine")
+        Stubborn.raising["send"] = [BrokenPipeError()]
+        Stubborn.raising["connect"] = [ConnectionRefusedError()]
+        assert ask(client, server.port) == "refused"
+
+
 def test_no_file_descriptor_left_is_a_fault(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
