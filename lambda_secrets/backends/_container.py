@@ -56,7 +56,8 @@ class Container:
         answer = self._client.run({None: self._ask()}, timeout=seconds)[None]
         if isinstance(answer, ResolutionError):
             return self._held if usable and self._held is not None else answer
-        held, self._expires = answer
+        held: Hidden = answer[0]
+        self._expires = answer[1]
         self._held, self._origin, self._refused = held, origin, False
         return held
 

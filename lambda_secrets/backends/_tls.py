@@ -182,7 +182,7 @@ class RemoteExchange(Exchange):
 class RemoteClient(Client):
     """The kept-alive connections of this process to other machines."""
 
-    parallel = 10
+    parallel = opening = 10
     exchange_class = RemoteExchange
 
     def __init__(self, *, proxies: bool = True) -> None:
