@@ -248,7 +248,7 @@ class _Round:
             self.results[exchange.key] = end.value
             return
         exchange.wanted = wanted
-        exchange.due = time.monotonic() + pause
+        exchange.due = time.monotonic() + pause if pause else 0.0
         if exchange.due < self.deadline:
             self.waiting.append(exchange)
         else:
