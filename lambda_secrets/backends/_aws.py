@@ -92,7 +92,7 @@ class AwsBackend:
         if isinstance(credentials, ResolutionError):
             return dict.fromkeys(sources, credentials)
         tasks = self._conversations.tasks(sources)
-        answers = self._run(tasks, credentials, timeout)
+        answers = self._run(tasks, credentials, deadline - time.monotonic())
         if any(type(answer) is not Answer for answer in answers.values()):
             from ._other_calls import singly
 

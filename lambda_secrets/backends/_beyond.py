@@ -131,8 +131,10 @@ class Beyond:
             return self.aws is None
         if os.environ.get("AWS_LAMBDA_RUNTIME_API"):
             return False
+        from importlib import import_module
+
         try:
-            import boto3  # noqa: F401
+            import_module("boto3")  # which is the next step anyway
         except ImportError:
             return False
         return True

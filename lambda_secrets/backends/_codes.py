@@ -129,11 +129,6 @@ def meaning_of(code: str, status: int, message: str = "") -> _Meaning:
     return BackendError, "See the AWS error reference for this code."
 
 
-def class_of(code: str, status: int, message: str = "") -> type[ResolutionError]:
-    """Return our class for a code of AWS with its HTTP status."""
-    return meaning_of(code, status, message)[0]
-
-
 def refusal(
     code: str, kind: str, *, status: int = 0, message: str = "", by_agent: bool = False
 ) -> ResolutionError:

@@ -56,9 +56,10 @@ class Container:
         answer = self._client.run({None: self._ask()}, timeout=seconds)[None]
         if isinstance(answer, ResolutionError):
             return self._held if usable and self._held is not None else answer
-        self._held, self._expires = answer
-        self._origin, self._refused = origin, False
-        return self._held
+        held: Hidden = answer[0]
+        self._expires = answer[1]
+        self._held, self._origin, self._refused = held, origin, False
+        return held
 
     def _ask(self) -> Job:
         target = _target()

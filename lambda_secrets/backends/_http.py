@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from ._types import Exchanges, Headers, Jobs, Outcome, Request, Results
 
-OPENING = 6  # new connections at once: a seventh overflows the queue of http.server's stand-ins
 LIMIT = 16 * 1024 * 1024  # bytes of a reply; a secret has 64 KiB at most, a configuration 4 MiB
 LONGEST_WAIT = 3600.0  # seconds in one wait; poll() takes no number without bounds
 
@@ -131,6 +130,7 @@ class Client:
     """
 
     parallel = 8  # connections at once; the extension has 3 towards AWS by default
+    opening = 6  # of them new: a seventh overflows the queue of stand-ins made of http.server
     exchange_class = Exchange
 
     def __init__(self) -> None:
@@ -248,7 +248,7 @@ class _Round:
             self.results[exchange.key] = end.value
             return
         exchange.wanted = wanted
-        exchange.due = time.monotonic() + pause
+        exchange.due = time.monotonic() + pause if pause else 0.0
         if exchange.due < self.deadline:
             self.waiting.append(exchange)
         else:
@@ -258,7 +258,7 @@ class _Round:
         """Begin as many exchanges as there is room for."""
         for exchange in [each for each in self.waiting if each.due <= now]:
             opening = sum(not each.reused for each in self.running)
-            queued = opening >= OPENING and not self.client.idle.get(exchange.address)
+            queued = opening >= self.client.opening and not self.client.idle.get(exchange.address)
             if queued or len(self.running) >= self.room:
                 break
             self.waiting.remove(exchange)

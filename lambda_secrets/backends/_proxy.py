@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from socket import MSG_PEEK
 from urllib.parse import unquote, urlsplit
 
 from .._values import opaque
@@ -12,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._tls import RemoteExchange, Steps
     from ._types import Hidden
+
+LONGEST_HEAD = 65536  # bytes
 
 
 def is_proxied(host: str) -> bool:
@@ -50,10 +53,12 @@ def tunnel(exchange: RemoteExchange) -> Steps:
     head = b""
     while b"\r\n\r\n" not in head:
         yield False
-        data = exchange.connection.recv(1)  # what follows the head belongs to TLS
-        head += data
-        if not data or len(head) > 65536:
-            return Fault("proxy", "the proxy closed the connection")
+        seen = exchange.connection.recv(LONGEST_HEAD, MSG_PEEK)
+        end = (head + seen).find(b"\r\n\r\n")
+        # What follows the head belongs to TLS.
+        head += exchange.connection.recv(end + 4 - len(head) if end >= 0 else len(seen))
+        if not seen or len(head) > LONGEST_HEAD:
+            return Fault("proxy", "the proxy did not answer with the head of a reply")
     status = head.split(b" ", 2)[1:2]
     if not head.startswith(b"HTTP/1.") or status != [b"200"]:
         code = status[0].decode("latin-1") if status and status[0].isdigit() else "no HTTP"

@@ -7,6 +7,7 @@ the machine trusts, and all of it from the first certificate on that the part ca
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import socket
@@ -102,12 +103,6 @@ class RemoteExchange(Exchange):
             return None
         return super().proceed()
 
-    def receive(self) -> None:
-        super().receive()
-        if isinstance(self.connection, ssl.SSLSocket):
-            while pending := self.connection.pending():  # no event tells of these
-                self.buffer(0).extend(self.connection.recv(pending))
-
     def fault(self, error: OSError) -> Fault:
         if isinstance(error, ssl.SSLCertVerificationError):
             return Fault("untrusted", error.verify_message)
@@ -152,12 +147,11 @@ class RemoteExchange(Exchange):
         self.connection = socket.socket(family, socket.SOCK_STREAM)
         self.connection.setblocking(False)  # noqa: FBT003 - its name upstream
         self.alarm = until
-        if self.connection.connect_ex(place):
-            yield True
-        while not _is_connected(self.connection):
-            if time.monotonic() >= until:
-                return Fault("timeout")
-            yield True
+        with contextlib.suppress(BlockingIOError):
+            self.connection.connect(place)
+        yield True
+        if not _is_connected(self.connection):  # so it was the alarm that woke us
+            return Fault("timeout")
         self.alarm = math.inf
         return None
 
@@ -188,7 +182,7 @@ class RemoteExchange(Exchange):
 class RemoteClient(Client):
     """The kept-alive connections of this process to other machines."""
 
-    parallel = 10
+    parallel = opening = 10
     exchange_class = RemoteExchange
 
     def __init__(self, *, proxies: bool = True) -> None:

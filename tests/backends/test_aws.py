@@ -306,6 +306,35 @@ def test_what_passes_is_retried_until_the_deadline(
     assert quick == list(range(12))
 
 
+def test_what_comes_after_a_retry_is_looked_at_likewise(
+    backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: list[int]
+) -> None:
+    """A captive portal may come up between two tries."""
+    replies = [faults.answer("<html>"), TRANSIENT["throttled"]]
+    with endpoint(lambda _: replies.pop(), tmp_path, monkeypatch):
+        (error,) = fetch(backend, "x")
+    assert type(error) is BackendError
+    assert "captive portal" in str(error)
+
+
+def test_a_tree_with_a_parameter_that_is_malformed_is_an_error(
+    backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of a tree is never taken for the whole."""
+    page = {"Parameters": [{"Name": "/tree/a", "Value": "v"}, {"Name": "/tree/b"}]}
+    with endpoint([faults.answer(json.dumps(page))], tmp_path, monkeypatch):
+        (error,) = fetch(backend, "ssm:/tree/")
+    assert type(error) is BackendError
+    page = {"Parameters": [{"Name": "/tree/a", "Value": "v"}], "NextToken": "t"}  # type: ignore[dict-item]
+    replies = [refused("AccessDeniedException"), faults.answer(json.dumps(page))]
+    with endpoint(lambda _: replies.pop(), tmp_path, monkeypatch):
+        another = AwsBackend()
+        (error,) = fetch(another, "ssm:/tree/")
+        another.close()
+    assert type(error) is AccessDeniedError
+    assert "ssm:GetParametersByPath" in str(error)
+
+
 def test_every_attempt_is_signed_anew(
     backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: list[int]
 ) -> None:
@@ -402,6 +431,7 @@ def test_a_kept_connection_that_dies_of_a_request_is_replaced(
         (faults.answer("<html>hunter2</html>", 403), BackendError, "HTTP 403"),
         (faults.answer("<html>hunter2</html>"), BackendError, "captive portal"),
         (faults.answer("[]"), BackendError, "AWS's JSON"),
+        (faults.answer("[]", 400), BackendError, "HTTP 400"),
         (faults.answer("{}"), BackendError, "no value"),
         (faults.answer('{"SecretBinary": "hunter2!"}'), BackendError, "no value"),
         (faults.answer("[" * 100_000), BackendError, "AWS's JSON"),
@@ -417,7 +447,7 @@ def test_a_kept_connection_that_dies_of_a_request_is_replaced(
             "not HTTP",
         ),
     ],
-    ids=range(18),
+    ids=range(19),
 )
 def test_each_refusal_has_its_error(
     backend: AwsBackend,

@@ -694,6 +694,21 @@ def test_an_extension_that_listens_late_is_waited_for(monkeypatch: pytest.Monkey
     assert tries == [0, 1, 2]
 
 
+def test_a_setting_that_breaks_between_two_tries_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ports and tokens are read for each try."""
+
+    def pause_before(_: int) -> float:
+        monkeypatch.setenv(PORT, "no port")
+        return 0.001
+
+    monkeypatch.setattr(_states, "pause_before", pause_before)
+    with FaultServer([faults.NOT_READY]) as server:
+        monkeypatch.setenv(PORT, str(server.port))
+        (error,) = fetch(ExtensionBackend(), "x")
+    assert type(error) is BackendError
+    assert PORT in str(error)
+
+
 def test_retries_go_on_until_the_deadline(pauses: list[int]) -> None:
     """There is no fixed number of tries: the time decides."""
     with FaultServer([*[faults.answer("x", 503)] * 30, FINE]) as server:

@@ -626,6 +626,23 @@ def test_waiting_does_not_spin(client: Client, monkeypatch: pytest.MonkeyPatch) 
     assert len(waits) < 10
 
 
+def test_nothing_is_waited_for_before_a_request(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is to be sent at once is under way before the first wait."""
+    running: list[int] = []
+    ready = client.ready
+
+    def counted(exchanges: Any, seconds: float) -> Any:
+        running.append(len(exchanges))
+        return ready(exchanges, seconds)
+
+    monkeypatch.setattr(client, "ready", counted)
+    with FaultServer([OK]) as server:
+        assert ask(client, server.port) == (200, b"fine")
+    assert set(running) == {1}
+
+
 def test_without_poll_select_is_used(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows has no poll: connecting, sending, receiving and refusing work without it."""
     monkeypatch.setattr(client, "ready", _windows.ready)
@@ -772,6 +789,19 @@ def test_kept_connection_that_cannot_send_is_replaced(
         Stubborn.raising["send"] = [BrokenPipeError()]
         assert ask(client, server.port) == (200, b"fine")
         assert [request.connection for request in server.requests] == [1, 2]
+
+
+def test_a_replacement_that_cannot_connect_is_a_fault(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the other end is gone altogether, that is what is told."""
+    monkeypatch.setattr(loopback, "socket", Stubborn)
+    monkeypatch.setattr(Stubborn, "raising", {}, raising=False)
+    with FaultServer([OK]) as server:
+        assert ask(client, server.port) == (200, b"fine")
+        Stubborn.raising["send"] = [BrokenPipeError()]
+        Stubborn.raising["connect"] = [ConnectionRefusedError()]
+        assert ask(client, server.port) == "refused"
 
 
 def test_no_file_descriptor_left_is_a_fault(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import pickle
 import traceback
@@ -261,3 +262,9 @@ def test_a_name_that_raises_is_the_name_of_the_class() -> None:
 
     named: list[Any] = [Nameless(), Numbered()]
     assert [backend_name(backend) for backend in named] == ["Nameless", "Numbered"]
+
+
+def test_the_names_of_types_need_no_import() -> None:
+    """Only type checkers import that module, and it can be imported all the same."""
+    types = importlib.import_module("lambda_secrets.backends._types")
+    assert not hasattr(types, "Hidden")

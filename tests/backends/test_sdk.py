@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import botocore.exceptions
 import botocore.parsers
-import botocore.session
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, WaiterError
@@ -1179,6 +1178,13 @@ def test_advice_fits_the_failure(error: Exception, says: str) -> None:
     """Who reads the message knows what to do next."""
     assert says in str(failure_of(error, "secret"))
     assert "hunter2" not in str(failure_of(error, "secret"))
+
+
+def test_a_client_without_close_is_left_as_it_is() -> None:
+    """A stand-in for a client needs no more than the calls."""
+    backend = SdkBackend(client=FakeSecretsManager())
+    backend.close()
+    assert fetch(backend, "x") == ["value of x"]
 
 
 def test_an_endpoint_without_a_scheme_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

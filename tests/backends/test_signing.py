@@ -18,6 +18,7 @@ from botocore.endpoint_provider import EndpointProvider
 from hypothesis import given, strategies as st
 
 from lambda_secrets._values import opaque
+from lambda_secrets.backends._aws import Endpoint
 from lambda_secrets.backends._endpoints import endpoint_of
 from lambda_secrets.backends._signing import VERSION, signed
 from lambda_secrets.backends._states import UnaskedError
@@ -161,17 +162,18 @@ def test_hosts_are_botocores(
         monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", "true")
     if dual_stack:
         monkeypatch.setenv("AWS_USE_DUALSTACK_ENDPOINT", "TRUE")
-    wrong = []
+    compared = 0
     for service, rules in rule_sets().items():
         for region in all_regions():
             ours = endpoint_of(service, region)
-            if isinstance(ours, UnaskedError):  # such as aws-global
-                assert region.endswith("-global"), region
+            if region.endswith("-global"):
+                assert isinstance(ours, UnaskedError)
                 continue
             theirs = rules.resolve_endpoint(Region=region, UseFIPS=fips, UseDualStack=dual_stack)
-            if theirs.url != f"https://{ours.host}":
-                wrong.append((service, region, theirs.url, ours.host))
-    assert wrong == []
+            assert isinstance(ours, Endpoint)
+            assert f"https://{ours.host}" == theirs.url
+            compared += 1
+    assert compared > 100
 
 
 @pytest.mark.parametrize("region", ["xx-south-1", "us-east", "mars", "us-east-1.evil.example/"])
@@ -251,7 +253,17 @@ def test_variables_name_endpoints(
 
 @pytest.mark.parametrize(
     "url",
-    ["localhost:4566", "ftp://h", "http://", "http://h:port", "http://[::1", "http://u:hunter2@h"],
+    [
+        "localhost:4566",
+        "ftp://h",
+        "http://",
+        "http://h:port",
+        "http://[::1",
+        "http://u:hunter2@h",
+        "http://u@h",
+        "http://a b",
+        "http://h/\n",
+    ],
 )
 def test_a_malformed_endpoint_is_named_and_not_shown(
     monkeypatch: pytest.MonkeyPatch, url: str

@@ -211,7 +211,7 @@ def test_without_any_store_nothing_is_trusted(
     for text in (
         None,
         "no certificate",
-        "-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----",
+        "-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----",
     ):
         store = tmp_path / "store.pem"
         if text is not None:
@@ -300,6 +300,21 @@ def test_where_all_addresses_fail_the_last_one_is_told(
         assert ask(client, server, tls=False) == "refused"
         addressed(monkeypatch, (socket.AF_INET, ("127.0.0.1", stuck)))
         assert ask(client, server, tls=False, timeout=0.2) == "timeout"
+
+
+def test_a_network_that_cannot_be_reached_is_passed_at_once(
+    client: RemoteClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a route to the first address the system says so, and nobody waits."""
+    with FaultServer([OK]) as server:
+        addressed(
+            monkeypatch,
+            (socket.AF_INET, ("255.255.255.255", 1)),
+            (socket.AF_INET, ("127.0.0.1", server.port)),
+        )
+        started = time.monotonic()
+        assert ask(client, server, tls=False, timeout=5) == (200, b"fine")
+        assert time.monotonic() - started < 1
 
 
 def test_families_take_turns() -> None:
