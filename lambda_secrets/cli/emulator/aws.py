@@ -47,9 +47,10 @@ class AwsValues:
         """Return GetParameter's answer."""
         answer = _call(self._parameters.get_parameter, {"Name": name, "WithDecryption": decrypt})
         found = answer["Parameter"]
-        always = ("ARN", "Name", "Type", "Value", "Version", "LastModifiedDate")
-        values = [*(found[name] for name in always), found.get("DataType", "text")]
-        return ParameterRecord(*values, found.get("Selector"), found.get("SourceResult"))
+        identity = (found["ARN"], found["Name"], found["Type"])
+        content = (found["Value"], found["Version"], found["LastModifiedDate"])
+        rest = (found.get("DataType", "text"), found.get("Selector"), found.get("SourceResult"))
+        return ParameterRecord(*identity, *content, *rest)
 
     def configuration(
         self, application: str, environment: str, profile: str
