@@ -89,7 +89,7 @@ def resolvers_of(found: Any) -> list[Resolver]:
 
     Other people's decorators may keep a handler anywhere: in a closure, an attribute, a class.
     """
-    known = {id(resolver): resolver for resolver in _live_resolvers()}
+    known = {id(resolver): resolver for resolver in live_resolvers()}
     reached: list[Resolver] = []
     waiting = [found]
     # Modules, and what functions see of them, lead everywhere.
@@ -108,13 +108,13 @@ def resolvers_of(found: Any) -> list[Resolver]:
     return [resolver for resolver in known.values() if resolver in reached]
 
 
-def _live_resolvers() -> list[Resolver]:
+def live_resolvers() -> list[Resolver]:
     """Return all resolvers of this process, in the order in which they were made."""
     return [one for one in shared_cache.watchers.values() if not one.temporary]
 
 
 def _import(text: str, load: Callable[[], ModuleType]) -> ModuleType:
-    before = _live_resolvers()
+    before = live_resolvers()
     try:
         module = load()
     except CannotLoad:
@@ -125,7 +125,7 @@ def _import(text: str, load: Callable[[], ModuleType]) -> ModuleType:
     except SystemExit as error:
         raise CannotLoad(text, f"its import exited with {error.code}", 1) from error
     # Another target may have imported it before.
-    added = [resolver for resolver in _live_resolvers() if resolver not in before]
+    added = [resolver for resolver in live_resolvers() if resolver not in before]
     _declared_in.setdefault(module, added or resolvers_of(list(vars(module).values())))
     return module
 
