@@ -1,7 +1,12 @@
 """Declare the secrets that a Lambda handler needs; get them injected, fresh, and never shown."""
+# pyright: reportUnsupportedDunderAll=false
+# __init__.pyi has the types of these names; half of them are imported late.
 
-from ._declarations import Secret, Source
+from __future__ import annotations
+
 from ._decorator import inject_secrets
+from ._secret import Secret
+from ._sources import Source
 from ._values import Secrets
 from .errors import (
     AccessDeniedError,
@@ -67,7 +72,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> object:
     from importlib import import_module
 
     for module, names in _LATE.items():
@@ -78,5 +83,5 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return [*__all__, "__version__"]

@@ -1,14 +1,25 @@
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal, NoReturn, ParamSpec, Self, TypeAlias, TypeVar, overload
+from typing import (
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    NoReturn,
+    ParamSpec,
+    Self,
+    TypeAlias,
+    TypeVar,
+    overload,
+)
 
 from ._cache_info import CacheInfo as CacheInfo
-from ._declarations import Declaration as _Declaration, Secret as Secret, Source as Source
 from ._kinds import (
     AppConfig as AppConfig,
     Parameter as Parameter,
     ParameterTree as ParameterTree,
 )
-from ._types import Declaration as Declaration, InjectedHandler as InjectedHandler
+from ._secret import Declaration as _Declaration, Secret as Secret
+from ._sources import Source as Source
 from ._values import Secrets as Secrets
 from .backends import (
     Answer as Answer,
@@ -79,7 +90,9 @@ __version__: str
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+_R_co = TypeVar("_R_co", covariant=True)
 _F = TypeVar("_F", bound=Callable[..., object])
+Declaration: TypeAlias = str | _Declaration
 _Backend: TypeAlias = Literal["auto", "extension", "aws", "sdk", "file"] | Backend
 _Observer: TypeAlias = Callable[[Event], object]
 _Exceptions: TypeAlias = type[Exception] | tuple[type[Exception], ...]
@@ -116,8 +129,19 @@ class LiveSecrets:
     def cache_info(self) -> CacheInfo: ...
     def retry_on(self, *types: _Exceptions) -> Callable[[_F], _F]: ...
 
+class InjectedHandler(Generic[_P, _R_co]):
+    secrets: LiveSecrets
+    __name__: str
+    __qualname__: str
+    __wrapped__: Callable[..., Any]
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co: ...
+    # No checker can tell here whether self, cls or nothing is bound: any arguments will do.
+    def __get__(
+        self, instance: object, owner: type | None = None
+    ) -> InjectedHandler[..., _R_co]: ...
+
 @overload
-def inject_secrets(handler: Callable[..., _R], /) -> InjectedHandler[..., _R]: ...
+def inject_secrets(declarations: Callable[..., _R], /) -> InjectedHandler[..., _R]: ...
 @overload
 def inject_secrets(
     declarations: LiveSecrets,

@@ -42,6 +42,8 @@ class Cache(Store):
         """Return every source, fetching what is not fresh in one round.
 
         Args:
+            backend: is asked, unless an override is.
+            wanted: how long a value of each source is good.
             timeout: seconds that the backend has.
             wait: seconds after which the caller wants its answer, whatever the timeout is.
             mode: ``"fresh"`` reads past all caches, ``"prefetch"`` does not wait for a backend
@@ -54,7 +56,7 @@ class Cache(Store):
         if self.is_mine():
             from ._maintenance import interrupted
 
-            return interrupted(reading)
+            return interrupted(self, reading)
         reading.now = self.now()
         reading.until = reading.now[0] + min(timeout + GRACE, wait, LONGEST_WAIT)
         self.fetch(reading, wanted)
@@ -161,10 +163,12 @@ class Cache(Store):
     def _start(self, new: Round) -> None:
         # A background round outlives its invocation, whose trace it must not be part of.
         context = contextvars.Context() if new.background else contextvars.copy_context()
-        run = functools.partial(context.run, self._run, new)
+        run: Any = functools.partial(context.run, self._run, new)
         try:
             threading.Thread(target=run, name="lambda_secrets", daemon=True).start()
-        except RuntimeError:  # no more threads, or the interpreter is shutting down
+        except RuntimeError as error:  # no more threads, or the interpreter is shutting down
+            if "thread" not in str(error):  # a signal's exception within one of Python's locks
+                raise
             run()
 
     def _run(self, current: Round) -> None:
@@ -176,10 +180,9 @@ class Cache(Store):
         left = running.timeout + GRACE - self.age(running.sent)
         left = min(left, reading.until - self.clock.monotonic())
         if not running.done.wait(max(0.0, left)) and running.thread == threading.get_ident():
-            from ._renewal import unanswered
+            from ._renewal import give_up
 
-            running.exhausted = True
-            self.finish(running, dict.fromkeys(running.sources, unanswered(running.timeout)))
+            give_up(self, running)
 
     def finish(self, current: Round, answers: Mapping[Source, Any]) -> None:
         """Store what was read, unless somebody gave this round up or replaced it meanwhile."""
@@ -234,9 +237,9 @@ class Cache(Store):
 
     def entry(self, backend: Backend, source: Source) -> Entry | None:
         """Return what is known of a source, however old."""
-        if not self.is_mine():
-            self.catch_up()
-        return self.entries.get((id(self.active(backend)), source))
+        from ._maintenance import entry
+
+        return entry(self, backend, source)
 
     def watch(self, watcher: Any) -> None:
         """Tell this holder of values, for as long as it lives, when to look here again."""
@@ -267,11 +270,9 @@ class Cache(Store):
 
     def discard(self, gone: Callable[[Any], bool]) -> None:
         """Forget these keys, or do so as soon as the lock is free that this thread holds."""
-        self.deferred.append((gone, True))
-        if self.is_mine():
-            self.changed()  # nothing that was read before is kept
-        else:
-            self.catch_up()
+        from ._maintenance import discard
+
+        discard(self, gone)
 
     def catch_up(self) -> None:
         """Forget what had to wait for the lock."""
@@ -289,8 +290,13 @@ def _answers(current: Round) -> Mapping[Source, Any]:
         if current.mode == "prefetch":
             ask = getattr(owner, "prefetch", ask)
         given = ask(list(sources), timeout=current.timeout)
-        # The usual needs no further look, nor the import of one.
-        if type(given) is dict and all(_is_usual(source, given) for source in sources):
+        # The usual, text in an `Answer`, needs no further look, nor the import of one.
+        if type(given) is dict and all(
+            type(given.get(source)) is Answer
+            and type(given[source].value) is str
+            and source.kind != "tree"
+            for source in sources
+        ):
             return {source: given[source] for source in sources}
         from .backends._checks import checked
 
@@ -299,12 +305,6 @@ def _answers(current: Round) -> Mapping[Source, Any]:
         from .backends._checks import raised
 
         return dict.fromkeys(sources, raised(error))
-
-
-def _is_usual(source: Source, given: Any) -> bool:
-    """Whether the answer for it is text in an `Answer`, and it is not a tree."""
-    answer = given.get(source)
-    return type(answer) is Answer and type(answer.value) is str and source.kind != "tree"
 
 
 shared_cache: Cache = Cache()

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from ._declarations import Mismatch, parsed_json
+from ._sources import Mismatch, parsed_json
 from ._values import Wrapped
 from .errors import DeclarationError
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import TypeAlias
 
-    from ._declarations import Declaration
+    from ._secret import Declaration
 
     Convert: TypeAlias = Callable[[Any], Any]
     Fit: TypeAlias = Callable[..., Any]

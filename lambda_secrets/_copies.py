@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from copy import deepcopy
 
-from ._values import Wrapped
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 
-def copied(value: Any) -> Any:
+def copied(value: Any, *, wrapped: bool) -> Any:
     """Return a fresh copy of a container or a converted value; any other object as it is."""
-    if type(value) is Wrapped:
+    if wrapped:
         if value.shared:
             return value.value(0)
         value = value.value(0)

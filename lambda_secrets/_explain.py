@@ -15,14 +15,13 @@ if TYPE_CHECKING:
 
 def spelled(source: Any, path: str | None) -> str:
     """Return a source, or ``env:NAME``, as a declaration string; the rest follows in brackets."""
-    options = []
+    options: list[str] = []
     name = source
     if not isinstance(source, str):
         scheme = {"secret": "", "appconfig": "appconfig:", "env": "env:"}.get(source.kind, "ssm:")
         name = ("" if source.name.startswith("arn:") else scheme) + source.name
-        for field in ("version_id", "version_stage", "version", "label"):
-            if getattr(source, field) is not None:
-                options.append(f"{field}={getattr(source, field)}")
+        given = {f: getattr(source, f) for f in ("version_id", "version_stage", "version", "label")}
+        options = [f"{field}={value}" for field, value in given.items() if value is not None]
         options += [f"{f}=False" for f in ("decrypt", "recursive") if not getattr(source, f)]
     path = "" if path is None else f"#{path}"
     return f"{name}{path}" + (f" ({', '.join(options)})" if options else "")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import functools
-import json
 import re
-from contextlib import suppress
 
-from ._declarations import Mismatch, parsed_json, walk
+from ._sources import Mismatch, parsed_json, walk
 from .errors import DeclarationError, place_of
 
 TYPE_CHECKING = False
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ._declarations import Transform
+    from ._sources import Transform
 
 
 def transformed(raw: Any, transform: Transform) -> Any:
@@ -47,22 +45,6 @@ def _transformed(raw: Any, transform: Transform) -> Any:
     return Mismatch(
         f"its transform raised {raised}{where} (the message is withheld: it may quote the value)"
     )
-
-
-def parsed_apart(text: str | bytes) -> Any:
-    """Parse JSON on a stack of its own: here the caller's frames count towards the limit."""
-    from threading import Thread
-
-    results: list[Any] = []
-
-    def parse() -> None:
-        with suppress(ValueError, RecursionError):
-            results.append(json.loads(text))
-
-    thread = Thread(target=parse)
-    thread.start()
-    thread.join()
-    return results[0] if results else Mismatch("it is not JSON, or nested too deeply")
 
 
 def decoded_base64(text: str | bytes) -> bytes:

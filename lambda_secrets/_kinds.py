@@ -1,8 +1,8 @@
-"""Declares what Parameter Store and AppConfig hold, and checks options that few handlers give."""
+"""Declares what Parameter Store and AppConfig hold."""
 
 from __future__ import annotations
 
-from ._declarations import Declaration, check_seconds, checked_name
+from ._secret import Declaration, checked_name
 from .errors import DeclarationError
 
 TYPE_CHECKING = False
@@ -11,11 +11,7 @@ if TYPE_CHECKING:
     from types import EllipsisType
     from typing import Any
 
-    from ._declarations import Transform
-
-_COROUTINE = 0x80  # a code object's flag, as `inspect` has it
-_FLAGS = ("decrypt", "recursive")
-_CALLBACKS = ("transform", "build", "close")
+    from ._sources import Transform
 
 
 class Parameter(Declaration):
@@ -182,53 +178,3 @@ class AppConfig(Declaration):
             close=close,
             ttl=ttl,
         )
-
-
-def check_options(what: str, **options: Any) -> None:
-    """Raise a `DeclarationError` for an option of a declaration that is wrong."""
-    for option, value in options.items():
-        expected = "" if value is None and option not in _FLAGS else _expected(option, value)
-        if expected:
-            shown = type(value).__name__ if option in _CALLBACKS else repr(value)
-            if option == "transform" and isinstance(value, str):
-                shown = repr(value)
-            raise DeclarationError(f"{what}: {option} must be {expected}, not {shown}.")
-    if options["ttl"] is not None:
-        check_seconds(options["ttl"], f"{what}: ttl")
-    if options["close"] is not None and options["build"] is None:
-        raise DeclarationError(f"{what}: close= needs build=: it closes what build has made.")
-    if options.get("version") is not None and options.get("label") is not None:
-        raise DeclarationError(f"{what}: give version or label, not both.")
-    if options.get("pending") and (options["version_id"] or options["version_stage"]):
-        raise DeclarationError(
-            f"{what}: pending=True needs the current version. Drop version_id= and version_stage=."
-        )
-
-
-def _expected(option: str, value: Any) -> str:
-    """Return what an option must be, or nothing if it is."""
-    if option in _FLAGS or option == "pending":
-        return "" if isinstance(value, bool) else "True or False"
-    if option == "version_id":
-        fits = isinstance(value, str) and value.isprintable() and 32 <= len(value) <= 64
-        return "" if fits else "32 to 64 characters long (use version_stage= for a staging label)"
-    if option in {"version_stage", "label"}:
-        fits = isinstance(value, str) and value != "" and value.isprintable()
-        return "" if fits else "a non-empty string (leave it out for the current version)"
-    if option == "version":
-        return "" if type(value) is int and value >= 1 else "a whole number ≥ 1"
-    if option == "transform":
-        fits = callable(value) or (isinstance(value, str) and value in {"json", "binary"})
-        return "" if fits else "'json', 'binary' or a callable"
-    if option in _CALLBACKS:
-        if not callable(value):
-            return "a callable"
-        while hasattr(value, "func"):  # of functools.partial
-            value = value.func
-        code = getattr(value, "__code__", getattr(type(value).__call__, "__code__", None))
-        if code is not None and code.co_flags & _COROUTINE:
-            return (
-                "a plain function, since an async pool belongs to one event loop (make such a "
-                "pool in the application's lifespan)"
-            )
-    return ""

@@ -205,7 +205,7 @@ class LiveSecrets:
         from ._retry import retry_on
 
         kinds = tuple(kind for one in types for kind in (one if isinstance(one, tuple) else (one,)))
-        check_exceptions("retry_on", kinds)
+        check_exceptions("retry_on", kinds or (None,))
         return functools.partial(retry_on, self._resolvers, kinds)
 
     # Neither a mapping nor iterable: nothing is to go through all values by accident.

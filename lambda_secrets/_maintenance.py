@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 
+from ._renewal import is_good
 from ._values import opaque
 from .errors import BackendUnavailableError
 
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ._store import Reading, Store
+    from ._declarations import Source
+    from ._store import Entry, Reading, Store
     from .backends import Backend
 
 MOST_UNDECLARED = 4096  # entries that no handler declares
@@ -29,10 +31,13 @@ def interruption() -> BackendUnavailableError:
     )
 
 
-def interrupted(reading: Reading) -> Reading:
-    """Fail all of a read that has interrupted one of its own thread where that holds the lock."""
+def interrupted(store: Store, reading: Reading) -> Reading:
+    """Answer a read that interrupts its own thread under the lock: with what is fresh."""
     reading.good_for = 0.0
-    reading.results = {source: interruption() for source in reading.wanted}
+    for source, freshness in reading.wanted.items():
+        entry = store.entries.get((id(reading.owner), source))
+        good = not store.deferred and reading.mode != "fresh" and is_good(store, entry, freshness)
+        reading.results[source] = entry if good else interruption()
     return reading
 
 
@@ -44,6 +49,22 @@ def keep_strongly(store: Store, owner: Backend) -> None:
     store.owners[id(owner)] = owner
 
 
+def entry(store: Store, backend: Backend, source: Source) -> Entry | None:
+    """Return what is known of a source, however old, but for what a clear has ended."""
+    if store.deferred and not store.is_mine():
+        catch_up(store)
+    return store.entries.get((id(store.active(backend)), source))
+
+
+def discard(store: Store, gone: Callable[[Any], bool]) -> None:
+    """Forget these keys, or do so as soon as the lock is free that this thread holds."""
+    store.deferred.append((gone, True))
+    if store.is_mine():
+        store.changed()  # nothing that was read before is kept
+    else:
+        catch_up(store)
+
+
 def catch_up(store: Store) -> None:
     """Forget what had to wait for the lock."""
     with store.lock:
@@ -53,7 +74,7 @@ def catch_up(store: Store) -> None:
             for table in tables:
                 for key in [key for key in table if gone(key)]:
                     del table[key]
-            _let_go(store, lambda number: gone((number, None)))
+            _let_go(store, {n for n in store.owners if gone((n, None))})
             if told:
                 store.changed()
             if store.builds is not None:
@@ -82,14 +103,14 @@ def sweep(store: Store) -> None:
     for key in [key for key in store.attempts if key not in entries]:
         del store.attempts[key]
     used = {number for number, _ in (*entries, *store.rounds)}
-    _let_go(store, lambda number: number not in used)
+    _let_go(store, store.owners.keys() - used)
 
 
-def _let_go(store: Store, unused: Callable[[int], bool]) -> None:
+def _let_go(store: Store, unused: set[int]) -> None:
     """Let go of unused backends; those that live are still to be closed before a snapshot."""
-    for number, owner in list(store.owners.items()):
-        alive = isinstance(owner, weakref.ref) and owner() is not None
-        if not alive and unused(number):
+    for number in unused:
+        owner = store.owners[number]
+        if not isinstance(owner, weakref.ref) or owner() is None:
             del store.owners[number]
 
 

@@ -68,7 +68,7 @@ def resolver_for(
     declarations: Mapping[str, str | Declaration], backend: str | Backend, options: tuple[Any, ...]
 ) -> Resolver:
     """Return a resolver of these declarations, the same for the same ones."""
-    chosen = backend_of(backend)
+    chosen: Any = backend_of(backend)
     if isinstance(backend, str):  # an object of the caller's own is not kept
         with suppress(Exception):  # not a mapping, or what cannot be hashed or compared
             variables = tuple(map(os.environ.get, TTL_VARIABLES))

@@ -1,4 +1,4 @@
-"""Keeps the values of names that somebody asks for one by one, as `LiveSecrets` does."""
+"""What a resolver knows in part: names asked for one by one, and what variables name."""
 
 from __future__ import annotations
 
@@ -8,9 +8,27 @@ from .errors import DeclarationError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from typing import Any
+    from typing import Any, TypeAlias
 
+    from ._declarations import Declaration
     from ._store import Reading
+    from ._values import Secrets
+
+    State: TypeAlias = tuple[float, float, Secrets]
+
+
+def from_environment(resolver: Any, declaration: Declaration, name: str) -> Declaration:
+    """Return what an environment variable declares, the same until the next change.
+
+    Raises:
+        DeclarationError: when the variable is unset or wrong.
+    """
+    known: dict[str, Declaration] = resolver.resolved
+    if name not in known:
+        from ._references import effective
+
+        known[name] = effective(declaration, resolver.cache.active(resolver.backend))
+    return known[name]
 
 
 def readable(resolver: Any, names: Collection[str]) -> list[str]:
@@ -26,10 +44,10 @@ def readable(resolver: Any, names: Collection[str]) -> list[str]:
     return known
 
 
-def joined(resolver: Any, reading: Reading, state: tuple[float, float, Any]) -> Any:
+def joined(before: State, reading: Reading, state: State) -> State:
     """Return the state of some names together with that of others that are still good."""
     until, wall, secrets = state
-    other_until, other_wall, others = resolver.partial
+    other_until, other_wall, others = before
     if other_until <= reading.now[0] or other_wall <= reading.now[1]:
         return state
     return min(until, other_until), min(wall, other_wall), merged(others, secrets)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 from contextlib import suppress
 
-from ._declarations import Declaration, Secret, Source, declare
 from ._kinds import AppConfig, Parameter, ParameterTree
+from ._options import is_arn_of
+from ._secret import Declaration, Secret
+from ._sources import Source
+from ._variables import declared_by, text_of
 from .errors import DeclarationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_OPTIONS = ("transform", "build", "close", "ttl")
 _ECS_FIELDS = 10  # of arn:partition:secretsmanager:region:account:secret:name:key:stage:version
 
 
@@ -28,36 +29,19 @@ class Variable(Declaration):
         callbacks = {"transform": None, "build": None, "close": None}
         self._declare("env", name, path, {}, **callbacks, ttl=None)
 
+    def resolved(self) -> Declaration:
+        """Return what the environment variable declares; a path given here wins.
 
-def variable_in(name: object, kind: str) -> str | None:
-    """Return the environment variable that an ``env:NAME`` names, or None for another good name.
-
-    Raises:
-        DeclarationError: which says why it cannot be a name.
-    """
-    if isinstance(name, str) and name.isprintable() and name == name.strip() != "":
-        scheme, colon, rest = name.partition(":")
-        if colon and scheme == "env" and rest and not set(rest) & set(" #=:"):
-            return rest
-        wrong = "${" in name or "{{" in name or name == "None" or "#" in name
-        if scheme == "arn":
-            wrong = wrong or not _is_arn_of(kind, name)
-        elif colon:
-            wrong = wrong or scheme in {"ssm", "appconfig", "env"}
-        if not wrong:
-            return None
-    from ._explain import wrong_name
-
-    raise DeclarationError(wrong_name(name, kind))
-
-
-def _is_arn_of(kind: str, name: str) -> bool:
-    """Whether it is arn:partition:service:region:account:resource of such a thing."""
-    fields = name.split(":")
-    service, resource = fields[2:3], fields[5:]
-    if kind == "secret":
-        return service == ["secretsmanager"] and resource[:-1] == ["secret"] and resource[-1] != ""
-    return service == ["ssm"] and len(resource) == 1 and resource[0].startswith("parameter/")
+        Raises:
+            DeclarationError: when the variable is unset, empty or wrong; it never shows its text.
+        """
+        text = text_of(self)
+        name, mark, path = text.partition("#")
+        if self.path is not None:
+            mark, path = "#", self.path
+        if ":" not in name:
+            return declared_by(self, lambda: Secret(name, path if mark else None))
+        return declared_by(self, lambda: declare_scheme(name, path if mark else None))
 
 
 def declare_scheme(name: str, path: str | None) -> Declaration:
@@ -70,7 +54,7 @@ def declare_scheme(name: str, path: str | None) -> Declaration:
     scheme, _, rest = name.partition(":")
     if scheme == "arn":
         fields = name.split(":")
-        if len(fields) == _ECS_FIELDS and _is_arn_of("secret", ":".join(fields[:7])):
+        if len(fields) == _ECS_FIELDS and is_arn_of("secret", ":".join(fields[:7])):
             return _ecs_form(text, fields, path)
         return Secret(name, path) if fields[2:3] == ["secretsmanager"] else Parameter(name, path)
     if scheme == "env":
@@ -120,33 +104,6 @@ def _ecs_form(text: str, fields: list[str], path: str | None) -> Secret:
     )
 
 
-def resolved(declaration: Declaration) -> Declaration:
-    """Return the declaration with the name that its environment variable has.
-
-    Raises:
-        DeclarationError: when the variable is unset, empty or wrong; it never shows its text.
-    """
-    variable = declaration.variable
-    text = os.environ.get(variable or "", "")
-    if not text:
-        raise DeclarationError(
-            f"The environment variable {variable} is not set or empty. Set it to the name or ARN "
-            "of the secret."
-        )
-    try:
-        if isinstance(declaration, Variable):
-            return _parsed(text, declaration.path)
-        return _named(declaration, text)
-    except DeclarationError:
-        form = "the string form of a declaration"
-        if not isinstance(declaration, Variable):
-            form = "a bare name or ARN, without scheme, '#path' or ECS fields"
-    raise DeclarationError(
-        f"The environment variable {variable} does not hold {form}. Correct it; its text is not "
-        "shown, since it may be a secret."
-    )
-
-
 def effective(declaration: Declaration, backend: Any) -> Declaration:
     """Return the declaration to use through a backend; an override may have ``env:NAME`` itself.
 
@@ -156,36 +113,14 @@ def effective(declaration: Declaration, backend: Any) -> Declaration:
     variable = declaration.variable or ""
     holds = getattr(backend, "holds_variable", None)
     if holds is None or not holds(variable):
-        return resolved(declaration)
+        return declaration.resolved()
     named: Declaration = declaration
     if declaration.path is None:
         with suppress(DeclarationError):  # the variable may hold anything
-            named = resolved(declaration)
+            named = declaration.resolved()
     stand_in = object.__new__(Variable)
     options = {slot: getattr(declaration, slot) for slot in Declaration.__slots__}
     options |= {"_source": Source("env", variable), "variable": None}
     options |= {"path": named.path, "search": named.search}
     stand_in._freeze(**options)
     return stand_in
-
-
-def _parsed(text: str, path: str | None) -> Declaration:
-    if text.startswith("env:"):
-        raise DeclarationError("An environment variable must not name another one.")
-    if path is None:
-        return declare(text)
-    name = text.partition("#")[0]
-    return declare(f"{name}#{path}")
-
-
-def _named(declaration: Any, name: str) -> Declaration:
-    """Return a copy of a declaration object with that name."""
-    if name.startswith("env:"):
-        raise DeclarationError("An environment variable must not name another one.")
-    kind: Any = type(declaration)
-    options = {slot: getattr(declaration, slot) for slot in (*kind.__slots__, *_OPTIONS)}
-    if kind is Secret:
-        options["pending"] = declaration.pending
-    if kind is not ParameterTree:
-        options["path"] = declaration.path
-    return kind(name, **options, default=declaration.default)  # type: ignore[no-any-return]  # its class

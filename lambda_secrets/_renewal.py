@@ -33,19 +33,18 @@ def is_to_fetch(store: Store, reading: Reading, source: Source, rounds: list[Rou
     # A freeze can leave a round hanging that never ends: nobody waits past its timeout.
     if running is not None and store.age(running.sent) >= running.timeout + GRACE:
         running = None
-    if entry is not None and entry.absent and not freshness.accepts_absence:
-        entry = None
-    if entry is not None:
-        due, soon = _is_due(store, entry, freshness)
-        if not due:
-            reading.results[source] = entry
-            if soon and running is None:
-                _fetch_ahead(store, reading, source, rounds)
-            return False
+    if is_good(store, entry, freshness):
+        reading.results[source] = entry
+        if running is None and _is_soon_due(store, entry, freshness):  # type: ignore[arg-type]  # good
+            _fetch_ahead(store, reading, source, rounds)
+        return False
     if not _usable(store, entry, freshness):
         reading.patience = math.inf
-    # Nobody waits for a background round either: it may have been frozen in the middle.
+    # Nobody waits for a background round: it may have been frozen in the middle; nor for one that
+    # an exception of a signal handler has kept from starting.
     if running is None or running.background or (is_fresh and not running.fresh):
+        return True
+    if running.thread is running.runner is None:
         return True
     if threading.get_ident() in (running.thread, running.runner):
         from ._maintenance import interruption
@@ -98,14 +97,20 @@ def _gave_up(store: Store, running: Round, source: Source) -> bool:
     return running.exhausted and isinstance(result, BackendUnavailableError)
 
 
+def give_up(cache: Any, running: Round) -> None:
+    """End a round that has not answered in time."""
+    running.exhausted = True
+    cache.finish(running, dict.fromkeys(running.sources, unanswered(running.timeout)))
+
+
 def instead_of(store: Store, reading: Reading, source: Source, failure: Any) -> Any:
     """Return the last value where stale-if-error allows it; else why there is no new one."""
     error = failure or unanswered(reading.timeout)
     entry = store.entries.get((id(reading.owner), source))
     transient = isinstance(error, BackendUnavailableError) and reading.mode != "fresh"
-    if not transient or not _usable(store, entry, reading.wanted[source]):
+    if entry is None or not (transient and _usable(store, entry, reading.wanted[source])):
         return error
-    reading.stale.append((source, entry, store.age(entry.sent)))  # type: ignore[union-attr]  # usable
+    reading.stale.append((source, entry, store.age(entry.sent)))
     return entry
 
 
@@ -192,10 +197,20 @@ def _usable(store: Store, entry: Entry | None, freshness: Freshness) -> bool:
     return store.age(entry.sent) < freshness.lifetime(entry) + freshness.stale_if_error
 
 
-def _is_due(store: Store, entry: Entry, freshness: Freshness) -> tuple[bool, bool]:
-    """Tell whether an entry is to be fetched now, and whether it is to be fetched ahead."""
+def is_good(store: Store, entry: Entry | None, freshness: Freshness) -> bool:
+    """Whether an entry can be served without asking: fresh, or stale while its backend rests."""
+    if entry is None or (entry.absent and not freshness.accepts_absence):
+        return False
+    if store.age(entry.sent) < freshness.lifetime(entry):
+        return True
+    return _is_resting(store, entry) and _usable(store, entry, freshness)
+
+
+def _is_resting(store: Store, entry: Entry) -> bool:
+    return store.age(entry.failed) < _backoff(entry)
+
+
+def _is_soon_due(store: Store, entry: Entry, freshness: Freshness) -> bool:
+    """Whether a fresh entry is to be fetched ahead."""
     left = freshness.lifetime(entry) - store.age(entry.sent)
-    resting = store.age(entry.failed) < _backoff(entry)
-    if left > 0:
-        return False, left <= freshness.ahead(entry) and not resting
-    return not (resting and _usable(store, entry, freshness)), False
+    return 0 < left <= freshness.ahead(entry) and not _is_resting(store, entry)

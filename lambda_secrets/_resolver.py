@@ -82,7 +82,7 @@ class Resolver:
         self.converters = converters or {}
         self.mismatched: set[str] = set()
         self._ttl = ttl
-        self._resolved: dict[str, Declaration] = {}
+        self.resolved: dict[str, Declaration] = {}
         self._freshness: dict[str, Freshness] = {}
         for name, declaration in self.declarations.items():
             if declaration.variable is None or "AWS_LAMBDA_RUNTIME_API" in os.environ:
@@ -94,11 +94,9 @@ class Resolver:
         declaration = self.declarations[name]
         if declaration.variable is None:
             return declaration
-        if name not in self._resolved:
-            from ._references import effective
+        from ._partial import from_environment
 
-            self._resolved[name] = effective(declaration, self.cache.active(self.backend))
-        return self._resolved[name]
+        return from_environment(self, declaration, name)
 
     def freshness(self, name: str) -> Freshness:
         """Return how long a value of that name is good."""
@@ -114,12 +112,12 @@ class Resolver:
     def sources(self) -> list[Source]:
         """Return what it reads, as far as environment variables tell by now."""
         names = (name for name, one in self.declarations.items() if one.variable is None)
-        return [self.declaration(name).source for name in (*names, *self._resolved)]
+        return [self.declaration(name).source for name in (*names, *self.resolved)]
 
     def expire(self) -> None:
         """Look at the cache again before the next use."""
         self.state = self.partial = _NEVER
-        self._resolved = {}
+        self.resolved = {}
 
     def injected(self) -> Iterator[Opaque]:
         """Go through the values that it holds."""
@@ -159,6 +157,36 @@ class Resolver:
             ResolutionError: with all that failed.
         """
         names = self.declarations if names is None else names
+        wanted = self._wanted(names, beside)
+        wait = math.inf if remaining is None else max(0.0, remaining - ANSWER_MARGIN)
+        reading: Reading = yield functools.partial(
+            self.cache.read,
+            *(self.backend, wanted),
+            timeout=self.timeout,
+            wait=wait,
+            mode=mode,
+            observer=self.observer,
+        )
+        results = {n: reading.results[self.declaration(n).source] for n in names}
+        values: dict[str, Any] = {n: self.value(n, result) for n, result in results.items()}
+        if self.mismatched or not all(map(callable, values.values())):
+            from ._shortfall import check
+
+            check(self, values, results)
+        secrets = Secrets(values, {n: r for n, r in results.items() if isinstance(r, Entry)})
+        if not build:
+            return secrets
+        built = {n: self.declaration(n) for n in names if self.declarations[n].build is not None}
+        if built:
+            from ._build import steps
+
+            wait = min(wait, self.timeout)
+            secrets = yield from steps(self.cache, self.backend, built, secrets, wait)
+        if not (reading.stale and self.observer):
+            self._keep(reading, secrets)
+        return secrets
+
+    def _wanted(self, names: Collection[str], beside: Collection[str]) -> dict[Source, Freshness]:
         if beside:
             from ._partial import readable
 
@@ -171,43 +199,7 @@ class Resolver:
 
                 freshness = strictest(self, name, freshness, wanted.get(source))
             wanted[source] = freshness
-        wait = math.inf if remaining is None else max(0.0, remaining - ANSWER_MARGIN)
-        reading: Reading = yield functools.partial(
-            self.cache.read,
-            *(self.backend, wanted),
-            timeout=self.timeout,
-            wait=wait,
-            mode=mode,
-            observer=self.observer,
-        )
-        values: dict[str, Opaque] = {}
-        entries: dict[str, Entry] = {}
-        problems: dict[str, Any] = {}
-        for name in names:
-            result = reading.results[self.declaration(name).source]
-            value = self.value(name, result)
-            if isinstance(result, Entry):
-                entries[name] = result
-            if callable(value):
-                values[name] = value
-            else:
-                problems[name] = value
-        if problems or self.mismatched:
-            from ._shortfall import check
-
-            check(self, names, entries, problems)
-        secrets = Secrets(values, entries)
-        if not build:
-            return secrets
-        built = {n: self.declaration(n) for n in names if self.declarations[n].build is not None}
-        if built:
-            from ._build import steps
-
-            wait = min(wait, self.timeout)
-            secrets = yield from steps(self.cache, self.backend, built, secrets, wait)
-        if not (reading.stale and self.observer):
-            self._keep(reading, secrets)
-        return secrets
+        return wanted
 
     def value(self, name: str, result: Entry | ResolutionError) -> Opaque | Mismatch | Any:
         """Return the opaque value of a declared name, or what is wrong with it."""
@@ -245,11 +237,12 @@ class Resolver:
         """Keep values for as long as their reading is good, unless the cache changes meanwhile."""
 
         def install() -> None:
-            state = (*(instant + reading.good_for for instant in reading.now), secrets)
+            until, wall = (instant + reading.good_for for instant in reading.now)
+            state = (until, wall, secrets)
             if len(secrets) < len(self.declarations):
                 from ._partial import joined
 
-                state = joined(self, reading, state)
+                state = joined(self.partial, reading, state)
             self.partial = state
             if len(state[2]) == len(self.declarations):
                 self.state = state

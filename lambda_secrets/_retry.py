@@ -109,9 +109,9 @@ class RetriedCall(Call):
                 result = yield self
         except BaseException as error:
             newer.reject(failed=isinstance(error, types))
-            if error is not failed:
-                error.__context__ = error.__context__ or failed
             with suppress(Exception):  # it may take no attribute
+                if error is not failed:
+                    error.__context__ = error.__context__ or failed
                 setattr(error, _RETRIED, True)
             raise
         else:

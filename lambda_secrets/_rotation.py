@@ -9,23 +9,26 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import threading
 import time
 
 from ._build import builds_of, steps as build_steps, trial
 from ._declarations import Source, parsed_json
 from ._renewal import same
 from ._resolver import ANSWER_MARGIN
-from ._store import Entry, Freshness
+from ._store import GRACE, Entry, Freshness
 from ._values import Secrets, fresh, shielded
 from .errors import SecretNotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from ._build import Built
     from ._declarations import Declaration
     from ._resolver import Resolver, Steps
+    from ._store import Store
 
     Entries = dict[str, Entry]
     Used = dict[str, Entry | None]
@@ -41,15 +44,16 @@ class Attempt:
 
     Attributes:
         at: when it was last read past all caches.
-        asked: when its pending version was last read.
-        fruitless: how many forced reads in a row brought nothing new.
+        ended: set when that read has ended.
+        fruitless: how many such reads in a row brought nothing new.
         refused: pending versions that failed.
     """
 
-    __slots__ = ("asked", "at", "fruitless", "refused")
+    __slots__ = ("at", "ended", "fruitless", "refused")
 
     def __init__(self) -> None:
-        self.at = self.asked = (-math.inf, -math.inf)
+        self.at = (-math.inf, -math.inf)
+        self.ended: threading.Event | None = None
         self.fruitless = 0
         self.refused: list[Entry] = []
 
@@ -147,55 +151,67 @@ class Newer:
                 left = self._left()
                 if delay >= (resolver.timeout if left == math.inf else left):
                     alone, delay = [*alone, *late], 0.0
-                read = {_attempt(resolver, name) for name in due}
-                for attempt in () if delay else read:
-                    attempt.at = cache.now()
+                read = {resolver.declaration(n).source: _attempt(resolver, n) for n in due}
+                if not delay:
+                    _claim(cache, read.values())
             if not delay:
                 break
             # Two rotations in a row: the rest of that second is waited for.
             waited = {_attempt(resolver, name): _attempt(resolver, name).at for name in late}
             yield functools.partial(time.sleep, delay)
-        if due or joined:
-            yield self._read(resolver, [resolver.declaration(n).source for n in (*due, *joined)])
-        return read, alone
+        yield from self._read(resolver, read, joined)
+        return set(read.values()), alone
 
     def _left(self) -> float:
         left: float = self._until - self._clock.monotonic()
         return max(0.0, left)
 
-    def _read(self, resolver: Resolver, sources: list[Source]) -> Any:
-        return functools.partial(
-            resolver.cache.read,
-            *(resolver.backend, dict.fromkeys(sources, Freshness(0.0))),
-            timeout=resolver.timeout,
-            wait=self._left(),
-            mode="fresh",
-            observer=resolver.observer,
-        )
+    def _read(
+        self, resolver: Resolver, due: dict[Source, Attempt], joined: set[threading.Event]
+    ) -> Steps[dict[Source, Any]]:
+        """Read past all caches what was claimed; wait for what others read."""
+        results: dict[Source, Any] = {}
+        try:
+            if due:
+                reading = yield functools.partial(
+                    resolver.cache.read,
+                    *(resolver.backend, dict.fromkeys(due, Freshness(0.0))),
+                    timeout=resolver.timeout,
+                    wait=self._left(),
+                    mode="fresh",
+                    observer=resolver.observer,
+                )
+                results = reading.results
+        finally:
+            for attempt in due.values():
+                attempt.ended.set()  # type: ignore[union-attr]  # it was claimed
+        for ended in joined:
+            yield functools.partial(ended.wait, min(self._left(), resolver.timeout + GRACE))
+        return results
 
     def _pending_of(self, resolver: Resolver, used: Used) -> Steps[Entries]:
         """Return entries of pending versions that may serve as the current ones."""
         cache = resolver.cache
         wanted: dict[str, Source] = {}
-        due: list[Source] = []
-        known: dict[Source, Any] = {}
+        due: dict[Source, Attempt] = {}
+        joined = set()
         with cache.lock:
             for name, entry in used.items():
-                source, attempt = resolver.declaration(name).source, _attempt(resolver, name)
+                source = resolver.declaration(name).source
                 if entry is None or not _may_be_pending(resolver.declaration(name), entry):
                     continue
                 wanted[name] = source = Source("secret", source.name, version_stage="AWSPENDING")
-                known[source] = cache.entry(resolver.backend, source)
-                running = (_key(resolver, name)[0], source) in cache.rounds
-                if source in due or running or cache.age(attempt.asked) >= FORCED_PAUSE:
-                    attempt.asked = cache.now()
-                    due.append(source)
-        if due:
-            reading = yield self._read(resolver, due)
-            known.update(reading.results)
+                attempt = _attempt(resolver, name, source)
+                if (ended := _running(resolver, attempt)) is not None:
+                    joined.add(ended)
+                elif cache.age(attempt.at) >= FORCED_PAUSE:
+                    due[source] = attempt
+            _claim(cache, due.values())
+        results = yield from self._read(resolver, due, joined)
         found: Entries = {}
         for name, source in wanted.items():
-            pending, current = known[source], used[name]
+            pending = results.get(source) or cache.entry(resolver.backend, source)
+            current = used[name]
             if not isinstance(pending, Entry) or pending.absent:
                 _log.debug("There is no pending version of %s to use.", source.name)
             elif current is not None and _may_serve(resolver, name, current, pending):
@@ -253,25 +269,35 @@ class Newer:
 
 def _sorted(
     resolver: Resolver, used: Used, waited: dict[Attempt, Any]
-) -> tuple[list[str], list[str], list[str], dict[str, float]]:
-    """Return the names to read, to wait for, to leave alone, and to read after so many seconds."""
+) -> tuple[list[str], set[threading.Event], list[str], dict[str, float]]:
+    """Return the names to read, what to wait for, whom to leave alone, and what to read when."""
     cache, changed = resolver.cache, _changed(resolver, used)
-    due, joined, alone, late = [], [], [], {}
-    for name in used.keys() - changed.keys():
+    due, joined, alone, late = [], set(), [], {}
+    for name in [name for name in used if name not in changed]:
         entry, attempt = used[name], _attempt(resolver, name)
         since = cache.age(attempt.at)
         if entry is not None and entry.forced:  # maybe by hand
             since = min(since, cache.age(entry.sent))
-        running = cache.rounds.get(_key(resolver, name))
-        if running is not None and running.fresh:
-            joined.append(name)
+        if (ended := _running(resolver, attempt)) is not None:
+            joined.add(ended)
         elif since >= attempt.pause or waited.get(attempt) == attempt.at:
             due.append(name)
         elif attempt.fruitless:
             alone.append(name)
         elif entry is not None and entry.forced:
             late[name] = FORCED_PAUSE - since
-    return sorted(due, key=list(used).index), joined, alone, late
+    return due, joined, alone, late
+
+
+def _running(resolver: Resolver, attempt: Attempt) -> threading.Event | None:
+    """Return what tells the end of a forced read of another call, if one is running."""
+    hung = resolver.cache.age(attempt.at) > resolver.timeout + GRACE  # frozen, or before a fork
+    return None if hung or attempt.ended is None or attempt.ended.is_set() else attempt.ended
+
+
+def _claim(store: Store, attempts: Iterable[Attempt]) -> None:
+    for attempt in attempts:
+        attempt.at, attempt.ended = store.now(), threading.Event()
 
 
 def _may_serve(resolver: Resolver, name: str, current: Entry, pending: Entry) -> bool:
@@ -282,12 +308,14 @@ def _may_serve(resolver: Resolver, name: str, current: Entry, pending: Entry) ->
     return asked is True or bool(shielded(_differ_in_password, current, pending))
 
 
-def _key(resolver: Resolver, name: str) -> Any:
-    return id(resolver.cache.active(resolver.backend)), resolver.declaration(name).source
+def _key(resolver: Resolver, name: str, source: Source | None = None) -> Any:
+    owner = id(resolver.cache.active(resolver.backend))
+    return owner, source or resolver.declaration(name).source
 
 
-def _attempt(resolver: Resolver, name: str) -> Attempt:
-    attempt: Attempt = resolver.cache.attempts.setdefault(_key(resolver, name), Attempt())
+def _attempt(resolver: Resolver, name: str, source: Source | None = None) -> Attempt:
+    key = _key(resolver, name, source)
+    attempt: Attempt = resolver.cache.attempts.setdefault(key, Attempt())
     return attempt
 
 

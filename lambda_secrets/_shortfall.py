@@ -13,7 +13,7 @@ from .errors import DeclarationError, SecretNotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator
     from typing import Any
 
     from ._declarations import Declaration
@@ -53,21 +53,20 @@ def strictest(resolver: Any, name: str, freshness: Freshness, other: Freshness |
     return freshness if other is None else _renewal.strictest(freshness, other)
 
 
-def check(
-    resolver: Any, names: Collection[str], entries: dict[str, Entry], problems: dict[str, Any]
-) -> None:
-    """Note which values do not fit, and raise one error for all problems, if there are any."""
-    unfit = {name for name in problems if name in entries}
-    resolver.mismatched = resolver.mismatched.difference(names) | unfit
+def check(resolver: Any, values: dict[str, Any], results: dict[str, Any]) -> None:
+    """Note which values do not fit, and raise one error for all that failed, if something did."""
+    problems = {name: value for name, value in values.items() if not callable(value)}
+    unfit = {name for name in problems if isinstance(results[name], Entry)}
+    resolver.mismatched = resolver.mismatched.difference(values) | unfit
     if not problems:
         return
     from ._explain import failure, gathered
 
     failures = {}
     for name, problem in problems.items():
-        backend = entries[name].backend if name in entries else problem.backend
-        backend = backend or backend_name(resolver.cache.active(resolver.backend))
+        backend = results[name].backend or backend_name(resolver.cache.active(resolver.backend))
         failures[name] = failure(name, resolver.declaration(name), problem, backend)
+    values.clear()  # a traceback can show them
     raise gathered(failures)
 
 

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 from typing import Annotated, Any, get_type_hints
 
 from ._conversion import converter, parts, unaliased
-from ._declarations import Declaration, Mismatch
+from ._secret import Declaration
+from ._sources import Mismatch
 from ._values import opaque
 from .errors import DeclarationError
 
@@ -59,7 +60,7 @@ def declared_in_class(
         DeclarationError: when an annotation is wrong.
     """
     own = _annotations(cls)
-    inherited = getattr(cls, "_typed", None) or ({}, {})
+    inherited: Any = getattr(cls, "_typed", None) or ({}, {})
     module = sys.modules.get(cls.__module__)
     names = {} if module is None else vars(module)
     scope = opaque((names, _scope(None, cls.__module__)))
@@ -160,7 +161,7 @@ def _evaluated(name: str, annotation: Any, scope: Opaque) -> Any | Mismatch:
     """Return what an annotation says, or why that cannot be known."""
     holder = SimpleNamespace(__annotations__={name: annotation})
     try:
-        return get_type_hints(holder, *scope(0), include_extras=True)[name]
+        return get_type_hints(holder, scope(0)[0], scope(0)[1], include_extras=True)[name]
     except DeclarationError as error:
         message = f"{name!r}: {error}"
     except NameError as error:

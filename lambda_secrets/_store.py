@@ -34,8 +34,6 @@ OUTDATED = -1  # generation of a reading that may be used but must not be cached
 class Freshness:
     """How long a value is good, in seconds: one handler's view of one source."""
 
-    __slots__ = ("accepts_absence", "jitter", "refresh_ahead", "stale_if_error", "ttl")
-
     def __init__(
         self,
         ttl: float,
@@ -162,7 +160,7 @@ class Store:
     """The tables of a cache; to be changed by who holds the lock."""
 
     def __init__(self, clock: Any = time) -> None:
-        self.clock = clock  # has monotonic() and time(), in seconds
+        self.clock: Any = clock  # has monotonic() and time(), in seconds
         self.generation = 0
         # Built in: entering and leaving it, no signal can come between.
         self.lock = threading.RLock()
@@ -186,7 +184,8 @@ class Store:
     def age(self, instant: Instant) -> float:
         """Return the seconds since an instant, by the clock that says more."""
         # Neither a paused clock nor one set back makes a value immortal.
-        return max(self.clock.monotonic() - instant[0], self.clock.time() - instant[1])
+        monotonic, wall = self.now()
+        return max(monotonic - instant[0], wall - instant[1])
 
     def active(self, backend: Backend) -> Backend:
         """Return the latest override, else the backend itself."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeAlias, TypeVar
 
-from ._declarations import Declaration as _Declaration
+from ._secret import Declaration as _Declaration
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ._live import LiveSecrets
 
 P = ParamSpec("P")

@@ -52,11 +52,9 @@ class Use:
         return any(use.innermost is function for use in self.chain())
 
     def note(self, resolver: Resolver, entries: Mapping[str, Entry | None]) -> None:
-        """Note what is read, for this run and those around it; the first reading counts."""
+        """Note what is read, for this run and those around it; the latest reading counts."""
         for use in self.chain():
-            reads = use.reads.setdefault(resolver, {})
-            for name, entry in entries.items():
-                reads.setdefault(name, entry)
+            use.reads.setdefault(resolver, {}).update(entries)
 
     def given_to(self, resolver: Resolver) -> Secrets | None:
         """Return the values that a second run is to get."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     Opaque: TypeAlias = Callable[[int], Any]
 
 _IMMUTABLE = frozenset({str, int, float, bool, bytes, type(None)})
-_content: Any = CellType.cell_contents.__get__  # type: ignore[attr-defined]  # a descriptor of C
+_content: Any = CellType.cell_contents.__get__
 
 
 def opaque(value: Any) -> Opaque:
@@ -162,5 +162,5 @@ def _copied(value: Any) -> Any:
             elif kind not in _IMMUTABLE:
                 from ._copies import copied
 
-                container[key] = copied(item)
+                container[key] = copied(item, wrapped=kind is Wrapped)
     return box[0]

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn, TypeAlias
 
-    from ._store import Entry, Round
     from ._declarations import Source
+    from ._store import Entry, Round
 
     Observer: TypeAlias = Callable[["Event"], object]
 
@@ -112,15 +112,17 @@ def tell_fetched(fetched: Round, seconds: float) -> None:
     """Tell of each source of a round that is over, after that many seconds."""
     told: list[Event] = []
     for source, result in fetched.results.items():
-        failure: Any = result if isinstance(result, ResolutionError) else None
-        if failure is None and result.absent:  # type: ignore[union-attr]  # an entry
-            failure = result.answer  # type: ignore[union-attr]
-        if failure is not None:
-            backend = failure.backend or backend_name(fetched.owner)
-            event = Fetched(str(source), backend, kind_of(failure).__name__, seconds)
+        answer: Any = result if isinstance(result, ResolutionError) else result.answer
+        backend, outcome, version = backend_name(fetched.owner), "ok", None
+        if isinstance(answer, ResolutionError):
+            outcome = kind_of(answer).__name__
         else:
-            event = _of(Fetched, source, result, seconds)
-        object.__setattr__(event, "background", fetched.background)
+            version = answer.version
+        event = Fetched(
+            *(str(source), answer.backend or backend, outcome, seconds),
+            version=version,
+            background=fetched.background,
+        )
         told.append(event)
     if fetched.runner == threading.get_ident():  # callers wait for it no longer than they want
         _tell(fetched.observer, told)
@@ -138,7 +140,7 @@ def tell_retried(observer: Observer, source: Source, entry: Entry, seconds: floa
     _tell_apart(observer, [_of(Retried, source, entry, seconds)], LONGEST_WAIT)
 
 
-def _of(kind: type[Event], source: Source, entry: Any, seconds: float) -> Event:
+def _of(kind: type[Event], source: Source, entry: Entry, seconds: float) -> Event:
     return kind(str(source), entry.backend, "ok", seconds, version=entry.answer.version)
 
 
@@ -160,6 +162,6 @@ def _tell(observer: Observer, told: list[Event]) -> None:
             observer(event)
         except BaseException as error:  # noqa: BLE001 - it must not fail the invocation
             kind, place = type(error).__name__, place_of(error) or "its call"
-            _log.error(  # noqa: TRY400 - a traceback shows the message, which may quote a value
+            _log.error(  # no traceback: it shows the message, which may quote a value
                 "The observer raised on %r: %s at %s (its message is withheld).", event, kind, place
             )

@@ -22,7 +22,7 @@ from lambda_secrets import (
     inject_secrets,
     resolve_secrets,
 )
-from lambda_secrets.backends import backend_of
+from lambda_secrets.backends import AwsBackend, backend_of
 from tests.support.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -31,7 +31,12 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("auto", AutoBackend), ("extension", ExtensionBackend), ("sdk", SdkBackend)],
+    [
+        ("auto", AutoBackend),
+        ("extension", ExtensionBackend),
+        ("aws", AwsBackend),
+        ("sdk", SdkBackend),
+    ],
 )
 def test_a_name_chooses_a_backend(name: Any, kind: type) -> None:
     """Each name stands for its class."""
@@ -86,7 +91,7 @@ def test_the_variable_replaces_nothing_else(file: Path, monkeypatch: pytest.Monk
     assert resolve_secrets({"db": "prod/db"}, backend=own).db == "own"
 
 
-@pytest.mark.parametrize("value", ["vault", "", "SDK", " sdk"])
+@pytest.mark.parametrize("value", ["vault", "SDK", " sdk"])
 def test_an_unknown_variable_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the variable, which nobody sees in the code."""
     monkeypatch.setenv("LAMBDA_SECRETS_BACKEND", value)
@@ -95,13 +100,20 @@ def test_an_unknown_variable_is_refused(value: str, monkeypatch: pytest.MonkeyPa
     assert f"Cannot use backend {value!r} (from LAMBDA_SECRETS_BACKEND)" in str(raised.value)
 
 
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A template that leaves the variable empty asks for nothing."""
+    monkeypatch.setenv("LAMBDA_SECRETS_BACKEND", "")
+    assert type(backend_of("auto")) is AutoBackend
+
+
 @pytest.mark.parametrize("name", ["vault", "", "Auto", "memory"])
 def test_an_unknown_name_is_refused(name: Any) -> None:
     """The error lists the names that there are."""
     with pytest.raises(DeclarationError) as raised:
         backend_of(name)
     assert str(raised.value) == (
-        f"Cannot use backend {name!r}: it is unknown. Use 'auto', 'extension', 'sdk' or 'file'."
+        f"Cannot use backend {name!r}: there is no backend of that name. "
+        "Use 'auto', 'extension', 'aws', 'sdk' or 'file'."
     )
 
 
@@ -127,7 +139,7 @@ def test_an_object_of_ones_own_is_taken_as_it_is() -> None:
     assert resolve_secrets({"db": "db"}, backend=own).db == "own"
 
 
-@pytest.mark.parametrize("name", ["auto", "extension", "sdk"])
+@pytest.mark.parametrize("name", ["auto", "extension", "aws", "sdk"])
 def test_handlers_share_the_backend_of_a_name(name: Any) -> None:
     """Two handlers share values and connections, for as long as the settings are the same."""
     one = backend_of(name)
@@ -150,7 +162,7 @@ def test_another_file_is_another_backend(file: Path, monkeypatch: pytest.MonkeyP
 def test_choosing_a_backend_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decorating reads no file and opens no connection."""
     monkeypatch.setenv("LAMBDA_SECRETS_FILE", "/no/such/file")
-    for name in ("auto", "extension", "sdk", "file"):
+    for name in ("auto", "extension", "aws", "sdk", "file"):
         inject_secrets({"db": "db"}, backend=name)(lambda event, context: None)
 
 

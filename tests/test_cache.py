@@ -9,13 +9,16 @@ import math
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from lambda_secrets import Secret
 from lambda_secrets._cache import Cache
 from lambda_secrets._declarations import Source
-from lambda_secrets._maintenance import after_fork, override, release, restore
+from lambda_secrets._maintenance import after_fork, override, release, restore, sweep
+from lambda_secrets._resolver import Resolver, run
 from lambda_secrets._store import STALE_WAIT, Entry, Freshness, Reading
 from lambda_secrets._values import opaque
 from lambda_secrets.backends import Answer, backend_name
@@ -1163,3 +1166,410 @@ def test_listeners_learn_what_is_held_then_what_comes(cache: Cache) -> None:
     assert listener.known == ["1", "2", "3"]
     release(cache)
     assert listener.known == []
+
+
+# Time
+
+
+def test_a_joiner_is_not_failed_by_the_patience_of_who_began_the_round() -> None:
+    """A round of somebody who can serve stale ends early: who cannot fetches again and waits."""
+    cache = Cache()
+    backend = Gated(db="1")
+    backend.gate.set()
+    cache.read(backend, {DB: Freshness(0, stale_if_error=100)}, timeout=5)
+    backend.asked.acquire()
+    backend.gate.clear()
+    results: list[Any] = []
+    impatient = threading.Thread(
+        target=lambda: results.append(
+            cache.read(backend, {DB: Freshness(0, stale_if_error=100)}, timeout=0.05)
+        )
+    )
+    impatient.start()
+    backend.asked.acquire()
+    threading.Timer(0.4, backend.gate.set).start()
+    backend.answers["db"] = "2"
+    assert value(cache.read(backend, {DB: Freshness(0)}, timeout=5)) == "2"
+    impatient.join()
+    assert [value(reading) for reading in results] == ["1"]
+    assert len(backend.calls) == 3
+
+
+@pytest.mark.parametrize(("seconds", "calls"), [(0.3, 1), (0.6, 2)])
+def test_a_joiner_fetches_again_where_the_backend_used_up_the_time_and_said_so(
+    seconds: float, calls: int, cache: Cache, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backend that gives up by itself is no answer to who has more time; a quick failure is."""
+    backend = Gated(db=DOWN)
+    reader = threading.Thread(target=lambda: cache.read(backend, {DB: TTL}, timeout=1))
+    reader.start()
+    backend.asked.acquire()
+
+    def end() -> None:
+        settled(lambda: len(joined) == 1)
+        clock.tick(seconds)
+        backend.answers["db"] = "1"
+        backend.gate.set()
+
+    joined: list[int] = []
+    wait, caller = cache._wait, threading.get_ident()
+
+    def waiting(*args: Any) -> None:
+        if threading.get_ident() == caller:
+            joined.append(1)
+        wait(*args)
+
+    monkeypatch.setattr(cache, "_wait", waiting)
+    threading.Thread(target=end).start()
+    result = cache.read(backend, {DB: TTL}, timeout=5).results[DB]
+    reader.join()
+    assert (result is DOWN) == (calls == 1)
+    assert len(backend.calls) == calls
+
+
+def test_joiners_of_a_failed_round_share_the_next_one() -> None:
+    """When the one round was given up, those with time left fetch once, not each for itself."""
+    cache = Cache()
+    backend = Gated(db="1")
+    first = threading.Thread(target=lambda: cache.read(backend, {DB: TTL}, timeout=0.1))
+    first.start()
+    backend.asked.acquire()
+    threading.Timer(0.6, backend.gate.set).start()
+    assert in_threads(6, lambda: value(cache.read(backend, {DB: TTL}, timeout=5))) == ["1"] * 6
+    first.join()
+    assert len(backend.calls) == 2
+
+
+def test_a_joiner_of_a_prefetch_asks_again(cache: Cache) -> None:
+    """A prefetch waits for nothing; who needs the value does."""
+
+    class Starting(Gated):
+        def prefetch(self, sources: Iterable[Source], *, timeout: float) -> Any:
+            self.asked.release()
+            self.gate.wait(10)
+            return dict.fromkeys(sources, DOWN)
+
+    backend = Starting(db="1")
+    reader = threading.Thread(
+        target=lambda: cache.read(backend, {DB: TTL}, timeout=5, mode="prefetch")
+    )
+    reader.start()
+    threading.Thread(target=backend.open_when_asked).start()
+    settled(lambda: bool(cache.rounds) or not reader.is_alive())
+    assert value(cache.read(backend, {DB: TTL}, timeout=5)) == "1"
+    reader.join()
+
+
+@pytest.mark.parametrize("wait", [0.3, 0.15, 0.05])
+def test_a_caller_has_its_answer_when_it_wants_it(wait: float) -> None:
+    """The grace for late replies comes out of the backend's share, not on top of the wait."""
+    cache, backend = Cache(), Gated(db="1")
+    begin = time.monotonic()
+    result = cache.read(backend, {DB: TTL}, timeout=5, wait=wait).results[DB]
+    took = time.monotonic() - begin
+    backend.gate.set()
+    assert isinstance(result, BackendUnavailableError)
+    assert wait * 0.99 <= took < wait + 0.1
+    ((_, share, _),) = backend.calls
+    assert share == pytest.approx(max(wait - 0.1, wait / 2), abs=0.001)
+
+
+def test_a_timeout_of_hundreds_of_years_is_a_day(cache: Cache) -> None:
+    """The operating system's waits have a bound."""
+    backend = Recorder(db="1")
+    assert value(cache.read(backend, {DB: TTL}, timeout=1e10)) == "1"
+    assert backend.calls[0][1] < 100_000
+
+
+# Memory
+
+
+def test_20000_names_made_up_at_run_time_cost_the_same_each() -> None:
+    """Entries that no handler declares are bounded, and the oldest go first."""
+    cache, clock = Cache(), time.perf_counter
+    backend = Recorder()
+    backend.fetch = lambda sources, **_: {s: Answer("1") for s in sources}  # type: ignore[method-assign]
+    declared = Watcher(backend, declared=[DB])
+    cache.watch(declared)
+    cache.read(backend, {DB: TTL}, timeout=5)
+    costs, most = [], 0
+    for block in range(20):
+        begin = clock()
+        for number in range(1_000):
+            cache.read(backend, {Source("secret", f"{block}/{number}"): TTL}, timeout=5)
+        costs.append(clock() - begin)
+        most = max(most, len(cache.entries))
+    assert most <= 4096 + 1
+    assert cache.entry(backend, DB) is not None
+    assert cache.entry(backend, Source("secret", "19/999")) is not None
+    assert cache.entry(backend, Source("secret", "0/0")) is None
+    assert min(costs[-5:]) < 3 * min(costs[:5])
+
+
+def test_an_entry_that_is_read_again_is_young(cache: Cache, clock: FakeClock) -> None:
+    """The oldest go first: those whose value is the oldest."""
+    backend = Recorder(db="1")
+    backend.fetch = lambda sources, **_: {s: Answer("1") for s in sources}  # type: ignore[method-assign]
+    cache.read(backend, {DB: TTL}, timeout=5)
+    for number in range(4_000):
+        cache.read(backend, {Source("secret", str(number)): TTL}, timeout=5)
+    clock.tick(1)
+    cache.read(backend, {DB: Freshness(0)}, timeout=5)
+    with cache.lock:
+        sweep(cache)
+    assert cache.entry(backend, DB) is not None
+    assert len(cache.entries) == 3072
+
+
+def test_what_nobody_would_be_served_is_swept(cache: Cache, clock: FakeClock) -> None:
+    """A value is kept for the longest TTL and stale-if-error that it was asked for with."""
+    backend, forever = Recorder(db="1"), Recorder(db="1")
+    for freshness in (TTL, Freshness(10, stale_if_error=50), TTL):
+        cache.read(backend, {DB: freshness}, timeout=5)
+    for freshness in (Freshness(math.inf), TTL):
+        cache.read(forever, {DB: freshness}, timeout=5)
+    cache.attempts[id(backend), DB] = "an attempt"
+    clock.tick(60)
+    for _ in range(2):
+        with cache.lock:
+            sweep(cache)
+        assert (cache.entry(backend, DB) is not None) == bool(cache.attempts)
+        clock.tick(0.1)
+    assert cache.entry(backend, DB) is None
+    assert cache.entry(forever, DB) is not None
+
+
+def test_backends_that_take_no_weak_reference_are_released_with_their_entries(
+    cache: Cache, clock: FakeClock
+) -> None:
+    """One made for each call does not live for ever."""
+    live: list[int] = []
+
+    class Slotted:
+        __slots__ = ("number",)
+
+        def __init__(self) -> None:
+            self.number = len(live)
+            live.append(self.number)
+
+        def __del__(self) -> None:
+            live.remove(self.number)
+
+        def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> Any:
+            return dict.fromkeys(sources, "1")
+
+    for _ in range(100):
+        cache.read(Slotted(), {DB: TTL}, timeout=5)
+        clock.tick(3)
+    settled(lambda: len(live) < 15)
+
+
+# Callbacks may do anything
+
+
+def test_a_round_runs_in_a_copy_of_the_context_of_who_began_it(
+    cache: Cache, clock: FakeClock
+) -> None:
+    """Traces go on in backend and observer; a refresh in the background is part of none."""
+    trace: ContextVar[str] = ContextVar("trace", default="none")
+    seen: list[str] = []
+
+    def answer() -> str:
+        seen.append(trace.get())
+        trace.set("the backend's own")
+        return "1"
+
+    backend = Recorder(db=answer)
+    token = trace.set("an invocation")
+    try:
+        for _ in range(2):
+            cache.read(backend, {DB: AHEAD}, timeout=5, observer=lambda _: seen.append(trace.get()))
+            assert trace.get() == "an invocation"
+            clock.tick(6)
+    finally:
+        trace.reset(token)
+    settled(lambda: not _ours())
+    assert seen == ["an invocation", "the backend's own", "none", "the backend's own"]
+
+
+def test_a_backend_may_keep_and_change_what_it_gets(cache: Cache) -> None:
+    """The list of sources is its own."""
+
+    class Emptying:
+        def fetch(self, sources: Any, *, timeout: float, fresh: bool) -> Any:
+            answers = {source: Answer(source.name) for source in sources}
+            sources.clear()
+            return answers
+
+    reading = cache.read(Emptying(), {DB: TTL, KEY: TTL}, timeout=5)
+    assert (value(reading), value(reading, KEY)) == ("prod/db", "prod/key")
+
+
+class Hostile:
+    """A mapping that fails."""
+
+    def get(self, source: Source) -> Any:
+        """Fail."""
+        raise ZeroDivisionError
+
+
+def unset_answer() -> Answer:
+    """Return an answer that nobody has constructed."""
+    return object.__new__(Answer)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [Hostile(), None, 5, [], {}, {DB: unset_answer()}, {DB: Answer(cast("Any", None))}, {DB: [5]}],
+)
+def test_nonsense_is_a_backend_error_at_once(cache: Cache, given: Any) -> None:
+    """Whatever a backend returns fails its sources, and nobody waits for it."""
+
+    class Nonsense:
+        def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> Any:
+            return given
+
+    begin = time.monotonic()
+    assert isinstance(cache.read(Nonsense(), {DB: TTL}, timeout=9).results[DB], BackendError)
+    assert time.monotonic() - begin < 5
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError])
+@pytest.mark.parametrize("stale", [False, True])
+def test_what_an_observer_raises_ends_nothing(
+    raised: type[BaseException],
+    stale: bool,
+    cache: Cache,
+    clock: FakeClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Of any kind, in a round and beside it; its message is withheld."""
+
+    def broken(event: Event) -> None:
+        raise raised("canary")
+
+    backend = expired_and_down(cache, clock) if stale else Recorder(db="1")
+    reading = cache.read(backend, {DB: STALE}, timeout=5, observer=broken)
+    assert value(reading) == "1"
+    assert caplog.text.count("The observer raised on") == 1 + stale
+    assert raised.__name__ in caplog.text
+    assert "canary" not in caplog.text
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_an_observer_that_hangs_hangs_no_caller(
+    stale: bool, cache: Cache, clock: FakeClock
+) -> None:
+    """A caller waits for it no longer than for the backend, or a second beside a round."""
+    leave = threading.Event()
+    backend = expired_and_down(cache, clock) if stale else Recorder(db="1")
+    begin = time.monotonic()
+    reading = cache.read(backend, {DB: STALE}, timeout=0.2, observer=lambda _: leave.wait(20))
+    assert time.monotonic() - begin < 5
+    leave.set()
+    assert value(reading) == "1"
+
+
+def test_an_observer_that_hangs_beside_a_backend_that_hangs_hangs_no_caller() -> None:
+    """The caller that gives a round up has its error in time."""
+    cache, backend, leave = Cache(), Gated(db="1"), threading.Event()
+    begin = time.monotonic()
+    result = cache.read(
+        backend, {DB: TTL}, timeout=5, wait=0.3, observer=lambda _: leave.wait(20)
+    ).results[DB]
+    took = time.monotonic() - begin
+    leave.set()
+    backend.gate.set()
+    assert isinstance(result, BackendUnavailableError)
+    assert took < 0.5
+
+
+def test_an_observer_is_told_inline_where_no_thread_can_start(
+    cache: Cache, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the limit of threads an event is still told."""
+    events: list[Event] = []
+    backend = expired_and_down(cache, clock)
+
+    def no_thread(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    cache.read(backend, {DB: STALE}, timeout=5, observer=events.append)
+    assert [event.kind for event in events] == ["fetch", "stale"]
+
+
+def test_another_runtime_error_of_a_thread_gets_out(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal's exception within one of Python's own locks is not taken for a lack of threads."""
+
+    def interrupted(self: threading.Thread) -> None:
+        raise RuntimeError("release unlocked lock")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(RuntimeError, match="unlocked"):
+            cache.read(Recorder(db="1"), {DB: TTL}, timeout=5)
+    assert value(cache.read(Recorder(db="1"), {DB: TTL}, timeout=5)) == "1"
+
+
+# Races
+
+
+def test_who_sees_a_new_entry_finds_no_old_value_elsewhere(cache: Cache) -> None:
+    """Warm values expire before a new entry can be seen."""
+    backend = Recorder(db="1")
+    cache.read(backend, {DB: TTL}, timeout=5)
+    seen: list[Any] = []
+
+    class Looking(Watcher):
+        def expire(self) -> None:
+            entry = cache.entry(backend, DB)
+            assert entry is not None
+            seen.append(entry.answer.value)
+
+    watcher = Looking()
+    cache.watch(watcher)
+    backend.answers["db"] = "2"
+    cache.read(backend, {DB: TTL}, timeout=5, mode="fresh")
+    assert seen == ["1"]
+
+
+def test_a_listener_hears_of_what_transforms_have_made(cache: Cache) -> None:
+    """A value that was made before somebody listens is held in the cache, too."""
+    backend = Recorder(db="1")
+    resolver = Resolver(
+        {"db": Secret("prod/db", transform=lambda text: f"made of {text}")},
+        cache=cache,
+        backend=backend,
+    )
+    run(resolver.steps())
+    resolver.expire()
+    listener = Listener()
+    cache.listen(listener)
+    assert set(listener.known) == {"1", "made of 1"}
+
+
+def test_no_tool_that_walks_objects_finds_a_value(cache: Cache) -> None:
+    """Frames have the cache at hand: its entries show nothing in attributes, slots or items."""
+    backend = Recorder(db=lambda: Answer("canary"))
+    resolver = Resolver({"db": Secret("prod/db")}, cache=cache, backend=backend)
+    secrets = run(resolver.steps())
+    rest: list[Any] = [resolver, secrets, cache.entries]
+    seen: set[int] = set()
+    while rest:
+        thing = rest.pop()
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        assert thing != "canary"
+        if isinstance(thing, dict):
+            rest += [*thing.keys(), *thing.values()]
+        elif isinstance(thing, (list, tuple, set, frozenset)):
+            rest += thing
+        elif type(thing).__module__.startswith("lambda_secrets"):
+            slots = [n for kind in type(thing).__mro__ for n in getattr(kind, "__slots__", ())]
+            rest += [getattr(thing, n) for n in slots if hasattr(thing, n)]
+            rest += vars(thing).values() if hasattr(thing, "__dict__") else []
+    assert secrets.db == "canary"

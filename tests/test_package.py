@@ -101,7 +101,7 @@ def test_version_is_that_of_the_distribution() -> None:
 def test_unknown_attribute_is_an_attribute_error() -> None:
     """A name that the package does not have is refused as Python does."""
     with pytest.raises(AttributeError, match="no_such_name"):
-        _ = lambda_secrets.no_such_name
+        _ = lambda_secrets.no_such_name  # type: ignore[attr-defined]
 
 
 def test_importing_loads_nothing_heavy() -> None:

@@ -56,7 +56,7 @@ def by_generator(database: Rotating, **options: Any) -> Callable[[], Any]:
     def handler(event: Any, context: Any) -> Any:
         yield database.login(context.secrets.password)
 
-    return lambda: list(handler({}, SimpleNamespace()))[0]
+    return lambda: [*handler({}, SimpleNamespace())].pop()
 
 
 def by_retry_on(database: Rotating, **options: Any) -> Callable[[], Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import snapshot_restore_py
 
-from lambda_secrets import inject_secrets, resolve_secrets, _snapstart as snapstart
+from lambda_secrets import _snapstart as snapstart, inject_secrets, resolve_secrets
 from lambda_secrets._cache import Cache, shared_cache
 from tests.support.recorder import Recorder
 

@@ -288,7 +288,7 @@ def test_what_json_reads_is_served_however_deep(declared: Any) -> None:
 def test_json_too_deep_to_read_is_an_error_without_it() -> None:
     """What `json.loads` refuses is a `SecretValueError` that does not show the value."""
     backend = MemoryBackend({"it": nested(200_000)})
-    with pytest.raises(SecretValueError, match="it is not JSON, or nested too deeply") as caught:
+    with pytest.raises(SecretValueError, match="it is not JSON, or it is nested too deeply") as caught:
         resolve_secrets({"it": "it#@"}, backend=backend)
     assert CANARY not in str(caught.value)
 

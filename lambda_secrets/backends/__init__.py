@@ -1,17 +1,18 @@
-"""The seam to where secrets are kept: what a backend answers, and the choice of one by its name."""
+"""The boundary to where secrets are kept: what a backend answers, and how one is chosen by name."""
 
 from __future__ import annotations
 
 import functools
 import os
 
-from ..errors import DeclarationError
+from .._values import opaque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from ._auto import AutoBackend as AutoBackend
+    from ._aws import AwsBackend as AwsBackend
     from ._extension import ExtensionBackend as ExtensionBackend
     from ._local import FileBackend as FileBackend, MemoryBackend as MemoryBackend
     from ._protocol import Backend as Backend
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Answer",
     "AutoBackend",
+    "AwsBackend",
     "Backend",
     "ExtensionBackend",
     "FileBackend",
@@ -33,6 +35,7 @@ __all__ = [
 
 _MODULES = {
     "AutoBackend": "_auto",
+    "AwsBackend": "_aws",
     "Backend": "_protocol",
     "ExtensionBackend": "_extension",
     "FileBackend": "_local",
@@ -40,12 +43,16 @@ _MODULES = {
     "SdkBackend": "_sdk",
 }
 # What a backend made by its name depends on: shared for the same settings, made anew for others.
-_SDK_SETTINGS = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL")
+_AWS_SETTINGS = (
+    *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL"),
+    *("AWS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+)
 _PORTS = ("PARAMETERS_SECRETS_EXTENSION_HTTP_PORT", "AWS_APPCONFIG_EXTENSION_HTTP_PORT")
 _SETTINGS = {
-    "auto": ("AutoBackend", (*_PORTS, *_SDK_SETTINGS)),
+    "auto": ("AutoBackend", ("AWS_LAMBDA_RUNTIME_API", *_PORTS, *_AWS_SETTINGS)),
     "extension": ("ExtensionBackend", _PORTS),
-    "sdk": ("SdkBackend", _SDK_SETTINGS),
+    "aws": ("AwsBackend", _AWS_SETTINGS),
+    "sdk": ("SdkBackend", _AWS_SETTINGS),
     "file": ("FileBackend", ("LAMBDA_SECRETS_FILE",)),
 }
 
@@ -54,13 +61,13 @@ class Answer:
     """A value with what its backend knows of it.
 
     Attributes:
-        value: the value, as in `Backend.fetch`.
+        value: the value, as in `Backend.fetch`; hidden from what walks slots and ``__dict__``.
         version: its version, shown in events and ``cache_info()``.
         backend: the name of the backend that really answered, where one asks others.
         upstream_ttl: how many seconds a cache behind the backend may have kept it.
     """
 
-    __slots__ = ("backend", "upstream_ttl", "value", "version")
+    __slots__ = ("_value", "backend", "upstream_ttl", "version")
 
     def __init__(
         self,
@@ -71,10 +78,19 @@ class Answer:
         upstream_ttl: float = 0.0,
     ) -> None:
         """Keep all of it."""
-        self.value: Value = value
-        self.version: str | None = version
-        self.backend: str | None = backend
-        self.upstream_ttl: float = upstream_ttl
+        self.value = value
+        self.version = version
+        self.backend = backend
+        self.upstream_ttl = upstream_ttl
+
+    @property
+    def value(self) -> Value:
+        """The value."""
+        return self._value(0)  # type: ignore[no-any-return]  # what __init__ hid
+
+    @value.setter
+    def value(self, value: Value) -> None:
+        self._value = opaque(value)
 
     def __reduce__(self) -> str:
         """Refuse: a pickle would hold the value."""
@@ -87,43 +103,36 @@ def backend_of(choice: str | Backend) -> Backend:
     Raises:
         DeclarationError: when it is neither, or its variable is missing.
     """
-    if not isinstance(choice, str):
-        if callable(getattr(choice, "fetch", None)) and not isinstance(choice, type):
-            return choice
-        # Only its type: it may be the values, without a MemoryBackend around them.
-        raise DeclarationError(
-            f"Cannot use a {type(choice).__name__} as backend: it has no fetch(). Use 'auto', "
-            "'extension', 'sdk', 'file' or an object with the Backend protocol."
-        )
-    variable = ""
-    if choice == "auto" and "LAMBDA_SECRETS_BACKEND" in os.environ:
-        choice = os.environ["LAMBDA_SECRETS_BACKEND"]
-        variable = " (from LAMBDA_SECRETS_BACKEND)"
-    if choice not in _SETTINGS:
-        raise DeclarationError(
-            f"Cannot use backend {choice!r}{variable}: it is unknown. "
-            "Use 'auto', 'extension', 'sdk' or 'file'."
-        )
-    class_name, variables = _SETTINGS[choice]
-    return _shared(class_name, *[os.environ.get(variable) for variable in variables])
+    chosen = choice
+    if chosen == "auto":  # an empty variable counts as unset
+        chosen = os.environ.get("LAMBDA_SECRETS_BACKEND") or chosen
+    if isinstance(chosen, str) and chosen in _SETTINGS:
+        class_name, variables = _SETTINGS[chosen]
+        return _shared(class_name, *map(os.environ.get, variables))
+    if callable(getattr(chosen, "fetch", None)) and not isinstance(chosen, type):
+        return chosen  # type: ignore[return-value]  # a str has no fetch
+    from ._options import unknown_backend
+
+    raise unknown_backend(choice, chosen)
 
 
 def backend_name(backend: Backend) -> str:
     """Return what errors and events call a backend."""
-    return getattr(backend, "name", None) or type(backend).__name__
+    try:
+        name = getattr(backend, "name", None)
+    except Exception:  # noqa: BLE001 - a property of others may raise anything
+        name = None
+    return name if name and isinstance(name, str) else type(backend).__name__
 
 
 @functools.cache
 def _shared(class_name: str, *settings: str | None) -> Backend:
-    if class_name == "FileBackend":
-        path = settings[0]
-        if not path:
-            raise DeclarationError(
-                "Cannot use backend 'file': LAMBDA_SECRETS_FILE is not set. "
-                "Set it to a TOML or JSON file, or use FileBackend(path)."
-            )
-        return __getattr__("FileBackend")(path)  # type: ignore[no-any-return]  # chosen by name
-    return __getattr__(class_name)()  # type: ignore[no-any-return]  # chosen by name
+    backend_class = __getattr__(class_name)
+    if class_name != "FileBackend":
+        return backend_class()  # type: ignore[no-any-return]  # chosen by name
+    from ._options import file_named_by
+
+    return backend_class(file_named_by(*settings))  # type: ignore[no-any-return]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,50 +1,52 @@
-"""Asks the extension where it listens, and the SDK for what the extension cannot tell."""
+"""Asks the extension where it listens, and AWS for what the extension cannot tell."""
 
 from __future__ import annotations
 
 import time
 
-from ..errors import AccessDeniedError, ResolutionError, SecretNotFoundError
 from . import Answer
-from ._extension import ExtensionBackend
+from ._extension import ExtensionBackend, is_elsewhere
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
-
     from .._declarations import Source
+    from ._aws import AwsBackend
+    from ._beyond import Beyond
     from ._sdk import SdkBackend
+    from ._types import Answers, Sources
+
+READY_WITHIN = 0.1  # seconds for which an extension that is not ready is waited for
+LONGEST_SHARE = 1.0  # seconds that an extension gets at most if it fails otherwise, or hangs
 
 
 class AutoBackend:
-    """The extension first; then the SDK, whose answer also says why the extension refused.
+    """The extension first; then AWS, whose answer also says why the extension refused.
 
-    What was read past the extension's cache stays with the SDK until that cache has expired: it may
-    still hold the old value, which must not come back.
+    AWS is asked directly inside Lambda, and through boto3 where only that knows how to
+    authenticate; elsewhere through boto3 where it is installed.
     """
 
     name = "auto"
+    beyond: Beyond | None = None
 
     def __init__(
-        self, *, extension: ExtensionBackend | None = None, sdk: SdkBackend | None = None
+        self,
+        *,
+        extension: ExtensionBackend | None = None,
+        aws: AwsBackend | None = None,
+        sdk: SdkBackend | None = None,
     ) -> None:
-        """Import no boto3 yet."""
+        """Import neither yet."""
         self._extension = extension or ExtensionBackend()
-        self._sdks: dict[None, SdkBackend] = {} if sdk is None else {None: sdk}
-        self._with_sdk: dict[Source, tuple[float, float]] = {}
+        self._given = aws, sdk
 
-    def fetch(
-        self, sources: Iterable[Source], *, timeout: float, fresh: bool
-    ) -> dict[Source, Answer | ResolutionError]:
-        """Read the sources; a refused connection is not tried again, but left to the SDK."""
-        wait_for = {"not ready", "busy", "reset"}
-        return self._ask(list(sources), timeout=timeout, fresh=fresh, wait_for=wait_for)
+    def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
+        """Read the sources; a refused connection is not tried again, but left to AWS."""
+        return self._ask(sources, timeout, READY_WITHIN, fresh=fresh)
 
-    def prefetch(
-        self, sources: Iterable[Source], *, timeout: float
-    ) -> dict[Source, Answer | ResolutionError]:
-        """Read the sources; what the extension is not ready for, the SDK reads."""
-        return self._ask(list(sources), timeout=timeout, fresh=False, wait_for=())
+    def prefetch(self, sources: Sources, *, timeout: float) -> Answers:
+        """Read the sources; what the extension is not ready for, AWS is asked for at once."""
+        return self._ask(sources, timeout, 0.0, fresh=False)
 
     def upstream_ttl(self, source: Source) -> float:
         """Return for how many seconds the extension's cache keeps this source."""
@@ -55,67 +57,39 @@ class AutoBackend:
     def close(self) -> None:
         """Close all connections; the next fetch opens new ones."""
         self._extension.close()
-        for sdk in self._sdks.values():
-            sdk.close()
+        for backend in (self.beyond,) if self.beyond else self._given:
+            if backend is not None:
+                backend.close()
 
     def _ask(
-        self, sources: list[Source], *, timeout: float, fresh: bool, wait_for: Collection[str]
-    ) -> dict[Source, Answer | ResolutionError]:
-        deadline = time.monotonic() + timeout
+        self, sources: Sources, timeout: float, ready_within: float, *, fresh: bool
+    ) -> Answers:
+        started = time.monotonic()
+        sources = list(sources)
         first = [source for source in sources if self._is_for_extension(source, fresh=fresh)]
-        results: dict[Source, Answer | ResolutionError] = {}
+        answers: Answers = {}
         if first:
-            # Half of the time: if the extension hangs, the SDK has the other half.
-            half = timeout / 2
-            results = self._extension.ask(first, timeout=half, fresh=fresh, wait_for=wait_for)
-            for answer in results.values():
+            # Half of the time at most: if the extension hangs, AWS has the rest.
+            share = min(timeout / 2, LONGEST_SHARE)
+            ready_within = min(ready_within, share)
+            answers = self._extension.ask(first, share, fresh=fresh, ready_within=ready_within)
+            for answer in answers.values():
                 answer.backend = self._extension.name
-        rest = [source for source in sources if not _is_definite(results.get(source))]
-        if not rest:
-            return results
-        if not self._sdks:
-            from ._sdk import SdkBackend
+        if len(answers) == len(sources) and all(type(a) is Answer for a in answers.values()):
+            return answers
+        beyond = self.beyond
+        if beyond is None:
+            from ._beyond import Beyond
 
-            self._sdks.setdefault(None, SdkBackend())  # one for all threads, without a lock
-        sdk = self._sdks[None]
-        left = max(deadline - time.monotonic(), 0)
-        answers = sdk.fetch(rest, timeout=left, fresh=fresh)
-        # From the end of the read on: until then, others may have had the old value cached.
-        now = time.monotonic(), time.time()
-        for source, answer in answers.items():
-            results[source] = _explained(answer, results.get(source))
-            results[source].backend = sdk.name
-            if fresh and _is_definite(answer):
-                self._with_sdk[source] = now
-        return results
+            # One for all threads, without a lock.
+            beyond = vars(self).setdefault("beyond", Beyond(self._extension, *self._given))
+        left = timeout - (time.monotonic() - started)
+        return beyond.complete(sources, answers, timeout=max(left, 0.0), fresh=fresh)
 
     def _is_for_extension(self, source: Source, *, fresh: bool) -> bool:
-        if fresh:  # the agent can be asked past its cache, the extension cannot
-            return source.kind == "secret" and self._extension.is_agent
-        return source.kind != "tree" and not self._stays_with_sdk(source)
-
-    def _stays_with_sdk(self, source: Source) -> bool:
-        since = self._with_sdk.get(source)
-        if since is None:
+        if source.kind == "tree" or is_elsewhere(source):
             return False
-        mono, wall = since
-        # The smaller age here: a jump of one clock must not bring the old value back.
-        age = min(time.monotonic() - mono, time.time() - wall)
-        if age < self._extension.upstream_ttl(source):
-            return True
-        self._with_sdk.pop(source, None)
-        return False
-
-
-def _explained(
-    answer: Answer | ResolutionError, before: Answer | ResolutionError | None
-) -> Answer | ResolutionError:
-    """Return the SDK's answer; where it decides nothing, with what the extension had said."""
-    if _is_definite(answer) or before is None or getattr(before, "kind", "") == "refused":
-        return answer
-    return type(answer)(f"{answer} (The extension before it: {before})")
-
-
-def _is_definite(answer: Answer | ResolutionError | None) -> bool:
-    """Whether the SDK could add nothing to it."""
-    return isinstance(answer, (Answer, SecretNotFoundError, AccessDeniedError))
+        if self.beyond is not None and self.beyond.keeps(source, fresh=fresh):
+            return False
+        # The agent can be asked past its cache, the extension cannot.
+        return not fresh or (source.kind == "secret" and self._extension.is_agent)

@@ -1,7 +1,7 @@
-"""Keeps what botocore and urllib3 log of our own calls out of the logs, and only that.
+"""Keeps botocore's and urllib3's records of our own calls out of the logs, and nothing else.
 
-They quote replies and signed headers. The application's own calls are logged as they were: the
-filter works in the threads that make ours.
+They quote replies and signed headers. The application's own calls are logged as before: the
+filter works only in the threads that make our calls.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _passes(record: logging.LogRecord) -> bool:
 
 @functools.cache
 def silence() -> None:
-    """Filter every logger of botocore and urllib3, those not made yet too."""
+    """Filter every logger of botocore and urllib3, including those that do not exist yet."""
     import botocore
     import urllib3
 
@@ -47,7 +47,7 @@ def silence() -> None:
 
 
 def _modules(name: str, folders: list[str]) -> Iterator[str]:
-    """Name a package and all below it, imported or not."""
+    """Name a package and all modules below it, imported or not."""
     yield name
     for folder in folders:
         try:

@@ -1,4 +1,4 @@
-"""Makes well-formed answers of whatever a backend does."""
+"""Turns whatever a backend returns or raises into well-formed answers."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def checked(given: Any, sources: list[Source]) -> dict[Source, Answer | Resoluti
     if hasattr(given, "get"):
         return {source: _checked(source, given.get(source)) for source in sources}
     failure = BackendError(
-        f"the backend answered a {type(given).__name__}. "
+        f"the backend returned a {type(given).__name__}. "
         "Make its fetch() return a mapping of the sources."
     )
     return dict.fromkeys(sources, failure)
 
 
 def raised(error: BaseException) -> ResolutionError:
-    """Return what a backend raised, if it may; the message of another error may quote a value."""
+    """Return our own error as it is; the message of any other may quote a value."""
     if isinstance(error, ResolutionError):
         return error.with_traceback(None)
     what = f"the backend raised {type(error).__name__}"
     place = place_of(error)
     if not place:
-        return BackendError(f"{what}. Give its fetch() the parameters that Backend.fetch() has.")
+        return BackendError(f"{what}. Give its fetch() the parameters of Backend.fetch().")
     return BackendError(
         f"{what} at {place} (its message is withheld). "
         "Make its fetch() return or raise a ResolutionError."
@@ -42,24 +42,27 @@ def _checked(source: Source, answer: Any) -> Answer | ResolutionError:
     if isinstance(answer, ResolutionError):
         return answer
     if answer is None:
-        return BackendError("the backend answered nothing for it. Answer by the `Source` given.")
+        return BackendError(
+            "the backend answered nothing for it. Use the given `Source` objects as keys."
+        )
     whole = answer if isinstance(answer, Answer) else Answer(answer)
-    value: Any = whole.value
+    value: Any = getattr(whole, "value", None)  # a subclass may have set nothing
     if source.kind != "tree":
         fits = _is_read(value)
     else:
         fits = isinstance(value, dict) and all(map(_is_read, value.values()))
-    if fits:  # a copy: what it answered stays the backend's own
+    if fits:  # a copy: the backend may keep and change what it returned
         return Answer(
             fresh(opaque(value)),
-            version=whole.version,
-            backend=whole.backend,
-            upstream_ttl=whole.upstream_ttl,
+            version=getattr(whole, "version", None),
+            backend=getattr(whole, "backend", None),
+            upstream_ttl=getattr(whole, "upstream_ttl", 0.0),
         )
-    what = "a dict of them by the rest of each name" if source.kind == "tree" else "one of these"
+    what = "str, bytes or a list of strings"
+    if source.kind == "tree":
+        what = f"a dict of {what} by the rest of each name"
     return BackendError(
-        f"the backend answered a {type(value).__name__} for a {source.kind}. Text, bytes and lists "
-        f"of strings are values: make it return {what}."
+        f"the backend returned a {type(value).__name__} for a {source.kind}. Make it return {what}."
     )
 
 

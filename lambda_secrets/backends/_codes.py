@@ -1,4 +1,8 @@
-"""What it means when the extension or the agent refuses, or does not answer at all."""
+"""What the error codes of AWS mean: our class and our advice, in one table for every backend.
+
+The codes are those of Secrets Manager, Parameter Store, AppConfig and of all of AWS:
+https://docs.aws.amazon.com/secretsmanager/latest/apireference/CommonErrors.html.
+"""
 
 from __future__ import annotations
 
@@ -10,128 +14,143 @@ from ..errors import (
     SecretNotFoundError,
 )
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from .._declarations import Source
-    from ._http import Fault, Reply
-
-_NOT_READY = b"not ready to serve traffic"
-_NOT_READY_ADVICE = (
-    "the extension is not ready, as all through INIT. "
-    "Read the secret in the handler, not at import."
-)
-_UNEXPLAINED = (
-    "the extension refused without a reason: either this name, version or label does not exist, or "
-    "the role may not read it. Check the name and that the role allows {action} (and kms:Decrypt "
-    'on its key); the extension\'s log says which. Under backend="auto" the SDK is asked why.'
-)
-_ACTIONS = {
+ACTIONS = {
     "secret": "secretsmanager:GetSecretValue",
-    "parameter": "ssm:GetParameter",
+    "parameter": "ssm:GetParameters",
+    "tree": "ssm:GetParametersByPath",
     "appconfig": "appconfig:StartConfigurationSession and appconfig:GetLatestConfiguration",
 }
-_NOT_FOUND = {
-    "ParameterNotFound",
-    "ParameterVersionLabelNotFound",
-    "ParameterVersionNotFound",
-    "ResourceNotFoundException",
-}
-_TRANSIENT = {
-    "InternalFailure",
-    "InternalServerError",
-    "InternalServerException",
-    "InternalServiceError",
-    "RequestLimitExceeded",
-    "RequestTimeout",
-    "RequestTimeoutException",
-    "ServiceUnavailable",
-    "ServiceUnavailableException",
-    "ThrottledException",
-    "Throttling",
-    "ThrottlingException",
-    "TooManyRequestsException",
-}
+_AGAIN = "Try again."
+_CLOCK = "the machine's clock is off, or the request was frozen on its way. Try again."
+_EXPIRED = (
+    "the credentials have expired. Renew them (for SSO: aws sso login); an agent may need to be "
+    "started again."
+)
+_KEY = "its KMS key cannot decrypt it. Check whether the KMS key exists and is enabled."
+_NOT_FOUND = (
+    "there is no such {kind} or version, or it has no value yet. Check the name and the region."
+)
+_NOT_KNOWN = "it does not know these credentials. Check where they come from."
+_NOT_VALID = "the name, version or label is not one that AWS accepts. Check how it is written."
 
-
-def class_of(code: str, status: int) -> type[ResolutionError]:
-    """Return the error class for a code of AWS and its HTTP status."""
-    if code in _NOT_FOUND:
-        return SecretNotFoundError
-    if "AccessDenied" in code:
-        return AccessDeniedError
-    if code in _TRANSIENT or status == 429 or status >= 500:
-        return BackendUnavailableError
-    return BackendError
+_Meaning = tuple[type[ResolutionError], str]
+_TABLE: dict[str, _Meaning] = {
+    **dict.fromkeys(
+        (
+            "ParameterNotFound",
+            "ParameterVersionLabelNotFound",
+            "ParameterVersionNotFound",
+            "ResourceNotFoundException",
+        ),
+        (SecretNotFoundError, _NOT_FOUND),
+    ),
+    **dict.fromkeys(
+        (
+            "InternalError",
+            "InternalFailure",
+            "InternalServerError",
+            "InternalServerException",
+            "InternalServiceError",
+            "InternalServiceErrorException",
+            "LimitExceededException",
+            "PriorRequestNotComplete",
+            "RequestLimitExceeded",
+            "RequestThrottled",
+            "RequestThrottledException",
+            "RequestTimeout",
+            "RequestTimeoutException",
+            "ServiceUnavailable",
+            "ServiceUnavailableException",
+            "SlowDown",
+            "ThrottledException",
+            "Throttling",
+            "ThrottlingException",
+            "TooManyRequestsException",
+        ),
+        (BackendUnavailableError, _AGAIN),
+    ),
+    **dict.fromkeys(
+        ("RequestExpired", "RequestInTheFuture", "RequestTimeTooSkewed"),
+        (BackendUnavailableError, _CLOCK),
+    ),
+    # The agent's own words for an AWS that it does not reach.
+    "ConnectionError": (BackendUnavailableError, "the agent cannot reach AWS. Try again."),
+    "TimeoutError": (BackendUnavailableError, "AWS did not answer the agent in time. Try again."),
+    **dict.fromkeys(("DecryptionFailure", "InvalidKeyId"), (BackendError, _KEY)),
+    **dict.fromkeys(("ExpiredToken", "ExpiredTokenException"), (BackendError, _EXPIRED)),
+    **dict.fromkeys(
+        (
+            "IncompleteSignature",
+            "InvalidClientTokenId",
+            "InvalidSignatureException",
+            "MissingAuthenticationToken",
+            "MissingAuthenticationTokenException",
+            "SignatureDoesNotMatch",
+            "UnrecognizedClientException",
+        ),
+        (BackendError, _NOT_KNOWN),
+    ),
+    **dict.fromkeys(
+        ("InvalidParameterException", "ValidationError", "ValidationException"),
+        (BackendError, _NOT_VALID),
+    ),
+    "BadRequestException": (BackendError, _NOT_VALID),
+    "InvalidRequestException": (
+        BackendError,
+        "the secret may be scheduled for deletion. Restore it, or declare another one.",
+    ),
+}
+_OF_THE_AGENT = {"ConnectionError", "TimeoutError"}
+_OF_THE_CLOCK = ("signature expired", "signature not yet current")
 
 
 def is_code(text: str) -> bool:
     """Whether it can be a code of AWS: a proxy's answer may be anything, and is not shown."""
-    return text.replace(".", "").isidentifier()
+    return text.replace(".", "").isidentifier() and text.isascii()
 
 
-class _UnreadyError(BackendUnavailableError):
-    """Not now, but perhaps in a moment; ``kind`` says why."""
-
-    def __init__(self, kind: str, reason: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
+def is_expired(code: str) -> bool:
+    """Whether a code says that the credentials have expired."""
+    return code in {"ExpiredToken", "ExpiredTokenException"}
 
 
-def failure(fault: Fault) -> ResolutionError:
-    """Return the error for no answer at all."""
-    if fault.kind == "refused":
-        return _UnreadyError(
-            "refused",
-            "nothing listens on the extension's port. Add its layer to the function, or use "
-            'backend="sdk".',
+def meaning_of(code: str, status: int, message: str = "") -> _Meaning:
+    """Return our class for a code of AWS with its HTTP status, and what to do about it."""
+    if message.lower().startswith(_OF_THE_CLOCK):
+        return BackendUnavailableError, _CLOCK
+    if "AccessDenied" in code:
+        return AccessDeniedError, ""
+    if code in _TABLE:
+        return _TABLE[code]
+    if status == 429 or status >= 500:
+        return BackendUnavailableError, _AGAIN
+    if not is_code(code):
+        return BackendError, "Is another program or a proxy between it and AWS?"
+    return BackendError, "See the AWS error reference for this code."
+
+
+def class_of(code: str, status: int, message: str = "") -> type[ResolutionError]:
+    """Return our class for a code of AWS with its HTTP status."""
+    return meaning_of(code, status, message)[0]
+
+
+def refusal(
+    code: str, kind: str, *, status: int = 0, message: str = "", by_agent: bool = False
+) -> ResolutionError:
+    """Return the error for what AWS answered to the read of a source of this kind.
+
+    Of AWS's own messages only that of a denial is shown: it names principal, action and resource.
+    """
+    our, advice = meaning_of(code, status, message)
+    said = code if is_code(code) else f"HTTP {status}"
+    if our is AccessDeniedError:
+        allow = ACTIONS[kind]
+        if by_agent:
+            allow += " and secretsmanager:DescribeSecret, which the agent needs too"
+        text = f": {message}" if message else ""
+        return our(
+            f"AWS denies it ({said}{text}). Allow the role {allow}, and kms:Decrypt on its key."
         )
-    if fault.kind == "reset":
-        return _UnreadyError(
-            "reset", "the extension closed the connection without an answer. Try again."
-        )
-    if fault.kind == "malformed":
-        return BackendError("what it answered is no HTTP. Is another program on its port?")
-    what = "in time" if fault.kind == "timeout" else "in full"
-    return BackendUnavailableError(
-        f"the extension did not answer {what}. Try again, or raise timeout."
-    )
-
-
-def refusal(source: Source, reply: Reply, token_origin: str) -> ResolutionError:
-    """Return the error for a status other than 200; the body itself is never shown."""
-    if _NOT_READY in reply.body:
-        return _UnreadyError("not ready", _NOT_READY_ADVICE)
-    if reply.status == 429:
-        return _UnreadyError("busy", "it has too many connections or requests (429). Try again.")
-    if source.kind == "appconfig":  # asked without a token; its errors are documented nowhere
-        return _bare_refusal(source, reply)
-    # Before 2.1 the agent's errors are not always JSON: look for the code alone.
-    colon, _, rest = reply.body.partition(b'"__type"')[2].decode("latin-1").partition('"')
-    name = rest.partition('"')[0].rpartition("#")[2]
-    if colon.strip() == ":" and name.isidentifier():
-        kind = class_of(name, reply.status)
-        if kind is BackendUnavailableError:
-            return kind(f"AWS answered {name}. Try again.")
-        action = _ACTIONS[source.kind]
-        return kind(f"AWS answered {name}. Check the name and that the role allows {action}.")
-    if reply.status in {401, 403}:
-        came = f"which came from {token_origin}" if token_origin else "of which there is none"
-        return BackendError(
-            f"it refused the token (HTTP {reply.status}), {came}. "
-            "Set AWS_SESSION_TOKEN as the extension has it."
-        )
-    if reply.status == 404 and source.kind == "parameter":
-        return BackendError(
-            "it answered HTTP 404, as the Secrets Manager Agent does, which reads no parameters. "
-            'Use backend="auto" or "sdk".'
-        )
-    return _bare_refusal(source, reply)
-
-
-def _bare_refusal(source: Source, reply: Reply) -> ResolutionError:
-    """Return the error for a status that comes without a reason."""
-    if reply.status == 400 or (source.kind == "appconfig" and reply.status < 500):
-        return BackendError(_UNEXPLAINED.format(action=_ACTIONS[source.kind]))
-    if reply.status >= 500:
-        return BackendUnavailableError(f"it answered HTTP {reply.status}. Try again.")
-    return BackendError(f"it answered HTTP {reply.status}. Is another program on its port?")
+    who = "it" if by_agent and code in _OF_THE_AGENT else "AWS"
+    joint = "." if advice[:1].isupper() else ":"
+    return our(f"{who} answered {said}{joint} {advice.format(kind=kind)}")

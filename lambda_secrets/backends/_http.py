@@ -1,8 +1,8 @@
-"""Speaks HTTP/1.1 to servers on this machine: several GETs at once, on kept-alive connections.
+"""Speaks HTTP/1.1 on kept-alive connections: several exchanges at once, in one thread.
 
-It understands what a loopback endpoint sends: a status, headers, and a body by Content-Length, in
-chunks or up to the end of the connection (RFC 9112). `http.client` would cost a cold start its ssl
-and email, `socket` its enums: so this talks to the C module below it.
+It understands what our servers send: a status, headers, and a body by Content-Length, in chunks or
+up to the end of the connection (RFC 9112). `http.client` would cost a cold start its ssl and email,
+`socket` its enums: this module uses the C module below them. `_tls` adds other machines to it.
 """
 
 from __future__ import annotations
@@ -12,234 +12,308 @@ import select
 import time
 from _socket import AF_INET, IPPROTO_TCP, SOCK_STREAM, TCP_NODELAY, socket
 
+from .._values import opaque
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping
-    from typing import TypeVar
+    from typing import Any
 
-    Key = TypeVar("Key", bound=Hashable)
+    from ._types import Exchanges, Headers, Jobs, Outcome, Request, Results
 
-PARALLEL = 8  # connections at once; the extension has 3 towards AWS by default
-# New ones at once: http.server, which stand-ins are made of, queues 6, and drops the SYN of a
-# seventh, which is sent again after a second.
-QUEUED = 6
+OPENING = 6  # new connections at once: a seventh overflows the queue of http.server's stand-ins
 LIMIT = 16 * 1024 * 1024  # bytes of a reply; a secret has 64 KiB at most, a configuration 4 MiB
 LONGEST_WAIT = 3600.0  # seconds in one wait; poll() takes no number without bounds
 
-_DIGITS = {10: "0123456789", 16: "0123456789abcdefABCDEF"}
 _TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"  # noqa: S105
 
 
 class Reply:
     """An answer: its status, its headers by lower-case name, its body."""
 
-    __slots__ = ("body", "headers", "reusable", "status")
+    __slots__ = ("_body", "headers", "reusable", "status")
 
-    def __init__(
-        self, status: int, headers: dict[str, str], body: bytes, *, reusable: bool
-    ) -> None:
-        self.status: int = status
-        self.headers: dict[str, str] = headers
-        self.body: bytes = body
-        self.reusable: bool = reusable
+    def __init__(self, status: int, headers: Headers, body: bytes, *, reusable: bool) -> None:
+        self.status = status
+        self.headers = headers
+        self.reusable = reusable
+        self._body = opaque(body)
+
+    @property
+    def body(self) -> bytes:
+        return self._body(0)  # type: ignore[no-any-return]  # what __init__ hid
 
     def __reduce__(self) -> str:
         raise TypeError("Cannot pickle a Reply: its body may be a secret.")
 
 
 class Fault:
-    """Why there is none: ``refused``, ``reset``, ``truncated``, ``malformed`` or ``timeout``."""
+    """Why there is no reply.
 
-    __slots__ = ("kind",)
+    ``refused``, ``reset``, ``truncated``, ``malformed`` or ``timeout``; from other machines also
+    ``unresolved``, ``untrusted``, ``trust``, ``tls`` or ``proxy``. ``detail`` may say more.
+    """
 
-    def __init__(self, kind: str) -> None:
-        self.kind: str = kind
+    __slots__ = ("detail", "kind")
+
+    def __init__(self, kind: str, detail: str = "") -> None:
+        self.kind = kind
+        self.detail = detail
 
 
-class _Exchange:
-    """One request on one connection, and what has come of its reply."""
+class Exchange:
+    """A job, the request that it wants to be sent, and what has come of the reply.
 
-    __slots__ = ("buffer", "connection", "reused", "unsent")
+    A job is a generator: it yields an address, a hidden request and the seconds to wait before
+    that, is sent the reply, and returns its result. After a ``timeout`` it should return.
+    """
 
-    def __init__(self, connection: socket, request: bytes, *, reused: bool) -> None:
+    __slots__ = ("buffer", "connection", "due", "job", "key", "reused", "sent", "wanted")
+    wanted: Request
+    connection: Any
+    due: float
+    blocked: Any = BlockingIOError
+
+    def __init__(self, key: Any, job: Any) -> None:
+        self.key = key
+        self.job = job
+
+    @property
+    def address(self) -> Any:
+        """Where to send the request."""
+        return self.wanted[0]
+
+    def begin(self, connection: Any, *, reused: bool) -> None:
+        """Use this connection for the request."""
         self.connection = connection
-        self.unsent = request
         self.reused = reused
-        self.buffer = bytearray()
+        self.sent = 0
+        self.buffer = opaque(bytearray())
 
-    def proceed(self) -> Reply | Fault | None:
-        """Send or receive what can be by now; None while the reply is not whole."""
+    @property
+    def writes(self) -> bool:
+        """Whether it waits until it can send, not receive."""
+        return self.sent < len(self.wanted[1](0))
+
+    def proceed(self) -> Outcome | None:
+        """Send or receive what can be by now; None while the reply is not complete."""
+        before = len(self.buffer(0))
         try:
-            if self.unsent:
-                self.unsent = self.unsent[self.connection.send(self.unsent) :]
+            if self.writes:
+                self.sent += self.connection.send(self.wanted[1](0)[self.sent :])
                 return None
-            data = self.connection.recv(256 * 1024)
-        except BlockingIOError:
+            self.receive()
+        except self.blocked:
             return None
-        except ConnectionRefusedError:
-            return Fault("refused")
-        except OSError:
-            return Fault("truncated" if self.buffer else "reset")
-        self.buffer += data
+        except OSError as error:
+            return Fault("truncated") if before else self.fault(error)
+        ended = len(self.buffer(0)) == before
         try:
-            reply = parsed(self.buffer, ended=not data)
+            reply = parsed(self.buffer(0), ended=ended)
         except ValueError:
             return Fault("malformed")
-        if reply is None and not data:
-            return Fault("truncated" if self.buffer else "reset")
+        if reply is None and ended:
+            return Fault("truncated" if before else "reset")
         return reply
 
+    def receive(self) -> None:
+        """Add to the buffer what has arrived."""
+        self.buffer(0).extend(self.connection.recv(256 * 1024))
 
-class Loopback:
-    """The kept-alive connections of this process to 127.0.0.1; for any number of threads."""
+    def fault(self, error: OSError) -> Fault:
+        """Return what an error before the first byte of a reply means."""
+        return Fault("refused" if isinstance(error, ConnectionRefusedError) else "reset")
+
+
+class Client:
+    """The kept-alive connections of this process; for any number of threads.
+
+    This one connects to ports of this machine alone, and knows no proxy.
+    """
+
+    parallel = 8  # connections at once; the extension has 3 towards AWS by default
+    exchange_class = Exchange
 
     def __init__(self) -> None:
-        self._idle: dict[int, list[socket]] = {}
+        self.idle: dict[Any, list[Any]] = {}
         self._pid = os.getpid()
 
     def __del__(self) -> None:
-        """Leave no connection to a ResourceWarning: nobody is obliged to close a backend."""
+        """Leave no connection to a ResourceWarning: nobody has to close a backend."""
         self.close()
 
     def close(self) -> None:
         """Close the idle connections."""
-        for port in list(self._idle):
-            while (connection := self._taken(port)) is not None:
+        for address in list(self.idle):
+            while (connection := self.take(address)) is not None:
                 connection.close()
 
-    def exchange(
-        self, requests: Mapping[Key, tuple[int, bytes]], *, timeout: float
-    ) -> dict[Key, Reply | Fault]:
-        """Send each request to its port, and return what came back within ``timeout`` seconds.
-
-        A kept connection may have died unnoticed: its request goes out once more on a new one.
-        """
+    def run(self, jobs: Jobs, *, timeout: float) -> Results:
+        """Run the jobs side by side, and return their results within ``timeout`` seconds."""
         if self._pid != os.getpid():  # after a fork they are the parent's: let go, don't shut down
             self.close()
             self._pid = os.getpid()
-        deadline = time.monotonic() + timeout
-        results: dict[Key, Reply | Fault] = {}
-        waiting = list(requests)[::-1]
-        running: dict[Key, _Exchange] = {}
-        while (waiting or running) and (left := deadline - time.monotonic()) > 0:
-            while waiting and len(running) < PARALLEL:
-                new = [exchange for exchange in running.values() if not exchange.reused]
-                if len(new) >= QUEUED and not self._idle.get(requests[waiting[-1]][0]):
-                    break
-                key = waiting.pop()
-                _sort_in(key, self._begin(*requests[key]), running, results)
-            for key in _ready(running, left) if running else ():
-                result = running[key].proceed()
-                if result is None:
-                    continue
-                exchange = running.pop(key)
-                # The agent says 429 of a connection, and goes on saying it there.
-                if isinstance(result, Reply) and result.reusable and result.status != 429:
-                    self._idle.setdefault(requests[key][0], []).append(exchange.connection)
-                else:
-                    exchange.connection.close()
-                if isinstance(result, Fault) and result.kind == "reset" and exchange.reused:
-                    _sort_in(key, self._begin(*requests[key], new=True), running, results)
-                else:
-                    results[key] = result
-        for exchange in running.values():
-            exchange.connection.close()
-        return {key: results.get(key) or Fault("timeout") for key in requests}
+        now = time.monotonic()
+        current = _Round(self, now + timeout)
+        for key, job in jobs.items():
+            current.resume(self.exchange_class(key, job), None)
+        while current.is_under_way and now < current.deadline:
+            current.begin_what_is_due(now)
+            if not current.is_under_way:
+                break
+            until = min([current.deadline, *(e.due for e in current.waiting if e.due > now)])
+            for exchange in self.ready(current.running, until - now):
+                reply = exchange.proceed()
+                if reply is not None:
+                    current.take(exchange, reply)
+            now = time.monotonic()
+        if current.is_under_way:
+            from ._connections import end
 
-    def _begin(self, port: int, request: bytes, *, new: bool = False) -> _Exchange | Fault:
-        """Send a request on an idle connection, or begin to connect a new one."""
-        connection = None if new else self._idle_connection(port)
-        if connection is not None:
-            exchange = _Exchange(connection, request, reused=True)
-            if exchange.proceed() is None:
-                return exchange
-            connection.close()
+            end(current)
+        return {key: current.results[key] for key in jobs}
+
+    def open(self, exchange: Exchange, deadline: float, *, new: bool = False) -> Fault | None:
+        """Give the exchange an idle connection, or begin to connect a new one."""
+        if self.idle.get(exchange.address) and not new:
+            from ._connections import begin_on_kept
+
+            if begin_on_kept(self, exchange):
+                return None
+        return self.connect(exchange, deadline)
+
+    def connect(self, exchange: Exchange, deadline: float) -> Fault | None:
+        """Begin to connect a new connection."""
+        connection = None
         try:
             connection = socket(AF_INET, SOCK_STREAM)
-        except OSError:  # no file descriptor is left
-            return Fault("reset")
-        exchange = _Exchange(connection, request, reused=False)
-        try:
             connection.settimeout(0)
             connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-            connection.connect(("127.0.0.1", port))
-        except BlockingIOError:  # `_ready` tells when it can send
-            return exchange
-        except OSError as error:
-            connection.close()
-            return Fault("refused" if isinstance(error, ConnectionRefusedError) else "reset")
-        return exchange
-
-    def _idle_connection(self, port: int) -> socket | None:
-        """Return one that has been quiet: what came unasked must not answer the next request."""
-        while (connection := self._taken(port)) is not None:
-            try:
-                connection.recv(1)
-            except BlockingIOError:
-                return connection
-            except OSError:
-                pass
-            connection.close()
+            connection.connect(("127.0.0.1", exchange.address))
+        except BlockingIOError:  # `ready` tells when it can send
+            pass
+        except OSError as error:  # such as no file descriptor left
+            if connection is not None:
+                connection.close()
+            return exchange.fault(error)
+        exchange.begin(connection, reused=False)
         return None
 
-    def _taken(self, port: int) -> socket | None:
+    def take(self, address: Any) -> Any:
+        """Return an idle connection to that address, or None."""
         try:
-            return self._idle[port].pop()
+            return self.idle[address].pop()
         except LookupError:
             return None
 
+    def ready(self, running: Exchanges, seconds: float) -> Exchanges:
+        """Wait until an exchange can go on, and return those that can."""
+        seconds = min(seconds, LONGEST_WAIT)
+        if not hasattr(select, "poll"):  # pragma: no cover - Windows
+            from ._windows import ready
 
-def _sort_in(
-    key: Key,
-    begun: _Exchange | Fault,
-    running: dict[Key, _Exchange],
-    results: dict[Key, Reply | Fault],
-) -> None:
-    if isinstance(begun, Fault):
-        results[key] = begun
-    else:
-        running[key] = begun
+            return ready(running, seconds)
+        poll = select.poll()
+        by_number = {}
+        for exchange in running:
+            by_number[exchange.connection.fileno()] = exchange
+            events = select.POLLOUT if exchange.writes else select.POLLIN
+            poll.register(exchange.connection.fileno(), events)
+        # Rounded up: a wait of 0 ms would spin.
+        return [by_number[number] for number, _ in poll.poll(int(seconds * 1000) + 1)]
+
+
+class _Round:
+    """What a client runs side by side until a deadline."""
+
+    __slots__ = ("client", "deadline", "good", "results", "room", "running", "waiting")
+
+    def __init__(self, client: Client, deadline: float) -> None:
+        self.client = client
+        self.deadline = deadline
+        self.results: Results = {}
+        self.waiting: Exchanges = []
+        self.running: Exchanges = []
+        self.good: set[Any] = set()  # connections that have answered
+        self.room = client.parallel
+
+    @property
+    def is_under_way(self) -> bool:
+        return bool(self.waiting or self.running)
+
+    def resume(self, exchange: Exchange, reply: Outcome | None) -> None:
+        """Hand a reply to the job: it wants another request sent, or has its result."""
+        try:
+            *wanted, pause = exchange.job.send(reply)
+        except StopIteration as end:
+            self.results[exchange.key] = end.value
+            return
+        exchange.wanted = wanted
+        exchange.due = time.monotonic() + pause
+        if exchange.due < self.deadline:
+            self.waiting.append(exchange)
+        else:
+            self.resume(exchange, Fault("timeout"))
+
+    def begin_what_is_due(self, now: float) -> None:
+        """Begin as many exchanges as there is room for."""
+        for exchange in [each for each in self.waiting if each.due <= now]:
+            opening = sum(not each.reused for each in self.running)
+            queued = opening >= OPENING and not self.client.idle.get(exchange.address)
+            if queued or len(self.running) >= self.room:
+                break
+            self.waiting.remove(exchange)
+            fault = self.client.open(exchange, self.deadline)
+            if fault is None:
+                self.running.append(exchange)
+            else:
+                self.resume(exchange, fault)
+
+    def take(self, exchange: Exchange, reply: Outcome) -> None:
+        """Keep the connection if it is good, and hand over the reply."""
+        if isinstance(reply, Reply) and reply.reusable and reply.status != 429:
+            self.client.idle.setdefault(exchange.address, []).append(exchange.connection)
+            self.good.add(exchange.connection)
+        else:
+            from ._connections import give_up_connection
+
+            if give_up_connection(self, exchange, reply):
+                return
+        self.running.remove(exchange)
+        self.resume(exchange, reply)
 
 
 def parsed(data: bytearray, *, ended: bool) -> Reply | None:
-    """Return the reply at the start of the data, or None while it is not whole.
+    """Return the reply at the start of the data, or None while it is not complete.
 
     Args:
-        data: what has arrived; interim (1xx) replies are cut off it.
+        data: what has arrived; interim (1xx) replies are removed from it.
         ended: whether the connection has ended in good order after it.
 
     Raises:
-        ValueError: when it is no HTTP reply, or larger than any that is meant for us.
+        ValueError: when it is not an HTTP reply, or larger than any that is meant for us.
     """
-    while True:
-        if len(data) > LIMIT or data[:5] != b"HTTP/"[: len(data)]:
-            raise ValueError("no HTTP reply")
-        end = data.find(b"\r\n\r\n")
-        if end < 0:
-            return None
-        first, *lines = _lines(data[:end])
-        version, status = _status(first)
-        headers = _headers(lines)
-        if status >= 200:
-            break
-        del data[: end + 4]
-    keep = headers.get("connection", "").lower()
-    framing = {"content-length", "transfer-encoding"} & headers.keys()
-    if version == "HTTP/1.1":
-        reusable = "close" not in keep and len(framing) < 2
-    else:
-        reusable = "keep-alive" in keep and "transfer-encoding" not in framing
-    framed = _body(status, headers, data, end + 4)
-    if framed is not None:
-        body, stop = framed
-        # What follows a reply that nobody asked for must not be taken for the next one.
-        return Reply(status, headers, body, reusable=reusable and not ended and len(data) == stop)
-    if ended and not framing:
-        return Reply(status, headers, bytes(data[end + 4 :]), reusable=False)
-    return None
+    if len(data) > LIMIT or data[:5] != b"HTTP/"[: len(data)]:
+        raise ValueError("not an HTTP reply")
+    end = data.find(b"\r\n\r\n")
+    if end < 0:
+        return None
+    first, *lines = header_lines(data[:end])
+    headers = headers_in(lines)
+    length = headers.get("content-length", "")
+    is_usual = "transfer-encoding" not in headers and "connection" not in headers
+    if not (is_usual and first.startswith("HTTP/1.1 200 ") and 0 < len(length) < 9):
+        from ._framing import parsed_unusual
+
+        return parsed_unusual(first, headers, data, end + 4, ended=ended)
+    stop = end + 4 + number(length)
+    if stop > len(data):
+        return None
+    # What follows a reply that nobody asked for must not be taken for the next one.
+    reusable = not ended and len(data) == stop
+    return Reply(200, headers, bytes(data[end + 4 : stop]), reusable=reusable)
 
 
-def _lines(data: bytearray) -> list[str]:
+def header_lines(data: bytearray) -> list[str]:
     """Return the lines of a head; what others might take for the end of one is refused."""
     lines = data.decode("latin-1").split("\r\n")
     if any(mark in line for line in lines for mark in "\0\r\n"):
@@ -247,18 +321,9 @@ def _lines(data: bytearray) -> list[str]:
     return lines
 
 
-def _status(line: str) -> tuple[str, int]:
-    """Return version and status of a status line."""
-    version, _, rest = line.partition(" ")
-    status = _number(rest[:3], 10)
-    if version not in {"HTTP/1.1", "HTTP/1.0"} or rest[3:4] not in {"", " "} or status < 100:
-        raise ValueError("no HTTP reply")
-    return version, status
-
-
-def _headers(lines: Iterable[str]) -> dict[str, str]:
+def headers_in(lines: list[str]) -> Headers:
     """Return headers by lower-case name; what is said several times is joined by commas."""
-    headers: dict[str, str] = {}
+    headers: Headers = {}
     for line in lines:
         name, colon, value = line.partition(":")
         if not (colon and name) or name.strip(_TOKEN):
@@ -270,68 +335,8 @@ def _headers(lines: Iterable[str]) -> dict[str, str]:
     return headers
 
 
-def _body(
-    status: int, headers: Mapping[str, str], data: bytearray, start: int
-) -> tuple[bytes, int] | None:
-    """Return the body and its end; None while it is not whole, or ends with the connection."""
-    if status in {204, 304}:
-        return b"", start
-    coding = headers.get("transfer-encoding")
-    if coding is not None:
-        if coding.lower() != "chunked":
-            raise ValueError("unknown transfer coding")
-        return _unchunked(data, start)
-    if "content-length" not in headers:
-        return None
-    stop = start + _number(headers["content-length"], 10)
-    return (bytes(data[start:stop]), stop) if stop <= len(data) else None
-
-
-def _unchunked(data: bytearray, start: int) -> tuple[bytes, int] | None:
-    """Return the body and its end, or None while it is not whole."""
-    chunks = []
-    while True:
-        line_end = data.find(b"\r\n", start)
-        if line_end < 0:
-            return None
-        (line,) = _lines(data[start:line_end])
-        size = _number(line.rstrip(" \t").partition(";")[0], 16)
-        start = line_end + 2
-        if size == 0:
-            break
-        if len(data) < start + size + 2:
-            return None
-        chunks.append(bytes(data[start : start + size]))
-        start += size + 2
-        if data[start - 2 : start] != b"\r\n":
-            raise ValueError("malformed chunk")
-    # Trailers end with an empty line, which may be all there is.
-    if data[start : start + 2] == b"\r\n":
-        return b"".join(chunks), start + 2
-    end = data.find(b"\r\n\r\n", start)
-    if end < 0:
-        return None
-    _headers(_lines(data[start:end]))
-    return b"".join(chunks), end + 4
-
-
-def _number(text: str, base: int) -> int:
-    """Return the number that these digits say: `int` alone would take signs, blanks, ``_``, 0x."""
-    if not text or text.strip(_DIGITS[base]):
-        raise ValueError("no number")
-    return int(text, base)
-
-
-def _ready(running: Mapping[Key, _Exchange], timeout: float) -> Iterable[Key]:
-    """Wait until an exchange can go on, and return which can."""
-    by_number = {exchange.connection.fileno(): key for key, exchange in running.items()}
-    writing = [exchange.connection.fileno() for exchange in running.values() if exchange.unsent]
-    timeout = min(timeout, LONGEST_WAIT)
-    if not hasattr(select, "poll"):  # pragma: no cover - Windows
-        numbers = select.select(by_number.keys() - set(writing), writing, writing, timeout)
-        return [by_number[number] for number in {n for some in numbers for n in some}]
-    poll = select.poll()
-    for number in by_number:
-        poll.register(number, select.POLLOUT if number in writing else select.POLLIN)
-    # Rounded up: a wait of 0 ms would spin.
-    return [by_number[number] for number, _ in poll.poll(int(timeout * 1000) + 1)]
+def number(text: str) -> int:
+    """Return the number that these digits say: `int` alone would take signs, blanks and ``_``."""
+    if not (text.isascii() and text.isdecimal()):
+        raise ValueError("not a number")
+    return int(text)

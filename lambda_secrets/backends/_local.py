@@ -1,4 +1,4 @@
-"""Reads secrets kept here: in a TOML or JSON file for local work, or in a mapping for tests."""
+"""Reads secrets from a TOML or JSON file, for local work, or from a mapping, for tests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 _REFERENCE = "/aws/reference/secretsmanager/"  # Parameter Store's way to a secret
-_NO_MAPPING = "Cannot keep secrets: values is no mapping. Use one such as {'prod/db': 'text'}."
+_NO_MAPPING = "Cannot keep secrets: values must be a mapping such as {'prod/db': 'text'}."
 _SCHEMES = {
     "secrets": "",
     "parameters": "ssm:",
@@ -73,7 +73,7 @@ class MemoryBackend:
     def fetch(
         self, sources: Iterable[Source], *, timeout: float, fresh: bool
     ) -> dict[Source, Answer | ResolutionError]:
-        """Look the sources up; what is not there is not found."""
+        """Look the sources up; a missing one is a `SecretNotFoundError`."""
         table = _table(self.values)
         return {source: _looked_up(table, source) for source in sources}
 
@@ -91,7 +91,7 @@ class FileBackend:
         """Read nothing yet.
 
         Raises:
-            DeclarationError: when it is no path.
+            DeclarationError: when it is not a path.
         """
         if not (isinstance(path, (str, os.PathLike)) and path):
             kind = type(path).__name__  # it may be the values themselves: not shown
@@ -105,7 +105,7 @@ class FileBackend:
     def fetch(
         self, sources: Iterable[Source], *, timeout: float, fresh: bool
     ) -> dict[Source, Answer | ResolutionError]:
-        """Look the sources up; what is not in the file is not found.
+        """Look the sources up; a missing one is a `SecretNotFoundError`.
 
         Raises:
             BackendError: when the file cannot be read; it names file and line.
@@ -118,7 +118,7 @@ def read_secrets_file(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]
     """Return the tables ``secrets``, ``parameters``, ``appconfig`` and ``binary`` of a file.
 
     Raises:
-        BackendError: when it cannot be read, or says something else; it names file and line.
+        BackendError: when it cannot be read or is malformed; the message names file and line.
     """
     return _read(path)[0]
 
@@ -134,7 +134,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, dict[str, Any]], dict
 def _found(
     path: str | os.PathLike[str],
 ) -> tuple[dict[str, dict[str, Any]], dict[Key, Any]] | str:
-    """Return what is there, or what is wrong: its locals hold values, so that it raises nothing."""
+    """Return the content, or what is wrong: its locals hold values, so it must not raise."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - a path of any kind
             data = file.read()
@@ -160,24 +160,26 @@ def _found(
 
 
 def _loaded(data: bytes, *, is_json: bool) -> dict[str, Any] | str:
-    """Return what the file says, or what is wrong with it: a parser's error may quote a value."""
+    """Return the document, or what is wrong with it: a parser's error may quote a value."""
     import tomllib
 
     try:
-        text = data.decode("utf-8-sig")  # some editors on Windows begin a file with a mark
+        text = data.decode("utf-8-sig")  # some editors begin a file with a byte order mark
         document = json.loads(text) if is_json else tomllib.loads(text)
     except UnicodeDecodeError as error:
-        return f"it is no UTF-8 at line {_line(data[: error.start])}."
+        return f"it is not UTF-8 at line {_line(data[: error.start])}."
     except json.JSONDecodeError as error:
-        return f"it is no JSON at line {error.lineno}, column {error.colno}."
+        return f"it is not JSON at line {error.lineno}, column {error.colno}."
     except tomllib.TOMLDecodeError as error:
         place = str(error).rpartition("(at ")[2].rstrip(")")
         if "line" not in place:
             place = f"line {_line(data)}, its end"
-        return f"it is no TOML at {place}. Put names with a '/' and all text in quotes."
+        return f"it is not TOML at {place}. Put names with a '/' and all text in quotes."
     except (ValueError, RecursionError) as error:
-        return f"it is nested too deep, or has too long a number ({type(error).__name__})."
-    return document if isinstance(document, dict) else "its JSON is no object."
+        return (
+            f"it is nested too deeply, or has a number that is too long ({type(error).__name__})."
+        )
+    return document if isinstance(document, dict) else "its JSON must be an object."
 
 
 def _line(before: bytes) -> int:
@@ -228,13 +230,15 @@ def _problem(values: Values) -> str:
 
 
 def _table(values: Values) -> dict[Key, Any]:
-    """Return the values by what a source asks for, as AWS would have them."""
+    """Return the values by what a source asks for, as AWS would store them."""
     table: dict[Key, Any] = {}
     for key, value in values.items():
         declaration = declare(key)
         source = declaration.source
         if declaration.path is not None:
-            raise DeclarationError(f"Cannot hold {key!s}: it has a path. Hold the whole secret.")
+            raise DeclarationError(
+                f"Cannot hold {key!s}: a key must not have a path. Hold the whole secret."
+            )
         if source.kind != "tree":
             table[_key(source)] = _as_read(value, source.kind, key)
         elif isinstance(value, dict):
@@ -262,13 +266,14 @@ def _as_read(value: Any, kind: str, key: object) -> str | bytes | list[str]:
     if kind == "parameter" and isinstance(value, list):
         if all(isinstance(item, str) for item in value):
             return list(value)
-        raise DeclarationError(f"Cannot hold {key!s}: a StringList is a list of strings.")
+        raise DeclarationError(f"Cannot hold {key!s}: a StringList must be a list of strings.")
     try:
         return json.dumps(value)
     except (TypeError, ValueError, RecursionError) as error:
         problem = type(error).__name__
     raise DeclarationError(
-        f"Cannot hold {key!s}: it holds what JSON cannot say, such as a date ({problem})."
+        f"Cannot hold {key!s}: its value cannot be written as JSON ({problem}). Use strings, "
+        "numbers, lists and dicts."
     )
 
 

@@ -1,4 +1,4 @@
-"""The protocol that a backend of your own has to have; apart, since `typing` costs an import."""
+"""The protocol of a backend; a module of its own, since importing `typing` takes time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Backend(Protocol):
-    """Where sources are read.
+    """Reads sources.
 
     It may also have a ``name``, shown in errors and events; ``prefetch(sources, *, timeout)``,
     which must not wait for a service that is not ready; ``upstream_ttl(source)``, the seconds for
@@ -27,8 +27,8 @@ class Backend(Protocol):
         """Read all sources in at most ``timeout`` seconds, past every cache if ``fresh``.
 
         A value is ``str``, ``bytes``, a list of strings or, for a tree, a dict of them; an `Answer`
-        adds what is known of it. For what cannot be read, answer a `ResolutionError` of the fitting
-        class with the reason as its message; raised, it stands for all sources. Called from
-        threads, several at a time.
+        adds its version and age. For a source that cannot be read, return a `ResolutionError` of
+        the fitting class with the reason as its message; raised, it stands for all sources. Called
+        from several threads at a time.
         """
         ...

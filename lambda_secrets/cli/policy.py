@@ -13,7 +13,7 @@ import click
 
 from lambda_secrets._declarations import Source
 from lambda_secrets.backends import backend_name
-from lambda_secrets.backends._codes import _ACTIONS as ACTIONS
+from lambda_secrets.backends._codes import ACTIONS
 from lambda_secrets.backends._local import _REFERENCE as SECRET_REFERENCE
 from lambda_secrets.cli.failure import Failure, debug_option
 from lambda_secrets.cli.target import NOT_SEEN, declared_by, targets_argument

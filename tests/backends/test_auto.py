@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -25,14 +24,17 @@ from lambda_secrets import (
     resolve_secrets,
 )
 from lambda_secrets._declarations import declare
-from lambda_secrets.backends import _auto as module, _extension as extension
+from lambda_secrets.backends import AwsBackend, _auto as module, _beyond, _states
+from lambda_secrets.backends._states import UnaskedError
 from lambda_secrets.errors import kind_of
 from tests.support import faults
+from tests.support.aws_endpoint import endpoint, found
 from tests.support.clock import FakeClock
 from tests.support.faults import FakeExtension, FaultServer, refusing_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
     from awslambdaric.lambda_context import LambdaContext
 
@@ -40,9 +42,9 @@ if TYPE_CHECKING:
     from tests.support.botocore_calls import BotocoreCalls
     from tests.support.faults import Action
     from tests.support.moto_server import MotoServer
+    from tests.support.tls import TlsServer
 
 PORT = "PARAMETERS_SECRETS_EXTENSION_HTTP_PORT"
-NO_WAITING = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: pytest.fail("it waits"))
 X, TREE = declare("x").source, declare("ssm:/tree/").source
 
 
@@ -110,7 +112,7 @@ def pair(server: FakeExtension) -> Pair:
 def time_of_auto(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     """Stop the clocks by which sources stay with the SDK."""
     clock = FakeClock()
-    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(_beyond, "time", clock)
     return clock
 
 
@@ -124,7 +126,7 @@ def test_a_refused_connection_is_left_to_the_sdk_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Where nobody listens the round goes to the SDK without a second try or a pause."""
-    monkeypatch.setattr(extension, "time", NO_WAITING)
+    monkeypatch.setattr(_states, "pause_before", lambda _: pytest.fail("it waits"))
     with refusing_port() as port:
         pair = Pair(port)
         started = time.monotonic()
@@ -272,7 +274,7 @@ def test_no_time_left_is_none_below_zero(monkeypatch: pytest.MonkeyPatch, pair: 
 
 def test_prefetch_waits_for_no_extension(monkeypatch: pytest.MonkeyPatch) -> None:
     """All through INIT the extension is not ready: what it does not answer, the SDK reads."""
-    monkeypatch.setattr(extension, "time", NO_WAITING)
+    monkeypatch.setattr(_states, "pause_before", lambda _: pytest.fail("it waits"))
     with FakeExtension({"x": "by extension"}) as server:
         server.fault = lambda r: faults.NOT_READY if r.query["secretId"] == "y" else None
         pair = Pair(server.port)
@@ -411,11 +413,220 @@ def test_many_threads_may_force_at_once(server: FakeExtension, time_of_auto: Fak
             self.pop(key, None)
             return found
 
-    pair.auto._with_sdk = Vanishing(pair.auto._with_sdk)
+    beyond = pair.auto.beyond
+    assert beyond is not None
+    beyond._read_past = Vanishing(beyond._read_past)
     assert pair.fetch("x") == [("by extension", "extension")]
 
 
-# The SDK behind
+# What is behind
+
+
+@pytest.fixture
+def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TlsServer]:
+    """Run AWS where the environment says."""
+    with endpoint(found, tmp_path, monkeypatch) as running:
+        yield running
+
+
+def alone(port: int, **options: Any) -> AutoBackend:
+    """Return a backend that asks the extension on this port first."""
+    return AutoBackend(extension=ExtensionBackend(port=port), **options)
+
+
+def read(backend: AutoBackend, *names: str, timeout: float = 5, fresh: bool = False) -> list[Any]:
+    """Return values with the backend that answered, and errors as they are."""
+    sources = [declare(name).source for name in names]
+    answers = backend.fetch(sources, timeout=timeout, fresh=fresh)
+    return [shown(answers[source]) for source in sources]
+
+
+def test_inside_lambda_aws_is_asked_directly(
+    aws: TlsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No SDK is needed where the environment has credentials."""
+    monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
+    with refusing_port() as port:
+        backend = alone(port)
+        assert read(backend, "x") == [("value of x", "aws")]
+        backend.close()
+    assert aws.requests[0].headers["user-agent"].startswith("lambda_secrets/")
+
+
+def test_elsewhere_boto3_is_asked(aws: TlsServer) -> None:
+    """A laptop has profiles, and a test has mocks, that only boto3 knows."""
+    with refusing_port() as port:
+        backend = alone(port)
+        assert read(backend, "x") == [("value of x", "sdk")]
+        assert read(backend, "y") == [("value of y", "sdk")]
+        backend.close()
+    assert "Boto3" in aws.requests[0].headers["user-agent"]
+
+
+def test_without_boto3_aws_is_asked_directly(
+    aws: TlsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The package works without an SDK everywhere."""
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    with refusing_port() as port:
+        backend = alone(port)
+        assert read(backend, "x") == [("value of x", "aws")]
+        backend.close()
+
+
+def test_where_only_boto3_can_ask_it_is_asked(
+    monkeypatch: pytest.MonkeyPatch, server: FakeExtension
+) -> None:
+    """Without credentials that we understand boto3 may find some: it is asked for the rest."""
+    monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    sdk = FakeSdk()
+    backend = alone(server.port, aws=AwsBackend(), sdk=cast("SdkBackend", sdk))
+    assert read(backend, "x", "unknown") == [("by extension", "extension"), ("by sdk", "sdk")]
+
+
+@pytest.mark.parametrize("missing", ["boto3", "credentials"])
+def test_where_neither_can_ask_the_direct_way_says_why(
+    monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    """The advice of the backend that is meant for Lambda comes first."""
+    monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    if missing == "boto3":
+        monkeypatch.setitem(sys.modules, "boto3", None)
+    with refusing_port() as port:
+        backend = alone(port)
+        (error,) = read(backend, "x")
+        backend.close()
+    assert kind_of(error) is BackendError
+    assert error.backend == "aws"
+    assert "AWS_ACCESS_KEY_ID" in str(error)
+
+
+UNASKED = UnaskedError("boto3 finds no credentials.")
+
+
+def test_a_blip_of_the_extension_stays_transient() -> None:
+    """What keeps AWS from being asked never outweighs it: stale values may be served."""
+    with FakeExtension({"x": "by extension"}) as server:
+        pair = Pair(server.port, lambda _: UNASKED)
+        assert pair.fetch("x") == [("by extension", "extension")]
+        server.fault = lambda _: faults.answer("x", 503)
+        (error,) = pair.fetch("x", timeout=0.2)
+        assert kind_of(error) is BackendUnavailableError
+        assert error.backend == "extension"
+        assert "HTTP 503" in str(error)
+        assert "boto3 finds no credentials." in str(error)
+        assert "sdk could not ask" in str(error)
+
+
+def test_a_port_that_has_answered_before_is_missed() -> None:
+    """A refused port is a failure where something has answered on it, else it is just absent."""
+    with FakeExtension({"x": "v"}) as server, refusing_port() as nobody:
+        pair = Pair(server.port, lambda _: UNASKED)
+        assert pair.fetch("x") == [("v", "extension")]
+        server.__exit__(None, None, None)
+        (error,) = pair.fetch("x", timeout=0.2)
+        assert kind_of(error) is BackendUnavailableError
+        assert "nothing listens" in str(error)
+        (error,) = Pair(nobody, lambda _: UNASKED).fetch("x")
+        assert kind_of(error) is BackendError
+        assert str(error) == "boto3 finds no credentials."
+
+
+def test_a_refusal_with_nobody_to_explain_it_is_one(server: FakeExtension) -> None:
+    """The extension's opaque 400 is not transient, whatever keeps AWS from being asked."""
+    (error,) = Pair(server.port, lambda _: UNASKED).fetch("unknown")
+    assert kind_of(error) is BackendError
+    assert "without a reason" in str(error)
+
+
+@pytest.mark.parametrize(
+    "fault", [faults.answer("x", 503), faults.reset, faults.truncated("x" * 9), faults.GARBAGE]
+)
+def test_what_was_read_past_a_failure_does_not_flip_back(
+    pair: Pair, server: FakeExtension, time_of_auto: FakeClock, fault: Action
+) -> None:
+    """The extension's cache may hold the value from before a rotation."""
+    server.fault = lambda _: fault
+    assert pair.fetch("x", timeout=0.2) == [("by sdk", "sdk")]
+    server.fault = lambda _: None
+    assert pair.fetch("x") == [("by sdk", "sdk")]
+    time_of_auto.tick(300)
+    assert pair.fetch("x") == [("by extension", "extension")]
+
+
+def test_an_extension_that_is_not_ready_costs_a_tenth_of_a_second() -> None:
+    """As at import: then AWS is asked, and the extension is left alone for a while."""
+    with FakeExtension({"x": "by extension"}) as server:
+        server.fault = lambda _: faults.NOT_READY
+        pair = Pair(server.port)
+        started = time.monotonic()
+        assert pair.fetch("x", "y") == [("by sdk", "sdk")] * 2
+        assert time.monotonic() - started < 0.5
+        (left,) = pair.sdk.timeouts
+        assert 4.5 < left <= 5
+        server.requests.clear()
+        assert pair.fetch("x") == [("by sdk", "sdk")]
+        assert server.requests == []
+
+
+def test_the_rest_of_an_extension_that_stays_unready_doubles(
+    monkeypatch: pytest.MonkeyPatch, server: FakeExtension
+) -> None:
+    """Where it never gets ready it is asked ever more seldom; once it is, at each round."""
+    clock = FakeClock()
+    monkeypatch.setattr(_beyond, "time", clock)
+    server.fault = lambda _: faults.NOT_READY
+    pair = Pair(server.port)
+    for seconds in (1, 2, 4, 8):
+        pair.auto.prefetch([X], timeout=5)
+        asked = len(server.requests)
+        clock.tick(seconds - 0.001)
+        pair.fetch("x")
+        assert len(server.requests) == asked
+        clock.jump_wall(0.001)  # one of the clocks is enough
+    server.fault = lambda _: None
+    assert pair.fetch("x") == [("by extension", "extension")]
+    assert pair.fetch("unknown", "x") == [("by sdk", "sdk"), ("by extension", "extension")]
+    server.fault = lambda _: faults.NOT_READY
+    pair.auto.prefetch([X], timeout=5)
+    clock.tick(1)
+    server.fault = lambda _: None
+    assert pair.fetch("x") == [("by extension", "extension")]
+
+
+def test_a_long_timeout_gives_the_extension_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a round may last, AWS is asked after a second."""
+    shares: list[float] = []
+    extension = ExtensionBackend(port=1)
+
+    def ask(sources: Any, timeout: float, **_: Any) -> dict[Source, Any]:
+        shares.append(timeout)
+        return {source: BackendUnavailableError("down") for source in sources}
+
+    monkeypatch.setattr(extension, "ask", ask)
+    auto = AutoBackend(extension=extension, sdk=cast("SdkBackend", FakeSdk()))
+    for timeout in (60, 5, 1):
+        read(auto, f"x{timeout}", timeout=timeout)
+    assert shares == [1, 1, 0.5]
+
+
+def test_an_arn_of_another_region_is_asked_of_aws(server: FakeExtension, pair: Pair) -> None:
+    """The extension would answer that there is no such secret."""
+    far = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:far-AbCdEf"
+    assert pair.fetch(far, "x") == [("by sdk", "sdk"), ("by extension", "extension")]
+    assert server.asked() == ["x"]
+    assert pair.auto.upstream_ttl(declare(far).source) == 0
+
+
+def test_closing_before_the_first_read_closes_what_was_given() -> None:
+    """Backends of one's own are closed with the one that asks them."""
+    sdk = FakeSdk()
+    AutoBackend(sdk=cast("SdkBackend", sdk)).close()
+    assert sdk.closed == 1
 
 
 def test_the_sdk_is_made_once(moto_server: MotoServer, botocore_calls: BotocoreCalls) -> None:
@@ -445,7 +656,7 @@ def test_closing_closes_both(pair: Pair) -> None:
     pair.fetch("x")
     pair.auto.close()
     assert pair.sdk.closed == 1
-    assert pair.extension._loopback._idle == {pair.extension._port: []}
+    assert pair.extension._client.idle == {pair.extension._port: []}
     assert pair.fetch("x") == [("by extension", "extension")]
 
 

@@ -22,9 +22,10 @@ import h11
 import pytest
 from hypothesis import example, given, strategies as st
 
-from lambda_secrets.backends import _http as loopback
-from lambda_secrets.backends._http import Fault, Loopback, Reply, parsed
+from lambda_secrets.backends import _http as loopback, _windows
+from lambda_secrets.backends._http import Client, Fault, Reply, parsed
 from tests.support import faults
+from tests.support.exchange import exchange
 from tests.support.faults import FaultServer, Request, refusing_port
 
 if TYPE_CHECKING:
@@ -298,7 +299,7 @@ def test_a_reply_that_ends_its_connection_is_not_kept() -> None:
 )
 def test_malformed_replies_are_refused(data: bytes) -> None:
     """Framing that can be read in two ways, and what is no HTTP at all, is an error."""
-    with pytest.raises(ValueError, match=r"no|malformed|unknown"):
+    with pytest.raises(ValueError, match=r"not|malformed|unknown"):
         ours(data)
 
 
@@ -316,7 +317,7 @@ def test_endless_replies_are_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loopback, "LIMIT", 100)
     start = b"HTTP/1.1 200 OK\r\nA: "
     assert ours(start + b"x" * (100 - len(start))) is None
-    with pytest.raises(ValueError, match="no HTTP reply"):
+    with pytest.raises(ValueError, match="not an HTTP reply"):
         ours(start + b"x" * (101 - len(start)))
 
 
@@ -346,15 +347,15 @@ def told(result: Reply | Fault) -> tuple[int, bytes] | str:
     return result.kind if isinstance(result, Fault) else (result.status, result.body)
 
 
-def ask(client: Loopback, port: int, *, timeout: float = 5) -> tuple[int, bytes] | str:
+def ask(client: Client, port: int, *, timeout: float = 5) -> tuple[int, bytes] | str:
     """Send one request."""
-    return told(client.exchange({"it": get(port)}, timeout=timeout)["it"])
+    return told(exchange(client, {"it": get(port)}, timeout=timeout)["it"])
 
 
 @pytest.fixture
-def client() -> Iterator[Loopback]:
+def client() -> Iterator[Client]:
     """Return a client without connections."""
-    made = Loopback()
+    made = Client()
     yield made
     made.close()
 
@@ -377,14 +378,14 @@ def client() -> Iterator[Loopback]:
     ],
 )
 def test_every_answer_is_a_reply_or_says_its_fault(
-    client: Loopback, action: Action, expected: tuple[int, bytes] | str
+    client: Client, action: Action, expected: tuple[int, bytes] | str
 ) -> None:
     """Replies in each framing are read; what is none says why."""
     with FaultServer([action]) as server:
         assert ask(client, server.port) == expected
 
 
-def test_a_reset_never_ends_a_body(client: Loopback) -> None:
+def test_a_reset_never_ends_a_body(client: Client) -> None:
     """A body that goes up to the end of the connection is not whole when that is torn down."""
     read = threading.Event()
 
@@ -394,21 +395,21 @@ def test_a_reset_never_ends_a_body(client: Loopback) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         return False
 
-    class Reader(loopback._Exchange):
+    class Reader(loopback.Exchange):
         __slots__ = ()
 
         def proceed(self) -> Reply | Fault | None:
             result = super().proceed()
-            if self.buffer:
+            if self.buffer(0):
                 read.set()
             return result
 
     with FaultServer([tear]) as server, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loopback, "_Exchange", Reader)
+        patch.setattr(client, "exchange_class", Reader)
         assert ask(client, server.port) == "truncated"
 
 
-def test_nobody_listening_is_refused(client: Loopback) -> None:
+def test_nobody_listening_is_refused(client: Client) -> None:
     """A refused connection is told from one that was lost."""
     started = time.monotonic()
     with refusing_port() as port:
@@ -416,7 +417,7 @@ def test_nobody_listening_is_refused(client: Loopback) -> None:
     assert time.monotonic() - started < 2
 
 
-def test_connections_are_kept_and_reused(client: Loopback) -> None:
+def test_connections_are_kept_and_reused(client: Client) -> None:
     """One connection serves one request after the other; closing lets it go."""
     with FaultServer([OK]) as server:
         for _ in range(3):
@@ -428,7 +429,7 @@ def test_connections_are_kept_and_reused(client: Loopback) -> None:
 
 
 @pytest.mark.parametrize("death", [faults.close, faults.reset], ids=["closed", "reset"])
-def test_dead_kept_connection_is_replaced_once(client: Loopback, death: Action) -> None:
+def test_dead_kept_connection_is_replaced_once(client: Client, death: Action) -> None:
     """A kept connection that dies of the next request is retried on a new one, and only once."""
     with FaultServer([OK, death, OK, death, death, OK]) as server:
         assert ask(client, server.port) == (200, b"fine")
@@ -438,14 +439,14 @@ def test_dead_kept_connection_is_replaced_once(client: Loopback, death: Action) 
         assert [request.connection for request in server.requests] == [1, 1, 2, 2, 3]
 
 
-def test_the_retry_goes_over_a_new_connection(client: Loopback) -> None:
+def test_the_retry_goes_over_a_new_connection(client: Client) -> None:
     """What killed one kept connection may have killed them all: no other one is tried."""
     with FaultServer(
         lambda r: (
             faults.delayed(0.05, OK) if r.number <= 2 else faults.close if r.number == 3 else OK
         )
     ) as server:
-        both = client.exchange({n: get(server.port) for n in range(2)}, timeout=5)
+        both = exchange(client, {n: get(server.port) for n in range(2)}, timeout=5)
         assert [told(result) for result in both.values()] == [(200, b"fine")] * 2
         assert ask(client, server.port) == (200, b"fine")
         assert server.requests[3].connection == 3
@@ -456,7 +457,7 @@ def test_the_retry_goes_over_a_new_connection(client: Loopback) -> None:
     [(faults.truncated("cut off here"), "truncated"), (faults.GARBAGE, "malformed")],
 )
 def test_a_kept_connection_that_answers_badly_is_not_retried(
-    client: Loopback, fault: Action, kind: str
+    client: Client, fault: Action, kind: str
 ) -> None:
     """A part of an answer is an answer: the other end has seen the request."""
     with FaultServer([OK, fault, OK]) as server:
@@ -465,22 +466,22 @@ def test_a_kept_connection_that_answers_badly_is_not_retried(
         assert len(server.requests) == 2
 
 
-def test_a_new_connection_that_dies_is_not_retried(client: Loopback) -> None:
+def test_a_new_connection_that_dies_is_not_retried(client: Client) -> None:
     """Whether to ask again is for the caller to say."""
     with FaultServer([faults.close, OK]) as server:
         assert ask(client, server.port) == "reset"
         assert len(server.requests) == 1
 
 
-def quiet_until_readable(client: Loopback, port: int) -> None:
+def quiet_until_readable(client: Client, port: int) -> None:
     """Wait until something has arrived on the one idle connection."""
-    (connection,) = client._idle[port]
+    (connection,) = client.idle[port]
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     assert poll.poll(5000)
 
 
-def test_connection_closed_while_idle_is_not_used(client: Loopback) -> None:
+def test_connection_closed_while_idle_is_not_used(client: Client) -> None:
     """The agent closes each connection after 61 s: no request is lost on one."""
     with FaultServer([OK]) as server:
         assert ask(client, server.port) == (200, b"fine")
@@ -490,7 +491,7 @@ def test_connection_closed_while_idle_is_not_used(client: Loopback) -> None:
         assert [request.connection for request in server.requests] == [1, 2]
 
 
-def test_what_comes_unasked_answers_nothing(client: Loopback) -> None:
+def test_what_comes_unasked_answers_nothing(client: Client) -> None:
     """Bytes that arrive on an idle connection are never taken for the next reply."""
     stray = faults.message("of somebody else")
     late = threading.Event()
@@ -510,7 +511,7 @@ def test_what_comes_unasked_answers_nothing(client: Loopback) -> None:
         assert [request.connection for request in server.requests] == [1, 2, 3]
 
 
-def test_connection_torn_down_while_idle_is_not_used(client: Loopback) -> None:
+def test_connection_torn_down_while_idle_is_not_used(client: Client) -> None:
     """An idle connection that was reset costs no request either."""
     torn = threading.Event()
 
@@ -527,7 +528,7 @@ def test_connection_torn_down_while_idle_is_not_used(client: Loopback) -> None:
         assert [request.connection for request in server.requests] == [1, 2]
 
 
-def test_connection_over_the_agents_limit_is_left(client: Loopback) -> None:
+def test_connection_over_the_agents_limit_is_left(client: Client) -> None:
     """429 sticks to a connection: the next request goes over another."""
     with FaultServer([faults.answer("Connection limit exceeded", 429), OK]) as server:
         assert ask(client, server.port) == (429, b"Connection limit exceeded")
@@ -540,18 +541,18 @@ def by_path(request: Request) -> Action:
     return faults.hang if request.path == "/hang" else faults.answer(request.path)
 
 
-def test_one_that_hangs_keeps_nobody_else_back(client: Loopback) -> None:
+def test_one_that_hangs_keeps_nobody_else_back(client: Client) -> None:
     """With more requests than connections, all but the one that hangs are answered."""
     with FaultServer(by_path) as server:
         requests = {name: get(server.port, f"/{name}") for name in ["hang", *map(str, range(20))]}
         started = time.monotonic()
-        results = client.exchange(requests, timeout=0.4)
+        results = exchange(client, requests, timeout=0.4)
         assert 0.3 < time.monotonic() - started < 0.9
         assert {name: told(result) for name, result in results.items()} == {
             "hang": "timeout",
             **{str(n): (200, f"/{n}".encode()) for n in range(20)},
         }
-        assert server.connections == loopback.PARALLEL
+        assert server.connections <= Client.parallel
 
 
 class OneByOne(http.server.BaseHTTPRequestHandler):
@@ -567,18 +568,18 @@ class OneByOne(http.server.BaseHTTPRequestHandler):
         """Keep the test output clean."""
 
 
-def test_a_server_that_queues_few_connections_is_not_overrun(client: Loopback) -> None:
+def test_a_server_that_queues_few_connections_is_not_overrun(client: Client) -> None:
     """The standard library's server queues 6; one too many waits a second for its next try."""
     with http.server.HTTPServer(("127.0.0.1", 0), OneByOne) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         started = time.monotonic()
-        results = client.exchange({n: get(server.server_port, "/") for n in range(30)}, timeout=5)
+        results = exchange(client, {n: get(server.server_port, "/") for n in range(30)}, timeout=5)
         assert time.monotonic() - started < 0.9
         assert {told(result) for result in results.values()} == {(200, b"")}
         server.shutdown()
 
 
-def test_a_full_backlog_is_bounded_by_the_timeout(client: Loopback) -> None:
+def test_a_full_backlog_is_bounded_by_the_timeout(client: Client) -> None:
     """A program that accepts no connection costs one timeout in all, and keeps no other back."""
     with FaultServer([OK]) as server, socket.create_server(("127.0.0.1", 0), backlog=0) as stuck:
         port = stuck.getsockname()[1]
@@ -589,7 +590,7 @@ def test_a_full_backlog_is_bounded_by_the_timeout(client: Loopback) -> None:
         requests: dict[object, tuple[int, bytes]] = {n: get(port) for n in range(5)}
         requests["good"] = get(server.port)
         started = time.monotonic()
-        results = client.exchange(requests, timeout=0.4)
+        results = exchange(client, requests, timeout=0.4)
         assert time.monotonic() - started < 0.9
         assert told(results.pop("good")) == (200, b"fine")
         assert {told(result) for result in results.values()} == {"timeout"}
@@ -597,42 +598,51 @@ def test_a_full_backlog_is_bounded_by_the_timeout(client: Loopback) -> None:
             filler.close()
 
 
-def test_without_time_nothing_is_sent(client: Loopback) -> None:
+def test_without_time_nothing_is_sent(client: Client) -> None:
     """No time left is a timeout, not a request."""
     with FaultServer([OK]) as server:
         assert ask(client, server.port, timeout=0) == "timeout"
         assert server.connections == 0
 
 
-def test_any_number_is_a_timeout(client: Loopback) -> None:
+def test_any_number_is_a_timeout(client: Client) -> None:
     """A timeout of thousands of years is waited for as long as needed."""
     with FaultServer([faults.delayed(0.01, OK)]) as server:
         assert ask(client, server.port, timeout=1e12) == (200, b"fine")
 
 
-def test_waiting_does_not_spin(client: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_does_not_spin(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rest of a millisecond is waited for as one, not in a busy loop."""
     waits: list[int] = []
-    ready = loopback._ready
+    ready = client.ready
 
     def counted(running: Any, timeout: float) -> Any:
         waits.append(1)
         return ready(running, timeout)
 
-    monkeypatch.setattr(loopback, "_ready", counted)
+    monkeypatch.setattr(client, "ready", counted)
     with FaultServer([faults.hang]) as server:
         assert ask(client, server.port, timeout=0.05) == "timeout"
     assert len(waits) < 10
 
 
-def test_threads_share_a_client(client: Loopback) -> None:
+def test_without_poll_select_is_used(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has no poll: connecting, sending, receiving and refusing work without it."""
+    monkeypatch.setattr(client, "ready", _windows.ready)
+    with FaultServer([OK]) as server, refusing_port() as port:
+        assert ask(client, server.port) == (200, b"fine")
+        assert ask(client, server.port) == (200, b"fine")
+        assert ask(client, port) == "refused"
+
+
+def test_threads_share_a_client(client: Client) -> None:
     """Eight threads at once each get the replies to their own requests."""
     wrong: list[object] = []
 
     def work(thread: int) -> None:
         for n in range(15):
             requests = {i: get(server.port, f"/{thread}/{n}/{i}") for i in range(3)}
-            results = client.exchange(requests, timeout=10)
+            results = exchange(client, requests, timeout=10)
             wrong.extend(
                 told(result)
                 for i, result in results.items()
@@ -651,16 +661,17 @@ def test_threads_share_a_client(client: Loopback) -> None:
 
 FORK = """
 import os, sys
-from lambda_secrets.backends._http import Loopback
+from lambda_secrets.backends._http import Client
+from tests.support.exchange import exchange
 
-client = Loopback()
+client = Client()
 request = {"it": (int(sys.argv[1]), b"GET / HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")}
-assert client.exchange(request, timeout=5)["it"].body == b"fine"
+assert exchange(client, request, timeout=5)["it"].body == b"fine"
 child = os.fork()
-assert client.exchange(request, timeout=5)["it"].body == b"fine"
+assert exchange(client, request, timeout=5)["it"].body == b"fine"
 if child:
     assert os.waitpid(child, 0)[1] == 0
-    assert client.exchange(request, timeout=5)["it"].body == b"fine"
+    assert exchange(client, request, timeout=5)["it"].body == b"fine"
 else:
     client.close()
     os._exit(0)
@@ -679,7 +690,7 @@ def test_a_child_uses_connections_of_its_own() -> None:
 
 
 def test_another_process_lets_kept_connections_go(
-    client: Loopback, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever is no longer the process that opened a connection does not use it."""
     with FaultServer([OK]) as server:
@@ -733,7 +744,7 @@ class Stubborn(_socket.socket):
     ],
 )
 def test_sockets_may_do_what_posix_allows(
-    client: Loopback,
+    client: Client,
     monkeypatch: pytest.MonkeyPatch,
     raising: dict[str, list[OSError]],
     expected: tuple[int, bytes] | str,
@@ -751,7 +762,7 @@ def test_sockets_may_do_what_posix_allows(
 
 
 def test_kept_connection_that_cannot_send_is_replaced(
-    client: Loopback, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request that does not even leave goes out on a new connection."""
     monkeypatch.setattr(loopback, "socket", Stubborn)
@@ -764,7 +775,7 @@ def test_kept_connection_that_cannot_send_is_replaced(
 
 
 def test_no_file_descriptor_left_is_a_fault(
-    client: Loopback, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A socket that cannot be made fails its own request, with an error that is worth a retry."""
 

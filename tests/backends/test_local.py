@@ -170,14 +170,14 @@ def test_what_was_read_does_not_change_with_the_mapping() -> None:
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"a#b": "v"}, "has a path"),
+        ({"a#b": "v"}, "must not have a path"),
         ({"unknown:a": "v"}, "scheme"),
         ({"": "v"}, "no name"),
         ({5: "v"}, "int"),
         ({"a": None}, "NoneType"),
         ({"a": 5}, "int"),
-        ({"a": {"hunter2": object()}}, "JSON cannot say"),
-        ({"a": {1: {2, 3}}}, "JSON cannot say"),
+        ({"a": {"hunter2": object()}}, "cannot be written as JSON"),
+        ({"a": {1: {2, 3}}}, "cannot be written as JSON"),
         ({"ssm:/p": ["hunter2", 1]}, "list of strings"),
         ({"ssm:/p/": "hunter2"}, "rest of each"),
         ({"ssm:/p/": {"x": 5}}, "ssm:/p/x"),
@@ -193,14 +193,14 @@ def test_what_cannot_be_held_is_refused_at_once(values: Any, says: str) -> None:
 
 
 def test_deep_values_are_refused_too() -> None:
-    """A list that holds itself, or is too deep for JSON, is named, not raised through."""
+    """A list that holds itself, or is too deeply for JSON, is named, not raised through."""
     loop: list[Any] = []
     loop.append(loop)
     deep: list[Any] = []
     for _ in range(100_000):
         deep = [deep]
     for value in (loop, deep):
-        with pytest.raises(DeclarationError, match="JSON cannot say"):
+        with pytest.raises(DeclarationError, match="cannot be written as JSON"):
             MemoryBackend({"a": value})
 
 
@@ -324,13 +324,13 @@ def test_a_file_backend_shows_its_path(tmp_path: Path) -> None:
         ("a.toml", b'[secrets]\na = "hunter2', "line 2"),
         ("a.toml", b"[secrets]\na = [1,\n", "line 3"),
         ("a.toml", b'[secrets]\na = "x"\na = "hunter2"\n', "line 3"),
-        ("a.toml", b'[secrets]\n# caf\xe9\na = "hunter2"', "no UTF-8 at line 2"),
+        ("a.toml", b'[secrets]\n# caf\xe9\na = "hunter2"', "not UTF-8 at line 2"),
         ("a.toml", b"[secrets]\na = " + b"[" * 100_000, "nested"),
         ("a.toml", b"[secrets]\na = " + b"9" * 5000, "number"),
         ("a.json", b'{"secrets":\n {"a": hunter2}}', "line 2, column 8"),
-        ("a.json", b'{"secrets":\n {"a": "caf\xe9"}}', "no UTF-8 at line 2"),
-        ("a.json", b'["hunter2"]', "no object"),
-        ("a.json", b'"hunter2"', "no object"),
+        ("a.json", b'{"secrets":\n {"a": "caf\xe9"}}', "not UTF-8 at line 2"),
+        ("a.json", b'["hunter2"]', "must be an object"),
+        ("a.json", b'"hunter2"', "must be an object"),
         ("a.json", b'{"secrets": ' + b"[" * 100_000, "nested"),
         ("a.json", b"", "line 1, column 1"),
         ("a", b'{"secrets": {"a": "x"}, hunter2}', "line 1"),
@@ -361,7 +361,7 @@ def test_a_file_that_does_not_parse_is_named_with_the_line(
         ("[secrets]\na = 5", "secrets.a is a int"),
         ("[secrets]\na = true", "secrets.a is a bool"),
         ("[parameters]\na = 1979-05-27", "parameters.a is a date"),
-        ("[secrets]\na = { b = 1979-05-27 }", "JSON cannot say"),
+        ("[secrets]\na = { b = 1979-05-27 }", "cannot be written as JSON"),
         ('[parameters]\na = ["hunter2", 5]', "list of strings"),
         ('[binary]\na = "hunter2!"', "binary.a is not base64"),
         ('[binary]\na = "QQ"', "binary.a is not base64"),
@@ -369,7 +369,7 @@ def test_a_file_that_does_not_parse_is_named_with_the_line(
         ('[binary]\na = "ü"', "binary.a is not base64"),
         ('[binary]\na = ["QQ=="]', "binary.a is a list"),
         ('[binary]\na = "QQ=="\n[secrets]\na = "hunter2"', "'a' is in 'binary' and in 'secrets'"),
-        ('[secrets]\n"a#b" = "hunter2"', "has a path"),
+        ('[secrets]\n"a#b" = "hunter2"', "must not have a path"),
         ('[secrets]\n"a:b" = "hunter2"', "scheme"),
         ('[appconfig]\na = "hunter2"', "application/environment/profile"),
         ('[parameters]\n"/a/" = "hunter2"', "rest of each"),
@@ -409,7 +409,7 @@ def test_binary_of_any_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("values", [3, "prod/db", [("prod/db", "v")]])
 def test_values_that_are_no_mapping_are_refused(values: Any) -> None:
     """The mistake is told where it is made."""
-    with pytest.raises(DeclarationError, match="values is no mapping"):
+    with pytest.raises(DeclarationError, match="values must be a mapping"):
         MemoryBackend(values)
 
 

@@ -18,11 +18,14 @@ from lambda_secrets import (
     DeclarationError,
     MemoryBackend,
     ResolutionError,
+    Secret,
     SecretNotFoundError,
     backends,
     resolve_secrets,
 )
 from lambda_secrets._declarations import declare
+from lambda_secrets.backends import backend_name
+from lambda_secrets.backends._checks import checked
 from lambda_secrets.errors import kind_of
 
 if TYPE_CHECKING:
@@ -77,7 +80,7 @@ def test_what_is_no_mapping_is_an_error(given: Any) -> None:
     """The error names what came instead of a mapping, and says what to do."""
     error = failure_of(lambda _: given)
     assert type(error) is BackendError
-    assert f"answered a {type(given).__name__}" in str(error)
+    assert f"returned a {type(given).__name__}" in str(error)
     assert "mapping" in str(error)
 
 
@@ -230,3 +233,31 @@ def test_an_error_of_its_own_code_says_where() -> None:
     assert "AttributeError at test_protocol.py:" in str(failure_of(typo))
     with pytest.raises(BackendError, match="Give its fetch"):
         resolve_secrets({"x": "a"}, backend=Mistaken(dict))  # type: ignore[arg-type]  # the bug
+
+
+def test_an_answer_that_holds_nothing_is_an_error() -> None:
+    """A subclass of `Answer` that sets nothing is not a value, and not a crash."""
+
+    class Unset(Answer):
+        def __init__(self) -> None:
+            pass
+
+    source = Secret("a").source
+    checked_answer = checked({source: Unset()}, [source])[source]
+    assert type(checked_answer) is BackendError
+    assert "NoneType" in str(checked_answer)
+
+
+def test_a_name_that_raises_is_the_name_of_the_class() -> None:
+    """Neither a property that raises nor a name of another type gets into messages."""
+
+    class Nameless:
+        @property
+        def name(self) -> str:
+            raise ValueError("hunter2")
+
+    class Numbered:
+        name = 5
+
+    named: list[Any] = [Nameless(), Numbered()]
+    assert [backend_name(backend) for backend in named] == ["Nameless", "Numbered"]

@@ -35,8 +35,9 @@ from lambda_secrets import (
     resolve_secrets,
 )
 from lambda_secrets._declarations import declare
-from lambda_secrets.backends import _sdk as module, _session as session_module
-from lambda_secrets.backends._sdk import failure_of
+from lambda_secrets.backends import _sdk as module
+from lambda_secrets.backends._sdk_errors import failure_of
+from lambda_secrets.errors import kind_of
 from tests.support.appconfig_data import AppConfigData
 
 if TYPE_CHECKING:
@@ -744,7 +745,7 @@ def test_refused_polls_have_their_errors(
     appconfig.refuse[operation] = refusal
     appconfig.tokens.clear()
     (error,) = fetch(backend, FLAGS)
-    assert type(error) is expected
+    assert kind_of(error) is expected
     appconfig.refuse.clear()
     assert fetch(backend, FLAGS) == ['{"on": true}']
     backend.close()
@@ -801,7 +802,7 @@ def test_every_error_of_botocore_is_one_of_ours(kind: type[Exception]) -> None:
     transient = any(base.__name__ in UNREACHABLE for base in kind.__mro__)
     for what in ("secret", "parameter", "tree", "appconfig"):
         error = failure_of(raised(kind), what)
-        assert type(error) is (BackendUnavailableError if transient else BackendError)
+        assert kind_of(error) is (BackendUnavailableError if transient else BackendError)
         assert "hunter2" not in str(error)
 
 
@@ -853,7 +854,7 @@ def test_each_failure_has_its_error(
 ) -> None:
     """Code and status decide the class; the message says what to look at."""
     ours = failure_of(error, "secret")
-    assert type(ours) is expected
+    assert kind_of(ours) is expected
     assert says in str(ours)
     assert "hunter2" not in str(ours)
 
@@ -879,7 +880,7 @@ def test_errors_keep_nothing_of_what_caused_them() -> None:
         raise botocore.parsers.ResponseParserError("hunter2")
 
     (error,) = fetch(SdkBackend(client=FakeSecretsManager(get)), "x")
-    assert type(error) is BackendError
+    assert kind_of(error) is BackendError
     assert error.__cause__ is None
     assert error.__context__ is None
     assert error.__traceback__ is None
@@ -888,7 +889,7 @@ def test_errors_keep_nothing_of_what_caused_them() -> None:
 def test_an_answer_without_a_value_is_an_error() -> None:
     """Neither text nor bytes is no secret."""
     (error,) = fetch(SdkBackend(client=FakeSecretsManager(lambda **_: {"Name": "x"})), "x")
-    assert type(error) is BackendError
+    assert kind_of(error) is BackendError
 
 
 def test_no_credentials_and_no_region_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -918,7 +919,7 @@ def test_without_boto3_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
     started = time.monotonic()
     (error,) = fetch(SdkBackend(), "x")
     assert time.monotonic() - started < 2
-    assert type(error) is BackendError
+    assert kind_of(error) is BackendError
     assert "boto3 cannot be imported" in str(error)
 
 
@@ -959,13 +960,13 @@ def test_services_share_a_session(
     moto_server.put_secret("x", "v")
     moto_server.put_parameter("/p", "v")
     sessions: list[object] = []
-    session = botocore.session.Session
+    session = boto3.Session
 
-    def counted() -> Any:
-        sessions.append(session())
+    def counted(**options: Any) -> Any:
+        sessions.append(session(**options))
         return sessions[-1]
 
-    monkeypatch.setattr(session_module, "Session", counted)
+    monkeypatch.setattr(boto3, "Session", counted)
     assert fetch(sdk, "x", "ssm:/p") == ["v", "v"]
     assert fetch(sdk, "x", "ssm:/p") == ["v", "v"]
     assert len(sessions) == 1
@@ -1039,7 +1040,7 @@ def test_clients_have_sane_timeouts(sdk: SdkBackend, botocore_calls: BotocoreCal
     (client,) = botocore_calls.clients
     config = client.meta.config
     assert (config.connect_timeout, config.read_timeout) == (2, 5)
-    assert config.retries == {"mode": "standard", "total_max_attempts": 3}
+    assert config.retries == {"mode": "standard", "total_max_attempts": 1}
     assert config.max_pool_connections == module.PARALLEL
     assert "lambda-secrets" in config.user_agent_extra
 
@@ -1055,16 +1056,16 @@ def read():
 
 backend, source = SdkBackend(), declare("x").source
 assert read() == "v"
-client = backend._clients["secretsmanager"]
+client = backend._clients["secretsmanager", ""]
 backend._lock.acquire()  # as a thread of the parent may hold it
 child = os.fork()
 if child:
     backend._lock.release()
     assert os.waitpid(child, 0)[1] == 0
     assert read() == "v"
-    assert backend._clients["secretsmanager"] is client
+    assert backend._clients["secretsmanager", ""] is client
 else:
-    ok = read() == "v" and backend._clients["secretsmanager"] is not client
+    ok = read() == "v" and backend._clients["secretsmanager", ""] is not client
     os._exit(0 if ok else 1)
 """
 
@@ -1079,10 +1080,10 @@ def test_another_process_lets_clients_go(monkeypatch: pytest.MonkeyPatch) -> Non
     """Whoever is no longer the process that made a client does not use it."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     backend = SdkBackend()
-    client, lock = backend._client("secretsmanager"), backend._lock
+    client, lock = backend._client("secretsmanager", ""), backend._lock
     monkeypatch.setattr("os.getpid", lambda: -1)
     assert backend.fetch([], timeout=5, fresh=False) == {}
-    assert backend._client("secretsmanager") is not client
+    assert backend._client("secretsmanager", "") is not client
     assert backend._lock is not lock
     backend.close()
 
@@ -1121,5 +1122,69 @@ def test_the_applications_own_calls_are_logged_as_before(
 def test_batch_is_yes_or_no() -> None:
     """Anything else is refused where it is given."""
     batch: Any = "no"
-    with pytest.raises(DeclarationError, match="'no' is no bool"):
+    with pytest.raises(DeclarationError, match="batch='no' must be True or False"):
         SdkBackend(batch=batch)
+
+
+def test_an_arn_of_another_region_is_read_there(botocore_calls: BotocoreCalls) -> None:
+    """A session makes a client of each region; a client that was given has its own only."""
+    far = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:x-AbCdEf"
+    session = boto3.Session("testing", "testing", region_name="us-east-1")
+    backend = SdkBackend(session=session)
+    clients = [backend._client("secretsmanager", region) for region in ("", "eu-west-1")]
+    assert [client.meta.region_name for client in clients] == ["us-east-1", "eu-west-1"]
+    backend.close()
+    given = session.client("secretsmanager")
+    (error,) = fetch(SdkBackend(client=given), far)
+    assert type(error) is BackendError
+    assert "eu-west-1" in str(error)
+    both = SdkBackend(client=given, session=session)
+    assert both._client("secretsmanager", "us-east-1") is given
+    assert both._client("secretsmanager", "eu-west-1").meta.region_name == "eu-west-1"
+    both.close()
+    given.close()
+
+
+def test_throttling_is_retried_until_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no fixed number of tries: the time decides."""
+    monkeypatch.setattr(module, "pause_before", lambda _: 0.001)
+    tries: list[str] = []
+
+    def get(SecretId: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        tries.append(SecretId)
+        if len(tries) < 12:
+            raise client_error("ThrottlingException")
+        return secret_answer(SecretId)
+
+    assert fetch(SdkBackend(client=FakeSecretsManager(get))) == []
+    assert fetch(SdkBackend(client=FakeSecretsManager(get)), "x") == ["value of x"]
+    assert len(tries) == 12
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (botocore.exceptions.SSOTokenLoadError(error_msg="hunter2"), "aws sso login"),
+        (botocore.exceptions.UnauthorizedSSOTokenError(), "aws sso login"),
+        (botocore.exceptions.ParamValidationError(report="hunter2"), "how it is written"),
+        (botocore.exceptions.ProfileNotFound(profile="p"), "AWS_PROFILE"),
+        (client_error("InvalidKeyId"), "KMS key"),
+        (client_error("ValidationException"), "how it is written"),
+        (client_error("ResourceNotFoundException"), "no value yet"),
+        (client_error("InvalidRequestException"), "scheduled for deletion"),
+        (client_error("ExpiredToken"), "expired"),
+    ],
+)
+def test_advice_fits_the_failure(error: Exception, says: str) -> None:
+    """Who reads the message knows what to do next."""
+    assert says in str(failure_of(error, "secret"))
+    assert "hunter2" not in str(failure_of(error, "secret"))
+
+
+def test_an_endpoint_without_a_scheme_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """boto3 raises a bare ValueError for it."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "localhost:4566")
+    (error,) = fetch(SdkBackend(), "x", timeout=5)
+    assert kind_of(error) is BackendError
+    assert "http://" in str(error)
+    assert "AWS_ENDPOINT_URL" in str(error)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 NAMES = (
     "extension",
     "agent",
+    "aws",
+    "aws-batch",
+    "aws-plain",
     "sdk",
     "sdk-batch",
     "auto-extension",
@@ -55,6 +58,14 @@ def subject(
     made: AbstractContextManager[Subject]
     if kind == "sdk":
         made = subjects.through_sdk(aws, *request.getfixturevalue("moto"), batch=option == "batch")
+    elif kind == "aws":
+        made = subjects.direct(
+            aws,
+            request.getfixturevalue("moto"),
+            folder,
+            tls=option != "plain",
+            batch=option == "batch",
+        )
     elif kind == "auto":
         made = subjects.auto(
             aws,

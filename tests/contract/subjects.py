@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
 import runpy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import pytest
 from botocore.awsrequest import AWSResponse
 
 from lambda_secrets import (
@@ -23,9 +25,11 @@ from lambda_secrets import (
     SdkBackend,
     Secret,
 )
+from lambda_secrets.backends import AwsBackend
 from tests.support import faults
 from tests.support.appconfig_data import AppConfigData
 from tests.support.faults import FakeExtension, Request, parameter_body, refusing_port, secret_body
+from tests.support.tls import Authority, TlsServer, body_of, forwarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -89,10 +93,11 @@ class Extension(FakeExtension):
             return self._refusal("ResourceNotFoundException")
         value, version = found
         if "secretId" in query:
-            body = {**secret_body(value, agent=self.agent), "VersionId": str(version)}
+            found_secret = secret_body(value, agent=self.agent, name=name)
+            body = {**found_secret, "VersionId": str(version)}
         else:
             assert query["withDecryption"] == "true"
-            body = parameter_body(value, agent=False)
+            body = parameter_body(value, agent=False, name=name)
         return faults.answer(json.dumps(body))
 
     def _refusal(self, code: str) -> Action:
@@ -173,6 +178,67 @@ def through_sdk(
         )
         yield Subject(backend, moto.put_secret, denies=True, versions=versions)
         backend.close()
+
+
+@contextlib.contextmanager
+def direct(
+    aws: Aws,
+    running: tuple[MotoServer, dict[int, str]],
+    folder: Path,
+    *,
+    tls: bool = True,
+    batch: bool = False,
+) -> Generator[Subject]:
+    """AWS without an SDK, over TLS: moto and a data plane of AppConfig behind one server."""
+
+    def answer(request: Request) -> Action:
+        if request.path.startswith("/configuration"):
+            return forwarded(request, configurations.server_port)
+        asked = json.loads(body_of(request))
+        names = [asked.get("SecretId"), *asked.get("Names", ()), *asked.get("SecretIdList", ())]
+        if aws.denied.intersection(names):
+            denial = {"__type": "AccessDeniedException", "Message": "User is not authorized"}
+            return faults.answer(json.dumps(denial), 400)
+        return forwarded(request, int(moto.url.rpartition(":")[2]))
+
+    moto, versions = running
+    authority = Authority()
+    context = authority.context(folder, "localhost") if tls else None
+    bundle = folder / "bundle.pem"
+    bundle.write_text(authority.pem)
+    with AppConfigData() as configurations, TlsServer(answer, context) as server:
+        for name, content in aws.configurations.items():
+            configurations.configurations[tuple(name.split("/"))] = content
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delenv("SSL_CERT_DIR", raising=False)
+            backend = WithEnvironment(
+                AwsBackend(region="us-east-1", batch=batch),
+                AWS_ENDPOINT_URL=server.url(),
+                AWS_CA_BUNDLE=str(bundle),
+            )
+            yield Subject(backend, moto.put_secret, denies=True, versions=versions)
+            backend.close()
+
+
+class WithEnvironment:
+    """A backend that sees variables which a test's own fixtures take out of the environment."""
+
+    name = "aws"
+
+    def __init__(self, backend: AwsBackend, **environ: str) -> None:
+        """Wrap it."""
+        self.backend, self.environ = backend, environ
+
+    def fetch(self, sources: Any, *, timeout: float, fresh: bool) -> Any:
+        """Read with these variables set, until the backend is closed."""
+        os.environ.update(self.environ)
+        return self.backend.fetch(sources, timeout=timeout, fresh=fresh)
+
+    def close(self) -> None:
+        """Close it."""
+        self.backend.close()
+        for name in self.environ:
+            os.environ.pop(name, None)
 
 
 class Denial:

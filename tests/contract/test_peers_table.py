@@ -16,6 +16,7 @@ from lambda_secrets import (
     inject_secrets,
     resolve_secrets,
 )
+from lambda_secrets._cache import shared_cache
 from tests.contract import subjects
 from tests.contract.aws import BYTES, Aws
 from tests.support.clock import FakeClock

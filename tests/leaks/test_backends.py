@@ -9,6 +9,7 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,9 +29,17 @@ from lambda_secrets import (
     SecretNotFoundError,
     resolve_secrets,
 )
-from lambda_secrets.backends import AutoBackend, ExtensionBackend, FileBackend, SdkBackend
+from lambda_secrets.backends import (
+    AutoBackend,
+    AwsBackend,
+    ExtensionBackend,
+    FileBackend,
+    SdkBackend,
+)
 from lambda_secrets.backends._local import read_secrets_file
+from lambda_secrets.errors import kind_of
 from tests.support import canary, faults
+from tests.support.aws_endpoint import endpoint
 from tests.support.canary import BINARY, DOCUMENT, DOCUMENT_TEXT, NUMBER, TEXT, TOKEN, leaks
 from tests.support.faults import FakeExtension, FaultServer
 
@@ -401,6 +410,120 @@ def test_credentials_that_are_fetched_are_not_logged(
     assert result.stderr == ""
     assert not canary.is_in(result.stdout)
     assert "DEBUG" not in result.stdout
+
+
+# AWS without an SDK
+
+
+@pytest.fixture
+def keys(logs: LogWatch) -> Iterator[None]:
+    """Make the secret key a canary, until the environment is looked at."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_SECRET_ACCESS_KEY", TEXT)
+        yield
+
+
+@pytest.mark.usefixtures("keys")
+def test_aws_shows_nothing(moto_server: MotoServer, logs: LogWatch) -> None:
+    """All shapes and kinds arrive without an SDK, and nothing of them or of the keys is shown."""
+    put(moto_server, logs)
+    parameters = {"url": "ssm:/prod/url", "list": "ssm:/prod/list", "tree": "ssm:/prod/app/"}
+    expected = {"url": TEXT, "list": [TEXT, str(NUMBER)], "tree": {"a": TEXT}}
+    for backend in (AwsBackend(), AwsBackend(batch=True)):
+        assert read({**SHAPES, **parameters}, backend) == EXPECTED | expected
+        failure(backend, "prod/absent")
+        failure(backend, ParameterTree("/absent/"))
+        assert list(walked(backend)) == []
+        backend.close()
+
+
+@pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize("case", AWS_REPLIES)
+def test_failing_aws_without_an_sdk_shows_nothing(
+    case: str, aws: FakeAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the other end sends, no error and no log line quotes it."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{aws.server_port}")
+    status, body, expected = AWS_REPLIES[case]
+    aws.reply = status, body if isinstance(body, bytes) else body.encode(), {}
+    backend = AwsBackend()
+    if case != "bad date":  # which is not read here
+        assert kind_of(failure_within(backend, "it")) is expected
+    for declared in (Parameter("/it"), ParameterTree("/it/"), AppConfig("a", "b", "c")):
+        if case != "another shape" or not isinstance(declared, AppConfig):
+            failure_within(backend, declared)
+    failure_within(AwsBackend(batch=True), "it" if case != "bad date" else Parameter("/it"))
+    backend.close()
+
+
+def failure_within(backend: Any, declared: Any) -> ResolutionError:
+    """Return the error of one secret within a moment, after a look at all that it shows."""
+    with pytest.raises(ResolutionError) as caught:
+        resolve_secrets({"it": declared}, backend=backend, timeout=0.1)
+    assert leaks(caught.value, backend) == []
+    assert list(walked(caught.value)) == []
+    return caught.value.failures["it"]
+
+
+def walked(thing: object, depth: int = 12, path: str = "") -> Iterator[str]:
+    """Name the places where a tool that walks mappings, sequences and fields finds a canary."""
+    if isinstance(thing, (str, bytes, bytearray, memoryview)):
+        if canary.is_in(thing):
+            yield path
+    elif depth and isinstance(thing, dict):
+        for key, value in list(thing.items()):
+            yield from walked(key, depth - 1, f"{path} key")
+            yield from walked(value, depth - 1, f"{path}[{key!r}]")
+    elif depth and isinstance(thing, (list, tuple, set, frozenset)):
+        for n, value in enumerate(list(thing)):
+            yield from walked(value, depth - 1, f"{path}[{n}]")
+    elif depth and type(thing).__module__.startswith("lambda_secrets"):
+        slots = [name for kind in type(thing).__mro__ for name in vars(kind).get("__slots__", ())]
+        for name in (*slots, *getattr(thing, "__dict__", {})):
+            if hasattr(type(thing), name) or hasattr(thing, name):
+                yield from walked(getattr(thing, name, None), depth - 1, f"{path}.{name}")
+
+
+HALF = json.dumps({"SecretString": TEXT, "Name": "it", "VersionId": "v"}) + " " * 1000
+
+
+@pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize("name", ["extension", "aws"])
+def test_frames_of_a_read_under_way_show_nothing(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A profiler or an error tracker that looks at all threads finds no value, token or key."""
+    arrived, done = threading.Event(), threading.Event()
+
+    def half(connection: Any) -> bool:
+        connection.sendall(faults.message(HALF)[:-500])
+        arrived.set()
+        done.wait(10)
+        return False
+
+    with FaultServer([half]) as extension, endpoint([half], tmp_path, monkeypatch):
+        backend: Any = AwsBackend() if name == "aws" else ExtensionBackend(port=extension.port)
+        sources = [Secret("it").source]
+        thread = threading.Thread(
+            target=backend.fetch, args=(sources,), kwargs={"timeout": 1, "fresh": False}
+        )
+        thread.start()
+        assert arrived.wait(10)
+        time.sleep(0.1)
+        assert thread.ident is not None
+        frame = sys._current_frames()[thread.ident]
+        found: list[str] = []
+        count = 0
+        while frame is not None:
+            if frame.f_code.co_filename.startswith(canary.PACKAGE):
+                count += 1
+                found += walked(frame.f_locals, path=frame.f_code.co_qualname)
+            frame = frame.f_back  # type: ignore[assignment]  # None ends it
+        done.set()
+        thread.join()
+        backend.close()
+    assert count > 1
+    assert found == []
 
 
 # Files

@@ -19,7 +19,8 @@ class AppConfigData(ThreadingHTTPServer):
 
     A token is good for one poll, whose answer has the next; an unchanged configuration is answered
     with an empty body. `configurations` maps (application, environment, profile) to bytes, `labels`
-    to a version label. `refuse` maps an operation to the (status, code) that it answers instead.
+    to a version label, `interval` is the seconds to the next poll. `refuse` maps an operation to
+    the (status, code) that it answers instead.
     """
 
     daemon_threads = True
@@ -31,6 +32,7 @@ class AppConfigData(ThreadingHTTPServer):
         self.labels: dict[tuple[str, ...], str] = {}
         self.refuse: dict[str, tuple[int, str]] = {}
         self.calls: Counter[str] = Counter()
+        self.interval = 0
         self.tokens: dict[str, tuple[tuple[str, ...], bytes | None]] = {}
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
@@ -77,6 +79,8 @@ class AppConfigData(ThreadingHTTPServer):
             key, known = self.tokens.pop(used)
             content = self.configurations[key]
             headers = {"Next-Poll-Configuration-Token": self._token(key, content)}
+            if self.interval:
+                headers["Next-Poll-Interval-In-Seconds"] = str(self.interval)
             if key in self.labels:
                 headers["Version-Label"] = self.labels[key]
             return 200, headers, b"" if content == known else content

@@ -43,7 +43,8 @@ class Request(NamedTuple):
     @property
     def headers(self) -> dict[str, str]:
         """The headers by lower-case name."""
-        lines = self.raw.decode("latin-1").split("\r\n")[1:]
+        head = self.raw.partition(b"\r\n\r\n")[0]
+        lines = head.decode("latin-1").split("\r\n")[1:]
         pairs = (line.partition(":") for line in lines)
         return {name.lower(): value.strip() for name, _, value in pairs}
 
@@ -268,11 +269,12 @@ class FakeExtension(FaultServer):
         if request.headers.get("x-aws-parameters-secrets-token") != self.token:
             return answer("Bad Token", 403) if self.agent else BAD_TOKEN
         if request.path == "/secretsmanager/get":
-            found, body = self.secrets.get(request.query["secretId"]), secret_body
+            name, table, body = request.query["secretId"], self.secrets, secret_body
         else:
-            found, body = self.parameters.get(request.query["name"]), parameter_body
+            name, table, body = request.query["name"], self.parameters, parameter_body
+        found = table.get(name)
         if found is not None:
-            return answer(json.dumps(body(found, agent=self.agent)))
+            return answer(json.dumps(body(found, agent=self.agent, name=name)))
         if self.agent:
             error = {
                 "__type": "ResourceNotFoundException",
@@ -282,13 +284,22 @@ class FakeExtension(FaultServer):
         return REFUSED
 
 
-def secret_body(value: Any, *, agent: bool) -> dict[str, Any]:
+def named(name: str | None, service: str) -> dict[str, str]:
+    """Return the fields that name a secret or a parameter; none of them without a name."""
+    if name is None:
+        return {}
+    if name.startswith("arn:"):
+        return {"ARN": name, "Name": name.rpartition(":")[2]}
+    ending = "-AbCdEf" if service == "secretsmanager:us-east-1:123456789012:secret:" else ""
+    return {"ARN": f"arn:aws:{service}{name.lstrip('/')}{ending}", "Name": name}
+
+
+def secret_body(value: Any, *, agent: bool, name: str | None = None) -> dict[str, Any]:
     """Return the answer of either dialect for a secret."""
     text = value if isinstance(value, str | bytes) else json.dumps(value)
     binary = base64.b64encode(text).decode() if isinstance(text, bytes) else None
     body = {
-        "ARN": "arn:aws:secretsmanager:us-east-1:123456789012:secret:it-AbCdEf",
-        "Name": "it",
+        **named(name, "secretsmanager:us-east-1:123456789012:secret:"),
         "SecretString": text if binary is None else None,
         "SecretBinary": binary,
         "VersionId": version_of(text),
@@ -296,18 +307,20 @@ def secret_body(value: Any, *, agent: bool) -> dict[str, Any]:
         "CreatedDate": "1700000000.5" if agent else "2022-11-16T08:22:40.499Z",
     }
     if agent:
-        return {name: part for name, part in body.items() if part is not None}
+        return {field: part for field, part in body.items() if part is not None}
     return {**body, "ResultMetadata": {}}
 
 
-def parameter_body(value: Any, *, agent: bool) -> dict[str, Any]:
+def parameter_body(value: Any, *, agent: bool, name: str | None = None) -> dict[str, Any]:
     """Return the extension's answer for a parameter, which the agent does not know."""
     assert not agent, "the agent has no Parameter Store"
     text = value if isinstance(value, str) else json.dumps(value)
     return {
         "Parameter": {
-            "ARN": "arn:aws:ssm:us-east-1:123456789012:parameter/it",
-            "Name": "it",
+            **named(name, "ssm:us-east-1:123456789012:parameter/"),
+            "DataType": "text",
+            "Selector": None,
+            "SourceResult": None,
             "Type": "StringList" if isinstance(value, list) else "String",
             "Value": ",".join(value) if isinstance(value, list) else text,
             "Version": 1,

@@ -7,14 +7,21 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, assert_type
 
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
 from lambda_secrets import (
     Answer,
     AppConfig,
+    AwsBackend,
     Backend,
+    CacheInfo,
+    Declaration,
     Event,
     ExtensionBackend,
     Fetched,
     FileBackend,
+    InjectedHandler,
+    LiveSecrets,
     MemoryBackend,
     Parameter,
     ParameterTree,
@@ -84,6 +91,11 @@ def use(event: dict[str, Any], context: Context, login: Login) -> None:
     assert_type(in_context.secrets.cache_info().max_age, float)
     declared: dict[str, Secret | Parameter | ParameterTree | AppConfig] = {"a": Secret("a")}
     inject_secrets(declared)
+    mixed: dict[str, Declaration] = {"db": "prod/db#@", "key": Secret("key")}
+    inject_secrets(mixed)
+    assert_type(in_context.secrets, LiveSecrets)
+    as_type: InjectedHandler[..., str] = in_context
+    as_type.secrets.clear()
     assert_type(list(in_context.secrets.declarations), list[str])
     service.method.secrets.refresh()
     Service.on_class.secrets.refresh()
@@ -114,7 +126,7 @@ def in_context(event: dict[str, Any], context: Context) -> str:
     secrets = context.secrets
     user: str = secrets.db["user"]
     url: str = secrets["url"]
-    return user + url + repr(dict(secrets))
+    return user + url + repr(secrets.reveal())
 
 
 @inject_secrets
@@ -180,6 +192,118 @@ class Service:
     ) -> str:
         """Declare in the signature."""
         return key
+
+
+# Frameworks' contexts
+
+
+class PowertoolsContext(LambdaContext):
+    """Powertools' context, and what is injected."""
+
+    secrets: Secrets
+
+
+@inject_secrets({"key": "prod/key"})
+def with_powertools(event: dict[str, Any], context: PowertoolsContext) -> str:
+    """Hand the context on to what wants Powertools' own."""
+    seconds = remaining(context)
+    return f"{context.secrets.key} {seconds}"
+
+
+def remaining(context: LambdaContext) -> int:
+    """Take Powertools' context."""
+    return context.get_remaining_time_in_millis()
+
+
+# Live secrets
+
+
+class Pool:
+    """A connection pool."""
+
+    def __init__(self, login: dict[str, str]) -> None:
+        self.login = login
+
+    def close(self) -> None:
+        """Close it."""
+
+
+class Config(LiveSecrets):
+    """Declares by annotations."""
+
+    login: Annotated[Login, Secret("prod/db")]
+    workers: Annotated[int, Parameter("/prod/workers")] = 4
+    pool: Annotated[Pool, Secret("prod/db", "@", build=Pool, close=Pool.close)]
+
+
+class LoginFailedError(Exception):
+    """The database refuses the password."""
+
+
+live = LiveSecrets({"db": "prod/db#@", "key": Secret("prod/key")}, ttl=300, observer=print)
+config = Config(ttl=60, backend="aws")
+
+
+@inject_secrets(live, into="event")
+def in_event(event: dict[str, Any], context: object) -> str:
+    """Share declarations and options."""
+    secrets: Secrets = event["secrets"]
+    return str(secrets.key)
+
+
+@inject_secrets(config, into="kwargs", refresh_on=LoginFailedError)
+def in_kwargs(event: dict[str, Any], context: object, *, login: Login, workers: int) -> int:
+    """Take some of what is declared."""
+    return len(login.user) + workers
+
+
+@inject_secrets
+def built(event: object, context: object, *, pool: Annotated[Pool, Secret("a", build=Pool)]) -> int:
+    """Take an object that follows its secret."""
+    return len(pool.login)
+
+
+@live.retry_on(LoginFailedError)
+def charge(order: int, *, dry_run: bool = False) -> str:
+    """Keep a signature."""
+    return f"{order} {live.key} {dry_run}"
+
+
+@live.retry_on(LoginFailedError, TimeoutError)
+async def charge_later(order: int) -> str:
+    """Keep a coroutine's signature."""
+    return str((await live.acurrent()).key) + str(order)
+
+
+@live.retry_on((LoginFailedError, TimeoutError))
+def charge_twice(order: int) -> None:
+    """Take a tuple as well."""
+
+
+async def use_live(context: object) -> None:
+    """Use all that live secrets have."""
+    assert_type(live.current(), Secrets)
+    assert_type(await live.acurrent(), Secrets)
+    assert_type(config.login, Login)
+    assert_type(config.workers, int)
+    assert_type(config.pool, Pool)
+    key: bytes = live["key"]
+    live.refresh()
+    live.refresh("db", "key")
+    await live.arefresh("db")
+    info: CacheInfo = live.cache_info()
+    assert_type(info.max_age, float)
+    assert_type(charge(1, dry_run=True), str)
+    assert_type(await charge_later(1), str)
+    charge_twice(1)
+    assert_type(in_event({}, context), str)
+    assert_type(in_kwargs({}, context), int)
+    assert_type(built({}, context), int)
+    assert key
+    assert "db" in live.current()
+    assert len(live.current()) == 2
+    assert_type(live.current().reveal(), dict[str, Any])
+    inject_secrets({"key": "env:NAME"}, backend=AwsBackend(batch=True))
 
 
 class Vault:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from lambda_secrets import Parameter, Secret, inject_secrets, resolve_secrets
+from lambda_secrets import LiveSecrets, Parameter, Secret, inject_secrets, resolve_secrets
 from lambda_secrets.testing import override_secrets
 
 ONE = {"a": "a"}
@@ -63,6 +63,23 @@ def wrong_use_of_handlers() -> None:
     assert number
     handler("event", object())  # type: ignore[arg-type]
     handler({})  # type: ignore[call-arg]
-    handler.secrets.reload()  # type: ignore[attr-defined]
     handler.secret.refresh()  # type: ignore[attr-defined]
-    typed.secrets.refresh(1)  # type: ignore[call-arg]
+    typed.secrets.refresh(1)  # type: ignore[arg-type]
+
+
+def wrong_use_of_live_secrets() -> None:
+    """Options in the wrong place, and what is not an exception type."""
+    live = LiveSecrets(ONE)
+    inject_secrets(live, ttl=5)  # type: ignore[call-overload]
+    inject_secrets(live, backend="aws")  # type: ignore[call-overload]
+    LiveSecrets(ONE, into="event")  # type: ignore[call-arg]
+    LiveSecrets({"a": 5})  # type: ignore[dict-item]
+    live.retry_on("Error")  # type: ignore[arg-type]
+    list(live)  # type: ignore[call-overload]
+
+
+def secrets_are_no_mapping() -> None:
+    """What would go through all values by accident."""
+    secrets = resolve_secrets(ONE)
+    list(secrets)  # type: ignore[call-overload]
+    set(secrets)  # type: ignore[call-overload]

@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from lambda_secrets.backends import _extension
+from lambda_secrets.backends._extension import PORT, TOKENS
+from lambda_secrets.backends._extension_kinds import APPCONFIG_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 T = TypeVar("T", int, str)
 
-PORT = _extension._PORT  # noqa: SLF001 - one package
-APPCONFIG_PORT = _extension._APPCONFIG_PORT  # noqa: SLF001
-TOKENS = _extension._TOKENS  # noqa: SLF001
 CACHE_ENABLED = "PARAMETERS_SECRETS_EXTENSION_CACHE_ENABLED"
 CACHE_SIZE = "PARAMETERS_SECRETS_EXTENSION_CACHE_SIZE"
 LOG_LEVEL = "PARAMETERS_SECRETS_EXTENSION_LOG_LEVEL"

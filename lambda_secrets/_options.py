@@ -1,0 +1,93 @@
+"""Checks names that are more than a plain name, and options that few declarations give."""
+
+from __future__ import annotations
+
+from ._explain import wrong_name
+from ._sources import check_seconds
+from .errors import DeclarationError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_COROUTINE = 0x80  # a code object's flag, as `inspect` has it
+_FLAGS = ("decrypt", "recursive")
+_CALLBACKS = ("transform", "build", "close")
+
+
+def variable_in(name: object, kind: str) -> str | None:
+    """Return the environment variable that an ``env:NAME`` names, or None for another good name.
+
+    Raises:
+        DeclarationError: which says why it cannot be a name.
+    """
+    if isinstance(name, str) and name.isprintable() and name == name.strip() != "":
+        scheme, colon, rest = name.partition(":")
+        if colon and scheme == "env" and rest and not set(rest) & set(" #=:"):
+            return rest
+        wrong = "${" in name or "{{" in name or name == "None" or "#" in name
+        if scheme == "arn":
+            wrong = wrong or not is_arn_of(kind, name)
+        elif colon:
+            wrong = wrong or scheme in {"ssm", "appconfig", "env"}
+        if not wrong:
+            return None
+    raise DeclarationError(wrong_name(name, kind))
+
+
+def is_arn_of(kind: str, name: str) -> bool:
+    """Whether it is arn:partition:service:region:account:resource of such a thing."""
+    fields = name.split(":")
+    service, resource = fields[2:3], fields[5:]
+    if kind == "secret":
+        return service == ["secretsmanager"] and resource[:-1] == ["secret"] and resource[-1] != ""
+    return service == ["ssm"] and len(resource) == 1 and resource[0].startswith("parameter/")
+
+
+def check_options(what: str, **options: Any) -> None:
+    """Raise a `DeclarationError` for an option of a declaration that is wrong."""
+    for option, value in options.items():
+        expected = "" if value is None and option not in _FLAGS else _expected(option, value)
+        if expected:
+            shown = type(value).__name__ if option in _CALLBACKS else repr(value)
+            if option == "transform" and isinstance(value, str):
+                shown = repr(value)
+            raise DeclarationError(f"{what}: {option} must be {expected}, not {shown}.")
+    if options["ttl"] is not None:
+        check_seconds(options["ttl"], f"{what}: ttl")
+    if options["close"] is not None and options["build"] is None:
+        raise DeclarationError(f"{what}: close= needs build=: it closes what build has made.")
+    if options.get("version") is not None and options.get("label") is not None:
+        raise DeclarationError(f"{what}: give version or label, not both.")
+    if options.get("pending") and (options["version_id"] or options["version_stage"]):
+        raise DeclarationError(
+            f"{what}: pending=True needs the current version. Drop version_id= and version_stage=."
+        )
+
+
+def _expected(option: str, value: Any) -> str:
+    """Return what an option must be, or nothing if it is."""
+    if option in _FLAGS or option == "pending":
+        return "" if isinstance(value, bool) else "True or False"
+    if option == "version_id":
+        fits = isinstance(value, str) and value.isprintable() and 32 <= len(value) <= 64
+        return "" if fits else "32 to 64 characters long (use version_stage= for a staging label)"
+    if option in {"version_stage", "label"}:
+        fits = isinstance(value, str) and value != "" and value.isprintable()
+        return "" if fits else "a non-empty string (leave it out for the current version)"
+    if option == "version":
+        return "" if type(value) is int and value >= 1 else "a whole number ≥ 1"
+    if option == "transform":
+        fits = callable(value) or (isinstance(value, str) and value in {"json", "binary"})
+        return "" if fits else "'json', 'binary' or a callable"
+    if option in _CALLBACKS:
+        if not callable(value):
+            return "a callable"
+        function = getattr(value, "func", value)  # of functools.partial
+        code = getattr(function, "__code__", getattr(type(value).__call__, "__code__", None))
+        if code is not None and code.co_flags & _COROUTINE:
+            return (
+                "a plain function, since an async pool belongs to one event loop (make such a "
+                "pool in the application's lifespan)"
+            )
+    return ""

@@ -1,0 +1,222 @@
+"""What every declaration is, and the one of a secret."""
+
+from __future__ import annotations
+
+import functools
+
+from ._sources import Compared, Mismatch, Source, parsed_json, walk
+from ._values import opaque
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import EllipsisType
+    from typing import Any
+
+    from ._sources import Kind, Transform
+    from ._values import Opaque
+
+
+class Declaration(Compared):
+    """What every declaration has: a source, and how its text becomes a value.
+
+    Attributes:
+        name: the name or ARN, or ``env:NAME``; of AppConfig as that of its `Source`.
+        source: what is read.
+        path: the JMESPath expression, or None for the text itself.
+        transform, build, close: what is called with the value, as given.
+        ttl: seconds, or None for that of the decorator.
+        default: the value that stands in for a missing secret; ``...`` for none.
+        variable: the environment variable that names the secret (``env:NAME``), or None.
+    """
+
+    __slots__ = (
+        "_default",
+        "_source",
+        "build",
+        "close",
+        "name",
+        "path",
+        "pending",
+        "search",
+        "transform",
+        "ttl",
+        "variable",
+    )
+    _source: Source | None
+    _default: Opaque
+    name: str
+    path: str | None
+    transform: Transform | None
+    build: Callable[[Any], Any] | None
+    close: Callable[[Any], Any] | None
+    pending: bool | None
+    ttl: float | None
+    search: Callable[[Any], Any] | None
+    variable: str | None
+
+    def _declare(
+        self, kind: Kind, name: str, path: str | None, read: dict[str, Any], **options: Any
+    ) -> None:
+        """Check and keep what is given; ``read`` has the options that say what to read."""
+        variable = checked_name(name, kind)
+        what = f"Cannot declare {kind} {name!r}"
+        if kind != "secret" or any(one is not None for one in (*read.values(), *options.values())):
+            from ._options import check_options
+
+            check_options(what, **read, **options)
+        self._freeze(
+            _source=None if variable else Source(kind, name, **read),
+            variable=variable,
+            name=name,
+            path=path,
+            search=None if path is None else _compiled(path, what),
+            **read,
+            **{"pending": None, **options},
+        )
+        self._identify(type(self), name, path, *read.values(), *options.values())
+
+    def _hide(self, default: Any) -> None:
+        """Take the default out of the locals of a constructor: its traceback can show them."""
+        self._freeze(_default=opaque(default))
+
+    @property
+    def default(self) -> Any:
+        """The value that stands in for a missing secret; ``...`` for none."""
+        return self._default(0)
+
+    @property
+    def source(self) -> Source:
+        """What is read.
+
+        Raises:
+            DeclarationError: when the environment variable that names it is unset or wrong.
+        """
+        return self._source or self.resolved().source
+
+    def resolved(self) -> Declaration:
+        """Return the declaration with the name that its environment variable has.
+
+        Raises:
+            DeclarationError: when the variable is unset, empty or wrong; it never shows its text.
+        """
+        if self.variable is None:
+            return self
+        from ._variables import named
+
+        return named(self)
+
+    def extract(self, raw: Any) -> Any:
+        """Return the declared value of what the backend read, or a `Mismatch`."""
+        value = raw
+        if self.transform is not None:
+            from ._extract import transformed
+
+            value = transformed(raw, self.transform)
+        if self.search is None or isinstance(value, Mismatch):
+            return value
+        data = parsed_json(value) if isinstance(value, (str, bytes)) else value
+        if isinstance(data, Mismatch):
+            return data
+        try:
+            found = self.search(data)
+        except Exception as error:  # noqa: BLE001 - JMESPath's errors quote the value
+            kind = type(error).__name__
+            return Mismatch(f"the JMESPath expression does not fit the value ({kind})")
+        if found is None:
+            return Mismatch("the JMESPath expression matches nothing in it", absent=True)
+        return found
+
+    def __eq__(self, other: object) -> bool:
+        return super().__eq__(other) and bool(self.default == other.default)  # type: ignore[attr-defined]  # it is of the same type
+
+    __hash__ = Compared.__hash__
+
+    def __str__(self) -> str:
+        from ._explain import spelled
+
+        return spelled(self._source or f"env:{self.variable}", self.path)
+
+    def __repr__(self) -> str:
+        from ._explain import shown
+
+        return shown(self)
+
+
+class Secret(Declaration):
+    """A Secrets Manager secret.
+
+    Args:
+        name: its name or ARN, or ``env:NAME`` for the variable that holds it.
+        path: a JMESPath expression into its JSON.
+        version_id, version_stage: one version or staging label; the current one by default.
+        transform: ``"json"``, ``"binary"`` (base64 text to bytes) or a callable; before the path.
+        build: called with the value; what it returns is injected, and made anew when, and only
+            when, the value has changed.
+        close: called with a built object that was replaced, once nobody uses it.
+        pending: whether ``refresh_on`` may use the version AWSPENDING during a rotation; by
+            default where it differs from the current one in ``password`` alone.
+        ttl: seconds; the decorator's by default.
+        default: the value when the secret does not exist or the path matches nothing.
+
+    Raises:
+        DeclarationError: when an argument is wrong.
+    """
+
+    __slots__ = ("version_id", "version_stage")
+    version_id: str | None
+    version_stage: str | None
+
+    def __init__(
+        self,
+        name: str,
+        path: str | None = None,
+        *,
+        version_id: str | None = None,
+        version_stage: str | None = None,
+        transform: Transform | None = None,
+        build: Callable[[Any], Any] | None = None,
+        close: Callable[[Any], Any] | None = None,
+        pending: bool | None = None,
+        ttl: float | None = None,
+        default: Any | EllipsisType = ...,
+    ) -> None:
+        self._hide(default)
+        del default
+        self._declare(
+            "secret",
+            name,
+            path,
+            {"version_id": version_id, "version_stage": version_stage},
+            transform=transform,
+            build=build,
+            close=close,
+            pending=pending,
+            ttl=ttl,
+        )
+
+
+def checked_name(name: object, kind: str) -> str | None:
+    """Return the environment variable that an ``env:NAME`` names, or None for a good name.
+
+    Raises:
+        DeclarationError: which says why it cannot be a name.
+    """
+    usual = isinstance(name, str) and name.isprintable() and not set(name) & set(" :#{")
+    if usual and name not in ("", "None"):
+        return None
+    from ._options import variable_in
+
+    return variable_in(name, kind)
+
+
+def _compiled(path: object, what: str) -> Callable[[Any], Any]:
+    """Return the search that an expression means."""
+    if isinstance(path, str) and path.isascii():
+        # The part of JMESPath that needs no parser, so that most declarations never import one.
+        keys = () if path == "@" else tuple(path.split("."))
+        if all(key.isidentifier() for key in keys):
+            return functools.partial(walk, keys)
+    from ._extract import compiled
+
+    return compiled(path, what)

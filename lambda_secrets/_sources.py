@@ -1,0 +1,147 @@
+"""What one fetch reads, and the first steps from its text to a value."""
+
+from __future__ import annotations
+
+import json
+
+from ._values import Frozen
+from .errors import DeclarationError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Literal, TypeAlias
+
+    Transform: TypeAlias = Literal["json", "binary"] | Callable[[Any], Any]
+    Kind: TypeAlias = Literal["secret", "parameter", "tree", "appconfig", "env"]
+
+
+class Mismatch:
+    """Why a value is not what its declaration says; returned: raised, it would carry the value."""
+
+    __slots__ = ("absent", "reason")
+
+    def __init__(self, reason: str, *, absent: bool = False) -> None:
+        self.reason = reason
+        self.absent = absent
+
+
+class Compared(Frozen):
+    """Compares by its fields, and hashes; a default or a callable need not have a hash."""
+
+    __slots__ = ("_hash", "_identity")
+    _hash: int
+    _identity: tuple[Any, ...]
+
+    def _freeze(self, **fields: Any) -> None:
+        for field, value in fields.items():
+            object.__setattr__(self, field, value)
+
+    def _identify(self, *identity: Any) -> None:
+        self._freeze(_identity=identity, _hash=hash(identity[:3]))
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+class Source(Compared):
+    """What one fetch reads: a backend's unit of work and the cache's key.
+
+    Attributes:
+        kind: ``"secret"``, ``"parameter"``, ``"tree"`` or ``"appconfig"``.
+        name: the name or ARN; a tree's prefix, which ends in ``/``; for AppConfig
+            ``application/environment/profile``, with a ``/`` inside one of them as ``%2F``.
+        version_id, version_stage: of a secret; None means the current one.
+        version, label: of a parameter; None means the latest one.
+        decrypt: whether a SecureString parameter is decrypted.
+        recursive: whether a tree goes below its first level.
+    """
+
+    __slots__ = (
+        "decrypt",
+        "kind",
+        "label",
+        "name",
+        "recursive",
+        "version",
+        "version_id",
+        "version_stage",
+    )
+    kind: Kind
+    name: str
+    version_id: str | None
+    version_stage: str | None
+    version: int | None
+    label: str | None
+    decrypt: bool
+    recursive: bool
+
+    def __init__(
+        self,
+        kind: Kind,
+        name: str,
+        *,
+        version_id: str | None = None,
+        version_stage: str | None = None,
+        version: int | None = None,
+        label: str | None = None,
+        decrypt: bool = True,
+        recursive: bool = True,
+    ) -> None:
+        self._freeze(kind=kind, name=name, version_id=version_id, version_stage=version_stage)
+        self._freeze(version=version, label=label, decrypt=decrypt, recursive=recursive)
+        self._identify(name, *(getattr(self, field) for field in self.__slots__))
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Application, environment and profile of an AppConfig source."""
+        return tuple(part.replace("%2F", "/") for part in self.name.split("/"))
+
+    @property
+    def versioned(self) -> bool:
+        """Whether one version is asked for, not the current one."""
+        return any((self.version_id, self.version_stage, self.version, self.label))
+
+    def __str__(self) -> str:
+        from ._explain import spelled
+
+        return spelled(self, None)
+
+    def __repr__(self) -> str:
+        return f"<Source {self}>"
+
+
+def check_seconds(seconds: Any, what: str) -> None:
+    """Raise a `DeclarationError` unless it is a number of seconds ≥ 0, or infinity."""
+    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if not (is_number and seconds >= 0):  # NaN is not
+        raise DeclarationError(f"{what} must be a number of seconds ≥ 0, not {seconds!r}.")
+
+
+def parsed_json(text: Any) -> Any:
+    """Return what a JSON text says, or a `Mismatch` that does not quote it."""
+    text = text.removeprefix("\ufeff") if isinstance(text, str) else text
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f" (line {error.lineno}, column {error.colno})"
+    except RecursionError:
+        from ._deep import parsed_apart
+
+        parsed = parsed_apart(text)
+        if parsed:
+            return parsed[0]
+        place = ", or it is nested too deeply"
+    except (TypeError, ValueError):
+        place = ""
+    return Mismatch(f"it is not JSON{place}")
+
+
+def walk(keys: tuple[str, ...], data: Any) -> Any:
+    """Search as JMESPath does for a dotted path of plain identifiers."""
+    for key in keys:
+        data = data.get(key) if isinstance(data, dict) else None
+    return data

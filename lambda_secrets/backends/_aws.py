@@ -1,0 +1,217 @@
+"""Reads from AWS itself without an SDK: Secrets Manager, Parameter Store and AppConfig."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from .._values import opaque
+from ..errors import ResolutionError
+from . import Answer
+from ._calls import Conversations
+from ._http import Reply
+from ._signing import signed
+from ._tls import RemoteClient
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ._calls import Call
+    from ._container import Container
+    from ._types import Answers, Hidden, Job, Sources, Task
+
+_TARGETS = {"secretsmanager": "secretsmanager.", "ssm": "AmazonSSM."}
+_USUAL_REGIONS = ("us-", "eu-", "ap-", "sa-", "ca-", "me-", "af-", "il-", "mx-")
+# Settings that ask for other hosts than the usual ones; the endpoint URLs are a prefix.
+_OTHER_HOSTS = ("AWS_ENDPOINT_URL", "AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT")
+
+
+class Endpoint:
+    """Where a service is asked in a region."""
+
+    __slots__ = ("address", "host", "path", "region", "service")
+
+    def __init__(
+        self,
+        service: str,
+        region: str,
+        host: str,
+        *,
+        port: int | None = None,
+        path: str = "",
+        tls: bool = True,
+    ) -> None:
+        usual = 443 if tls else 80
+        self.service = service
+        self.region = region
+        self.path = path
+        self.address = host, port or usual, tls
+        shown = f"[{host}]" if ":" in host else host
+        self.host = shown if port in {None, usual} else f"{shown}:{port}"
+
+
+class AwsBackend:
+    """AWS's own HTTPS endpoints, with what a Lambda environment has: no SDK is imported.
+
+    Args:
+        region: where names are read; ``AWS_REGION``, then ``AWS_DEFAULT_REGION`` by default. An
+            ARN is read in the region that it names.
+        batch: read current secrets by ``BatchGetSecretValue``, twenty a call. It has a quota of 100
+            calls a second in an account, and needs its own permission on ``*`` beside
+            ``GetSecretValue`` on each secret.
+    """
+
+    name = "aws"
+
+    def __init__(self, *, region: str | None = None, batch: bool = False) -> None:
+        """Connect to nothing yet.
+
+        Raises:
+            DeclarationError: when an option has the wrong type.
+        """
+        if not isinstance(batch, bool) or not (region is None or isinstance(region, str)):
+            from ._options import check_options
+
+            check_options(region=region, batch=batch)
+        self._region = region
+        self._batch = batch
+        self._conversations = Conversations(batch=batch)
+        self._client = RemoteClient()
+        self.offsets: dict[Any, float] = {}
+        """Seconds that each endpoint's clock is ahead of ours, where that is minutes."""
+
+    def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
+        """Read the sources by parallel calls; failures that may pass are retried in that time."""
+        deadline = time.monotonic() + timeout
+        sources = list(sources)
+        if fresh:
+            self._conversations.forget(sources)
+        credentials = self.credentials(timeout)
+        if isinstance(credentials, ResolutionError):
+            return dict.fromkeys(sources, credentials)
+        tasks = self._conversations.tasks(sources)
+        answers = self._run(tasks, credentials, timeout)
+        if any(type(answer) is not Answer for answer in answers.values()):
+            from ._other_calls import singly
+
+            again = singly(tasks, answers)
+            answers.update(self._run(again, credentials, deadline - time.monotonic()))
+        return {source: answers[source] for source in sources}
+
+    def close(self) -> None:
+        """Let go of connections, credentials and configurations; the next fetch starts anew."""
+        self._client.close()
+        vars(self).pop("container", None)
+        self._conversations.forget()
+
+    def credentials(self, timeout: float) -> Hidden | ResolutionError:
+        """Return key id, secret key and session token, hidden; or why there are none."""
+        variables = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+        found = opaque(tuple(os.environ.get(variable, "").strip() for variable in variables))
+        if all(found(0)[:2]) and all(map(_is_word, found(0))):
+            return found
+        from ._container import Container, unusual_credentials
+
+        # One for all threads, without a lock.
+        container = vars(self).setdefault("container", Container())
+        return unusual_credentials(container, found, timeout)
+
+    def renew(self) -> bool:
+        """Whether there may be better credentials than the ones that have just been refused."""
+        container: Container | None = vars(self).get("container")
+        return container is not None and container.expire()
+
+    def _run(self, tasks: list[Task], credentials: Hidden, timeout: float) -> Answers:
+        jobs = {n: self._job(task, credentials) for n, task in enumerate(tasks)}
+        answers: Answers = {}
+        for some in self._client.run(jobs, timeout=timeout).values():
+            answers.update(some)
+        return answers
+
+    def _job(self, task: Task, credentials: Hidden) -> Job:
+        """Hold a conversation, as a job of the client."""
+        talk, sources = task
+        conversation = talk(sources)
+        try:
+            call = next(conversation)
+            while True:
+                document = yield from self._called(call, credentials)
+                call = conversation.send(document)
+        except StopIteration as end:
+            return end.value
+
+    def _called(self, call: Call, credentials: Hidden) -> Job:
+        endpoint = self._endpoint(call)
+        if isinstance(endpoint, ResolutionError):
+            return endpoint
+        now = time.time() + self.offsets.get(endpoint.address, 0.0)
+        reply = yield endpoint.address, request_of(call, endpoint, credentials, now), 0.0
+        if isinstance(reply, Reply) and reply.status in {200, 201}:
+            document = document_of(call, reply)
+            if document is not None:
+                return document
+        from ._aws_refusals import called_again
+
+        return (
+            yield from called_again(self, call, endpoint, credentials, signed_at=now, reply=reply)
+        )
+
+    def _endpoint(self, call: Call) -> Endpoint | ResolutionError:
+        region = (
+            call.region
+            or self._region
+            or os.environ.get("AWS_REGION")
+            or os.environ.get("AWS_DEFAULT_REGION")
+            or ""
+        )
+        is_usual = (
+            region.startswith(_USUAL_REGIONS)
+            and region.count("-") == 2
+            and region[-1:].isdecimal()
+            and region.isascii()
+            and region.replace("-", "").isalnum()
+        )
+        if not is_usual or any(name.startswith(_OTHER_HOSTS) for name in os.environ):
+            from ._endpoints import endpoint_of
+
+            return endpoint_of(call.service, region)
+        return Endpoint(call.service, region, f"{call.service}.{region}.amazonaws.com")
+
+
+def request_of(call: Call, endpoint: Endpoint, credentials: Hidden, now: float) -> Hidden:
+    """Return a signed request, hidden."""
+    where = endpoint.region, call.service.removesuffix("data")  # AppConfig's name for signatures
+    headers = {"host": endpoint.host}
+    method, path, body = "POST", "/", json.dumps(call.arguments).encode()
+    if call.service in _TARGETS:
+        headers["content-type"] = "application/x-amz-json-1.1"
+        headers["x-amz-target"] = _TARGETS[call.service] + call.operation
+    else:
+        from ._appconfig import http_of
+
+        method, path, body, extra = http_of(call)
+        headers.update(extra)
+    target = endpoint.path + path
+    return signed(
+        method, target, body, headers=headers, credentials=credentials, where=where, now=now
+    )
+
+
+def document_of(call: Call, reply: Reply) -> Hidden | None:
+    """Return the document in a good reply, hidden; None where there is none."""
+    if call.operation == "GetLatestConfiguration":
+        from ._appconfig import document_in
+
+        return document_in(reply)
+    try:
+        document = opaque(json.loads(reply.body))
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document(0), dict) else None
+
+
+def _is_word(text: str) -> bool:
+    """Whether a header can take it as a part of its value."""
+    return text.isascii() and text.isprintable() and " " not in text

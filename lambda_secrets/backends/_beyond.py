@@ -1,0 +1,175 @@
+"""What "auto" does beyond the extension: asks AWS, and remembers when not to ask the extension.
+
+What was read past the extension's cache stays with AWS until that cache has expired: it may still
+hold the old value, which must not come back. That goes for forced reads, and for what AWS answered
+when the extension failed. An extension that is not ready is left alone for a while.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ..errors import (
+    AccessDeniedError,
+    BackendUnavailableError,
+    ResolutionError,
+    SecretNotFoundError,
+)
+from . import Answer
+from ._states import NotListeningError, NotReadyError, UnaskedError, UnexplainedError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .._declarations import Source
+    from ._aws import AwsBackend
+    from ._extension import ExtensionBackend
+    from ._sdk import SdkBackend
+    from ._types import Answers, Instant, Result
+
+LONGEST_REST = 600.0  # seconds; on Managed Instances an extension may stay "not ready"
+
+
+class Beyond:
+    """AWS behind an extension, directly or through boto3."""
+
+    aws: AwsBackend | None = None
+    sdk: SdkBackend | None = None
+
+    def __init__(
+        self, extension: ExtensionBackend, aws: AwsBackend | None, sdk: SdkBackend | None
+    ) -> None:
+        """Import neither yet."""
+        self._extension = extension
+        if aws is not None:
+            self.aws = aws
+        if sdk is not None:
+            self.sdk = sdk
+        self._read_past: dict[Source, Instant] = {}
+        self._unready: Instant | None = None
+        self._rest = 0.0
+
+    def close(self) -> None:
+        """Close the connections."""
+        for backend in (self.aws, self.sdk):
+            if backend is not None:
+                backend.close()
+
+    def keeps(self, source: Source, *, fresh: bool) -> bool:
+        """Whether the extension must not be asked for this source now."""
+        if self._unready is not None:
+            now, then = _now(), self._unready
+            # The larger age: a clock that a freeze has stopped must not prolong the rest.
+            if max(now[0] - then[0], now[1] - then[1]) < self._rest:
+                return True
+        since = self._read_past.get(source)
+        if fresh or since is None:
+            return False
+        if _age(since) < self._extension.upstream_ttl(source):
+            return True
+        self._read_past.pop(source, None)
+        return False
+
+    def complete(
+        self, sources: list[Source], answers: Answers, *, timeout: float, fresh: bool
+    ) -> Answers:
+        """Add what AWS says to the extension's answers, for each source that needs it."""
+        self._learn(answers)
+        rest = [source for source in sources if not _is_definite(answers.get(source))]
+        read = self._read(rest, timeout=timeout, fresh=fresh) if rest else {}
+        # From the end of the read on: until then, others may have had the old value cached.
+        now = _now()
+        for source, answer in read.items():
+            before = answers.get(source)
+            answers[source] = self._explained(answer, before)
+            if _is_definite(answer) and (fresh or _has_failed(before)):
+                self._read_past[source] = now
+        return answers
+
+    def _learn(self, answers: Answers) -> None:
+        """Leave an extension that is not ready alone: 1 s, doubling while it stays so."""
+        if any(isinstance(answer, NotReadyError) for answer in answers.values()):
+            self._rest = min(2 * self._rest or 1.0, LONGEST_REST)
+            self._unready = _now()
+        elif any(isinstance(answer, Answer) for answer in answers.values()):
+            self._unready, self._rest = None, 0.0
+
+    def _read(self, sources: list[Source], *, timeout: float, fresh: bool) -> Answers:
+        deadline = time.monotonic() + timeout
+        if not self._asks_sdk_first():
+            aws = self.aws
+            if aws is None:
+                from ._aws import AwsBackend
+
+                # One for all threads, without a lock.
+                aws = vars(self).setdefault("aws", AwsBackend())
+            answers = aws.fetch(sources, timeout=timeout, fresh=fresh)
+            for answer in answers.values():
+                answer.backend = aws.name
+            sources = [s for s in sources if isinstance(answers.get(s), UnaskedError)]
+            if not sources:
+                return answers
+            timeout = max(deadline - time.monotonic(), 0.0)
+        else:
+            answers = {}
+        sdk = self.sdk
+        if sdk is None:
+            from ._sdk import SdkBackend
+
+            sdk = vars(self).setdefault("sdk", SdkBackend())
+        read = sdk.fetch(sources, timeout=timeout, fresh=fresh)
+        for source, answer in read.items():
+            # Where neither can ask, the direct way says better what is missing.
+            if source not in answers or not isinstance(answer, UnaskedError):
+                answer.backend = sdk.name
+                answers[source] = answer
+        return answers
+
+    def _asks_sdk_first(self) -> bool:
+        """Whether to leave it to boto3, which has a laptop's profiles and a test's mocks."""
+        if self.aws is not None or self.sdk is not None:
+            return self.aws is None
+        if os.environ.get("AWS_LAMBDA_RUNTIME_API"):
+            return False
+        try:
+            import boto3  # noqa: F401
+        except ImportError:
+            return False
+        return True
+
+    def _explained(self, answer: Result, before: Result | None) -> Result:
+        """Return AWS's answer; where it decides nothing, with what the extension had said."""
+        if _is_definite(answer) or not isinstance(before, ResolutionError):
+            return answer
+        silent = isinstance(before, NotListeningError) and not self._extension.has_answered
+        if silent or not isinstance(answer, ResolutionError):
+            return answer
+        if isinstance(answer, UnaskedError) and isinstance(before, BackendUnavailableError):
+            explained: ResolutionError = BackendUnavailableError(
+                f"{before} ({answer.backend} could not ask AWS instead: {answer})"
+            )
+            explained.backend = before.backend
+            return explained
+        explained = type(answer)(f"{answer} (The extension before it: {before})")
+        explained.backend = answer.backend
+        return explained
+
+
+def _is_definite(answer: Result | None) -> bool:
+    """Whether asking AWS could add nothing to it."""
+    return isinstance(answer, (Answer, SecretNotFoundError, AccessDeniedError))
+
+
+def _has_failed(before: Result | None) -> bool:
+    """Whether the extension failed in a way that may leave an older value in its cache."""
+    without_cache = (NotListeningError, NotReadyError, UnexplainedError)
+    return isinstance(before, ResolutionError) and not isinstance(before, without_cache)
+
+
+def _now() -> Instant:
+    return time.monotonic(), time.time()
+
+
+def _age(instant: Instant) -> float:
+    """Return the smaller age here: a jump of one clock must not bring an old value back."""
+    return min(time.monotonic() - instant[0], time.time() - instant[1])

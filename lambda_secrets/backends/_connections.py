@@ -1,0 +1,53 @@
+"""What becomes of connections: the next request on a kept one, its death, the end of a round."""
+
+from __future__ import annotations
+
+from ._http import Fault, Reply
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._http import Client, Exchange, _Round
+
+
+def begin_on_kept(client: Client, exchange: Exchange) -> bool:
+    """Give the exchange an idle connection that has been quiet; tell whether there was one."""
+    while (connection := client.take(exchange.address)) is not None:
+        try:
+            connection.recv(1)  # what came unasked must not answer the next request
+        except exchange.blocked:
+            exchange.begin(connection, reused=True)
+            return True
+        except OSError:
+            pass
+        connection.close()
+    return False
+
+
+def give_up_connection(current: _Round, exchange: Exchange, reply: Reply | Fault) -> bool:
+    """Close a connection that is no good any more; tell whether the exchange goes on without it.
+
+    A kept connection may have died unnoticed: its request is sent once more, on a new one, since
+    what has killed one may have killed them all.
+    """
+    exchange.connection.close()
+    current.good.discard(exchange.connection)
+    if isinstance(reply, Fault):
+        if reply.kind != "reset" or not exchange.reused:
+            return False
+        fault = current.client.open(exchange, current.deadline, new=True)
+        if fault is not None:
+            reply.kind = fault.kind
+        return fault is None
+    if reply.status == 429 or current.room < current.client.parallel:
+        # The agent says 429 of a connection: go on with those that it answers, or with one.
+        current.room = max(1, len(current.good))
+    return False
+
+
+def end(current: _Round) -> None:
+    """End what has no result by the deadline: a late reply is never the next request's."""
+    current.deadline = 0.0
+    for exchange in current.running:
+        exchange.connection.close()
+    for exchange in (*current.waiting, *current.running):
+        current.resume(exchange, Fault("timeout"))

@@ -1,0 +1,180 @@
+"""Credentials that are not in the variables of the environment: a container's endpoint.
+
+https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html. SnapStart, ECS,
+EKS and Managed Instances have one; what it answers is renewed before it expires.
+"""
+
+from __future__ import annotations
+
+import calendar
+import json
+import os
+import time
+
+from .._values import opaque
+from ..errors import BackendError, BackendUnavailableError, ResolutionError
+from ._endpoints import parts_of
+from ._http import Reply
+from ._states import UnaskedError, pause_before
+from ._tls import RemoteClient
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._types import Hidden, Job
+
+RELATIVE, FULL = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"
+TOKEN, TOKEN_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
+RENEW_BEFORE = 300.0  # seconds before they expire
+RENEWAL_SHARE = 1.0  # seconds of a round that a failed renewal takes at most
+_HOSTS = ("169.254.170.2", "169.254.170.23", "fd00:ec2::23", "localhost", "::1")
+
+
+class Container:
+    """The credentials of a container, and where they come from."""
+
+    def __init__(self) -> None:
+        """Ask for nothing yet."""
+        self._client = RemoteClient(proxies=False)
+        self._held: Hidden | None = None
+        self._origin = ""
+        self._expires = 0.0
+        self._refused = False
+
+    def expire(self) -> bool:
+        """Let go of credentials that AWS calls expired; tell whether there were any."""
+        self._refused = True
+        return self._held is not None
+
+    def credentials(self, timeout: float) -> Hidden | ResolutionError:
+        """Return key id, secret key and session token, hidden; renewed where they expire soon."""
+        origin = f"{os.environ.get(RELATIVE)} {os.environ.get(FULL)}"
+        left = self._expires - time.time() if origin == self._origin and self._held else 0.0
+        if left > RENEW_BEFORE and not self._refused and self._held is not None:
+            return self._held
+        usable = left > 0 and not self._refused
+        seconds = min(timeout, RENEWAL_SHARE) if usable else timeout
+        answer = self._client.run({None: self._ask()}, timeout=seconds)[None]
+        if isinstance(answer, ResolutionError):
+            return self._held if usable and self._held is not None else answer
+        self._held, self._expires = answer
+        self._origin, self._refused = origin, False
+        return self._held
+
+    def _ask(self) -> Job:
+        target = _target()
+        if isinstance(target, ResolutionError):
+            return target
+        address, request = target
+        failure: ResolutionError | None = None
+        retry = 0
+        pause = 0.0
+        while True:
+            reply = yield address, request, pause
+            if isinstance(reply, Reply) and reply.status == 200:
+                found = _credentials_in(reply)
+                return found or BackendError(
+                    "the container's endpoint did not answer with credentials. Check "
+                    f"{RELATIVE} and {FULL}."
+                )
+            if not isinstance(reply, Reply):
+                if reply.kind == "timeout" and failure is not None:
+                    return failure
+                said = f"did not answer ({reply.kind})"
+            else:
+                said = f"answered HTTP {reply.status}"
+            message = f"the container's endpoint for credentials {said}. Try again."
+            if isinstance(reply, Reply) and reply.status < 500 and reply.status != 429:
+                return BackendError(message.replace("Try again", f"Check {TOKEN}"))
+            failure = BackendUnavailableError(message)
+            pause = pause_before(retry)
+            retry += 1
+
+
+def unusual_credentials(
+    container: Container, found: Hidden, timeout: float
+) -> Hidden | ResolutionError:
+    """Return a container's credentials, hidden; or what is wrong with those in the environment."""
+    if any(found(0)[:2]):
+        if all(found(0)[:2]):
+            return UnaskedError(
+                "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_SESSION_TOKEN has characters that "
+                "no HTTP header takes. Set them without spaces and line breaks."
+            )
+        missing = "AWS_SECRET_ACCESS_KEY" if found(0)[0] else "AWS_ACCESS_KEY_ID"
+        return UnaskedError(f"the credentials are incomplete: {missing} is not set. Set both keys.")
+    if os.environ.get(RELATIVE) or os.environ.get(FULL):
+        return container.credentials(timeout)
+    return UnaskedError(
+        "no credentials are in the environment (AWS_ACCESS_KEY_ID and its kin) and no container "
+        "endpoint is set. Profiles, shared files, SSO, web identity and instance metadata need "
+        'boto3: use backend="sdk".'
+    )
+
+
+def _target() -> tuple[tuple[str, int, bool], Hidden] | ResolutionError:
+    """Return the address and the request, hidden; or why it must not be sent."""
+    relative = os.environ.get(RELATIVE)
+    url = f"http://169.254.170.2{relative}" if relative else os.environ.get(FULL, "")
+    parts = parts_of(url)
+    if parts is None:
+        return UnaskedError(f"{FULL} is not a URL. Set it to an http:// or https:// URL.")
+    scheme, host, port, path = parts
+    tls = scheme == "https"
+    numbers = host.split(".")
+    is_loopback = numbers[0] == "127" and len(numbers) == 4 and all(map(str.isdecimal, numbers))
+    is_local = scheme == "http" and (host in _HOSTS or is_loopback)
+    if not (tls or is_local):
+        return UnaskedError(
+            f"{FULL} must be an https:// URL, or name this machine or a container's own address: "
+            "credentials are not sent for elsewhere."
+        )
+    problem, token = _token()
+    if problem:
+        return BackendError(problem)
+    shown = f"[{host}]" if ":" in host else host
+    target = path or "/"
+    request = opaque(
+        f"GET {target} HTTP/1.1\r\nHost: {shown}{f':{port}' if port else ''}\r\n"
+        f"Accept: application/json\r\n{token(0)}\r\n".encode()
+    )
+    return (host, port or (443 if tls else 80), tls), request
+
+
+def _token() -> tuple[str, Hidden]:
+    """Return what is wrong with the token, and its header line, hidden; a file is read anew."""
+    path = os.environ.get(TOKEN_FILE)
+    if path:
+        try:
+            with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs its import
+                token = opaque(file.read().strip())
+        except (OSError, ValueError) as error:
+            kind = type(error).__name__
+            return f"the file of {TOKEN_FILE} cannot be read ({kind}). Check its path.", opaque("")
+        variable = TOKEN_FILE
+    else:
+        token, variable = opaque(os.environ.get(TOKEN, "").strip()), TOKEN
+    if not (token(0).isascii() and token(0).isprintable()):
+        return f"{variable} has characters that no HTTP header takes. Correct it.", opaque("")
+    return "", opaque(f"Authorization: {token(0)}\r\n" if token(0) else "")
+
+
+def _credentials_in(reply: Reply) -> tuple[Hidden, float] | None:
+    """Return credentials, hidden, with the time at which they expire; None where there are none."""
+    try:
+        fields = opaque(json.loads(reply.body))
+        keys = opaque(
+            (
+                fields(0)["AccessKeyId"],
+                fields(0)["SecretAccessKey"],
+                fields(0).get("Token") or "",
+            )
+        )
+        if not all(isinstance(key, str) and key.isascii() and key.isprintable() for key in keys(0)):
+            return None
+        expiration = fields(0).get("Expiration")
+        if not expiration:
+            return keys, float("inf")
+        stamp = time.strptime(str(expiration)[:19], "%Y-%m-%dT%H:%M:%S")
+        return keys, float(calendar.timegm(stamp))
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+        return None

@@ -1,0 +1,49 @@
+"""Turns the JSON that Secrets Manager and Parameter Store answer into values."""
+
+from __future__ import annotations
+
+from . import Answer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def secret_answer(document: Any) -> Answer | None:
+    """Return the value of a secret with its version; None where there is none.
+
+    Raises:
+        ValueError, AttributeError: when the document is malformed.
+    """
+    text, binary = document.get("SecretString"), document.get("SecretBinary")
+    if isinstance(text, str):
+        return Answer(text, version=document.get("VersionId"))
+    if binary is None:
+        return None
+    if isinstance(binary, str):  # bytes from boto3, base64 text over HTTP
+        from binascii import a2b_base64
+
+        binary = a2b_base64(binary, strict_mode=True)
+    return Answer(binary, version=document.get("VersionId"))
+
+
+def parameter_answer(document: Any) -> Answer | None:
+    """Return the value of a parameter with its version, a StringList as a list; likewise."""
+    text, version = document.get("Value"), document.get("Version")
+    if not isinstance(text, str):
+        return None
+    listed = document.get("Type") == "StringList"
+    return Answer(
+        text.split(",") if listed else text, version=None if version is None else str(version)
+    )
+
+
+def is_named(asked: str, document: Any) -> bool:
+    """Whether a document is what was asked for, as far as it says its name and ARN.
+
+    Secrets Manager takes an ARN without its random ending of six characters, too.
+    """
+    name, arn = document.get("Name"), document.get("ARN")
+    if not asked.startswith("arn:"):
+        return name is None or name == asked
+    return arn is None or asked in {arn, name} or (arn[:-7] == asked and arn[-7] == "-")

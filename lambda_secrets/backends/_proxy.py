@@ -1,0 +1,77 @@
+"""Goes through the proxy of ``HTTPS_PROXY``, unless ``NO_PROXY`` names the host."""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import unquote, urlsplit
+
+from .._values import opaque
+from ._http import Fault
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._tls import RemoteExchange, Steps
+    from ._types import Hidden
+
+
+def is_proxied(host: str) -> bool:
+    """Whether a host is not one that ``NO_PROXY`` excludes."""
+    excluded = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    for name in excluded.replace(",", " ").split():
+        suffix = name.partition(":")[0].removeprefix("*").lstrip(".").lower()
+        if name == "*" or (suffix and f".{host.lower()}".endswith(f".{suffix}")):
+            return False
+    return True
+
+
+def proxy() -> tuple[str, int] | Fault:
+    """Return host and port of the proxy."""
+    parts = _url()
+    try:
+        host, port = parts(0).hostname, parts(0).port
+    except ValueError:
+        host = port = None
+    if parts(0).scheme != "http" or not host:
+        return Fault("proxy", "HTTPS_PROXY is not an http:// URL")
+    return host, port or 80
+
+
+def tunnel(exchange: RemoteExchange) -> Steps:
+    """Ask the proxy for a tunnel to the host; TLS to the host itself begins in there."""
+    host, port, _ = exchange.address
+    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    request = opaque(
+        f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{_authorization()(0)}\r\n".encode()
+    )
+    sent = 0
+    while sent < len(request(0)):
+        yield True
+        sent += exchange.connection.send(request(0)[sent:])
+    head = b""
+    while b"\r\n\r\n" not in head:
+        yield False
+        data = exchange.connection.recv(1)  # what follows the head belongs to TLS
+        head += data
+        if not data or len(head) > 65536:
+            return Fault("proxy", "the proxy closed the connection")
+    status = head.split(b" ", 2)[1:2]
+    if not head.startswith(b"HTTP/1.") or status != [b"200"]:
+        code = status[0].decode("latin-1") if status and status[0].isdigit() else "no HTTP"
+        return Fault("proxy", f"the proxy refused the tunnel ({code})")
+    return None
+
+
+def _url() -> Hidden:
+    """Return the parts of the proxy's URL, which may hold a password."""
+    url = os.environ.get("https_proxy") or os.environ.get("HTTPS_PROXY") or ""
+    return opaque(urlsplit(url if "://" in url else f"http://{url}"))
+
+
+def _authorization() -> Hidden:
+    parts = _url()
+    if parts(0).username is None:
+        return opaque("")
+    from binascii import b2a_base64
+
+    login = f"{unquote(parts(0).username)}:{unquote(parts(0).password or '')}".encode()
+    return opaque(f"Proxy-Authorization: Basic {b2a_base64(login, newline=False).decode()}\r\n")

@@ -1,0 +1,277 @@
+"""Connects `_http` to other machines: over TLS, to each address of a name, through a proxy.
+
+Certificates are always verified. Of a store in a file only the roots that issue AWS's certificates
+are loaded at first: parsing all of it is a third of a cold start. What is trusted is a part of what
+the machine trusts, and all of it from the first certificate on that the part cannot verify.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import ssl
+import time
+from binascii import a2b_base64
+from itertools import zip_longest
+
+from ._http import Client, Exchange, Fault
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from typing import Any, TypeAlias
+
+    from ._types import Exchanges, Outcome
+
+    Address: TypeAlias = tuple[str, int, bool]  # host, port, whether to speak TLS
+    # What is waited for (True: until it can be written), and how it ended.
+    Steps: TypeAlias = Generator[bool, None, "Fault | None"]
+
+_ISSUERS = (b"Amazon", b"Starfield")  # https://www.amazontrust.com/repository/
+_BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
+
+
+class Trust:
+    """The certificates that a connection may be verified with."""
+
+    def __init__(self) -> None:
+        """Load nothing yet."""
+        self._context: ssl.SSLContext | None = None
+        self.is_whole = False
+
+    def context(self) -> ssl.SSLContext:
+        """Return what to verify with: a part of the machine's store, or all of it.
+
+        Raises:
+            OSError: when ``AWS_CA_BUNDLE`` cannot be read or holds no certificate.
+        """
+        if self._context is None:
+            context = _empty_context()
+            bundle = os.environ.get("AWS_CA_BUNDLE")
+            paths = ssl.get_default_verify_paths()
+            if bundle:
+                self.is_whole = True
+                is_folder = os.path.isdir(bundle)  # noqa: PTH112 - pathlib costs its import
+                context.load_verify_locations(**{"capath" if is_folder else "cafile": bundle})
+            else:
+                roots = _issuers_in(paths.cafile) if paths.cafile else b""
+                if roots:
+                    context.load_verify_locations(cadata=roots)
+                if paths.capath:  # OpenSSL reads it on demand
+                    context.load_verify_locations(capath=paths.capath)
+                if not roots:
+                    return self.whole()
+            self._context = context
+        return self._context
+
+    def whole(self) -> ssl.SSLContext:
+        """Return all that the machine trusts, and use it from now on."""
+        if not self.is_whole or self._context is None:
+            context = _empty_context()
+            context.load_default_certs()
+            self._context, self.is_whole = context, True
+        return self._context
+
+
+class RemoteExchange(Exchange):
+    """An exchange on a connection that has to be opened first, by several steps."""
+
+    __slots__ = ("alarm", "opening", "until_writable")
+    blocked = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+    opening: Steps | None
+
+    def begin(self, connection: Any, *, reused: bool) -> None:
+        super().begin(connection, reused=reused)
+        self.opening = None
+        self.alarm = math.inf  # when to go on without an event
+
+    @property
+    def writes(self) -> bool:
+        if self.opening is not None:
+            return self.until_writable
+        return self.sent < len(self.wanted[1](0))
+
+    def proceed(self) -> Outcome | None:
+        if self.opening is not None:
+            try:
+                self.until_writable = next(self.opening)
+            except StopIteration as end:
+                self.opening, self.alarm = None, math.inf
+                return end.value  # type: ignore[no-any-return]  # a Steps ends so
+            return None
+        return super().proceed()
+
+    def receive(self) -> None:
+        super().receive()
+        if isinstance(self.connection, ssl.SSLSocket):
+            while pending := self.connection.pending():  # no event tells of these
+                self.buffer(0).extend(self.connection.recv(pending))
+
+    def fault(self, error: OSError) -> Fault:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return Fault("untrusted", error.verify_message)
+        lost = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+        if isinstance(error, ssl.SSLError) and not isinstance(error, lost):
+            return Fault("tls", error.reason or "")
+        return super().fault(error)
+
+    def open(self, client: RemoteClient, addresses: list[Any], deadline: float) -> Steps:
+        """Connect to one address after the other; each has its share of the time."""
+        fault: Fault | None = Fault("timeout")
+        for n, (family, _, _, _, place) in enumerate(addresses):
+            now = time.monotonic()
+            until = now + (deadline - now) / (len(addresses) - n)
+            fault = yield from self._connect(client, family, place, until)
+            if fault is None or fault.kind in {"untrusted", "trust", "tls", "proxy"}:
+                break
+        return fault
+
+    def _connect(self, client: RemoteClient, family: Any, place: Any, until: float) -> Steps:
+        context = None
+        while True:
+            try:
+                if self.address[2]:
+                    context = client.trust.context()
+            except OSError:  # an SSLError, too
+                return Fault("trust")
+            partial = not client.trust.is_whole
+            try:
+                fault = yield from self._reach(family, place, until)
+                if fault is None and context is not None:
+                    fault = yield from self._secure(client, context)
+            except OSError as error:
+                if partial and isinstance(error, ssl.SSLCertVerificationError):
+                    client.trust.whole()
+                    continue  # once more: what has been tried was a part, even if others ended it
+                return self.fault(error)
+            return fault
+
+    def _reach(self, family: Any, place: Any, until: float) -> Steps:
+        self.connection.close()
+        self.connection = socket.socket(family, socket.SOCK_STREAM)
+        self.connection.setblocking(False)  # noqa: FBT003 - its name upstream
+        self.alarm = until
+        if self.connection.connect_ex(place):
+            yield True
+        while not _is_connected(self.connection):
+            if time.monotonic() >= until:
+                return Fault("timeout")
+            yield True
+        self.alarm = math.inf
+        return None
+
+    def _secure(self, client: RemoteClient, context: ssl.SSLContext) -> Steps:
+        if client.proxied(self.address):
+            from ._proxy import tunnel
+
+            fault = yield from tunnel(self)
+            if fault is not None:
+                return fault
+        self.connection = context.wrap_socket(
+            self.connection,
+            server_hostname=self.address[0],
+            do_handshake_on_connect=False,
+            suppress_ragged_eofs=False,
+        )
+        while True:
+            try:
+                self.connection.do_handshake()
+            except ssl.SSLWantReadError:
+                yield False
+            except ssl.SSLWantWriteError:  # pragma: no cover - a handshake fits into the buffers
+                yield True
+            else:
+                return None
+
+
+class RemoteClient(Client):
+    """The kept-alive connections of this process to other machines."""
+
+    parallel = 10
+    exchange_class = RemoteExchange
+
+    def __init__(self, *, proxies: bool = True) -> None:
+        super().__init__()
+        self.trust = Trust()
+        self._proxies = proxies
+
+    def proxied(self, address: Address) -> bool:
+        """Whether this address is reached through a proxy."""
+        if not (self._proxies and (os.environ.get("https_proxy") or os.environ.get("HTTPS_PROXY"))):
+            return False
+        from ._proxy import is_proxied
+
+        return is_proxied(address[0])
+
+    def connect(self, exchange: Any, deadline: float) -> Fault | None:
+        host, port, tls = exchange.address
+        if tls and self.proxied(exchange.address):
+            from ._proxy import proxy
+
+            place = proxy()
+            if isinstance(place, Fault):
+                return place
+            host, port = place
+        try:
+            addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (socket.gaierror, UnicodeError):
+            return Fault("unresolved")
+        try:
+            connection = socket.socket(addresses[0][0], socket.SOCK_STREAM)
+        except OSError:  # no file descriptor is left
+            return Fault("reset")
+        exchange.begin(connection, reused=False)
+        exchange.opening = exchange.open(self, _by_turns(addresses), deadline)
+        fault = exchange.proceed()
+        if fault is not None:
+            exchange.connection.close()
+        return fault  # type: ignore[no-any-return]  # an opening ends with a Fault or None
+
+    def ready(self, running: Exchanges, seconds: float) -> Exchanges:
+        alarms = {exchange: getattr(exchange, "alarm", math.inf) for exchange in running}
+        earliest = min(alarms.values(), default=math.inf) - time.monotonic()
+        ready = super().ready(running, max(min(seconds, earliest), 0.0))
+        now = time.monotonic()
+        late = [exchange for exchange, alarm in alarms.items() if alarm <= now]
+        return [*ready, *(exchange for exchange in late if exchange not in ready)]
+
+
+def _is_connected(connection: socket.socket) -> bool:
+    """Whether it is by now.
+
+    Raises:
+        OSError: when it failed.
+    """
+    error = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if error:
+        raise OSError(error, os.strerror(error))
+    try:
+        connection.getpeername()
+    except OSError:
+        return False
+    return True
+
+
+def _by_turns(addresses: list[Any]) -> list[Any]:
+    """Return the addresses with families by turns: one that is black-holed costs one share."""
+    first = [address for address in addresses if address[0] == addresses[0][0]]
+    others = [address for address in addresses if address[0] != addresses[0][0]]
+    return [each for pair in zip_longest(first, others) for each in pair if each is not None]
+
+
+def _empty_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies certificate and host name
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _issuers_in(path: str) -> bytes:
+    """Return the roots in a file, as DER, that issue AWS's certificates."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - pathlib costs its import
+            blocks = file.read().split(_BEGIN)[1:]
+        roots = [a2b_base64(block.partition(_END)[0]) for block in blocks]
+    except (OSError, ValueError):
+        return b""
+    return b"".join(root for root in roots if any(issuer in root for issuer in _ISSUERS))

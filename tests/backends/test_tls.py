@@ -1,0 +1,557 @@
+"""Trust, addresses, proxies and faults of connections to other machines."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lambda_secrets.backends import _tls as module
+from lambda_secrets.backends._http import Fault, Reply
+from lambda_secrets.backends._tls import RemoteClient, Trust
+from tests.support import faults
+from tests.support.aws_endpoint import TRUST
+from tests.support.exchange import exchange
+from tests.support.faults import FaultServer
+from tests.support.tls import Authority, TlsServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.faults import Action, Request
+
+OK = faults.answer("fine")
+
+
+@pytest.fixture(autouse=True)
+def no_trust(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take out what the machine says of certificates."""
+    for name in TRUST:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def strangers() -> str:
+    """Return the roots of 139 organizations that do not issue AWS's certificates."""
+    return "".join(Authority(f"Organization {n}").pem for n in range(139))
+
+
+@pytest.fixture
+def client() -> Iterator[RemoteClient]:
+    """Return a client without connections."""
+    made = RemoteClient()
+    yield made
+    made.close()
+
+
+def told(result: Reply | Fault) -> Any:
+    """Return status and body, or the kind of fault."""
+    return result.kind if isinstance(result, Fault) else (result.status, result.body)
+
+
+def ask(
+    client: RemoteClient,
+    server: FaultServer,
+    *,
+    host: str = "localhost",
+    tls: bool = True,
+    timeout: float = 5,
+) -> Any:
+    """Send one request."""
+    request = (host, server.port, tls), b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    return told(exchange(client, {"it": request}, timeout=timeout)["it"])
+
+
+def served(folder: Path, authority: Authority, *hosts: str, script: Any = (OK,)) -> TlsServer:
+    """Return a server with a certificate of that authority."""
+    return TlsServer(list(script), authority.context(folder, *(hosts or ("localhost",))))
+
+
+# Trust
+
+
+def test_of_a_store_the_roots_of_aws_are_enough(
+    client: RemoteClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strangers: str
+) -> None:
+    """One root of 140 is loaded, where it is Amazon's; the other 139 are not."""
+    authority = Authority("Amazon")
+    store = tmp_path / "store.pem"
+    store.write_text(strangers + authority.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(store))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
+    with served(tmp_path, authority) as server:
+        assert ask(client, server) == (200, b"fine")
+        assert not client.trust.is_whole
+        assert len(client.trust.context().get_ca_certs()) == 1
+        assert server.handshakes_failed == 0
+
+
+def test_where_the_part_does_not_verify_the_whole_store_does(
+    client: RemoteClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strangers: str
+) -> None:
+    """A private endpoint or a proxy has its own root: one more connection, and it is known."""
+    private = Authority("Our own company")
+    store = tmp_path / "store.pem"
+    store.write_text(strangers + Authority("Amazon").pem + private.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(store))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
+    with served(tmp_path, private) as server:
+        assert ask(client, server) == (200, b"fine")
+        assert client.trust.is_whole
+        assert server.handshakes_failed == 1
+        client.close()
+        assert ask(client, server) == (200, b"fine")
+        assert server.handshakes_failed == 1
+
+
+def test_ten_first_connections_may_find_the_part_too_small(
+    client: RemoteClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strangers: str
+) -> None:
+    """Whoever was refused with the part tries again, even if another has switched already."""
+    private = Authority("Our own company")
+    store = tmp_path / "store.pem"
+    store.write_text(strangers + Authority("Amazon").pem + private.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(store))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
+    with served(tmp_path, private) as server:
+        request = ("localhost", server.port, True), b"GET / HTTP/1.1\r\n\r\n"
+        results = exchange(client, dict.fromkeys(range(10), request), timeout=10)
+        assert {told(result) for result in results.values()} == {(200, b"fine")}
+
+
+def test_a_store_without_roots_of_aws_is_loaded_whole(
+    client: RemoteClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no part to begin with."""
+    private = Authority("Our own company")
+    store = tmp_path / "store.pem"
+    store.write_text(private.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(store))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
+    with served(tmp_path, private) as server:
+        assert ask(client, server) == (200, b"fine")
+        assert client.trust.is_whole
+        assert server.handshakes_failed == 0
+
+
+def test_a_folder_is_read_on_demand(
+    client: RemoteClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strangers: str
+) -> None:
+    """OpenSSL finds a root in a folder by the hash of its name."""
+    private = Authority("Our own company")
+    folder = tmp_path / "certs"
+    folder.mkdir()
+    for n, pem in enumerate((private.pem, Authority("Amazon").pem)):
+        for digest in (hash_of(pem), f"{hash_of(pem)[:-1]}{n}"):
+            (folder / digest).write_text(pem)
+    store = tmp_path / "store.pem"
+    store.write_text(strangers + Authority("Amazon").pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(store))
+    monkeypatch.setenv("SSL_CERT_DIR", str(folder))
+    with served(tmp_path, private) as server:
+        assert ask(client, server) == (200, b"fine")
+        assert server.handshakes_failed == 0
+
+
+def hash_of(pem: str) -> str:
+    """Return the name that OpenSSL looks for."""
+    import subprocess
+
+    done = subprocess.run(
+        ["openssl", "x509", "-hash", "-noout"],  # noqa: S607 - where it is differs
+        input=pem,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return f"{done.stdout.strip()}.0"
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_bundle_of_your_own_is_all_that_counts(
+    client: RemoteClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, folder: bool
+) -> None:
+    """`AWS_CA_BUNDLE` is loaded whole, and nothing of the machine's store beside it."""
+    private, amazon = Authority("Our own company"), Authority("Amazon")
+    store = tmp_path / "store.pem"
+    store.write_text(amazon.pem)
+    bundle = tmp_path / "bundle"
+    if folder:
+        bundle.mkdir()
+        (bundle / hash_of(private.pem)).write_text(private.pem)
+    else:
+        bundle.write_text(private.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(store))
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
+    with served(tmp_path, private) as server:
+        assert ask(client, server) == (200, b"fine")
+    with served(tmp_path, amazon) as server:
+        assert ask(client, server) == "untrusted"
+
+
+def test_a_bundle_that_is_missing_trusts_nothing(
+    client: RemoteClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong path is never a reason to trust another store."""
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "none.pem"))
+    with served(tmp_path, Authority()) as server:
+        assert ask(client, server) == "trust"
+
+
+def test_without_any_store_nothing_is_trusted(
+    client: RemoteClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is missing or holds no certificates is as good as none."""
+    for text in (
+        None,
+        "no certificate",
+        "-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----",
+    ):
+        store = tmp_path / "store.pem"
+        if text is not None:
+            store.write_text(text)
+        monkeypatch.setenv("SSL_CERT_FILE", str(store))
+        monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
+        with served(tmp_path, Authority()) as server:
+            assert ask(RemoteClient(), server) == "untrusted"
+
+
+@pytest.mark.parametrize(
+    ("authority", "hosts"),
+    [(Authority("Stranger"), ("localhost",)), (None, ("another.example",))],
+    ids=["unknown root", "another host"],
+)
+def test_a_wrong_certificate_gets_no_request(
+    client: RemoteClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    authority: Authority | None,
+    hosts: tuple[str, ...],
+) -> None:
+    """Nothing of a request is sent to whom nobody vouches for, or who is somebody else."""
+    known = Authority("Amazon")
+    store = tmp_path / "store.pem"
+    store.write_text(known.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(store))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
+    with served(tmp_path, authority or known, *hosts) as server:
+        assert ask(client, server) == "untrusted"
+        assert server.requests == []
+
+
+def test_old_versions_of_tls_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TLS 1.2 is the oldest that is spoken."""
+    store = tmp_path / "store.pem"
+    store.write_text(Authority().pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(store))
+    assert Trust().context().minimum_version == ssl.TLSVersion.TLSv1_2
+    assert Trust().whole().minimum_version == ssl.TLSVersion.TLSv1_2
+
+
+# Addresses
+
+
+def addressed(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[int, tuple[Any, ...]]) -> None:
+    """Let every name have these addresses."""
+    made = [(family, socket.SOCK_STREAM, 6, "", place) for family, place in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: made)
+
+
+def test_addresses_share_the_time(client: RemoteClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is black-holed uses its share, and the next one answers."""
+    with FaultServer([OK]) as server, full_backlog() as stuck:
+        addressed(
+            monkeypatch,
+            (socket.AF_INET, ("127.0.0.1", stuck)),
+            (socket.AF_INET, ("127.0.0.1", server.port)),
+        )
+        started = time.monotonic()
+        assert ask(client, server, tls=False, timeout=1) == (200, b"fine")
+        assert 0.4 < time.monotonic() - started < 0.9
+
+
+def test_a_refused_address_is_passed_at_once(
+    client: RemoteClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fails at once leaves its time to the next one."""
+    with FaultServer([OK]) as server, faults.refusing_port() as nobody:
+        addressed(
+            monkeypatch,
+            (socket.AF_INET, ("127.0.0.1", nobody)),
+            (socket.AF_INET, ("127.0.0.1", server.port)),
+        )
+        started = time.monotonic()
+        assert ask(client, server, tls=False, timeout=5) == (200, b"fine")
+        assert time.monotonic() - started < 1
+
+
+def test_where_all_addresses_fail_the_last_one_is_told(
+    client: RemoteClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refused connection and one that never comes about are told apart."""
+    with faults.refusing_port() as nobody, FaultServer([OK]) as server, full_backlog() as stuck:
+        addressed(monkeypatch, *[(socket.AF_INET, ("127.0.0.1", nobody))] * 2)
+        assert ask(client, server, tls=False) == "refused"
+        addressed(monkeypatch, (socket.AF_INET, ("127.0.0.1", stuck)))
+        assert ask(client, server, tls=False, timeout=0.2) == "timeout"
+
+
+def test_families_take_turns() -> None:
+    """The second family comes second, not after all addresses of the first."""
+    six, four = socket.AF_INET6, socket.AF_INET
+    addresses = [(six, 1), (six, 2), (six, 3), (four, 4)]
+    assert module._by_turns(addresses) == [(six, 1), (four, 4), (six, 2), (six, 3)]
+
+
+@pytest.mark.parametrize("host", ["does-not-exist.invalid", "a..b", "x" * 300])
+def test_a_name_without_an_address_is_told(client: RemoteClient, host: str) -> None:
+    """A resolver that knows nothing, and what is not a name, are the same to us."""
+    with FaultServer([OK]) as server:
+        assert ask(client, server, host=host, timeout=10) == "unresolved"
+
+
+def test_no_file_descriptor_left_is_a_fault(
+    client: RemoteClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A socket that cannot be made fails its own request."""
+
+    def none_left(*_: object) -> None:
+        raise OSError(24, "too many open files")
+
+    with FaultServer([OK]) as server, monkeypatch.context() as patch:
+        patch.setattr(socket, "socket", none_left)
+        assert ask(client, server) == "reset"
+
+
+class full_backlog:  # noqa: N801 - a context manager, used like a function
+    """A loopback port on which connections neither come about nor are refused."""
+
+    def __enter__(self) -> int:
+        """Fill the queue of a listener that accepts nothing."""
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=0)
+        port: int = self.listener.getsockname()[1]
+        self.fillers = [socket.socket() for _ in range(5)]
+        for filler in self.fillers:
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+        return port
+
+    def __exit__(self, *_: object) -> None:
+        """Close everything."""
+        for each in (self.listener, *self.fillers):
+            each.close()
+
+
+# Faults
+
+
+@pytest.fixture
+def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """Return the context of a server that is trusted."""
+    authority = Authority()
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text(authority.pem)
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
+    return authority.context(tmp_path, "localhost")
+
+
+@pytest.mark.parametrize(
+    ("action", "expected"),
+    [
+        (faults.close, "reset"),
+        (faults.reset, "reset"),
+        (faults.hang, "timeout"),
+        (faults.truncated("cut off here"), "truncated"),
+        (faults.GARBAGE, "malformed"),
+        (faults.answer("x" * 3_000_000), (200, b"x" * 3_000_000)),
+        (faults.chunked("in pieces" * 9), (200, b"in pieces" * 9)),
+        (faults.drip("slowly", size=1, seconds=0.0), (200, b"slowly")),
+        (faults.send(b"HTTP/1.1 200 OK\r\n\r\nto the end", keep=False), "truncated"),
+        (faults.answer("", 204), (204, b"")),
+    ],
+    ids=range(10),
+)
+def test_every_answer_is_a_reply_or_says_its_fault(
+    client: RemoteClient, trusted: ssl.SSLContext, action: Action, expected: Any
+) -> None:
+    """Over TLS as without it; an end that TLS does not announce is never the end of a body."""
+    with TlsServer([action], trusted) as server:
+        assert ask(client, server, timeout=0.5 if expected == "timeout" else 5) == expected
+
+
+@pytest.mark.parametrize(
+    ("stage", "expected"),
+    [("close", "reset"), ("reset", "reset"), ("hang", "timeout"), ("plain", "tls")],
+)
+def test_a_handshake_that_fails_is_a_fault(
+    client: RemoteClient, trusted: ssl.SSLContext, stage: str, expected: str
+) -> None:
+    """Lost, reset or never answered: the request is not sent."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        done = threading.Event()
+
+        def accept() -> None:
+            connection, _ = listener.accept()
+            connection.recv(100)
+            if stage == "hang":
+                done.wait(5)
+            if stage == "plain":
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            if stage == "reset":
+                faults.reset(connection)
+            connection.close()
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        server = FaultServer([OK])
+        server.port = listener.getsockname()[1]
+        assert ask(client, server, timeout=0.5) == expected
+        done.set()
+        thread.join()
+        server._listener.close()
+
+
+# Proxies
+
+
+class Proxy(FaultServer):
+    """An HTTP proxy that opens tunnels, unless a test scripts another answer."""
+
+    def __init__(self, script: Any = None) -> None:
+        """Tunnel."""
+        super().__init__(script or self.tunnel)
+
+    def tunnel(self, request: Request) -> Action:
+        """Connect to the target, and carry bytes both ways."""
+        port = int(request.target.rpartition(":")[2])
+
+        def act(connection: socket.socket) -> bool:
+            with socket.create_connection(("127.0.0.1", port)) as other:
+                connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                back = threading.Thread(target=carry, args=(other, connection))
+                back.start()
+                carry(connection, other)
+                back.join()
+            return False
+
+        return act
+
+
+def carry(source: socket.socket, target: socket.socket) -> None:
+    """Carry bytes until the source ends."""
+    try:
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:  # pragma: no cover - which end closes first differs
+        pass
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy"])
+@pytest.mark.parametrize("login", ["", "user:pass%40word@"])
+def test_a_proxy_opens_a_tunnel(
+    client: RemoteClient,
+    trusted: ssl.SSLContext,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    login: str,
+) -> None:
+    """TLS is spoken with the host itself: the proxy sees its name, and nothing of the request."""
+    with TlsServer([OK], trusted) as server, Proxy() as proxy:
+        monkeypatch.setenv(variable, f"http://{login}127.0.0.1:{proxy.port}")
+        assert ask(client, server) == (200, b"fine")
+        (request,) = proxy.requests
+        assert request.raw.startswith(f"CONNECT localhost:{server.port} HTTP/1.1\r\n".encode())
+        expected = "Basic dXNlcjpwYXNzQHdvcmQ=" if login else None
+        assert request.headers.get("proxy-authorization") == expected
+        client.close()
+
+
+@pytest.mark.parametrize(
+    ("excluded", "through"),
+    [
+        ("", True),
+        ("example.com", True),
+        ("host", True),
+        ("localhost", False),
+        ("a.example, localhost", False),
+        (".localhost", False),
+        ("*", False),
+        ("localhost:443", False),
+    ],
+)
+def test_some_hosts_are_reached_without_the_proxy(
+    client: RemoteClient,
+    trusted: ssl.SSLContext,
+    monkeypatch: pytest.MonkeyPatch,
+    excluded: str,
+    through: bool,
+) -> None:
+    """`NO_PROXY` names hosts and domains."""
+    monkeypatch.setenv("NO_PROXY", excluded)
+    with TlsServer([OK], trusted) as server, Proxy() as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{proxy.port}")
+        assert ask(client, server) == (200, b"fine")
+        assert bool(proxy.requests) is through
+        client.close()
+
+
+def test_plain_http_and_credentials_use_no_proxy(
+    client: RemoteClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy for HTTPS is for HTTPS, and a client may know none."""
+    with FaultServer([OK]) as server, Proxy() as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
+        assert ask(client, server, tls=False) == (200, b"fine")
+        assert proxy.requests == []
+    assert not RemoteClient(proxies=False).proxied(("h", 443, True))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        faults.answer("hunter2", 407),
+        faults.close,
+        faults.send(b"SSH-2.0 hunter2\r\n\r\n", keep=False),
+        faults.send(b"HTTP/1.1 200 OK\r\n" + b"x" * 70_000, keep=False),
+    ],
+    ids=["refused", "closed", "not HTTP", "endless"],
+)
+def test_a_tunnel_that_is_refused_is_a_fault(
+    client: RemoteClient,
+    trusted: ssl.SSLContext,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Action,
+) -> None:
+    """Without a tunnel nothing is sent, least of all in the clear."""
+    with TlsServer([OK], trusted) as server, Proxy([answer]) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
+        assert ask(client, server) == "proxy"
+        assert server.connections == 0
+        assert len(proxy.requests) == 1
+
+
+@pytest.mark.parametrize("url", ["https://proxy:1", "socks5://proxy:1", "http://", "http://h:x"])
+def test_a_proxy_that_cannot_be_used_is_told(
+    client: RemoteClient, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    """A setting that is not understood is never ignored."""
+    monkeypatch.setenv("HTTPS_PROXY", url)
+    with FaultServer([OK]) as server:
+        assert ask(client, server) == "proxy"
+        assert server.connections == 0
+
+
+def test_a_large_answer_is_json_as_it_was_sent(
+    client: RemoteClient, trusted: ssl.SSLContext
+) -> None:
+    """64 KiB of text arrive whole over many records of TLS."""
+    text = json.dumps({"SecretString": "aß漢🔑" * 6_000})
+    with TlsServer([faults.answer(text)], trusted) as server:
+        assert ask(client, server) == (200, text.encode())

@@ -1,0 +1,237 @@
+"""What goes through objects (encoders, exporters, crash reporters) reaches names, and no value."""
+
+from __future__ import annotations
+
+import json
+import traceback
+import warnings
+from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import cattrs
+import jsonpickle
+import pytest
+from aws_lambda_powertools.event_handler.openapi.encoders import (
+    jsonable_encoder as powertools_encoder,
+)
+from aws_lambda_powertools.shared.json_encoder import Encoder
+from fastapi.encoders import jsonable_encoder
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from lambda_secrets import (
+    AppConfig,
+    LiveSecrets,
+    Parameter,
+    ParameterTree,
+    Secret,
+    SecretNotFoundError,
+    Secrets,
+    Source,
+    inject_secrets,
+    resolve_secrets,
+)
+from lambda_secrets._values import Wrapped, opaque
+from tests.support import canary
+from tests.support.canary import DOCUMENT, DOCUMENT_TEXT, TEXT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class Vault:
+    """A backend that holds nothing: what a `MemoryBackend` was given is in the test's hands."""
+
+    def fetch(self, sources: list[Source], *, timeout: float, fresh: bool) -> dict[Source, Any]:
+        """Read what there is."""
+        values: dict[str, Any] = {"doc": DOCUMENT_TEXT, "text": TEXT}
+        missing = SecretNotFoundError("it does not exist")
+        return {source: values.get(source.name, missing) for source in sources}
+
+
+BACKEND = Vault()
+
+
+def secrets() -> Secrets:
+    """Return values of every shape."""
+    declared: dict[str, Any] = {
+        "doc": "doc#@",
+        "text": "text",
+        "absent": Secret("no", default=TEXT),
+    }
+    return resolve_secrets(declared, backend=BACKEND)
+
+
+def live() -> LiveSecrets:
+    """Return live secrets that have been read."""
+    read = LiveSecrets({"doc": "doc#@", "absent": Secret("no", default=TEXT)}, backend=BACKEND)
+    assert read.doc == DOCUMENT
+    return read
+
+
+class Typed(LiveSecrets):
+    """Live secrets with a default in their class."""
+
+    text: Annotated[str, Secret("text")]
+    absent: Annotated[str, Secret("no")] = TEXT
+
+
+def handler() -> Any:
+    """Return a handler that has been called."""
+
+    @inject_secrets
+    def injected(*, it: Annotated[str, Secret("no")] = TEXT) -> int:
+        return len(it)
+
+    return injected
+
+
+THINGS: dict[str, Callable[[], Any]] = {
+    "Secrets": secrets,
+    "LiveSecrets": live,
+    "typed LiveSecrets": lambda: Typed(backend=BACKEND),
+    "handler.secrets": lambda: handler().secrets,
+    "Secret": lambda: Secret("no", default=DOCUMENT),
+    "Parameter": lambda: Parameter("/no", default=[TEXT]),
+    "ParameterTree": lambda: ParameterTree("/no/", default={"a": TEXT}),
+    "AppConfig": lambda: AppConfig("a", "e", "p", default=TEXT),
+    "opaque": lambda: opaque(DOCUMENT),
+    "Wrapped": lambda: Wrapped(SimpleNamespace(text=TEXT), shared=True),
+}
+
+
+def walked(thing: Any, seen: set[int]) -> Iterator[str]:
+    """Go through an object as crash reporters do: items, slots, instance attributes."""
+    if id(thing) in seen or isinstance(thing, type):
+        return
+    seen.add(id(thing))
+    yield canary._attempted(lambda: repr(thing))
+    inside: list[Any] = []
+    if isinstance(thing, Mapping):
+        inside += [*thing.keys(), *thing.values()]
+    elif isinstance(thing, Iterable) and not isinstance(thing, (str, bytes)):
+        inside += thing
+    inside += getattr(thing, "__dict__", {}).values()
+    for kind in type(thing).__mro__:
+        slots = kind.__dict__.get("__slots__", ())
+        for slot in (slots,) if isinstance(slots, str) else slots:
+            inside.append(getattr(thing, slot, None))
+    for part in inside:
+        yield from walked(part, seen)
+
+
+def exported(thing: Any) -> str:
+    """Return what OpenTelemetry exports of an attribute."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    with provider.get_tracer("test").start_as_current_span("call") as span:
+        span.set_attribute("it", thing)
+        span.add_event("read", {"it": thing})
+    return "".join(span.to_json() for span in exporter.get_finished_spans())
+
+
+def pickled(thing: Any, **options: Any) -> Any:
+    """Return what jsonpickle makes of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of jsonpickle's next defaults
+        return jsonpickle.encode(thing, **options)
+
+
+def diff(config: pytest.Config, thing: Any) -> str:
+    """Return what pytest tells of an assertion that failed."""
+    other: dict[str, Any] = {"doc": {}}
+    compared = config.hook.pytest_assertrepr_compare
+    told = compared(config=config, op="==", left=thing, right=other)
+    told += compared(config=config, op="==", left=other, right=thing)
+    return "\n".join(line for part in told for line in part)
+
+
+WALKERS: dict[str, Callable[[Any], Any]] = {
+    "a walker": lambda thing: list(walked(thing, set())),
+    "jsonpickle": pickled,
+    "jsonpickle without types": lambda thing: pickled(thing, unpicklable=False),
+    "jsonpickle without references": lambda thing: pickled(thing, make_refs=False),
+    "cattrs": lambda thing: cattrs.unstructure({"it": thing}),
+    "FastAPI": lambda thing: jsonable_encoder({"it": thing}),
+    "Powertools' resolver": lambda thing: powertools_encoder({"it": thing}),
+    "Powertools' JSON": lambda thing: json.dumps({"it": thing}, cls=Encoder),
+    "OpenTelemetry": exported,
+    "vars": vars,
+    "dict": dict,
+    "list": list,
+}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("how", WALKERS)
+@pytest.mark.parametrize("what", THINGS)
+def test_walker_reaches_no_value(what: str, how: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Cases 28 and 29: each either refuses, or shows names and types."""
+    thing = THINGS[what]()
+    shown = canary._attempted(lambda: WALKERS[how](thing))
+    assert not canary.is_in(shown)
+    assert not canary.is_in(caplog.text)
+
+
+@pytest.mark.parametrize("what", THINGS)
+def test_pytest_shows_no_value_where_an_assertion_fails(
+    what: str, request: pytest.FixtureRequest
+) -> None:
+    """`assert context.secrets == {…}` is explained without a value."""
+    assert not canary.is_in(diff(request.config, THINGS[what]()))
+
+
+def failing(*_: Any) -> NoReturn:
+    """Fail below our frames, without a value in the message."""
+    raise OSError("failed")
+
+
+def locals_reached(error: BaseException) -> Iterator[str]:
+    """Go through the locals of our frames, free variables included."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_filename.startswith(canary.PACKAGE):
+            for value in dict(frame.f_locals).values():
+                yield from walked(value, set())
+
+
+def transforms_badly(value: Any) -> NoReturn:
+    """Interrupt a read in the midst of a value."""
+    raise KeyboardInterrupt
+
+
+READS: dict[str, Callable[[], Any]] = {
+    "a transform": lambda: resolve_secrets(
+        {"it": Secret("doc", transform=transforms_badly)}, backend=BACKEND
+    ),
+    "build": lambda: resolve_secrets({"it": Secret("doc", build=failing)}, backend=BACKEND),
+    "a handler": lambda: inject_secrets({"it": "doc#@"}, backend=BACKEND)(failing)(
+        {}, SimpleNamespace()
+    ),
+    "a handler that is retried": lambda: inject_secrets(
+        {"it": "doc#@"}, backend=BACKEND, refresh_on=OSError
+    )(failing)({}, SimpleNamespace()),
+}
+
+
+@pytest.mark.parametrize("what", READS)
+def test_walker_through_our_frames_reaches_no_value(what: str) -> None:
+    """What goes out of a read or a handler leaves no value in the frames that it comes through."""
+    with pytest.raises((OSError, KeyboardInterrupt)) as caught:
+        READS[what]()
+    texts = list(locals_reached(caught.value))
+    assert texts
+    assert not any(map(canary.is_in, texts))
+
+
+def test_walker_would_find_a_value() -> None:
+    """The walker of these tests sees what other classes hold."""
+
+    class Slotted:
+        __slots__ = ("value",)
+
+    slotted = Slotted()
+    slotted.value = {"a": [SimpleNamespace(text=TEXT)]}
+    assert any(map(canary.is_in, walked(slotted, set())))

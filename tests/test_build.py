@@ -1,0 +1,725 @@
+"""`build` and `close`: objects that follow a secret."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import threading
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from lambda_secrets import (
+    BackendUnavailableError,
+    MemoryBackend,
+    Parameter,
+    ParameterTree,
+    Secret,
+    SecretNotFoundError,
+    clear_cache,
+    inject_secrets,
+    resolve_secrets,
+)
+from lambda_secrets.testing import override_secrets
+from tests.support.clock import FakeClock
+from tests.support.live import LiveSecrets
+from tests.support.recorder import Recorder
+
+
+class Client:
+    """What is built here: it tells what it was built from, and whether it is closed."""
+
+    made: list[Client]
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self.closed = 0
+        Client.made.append(self)
+
+    def use(self) -> Any:
+        """Return the value, as long as it is open."""
+        assert not self.closed, "used after it was closed"
+        return self.value
+
+    def close(self) -> None:
+        """Close it."""
+        self.closed += 1
+
+
+@pytest.fixture(autouse=True)
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Client]:
+    """Return the objects that the test has built."""
+    monkeypatch.setattr(Client, "made", [], raising=False)
+    return Client.made
+
+
+@pytest.fixture
+def backend() -> Recorder:
+    """Return a backend with a few secrets."""
+    document = json.dumps({"user": "u", "password": "p", "other": 1})
+    return Recorder({"a": "1", "b": "2", "db": document, "ssm:/p": "parameter"})
+
+
+def declared(name: str = "a", path: str | None = None, **options: Any) -> Secret:
+    """Return a declaration of a client, with `close`."""
+    return Secret(name, path, **{"build": Client, "close": Client.close, **options})
+
+
+def test_the_object_is_built_before_the_handler_and_handed_out_as_it_is(
+    backend: Recorder, made: list[Client]
+) -> None:
+    """It is never copied, and built from the value after transform and path."""
+    declarations: dict[str, Any] = {
+        "plain": declared(),
+        "field": declared("db", "password"),
+        "transformed": Secret("db", "[0]", transform=lambda text: [len(text)], build=Client),
+        "listed": Secret("a", build=lambda text: [text]),
+        "parameter": Parameter("/p", build=Client),
+    }
+
+    @inject_secrets(declarations, backend=backend)
+    def handler(event: Any, context: Any) -> Any:
+        assert len(made) == 4
+        secrets = context.secrets
+        assert secrets.listed is secrets["listed"] is secrets.reveal()["listed"]
+        return secrets.plain, secrets.field, secrets.transformed, secrets.parameter, secrets.listed
+
+    first, second = handler({}, SimpleNamespace()), handler({}, SimpleNamespace())
+    assert [one.value for one in first[:4]] == ["1", "p", len(backend.answers["db"]), "parameter"]
+    assert all(one is other for one, other in zip(first, second, strict=True))
+
+
+def test_a_tree_is_built_from_its_dict(made: list[Client]) -> None:
+    """Every kind of declaration takes `build`."""
+    backend = MemoryBackend({"ssm:/app/": {"x": "1"}})
+    resolve_secrets({"t": ParameterTree("/app", build=Client)}, backend=backend)
+    assert [client.value for client in made] == [{"x": "1"}]
+
+
+def test_it_is_built_again_only_when_its_value_has_changed(
+    backend: Recorder, made: list[Client], stopped: FakeClock
+) -> None:
+    """Not at every TTL, not for equal content, not for another field of the same JSON."""
+
+    @inject_secrets({"it": declared("db", "password")}, backend=backend, ttl=10)
+    def handler(event: Any, context: Any) -> Any:
+        return context.secrets.it
+
+    first = handler({}, SimpleNamespace())
+    for text in ('{"password": "p"}', '{"password":   "p", "other": 2}', '{"password": "p"}'):
+        backend.answers["db"] = text
+        stopped.tick(10)
+        assert handler({}, SimpleNamespace()) is first
+    assert len(backend.calls) == 4
+    backend.answers["db"] = '{"password": "q"}'
+    stopped.tick(10)
+    assert handler({}, SimpleNamespace()).value == "q"
+    assert [client.closed for client in made] == [1, 0]
+
+
+def test_handlers_and_live_secrets_share_it(backend: Recorder, made: list[Client]) -> None:
+    """Equal source, transform and path, and the same `build`: one object within one backend."""
+    live = LiveSecrets({"other_name": declared()}, backend=backend)
+    seen = [live.other_name, live.current()["other_name"]]
+    for into in ("context", "event"):
+
+        @inject_secrets({"it": declared(close=None)}, backend=backend, into=into)
+        def handler(event: Any, context: Any) -> Any:
+            return (event.get("secrets") or context.secrets).it
+
+        seen.append(handler({}, SimpleNamespace()))
+    seen.append(resolve_secrets({"it": declared()}, backend=backend).it)
+    assert len(made) == 1
+    assert all(one is made[0] for one in seen)
+
+
+def test_what_differs_in_anything_is_not_shared(made: list[Client]) -> None:
+    """Another backend, source, path, transform or build makes another object."""
+    text = '{"x": 1}'
+    backends = [Recorder({"a": text, "b": text}), Recorder({"a": text})]
+
+    def transform(text: str) -> Any:
+        return json.loads(text)
+
+    def build(value: Any) -> Client:
+        return Client(value)
+
+    variants = [
+        Secret("a", build=Client),
+        Secret("b", build=Client),
+        Secret("a", "@", build=Client),
+        Secret("a", transform=transform, build=Client),
+        Secret("a", build=build),
+    ]
+    for variant in variants:
+        resolve_secrets({"it": variant}, backend=backends[0])
+    resolve_secrets({"it": variants[0]}, backend=backends[1])
+    assert len(made) == len(variants) + 1
+
+
+def test_a_default_is_never_built(backend: Recorder, made: list[Client]) -> None:
+    """It is injected as it is, and not copied either."""
+    default = ["of the caller"]
+    declaration = Secret("missing", build=Client, close=Client.close, default=default)
+    for _ in range(2):
+        assert resolve_secrets({"it": declaration}, backend=backend).it is default
+    assert made == []
+
+
+def test_an_object_of_a_secret_that_is_gone_is_replaced_by_the_default(
+    backend: Recorder, made: list[Client], stopped: FakeClock
+) -> None:
+    """It is closed; the same value that comes back is built anew."""
+
+    @inject_secrets({"it": declared(default=None)}, backend=backend, ttl=10)
+    def handler(event: Any, context: Any) -> Any:
+        return context.secrets.it
+
+    handler({}, SimpleNamespace())
+    gone = backend.answers.pop("a")
+    stopped.tick(10)
+    assert handler({}, SimpleNamespace()) is None
+    assert [client.closed for client in made] == [1]
+    backend.answers["a"] = gone
+    stopped.tick(10)
+    assert handler({}, SimpleNamespace()) is made[1]
+
+
+def test_prefetching_fetches_and_never_builds(backend: Recorder, made: list[Client]) -> None:
+    """A snapshot or a cold start's thread gets no connections."""
+    inject_secrets({"it": declared()}, backend=backend, prefetch=True)(print)
+    live = LiveSecrets({"it": declared()}, backend=backend)
+    live.refresh()
+    assert len(backend.calls) == 2
+    assert made == []
+
+
+def test_only_the_name_asked_for_is_built(backend: Recorder, made: list[Client]) -> None:
+    """Another one's build may fail: it does not concern who does not ask."""
+
+    def fail(value: str) -> None:
+        raise OSError
+
+    live = LiveSecrets({"it": declared(), "bad": Secret("b", build=fail)}, backend=backend)
+    assert live.it is made[0]
+    with pytest.raises(OSError):
+        _ = live.bad
+    assert len(backend.calls) == 1
+    with pytest.raises(OSError):
+        live.current()
+
+
+class BuildFailed(Exception):  # noqa: N818 - as a driver's error is called
+    """What a build raises here."""
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_what_build_raises_propagates_unchanged_and_is_never_cached(
+    asynchronous: bool, backend: Recorder
+) -> None:
+    """The next call builds again."""
+    error, tries = BuildFailed("as it was"), list[str]()
+
+    def build(value: str) -> str:
+        tries.append(value)
+        if len(tries) < 3:
+            raise error
+        return "built"
+
+    live = LiveSecrets({"it": Secret("a", build=build)}, backend=backend)
+    for _ in range(2):
+        with pytest.raises(BuildFailed) as caught:
+            asyncio.run(live.acurrent()) if asynchronous else live.it
+        assert caught.value is error
+        assert caught.value.__context__ is None
+    assert live.it == "built"
+    assert len(backend.calls) == 1
+
+
+def test_what_build_raises_counts_for_refresh_on(backend: Recorder, stopped: FakeClock) -> None:
+    """The handler has not run, and runs with what is built from the new value."""
+
+    def build(value: str) -> str:
+        if value == "1":
+            backend.answers["a"] = "new"
+            raise BuildFailed
+        return f"from {value}"
+
+    @inject_secrets({"it": Secret("a", build=build)}, backend=backend, refresh_on=BuildFailed)
+    def handler(event: Any, context: Any) -> Any:
+        return context.secrets.it
+
+    assert handler({}, SimpleNamespace()) == "from new"
+
+
+def test_it_is_closed_when_every_call_that_began_before_has_ended(
+    backend: Recorder, made: list[Client]
+) -> None:
+    """Calls that began after the replacement keep nothing open."""
+    inject = inject_secrets({"it": declared()}, backend=backend)
+
+    @inject
+    def handler(event: Any, context: Any) -> Any:
+        client = context.secrets.it
+        event(client)
+        client.use()
+        return client
+
+    def outer(client: Client) -> None:
+        handler(middle, SimpleNamespace())
+
+    def middle(client: Client) -> None:
+        backend.answers["a"] = "new"
+        handler.secrets.refresh()
+        replaced = handler(lambda client: None, SimpleNamespace())
+        assert replaced.value == "new"
+        assert made[0].closed == 0
+
+    assert handler(outer, SimpleNamespace()) is made[0]
+    assert [client.closed for client in made] == [1, 0]
+
+
+def test_a_generator_keeps_it_until_it_ends(backend: Recorder, made: list[Client]) -> None:
+    """Exhausted, closed or collected."""
+
+    @inject_secrets({"it": declared()}, backend=backend)
+    def handler(event: Any, context: Any) -> Any:
+        client = context.secrets.it
+        while True:
+            yield client.use()
+
+    running = handler({}, SimpleNamespace())
+    next(running)
+    backend.answers["a"] = "new"
+    live = LiveSecrets({"it": declared()}, backend=backend)
+    live.refresh()
+    live.current()
+    assert next(running) == "1"
+    assert made[0].closed == 0
+    del running
+    gc.collect()
+    assert made[0].closed == 1
+
+
+def test_retry_on_keeps_it_until_the_call_has_ended(backend: Recorder, made: list[Client]) -> None:
+    """As a decorated call does."""
+    live = LiveSecrets({"it": declared()}, backend=backend)
+
+    @live.retry_on(BuildFailed)
+    def call() -> None:
+        client = live.it
+        backend.answers["a"] = "new"
+        live.refresh()
+        assert live.it.value == "new"
+        client.use()
+
+    call()
+    assert [client.closed for client in made] == [1, 0]
+
+
+def test_what_was_handed_out_outside_of_calls_is_closed_by_clear_alone(
+    backend: Recorder, made: list[Client], stopped: FakeClock
+) -> None:
+    """Nobody knows how long it is used."""
+    live = LiveSecrets({"it": declared()}, backend=backend, ttl=10)
+    live.it.use()
+    for value in ("2", "3"):
+        backend.answers["a"] = value
+        stopped.tick(10)
+        live.current()
+    assert [client.closed for client in made] == [0, 0, 0]
+    live.clear()
+    assert [client.closed for client in made] == [1, 1, 1]
+    assert live.it is made[3]
+    clear_cache()
+    assert [client.closed for client in made] == [1, 1, 1, 1]
+
+
+def test_what_resolve_secrets_hands_out_warm_counts_as_in_use(
+    backend: Recorder, made: list[Client], stopped: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that was running when it was built says nothing about later ones."""
+    monkeypatch.setattr("lambda_secrets._once.backend_of", lambda _: backend)
+
+    @inject_secrets({"it": declared()}, backend=backend, ttl=10)
+    def handler(event: Any, context: Any) -> None:
+        resolve_secrets({"it": declared()}, ttl=10)
+
+    handler({}, SimpleNamespace())
+    client = resolve_secrets({"it": declared()}, ttl=10).it
+    backend.answers["a"] = "new"
+    stopped.tick(10)
+    handler({}, SimpleNamespace())
+    assert len(made) == 2
+    client.use()
+
+
+def test_clear_waits_for_the_calls_that_run(backend: Recorder, made: list[Client]) -> None:
+    """It drops built objects and closes them by the same rule."""
+
+    @inject_secrets({"it": declared()}, backend=backend)
+    def handler(event: Any, context: Any) -> Any:
+        client = context.secrets.it
+        clear_cache()
+        return client.use()
+
+    handler({}, SimpleNamespace())
+    assert [client.closed for client in made] == [1]
+
+
+def test_what_close_raises_is_logged_without_its_message(
+    backend: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may name the value, and nobody waits for it."""
+
+    def close(client: Client) -> None:
+        raise OSError(client.value)
+
+    backend.answers["a"] = "confidential"
+    live = LiveSecrets({"it": declared(close=close)}, backend=backend)
+    live.current()
+    with caplog.at_level(logging.DEBUG):
+        live.clear()
+    assert "close= raised OSError" in caplog.text
+    assert "confidential" not in caplog.text
+
+
+def test_one_of_several_declarations_has_the_close(backend: Recorder, made: list[Client]) -> None:
+    """Who shares an object without `close` does not keep it open for ever."""
+    resolve_secrets({"it": declared(close=None)}, backend=backend)
+    resolve_secrets({"it": declared()}, backend=backend)
+    clear_cache()
+    assert [client.closed for client in made] == [1]
+
+
+def test_concurrent_callers_wait_for_one_build(backend: Recorder, made: list[Client]) -> None:
+    """Threads and tasks get the same object."""
+    entered, go = threading.Event(), threading.Event()
+
+    def build(value: str) -> Client:
+        entered.set()
+        assert go.wait(30)
+        return Client(value)
+
+    live = LiveSecrets({"it": Secret("a", build=build)}, backend=backend, timeout=30)
+    seen: list[Any] = []
+    threads = [threading.Thread(target=lambda: seen.append(live.it)) for _ in range(4)]
+    threads[0].start()
+    assert entered.wait(30)
+    for thread in threads[1:]:
+        thread.start()
+
+    async def task() -> None:
+        waiting = asyncio.create_task(live.acurrent())
+        await asyncio.sleep(0)  # the event loop stays free
+        go.set()
+        seen.append((await waiting).it)
+
+    asyncio.run(task())
+    for thread in threads:
+        thread.join(30)
+    assert len(made) == 1
+    assert all(one is made[0] for one in seen)
+    assert len(seen) == 5
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_waiters_wait_no_longer_than_their_timeout(asynchronous: bool, backend: Recorder) -> None:
+    """Then they fail as for a backend that does not answer."""
+    entered, go = threading.Event(), threading.Event()
+
+    def build(value: str) -> str:
+        entered.set()
+        go.wait(30)
+        return value
+
+    patient = LiveSecrets({"it": Secret("a", build=build)}, backend=backend)
+    hasty = LiveSecrets({"it": Secret("a", build=build)}, backend=backend, timeout=0.05)
+    thread = threading.Thread(target=patient.current)
+    thread.start()
+    assert entered.wait(30)
+    with pytest.raises(BackendUnavailableError, match="still building it") as caught:
+        asyncio.run(hasty.acurrent()) if asynchronous else hasty.it
+    assert caught.value.failures.keys() == {"it"}
+    go.set()
+    thread.join(30)
+
+
+def test_a_build_that_fails_is_tried_by_each_who_waited(backend: Recorder) -> None:
+    """A failure is nobody's result but the builder's."""
+    tries: list[int] = []
+    entered, go = threading.Event(), threading.Event()
+
+    def build(value: str) -> str:
+        tries.append(1)
+        if len(tries) == 1:
+            entered.set()
+            go.wait(30)
+            raise BuildFailed
+        return value
+
+    live = LiveSecrets({"it": Secret("a", build=build)}, backend=backend, timeout=30)
+    failed: list[Any] = []
+
+    def first() -> None:
+        with pytest.raises(BuildFailed):
+            live.current()
+        failed.append(1)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert entered.wait(30)
+    threading.Timer(0.05, go.set).start()
+    assert live.it == "1"
+    thread.join(30)
+    assert failed == [1]
+
+
+def test_a_build_that_reads_itself_fails_at_once(backend: Recorder) -> None:
+    """It would wait for itself."""
+
+    def build(value: str) -> Any:
+        return live.it
+
+    live = LiveSecrets({"it": Secret("a", build=build), "b": "b"}, backend=backend, timeout=1e9)
+    with pytest.raises(BackendUnavailableError, match="reads the same secret"):
+        live.current()
+    assert live.b == "2"
+
+
+def test_a_build_may_read_another_secret(backend: Recorder) -> None:
+    """It runs outside of all locks."""
+
+    def build(value: str) -> str:
+        clear_cache()
+        return value + live.b
+
+    live = LiveSecrets({"it": Secret("a", build=build), "b": "b"}, backend=backend)
+    assert live.it == "12"
+
+
+def test_an_async_handler_builds_on_the_event_loops_thread(backend: Recorder) -> None:
+    """Only fetching leaves the loop free."""
+    seen: list[int] = []
+
+    def build(value: str) -> str:
+        seen.append(threading.get_ident())
+        return value
+
+    @inject_secrets({"it": Secret("a", build=build)}, backend=backend)
+    async def handler(event: Any, context: Any) -> Any:
+        return context.secrets.it
+
+    assert asyncio.run(handler({}, SimpleNamespace())) == "1"
+    assert seen == [threading.get_ident()]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_child_process_builds_anew_and_leaves_the_parents_alone(
+    backend: Recorder, made: list[Client]
+) -> None:
+    """It is neither used nor closed there, by clear() neither."""
+    live = LiveSecrets({"it": declared()}, backend=backend)
+    live.current()
+    assert live.it is made[0]
+    pid = os.fork()
+    if not pid:  # pragma: no cover - measured in the parent alone
+        try:
+            fine = live.it is made[1]
+            clear_cache()
+            fine = fine and [client.closed for client in made] == [0, 1]
+            os._exit(0 if fine else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert live.it is made[0]
+
+
+def test_an_override_has_values_of_its_own_to_build_from(
+    backend: Recorder, made: list[Client]
+) -> None:
+    """What was built before it is served again after it."""
+    live = LiveSecrets({"it": declared()}, backend=backend)
+    before = live.it
+    with override_secrets({"a": "fake"}):
+        assert live.it.value == "fake"
+    assert live.it is before
+    assert [client.closed for client in made] == [0, 1]
+
+
+def test_what_cannot_be_compared_is_built_again_for_another_secret(
+    backend: Recorder, made: list[Client], stopped: FakeClock
+) -> None:
+    """An array has no truth value; the same text is not transformed again, and so is the same."""
+
+    class Array:
+        def __init__(self, text: str) -> None:
+            self.text = text
+
+        def __eq__(self, other: object) -> Any:
+            raise ValueError
+
+        __hash__ = object.__hash__
+
+    declaration = Secret("a", transform=Array, build=lambda value: Client(value.text))
+    live = LiveSecrets({"it": declaration}, backend=backend, ttl=10)
+    live.current()
+    backend.answers["a"] = "new"
+    stopped.tick(10)
+    assert live.it.value == "new"
+    assert [client.value for client in made] == ["1", "new"]
+
+
+def test_eight_threads_never_get_a_closed_object(backend: Recorder, made: list[Client]) -> None:
+    """A warm call registers before it receives, so that nothing is closed in its hands."""
+    stop, problems = threading.Event(), list[str]()
+
+    @inject_secrets({"it": declared()}, backend=backend, ttl=0.002, jitter=0)
+    def handler(event: Any, context: Any) -> None:
+        client = context.secrets.it
+        for _ in range(20):
+            client.use()
+
+    def work() -> None:
+        while not stop.is_set():
+            try:
+                handler({}, SimpleNamespace())
+            except BaseException as error:  # noqa: BLE001 - reported below
+                problems.append(repr(error))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for number in range(150):
+        backend.answers["a"] = str(number)
+        if number % 10 == 0:
+            clear_cache()
+        time.sleep(0.002)
+    stop.set()
+    for thread in threads:
+        thread.join(30)
+    assert problems == []
+    assert len(made) > 10
+    assert all(client.closed <= 1 for client in made)
+    clear_cache()
+    assert all(client.closed == 1 for client in made)
+
+
+class Machine(RuleBasedStateMachine):
+    """Two handlers, a `LiveSecrets` and time: what is built, used and closed in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        clear_cache()
+        self.patch = pytest.MonkeyPatch()
+        self.clock = FakeClock()
+        self.patch.setattr(time, "monotonic", self.clock.monotonic)
+        self.patch.setattr(time, "time", self.clock.time)
+        self.patch.setattr(Client, "made", [], raising=False)
+        self.backend = Recorder({"a": "0"})
+        self.rebuilt = True  # a clear, or another value, came between
+        self.last: Any = None
+        self.running: list[Any] = []
+        self.outside: list[Client] = []
+        options: dict[str, Any] = {"backend": self.backend, "ttl": 10, "jitter": 0}
+        self.live = LiveSecrets({"it": declared()}, **options)
+
+        @inject_secrets({"it": declared()}, **options)
+        def handler(event: Any, context: Any) -> Any:
+            client = context.secrets.it
+            self.note(client)
+            while True:
+                client.use()
+                yield client
+
+        self.handler = handler
+
+    def teardown(self) -> None:
+        """Close what runs; then everything is closed exactly once."""
+        for running in self.running:
+            running.close()
+        clear_cache()
+        assert all(client.closed == 1 for client in Client.made)
+        self.patch.undo()
+
+    def note(self, client: Client) -> None:
+        """See that a new object is there for a reason only."""
+        if client is not self.last:
+            assert self.rebuilt or self.last is None or client.value != self.last.value
+        assert client is Client.made[-1]
+        self.last, self.rebuilt = client, False
+
+    @rule(value=st.sampled_from("012"))
+    def rotate(self, value: str) -> None:
+        """Change the secret, or not."""
+        self.backend.answers["a"] = value
+
+    @rule(seconds=st.sampled_from([1, 9.99, 10, 5000]))
+    def tick(self, seconds: float) -> None:
+        """Let time pass."""
+        self.clock.tick(seconds)
+
+    @rule()
+    def refresh(self) -> None:
+        """Read past the caches."""
+        self.live.refresh()
+
+    @rule()
+    def begin(self) -> None:
+        """Begin a call."""
+        running = self.handler({}, SimpleNamespace())
+        next(running)
+        self.running.append(running)
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def end(self, data: st.DataObject) -> None:
+        """End one of the calls."""
+        self.running.pop(data.draw(st.integers(0, len(self.running) - 1))).close()
+
+    @rule()
+    def look(self) -> None:
+        """Get it outside of the calls that run."""
+        client = self.live.it
+        self.note(client)
+        if not self.running:
+            self.outside.append(client)
+
+    @rule()
+    def clear(self) -> None:
+        """Forget everything."""
+        self.live.clear()
+        self.rebuilt = True
+        self.outside = []
+
+    @invariant()
+    def nothing_in_use_is_closed(self) -> None:
+        """Every call that runs can go on, and what was handed out outside is open."""
+        for running in self.running:
+            next(running)
+        for client in self.outside:
+            client.use()
+
+
+TestMachine = Machine.TestCase
+
+
+@pytest.mark.parametrize("missing", ["default", "none"])
+def test_a_missing_secret_is_not_built(missing: str, backend: Recorder, made: list[Client]) -> None:
+    """Without a default it is an error as any other."""
+    options = {} if missing == "none" else {"default": 5}
+    live = LiveSecrets({"it": Secret("missing", build=Client, **options)}, backend=backend)
+    if missing == "none":
+        with pytest.raises(SecretNotFoundError):
+            _ = live.it
+    else:
+        assert live.it == 5
+    assert made == []

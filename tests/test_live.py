@@ -1,0 +1,544 @@
+"""`LiveSecrets`: secrets outside of a handler, fresh at each access."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import inspect
+import json
+import math
+import pickle
+import threading
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+
+import pytest
+
+from lambda_secrets import (
+    AccessDeniedError,
+    BackendUnavailableError,
+    DeclarationError,
+    Parameter,
+    ResolutionError,
+    Secret,
+    SecretNotFoundError,
+    Secrets,
+    SecretValueError,
+    clear_cache,
+    inject_secrets,
+    resolve_secrets,
+)
+from lambda_secrets.testing import override_secrets
+from tests.support.live import LiveSecrets
+from tests.support.recorder import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.clock import FakeClock
+
+
+@pytest.fixture
+def backend() -> Recorder:
+    """Return a backend with a few secrets."""
+    return Recorder({"a": "1", "b": "2", "db": '{"user": "u", "list": [1]}'})
+
+
+@pytest.fixture
+def live(backend: Recorder) -> LiveSecrets:
+    """Return live secrets without jitter, good for 300 seconds."""
+    return LiveSecrets({"a": "a", "db": "db#@"}, backend=backend, jitter=0)
+
+
+def test_nothing_is_fetched_before_the_first_access(live: LiveSecrets, backend: Recorder) -> None:
+    """Neither its making nor a look at what it declares reads anything."""
+    assert repr(live) == "<LiveSecrets: a, db>"
+    assert list(live.declarations) == ["a", "db"]
+    assert list(live.cache_info()) == ["a", "db"]
+    dir(live)
+    inspect.getmembers(live)
+    live.retry_on(ValueError)(lambda: None)
+    inject_secrets(live)(lambda event, context: None)
+    assert backend.calls == []
+    assert live.a == "1"
+    assert [call.sources for call in backend.calls] == [["a", "db"]]
+
+
+def test_each_access_is_fresh(live: LiveSecrets, backend: Recorder, stopped: FakeClock) -> None:
+    """An age of exactly the TTL is expired, also in the middle of an invocation."""
+    assert live.a == live["a"] == live.current().a == "1"
+    backend.answers["a"] = "new"
+    stopped.tick(299.9)
+    assert live.a == "1"
+    stopped.tick(0.1)
+    assert live.a == live["a"] == live.current().a == "new"
+    assert len(backend.calls) == 2
+    stopped.jump_wall(300)
+    backend.answers["a"] = "newer"
+    assert live.a == "newer"
+
+
+def test_everything_due_is_fetched_in_one_round(backend: Recorder, stopped: FakeClock) -> None:
+    """Only what is due, and a failing sibling raises for nobody else."""
+    declared: dict[str, Any] = {"a": Secret("a", ttl=10), "b": "b", "missing": "missing"}
+    live = LiveSecrets(declared, backend=backend, jitter=0)
+    assert (live.a, live.b) == ("1", "2")
+    with pytest.raises(SecretNotFoundError):
+        _ = live.missing
+    stopped.tick(10)
+    assert live.a == "1"
+    assert backend.calls[0].sources == ["a", "b", "missing"]
+    assert backend.calls[-1].sources == ["a", "missing"]
+
+
+def test_values_are_copied(live: LiveSecrets) -> None:
+    """Changing what was handed out changes nothing that is handed out later."""
+    live.db["list"].append(2)
+    live["db"].clear()
+    live.current().db.clear()
+    assert live.db == live.current().db == {"user": "u", "list": [1]}
+
+
+@pytest.mark.parametrize("ways", [("db", "current"), ("current", "db")])
+def test_access_agrees_with_current(ways: tuple[str, str], live: LiveSecrets) -> None:
+    """One by one or all at once, in any order."""
+    seen = [live.db if way == "db" else live.current().db for way in ways]
+    assert seen == [{"user": "u", "list": [1]}] * 2
+
+
+def test_current_is_a_snapshot(live: LiveSecrets, backend: Recorder) -> None:
+    """A route works with values of one moment."""
+    current = live.current()
+    assert isinstance(current, Secrets)
+    backend.answers["a"] = "new"
+    live.refresh()
+    assert (current.a, live.a) == ("1", "new")
+
+
+def test_acurrent_leaves_the_event_loop_free(backend: Recorder) -> None:
+    """A slow backend blocks nobody; what is warm starts no thread."""
+    go = threading.Event()
+    backend.answers["a"] = lambda: go.wait(30) and "slow"
+    live = LiveSecrets({"a": "a"}, backend=backend)
+
+    async def main() -> list[Any]:
+        reading = asyncio.create_task(live.acurrent())
+        await asyncio.sleep(0)
+        go.set()
+        first = await reading
+        before = threading.active_count()
+        steps = live.acurrent()
+        with pytest.raises(StopIteration) as end:
+            steps.send(None)  # it waits for nothing
+        assert threading.active_count() == before
+        return [first.a, end.value.value.a]
+
+    assert asyncio.run(main()) == ["slow", "slow"]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_refresh_reads_past_the_caches(
+    asynchronous: bool, live: LiveSecrets, backend: Recorder
+) -> None:
+    """These names, or all; what is not declared is refused before anything is fetched."""
+
+    def refresh(*names: str) -> None:
+        asyncio.run(live.arefresh(*names)) if asynchronous else live.refresh(*names)
+
+    live.current()
+    refresh()
+    refresh("db")
+    assert [(call.sources, call.fresh) for call in backend.calls] == [
+        (["a", "db"], False),
+        (["a", "db"], True),
+        (["db"], True),
+    ]
+    for names in (("c",), ("a", "c")):
+        with pytest.raises(KeyError, match="No secret is declared as 'c'"):
+            refresh(*names)
+    assert len(backend.calls) == 3
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_refresh_reports_all_that_failed(
+    asynchronous: bool, live: LiveSecrets, backend: Recorder
+) -> None:
+    """One error for all names, and the good ones are stored."""
+    live.current()
+    backend.answers.update(a="new", db=AccessDeniedError("no"))
+    with pytest.raises(AccessDeniedError) as caught:
+        asyncio.run(live.arefresh()) if asynchronous else live.refresh()
+    assert caught.value.failures.keys() == {"db"}
+    assert live.a == "new"
+
+
+def test_refresh_is_not_limited(live: LiveSecrets, backend: Recorder, stopped: FakeClock) -> None:
+    """Who asks by hand is not counted."""
+    for _ in range(3):
+        live.refresh()
+    assert len(backend.calls) == 3
+
+
+def test_clear_forgets_these_values_alone(live: LiveSecrets, backend: Recorder) -> None:
+    """Another one's sources stay."""
+    other = LiveSecrets({"b": "b"}, backend=backend)
+    other.current()
+    live.current()
+    live.clear()
+    other.current()
+    live.current()
+    assert [call.sources for call in backend.calls] == [["b"], ["a", "db"], ["a", "db"]]
+
+
+def test_clear_forgets_what_a_variable_names(
+    backend: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after others have read, and not before the variable is set."""
+    live = LiveSecrets({"it": "env:OUR_SECRET"}, backend=backend)
+    live.clear()
+    monkeypatch.setenv("OUR_SECRET", "a")
+    assert live.it == "1"
+    resolve_secrets({"b": "b"}, backend=backend)
+    live.clear()
+    assert live.it == "1"
+    assert [call.sources for call in backend.calls] == [["a"], ["b"], ["a"]]
+
+
+def test_an_override_is_served_as_everywhere(live: LiveSecrets, backend: Recorder) -> None:
+    """Before, in and after it, whatever was read before."""
+    for _ in range(2):
+        with override_secrets({"a": "fake", "db": {"user": "fake"}}):
+            assert (live.a, live["db"], live.current().a) == ("fake", {"user": "fake"}, "fake")
+        assert (live.a, live.current().a) == ("1", "1")
+    assert len(backend.calls) == 1
+
+
+def test_what_is_not_declared(live: LiveSecrets) -> None:
+    """An attribute, an item, a private name, and what a mapping has."""
+    with pytest.raises(AttributeError, match=r"as 'c'\. Declared: a, db"):
+        _ = live.c
+    with pytest.raises(KeyError, match="as 'c'"):
+        live["c"]
+    for name in ("_a", "__wrapped__", "keys", "items", "values", "get"):
+        assert not hasattr(live, name)
+
+
+def test_it_is_neither_a_mapping_nor_iterable_nor_a_pickle(live: LiveSecrets) -> None:
+    """Nothing goes through all values by accident."""
+    refusals: list[Callable[[], Any]] = [
+        lambda: iter(live),  # type: ignore[call-overload]
+        lambda: list(live),  # type: ignore[call-overload]
+        lambda: dict(live),  # type: ignore[call-overload]
+        lambda: {**live},
+        lambda: json.dumps(live),
+        lambda: "a" in live,  # type: ignore[operator]
+    ]
+    refusals += [
+        lambda protocol=protocol: pickle.dumps(live, protocol)
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
+    ]
+    for refusal in refusals:
+        with pytest.raises(TypeError):
+            refusal()
+    assert copy.copy(live) is copy.deepcopy(live) is live
+    assert not {"a", "db"} & set(dir(live))
+
+
+OWN = ["current", "acurrent", "refresh", "arefresh", "clear", "declarations", "cache_info"]
+
+
+@pytest.mark.parametrize("name", [*OWN, "retry_on"])
+def test_a_name_of_its_own_cannot_be_declared(name: str, backend: Recorder) -> None:
+    """It would hide the attribute; `handler.secrets` hands such a name out as an item."""
+    with pytest.raises(DeclarationError, match=f"Cannot declare '{name}'"):
+        LiveSecrets({name: "a"}, backend=backend)
+    with pytest.raises(DeclarationError, match=f"Cannot declare '{name}'"):
+        type("Config", (LiveSecrets,), {"__annotations__": {name: Annotated[str, Secret("a")]}})()
+
+    @inject_secrets({name: "a"}, backend=backend)
+    def handler(event: Any, context: Any) -> Any:
+        return context.secrets[name]
+
+    assert handler({}, SimpleNamespace()) == handler.secrets[name] == "1"
+    assert not isinstance(getattr(handler.secrets, name), str)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        LiveSecrets,
+        lambda: LiveSecrets(None),
+        lambda: LiveSecrets({"a": ""}),
+        lambda: LiveSecrets({"a": "a"}, ttl=-1),
+        lambda: LiveSecrets({"a": "a"}, timeout=math.inf),
+        lambda: LiveSecrets({"a": "a"}, backend="other"),
+        lambda: LiveSecrets({"a": "a"}, observer=5),
+    ],
+)
+def test_wrong_declarations_and_options_are_refused(wrong: Callable[[], Any]) -> None:
+    """When it is made, never at an access."""
+    with pytest.raises(DeclarationError):
+        wrong()
+
+
+@pytest.mark.parametrize("option", ["into", "key", "refresh_on", "prefetch"])
+def test_options_of_the_decorator_alone_are_not_taken(option: str) -> None:
+    """They say how a handler is called."""
+    options: dict[str, Any] = {option: "event"}
+    with pytest.raises(TypeError, match=option):
+        LiveSecrets({"a": "a"}, **options)
+
+
+# Typed subclasses
+
+
+class Login(TypedDict):
+    """A login."""
+
+    user: str
+    list: list[int]
+
+
+class Config(LiveSecrets):
+    """Typed live secrets."""
+
+    login: Annotated[Login, Secret("db")]
+    workers: Annotated[int, Parameter("/workers")] = 4
+    a: Annotated[int, Secret("a")]
+
+
+def test_a_typed_subclass_converts_as_a_signature_does(backend: Recorder) -> None:
+    """A class attribute is the default."""
+    config = Config(backend=backend)
+    assert (config.login, config.workers, config["a"]) == ({"user": "u", "list": [1]}, 4, 1)
+    backend.answers["ssm:/workers"] = "8"
+    config.refresh()
+    assert (config.workers, config.current().workers) == (8, 8)
+    with override_secrets({"db": {"user": 5}, "a": "1"}), pytest.raises(SecretValueError):
+        _ = config.login
+
+
+def test_a_typed_subclass_shows_and_fetches_nothing_when_it_is_inspected(
+    backend: Recorder,
+) -> None:
+    """Its class attribute does not hide the secret, and is not listed."""
+    config = Config(backend=backend)
+    for one in (config, Config):
+        assert not {"login", "workers", "a"} & set(dir(one))
+        assert not {"login", "workers", "a"} & {name for name, _ in inspect.getmembers(one)}
+    assert repr(config) == "<Config: login, workers, a>"
+    assert backend.calls == []
+
+
+def test_two_objects_of_a_typed_subclass_are_two(backend: Recorder) -> None:
+    """Each has its own options, and a subclass of a subclass its own declarations too."""
+
+    class More(Config):
+        more: Annotated[str, Secret("b")]
+
+    other = Recorder({"a": "7", "db": "{}"})
+    assert (Config(backend=backend).a, Config(backend=other).a) == (1, 7)
+    more = More(backend=backend)
+    assert (more.more, more.a) == ("2", 1)
+    assert not hasattr(Config(backend=backend), "more")
+
+
+def test_a_subclass_without_annotations_takes_a_mapping(backend: Recorder) -> None:
+    """One with annotations takes none."""
+
+    class Plain(LiveSecrets):
+        def double(self) -> str:
+            return str(self.a * 2)
+
+    assert Plain({"a": "a"}, backend=backend).double() == "11"
+    with pytest.raises(DeclarationError, match="pass no mapping"):
+        Config({"a": "a"}, backend=backend)
+
+
+# Shared with handlers
+
+
+@pytest.mark.parametrize("into", ["context", "event", "kwargs"])
+def test_handlers_share_its_declarations_and_options(
+    into: Any, live: LiveSecrets, backend: Recorder
+) -> None:
+    """They and it read the same once."""
+    live.current()
+
+    @inject_secrets(live, into=into)
+    def handler(event: Any, context: Any, **given: Any) -> Any:
+        return (given or event.get("secrets") or context.secrets)["a"]
+
+    assert handler({}, SimpleNamespace()) == "1"
+    assert handler.secrets.a == "1"
+    assert len(backend.calls) == 1
+
+
+def test_a_typed_one_is_shared_too(backend: Recorder) -> None:
+    """The handler gets converted values."""
+    handler = inject_secrets(Config(backend=backend), key="config")(
+        lambda event, context: context.config.a
+    )
+    assert handler({}, SimpleNamespace()) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"ttl": 60},
+        {"backend": "sdk"},
+        {"timeout": 1},
+        {"jitter": 0},
+        {"stale_if_error": 0},
+        {"refresh_ahead": 1},
+        {"observer": print},
+    ],
+)
+def test_its_own_options_are_not_those_of_the_decorator(
+    options: Any, live: LiveSecrets, backend: Recorder
+) -> None:
+    """A handler cannot change what others share."""
+    (option,) = options
+    with pytest.raises(DeclarationError, match=f"{option} belongs to the LiveSecrets"):
+        inject_secrets(live, **options)
+
+
+def test_the_decorators_own_options_are(live: LiveSecrets, backend: Recorder) -> None:
+    """They say how this handler is called."""
+
+    @inject_secrets(live, into="event", key="its", refresh_on=ValueError, prefetch=True)
+    def handler(event: Any, context: Any) -> Any:
+        return event["its"].a
+
+    assert len(backend.calls) == 1
+    assert handler({}, None) == "1"
+
+
+def test_the_secrets_of_a_handler_can_be_shared(backend: Recorder) -> None:
+    """Those of several layers cannot: their options differ."""
+    one = inject_secrets({"a": "a"}, backend=backend)(lambda event, context: None)
+    handler = inject_secrets(one.secrets)(lambda event, context: context.secrets.a)
+    assert handler({}, SimpleNamespace()) == "1"
+    two = inject_secrets({"b": "b"}, backend=backend)(one)
+    with pytest.raises(DeclarationError, match="several layers"):
+        inject_secrets(two.secrets)
+
+
+def test_a_handlers_secrets_are_live_over_all_layers(backend: Recorder) -> None:
+    """Each name keeps its layer's options."""
+    other = Recorder({"b": "other"})
+
+    @inject_secrets({"a": "a"}, backend=backend)
+    @inject_secrets({"b": "b"}, into="event", backend=other)
+    def handler(event: Any, context: Any) -> None:
+        """Declare two layers."""
+
+    live = handler.secrets
+    assert repr(live) == "<LiveSecrets: a, b>"
+    assert isinstance(live, LiveSecrets)
+    assert (live.a, live["b"]) == ("1", "other")
+    assert live.current().reveal() == asyncio.run(live.acurrent()).reveal()
+    assert live.current().reveal() == {"a": "1", "b": "other"}
+    assert live.declarations.keys() == live.cache_info().keys() == {"a", "b"}
+    live.clear()
+    live.refresh("b")
+    assert [call.fresh for call in other.calls] == [False, True]
+    other.answers["b"] = AccessDeniedError("no")
+    live.clear()
+    backend.answers["a"] = BackendUnavailableError("down")
+    with pytest.raises(ResolutionError) as caught:
+        live.current()
+    assert caught.value.failures.keys() == {"a", "b"}
+
+
+def test_a_name_in_two_layers_is_nobodys(backend: Recorder) -> None:
+    """It raises and names both; a refresh reaches both; what is shown is the inner one."""
+
+    @inject_secrets({"x": "a"}, backend=backend)
+    @inject_secrets({"x": "b", "y": "b"}, into="event", backend=backend)
+    def handler(event: Any, context: Any) -> None:
+        """Declare one name twice."""
+
+    live = handler.secrets
+    for look in (lambda: live.x, lambda: live["x"], live.current):
+        with pytest.raises(ResolutionError, match=r"'x' is declared by 2 layers.*a and b"):
+            look()
+    assert live.y == "2"
+    assert str(live.declarations["x"]) == "b"
+    live.refresh("x")
+    assert [call.sources for call in backend.calls[-2:]] == [["a"], ["b"]]
+    assert live.cache_info()["x"] is not None
+
+
+# Threads
+
+
+class Crowd:
+    """Threads that read, refresh, clear and override; each value is the number of its reading."""
+
+    def __init__(self) -> None:
+        self.numbers = iter(range(10**9))
+        self.latest = -1
+        self.lock = threading.Lock()
+        self.stop = threading.Event()
+        self.problems: list[str] = []
+        self.live = LiveSecrets({"a": "a"}, backend=Recorder({"a": self.answer}), ttl=1000)
+
+    def answer(self) -> str:
+        """Number the readings as they begin."""
+        with self.lock:
+            self.latest = next(self.numbers)
+            return str(self.latest)
+
+    def read_after_clear(self) -> None:
+        """What is read after a clear was not asked for before it."""
+        before = self.latest
+        self.live.clear()
+        for value in (self.live.a, self.live.current().a, self.live["a"]):
+            if value != "fake" and int(value) <= before:
+                self.problems.append(f"{value} after a clear at {before}")
+
+    def refresh(self) -> None:
+        """Read past the caches."""
+        self.live.refresh()
+        clear_cache()
+
+    def override(self) -> None:
+        """Nothing but the overriding value is seen within."""
+        with override_secrets({"a": "fake"}):
+            if (self.live.a, self.live.current().a) != ("fake", "fake"):
+                self.problems.append("not overridden")
+
+    def repeat(self, work: Callable[[], None]) -> None:
+        """Do it until all are told to stop."""
+        while not self.stop.is_set():
+            work()
+
+
+def test_nothing_older_than_allowed_is_handed_out_while_eight_threads_work() -> None:
+    """A clear, a refresh and an override hold for whoever reads after them."""
+    crowd = Crowd()
+    works = [*[crowd.read_after_clear] * 5, *[crowd.refresh] * 2, crowd.override]
+    threads = [threading.Thread(target=crowd.repeat, args=[work]) for work in works]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.7)
+    crowd.stop.set()
+    for thread in threads:
+        thread.join(30)
+    assert crowd.problems == []
+    assert crowd.latest > 10
+
+
+def test_it_serves_stale_and_tells_the_observer_as_a_handler_does(
+    backend: Recorder, stopped: FakeClock
+) -> None:
+    """Its options are those of the decorator."""
+    told: list[Any] = []
+    live = LiveSecrets({"a": "a"}, backend=backend, ttl=10, jitter=0, observer=told.append)
+    live.current()
+    backend.answers["a"] = BackendUnavailableError("down")
+    stopped.tick(10)
+    assert live.a == "1"
+    assert [event.kind for event in told] == ["fetch", "fetch", "stale"]

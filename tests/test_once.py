@@ -1,0 +1,114 @@
+"""`resolve_secrets` keeps what it has parsed, and nothing that it may not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lambda_secrets import DeclarationError, Secret, clear_cache, resolve_secrets
+from lambda_secrets._once import resolver_for
+from tests.support.recorder import Recorder
+
+OPTIONS = (None, 5.0, 0.1, 3600, 0.0, None)
+
+
+@pytest.fixture
+def backend(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    """Return what every backend's name stands for in this test."""
+    backend = Recorder({"a": "1", "b": "2"})
+    monkeypatch.setattr("lambda_secrets._once.backend_of", lambda _: backend)
+    return backend
+
+
+def kept(declarations: Any, **options: Any) -> bool:
+    """Whether the second call has what the first one has parsed."""
+    first = resolver_for(declarations(), "auto", OPTIONS)
+    return resolver_for(declarations(), "auto", OPTIONS) is first
+
+
+def test_equal_declarations_are_parsed_once(backend: Recorder) -> None:
+    """Strings and objects, in mappings that are made anew at each call."""
+    assert kept(lambda: {"a": "a", "b": "b#x"})
+    assert kept(lambda: {"a": Secret("a", ttl=5), "b": Secret("b", default="x")})
+    assert resolve_secrets({"a": "a"}).a == resolve_secrets({"a": "a"}).a == "1"
+    assert len(backend.calls) == 1
+
+
+def test_what_cannot_be_compared_is_parsed_each_time(backend: Recorder) -> None:
+    """It works all the same."""
+
+    class Array:
+        def __eq__(self, other: object) -> bool:
+            raise ValueError
+
+        __hash__ = object.__hash__
+
+    assert not kept(lambda: {"a": Secret("missing", default=Array())})
+
+    class Observer:
+        __hash__ = None  # type: ignore[assignment]
+
+        def __call__(self, event: Any) -> None:
+            told.append(event.kind)
+
+    told: list[str] = []
+    assert resolve_secrets({"a": "a"}, observer=Observer()).a == "1"
+    assert told == ["fetch"]
+
+
+@pytest.mark.parametrize(("one", "other"), [(0, False), (1, True), (1, 1.0)])
+def test_defaults_that_are_equal_but_not_the_same_are_kept_apart(
+    one: Any, other: Any, backend: Recorder
+) -> None:
+    """`0 == False`, and yet a handler may tell them apart."""
+    for default in (one, other, one):
+        found = resolve_secrets({"it": Secret("missing", default=default)}).it
+        assert type(found) is type(default)
+
+
+def test_options_that_are_equal_but_not_the_same_are_checked(backend: Recorder) -> None:
+    """`True == 1`, and is no number of seconds."""
+    resolve_secrets({"a": "a"}, ttl=1)
+    with pytest.raises(DeclarationError):
+        resolve_secrets({"a": "a"}, ttl=True)
+
+
+def test_the_environment_is_looked_at_each_time(
+    backend: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A TTL, and what an `env:` declaration stands for, may have changed."""
+    for declared in ("env:OURS", "env:OURS#@", Secret("env:OURS")):
+        for name, text in (("a", "1"), ("b", "2"), ("a", "1")):
+            monkeypatch.setenv("OURS", name)
+            backend.answers[name] = text
+            assert str(resolve_secrets({"it": declared}).it) == text
+    before = len(backend.calls)
+    monkeypatch.setenv("LAMBDA_SECRETS_TTL", "0")
+    for _ in range(2):
+        resolve_secrets({"a": "a"})
+    assert len(backend.calls) == before + 2
+
+
+def test_wrong_declarations_are_refused_each_time(backend: Recorder) -> None:
+    """With the same message, and nothing of ours around it."""
+    for wrong in ({"a": ""}, {"a": 5}, [("a", "a")], None, "a"):
+        for _ in range(2):
+            with pytest.raises(DeclarationError) as caught:
+                resolve_secrets(wrong)  # type: ignore[arg-type]
+            assert caught.value.__context__ is None
+
+
+def test_a_backend_of_the_callers_own_is_not_kept() -> None:
+    """It is released with its connections when the caller lets go of it."""
+    for number in range(2):
+        found = resolve_secrets({"a": "a"}, backend=Recorder({"a": str(number)}))
+        assert found.a == str(number)
+
+
+def test_a_clear_is_seen(backend: Recorder) -> None:
+    """What is kept holds declarations; values are the cache's."""
+    resolve_secrets({"a": "a"})
+    clear_cache()
+    backend.answers["a"] = "new"
+    assert resolve_secrets({"a": "a"}).a == "new"

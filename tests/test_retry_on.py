@@ -1,0 +1,484 @@
+"""`retry_on`: one more run of any function whose credentials are no longer good."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import logging
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aws_durable_execution_sdk_python import DurableContext, StepContext, durable_execution
+from aws_durable_execution_sdk_python_testing import DurableFunctionTestRunner
+
+from lambda_secrets import (
+    BackendUnavailableError,
+    DeclarationError,
+    InjectionError,
+    Secret,
+    inject_secrets,
+)
+from tests.support.live import LiveSecrets
+from tests.support.recorder import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.clock import FakeClock
+
+
+class LoginFailed(Exception):  # noqa: N818 - as a driver's error is called
+    """What a driver raises."""
+
+
+class LockedOut(LoginFailed):
+    """A kind of it."""
+
+
+@pytest.fixture
+def backend(stopped: FakeClock) -> Recorder:
+    """Return a backend whose `new` secrets change with each reading."""
+    backend = Recorder({"same": "same"})
+    for name in ("a", "b"):
+        numbers = iter(range(100))
+        backend.answers[name] = lambda numbers=numbers: str(next(numbers))
+    return backend
+
+
+@pytest.fixture
+def live(backend: Recorder) -> LiveSecrets:
+    """Return live secrets of it."""
+    return LiveSecrets({"a": "a", "b": "b", "same": "same"}, backend=backend)
+
+
+def run(result: Any) -> Any:
+    """Return what a function, or the coroutine that it returns, comes to."""
+    return asyncio.run(result) if inspect.iscoroutine(result) else result
+
+
+def test_every_kind_of_callable_is_run_once_more(live: LiveSecrets) -> None:
+    """Functions, methods, coroutine functions, partials, objects: arguments and result survive."""
+
+    def plain(good: str, *, more: int = 0) -> Any:
+        """Get in with the password."""
+        if live.a != good:
+            raise LoginFailed(live.a)
+        return good, more
+
+    async def coroutine(good: str, *, more: int = 0) -> Any:
+        await asyncio.sleep(0)
+        return plain(good, more=more)
+
+    class Service:
+        @live.retry_on(LoginFailed)
+        def method(self, good: str, *, more: int = 0) -> Any:
+            return plain(good, more=more)
+
+        @live.retry_on(LoginFailed)
+        async def coroutine(self, good: str, *, more: int = 0) -> Any:
+            return await coroutine(good, more=more)
+
+        @live.retry_on(LoginFailed)
+        @classmethod
+        def of_class(cls, good: str, *, more: int = 0) -> Any:
+            return plain(good, more=more)
+
+        @staticmethod
+        @live.retry_on(LoginFailed)
+        def static(good: str, *, more: int = 0) -> Any:
+            return plain(good, more=more)
+
+        def __call__(self, good: str, *, more: int = 0) -> Any:
+            return plain(good, more=more)
+
+    retry = live.retry_on(LoginFailed)
+    wrapped: list[Callable[..., Any]] = [
+        retry(plain),
+        retry(coroutine),
+        retry(functools.partial(plain, more=5)),
+        retry(Service()),
+        Service().method,
+        Service().coroutine,
+        Service().of_class,
+        Service.static,
+    ]
+    for call in wrapped:
+        live.refresh()
+        good = str(int(live.a) + 1)
+        live._resolvers[0].cache.attempts.clear()
+        live._resolvers[0].cache.clear()
+        assert run(call(good, more=5)) == (good, 5)
+    assert wrapped[0].__name__ == "plain"
+    assert wrapped[0].__doc__ == plain.__doc__
+    assert inspect.iscoroutinefunction(wrapped[1])
+    assert inspect.signature(wrapped[0]) == inspect.signature(plain)
+
+
+@pytest.mark.parametrize(
+    ("types", "raised", "tries"),
+    [
+        ((LoginFailed,), LoginFailed, 2),
+        ((LoginFailed,), LockedOut, 2),
+        ((ValueError, LoginFailed), LoginFailed, 2),
+        (((ValueError, LoginFailed),), LoginFailed, 2),
+        ((ValueError, (KeyError, LoginFailed)), LoginFailed, 2),
+        ((LockedOut,), LoginFailed, 1),
+    ],
+)
+def test_types_are_those_of_except(
+    types: Any, raised: type[Exception], tries: int, live: LiveSecrets
+) -> None:
+    """One by one or as tuples, subclasses included."""
+    seen = []
+
+    @live.retry_on(*types)
+    def call() -> None:
+        seen.append(live.a)
+        raise raised
+
+    with pytest.raises(raised):
+        call()
+    assert len(seen) == tries
+
+
+@pytest.mark.parametrize(
+    "wrong", [None, "LoginFailed", [LoginFailed], LoginFailed(), int, KeyboardInterrupt, print]
+)
+def test_what_is_not_an_exception_type_is_refused(wrong: Any, live: LiveSecrets) -> None:
+    """Also the function itself, where the types were forgotten."""
+    with pytest.raises(DeclarationError, match="must be an exception type"):
+        live.retry_on(wrong)
+
+
+def test_no_type_is_refused(live: LiveSecrets) -> None:
+    """It would never retry."""
+    with pytest.raises(DeclarationError, match="must be an exception type"):
+        live.retry_on()
+
+
+def test_what_cannot_be_run_again_is_refused(live: LiveSecrets) -> None:
+    """A generator's items cannot be taken back."""
+
+    def generator() -> Any:
+        yield
+
+    async def async_generator() -> Any:
+        yield
+
+    retry = live.retry_on(LoginFailed)
+    for function in (generator, async_generator, functools.partial(generator)):
+        with pytest.raises(DeclarationError, match="Put retry_on on what it calls"):
+            retry(function)
+    with pytest.raises(DeclarationError, match="cannot be called"):
+        retry(5)
+
+
+def test_the_sources_are_those_that_were_read_since_the_call_began(
+    live: LiveSecrets, backend: Recorder
+) -> None:
+    """What was read before it is nobody's business."""
+
+    @live.retry_on(LoginFailed)
+    def call() -> Any:
+        if live.b == "0":
+            raise LoginFailed
+        return live.a, live.b
+
+    assert live.a == "0"
+    assert call() == ("0", "1")
+    assert backend.calls[-1].sources == ["b"]
+
+
+def test_all_sources_are_read_if_none_was(live: LiveSecrets, backend: Recorder) -> None:
+    """The function may have been given a value, or have read it in another thread."""
+    tries = []
+
+    @live.retry_on(LoginFailed)
+    def call(value: str) -> Any:
+        tries.append(value)
+        if len(tries) == 1:
+            raise LoginFailed
+        return live.a, live.b
+
+    assert call(live.a) == ("1", "1")
+    assert backend.calls[-1].sources == ["a", "b", "same"]
+
+
+def test_what_a_failed_build_was_read_for_counts_as_read(
+    backend: Recorder, stopped: FakeClock
+) -> None:
+    """Another secret that was read before it does not hide it."""
+
+    def build(value: str) -> str:
+        if value == "0":
+            raise LoginFailed
+        return f"pool {value}"
+
+    live = LiveSecrets({"same": "same", "pool": Secret("a", build=build)}, backend=backend)
+
+    @live.retry_on(LoginFailed)
+    def call() -> Any:
+        return live.same, live.pool
+
+    assert call() == ("same", "pool 1")
+
+
+def test_the_second_run_has_exactly_the_values_found(live: LiveSecrets, backend: Recorder) -> None:
+    """By attribute, by item, by `current`, also with a TTL of zero."""
+    live = LiveSecrets({"a": "a", "b": "b"}, backend=backend, ttl=0)
+    seen: list[Any] = []
+
+    @live.retry_on(LoginFailed)
+    def call() -> None:
+        seen.append([live.a, live["a"], live.current().a, asyncio.run(live.acurrent()).a])
+        if len(seen) == 1:
+            raise LoginFailed
+        seen.append(live.b)
+
+    call()
+    numbers = [int(number) for number in seen[0]]
+    assert numbers == sorted(set(numbers))
+    assert len(set(seen[1])) == 1
+    assert int(seen[1][0]) > numbers[-1]
+
+
+def test_nothing_new_is_no_reason_to_run_again(live: LiveSecrets) -> None:
+    """The function's own exception propagates as it is."""
+    error = LoginFailed("mine")
+
+    @live.retry_on(LoginFailed)
+    def call() -> None:
+        assert live.same
+        raise error
+
+    with pytest.raises(LoginFailed) as caught:
+        call()
+    assert caught.value is error
+    assert caught.value.__context__ is None
+
+
+def test_a_failure_to_read_is_not_retried(backend: Recorder, live: LiveSecrets) -> None:
+    """Unless the application asks for it."""
+    tries = []
+    backend.answers["same"] = BackendUnavailableError("down")
+
+    @live.retry_on(LoginFailed)
+    def call() -> Any:
+        tries.append(1)
+        return live.same
+
+    with pytest.raises(BackendUnavailableError):
+        call()
+    assert len(tries) == 1
+
+
+class Nested:
+    """Two decorators around each other, and how often the innermost function runs."""
+
+    def __init__(self, backend: Recorder) -> None:
+        self.backend = backend
+        self.live = LiveSecrets({"a": "a"}, backend=backend)
+        self.tries = 0
+
+    def fail(self, *_: Any) -> None:
+        """Read, and fail."""
+        assert self.live.a
+        self.tries += 1
+        raise LoginFailed(self.tries)
+
+    def retried(self) -> Any:
+        """Return the function with `retry_on`."""
+        return self.live.retry_on(LoginFailed)(self.fail)
+
+    def injected(self, function: Any) -> Any:
+        """Return a handler with `refresh_on` that calls it."""
+
+        @inject_secrets({"b": "b"}, backend=self.backend, refresh_on=LoginFailed)
+        def handler(event: Any, context: Any) -> Any:
+            return function()
+
+        return lambda: handler({}, SimpleNamespace())
+
+
+@pytest.mark.parametrize(
+    "nested",
+    [
+        lambda n: n.retried(),
+        lambda n: n.live.retry_on(LoginFailed)(n.retried()),
+        lambda n: n.live.retry_on(LoginFailed)(lambda: [n.retried()()]),
+        lambda n: n.injected(n.retried()),
+        lambda n: n.live.retry_on(LoginFailed)(n.injected(n.retried())),
+    ],
+    ids=["one", "stacked", "called", "in a handler", "around a handler"],
+)
+def test_there_is_never_a_second_retry(nested: Any, backend: Recorder) -> None:
+    """What has left a decorator after its retry is not retried by one around it."""
+    case = Nested(backend)
+    with pytest.raises(LoginFailed, match="2") as caught:
+        nested(case)()
+    assert case.tries == 2
+    assert str(caught.value.__context__) == "1"
+
+
+def test_an_exception_that_takes_no_attribute_gets_out_as_it_is(live: LiveSecrets) -> None:
+    """The mark of the retry is lost, and nothing else."""
+
+    class Frozen(LoginFailed):
+        def __setattr__(self, name: str, value: object) -> None:
+            raise AttributeError(name)
+
+    @live.retry_on(LoginFailed)
+    def call() -> None:
+        raise Frozen(live.a)
+
+    with pytest.raises(Frozen, match="1"):
+        call()
+
+
+def test_one_exception_object_that_is_raised_twice_is_not_its_own_context(
+    live: LiveSecrets,
+) -> None:
+    """A driver may keep one."""
+    error = LoginFailed()
+
+    @live.retry_on(LoginFailed)
+    def call() -> None:
+        assert live.a
+        raise error
+
+    with pytest.raises(LoginFailed):
+        call()
+    assert error.__context__ is None
+
+
+def test_an_injection_error_is_not_retried(live: LiveSecrets) -> None:
+    """The handler has not run."""
+    tries = []
+
+    @inject_secrets(live, refresh_on=Exception)
+    def handler(event: Any, context: Any) -> None:
+        tries.append(1)
+
+    with pytest.raises(InjectionError):
+        handler({}, None)
+    assert tries == []
+
+
+def test_a_generator_is_run_again_before_its_first_item_only(backend: Recorder) -> None:
+    """And what its consumer reads between two items is not noted as its own."""
+    live = LiveSecrets({"a": "a", "b": "b"}, backend=backend)
+    begun: list[str] = []
+
+    @inject_secrets(live, refresh_on=LoginFailed)
+    def handler(event: Any, context: Any) -> Any:
+        begun.append(context.secrets.a)
+        if len(begun) == 1:
+            raise LoginFailed("before")
+        yield context.secrets.a
+        raise LoginFailed("after")
+
+    running = handler({}, SimpleNamespace())
+    assert next(running) == "1"
+    assert live.a == "1"  # not in the second run, which has ended
+    with pytest.raises(LoginFailed, match="after"):
+        next(running)
+    assert begun == ["0", "1"]
+
+
+def test_tasks_do_not_share_what_they_read(live: LiveSecrets, backend: Recorder) -> None:
+    """Each retries with its own sources."""
+    ready = asyncio.Barrier(2) if hasattr(asyncio, "Barrier") else None
+    assert ready is not None
+
+    def task(name: str) -> Any:
+        tries: list[str] = []
+
+        @live.retry_on(LoginFailed)
+        async def call() -> list[str]:
+            tries.append(live[name])
+            if len(tries) == 1:
+                await ready.wait()
+                raise LoginFailed
+            return tries
+
+        return call()
+
+    async def main() -> Any:
+        return await asyncio.gather(task("a"), task("b"))
+
+    assert asyncio.run(main()) == [["0", "1"], ["0", "1"]]
+    assert sorted(call.sources for call in backend.calls[1:]) == [["a"], ["b"]]
+
+
+# Durable executions
+
+
+def durable(handler: Any) -> Any:
+    """Return the result of a durable function, run by AWS's own test runner."""
+    with DurableFunctionTestRunner(handler=durable_execution(handler)) as runner:
+        return runner.run(input="{}", execution_timeout=30)
+
+
+def test_a_durable_execution_is_never_run_twice(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its values are refreshed, a warning says what to use, and the exception propagates."""
+    backend, seen = Recorder({"a": "old"}), list[Any]()
+
+    @inject_secrets({"a": "a"}, backend=backend, refresh_on=LoginFailed)
+    def handler(event: Any, context: DurableContext) -> Any:
+        seen.append(context.secrets.a)  # type: ignore[attr-defined]
+        context.step(lambda _: seen.append("charge"), name="charge")
+        backend.answers["a"] = "new"
+        raise LoginFailed("refused")
+
+    with caplog.at_level(logging.WARNING, "lambda_secrets"):
+        result = durable(handler)
+    assert result.status.name == "FAILED"
+    assert seen == ["old", "charge"]
+    assert [call.fresh for call in backend.calls] == [False, True]
+    assert handler.secrets.a == "new"
+    (warning,) = [r.getMessage() for r in caplog.records if r.name == "lambda_secrets"]
+    assert "retry_on around the code inside of a step" in warning
+
+
+def test_retry_on_in_a_step_runs_that_step_again() -> None:
+    """The steps before it are not run again."""
+    backend, seen = Recorder({"a": "old"}), list[str]()
+    live = LiveSecrets({"a": "a"}, backend=backend)
+
+    @live.retry_on(LoginFailed)
+    def ship(_: StepContext) -> str:
+        seen.append(live.a)
+        if live.a == "old":
+            backend.answers["a"] = "new"
+            raise LoginFailed
+        return "shipped"
+
+    def handler(event: Any, context: DurableContext) -> Any:
+        context.step(lambda _: seen.append("charge"), name="charge")
+        return context.step(ship, name="ship")
+
+    result = durable(handler)
+    assert result.status.name == "SUCCEEDED"
+    assert seen == ["charge", "old", "new"]
+
+
+def test_a_context_that_only_looks_durable_is_retried(backend: Recorder) -> None:
+    """A mock has every attribute, but not the class."""
+
+    class DurableContext:
+        """Of another module."""
+
+    tries = []
+
+    @inject_secrets({"a": "a"}, backend=backend, refresh_on=LoginFailed)
+    def handler(event: Any, context: Any) -> Any:
+        tries.append(context.secrets.a)
+        if len(tries) == 1:
+            raise LoginFailed
+        return tries
+
+    assert handler({}, DurableContext()) == ["0", "1"]
