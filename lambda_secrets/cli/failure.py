@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
-
 import click
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-Command = TypeVar("Command", bound="Callable[..., Any]")
 
 _KEY = "lambda_secrets.debug"
 
@@ -22,20 +15,13 @@ class Failure(click.ClickException):
         self.code = code
 
 
-def _remember(context: click.Context, _parameter: click.Parameter, value: Any) -> None:
-    if value:
-        context.meta[_KEY] = True
-
-
-def debug_option(command: Command) -> Command:
-    """Decorate a command with `--debug`."""
-    return click.option(
-        "--debug",
-        is_flag=True,
-        expose_value=False,
-        callback=_remember,
-        help="Show the traceback of an error.",
-    )(command)
+debug_option = click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    callback=lambda context, _option, value: value and context.meta.update({_KEY: True}),
+    help="Show the traceback of an error.",
+)
 
 
 def debugging(context: click.Context) -> bool:

@@ -51,7 +51,7 @@ class Function:
         self._stack = stack
         self._runner: Runner | None = None
         name = re.split(r"[/.:]", target)[-1]
-        self._attributes = {"function_name": name, "timeout": timeout, **attributes}
+        self._attributes: dict[str, Any] = {"function_name": name, "timeout": timeout, **attributes}
 
     def invoke(self, event: Any) -> Outcome:
         """Invoke it once."""

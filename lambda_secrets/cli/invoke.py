@@ -24,7 +24,7 @@ from lambda_secrets.cli.emulator.records import Unpicklable
 from lambda_secrets.cli.failure import Failure, debug_option
 from lambda_secrets.cli.function import Function, print_traceback
 from lambda_secrets.cli.local_extension import local_extension
-from lambda_secrets.cli.target import load_handler, resolvers_of, target_argument
+from lambda_secrets.cli.target import live_resolvers, load_handler, resolvers_of, target_argument
 from lambda_secrets.errors import BackendError, DeclarationError
 from lambda_secrets.testing import LambdaContext
 
@@ -221,7 +221,7 @@ def _print_summary(
 ) -> None:
     """Print where the secrets came from and the times, and why a rotation may not show."""
     known = []
-    for resolver in resolvers_of(handler):
+    for resolver in resolvers_of(handler) or live_resolvers():  # it may read those of its module
         for name in resolver.declarations:
             with contextlib.suppress(DeclarationError):  # of an environment variable that is unset
                 known.append(known_of(resolver, name))
@@ -231,7 +231,7 @@ def _print_summary(
     counts = Counter(labels.get(info["backend"], info["backend"]) for info in known)
     origins = ", ".join(f"{count} from {label}" for label, count in counts.items())
     seconds = [outcome.seconds for outcome in outcomes]
-    click.echo(f"Secrets: {origins or 'none found'}. Took {_millis(seconds[0])}.", err=True)
+    click.echo(f"Secrets: {origins or 'none read'}. Took {_millis(seconds[0])}.", err=True)
     oldest = max((info["max_age"] for info in known), default=0.0)
     if rotates and oldest:
         click.echo(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import NoReturn
 
 
 def main() -> NoReturn:
     """Run the command line."""
     try:
-        import rich  # noqa: F401 - tables and tracebacks are printed with it
-
+        import_module("rich")  # tables and tracebacks are printed with it
         from lambda_secrets.cli.program import PROGRAM, cli
     except ModuleNotFoundError as error:
         if error.name not in {"click", "rich"}:

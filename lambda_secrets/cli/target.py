@@ -8,7 +8,6 @@ import importlib
 import importlib.util
 import operator
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from weakref import WeakKeyDictionary
 import click
 
 from lambda_secrets._cache import shared_cache
-from lambda_secrets.cli.failure import Command, Failure
+from lambda_secrets.cli.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,23 +30,8 @@ _declared_in: WeakKeyDictionary[ModuleType, list[Resolver]] = WeakKeyDictionary(
 _loaded_files: dict[Path, ModuleType] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a command line names: a module, or something in it."""
-
-    text: str
-    module: ModuleType
-    found: Any
-
-
-def target_argument(command: Command) -> Command:
-    """Decorate a command with its TARGET."""
-    return click.argument("target", metavar="TARGET")(command)
-
-
-def targets_argument(command: Command) -> Command:
-    """Decorate a command with one TARGET or several."""
-    return click.argument("targets", metavar="TARGET...", nargs=-1, required=True)(command)
+target_argument = click.argument("target", metavar="TARGET")
+targets_argument = click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
 
 
 class CannotLoad(Failure):
@@ -57,7 +41,7 @@ class CannotLoad(Failure):
         super().__init__(f"Cannot load {target}: {why}", exit_code)
 
 
-def load(text: str) -> Target:
+def load(text: str) -> tuple[ModuleType, Any]:
     """Import the module, and return it with what the target names in it. Raises `CannotLoad`."""
     path, _, name = text.rpartition(":")
     if text.endswith(".py"):
@@ -67,7 +51,7 @@ def load(text: str) -> Target:
     else:
         module, name = _dotted(text)
     try:
-        return Target(text, module, operator.attrgetter(name)(module) if name else module)
+        return module, operator.attrgetter(name)(module) if name else module
     except AttributeError:
         hint = _did_you_mean(name, vars(module))
     raise CannotLoad(text, f"{module.__name__} has no {name!r}.{hint} {FORMS}")
@@ -75,29 +59,28 @@ def load(text: str) -> Target:
 
 def load_handler(text: str) -> Any:
     """Import the module and return the handler. Raises `CannotLoad`."""
-    target = load(text)
-    if callable(target.found):
-        return target.found
-    if target.found is not target.module:
+    module, found = load(text)
+    if callable(found):
+        return found
+    if found is not module:
         raise CannotLoad(text, f"{text.rpartition('.')[2]} is not callable. Name a function.")
-    handlers = [n for n, value in vars(target.module).items() if hasattr(value, "secrets")]
+    handlers = [n for n, value in vars(module).items() if hasattr(value, "secrets")]
     example = f"{text}{':' if text.endswith('.py') else '.'}{(*handlers, 'lambda_handler')[0]}"
     raise CannotLoad(text, f"it is a module. Name its handler too, as in {example}.")
 
 
 def declared_by(text: str) -> list[Resolver]:
     """Return the resolvers of a handler, a `LiveSecrets` or a module. Raises `CannotLoad`."""
-    target = load(text)
-    in_module = _declared_in[target.module]
-    if target.found is target.module:
-        found, where = in_module, "no handler and no LiveSecrets in it declares secrets"
-    else:
-        found, where = resolvers_of(target.found), "it declares no secrets"
-    if found:
-        return found
+    module, found = load(text)
+    in_module = _declared_in[module]
+    resolvers, where = in_module, "no handler and no LiveSecrets in it declares secrets"
+    if found is not module:
+        resolvers, where = resolvers_of(found), "it declares no secrets"
+    if resolvers:
+        return resolvers
     hint = " Decorate it with @inject_secrets(…)."
     if in_module:
-        hint += f" Its module declares some: name {target.module.__name__} to see them."
+        hint += f" Its module declares some: name {module.__name__} to see them."
     raise CannotLoad(text, f"{where}.{hint}")
 
 
@@ -106,7 +89,7 @@ def resolvers_of(found: Any) -> list[Resolver]:
 
     Other people's decorators may keep a handler anywhere: in a closure, an attribute, a class.
     """
-    known = {id(resolver): resolver for resolver in _live_resolvers()}
+    known = {id(resolver): resolver for resolver in live_resolvers()}
     reached: list[Resolver] = []
     waiting = [found]
     # Modules, and what functions see of them, lead everywhere.
@@ -125,13 +108,13 @@ def resolvers_of(found: Any) -> list[Resolver]:
     return [resolver for resolver in known.values() if resolver in reached]
 
 
-def _live_resolvers() -> list[Resolver]:
+def live_resolvers() -> list[Resolver]:
     """Return all resolvers of this process, in the order in which they were made."""
     return [one for one in shared_cache.watchers.values() if not one.temporary]
 
 
 def _import(text: str, load: Callable[[], ModuleType]) -> ModuleType:
-    before = _live_resolvers()
+    before = live_resolvers()
     try:
         module = load()
     except CannotLoad:
@@ -142,7 +125,7 @@ def _import(text: str, load: Callable[[], ModuleType]) -> ModuleType:
     except SystemExit as error:
         raise CannotLoad(text, f"its import exited with {error.code}", 1) from error
     # Another target may have imported it before.
-    added = [resolver for resolver in _live_resolvers() if resolver not in before]
+    added = [resolver for resolver in live_resolvers() if resolver not in before]
     _declared_in.setdefault(module, added or resolvers_of(list(vars(module).values())))
     return module
 

@@ -354,7 +354,10 @@ def test_a_file_that_does_not_parse_is_named_with_the_line(
     ("text", "says"),
     [
         ('password = "hunter2"', "'password' is not one of its tables"),
-        ('[secret]\na = "hunter2"', "'secret' is not one of its tables"),
+        ('[secret]\na = "hunter2"', "Did you mean [secrets]?"),
+        ('[secure_strings]\na = ["hunter2"]', "secure_strings.a is a list. Use a string."),
+        ('[secure_strings]\na = "hunter2"\n[parameters]\na = "x"', "'secure_strings' and in 'para"),
+        ('secrets = "hunter2"', "'secrets' is not one of its tables, which are secrets"),
         ("[secrets]\na = 5", "secrets.a is a int"),
         ("[secrets]\na = true", "secrets.a is a bool"),
         ("[parameters]\na = 1979-05-27", "parameters.a is a date"),

@@ -161,3 +161,50 @@ def test_an_unset_variable_is_listed_as_unresolved(run: Run, folder: Path) -> No
     assert "unresolved (1)" in result.stdout
     assert "(1) a: DeclarationError: The environment variable DB_SECRET is not set" in result.stdout
     assert run("check", "named.handler", *FILE, env={"DB_SECRET": "prod/db"}).exit_code == 0
+
+
+LIVE = """
+from typing import Annotated
+
+from lambda_secrets import LiveSecrets, Parameter, Secret, inject_secrets
+
+
+class Config(LiveSecrets):
+    user: Annotated[str, Secret("prod/db", "user")]
+    url: Annotated[str, Parameter("/prod/url")] = "default"
+
+
+def build(value):
+    raise AssertionError
+
+
+config = Config(ttl=60)
+live = LiveSecrets({"key": "prod/key", "pool": Secret("prod/db", "@", build=build)})
+
+
+@inject_secrets({"flags": "appconfig:shop/prod/flags"}, into="event")
+@inject_secrets(live)
+def lambda_handler(event, context):
+    return [context.secrets.key, config.url]
+
+
+def retried(event, context):
+    return config.url
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "names"),
+    [
+        ("live.config", {"user", "url"}),
+        ("live.live", {"key", "pool"}),
+        ("live.lambda_handler", {"key", "pool", "flags"}),
+        ("live", {"key", "pool", "flags", "user", "url"}),
+    ],
+)
+def test_live_secrets_are_targets(run: Run, folder: Path, target: str, names: set[str]) -> None:
+    """A `LiveSecrets`, typed or not, a handler of one, and their module; nothing is built."""
+    (folder / "live.py").write_text(LIVE)
+    result = run("check", target, *FILE, "--json")
+    assert result.exit_code == 0, result.stdout
+    assert {found["name"] for found in json.loads(result.stdout)} == names

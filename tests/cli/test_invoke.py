@@ -41,9 +41,7 @@ def test_every_kind_of_secret_reaches_the_handler(run: Run) -> None:
         "flags": "1",
         "absent": None,
     }
-    assert _origins(done.stderr) == (
-        "4 from the local extension, 1 from secrets.toml, 1 from nowhere (not read)"
-    )
+    assert _origins(done.stderr) == "4 from the local extension, 2 from secrets.toml"
     assert done.stderr.count("a line for the log") == 1
     assert "CANARY" not in done.stderr
 
@@ -172,12 +170,17 @@ def test_without_a_file_the_environment_decides(run: Run, folder: Path) -> None:
     assert _origins(result.stderr) == "1 from file"
 
 
-def test_a_handler_without_secrets_runs_too(run: Run) -> None:
+def test_a_handler_without_secrets_runs_too(run: Run, folder: Path) -> None:
     """What it logs is on stderr."""
-    result = run("invoke", "app.undecorated", "--repeat", "1")
-    assert (result.exit_code, result.stdout) == (0, '["undecorated", true]\n')
+    (folder / "plain.py").write_text(
+        "def handler(event, context):\n"
+        "    context.log('to the log\\n')\n"
+        "    return context.get_remaining_time_in_millis() > 1000\n"
+    )
+    result = run("invoke", "plain.handler")
+    assert (result.exit_code, result.stdout) == (0, "true\n")
     assert "to the log" in result.stderr
-    assert _origins(result.stderr) == "none found"
+    assert _origins(result.stderr) == "none read"
 
 
 @pytest.mark.parametrize(
@@ -301,6 +304,19 @@ def test_every_kind_of_handler_runs(run: Run, handler: str, result: str) -> None
         handler = "bound"
     done = run("invoke", f"app.{handler}", *FILE)
     assert (done.exit_code, done.stdout) == (0, result), done.stderr
+
+
+def test_secrets_of_the_module_are_told(run: Run, folder: Path) -> None:
+    """What the handler reads from a `LiveSecrets` counts; what is unset does not get in the way."""
+    (folder / "live.py").write_text(
+        "from lambda_secrets import LiveSecrets, inject_secrets\n"
+        "live = LiveSecrets({'url': 'ssm:/prod/url', 'user': 'prod/db#user'})\n"
+        "other = inject_secrets({'a': 'prod/a', 'b': 'env:UNSET'})(lambda event, context: 1)\n"
+        "def handler(event, context): return live.url[-1]\n"
+    )
+    result = run("invoke", "live.handler", *FILE)
+    assert (result.exit_code, result.stdout) == (0, '"1"\n')
+    assert _origins(result.stderr) == ("2 from the local extension, 1 from nowhere (not read)")
 
 
 def test_what_children_print_is_not_the_result(run: Run) -> None:

@@ -52,6 +52,26 @@ request.end();
 """
 
 
+JAVA_SAMPLE = """
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+
+public class Sample {
+  public static void main(String[] args) throws Exception {
+    String port = System.getenv("PARAMETERS_SECRETS_EXTENSION_HTTP_PORT");
+    HttpRequest request = HttpRequest.newBuilder()
+        .uri(URI.create("http://localhost:" + port + "/secretsmanager/get?secretId=prod/db"))
+        .header("X-Aws-Parameters-Secrets-Token", System.getenv("AWS_SESSION_TOKEN"))
+        .build();
+    HttpClient client = HttpClient.newHttpClient();
+    System.out.println(client.send(request, HttpResponse.BodyHandlers.ofString()).body());
+  }
+}
+"""
+
+
 class Served(NamedTuple):
     """A running stand-in: its process, its ports, all lines of its stdout so far."""
 
@@ -291,6 +311,24 @@ def test_node_is_served_as_in_awss_sample(folder: Path) -> None:
             command, cwd=folder, env=env, capture_output=True, text=True, check=True
         )
     assert done.stdout == "CANARY-user\n"
+
+
+@pytest.mark.skipif(shutil.which("javac") is None, reason="no JDK is here")
+def test_java_is_served(folder: Path) -> None:
+    """Java's own client, which offers HTTP/2 in its request, reads a secret."""
+    (folder / "Sample.java").write_text(JAVA_SAMPLE)
+    with serving("--secrets", "secrets.toml") as served:
+        port = str(served.ports[0])
+        given = {"PARAMETERS_SECRETS_EXTENSION_HTTP_PORT": port, "AWS_SESSION_TOKEN": TOKEN}
+        done = subprocess.run(
+            ["java", "Sample.java"],  # noqa: S607 - whichever is here
+            cwd=folder,
+            env={**os.environ, **given},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert json.loads(json.loads(done.stdout)["SecretString"])["user"] == "CANARY-user"
 
 
 def test_two_hundred_requests_from_twenty_connections(folder: Path) -> None:

@@ -38,31 +38,19 @@ class AwsValues:
         """Return GetSecretValue's answer."""
         asked = {"SecretId": name, "VersionId": version_id, "VersionStage": stage}
         answer = _call(self._secrets.get_secret_value, {k: v for k, v in asked.items() if v})
-        return SecretRecord(
-            answer["ARN"],
-            answer["Name"],
-            answer["VersionId"],
-            tuple(answer.get("VersionStages", ())),
-            answer["CreatedDate"],
-            answer.get("SecretString"),
-            answer.get("SecretBinary"),
-        )
+        identity = (answer["ARN"], answer["Name"], answer["VersionId"])
+        stages = tuple(answer.get("VersionStages", ()))
+        value = (answer.get("SecretString"), answer.get("SecretBinary"))
+        return SecretRecord(*identity, stages, answer["CreatedDate"], *value)
 
     def parameter(self, name: str, *, decrypt: bool) -> ParameterRecord:
         """Return GetParameter's answer."""
         answer = _call(self._parameters.get_parameter, {"Name": name, "WithDecryption": decrypt})
         found = answer["Parameter"]
-        return ParameterRecord(
-            found["ARN"],
-            found["Name"],
-            found["Type"],
-            found["Value"],
-            found["Version"],
-            found["LastModifiedDate"],
-            found.get("DataType", "text"),
-            found.get("Selector"),
-            found.get("SourceResult"),
-        )
+        identity = (found["ARN"], found["Name"], found["Type"])
+        content = (found["Value"], found["Version"], found["LastModifiedDate"])
+        rest = (found.get("DataType", "text"), found.get("Selector"), found.get("SourceResult"))
+        return ParameterRecord(*identity, *content, *rest)
 
     def configuration(
         self, application: str, environment: str, profile: str

@@ -21,8 +21,9 @@ from lambda_secrets.cli.emulator.cache import ReadThroughCache
 from lambda_secrets.cli.emulator.records import Refused, Unpicklable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
+    from email.message import Message
 
     from lambda_secrets.cli.emulator.records import (
         ParameterRecord,
@@ -47,21 +48,13 @@ _SHOWN = ("secretId", "name", "versionId", "versionStage", "version", "label", "
 _CONFIGURATION = re.compile(r"/applications/([^/]+)/environments/([^/]+)/configurations/([^/]+)")
 
 
-class Headers(Protocol):
-    """The headers of a request; names in any case."""
-
-    def get(self, name: str, /) -> str | None:
-        """Return a header, or None."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, repr=False)
 class Request(Unpicklable):
     """A request; `connections` is how many were open when its own was accepted."""
 
     method: str
     target: str
-    headers: Headers
+    headers: Message | Mapping[str, str]
     connections: int = 1
 
     @property
@@ -248,7 +241,7 @@ class AgentDialect:
         if request.method != "GET":
             raise _AgentRefusal(405, "Not allowed")
 
-    def _check_origin(self, headers: Headers) -> None:
+    def _check_origin(self, headers: Message | Mapping[str, str]) -> None:
         if headers.get("X-Forwarded-For") is not None:
             raise _AgentRefusal(400, "Forwarded")
         if not any(_same(headers.get(h), self._token) for h in (TOKEN_HEADER, "X-Vault-Token")):

@@ -89,8 +89,9 @@ class LocalValues:
                 id_ = _version_id(known, version.number)
                 if version_id in {None, id_} and (wanted is None or wanted in version.stages):
                     return self._secret_record(name, known, id_, version)
-        asked = _asked(version_id, wanted)
-        message = f"Secrets Manager can't find the specified secret value for {asked}"
+        asked = {"VersionId": version_id, "staging label": wanted}
+        what = " and ".join(f"{name}: {value}" for name, value in asked.items() if value)
+        message = f"Secrets Manager can't find the specified secret value for {what}"
         raise Refused("ResourceNotFoundException", message)
 
     def parameter(self, name: str, *, decrypt: bool) -> ParameterRecord:
@@ -355,11 +356,6 @@ def _suffix(name: str) -> str:
 
 def _version_id(name: str, number: int) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{name}:{number}"))
-
-
-def _asked(version_id: str | None, stage: str | None) -> str:
-    asked = {"VersionId": version_id, "staging label": stage}
-    return " and ".join(f"{what}: {value}" for what, value in asked.items() if value)
 
 
 def _now() -> datetime:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 REFUSED = "an unexpected error occurred while executing request\n"
 SECRET = "/secretsmanager/get?secretId="
 PARAMETER = "/systemsmanager/parameters/get?name="
+PARAMETER_ARN = "arn:aws:ssm:eu-west-1:111122223333:parameter/prod/url"
 PLAIN_ARN = r"arn:aws:secretsmanager:us-east-1:123456789012:secret:prod/plain-[A-Z2-7]{6}"
 
 
@@ -289,3 +290,48 @@ def test_a_value_that_cannot_be_told_costs_no_connection(emulator_of: EmulatorOf
 def test_dates_are_written_as_go_writes_them(moment: datetime, text: str) -> None:
     """A date is UTC, with no trailing zeros in its fraction."""
     assert _go_time(moment) == text
+
+
+@pytest.mark.parametrize("held", ["prod/db", "{arn}", "{arn}-Ab12Cd"])
+@pytest.mark.parametrize("asked", ["prod/db", "{arn}", "{arn}-Ab12Cd"])
+def test_a_secret_is_found_whichever_name_the_file_has(
+    emulator_of: EmulatorOf, held: str, asked: str
+) -> None:
+    """By name, ARN and partial ARN; the answer is of what was asked for."""
+    arn = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:prod/db"
+    emulator = emulator_of({"secrets": {held.format(arn=arn): "found"}})
+    with Client(emulator.port) as client:
+        body = client.get(SECRET + asked.format(arn=arn)).json()
+        assert (body["SecretString"], body["Name"]) == ("found", "prod/db")
+        if asked != "prod/db":
+            assert re.fullmatch(re.escape(arn) + "-[A-Za-z0-9]{6}", body["ARN"])
+        elsewhere = arn.replace("eu-west-1", "us-east-1")
+        found = client.get(SECRET + elsewhere).status
+        assert found == (200 if held == "prod/db" else 400)
+
+
+@pytest.mark.parametrize("held", ["/prod/url", PARAMETER_ARN])
+@pytest.mark.parametrize("asked", ["/prod/url", PARAMETER_ARN])
+def test_a_parameter_is_found_by_name_and_arn(
+    emulator_of: EmulatorOf, held: str, asked: str
+) -> None:
+    """Whichever of them the file has."""
+    emulator = emulator_of({"parameters": {held: "found"}})
+    with Client(emulator.port) as client:
+        parameter = client.get(PARAMETER + asked).json()["Parameter"]
+        assert (parameter["Value"], parameter["Name"]) == ("found", "/prod/url")
+
+
+def test_a_secure_string_is_ciphertext_until_it_is_decrypted(emulator_of: EmulatorOf) -> None:
+    """A client that forgets withDecryption sees what it would see in AWS."""
+    emulator = emulator_of({"secure_strings": {"/prod/pin": "1234"}})
+    with Client(emulator.port) as client:
+        asked = PARAMETER + "%2Fprod%2Fpin"
+        encrypted = client.get(asked).json()["Parameter"]
+        assert encrypted["Type"] == "SecureString"
+        assert encrypted["Value"].startswith("AQICAHh")
+        assert client.get(asked + "&withDecryption=true").json()["Parameter"]["Value"] == "1234"
+        emulator.rotate("ssm:/prod/pin", "5678")
+        emulator.forget()
+        assert client.get(asked).json()["Parameter"]["Value"].startswith("AQICAHh")
+        assert client.get(asked + "&withDecryption=true").json()["Parameter"]["Value"] == "5678"
