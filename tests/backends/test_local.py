@@ -93,7 +93,7 @@ def test_what_is_not_held_is_not_found() -> None:
         "ssm:a",
         "ssm:/p/",
         "appconfig:a/b/c",
-        Secret("a", version_id="1"),
+        Secret("a", version_id="1" * 32),
         Secret("a", version_stage="AWSPREVIOUS"),
         Parameter("/p", version=1),
         Parameter("/p", label="live"),
@@ -106,7 +106,7 @@ def test_versions_are_held_by_declaration_objects() -> None:
     values: dict[str | Declaration, str] = {
         "a": "current",
         Secret("a", version_stage="AWSPREVIOUS"): "previous",
-        Secret("a", version_id="1"): "first",
+        Secret("a", version_id="1" * 32): "first",
         "ssm:/p": "latest",
         Parameter("/p", version=1): "oldest",
         Parameter("/p", label="live"): "live",
@@ -206,7 +206,7 @@ def test_deep_values_are_refused_too() -> None:
 
 def test_a_backend_shows_names_only() -> None:
     """Neither repr nor a pickle or a copy of a copy holds a value."""
-    backend = MemoryBackend({"a": "hunter2", Secret("b", version_id="1"): "hunter2"})
+    backend = MemoryBackend({"a": "hunter2", Secret("b", version_id="1" * 32): "hunter2"})
     assert repr(backend) == "<MemoryBackend: a, b (version_id=1)>"
     assert repr(MemoryBackend({})) == "<MemoryBackend: nothing>"
     for refused in (pickle.dumps, copy.deepcopy):

@@ -11,6 +11,14 @@ FLAGS = '{"dark": {"enabled": true}, "limit": 0}'
 ODD = "odd/a+b=c.d@e_f-g"
 
 
+def version_id(number: int) -> str:
+    """Return the id of a secret's n-th version; AWS's have 32 characters at least."""
+    return f"{number:032}"
+
+
+VERSION_IDS = {number: version_id(number) for number in (1, 2)}
+
+
 class Versions:
     """A secret's or a parameter's values, the oldest first: version n is the n-th."""
 

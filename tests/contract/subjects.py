@@ -26,6 +26,7 @@ from lambda_secrets import (
     Secret,
 )
 from lambda_secrets.backends import AwsBackend
+from tests.contract.aws import VERSION_IDS, version_id
 from tests.support import faults
 from tests.support.appconfig_data import AppConfigData
 from tests.support.faults import FakeExtension, Request, parameter_body, refusing_port, secret_body
@@ -94,7 +95,7 @@ class Extension(FakeExtension):
         value, version = found
         if "secretId" in query:
             found_secret = secret_body(value, agent=self.agent, name=name)
-            body = {**found_secret, "VersionId": str(version)}
+            body = {**found_secret, "VersionId": version_id(version)}
         else:
             assert query["withDecryption"] == "true"
             body = parameter_body(value, agent=False, name=name)
@@ -121,7 +122,7 @@ def extension(aws: Aws) -> Generator[Subject]:
             aws.rotate,
             kinds=ALL - {"tree"},
             explains=False,
-            versions={1: "1", 2: "2"},
+            versions=VERSION_IDS,
         )
         backend.close()
 
@@ -138,7 +139,7 @@ def agent(aws: Aws) -> Generator[Subject]:
             kinds,
             denies=True,
             tells_configurations=False,
-            versions={1: "1", 2: "2"},
+            versions=VERSION_IDS,
         )
         backend.close()
 
@@ -296,7 +297,7 @@ def auto(
             moto.put_secret(name, value)
 
         if listens:
-            versions = {1: "1", 2: "2"}
+            versions = VERSION_IDS
         yield Subject(backend, rotate, denies=True, versions=versions)
         asked.close()
 
@@ -307,7 +308,7 @@ def values_of(aws: Aws, *, versions: bool) -> dict[Any, Any]:
     for name, history in aws.secrets.items():
         values[name] = history.values[-1]
         for number, value in enumerate(history.values, 1) if versions else ():
-            values[Secret(name, version_id=str(number))] = value
+            values[Secret(name, version_id=version_id(number))] = value
         if versions and len(history.values) > 1:
             values[Secret(name, version_stage="AWSPREVIOUS")] = history.values[-2]
     for name, history in aws.parameters.items():
@@ -325,7 +326,7 @@ def values_of(aws: Aws, *, versions: bool) -> dict[Any, Any]:
 def memory(aws: Aws) -> Generator[Subject]:
     """A mapping."""
     values = values_of(aws, versions=True)
-    yield Subject(MemoryBackend(values), values.__setitem__, versions={1: "1", 2: "2"})
+    yield Subject(MemoryBackend(values), values.__setitem__, versions=VERSION_IDS)
 
 
 @contextlib.contextmanager
@@ -396,5 +397,5 @@ def own(aws: Aws, folder: Path) -> Generator[Subject]:
         lambda name, value: put("secrets", name, value),
         lists=False,
         references=False,
-        versions={1: "1", 2: "2"},
+        versions=VERSION_IDS,
     )

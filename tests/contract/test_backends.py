@@ -35,7 +35,7 @@ def read(subject: Subject, *declarations: str | Declaration) -> list[Any]:
     """Return the values of these, resolved in one round, from nothing but the backend."""
     clear_cache()
     declared = {f"d{n}": declaration for n, declaration in enumerate(declarations)}
-    return list(resolve_secrets(declared, backend=subject.backend, timeout=10).values())
+    return list(resolve_secrets(declared, backend=subject.backend, timeout=10).reveal().values())
 
 
 def leaf_of(subject: Subject, declaration: str | Declaration) -> ResolutionError:
@@ -76,7 +76,7 @@ def test_paths_lead_into_json(subject: Subject) -> None:
         backend=subject.backend,
         observer=events.append,  # type: ignore[arg-type]
     )
-    assert dict(secrets) == {
+    assert secrets.reveal() == {
         "all": {"user": "ü", "port": 0, "nested": {"keys": ["a", "b"]}, "none": None},
         "port": 0,
         "keys": "b",
@@ -159,7 +159,7 @@ def test_versions_of_a_secret_are_values_of_their_own(subject: Subject, order: i
     for some in (wanted, wanted[:2], wanted[1:]):
         declared = {f"d{n}": declaration for n, declaration in enumerate(some)}
         cached = resolve_secrets(declared, backend=subject.backend)
-        assert list(cached.values()) == [expected[declaration] for declaration in some]
+        assert list(cached.reveal().values()) == [expected[declaration] for declaration in some]
     for first, second in itertools.permutations(wanted[:3], 2):
         assert read(subject, first) + read(subject, second) == [expected[first], expected[second]]
 
@@ -252,7 +252,7 @@ def test_one_bad_among_good_fails_alone(subject: Subject) -> None:
     events.clear()
     good = {"a": "text", "b": "many/01"}
     secrets = resolve_secrets(good, backend=subject.backend, observer=events.append)
-    assert list(secrets.values()) == ["  as it is\n", "value 1"]
+    assert list(secrets.reveal().values()) == ["  as it is\n", "value 1"]
     assert events == []
 
 
@@ -326,7 +326,7 @@ def test_threads_read_at_the_same_time(subject: Subject) -> None:
 
     def work(n: int) -> None:
         declared = {"a": f"many/{n:02}", "b": f"many/{n + 8:02}"}
-        results[n] = list(resolve_secrets(declared, backend=subject.backend).values())
+        results[n] = list(resolve_secrets(declared, backend=subject.backend).reveal().values())
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
     for thread in threads:

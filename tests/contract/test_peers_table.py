@@ -18,7 +18,7 @@ from lambda_secrets import (
 )
 from lambda_secrets._cache import shared_cache
 from tests.contract import subjects
-from tests.contract.aws import BYTES, Aws
+from tests.contract.aws import BYTES, Aws, version_id
 from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def test_cache_with_a_default_ttl(
     ticking: FakeClock, monkeypatch: pytest.MonkeyPatch, luck: float, lifetime: float
 ) -> None:
     """Row "cache, default TTL": 300 s, jittered by up to a tenth; at its end it is expired."""
-    monkeypatch.setattr(shared_cache, "_chance", lambda: luck)
+    monkeypatch.setattr(shared_cache, "draw", lambda: luck)
     values = {"prod/db": "old"}
     backend = MemoryBackend(values)
     assert resolve_secrets({"db": "prod/db"}, backend=backend).db == "old"
@@ -99,7 +99,7 @@ def test_ttl_per_secret(ticking: FakeClock) -> None:
         backend=MemoryBackend(values),
     )
     def handler(_: object, context: Any) -> list[str]:
-        return [name for name, value in context.secrets.items() if value == "new"]
+        return [name for name, value in context.secrets.reveal().items() if value == "new"]
 
     context = SimpleNamespace()
     assert handler({}, context) == []
@@ -117,8 +117,8 @@ def test_ttl_per_secret(ticking: FakeClock) -> None:
 def test_version_and_stage(request: pytest.FixtureRequest, name: str) -> None:
     """Row "version, stage": both are part of the cache's key, of secrets and of parameters."""
     declared: dict[str, Any] = {
-        "one": Secret("rotated", version_id="1"),
-        "two": Secret("rotated", version_id="2"),
+        "one": Secret("rotated", version_id=version_id(1)),
+        "two": Secret("rotated", version_id=version_id(2)),
         "before": Secret("rotated", version_stage="AWSPREVIOUS"),
         "now": "rotated",
         "p1": Parameter("/rotated", version=1),

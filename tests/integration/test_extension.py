@@ -52,7 +52,7 @@ def test_twelve_slow_secrets_are_read_side_by_side(extension: FakeExtension) -> 
     started = time.monotonic()
     secrets = resolve_secrets({f"s{n}": name for n, name in enumerate(names)}, backend="extension")
     elapsed = time.monotonic() - started
-    assert list(secrets.values()) == [name.upper() for name in names]
+    assert list(secrets.reveal().values()) == [name.upper() for name in names]
     assert elapsed < 0.75
     assert sorted(extension.asked()) == sorted(names)
 
@@ -258,7 +258,7 @@ def test_one_hanging_secret_does_not_lose_the_others(extension: FakeExtension) -
     extension.fault = lambda _: None
     extension.requests.clear()
     secrets = resolve_secrets(declared, backend="extension")
-    assert list(secrets.values()) == ["1", "2", "3"]
+    assert list(secrets.reveal().values()) == ["1", "2", "3"]
     assert extension.asked() == ["prod/bad"]
 
 

@@ -247,7 +247,7 @@ def test_cold_sandbox_reads_many_secrets_at_once(
 
     @inject_secrets({f"s{n}": f"prod/s{n}" for n in range(12)}, backend="sdk", timeout=9)
     def lambda_handler(event, context):
-        return list(context.secrets.values())
+        return list(context.secrets.reveal().values())
     """
     with sandbox(source, env={"AWS_ENDPOINT_URL": moto_server.url}, timeout=20) as running:
         outcome = running.invoke()

@@ -87,7 +87,7 @@ def test_unresolved_secrets_fail_the_invocation_by_name(sandbox: Sandboxes) -> N
 
     @inject_secrets({"a": "prod/a", "b": "prod/b", "good": "prod/good"}, backend="extension")
     def lambda_handler(event, context):
-        return dict(context.secrets)
+        return context.secrets.reveal()
     """
     with (
         FakeExtension({"prod/good": "g-5ecret"}, agent=True) as extension,
