@@ -185,8 +185,11 @@ def test_a_transform_runs_once_for_each_value_that_is_read(stopped: FakeClock) -
     for _ in range(3):
         read()
         stopped.tick(3)  # the other one is read again
+    stopped.tick(10)
+    read()  # it is read again, and the same
+    assert [call.sources for call in backend.calls].count(["db", "other"]) == 2
     assert ran == ["1"]
-    stopped.tick(1)
+    stopped.tick(10)
     backend.answers["db"] = "2"
     assert read() == {"db": "2", "other": "1"}
     assert ran == ["1", "2"]
