@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import snapshot_restore_py
 
-from lambda_secrets import _snapstart as snapstart, inject_secrets, resolve_secrets
+from lambda_secrets import inject_secrets, resolve_secrets, _snapstart as snapstart
 from lambda_secrets._cache import Cache
 from tests.support.recorder import Recorder
 
