@@ -71,7 +71,7 @@ def resolver_for(
     chosen: Any = backend_of(backend)
     if isinstance(backend, str):  # an object of the caller's own is not kept
         with suppress(Exception):  # not a mapping, or what cannot be hashed or compared
-            variables = tuple(map(os.environ.get, TTL_VARIABLES))
+            variables = tuple(map(os.environ.get, TTL_VARIABLES if options[0] is None else ()))
             seen = tuple(map(_seen, declarations.values()))
             items: Any = tuple(declarations.items())
             return _kept((items, seen, variables), chosen, *options)

@@ -99,11 +99,10 @@ class RetriedCall(Call):
                 raise
             failed = error
         newer = Newer(self.layer.resolver.cache.clock, remaining_of(self.context()))
-        again = False
+        result: Any = None
         try:
             found = yield from self._newer(newer)
             if found:
-                again = True
                 self.use = Use(found, innermost)
                 self.secrets = found.get(self.layer.resolver, self.secrets)
                 result = yield self
@@ -115,7 +114,7 @@ class RetriedCall(Call):
                 setattr(error, _RETRIED, True)
             raise
         else:
-            if again:
+            if found:
                 newer.accept()
                 return result
             newer.reject(failed=False)

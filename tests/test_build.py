@@ -500,7 +500,7 @@ def test_a_build_that_reads_itself_fails_at_once(backend: Recorder) -> None:
 def test_a_build_may_read_another_secret(backend: Recorder) -> None:
     """It runs outside of all locks."""
 
-    def build(value: str) -> str:
+    def build(value: str) -> Any:
         clear_cache()
         return value + live.b
 
@@ -801,7 +801,7 @@ TestMachine = Machine.TestCase
 @pytest.mark.parametrize("missing", ["default", "none"])
 def test_a_missing_secret_is_not_built(missing: str, backend: Recorder, made: list[Client]) -> None:
     """Without a default it is an error as any other."""
-    options = {} if missing == "none" else {"default": 5}
+    options: dict[str, Any] = {} if missing == "none" else {"default": 5}
     live = LiveSecrets({"it": Secret("missing", build=Client, **options)}, backend=backend)
     if missing == "none":
         with pytest.raises(SecretNotFoundError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
 import inspect
 import json
 import math
@@ -229,13 +230,13 @@ def test_it_is_neither_a_mapping_nor_iterable_nor_a_pickle(live: LiveSecrets) ->
     refusals: list[Callable[[], Any]] = [
         lambda: iter(live),  # type: ignore[call-overload]
         lambda: list(live),  # type: ignore[call-overload]
-        lambda: dict(live),  # type: ignore[call-overload]
+        lambda: dict(live),
         lambda: {**live},
         lambda: json.dumps(live),
         lambda: "a" in live,  # type: ignore[operator]
     ]
     refusals += [
-        lambda protocol=protocol: pickle.dumps(live, protocol)
+        functools.partial(pickle.dumps, live, protocol)
         for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
     ]
     for refusal in refusals:

@@ -64,11 +64,11 @@ def by_retry_on(database: Rotating, **options: Any) -> Callable[[], Any]:
     declared = {"password": Secret("prod/db", "password", pending=options.pop("pending", None))}
     live = LiveSecrets(declared, backend=database, **OPTIONS, **options)
 
-    @live.retry_on(LoginFailed)
     def call() -> Any:
         return database.login(live.password)
 
-    return call
+    retried: Callable[[], Any] = live.retry_on(LoginFailed)(call)
+    return retried
 
 
 def by_async_retry_on(database: Rotating, **options: Any) -> Callable[[], Any]:

@@ -57,7 +57,7 @@ class Rotating:
 
     def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> dict[Source, Any]:
         """Answer with the version of the stage that is asked for."""
-        answers = {}
+        answers: dict[Source, Any] = {}
         for source in sources:
             self.asked.append((source.version_stage, fresh))
             found = self.stages.get(source.version_stage, SecretNotFoundError("no such version."))
