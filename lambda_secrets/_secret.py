@@ -130,7 +130,8 @@ class Declaration(Compared):
     def __eq__(self, other: object) -> bool:
         return super().__eq__(other) and bool(self.default == other.default)  # type: ignore[attr-defined]  # it is of the same type
 
-    __hash__ = Compared.__hash__
+    def __hash__(self) -> int:
+        return self._hash
 
     def __str__(self) -> str:
         from ._explain import spelled

@@ -7,7 +7,7 @@ from types import CellType, MethodType
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any, NoReturn, Self, TypeAlias
+    from typing import Any, ClassVar, NoReturn, Self, TypeAlias
 
     Opaque: TypeAlias = Callable[[int], Any]
 
@@ -33,7 +33,8 @@ class Frozen:
         del value  # a traceback can show locals
         raise AttributeError(f"Cannot change {name!r}: {type(self).__name__} is read-only.")
 
-    __delattr__ = __setattr__
+    def __delattr__(self, name: str) -> NoReturn:
+        self.__setattr__(name)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"Cannot pickle {type(self).__name__}: the pickle could hold a secret.")
@@ -100,8 +101,8 @@ class Secrets(Frozen):
         return len(self._values)
 
     # Without these two, Python falls back on __getitem__, and on the identity.
-    __iter__ = None
-    __hash__ = None  # type: ignore[assignment]  # it compares by values, which may change
+    __iter__: ClassVar[None] = None
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]  # it compares by values, which may change
 
     def __eq__(self, other: object) -> bool:
         from ._deep import equal
