@@ -387,7 +387,7 @@ def test_either_variable_is_the_region(moto_server: MotoServer, variable: str) -
         ([], 2, "Give either --secrets FILE or --aws."),
         (["--secrets", "secrets.toml", "--aws"], 2, "Give either --secrets FILE or --aws."),
         (["--secrets", "nope.toml"], 2, "Error: Cannot read 'nope.toml': No such file"),
-        (["--secrets", "app.py"], 2, "Error: Cannot read 'app.py': it is no TOML"),
+        (["--secrets", "app.py"], 2, "Error: Cannot read 'app.py': it is not TOML"),
         (["--aws"], 1, "Error: Cannot use AWS: You must specify a region."),
     ],
 )
