@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lambda_secrets.backends._extension import PORT
+from lambda_secrets.backends._extension_kinds import APPCONFIG_PORT
 from lambda_secrets.backends._local import read_secrets_file
 from lambda_secrets.cli.emulator import Emulator
 from lambda_secrets.cli.emulator.aws import AwsValues
 from lambda_secrets.cli.emulator.local import FileValues
 from lambda_secrets.cli.emulator.settings import (
-    APPCONFIG_PORT,
-    PORT,
     read_settings,
     read_token,
     region_of,

@@ -218,12 +218,12 @@ def test_an_error_is_what_lambda_would_answer(
 
 
 def test_a_file_that_means_nothing_is_refused_before_anything_runs(run: Run, folder: Path) -> None:
-    """A list of numbers is no StringList: the entry is named, no handler is called."""
+    """A list of numbers is not a StringList: the entry is named, no handler is called."""
     (folder / "odd.json").write_text('{"parameters": {"/prod/url": [1, 2]}}')
     result = run("invoke", "app.asynchronous", "--secrets", "odd.json")
     assert result.exit_code != 0
     assert result.stdout == ""
-    assert "ssm:/prod/url: a StringList is a list of strings" in result.stderr
+    assert "ssm:/prod/url: a StringList must be a list of strings" in result.stderr
 
 
 def test_the_traceback_begins_in_the_handler(run: Run) -> None:

@@ -13,6 +13,8 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from lambda_secrets.backends._extension import PORT
+from lambda_secrets.backends._extension_kinds import APPCONFIG_PORT
 from lambda_secrets.cli.emulator.dialects import (
     AgentDialect,
     AppConfigDialect,
@@ -22,7 +24,7 @@ from lambda_secrets.cli.emulator.dialects import (
     Upstream,
 )
 from lambda_secrets.cli.emulator.local import LocalValues
-from lambda_secrets.cli.emulator.settings import APPCONFIG_PORT, PORT, Settings
+from lambda_secrets.cli.emulator.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
