@@ -56,7 +56,7 @@ class MemoryBackend:
 
     def __init__(self, values: Values) -> None:
         """Check the mapping, and keep it."""
-        self._values = opaque(values)
+        self.values = values
         problem = _problem(values) if hasattr(values, "items") else _NO_MAPPING
         del values  # a traceback can show locals
         if problem:
