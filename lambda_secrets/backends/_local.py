@@ -84,8 +84,10 @@ class MemoryBackend:
         self, sources: Iterable[Source], *, timeout: float, fresh: bool
     ) -> dict[Source, Answer | ResolutionError]:
         """Look the sources up; a missing one is a `SecretNotFoundError`."""
-        table = _table(self.values)
-        return {source: _looked_up(table, source) for source in sources}
+        table = opaque(_table_or_problem(self.values))
+        if isinstance(table(0), str):  # the mapping has changed since it was checked
+            return dict.fromkeys(sources, BackendError(table(0)))
+        return {source: _looked_up(table(0), source) for source in sources}
 
 
 class FileBackend:
@@ -232,11 +234,16 @@ def _decoded(text: str) -> bytes | None:
 
 def _problem(values: Values) -> str:
     """Return what is wrong with the values; empty where nothing is."""
+    found = _table_or_problem(values)
+    return found if isinstance(found, str) else ""
+
+
+def _table_or_problem(values: Values) -> dict[Key, Any] | str:
+    """Return the table, or what is wrong: the frames of an error would show the values."""
     try:
-        _table(values)
+        return _table(values)
     except DeclarationError as error:
         return str(error)
-    return ""
 
 
 def _table(values: Values) -> dict[Key, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from lambda_secrets import (
+    BackendError,
     DeclarationError,
     InjectionError,
     MemoryBackend,
@@ -112,6 +113,20 @@ def test_values_in_the_place_of_something_else_are_not_quoted(wrong: Callable[[]
         wrong()
     assert not is_in(caught.value)
     assert not is_in(pickle.dumps(caught.value))
+
+
+def test_a_mapping_that_became_wrong_is_told_without_its_values() -> None:
+    """It is read at each fetch, so that what was checked at first can have changed since."""
+    values: dict[str, Any] = {"prod/text": TEXT}
+    backend = MemoryBackend(values)
+    values["prod/port"] = 5432
+    with pytest.raises(BackendError, match="prod/port: its value is a int") as caught:
+        resolve_secrets({"it": "prod/text"}, backend=backend)
+    assert leaks(caught.value) == []
+    source = Source("secret", "prod/text")
+    answer = backend.fetch([source], timeout=1, fresh=False)[source]
+    assert isinstance(answer, BackendError)
+    assert leaks(answer) == []
 
 
 @pytest.mark.parametrize(
