@@ -321,7 +321,10 @@ def test_agents_dialect_gives_the_same_values(monkeypatch: pytest.MonkeyPatch) -
     with FakeExtension({"text": "t", "bin": b"\xff"}, agent=True) as server:
         monkeypatch.setenv(PORT, str(server.port))
         declared = {"text": "text", "bin": "bin"}
-        assert resolve_secrets(declared, backend="extension").reveal() == {"text": "t", "bin": b"\xff"}
+        assert resolve_secrets(declared, backend="extension").reveal() == {
+            "text": "t",
+            "bin": b"\xff",
+        }
 
 
 def test_proxy_settings_are_ignored(
