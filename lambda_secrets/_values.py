@@ -66,12 +66,12 @@ class Secrets(Frozen):
 
     __slots__ = ("_origins", "_values")
     _values: dict[str, Opaque]
-    _origins: dict[str, Any]
+    _origins: Opaque
 
     def __init__(self, values: Mapping[str, Opaque], origins: Mapping[str, Any] = {}) -> None:
         """Hold opaque values by name; origins are the cache's entries that they were made of."""
         object.__setattr__(self, "_values", dict(values))
-        object.__setattr__(self, "_origins", origins)
+        object.__setattr__(self, "_origins", opaque(origins))  # jsonpickle reads properties too
 
     def __getattr__(self, name: str) -> Any:
         if name[:1] != "_" and name in self._values:
@@ -81,7 +81,7 @@ class Secrets(Frozen):
         raise AttributeError(unknown_name(name, self._values))
 
     def __getitem__(self, name: str) -> Any:
-        if name in self._values:
+        if name in self:
             return fresh(self._values[name])
         from ._explain import unknown_name
 
@@ -95,7 +95,7 @@ class Secrets(Frozen):
             raise interrupt.with_traceback(None)  # noqa: B904
 
     def __contains__(self, name: object) -> bool:
-        return name in self._values
+        return isinstance(name, str) and name in self._values  # a list has no hash
 
     def __len__(self) -> int:
         return len(self._values)
@@ -123,7 +123,7 @@ def held(secrets: Secrets) -> dict[str, Opaque]:
 
 def origins(secrets: Secrets) -> Mapping[str, Any]:
     """Return the cache's entries that the values were made of, by declared name."""
-    return secrets._origins  # noqa: SLF001
+    return secrets._origins(0)  # type: ignore[no-any-return]  # noqa: SLF001
 
 
 def merged(*parts: Secrets) -> Secrets:

@@ -173,8 +173,10 @@ class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, 
 
         @wraps(function)
         async def overridden(*args: Any, **kwargs: Any) -> Any:
+            given = opaque((args, kwargs))
+            del args, kwargs  # the event or the keywords may be what an outer layer injected
             with self:
-                return await function(*args, **kwargs)
+                return await function(*given(0)[0], **given(0)[1])
 
         return overridden  # type: ignore[return-value]  # it has the same signature
 

@@ -29,13 +29,17 @@ _TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRS
 class Reply:
     """An answer: its status, its headers by lower-case name, its body."""
 
-    __slots__ = ("_body", "headers", "reusable", "status")
+    __slots__ = ("_body", "_headers", "reusable", "status")
 
     def __init__(self, status: int, headers: Headers, body: bytes, *, reusable: bool) -> None:
         self.status = status
-        self.headers = headers
         self.reusable = reusable
+        self._headers = opaque(headers)  # one of AppConfig's is a token
         self._body = opaque(body)
+
+    @property
+    def headers(self) -> Headers:
+        return self._headers(0)  # type: ignore[no-any-return]  # what __init__ hid
 
     @property
     def body(self) -> bytes:

@@ -7,6 +7,7 @@ import os
 from binascii import a2b_base64
 
 from .._declarations import Declaration, declare
+from .._values import opaque
 from ..errors import BackendError, DeclarationError, SecretNotFoundError
 from . import Answer
 
@@ -55,11 +56,20 @@ class MemoryBackend:
 
     def __init__(self, values: Values) -> None:
         """Check the mapping, and keep it."""
-        self.values: Values = values
+        self.values = values
         problem = _problem(values) if hasattr(values, "items") else _NO_MAPPING
         del values  # a traceback can show locals
         if problem:
             raise DeclarationError(problem)
+
+    @property
+    def values(self) -> Values:
+        """The mapping; hidden from what walks slots and ``__dict__``."""
+        return self._values(0)  # type: ignore[no-any-return]  # what __init__ hid
+
+    @values.setter
+    def values(self, values: Values) -> None:
+        self._values = opaque(values)
 
     def __repr__(self) -> str:
         """Show names, never values."""

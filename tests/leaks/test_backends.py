@@ -63,10 +63,10 @@ SECRETS: dict[str, Any] = {"prod/text": TEXT, "prod/db": DOCUMENT_TEXT, "prod/bi
 
 
 def read(declared: Any, backend: Any, **options: Any) -> Any:
-    """Resolve through a backend, and look at all that remains of it."""
+    """Return the values that a backend reads, after a look at all that remains of it."""
     secrets = resolve_secrets(declared, backend=backend, observer=seen.append, **options)
     assert leaks(secrets, backend, vars(backend).values(), *seen) == []
-    return secrets
+    return secrets.reveal()
 
 
 seen: list[Any] = []
