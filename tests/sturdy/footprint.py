@@ -30,5 +30,7 @@ def footprint() -> Footprint:
     pages = int((SYSTEM / "statm").read_text().split()[1])
     descriptors = len(list((SYSTEM / "fd").iterdir())) - 1  # one of them lists the folder
     return Footprint(
-        pages * os.sysconf("SC_PAGE_SIZE") // 1024, descriptors, len(os.listdir(SYSTEM / "task"))
+        pages * os.sysconf("SC_PAGE_SIZE") // 1024,
+        descriptors,
+        len(list((SYSTEM / "task").iterdir())),
     )
