@@ -6,7 +6,8 @@ import functools
 import logging
 import threading
 
-from ._values import Secrets, Wrapped, fresh, held, opaque, origins
+from ._deep import equal
+from ._values import Secrets, Wrapped, fresh, held, opaque, origins, shielded
 from .errors import BackendUnavailableError
 
 TYPE_CHECKING = False
@@ -50,10 +51,7 @@ class Built:
 
     def fits(self, value: Opaque) -> bool:
         """Whether it was made from an equal value."""
-        try:
-            return bool(fresh(self.value) == fresh(value))
-        except Exception:  # noqa: BLE001 - an array has no truth value, and its secret has changed
-            return False
+        return same(self.value, value)
 
     def end(self) -> None:
         """Close it, unless it was closed already."""
@@ -267,3 +265,15 @@ def trial(
             tried.append(built)
         values[name] = built.product  # type: ignore[assignment]  # it was built
     return Secrets(values, origins(secrets))
+
+
+def same(one: Opaque, other: Opaque) -> bool:
+    """Whether two opaque values are equal, as far as what a transform made can be compared."""
+    return bool(shielded(_same_values, one, other))
+
+
+def _same_values(one: Opaque, other: Opaque) -> bool:
+    try:
+        return equal(fresh(one), fresh(other))
+    except Exception:  # noqa: BLE001 - an array has no truth value, and its secret has changed
+        return False

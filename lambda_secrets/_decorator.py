@@ -161,7 +161,7 @@ def _layer(
 def _wrapped(handler: Any, layer: Layer) -> Any:
     """Return what is called instead of the handler, and looks like it."""
     call_of, resolvers = Call, [layer.resolver]
-    if layer.refresh_on or layer.resolver.closes:
+    if layer.refresh_on or layer.resolver.builds:
         from ._retry import RetriedCall
 
         call_of = RetriedCall

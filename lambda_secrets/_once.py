@@ -107,4 +107,4 @@ class _Once(Resolver):
 
     def cached(self) -> Secrets | None:
         """Return the values if nothing is due, and nothing was built."""
-        return None if self.closes else super().cached()
+        return None if self.builds else super().cached()

@@ -40,7 +40,7 @@ class Resolver:
         state: until when (by the monotonic and the wall clock) which `Secrets` are good: all that a
             warm invocation looks at. Replaced as a whole, so that threads see one state.
         partial: the same for the names that somebody has asked for one by one.
-        closes: whether objects built here are closed.
+        builds: whether objects are built from what it reads.
         temporary: whether it is made anew at each use, so that its sources need not be kept.
     """
 
@@ -72,7 +72,7 @@ class Resolver:
 
             raise DeclarationError(wrong_option(timeout, jitter, observer))
         self.declarations = dict(declarations)
-        self.closes = any(one.close is not None for one in self.declarations.values())
+        self.builds = any(one.build is not None for one in self.declarations.values())
         self.cache = cache
         self.backend = backend
         self.timeout = timeout

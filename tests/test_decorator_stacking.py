@@ -11,6 +11,7 @@ import pytest
 
 from lambda_secrets import (
     AccessDeniedError,
+    BackendError,
     BackendUnavailableError,
     DeclarationError,
     InjectionError,
@@ -243,7 +244,7 @@ def test_secrets_covers_all_layers(backend: Recorder) -> None:
         ({"a": AccessDeniedError("no")}, AccessDeniedError),
         ({"b": AccessDeniedError("no")}, AccessDeniedError),
         ({"a": AccessDeniedError("no"), "b": AccessDeniedError("no")}, AccessDeniedError),
-        ({"a": BackendUnavailableError("no"), "b": SecretNotFoundError("no")}, ResolutionError),
+        ({"a": BackendUnavailableError("no"), "b": BackendError("no")}, ResolutionError),
     ],
 )
 def test_a_refresh_reaches_every_layer_and_reports_all_that_failed(
