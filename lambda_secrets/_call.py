@@ -246,9 +246,11 @@ def remaining_of(context: Any) -> float | None:
     ask = getattr(context, method, None)
     if not callable(ask):  # a durable execution's context has the Lambda context inside
         ask = getattr(getattr(context, "lambda_context", None), method, None)
+    millis: Any = None
     try:
-        millis = ask() if callable(ask) else None
-    except Exception:  # noqa: BLE001 - it is others' code
-        millis = None
+        if callable(ask):
+            millis = ask()
+    except Exception:  # noqa: BLE001, S110 - it is others' code, and the time is unknown then
+        pass
     # No bool, and no mock that can be made a number.
-    return millis / 1000 if millis is not None and type(millis) in (int, float) else None
+    return millis / 1000 if type(millis) in (int, float) else None

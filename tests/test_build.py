@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from lambda_secrets import (
     BackendUnavailableError,
+    LiveSecrets,
     MemoryBackend,
     Parameter,
     ParameterTree,
@@ -33,7 +34,6 @@ from lambda_secrets._maintenance import after_fork, override, restore
 from lambda_secrets._values import Wrapped, opaque
 from lambda_secrets.testing import override_secrets
 from tests.support.clock import FakeClock
-from tests.support.live import LiveSecrets
 from tests.support.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def backend() -> Recorder:
 
 def declared(name: str = "a", path: str | None = None, **options: Any) -> Secret:
     """Return a declaration of a client, with `close`."""
-    return Secret(name, path, **{"build": Client, "close": Client.close, **options})
+    given: dict[str, Any] = {"build": Client, "close": Client.close, **options}
+    return Secret(name, path, **given)
 
 
 def test_the_object_is_built_before_the_handler_and_handed_out_as_it_is(

@@ -17,7 +17,6 @@ from lambda_secrets import (
     InjectionError,
     ResolutionError,
     Secret,
-    SecretNotFoundError,
     inject_secrets,
 )
 from tests.support.recorder import Recorder
@@ -33,7 +32,8 @@ def found(into: str, event: Any, context: Any, secrets: Any) -> dict[str, Any]:
     """Return what a handler was given, wherever it is."""
     places: dict[str, Any] = {"context": getattr(context, "secrets", None), "kwargs": secrets}
     found = event["secrets"] if into == "event" else places[into]
-    return found if into == "kwargs" else found.reveal()
+    values: dict[str, Any] = found if into == "kwargs" else found.reveal()
+    return values
 
 
 @pytest.mark.parametrize("into", ["context", "event", "kwargs"])

@@ -18,6 +18,7 @@ from lambda_secrets import (
     AppConfig,
     BackendUnavailableError,
     InjectionError,
+    LiveSecrets,
     MemoryBackend,
     Parameter,
     ParameterTree,
@@ -34,7 +35,6 @@ from lambda_secrets._values import Wrapped, held
 from lambda_secrets.backends._http import Reply
 from lambda_secrets.testing import override_secrets
 from tests.support.canary import BINARY, DOCUMENT, TEXT, leaks
-from tests.support.live import LiveSecrets
 from tests.support.recorder import Recorder
 from tests.support.rotating import Rotating
 
@@ -241,7 +241,8 @@ def retried(*, asynchronous: bool = False) -> Any:
 def built(**options: Any) -> Any:
     """Return a handler whose pool cannot be built."""
     declared = {**DECLARED, "pool": Secret("prod/db", "@", build=raised_by_build)}
-    return inject_secrets(declared, backend=MemoryBackend(VALUES), **options)(in_context)
+    inject: Any = inject_secrets
+    return inject(declared, backend=MemoryBackend(VALUES), **options)(in_context)
 
 
 def live_build() -> Any:
