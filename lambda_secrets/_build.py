@@ -60,7 +60,9 @@ class Built:
             return
         try:
             close(fresh(self.product))
-        except Exception as error:  # noqa: BLE001 - nobody waits for it
+        except (KeyboardInterrupt, SystemExit):  # of a signal, most likely
+            raise
+        except BaseException as error:  # noqa: BLE001 - nobody waits for it
             kind = type(error).__name__
             _log.warning("close= raised %s (its message is withheld).", kind)
 
@@ -136,6 +138,7 @@ class Builds:
             self.current.remove(built)
             built.users = self.callers(built)
             self.replaced.append(built)
+            self.store.changed()  # a later call must not find it among kept values
 
     def drop(self, gone: Callable[[Any], bool], *, cleared: bool = True) -> None:
         """Let go of what was built from these sources; if cleared, what calls do not have too."""
@@ -146,11 +149,14 @@ class Builds:
 
     def close_unused(self) -> None:
         """Close replaced objects that nobody uses."""
-        with self.store.lock:
-            unused = [built for built in self.replaced if not (built.users or built.outside)]
-            self.replaced = [built for built in self.replaced if built not in unused]
-        for built in unused:  # others' code runs outside of the lock
-            built.end()
+        while True:  # one by one: what gets out of one close leaves the others for later
+            with self.store.lock:
+                unused = (built for built in self.replaced if not (built.users or built.outside))
+                built = next(unused, None)
+                if built is None:
+                    return
+                self.replaced.remove(built)
+            built.end()  # others' code runs outside of the lock
 
     def hand_out(self, built: Built, declaration: Declaration) -> Opaque | None:
         """Return the object, unless it is closed by now; note who has it, and how to close it."""
@@ -197,6 +203,11 @@ def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
     return one[-1] is other[-1] and one[:-1] == other[:-1]
 
 
+def _is_given(value: Opaque) -> bool:
+    """Whether it is injected as it is."""
+    return type(value(0)) is Wrapped and value(0).shared  # type: ignore[no-any-return]  # a bool
+
+
 def given(backend: Any, declaration: Declaration) -> Opaque | None:
     """Return the object that an override has instead of a built one."""
     find = getattr(backend, "built_for", None)
@@ -220,7 +231,7 @@ def steps(
     until = store.clock.monotonic() + wait
     for name, declaration in declarations.items():
         key = key_of(store, backend, declaration)
-        if type(values[name](0)) is Wrapped:  # a default or an override's: nothing is built
+        if _is_given(values[name]):  # a default or an override's: nothing is built
             builds.forget(key)
             continue
         while True:
