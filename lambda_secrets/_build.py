@@ -6,7 +6,8 @@ import functools
 import logging
 import threading
 
-from ._values import Secrets, Wrapped, fresh, held, opaque, origins
+from ._deep import equal
+from ._values import Secrets, Wrapped, fresh, held, opaque, origins, shielded
 from .errors import BackendUnavailableError
 
 TYPE_CHECKING = False
@@ -50,10 +51,7 @@ class Built:
 
     def fits(self, value: Opaque) -> bool:
         """Whether it was made from an equal value."""
-        try:
-            return bool(fresh(self.value) == fresh(value))
-        except Exception:  # noqa: BLE001 - an array has no truth value, and its secret has changed
-            return False
+        return same(self.value, value)
 
     def end(self) -> None:
         """Close it, unless it was closed already."""
@@ -62,7 +60,9 @@ class Built:
             return
         try:
             close(fresh(self.product))
-        except Exception as error:  # noqa: BLE001 - nobody waits for it
+        except (KeyboardInterrupt, SystemExit):  # of a signal, most likely
+            raise
+        except BaseException as error:  # noqa: BLE001 - nobody waits for it
             kind = type(error).__name__
             _log.warning("close= raised %s (its message is withheld).", kind)
 
@@ -138,6 +138,7 @@ class Builds:
             self.current.remove(built)
             built.users = self.callers(built)
             self.replaced.append(built)
+            self.store.changed()  # a later call must not find it among kept values
 
     def drop(self, gone: Callable[[Any], bool], *, cleared: bool = True) -> None:
         """Let go of what was built from these sources; if cleared, what calls do not have too."""
@@ -148,11 +149,14 @@ class Builds:
 
     def close_unused(self) -> None:
         """Close replaced objects that nobody uses."""
-        with self.store.lock:
-            unused = [built for built in self.replaced if not (built.users or built.outside)]
-            self.replaced = [built for built in self.replaced if built not in unused]
-        for built in unused:  # others' code runs outside of the lock
-            built.end()
+        while True:  # one by one: what gets out of one close leaves the others for later
+            with self.store.lock:
+                unused = (built for built in self.replaced if not (built.users or built.outside))
+                built = next(unused, None)
+                if built is None:
+                    return
+                self.replaced.remove(built)
+            built.end()  # others' code runs outside of the lock
 
     def hand_out(self, built: Built, declaration: Declaration) -> Opaque | None:
         """Return the object, unless it is closed by now; note who has it, and how to close it."""
@@ -199,6 +203,11 @@ def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
     return one[-1] is other[-1] and one[:-1] == other[:-1]
 
 
+def _is_given(value: Opaque) -> bool:
+    """Whether it is injected as it is."""
+    return type(value(0)) is Wrapped and value(0).shared  # type: ignore[no-any-return]  # a bool
+
+
 def given(backend: Any, declaration: Declaration) -> Opaque | None:
     """Return the object that an override has instead of a built one."""
     find = getattr(backend, "built_for", None)
@@ -222,7 +231,7 @@ def steps(
     until = store.clock.monotonic() + wait
     for name, declaration in declarations.items():
         key = key_of(store, backend, declaration)
-        if type(values[name](0)) is Wrapped:  # a default or an override's: nothing is built
+        if _is_given(values[name]):  # a default or an override's: nothing is built
             builds.forget(key)
             continue
         while True:
@@ -267,3 +276,15 @@ def trial(
             tried.append(built)
         values[name] = built.product  # type: ignore[assignment]  # it was built
     return Secrets(values, origins(secrets))
+
+
+def same(one: Opaque, other: Opaque) -> bool:
+    """Whether two opaque values are equal, as far as what a transform made can be compared."""
+    return bool(shielded(_same_values, one, other))
+
+
+def _same_values(one: Opaque, other: Opaque) -> bool:
+    try:
+        return equal(fresh(one), fresh(other))
+    except Exception:  # noqa: BLE001 - an array has no truth value, and its secret has changed
+        return False

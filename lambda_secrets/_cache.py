@@ -311,6 +311,16 @@ shared_cache: Cache = Cache()
 """The one cache of this process."""
 
 
+def under_snapstart() -> bool:
+    """Whether a snapshot will be taken; if so, see that it holds no value."""
+    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start":
+        return False
+    from . import _snapstart
+
+    _snapstart.keep_out_of_snapshots(shared_cache)
+    return True
+
+
 def _after_fork() -> None:
     from ._maintenance import after_fork
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import sys
 from types import FunctionType
 
@@ -243,12 +244,12 @@ def take_off(cache: Any, context: Any, key: str, secrets: Secrets) -> None:
 def remaining_of(context: Any) -> float | None:
     """Return the seconds that the invocation has left, if its context can tell."""
     method = "get_remaining_time_in_millis"
-    ask = getattr(context, method, None)
-    if not callable(ask):  # a durable execution's context has the Lambda context inside
-        ask = getattr(getattr(context, "lambda_context", None), method, None)
     try:
-        millis = ask() if callable(ask) else None
-    except Exception:  # noqa: BLE001 - it is others' code
-        millis = None
-    # No bool, and no mock that can be made a number.
-    return millis / 1000 if millis is not None and type(millis) in (int, float) else None
+        ask: Any = getattr(context, method, None)
+        if not callable(ask):  # a durable execution's context has the Lambda context inside
+            ask = getattr(getattr(context, "lambda_context", None), method, None)
+        millis: Any = ask() if callable(ask) else None
+        # No bool, no mock that can be made a number, and no NaN.
+        return millis / 1000 if type(millis) in (int, float) and not math.isnan(millis) else None
+    except Exception:  # noqa: BLE001 - it is others' code; an int may be too large, too
+        return None

@@ -21,3 +21,20 @@ def copied(value: Any, *, wrapped: bool) -> Any:
         return deepcopy(value)
     except Exception:  # noqa: BLE001 - it holds a lock or a connection, which nobody can copy
         return value
+
+
+def repeats(value: Any) -> bool:
+    """Whether a list or dict occurs more than once in a value: in itself, or by a YAML anchor.
+
+    Copied level by level, it would grow without end.
+    """
+    seen: set[int] = set()
+    rest = [value]
+    for item in rest:  # which grows meanwhile
+        kind = type(item)
+        if kind is dict or kind is list:
+            if id(item) in seen:
+                return True
+            seen.add(id(item))
+            rest += item.values() if kind is dict else item
+    return False

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-import os
 from types import FunctionType
 
-from ._cache import shared_cache
+from ._cache import shared_cache, under_snapstart
 from ._call import Call, Layer, handler_of
 from ._declarations import declare_all
 from ._resolver import Resolver
@@ -107,7 +106,8 @@ def inject_secrets(
 
         given = resolver_of(declarations, {**options, "backend": backend}, inject_secrets)
     elif declarations is not None and not bare:
-        given = declare_all(declarations)
+        mapping: Any = declarations
+        given = declare_all(mapping)
 
     def decorate(handler: Any) -> Any:
         if type(handler) is not FunctionType:
@@ -161,7 +161,7 @@ def _layer(
 def _wrapped(handler: Any, layer: Layer) -> Any:
     """Return what is called instead of the handler, and looks like it."""
     call_of, resolvers = Call, [layer.resolver]
-    if layer.refresh_on or layer.resolver.closes:
+    if layer.refresh_on or layer.resolver.builds:
         from ._retry import RetriedCall
 
         call_of = RetriedCall
@@ -189,13 +189,3 @@ def _wrapped(handler: Any, layer: Layer) -> Any:
         names = frozenset(layer.resolver.declarations)
         vars(wrapper)["__wrapped__"] = Uninjected(handler, names)
     return wrapper
-
-
-def under_snapstart() -> bool:
-    """Whether a snapshot will be taken; if so, see that it holds no value."""
-    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start":
-        return False
-    from . import _snapstart
-
-    _snapstart.keep_out_of_snapshots(shared_cache)
-    return True

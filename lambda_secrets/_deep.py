@@ -28,7 +28,11 @@ def parsed_apart(text: str | bytes) -> list[Any]:
 def equal(one: Any, other: Any) -> bool:
     """Compare two values level by level."""
     pairs = [(one, other)]
+    seen = set()
     for left, right in pairs:  # which grows meanwhile
+        if (pair := (id(left), id(right))) in seen:
+            continue
+        seen.add(pair)
         if type(left) is type(right) is dict and left.keys() == right.keys():
             pairs += [(item, right[key]) for key, item in left.items()]
         elif type(left) is type(right) is list and len(left) == len(right):

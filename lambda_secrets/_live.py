@@ -135,7 +135,7 @@ class LiveSecrets:
         resolver = self._resolvers[0]
         if len(self._resolvers) == 1 and running.get() is None:
             secrets = resolver.cached()
-            if secrets is not None and not resolver.closes:
+            if secrets is not None and not resolver.builds:
                 return secrets
         return run(self._current())
 
@@ -244,7 +244,7 @@ class LiveSecrets:
         given = None if use is None else use.given_to(resolver)
         if given is not None and all(name in held(given) for name in names):
             return given
-        secrets = None if resolver.closes else resolver.cached()
+        secrets = None if resolver.builds else resolver.cached()
         if secrets is None:
             try:
                 beside = [name for name in resolver.declarations if name not in names]

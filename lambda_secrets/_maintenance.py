@@ -58,7 +58,7 @@ def catch_up(store: Store) -> None:
             if told:
                 store.changed()
             if store.builds is not None:
-                store.builds.drop(gone)
+                store.builds.drop(gone, cleared=told)
     if store.builds is not None:
         store.builds.close_unused()
 

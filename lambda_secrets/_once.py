@@ -7,9 +7,8 @@ import logging
 import os
 from contextlib import suppress
 
-from ._cache import shared_cache
+from ._cache import shared_cache, under_snapstart
 from ._declarations import declare_all
-from ._decorator import under_snapstart
 from ._resolver import TTL_VARIABLES, Resolver, run
 from .backends import backend_of
 from .errors import ResolutionError
@@ -107,4 +106,4 @@ class _Once(Resolver):
 
     def cached(self) -> Secrets | None:
         """Return the values if nothing is due, and nothing was built."""
-        return None if self.closes else super().cached()
+        return None if self.builds else super().cached()

@@ -8,7 +8,7 @@ import os
 
 from ._declarations import Mismatch, check_seconds
 from ._store import Entry, Freshness
-from ._values import Secrets, opaque, shielded
+from ._values import Secrets, Wrapped, opaque, shielded
 from .errors import DeclarationError
 
 TYPE_CHECKING = False
@@ -40,7 +40,7 @@ class Resolver:
         state: until when (by the monotonic and the wall clock) which `Secrets` are good: all that a
             warm invocation looks at. Replaced as a whole, so that threads see one state.
         partial: the same for the names that somebody has asked for one by one.
-        closes: whether objects built here are closed.
+        builds: whether objects are built from what it reads.
         temporary: whether it is made anew at each use, so that its sources need not be kept.
     """
 
@@ -72,7 +72,7 @@ class Resolver:
 
             raise DeclarationError(wrong_option(timeout, jitter, observer))
         self.declarations = dict(declarations)
-        self.closes = any(one.close is not None for one in self.declarations.values())
+        self.builds = any(one.build is not None for one in self.declarations.values())
         self.cache = cache
         self.backend = backend
         self.timeout = timeout
@@ -224,7 +224,8 @@ class Resolver:
         self, declaration: Declaration, convert: Any, key: object, entry: Entry
     ) -> Opaque | Mismatch:
         """Make a value of an entry, and keep it there."""
-        if declaration.transform is not None:  # it may log what it gets
+        # A transform may log what it gets; what is converted is not looked into.
+        if declaration.transform is not None or convert is not None:
             self.cache.reveal(opaque(entry.answer.value))
         made: Any = shielded(_extracted, declaration, entry, convert)
         if callable(made):
@@ -286,6 +287,11 @@ def _extracted(
     value = declaration.extract(entry.answer.value)
     if convert is not None and not isinstance(value, Mismatch):
         value = convert(value)
+    if callable(declaration.transform):
+        from ._copies import repeats
+
+        if repeats(value):
+            value = Wrapped(value, shared=False)
     return value if isinstance(value, Mismatch) else opaque(value)
 
 

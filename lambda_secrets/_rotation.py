@@ -12,12 +12,12 @@ import math
 import threading
 import time
 
-from ._build import builds_of, steps as build_steps, trial
+from ._build import builds_of, same as same_value, steps as build_steps, trial
 from ._declarations import Source, parsed_json
 from ._renewal import same
 from ._resolver import ANSWER_MARGIN
 from ._store import GRACE, Entry, Freshness
-from ._values import Secrets, fresh, shielded
+from ._values import Secrets, shielded
 from .errors import SecretNotFoundError
 
 TYPE_CHECKING = False
@@ -232,7 +232,7 @@ class Newer:
             old = resolver.value(name, absent if before is None else before)
             if not callable(values[name]):
                 values[name] = old  # what does not fit keeps its value
-            elif name in changed and (not callable(old) or shielded(_differ, old, values[name])):
+            elif name in changed and (not callable(old) or not same_value(old, values[name])):
                 new.append(name)
         if not new or not all(map(callable, values.values())):
             return None
@@ -327,14 +327,6 @@ def _changed(resolver: Resolver, used: Used) -> Entries:
         if entry is not None and not entry.absent and (before is None or not same(entry, before)):
             changed[name] = entry
     return changed
-
-
-def _differ(one: Any, other: Any) -> bool:
-    """Whether two opaque values do, as far as what a transform made can be compared."""
-    try:
-        return bool(fresh(one) != fresh(other))
-    except Exception:  # noqa: BLE001 - an array has no truth value, and its secret has changed
-        return True
 
 
 def _may_be_pending(declaration: Declaration, entry: Entry) -> bool:

@@ -64,10 +64,22 @@ def check(resolver: Any, values: dict[str, Any], results: dict[str, Any]) -> Non
 
     failures = {}
     for name, problem in problems.items():
+        if resolver.declarations[name].build is not None:
+            _forget_built(resolver, name, problem)
         backend = results[name].backend or backend_name(resolver.cache.active(resolver.backend))
         failures[name] = failure(name, resolver.declaration(name), problem, backend)
     values.clear()  # a traceback can show them
     raise gathered(failures)
+
+
+def _forget_built(resolver: Any, name: str, problem: Any) -> None:
+    """Replace the object that was built from a secret which is not there any more."""
+    if isinstance(problem, SecretNotFoundError) or getattr(problem, "absent", False):
+        from ._build import builds_of, key_of
+
+        declaration = resolver.declaration(name)
+        key = key_of(resolver.cache, resolver.backend, declaration)
+        builds_of(resolver.cache).forget(key)
 
 
 def ttl_of(variable: str) -> float:

@@ -10,7 +10,7 @@ from ._call import handler_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-    from typing import Any
+    from typing import Any, Self
 
     from ._call import Call, Layer
     from ._resolver import Steps
@@ -107,7 +107,7 @@ class _Items:
     def __init__(self, call: Any) -> None:
         self._call = call
 
-    async def __aenter__(self) -> _Items:
+    async def __aenter__(self) -> Self:
         self._undo = self._call.layer.place(self._call)
         self._items = self._call.layer.invoke(self._call)
         return self

@@ -146,12 +146,14 @@ def _of(kind: type[Event], source: Source, entry: Entry, seconds: float) -> Even
 
 def _tell_apart(observer: Observer, told: list[Event], wait: float) -> None:
     """Tell on a thread of our own: an observer that hangs must not hang the invocation."""
-    run: Any = functools.partial(contextvars.copy_context().run, _tell, observer, told)
-    thread = threading.Thread(target=run, name="lambda_secrets observer", daemon=True)
+    run: Any = contextvars.copy_context().run
+    thread = threading.Thread(
+        target=run, args=(_tell, observer, told), name="lambda_secrets observer", daemon=True
+    )
     try:
         thread.start()
     except RuntimeError:  # no more threads, or the interpreter is shutting down
-        run()
+        run(_tell, observer, told)
     else:
         thread.join(wait)
 

@@ -121,11 +121,14 @@ class _Known:
     def learn(self, value: Any) -> None:
         """Note every string in a value without running code of its classes."""
         rest = [value]
+        seen: dict[int, Any] = {}  # a container may be in itself; kept, for its id
         while rest:
             item = rest.pop()
             content = _content(item)
             if content is None:
-                rest += _items(item)
+                if id(item) not in seen:
+                    seen[id(item)] = item
+                    rest += _items(item)
                 continue
             key = content if isinstance(content, str) else (content,)  # bytes == str may warn
             try:

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import strategies as st
@@ -18,11 +18,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from lambda_secrets import (
     BackendUnavailableError,
+    LiveSecrets,
     MemoryBackend,
     Parameter,
     ParameterTree,
     Secret,
     SecretNotFoundError,
+    _build,
     clear_cache,
     inject_secrets,
     resolve_secrets,
@@ -32,8 +34,10 @@ from lambda_secrets._maintenance import after_fork, override, restore
 from lambda_secrets._values import Wrapped, opaque
 from lambda_secrets.testing import override_secrets
 from tests.support.clock import FakeClock
-from tests.support.live import LiveSecrets
 from tests.support.recorder import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Client:
@@ -72,7 +76,8 @@ def backend() -> Recorder:
 
 def declared(name: str = "a", path: str | None = None, **options: Any) -> Secret:
     """Return a declaration of a client, with `close`."""
-    return Secret(name, path, **{"build": Client, "close": Client.close, **options})
+    given: dict[str, Any] = {"build": Client, "close": Client.close, **options}
+    return Secret(name, path, **given)
 
 
 def test_the_object_is_built_before_the_handler_and_handed_out_as_it_is(
@@ -616,43 +621,40 @@ def test_eight_threads_never_get_a_closed_object(backend: Recorder, made: list[C
     assert all(client.closed == 1 for client in made)
 
 
-class Meddling:
-    """A transformed value that clears the cache when it is compared: just before a hand-out."""
+def meddle_once(monkeypatch: pytest.MonkeyPatch, meddle: Callable[[], None]) -> None:
+    """Run this when a value is compared next: just before an object is handed out."""
+    compare = _build.same
+    meddles = [meddle]
 
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.meddle: Any = None
+    def meddling(one: Any, other: Any) -> bool:
+        if meddles:
+            meddles.pop()()
+        return compare(one, other)
 
-    def __eq__(self, other: object) -> bool:
-        meddle, self.meddle = self.meddle, None
-        if meddle is not None:
-            meddle()
-        return self is other
-
-    __hash__ = object.__hash__
+    monkeypatch.setattr(_build, "same", meddling)
 
 
 def test_what_is_closed_just_before_it_is_handed_out_is_built_anew(
-    backend: Recorder, made: list[Client]
+    backend: Recorder, made: list[Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A clear may come between the look at an object and its delivery."""
-    declaration = declared(transform=Meddling)
-    live = LiveSecrets({"it": declaration}, backend=backend)
-    live.it.value.meddle = live.clear
+    live = LiveSecrets({"it": declared()}, backend=backend)
+    assert live.it is made[0]
+    meddle_once(monkeypatch, live.clear)
     assert live.it is made[1]
     assert [client.closed for client in made] == [1, 0]
 
 
 def test_what_is_replaced_just_before_it_is_handed_out_stays_open(
-    backend: Recorder, made: list[Client]
+    backend: Recorder, made: list[Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has one more user, who keeps it open."""
-    live = LiveSecrets({"it": declared(transform=Meddling)}, backend=backend)
+    live = LiveSecrets({"it": declared()}, backend=backend)
 
     @inject_secrets(live)
     def handler(event: Any, context: Any) -> Any:
         client = context.secrets.it
-        client.value.meddle = live.clear
+        meddle_once(monkeypatch, live.clear)
         assert live.it is client
         return client.use()
 

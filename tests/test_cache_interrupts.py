@@ -18,7 +18,7 @@ from lambda_secrets import (
     BackendUnavailableError, clear_cache, inject_secrets, resolve_secrets,
 )
 from lambda_secrets._cache import shared_cache
-from lambda_secrets._live import LiveSecrets
+from lambda_secrets import LiveSecrets
 
 class Backend:
     def __init__(self):

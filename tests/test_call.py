@@ -32,13 +32,14 @@ class Handler:
         return context.secrets.k
 
 
-object_handler: Any = inject_secrets({"k": "k"}, backend=MemoryBackend({"k": "v"}))(Handler())
+untyped: Any = inject_secrets
+object_handler: Any = untyped({"k": "k"}, backend=MemoryBackend({"k": "v"}))(Handler())
 object_handler.__qualname__ = "object_handler"
 
 
 def inject(**options: Any) -> Any:
     """Return a decorator for one secret."""
-    return inject_secrets({"k": "k"}, **{"backend": Recorder({"k": "v"}), **options})
+    return untyped({"k": "k"}, **{"backend": Recorder({"k": "v"}), **options})
 
 
 @pytest.mark.parametrize("name", ["_k", "_", "reveal"])
@@ -46,10 +47,9 @@ def inject(**options: Any) -> Any:
 def test_a_name_that_secrets_has_itself_is_refused(name: str, into: Any) -> None:
     """What could not be read as an attribute is found when the decorator is applied."""
     with pytest.raises(DeclarationError, match="must not start with '_' or be 'reveal'"):
-        inject_secrets({name: "k"}, into=into)(lambda event, context: None)
-    assert inject_secrets({name: "k"}, into="kwargs", backend=Recorder({"k": "v"}))(
-        lambda event, context, **secrets: secrets
-    )({}, None) == {name: "v"}
+        untyped({name: "k"}, into=into)(Handler())
+    decorate = untyped({name: "k"}, into="kwargs", backend=Recorder({"k": "v"}))
+    assert decorate(lambda event, context, **secrets: secrets)({}, None) == {name: "v"}
 
 
 def test_a_handler_shows_its_secrets_before_its_first_call() -> None:

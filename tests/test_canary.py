@@ -122,6 +122,7 @@ class Slotted(MemoryBackend):
     """An object of ours with a value in a slot, and one in its `__dict__`."""
 
     __slots__ = ("slot",)
+    slot: str
 
 
 def test_what_trackers_go_through_is_gone_through() -> None:

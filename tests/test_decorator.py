@@ -478,7 +478,7 @@ def test_all_that_is_declared_wrong_is_found_when_the_decorator_is_applied() -> 
         ({"prefetch": 1}, "prefetch must be True or False, not "),
         ({"prefetch": "yes"}, "prefetch must be True or False, not "),
         ({"observer": "print"}, "observer must be a function that takes one event, not str"),
-        ({"backend": "vault"}, "backend 'vault': it is unknown"),
+        ({"backend": "vault"}, "Cannot use backend 'vault'"),
         ({"backend": None}, "a NoneType as backend"),
         ({"backend": object()}, "as backend: it has no fetch()"),
         ({"backend": MemoryBackend}, "a type as backend: it has no fetch()"),

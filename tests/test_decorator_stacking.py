@@ -11,12 +11,12 @@ import pytest
 
 from lambda_secrets import (
     AccessDeniedError,
+    BackendError,
     BackendUnavailableError,
     DeclarationError,
     InjectionError,
     ResolutionError,
     Secret,
-    SecretNotFoundError,
     inject_secrets,
 )
 from tests.support.recorder import Recorder
@@ -32,7 +32,8 @@ def found(into: str, event: Any, context: Any, secrets: Any) -> dict[str, Any]:
     """Return what a handler was given, wherever it is."""
     places: dict[str, Any] = {"context": getattr(context, "secrets", None), "kwargs": secrets}
     found = event["secrets"] if into == "event" else places[into]
-    return found if into == "kwargs" else found.reveal()
+    values: dict[str, Any] = found if into == "kwargs" else found.reveal()
+    return values
 
 
 @pytest.mark.parametrize("into", ["context", "event", "kwargs"])
@@ -243,7 +244,7 @@ def test_secrets_covers_all_layers(backend: Recorder) -> None:
         ({"a": AccessDeniedError("no")}, AccessDeniedError),
         ({"b": AccessDeniedError("no")}, AccessDeniedError),
         ({"a": AccessDeniedError("no"), "b": AccessDeniedError("no")}, AccessDeniedError),
-        ({"a": BackendUnavailableError("no"), "b": SecretNotFoundError("no")}, ResolutionError),
+        ({"a": BackendUnavailableError("no"), "b": BackendError("no")}, ResolutionError),
     ],
 )
 def test_a_refresh_reaches_every_layer_and_reports_all_that_failed(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+from collections.abc import Coroutine
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -329,8 +330,8 @@ def test_values_are_there_until_it_was_awaited(
     with pytest.raises(LoginError):
         asyncio.run(handler("fail", context))
     assert vars(context) == {}
-    coroutine = cast("Any", handler({}, context))
-    assert inspect.isawaitable(coroutine)
+    coroutine: Any = handler({}, context)
+    assert isinstance(coroutine, Coroutine)
     coroutine.close()
     assert vars(context) == {}
 

@@ -20,6 +20,7 @@ from lambda_secrets import (
     AccessDeniedError,
     BackendUnavailableError,
     DeclarationError,
+    LiveSecrets,
     Parameter,
     ResolutionError,
     Secret,
@@ -31,7 +32,6 @@ from lambda_secrets import (
     resolve_secrets,
 )
 from lambda_secrets.testing import override_secrets
-from tests.support.live import LiveSecrets
 from tests.support.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -227,11 +227,12 @@ def test_what_is_not_declared(live: LiveSecrets) -> None:
 
 def test_it_is_neither_a_mapping_nor_iterable_nor_a_pickle(live: LiveSecrets) -> None:
     """Nothing goes through all values by accident."""
+    anything: Any = live
     refusals: list[Callable[[], Any]] = [
         lambda: iter(live),  # type: ignore[call-overload]
         lambda: list(live),  # type: ignore[call-overload]
-        lambda: dict(live),
-        lambda: {**live},
+        lambda: dict(anything),
+        lambda: {**anything},
         lambda: json.dumps(live),
         lambda: "a" in live,  # type: ignore[operator]
     ]
@@ -273,8 +274,8 @@ def test_a_name_of_its_own_cannot_be_declared(name: str, backend: Recorder) -> N
         lambda: LiveSecrets({"a": ""}),
         lambda: LiveSecrets({"a": "a"}, ttl=-1),
         lambda: LiveSecrets({"a": "a"}, timeout=math.inf),
-        lambda: LiveSecrets({"a": "a"}, backend="other"),
-        lambda: LiveSecrets({"a": "a"}, observer=5),
+        lambda: LiveSecrets({"a": "a"}, backend="other"),  # type: ignore[arg-type]
+        lambda: LiveSecrets({"a": "a"}, observer=5),  # type: ignore[arg-type]
     ],
 )
 def test_wrong_declarations_and_options_are_refused(wrong: Callable[[], Any]) -> None:

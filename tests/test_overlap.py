@@ -114,7 +114,7 @@ def test_the_attribute_shows_the_union_of_the_running_calls(
 ) -> None:
     """For one name the latest call counts; each end takes its own; the last one restores."""
     context = kind()
-    original = {"a value": 5, "secrets": _secrets()}.get(before)
+    original: Any = {"a value": 5, "secrets": _secrets()}.get(before)
     if original is not None:
         context.secrets = original
     handlers = [

@@ -21,10 +21,10 @@ from lambda_secrets import (
     BackendUnavailableError,
     DeclarationError,
     InjectionError,
+    LiveSecrets,
     Secret,
     inject_secrets,
 )
-from tests.support.live import LiveSecrets
 from tests.support.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def test_what_cannot_be_run_again_is_refused(live: LiveSecrets) -> None:
         with pytest.raises(DeclarationError, match="Put retry_on on what it calls"):
             retry(function)
     with pytest.raises(DeclarationError, match="cannot be called"):
-        retry(5)
+        retry(5)  # type: ignore[type-var]
 
 
 def test_the_sources_are_those_that_were_read_since_the_call_began(

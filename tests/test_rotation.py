@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lambda_secrets import AccessDeniedError, BackendUnavailableError, Secret, inject_secrets
-from tests.support.live import LiveSecrets
+from lambda_secrets import (
+    AccessDeniedError,
+    BackendUnavailableError,
+    LiveSecrets,
+    Secret,
+    inject_secrets,
+)
 from tests.support.recorder import Recorder
 from tests.support.rotating import LoginFailed, Pool, Rotating
 
@@ -358,7 +363,7 @@ def test_the_bridge_ends_when_awscurrent_changes(stopped: FakeClock) -> None:
     """A third value takes its place at once when it is read."""
     database = Rotating()
     live = LiveSecrets({"password": "prod/db#password"}, backend=database)
-    call = live.retry_on(LoginFailed)(lambda: database.login(live.password))
+    call: Any = live.retry_on(LoginFailed)(lambda: database.login(live.password))
     call()
     database.create()
     database.set()

@@ -283,7 +283,7 @@ def _as_read(value: Any, kind: str, key: object) -> str | bytes | list[str]:
     if kind == "parameter" and isinstance(value, list):
         if all(isinstance(item, str) for item in value):
             return list(value)
-        raise DeclarationError(f"Cannot hold {key!s}: a StringList is a list of strings.")
+        raise DeclarationError(f"Cannot hold {key!s}: a StringList must be a list of strings.")
     try:
         return json.dumps(value)
     except (TypeError, ValueError, RecursionError) as error:

@@ -153,7 +153,10 @@ def backend() -> Iterator[ExtensionBackend]:
             Secret("x", version_stage="AWSPREVIOUS"),
             "/secretsmanager/get?secretId=x&versionStage=AWSPREVIOUS",
         ),
-        (Secret("x", version_id="1 2" * 11), "/secretsmanager/get?secretId=x&versionId=" + "1%202" * 11),
+        (
+            Secret("x", version_id="1 2" * 11),
+            "/secretsmanager/get?secretId=x&versionId=" + "1%202" * 11,
+        ),
         (
             Secret("x", version_id="i" * 32, version_stage="s/t"),
             "/secretsmanager/get?secretId=x&versionStage=s%2Ft&versionId=" + "i" * 32 + "",

@@ -172,7 +172,7 @@ def test_what_was_read_does_not_change_with_the_mapping() -> None:
     [
         ({"a#b": "v"}, "must not have a path"),
         ({"unknown:a": "v"}, "scheme"),
-        ({"": "v"}, "no name"),
+        ({"": "v"}, "non-empty string"),
         ({5: "v"}, "int"),
         ({"a": None}, "NoneType"),
         ({"a": 5}, "int"),
@@ -207,7 +207,7 @@ def test_deep_values_are_refused_too() -> None:
 def test_a_backend_shows_names_only() -> None:
     """Neither repr nor a pickle or a copy of a copy holds a value."""
     backend = MemoryBackend({"a": "hunter2", Secret("b", version_id="1" * 32): "hunter2"})
-    assert repr(backend) == "<MemoryBackend: a, b (version_id=1)>"
+    assert repr(backend) == f"<MemoryBackend: a, b (version_id={'1' * 32})>"
     assert repr(MemoryBackend({})) == "<MemoryBackend: nothing>"
     for refused in (pickle.dumps, copy.deepcopy):
         with pytest.raises(TypeError, match="pickle"):

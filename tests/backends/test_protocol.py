@@ -176,7 +176,7 @@ def test_every_kind_of_value_may_be_bare_or_wrapped() -> None:
     }
     for wrap in (lambda value: value, Answer):
         backend = Own(lambda sources, wrap=wrap: {s: wrap(values[str(s)]) for s in sources})  # type: ignore[misc]
-        assert dict(resolve_secrets({key: key for key in values}, backend=backend)) == values
+        assert resolve_secrets({key: key for key in values}, backend=backend).reveal() == values
 
 
 def test_the_protocol_is_checkable_at_run_time() -> None:
@@ -215,7 +215,7 @@ def test_what_a_backend_answered_stays_its_own() -> None:
     resolve_secrets(declarations, backend=backend)
     hosts.append("b")
     tree["hosts"] = []
-    assert dict(resolve_secrets(declarations, backend=backend)) == {
+    assert resolve_secrets(declarations, backend=backend).reveal() == {
         "hosts": ["a"],
         "app": {"hosts": ["a"], "url": "u"},
     }

@@ -175,12 +175,12 @@ def test_versions_and_stages_are_asked_for() -> None:
         backend,
         "x",
         Secret("x", version_stage="AWSPREVIOUS"),
-        Secret("x", version_id="i"),
-        Secret("x", version_id="i", version_stage="s"),
+        Secret("x", version_id="i" * 32),
+        Secret("x", version_id="i" * 32, version_stage="s"),
     )
     assert sorted(client.asked, key=str) == [
-        {"SecretId": "x", "VersionId": "i", "VersionStage": "s"},
-        {"SecretId": "x", "VersionId": "i"},
+        {"SecretId": "x", "VersionId": "i" * 32, "VersionStage": "s"},
+        {"SecretId": "x", "VersionId": "i" * 32},
         {"SecretId": "x", "VersionStage": "AWSPREVIOUS"},
         {"SecretId": "x"},
     ]

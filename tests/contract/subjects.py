@@ -382,7 +382,7 @@ def own(aws: Aws, folder: Path) -> Generator[Subject]:
         for name, history in table.items():
             put(kind, name, history.values[-1])
             for number, value in enumerate(history.values, 1):
-                put(kind, f"{name}@{number}", value)
+                put(kind, f"{name}@{version_id(number) if kind == 'secrets' else number}", value)
             for label, number in history.labels.items():
                 put(kind, f"{name}@{label}", history.values[number - 1])
             if len(history.values) > 1:

@@ -136,7 +136,7 @@ def test_version_and_stage(request: pytest.FixtureRequest, name: str) -> None:
     }
     backend = request.getfixturevalue(name)
     for _ in range(2):
-        assert dict(resolve_secrets(declared, backend=backend)) == expected
+        assert resolve_secrets(declared, backend=backend).reveal() == expected
     for key in reversed(declared):
         assert resolve_secrets({key: declared[key]}, backend=backend)[key] == expected[key]
 
@@ -152,7 +152,7 @@ def test_json_and_binary(request: pytest.FixtureRequest, name: str) -> None:
         "parameter": "ssm:/json#@",
     }
     document = {"user": "ü", "port": 0, "nested": {"keys": ["a", "b"]}, "none": None}
-    assert dict(resolve_secrets(declared, backend=request.getfixturevalue(name))) == {
+    assert resolve_secrets(declared, backend=request.getfixturevalue(name)).reveal() == {
         "all": document,
         "transformed": document,
         "bytes": BYTES,
@@ -171,7 +171,7 @@ def test_jmespath(request: pytest.FixtureRequest, name: str) -> None:
         "empty": "ssm:/json#port",
         "flag": "appconfig:shop/prod/flags#dark.enabled",
     }
-    assert dict(resolve_secrets(declared, backend=request.getfixturevalue(name))) == {
+    assert resolve_secrets(declared, backend=request.getfixturevalue(name)).reveal() == {
         "key": "ü",
         "nested": "a",
         "made": {"u": "ü", "n": 2},
@@ -185,7 +185,7 @@ def test_ssm_by_name_and_by_path(extension: Backend, memory: Backend) -> None:
     by_name = {"text": "ssm:/text", "plain": "ssm:plain", "list": "ssm:/list"}
     values = {"text": "text", "plain": "plain", "list": ["a", "b", "c"]}
     for backend in (extension, memory):
-        assert dict(resolve_secrets(by_name, backend=backend)) == values
+        assert resolve_secrets(by_name, backend=backend).reveal() == values
     tree = resolve_secrets({"tree": "ssm:/tree/"}, backend=memory).tree
     assert tree == {"a": "1", "deep/b": "2"}
 
@@ -197,7 +197,7 @@ def test_appconfig(request: pytest.FixtureRequest, name: str) -> None:
         "all": "appconfig:shop/prod/flags#@",
         "limit": AppConfig("shop", "prod", "flags", "limit"),
     }
-    assert dict(resolve_secrets(declared, backend=request.getfixturevalue(name))) == {
+    assert resolve_secrets(declared, backend=request.getfixturevalue(name)).reveal() == {
         "all": {"dark": {"enabled": True}, "limit": 0},
         "limit": 0,
     }

@@ -308,7 +308,7 @@ def test_values_have_their_types(extension: FakeExtension) -> None:
     extension.secrets = {"bin": b"\x00\xff", "json": {"a": [1, None]}, "empty": ""}
     extension.parameters = {"/list": ["a", "b"]}
     declared = {"bin": "bin", "json": "json#@", "empty": "empty", "list": "ssm:/list"}
-    assert dict(resolve_secrets(declared, backend="extension")) == {
+    assert resolve_secrets(declared, backend="extension").reveal() == {
         "bin": b"\x00\xff",
         "json": {"a": [1, None]},
         "empty": "",
@@ -321,7 +321,10 @@ def test_agents_dialect_gives_the_same_values(monkeypatch: pytest.MonkeyPatch) -
     with FakeExtension({"text": "t", "bin": b"\xff"}, agent=True) as server:
         monkeypatch.setenv(PORT, str(server.port))
         declared = {"text": "text", "bin": "bin"}
-        assert dict(resolve_secrets(declared, backend="extension")) == {"text": "t", "bin": b"\xff"}
+        assert resolve_secrets(declared, backend="extension").reveal() == {
+            "text": "t",
+            "bin": b"\xff",
+        }
 
 
 def test_proxy_settings_are_ignored(
@@ -348,7 +351,7 @@ def test_auto_asks_the_sdk_why_the_extension_refused(
     assert list(caught.value.failures) == ["missing"]
     del declared["missing"]
     secrets = resolve_secrets(declared)
-    assert dict(secrets) == {"good": "from the extension", "there": "from the SDK"}
+    assert secrets.reveal() == {"good": "from the extension", "there": "from the SDK"}
 
 
 def test_auto_uses_the_sdk_where_no_extension_listens(

@@ -29,7 +29,6 @@ from tests.support.recorder import Recorder
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from awslambdaric.lambda_context import LambdaContext
 
 Key = Annotated[str, Secret("prod/key")]
 
@@ -137,7 +136,7 @@ def test_an_annotation_for_checkers_alone_is_left_as_it_is(backend: Recorder) ->
 
 
 @pytest.mark.usefixtures("loop")
-def test_values_follow_a_request_through_mangum(backend: Recorder, context: LambdaContext) -> None:
+def test_values_follow_a_request_through_mangum(backend: Recorder, context: Any) -> None:
     """A handler that Mangum makes has its secrets on the context, which routes can see."""
     app = FastAPI()
 
@@ -160,7 +159,7 @@ def sqs_event(count: int) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("loop")
-def test_each_record_of_a_batch_has_its_secrets(backend: Recorder, context: LambdaContext) -> None:
+def test_each_record_of_a_batch_has_its_secrets(backend: Recorder, context: Any) -> None:
     """Trap: records that are processed side by side share one context object."""
 
     @inject_secrets({"key": "prod/key"}, backend=backend)

@@ -46,7 +46,7 @@ def test_secrets_are_text_json_or_bytes(moto_server: MotoServer) -> None:
         },
         backend="sdk",
     )
-    assert dict(secrets) == {
+    assert secrets.reveal() == {
         "all": {"user": "ü", "port": 0},
         "port": 0,
         "text": "  as it is\n",
@@ -67,7 +67,7 @@ def test_secret_that_does_not_exist_is_not_found(
     assert list(caught.value.failures) == ["missing"]
     moto_server.put_secret("prod/missing", "m")
     botocore_calls.clear()
-    assert dict(resolve_secrets(declared, backend=backend)) == {"missing": "m", "good": "g"}
+    assert resolve_secrets(declared, backend=backend).reveal() == {"missing": "m", "good": "g"}
     assert botocore_calls.by_operation == {"GetSecretValue": 1}
 
 
@@ -92,7 +92,7 @@ def test_versions_and_stages_are_values_of_their_own(moto_server: MotoServer) ->
     }
     expected = {"pending": "three", "first": "one", "current": "two", "previous": "one"}
     for _ in range(2):
-        assert dict(resolve_secrets(declared, backend="sdk")) == expected
+        assert resolve_secrets(declared, backend="sdk").reveal() == expected
     for name, value in reversed(expected.items()):
         assert resolve_secrets({name: declared[name]}, backend="sdk")[name] == value
 
@@ -115,7 +115,7 @@ def test_thirteen_parameters_cost_two_calls(
     botocore_calls.clear()
     declared = {f"p{n}": f"ssm:{name}" for n, name in enumerate(names)}
     secrets = resolve_secrets(declared, backend="sdk")
-    assert dict(secrets) == {f"p{n}": f"value of {name}" for n, name in enumerate(names)}
+    assert secrets.reveal() == {f"p{n}": f"value of {name}" for n, name in enumerate(names)}
     assert botocore_calls.by_operation == {"GetParameters": 2}
     assert sorted(len(call["Names"]) for _, call in botocore_calls.made) == [3, 10]
 
@@ -142,7 +142,7 @@ def test_parameter_versions_and_lists(
     }
     botocore_calls.clear()
     expected = {"new": "new", "old": "old", "list": ["a", "b"]}
-    assert dict(resolve_secrets(declared, backend="sdk")) == expected
+    assert resolve_secrets(declared, backend="sdk").reveal() == expected
     assert botocore_calls.by_operation == {"GetParameters": 2}
 
 
@@ -157,7 +157,7 @@ def test_twenty_five_batched_secrets_cost_two_calls(
     declared = {name.replace("/", "_"): name for name in names}
     backend = SdkBackend(batch=True)
     secrets = resolve_secrets(declared, backend=backend)
-    assert dict(secrets) == {name.replace("/", "_"): f"value of {name}" for name in names}
+    assert secrets.reveal() == {name.replace("/", "_"): f"value of {name}" for name in names}
     assert botocore_calls.by_operation == {"BatchGetSecretValue": 2}
     botocore_calls.clear()
     staged = Secret("prod/s00", version_stage="AWSCURRENT")

@@ -241,8 +241,8 @@ def retried(*, asynchronous: bool = False) -> Any:
 def built(**options: Any) -> Any:
     """Return a handler whose pool cannot be built."""
     declared = {**DECLARED, "pool": Secret("prod/db", "@", build=raised_by_build)}
-    decorator: Any = inject_secrets(declared, backend=MemoryBackend(VALUES), **options)
-    return decorator(in_context)
+    inject: Any = inject_secrets
+    return inject(declared, backend=MemoryBackend(VALUES), **options)(in_context)
 
 
 def live_build() -> Any:

@@ -1,0 +1,15 @@
+"""What these tests need of the system."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sturdy.footprint import SYSTEM
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what counts descriptors or forks where neither is possible."""
+    skip = pytest.mark.skipif(not SYSTEM.exists(), reason="needs /proc and fork")
+    for item in items:
+        if "tests/sturdy" in item.path.as_posix():
+            item.add_marker(skip)

@@ -1,0 +1,36 @@
+"""What a process holds: memory, descriptors, threads."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+SYSTEM = Path("/proc/self")
+
+
+class Footprint(NamedTuple):
+    """What this process holds, memory in KiB."""
+
+    memory: int
+    descriptors: int
+    threads: int
+
+
+def footprint() -> Footprint:
+    """Return what this process holds once its threads have ended."""
+    give_up = time.monotonic() + 10
+    while any("lambda_secrets" in thread.name for thread in threading.enumerate()):
+        assert time.monotonic() < give_up, "a thread of ours is left"
+        time.sleep(0.002)
+    gc.collect()
+    pages = int((SYSTEM / "statm").read_text().split()[1])
+    descriptors = len(list((SYSTEM / "fd").iterdir())) - 1  # one of them lists the folder
+    return Footprint(
+        pages * os.sysconf("SC_PAGE_SIZE") // 1024,
+        descriptors,
+        len(list((SYSTEM / "task").iterdir())),
+    )

@@ -1,0 +1,277 @@
+"""Callbacks that raise, hang, change what they get or return nonsense (cases.md 27)."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import pytest
+
+from lambda_secrets import (
+    Answer,
+    LiveSecrets,
+    MemoryBackend,
+    ResolutionError,
+    Secret,
+    clear_cache,
+    inject_secrets,
+    resolve_secrets,
+)
+from lambda_secrets._cache import shared_cache
+from lambda_secrets.logging import RedactSecrets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SECRET = "a-made-up-value"
+
+
+class Interrupt(BaseException):
+    """Not an `Exception`."""
+
+
+RAISED = [ValueError, Interrupt, GeneratorExit, StopIteration, asyncio.CancelledError, SystemExit]
+
+
+class Numbered:
+    """A backend whose values have the number of the call."""
+
+    calls = 0
+
+    def fetch(self, sources: Any, *, timeout: float, fresh: bool) -> Any:
+        """Answer with another value each time."""
+        self.calls += 1
+        return {source: f"{source}-value-{self.calls}" for source in sources}
+
+
+def raiser(kind: type[BaseException]) -> Callable[..., Any]:
+    """Return a callback that raises this, with a value in its message."""
+
+    def callback(*_: Any, **__: Any) -> Any:
+        raise kind(SECRET)
+
+    return callback
+
+
+def called(context: Any, **options: Any) -> Any:
+    """Call a handler with this context."""
+
+    @inject_secrets({"it": "it"}, backend=Numbered(), **options)
+    def handler(event: Any, context: Any) -> Any:
+        return context.secrets.it
+
+    return handler({}, context)
+
+
+# Contexts
+
+
+@pytest.mark.parametrize("millis", [math.nan, math.inf, 10**400, "5", True, None, object(), 3 + 2j])
+def test_a_remaining_time_that_tells_nothing_counts_as_unknown(millis: Any) -> None:
+    """The timeout bounds the round then."""
+    context = SimpleNamespace(get_remaining_time_in_millis=lambda: millis)
+    assert called(context) == "it-value-1"
+
+
+@pytest.mark.parametrize("millis", [-math.inf, -1, 0, 0.0])
+def test_a_remaining_time_of_nothing_fails_at_once(millis: Any) -> None:
+    """It is a number: there is no time."""
+    with pytest.raises(ResolutionError, match="no answer within"):
+        called(SimpleNamespace(get_remaining_time_in_millis=lambda: millis))
+
+
+@pytest.mark.parametrize("name", ["get_remaining_time_in_millis", "lambda_context"])
+def test_a_context_whose_property_raises_has_an_unknown_remaining_time(name: str) -> None:
+    """A property may raise as a method does."""
+    assert called(type("Context", (), {name: property(raiser(RuntimeError))})()) == "it-value-1"
+
+
+# Observers
+
+
+@pytest.mark.parametrize("kind", RAISED)
+def test_what_an_observer_raises_stays_with_it(
+    kind: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged without its message."""
+    assert called(SimpleNamespace(), observer=raiser(kind)) == "it-value-1"
+    assert kind.__name__ in caplog.text
+    assert SECRET not in caplog.text
+
+
+def test_an_observer_that_hangs_costs_the_timeout_at_most() -> None:
+    """The value is there; who waits for its round gets it."""
+    leave = threading.Event()
+    begin = time.monotonic()
+    try:
+        assert (
+            called(SimpleNamespace(), timeout=0.3, observer=lambda _: leave.wait()) == "it-value-1"
+        )
+        assert time.monotonic() - begin < 5
+    finally:
+        leave.set()
+
+
+# Transforms, builds, closes
+
+
+@pytest.mark.parametrize("kind", RAISED)
+def test_a_close_that_raises_leaves_no_other_object_open(
+    kind: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each of the others is closed: at once, or at the next call where the process is to end."""
+    closed: list[Any] = []
+    live = LiveSecrets(
+        {
+            "a": Secret("a", build=str, close=raiser(kind)),
+            "b": Secret("b", build=str, close=closed.append),
+        },
+        backend=Numbered(),
+    )
+
+    @inject_secrets(live)
+    def handler(event: Any, context: Any) -> Any:
+        return context.secrets.a, context.secrets.b
+
+    handler({}, SimpleNamespace())
+    live.refresh()
+    if kind is SystemExit:  # a signal handler's, most likely
+        with pytest.raises(SystemExit):
+            handler({}, SimpleNamespace())
+    else:
+        handler({}, SimpleNamespace())
+        assert f"close= raised {kind.__name__}" in caplog.text
+    assert handler({}, SimpleNamespace()) == ("a-value-2", "b-value-2")
+    assert closed == ["b-value-1"]
+    assert SECRET not in caplog.text
+    for builds in (shared_cache.builds.current, shared_cache.builds.replaced):
+        builds.clear()
+
+
+def in_itself(value: Any) -> Any:
+    """Return a list that holds itself."""
+    made: list[Any] = [value]
+    made.append(made)
+    return made
+
+
+def doubled(value: Any) -> Any:
+    """Return thirty levels of lists, each twice in the next: a billion when written out."""
+    for _ in range(30):
+        value = [value, value]
+    return value
+
+
+@pytest.mark.parametrize("transform", [in_itself, doubled])
+def test_a_value_that_holds_a_list_twice_is_copied_once(transform: Any) -> None:
+    """YAML can say so; a copy level by level would never end."""
+    backend = MemoryBackend({"it": SECRET})
+    redact = RedactSecrets()
+    built: list[Any] = []
+    live = LiveSecrets(
+        {
+            "it": Secret("it", transform=transform),
+            "pool": Secret(
+                "it", transform=transform, build=lambda v: built.append(v) or len(built)
+            ),
+        },
+        backend=backend,
+    )
+    first, second = live.it, live.current().it
+    assert first is not second
+    assert live.pool == 1
+    first.clear()
+    assert len(live.it) == 2
+    live.refresh()
+    assert live.pool == 1, "built again for an equal value"
+    assert redact.redact(f"the value is {SECRET}") == "the value is ***"
+
+
+def test_the_filter_learns_what_is_in_itself() -> None:
+    """It looks into each container once."""
+    redact = RedactSecrets()
+    redact.learn(in_itself(SECRET))
+    assert redact.redact(SECRET) == "***"
+
+
+@dataclass
+class Login:
+    """What a signature asks for."""
+
+    user: str
+    password: str
+
+
+class Typed(LiveSecrets):
+    """Values that are converted."""
+
+    login: Annotated[Login, Secret("login")]
+
+
+def test_the_filter_learns_values_that_are_converted() -> None:
+    """A filter that was there before the first read knows what is in a dataclass."""
+    redact = RedactSecrets()
+    live = Typed(backend=MemoryBackend({"login": {"user": "u", "password": SECRET}}))
+    assert live.login.password == SECRET
+    assert redact.redact(SECRET) == "***"
+
+
+# Backends
+
+
+class BadAnswer(Answer):
+    """Raises on each look."""
+
+    def __getattribute__(self, name: str) -> Any:
+        """Raise."""
+        raise RuntimeError(SECRET)
+
+
+NONSENSE: dict[str, Callable[[Any], Any]] = {
+    "nothing": lambda sources: None,
+    "a list": lambda sources: [SECRET],
+    "a generator": lambda sources: (source for source in sources),
+    "a mapping that raises": lambda sources: type("Bad", (), {"get": raiser(Interrupt)})(),
+    "an answer that raises": lambda sources: {source: BadAnswer(SECRET) for source in sources},
+    "an answer in an answer": lambda sources: dict.fromkeys(sources, Answer(Answer(SECRET))),  # type: ignore[arg-type]
+    "an exception": lambda sources: dict.fromkeys(sources, ValueError(SECRET)),
+    "an exception's class": lambda sources: dict.fromkeys(sources, ResolutionError),
+    "an object": lambda sources: dict.fromkeys(sources, object()),
+    "its own end": lambda sources: raiser(SystemExit)(),
+    "what hangs": lambda sources: time.sleep(3),
+    "a mapping that hangs": lambda sources: type("Bad", (), {"get": lambda *_: time.sleep(3)})(),
+}
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE)
+def test_whatever_a_backend_returns_is_a_value_or_a_named_error(nonsense: str) -> None:
+    """In time, and without a value in its message."""
+
+    class Bad(Numbered):
+        def fetch(self, sources: Any, *, timeout: float, fresh: bool) -> Any:
+            return NONSENSE[nonsense](sources)
+
+    begin = time.monotonic()
+    with pytest.raises(ResolutionError) as raised:
+        resolve_secrets({"it": "it"}, backend=Bad(), timeout=0.5)
+    assert time.monotonic() - begin < 2.5
+    assert SECRET not in str(raised.value)
+
+
+@pytest.mark.parametrize("change", [list.clear, list.pop, list.reverse, clear_cache])
+def test_a_backend_may_change_its_list_and_the_cache_meanwhile(change: Any) -> None:
+    """The list is its own, and the cache is nobody's while it is asked."""
+
+    class Changing(Numbered):
+        def fetch(self, sources: Any, *, timeout: float, fresh: bool) -> Any:
+            answers = super().fetch(sources, timeout=timeout, fresh=fresh)
+            change(*(() if change is clear_cache else (sources,)))
+            return answers
+
+    secrets = resolve_secrets({"a": "a", "b": "b"}, backend=Changing())
+    assert secrets.reveal() == {"a": "a-value-1", "b": "b-value-1"}
