@@ -258,7 +258,6 @@ class Unfinished:
 
     def continued(self, steps: Steps[Any] | None) -> Any:
         """Return the awaitable that takes the rest of the steps."""
-        raise NotImplementedError
 
 
 def run(steps: Steps[T]) -> T:

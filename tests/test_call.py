@@ -18,9 +18,13 @@ from lambda_secrets import (
     LiveSecrets,
     MemoryBackend,
     ResolutionError,
+    Secret,
     Secrets,
+    SecretValueError,
     inject_secrets,
+    resolve_secrets,
 )
+from lambda_secrets._awaitable import off_loop
 from tests.support.recorder import Recorder
 
 
@@ -233,3 +237,60 @@ def test_a_call_that_ends_while_another_joins_leaves_nothing() -> None:
     items = usual({}, context)
     items.close()
     assert vars(context) == {}
+
+
+def test_what_raises_off_the_loop_raises_where_it_is_awaited() -> None:
+    """An interrupt of a blocking step is the coroutine's own; a late result is dropped."""
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    release = threading.Event()
+
+    async def main() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            await off_loop(interrupted)
+        task = asyncio.create_task(off_loop(release.wait))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        release.set()
+        await asyncio.sleep(0.05)  # the result arrives, and nobody wants it
+
+    asyncio.run(main())
+
+
+def test_what_inspect_finds_can_be_called() -> None:
+    """The stand-in that hides parameters from `inspect.signature` is a handler as well."""
+    handler: Any = untyped({"k": "k"}, into="kwargs", backend=Recorder({"k": "v"}))(
+        lambda event, context, *, k: (event, k)
+    )
+    assert handler.__wrapped__("event", None, k="mine") == ("event", "mine")
+
+
+def test_an_interrupt_in_the_middle_of_a_copy_gets_out_without_values() -> None:
+    """What a signal raises while all values are copied shows no frame that holds them."""
+
+    class Interrupting(set[str]):
+        def __deepcopy__(self, memo: object) -> None:
+            raise KeyboardInterrupt
+
+    declared = {"k": Secret("k", transform=lambda text: Interrupting({text}))}
+    secrets = resolve_secrets(declared, backend=Recorder({"k": "v"}))
+    with pytest.raises(KeyboardInterrupt) as raised:
+        secrets.reveal()
+    assert [entry.name for entry in raised.traceback][1:] == ["reveal"]
+
+
+def test_a_value_that_does_not_fit_builds_nothing_and_forgets_nothing() -> None:
+    """A secret that is there, but is not JSON, is an error of its own; the object stays."""
+    backend, made = Recorder({"k": '{"a": 1}'}), list[Any]()
+    live = LiveSecrets(
+        {"it": Secret("k", "a", build=made.append, close=made.append)}, backend=backend
+    )
+    assert live.it is None
+    backend.answers["k"] = "not JSON"
+    with pytest.raises(SecretValueError):
+        live.refresh()
+    assert made == [1]

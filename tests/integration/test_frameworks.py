@@ -130,7 +130,7 @@ def test_an_annotation_for_checkers_alone_is_left_as_it_is(backend: Recorder) ->
 
     @inject_secrets({"key": "prod/key"}, into="kwargs", backend=backend)
     def handler(event: LambdaContext, context: NoSuchType, *, key: str) -> str:  # type: ignore[name-defined]  # noqa: F821
-        return key
+        raise AssertionError
 
     assert inspect.signature(handler).parameters["context"].annotation == "NoSuchType"
 

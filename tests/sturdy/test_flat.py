@@ -16,7 +16,7 @@ from types import SimpleNamespace
 faulthandler.dump_traceback_later(100, exit=True)
 from lambda_secrets import LiveSecrets, inject_secrets, resolve_secrets
 from lambda_secrets.logging import RedactSecrets
-from tests.sturdy.footprint import footprint
+from tests.sturdy.footprint import MEMORY_SLACK, footprint
 
 class Backend:
     calls = 0
@@ -38,7 +38,7 @@ live = LiveSecrets({"db": "db", "key": "key"}, backend=backend)
 def handler(event, context):
     return context.secrets.db
 
-def flat(step, count, warm_up=300, allowed=768):
+def flat(step, count, warm_up=300, allowed=MEMORY_SLACK):
     for _ in range(warm_up):
         step()
     before = footprint()
@@ -120,7 +120,7 @@ for generation in range(210):
     if generation == 9:
         first = footprint()
 last = footprint()
-os._exit(0 if last.memory - first.memory < 768 and last[1:] == first[1:] else 1)
+os._exit(0 if last.memory - first.memory < MEMORY_SLACK and last[1:] == first[1:] else 1)
 """,
 }
 
