@@ -205,7 +205,7 @@ def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
 
 def _is_given(value: Opaque) -> bool:
     """Whether it is injected as it is."""
-    return type(value(0)) is Wrapped and value(0).shared  # type: ignore[no-any-return]  # a bool
+    return type(value(0)) is Wrapped and bool(value(0).shared)
 
 
 def given(backend: Any, declaration: Declaration) -> Opaque | None:

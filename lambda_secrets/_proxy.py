@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from ._call import Call, Layer
 
 
-class _Handler(wrapt.FunctionWrapper):  # type: ignore[misc]  # wrapt is untyped
+_FunctionWrapper: Any = wrapt.FunctionWrapper  # which has types from wrapt 2 on
+
+
+class _Handler(_FunctionWrapper):  # type: ignore[misc]  # its types differ between versions
     def __init__(self, wrapped: Any, layer: Layer, call_of: type[Call]) -> None:
         wrapper = wrapper_of(layer, wrapped, call_of)
 
@@ -40,7 +43,8 @@ class _Handler(wrapt.FunctionWrapper):  # type: ignore[misc]  # wrapt is untyped
         return self
 
     def __reduce_ex__(self, protocol: object) -> str:
-        return self.__qualname__  # type: ignore[no-any-return]  # wrapt is untyped
+        name: str = self.__qualname__
+        return name
 
 
 def proxy_of(handler: Any, layer: Layer, call_of: type[Call], secrets: object) -> Any:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FIVE_COMMANDS = 5
 
 
-class Template(yaml.SafeLoader):  # type: ignore[misc]  # yaml is untyped
+class Template(yaml.SafeLoader):
     """Reads CloudFormation's YAML: the intrinsic functions give what they are applied to."""
 
 

@@ -173,12 +173,15 @@ def test_a_value_that_holds_a_list_twice_is_copied_once(transform: Any) -> None:
     backend = MemoryBackend({"it": SECRET})
     redact = RedactSecrets()
     built: list[Any] = []
+
+    def build(value: Any) -> int:
+        built.append(value)
+        return len(built)
+
     live = LiveSecrets(
         {
             "it": Secret("it", transform=transform),
-            "pool": Secret(
-                "it", transform=transform, build=lambda v: built.append(v) or len(built)
-            ),
+            "pool": Secret("it", transform=transform, build=build),
         },
         backend=backend,
     )
