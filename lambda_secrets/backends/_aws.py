@@ -189,7 +189,7 @@ def request_of(call: Call, endpoint: Endpoint, credentials: Hidden, now: float) 
         headers["content-type"] = "application/x-amz-json-1.1"
         headers["x-amz-target"] = _TARGETS[call.service] + call.operation
     else:
-        from ._appconfig import http_of
+        from ._other_calls import http_of
 
         method, path, body, extra = http_of(call)
         headers.update(extra)
@@ -202,7 +202,7 @@ def request_of(call: Call, endpoint: Endpoint, credentials: Hidden, now: float) 
 def document_of(call: Call, reply: Reply) -> Hidden | None:
     """Return the document in a good reply, hidden; None where there is none."""
     if call.operation == "GetLatestConfiguration":
-        from ._appconfig import document_in
+        from ._other_calls import document_in
 
         return document_in(reply)
     try:

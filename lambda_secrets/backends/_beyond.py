@@ -143,7 +143,8 @@ class Beyond:
         """Return AWS's answer; where it decides nothing, with what the extension had said."""
         if _is_definite(answer) or not isinstance(before, ResolutionError):
             return answer
-        silent = isinstance(before, NotListeningError) and not self._extension.has_answered
+        heard = self._extension.heard_at == self._extension.place
+        silent = isinstance(before, NotListeningError) and not heard
         if silent or not isinstance(answer, ResolutionError):
             return answer
         if isinstance(answer, UnaskedError) and isinstance(before, BackendUnavailableError):

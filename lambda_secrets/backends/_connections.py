@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import select
+
 from ._http import Fault, Reply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._http import Client, Exchange, _Round
+    from ._types import Exchanges
 
 
 def begin_on_kept(client: Client, exchange: Exchange) -> bool:
@@ -51,3 +54,12 @@ def end(current: _Round) -> None:
         exchange.connection.close()
     for exchange in (*current.waiting, *current.running):
         current.resume(exchange, Fault("timeout"))
+
+
+def ready(running: Exchanges, seconds: float) -> Exchanges:
+    """Wait as `Client.ready` does, where there is no `select.poll`: on Windows."""
+    writing = [exchange.connection for exchange in running if exchange.writes]
+    reading = [exchange.connection for exchange in running if not exchange.writes]
+    # A connection that fails to connect is reported as an exception there.
+    found = {each for some in select.select(reading, writing, writing, seconds) for each in some}
+    return [exchange for exchange in running if exchange.connection in found]

@@ -53,7 +53,7 @@ class ExtensionBackend:
             check_ports(port, appconfig_port)
         self._port = port
         self.appconfig_port = appconfig_port
-        self._agent_at = self._heard_at = self.silent_at = ""
+        self._agent_at = self.heard_at = self.silent_at = ""
         self._client = Client()
         self._told = False
 
@@ -66,11 +66,6 @@ class ExtensionBackend:
     def is_agent(self) -> bool:
         """Whether it was the agent that answered last on this port."""
         return self._agent_at == self.place
-
-    @property
-    def has_answered(self) -> bool:
-        """Whether anything has answered on this port in this process."""
-        return self._heard_at == self.place
 
     def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
         """Read the sources; while the extension does not listen or is not ready, try again."""
@@ -159,7 +154,7 @@ class ExtensionBackend:
     def answer(self, source: Source, reply: Outcome) -> Result:
         """Return what a reply says about a source."""
         if isinstance(reply, Reply):
-            self._heard_at = self.place
+            self.heard_at = self.place
             self.silent_at = ""
             if reply.status == 200 and source.kind == "secret":
                 try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._http import Reply, header_lines, headers_in, number, parsed
+from ._http import Reply, header_lines, headers_in, parsed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def parsed_unusual(
         ValueError: when it is not an HTTP reply.
     """
     version, _, rest = first.partition(" ")
-    status = number(rest[:3])
+    status = _number(rest[:3])
     if version not in {"HTTP/1.1", "HTTP/1.0"} or rest[3:4] not in {"", " "} or status < 100:
         raise ValueError("not an HTTP reply")
     if status < 200:  # an interim reply: the one that counts follows
@@ -41,7 +41,7 @@ def parsed_unusual(
             raise ValueError("unknown transfer coding")
         body, stop = _unchunked(data, start)
     elif length is not None:
-        stop += number(length)
+        stop += _number(length)
         body = bytes(data[start:stop]) if stop <= len(data) else None
     else:
         reusable = False
@@ -81,3 +81,10 @@ def _unchunked(data: bytearray, start: int) -> tuple[bytes | None, int]:
         return None, start
     headers_in(header_lines(data[start:end]))
     return b"".join(chunks), end + 4
+
+
+def _number(text: str) -> int:
+    """Return the number that these digits say: `int` alone would take signs, blanks and ``_``."""
+    if not (text.isascii() and text.isdecimal()):
+        raise ValueError("not a number")
+    return int(text)

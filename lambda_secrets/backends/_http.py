@@ -213,7 +213,7 @@ class Client:
         """Wait until an exchange can go on, and return those that can."""
         seconds = min(seconds, LONGEST_WAIT)
         if not hasattr(select, "poll"):  # pragma: no cover - Windows
-            from ._windows import ready
+            from ._connections import ready
 
             return ready(running, seconds)
         poll = select.poll()
@@ -305,11 +305,12 @@ def parsed(data: bytearray, *, ended: bool) -> Reply | None:
     headers = headers_in(lines)
     length = headers.get("content-length", "")
     is_usual = "transfer-encoding" not in headers and "connection" not in headers
-    if not (is_usual and first.startswith("HTTP/1.1 200 ") and 0 < len(length) < 9):
+    is_usual = is_usual and length.isascii() and length.isdecimal() and len(length) < 9
+    if not (is_usual and first.startswith("HTTP/1.1 200 ")):
         from ._framing import parsed_unusual
 
         return parsed_unusual(first, headers, data, end + 4, ended=ended)
-    stop = end + 4 + number(length)
+    stop = end + 4 + int(length)
     if stop > len(data):
         return None
     # What follows a reply that nobody asked for must not be taken for the next one.
@@ -337,10 +338,3 @@ def headers_in(lines: list[str]) -> Headers:
             value = f"{headers[name]}, {value}"
         headers[name] = value
     return headers
-
-
-def number(text: str) -> int:
-    """Return the number that these digits say: `int` alone would take signs, blanks and ``_``."""
-    if not (text.isascii() and text.isdecimal()):
-        raise ValueError("not a number")
-    return int(text)

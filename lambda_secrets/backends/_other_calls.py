@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import time
 
 from .._values import opaque
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from .._declarations import Source
     from ._calls import Conversations
+    from ._http import Reply
     from ._types import Answers, Hidden, Result, Talk, Task
 
 PARAMETERS_A_CALL, SECRETS_A_CALL = 10, 20  # the services' limits
@@ -85,6 +87,34 @@ def configuration(memory: Conversations, sources: list[Source]) -> Talk:
     token = str(page(0).get("NextPollConfigurationToken") or "")
     memory.configurations[source] = token, known, time.monotonic() + seconds
     return {source: known}
+
+
+def http_of(call: Call) -> tuple[str, str, bytes, dict[str, str]]:
+    """Return method, path with query, body and more headers of a call of AppConfig.
+
+    Its data plane is REST, where the other services have JSON:
+    https://docs.aws.amazon.com/appconfig/2019-10-09/APIReference/API_Operations_AWS_AppConfig_Data.html
+    """
+    if call.operation == "StartConfigurationSession":
+        body = json.dumps(call.arguments).encode()
+        return "POST", "/configurationsessions", body, {"content-type": "application/json"}
+    from ._extension import encoded
+
+    token = encoded(call.arguments["ConfigurationToken"])
+    return "GET", f"/configuration?configuration_token={token}", b"", {}
+
+
+def document_in(reply: Reply) -> Hidden:
+    """Return the answer of GetLatestConfiguration as the SDK would have it, hidden."""
+    interval = reply.headers.get("next-poll-interval-in-seconds", "")
+    return opaque(
+        {
+            "Configuration": reply.body,
+            "NextPollConfigurationToken": reply.headers.get("next-poll-configuration-token"),
+            "NextPollIntervalInSeconds": int(interval) if interval.isdecimal() else 0,
+            "VersionLabel": reply.headers.get("version-label"),
+        }
+    )
 
 
 def singly(tasks: list[Task], answers: Answers) -> list[Task]:

@@ -8,11 +8,11 @@ import time
 from collections import deque
 
 from .._values import opaque
-from ..errors import BackendUnavailableError, ResolutionError
+from ..errors import BackendError, BackendUnavailableError, ResolutionError
 from ._botocore_log import quiet, silence
 from ._calls import Conversations
 from ._other_calls import singly
-from ._states import pause_before
+from ._states import UnaskedError, pause_before
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +30,19 @@ _METHODS = {
     "GetParametersByPath": "get_parameters_by_path",
     "StartConfigurationSession": "start_configuration_session",
     "GetLatestConfiguration": "get_latest_configuration",
+}
+# By the names of botocore's classes: its versions do not all have the same ones.
+_UNASKED = {
+    "NoCredentialsError": (
+        "boto3 finds no credentials. Run with the function's role, or set AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY, or a profile in AWS_PROFILE."
+    ),
+    "NoRegionError": "boto3 knows no region. Set AWS_REGION.",
+    "PartialCredentialsError": "the credentials that boto3 finds are incomplete. Set both keys.",
+    "ProfileNotFound": "boto3 does not find the profile of AWS_PROFILE. Check its name.",
+    "SSOTokenLoadError": "there is no SSO login. Run: aws sso login.",
+    "TokenRetrievalError": "the SSO login has expired. Run: aws sso login.",
+    "UnauthorizedSSOTokenError": "the SSO login has expired. Run: aws sso login.",
 }
 
 
@@ -160,8 +173,6 @@ class SdkBackend:
                 if call.operation == "GetLatestConfiguration":
                     page = opaque({**page(0), "Configuration": page(0)["Configuration"].read()})
             except Exception as error:  # noqa: BLE001 - every error of botocore becomes one of ours
-                from ._sdk_errors import failure_of
-
                 failure = failure_of(error, call.kind)
             else:
                 return page
@@ -181,8 +192,6 @@ class SdkBackend:
             if not region or not isinstance(own, str) or own == region:
                 return given
             if self._given_session is None:
-                from ._sdk_errors import wrong_region
-
                 return wrong_region(own, region)
         with self._lock:  # making clients from one session is not thread-safe
             client = self._clients.get((service, region))
@@ -205,3 +214,59 @@ class SdkBackend:
                 client = self._session.client(service, config=config, region_name=region or None)
                 self._clients[service, region] = client
             return client
+
+
+def failure_of(error: Exception, kind: str) -> ResolutionError:
+    """Return our error for what boto3 raised when it read a source of this kind."""
+    name = type(error).__name__
+    if isinstance(error, ImportError):
+        return UnaskedError(
+            f"boto3 cannot be imported ({name}). Install lambda-secrets[sdk], or use "
+            'backend="aws" or the extension.'
+        )
+    from botocore import exceptions
+
+    if isinstance(error, exceptions.ClientError):
+        from ._codes import refusal
+
+        answer = error.response.get("Error", {})
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        code, message = str(answer.get("Code", "")), str(answer.get("Message", ""))
+        return refusal(code, kind, status=status, message=message)
+    if name in _UNASKED:
+        return UnaskedError(_UNASKED[name])
+    unreachable = (
+        exceptions.CapacityNotAvailableError,
+        exceptions.ConnectionError,
+        exceptions.HTTPClientError,
+        exceptions.IncompleteReadError,
+        OSError,
+    )
+    if isinstance(error, unreachable):
+        return BackendUnavailableError(
+            f"AWS cannot be reached ({name}). Check the network path to its endpoint."
+        )
+    if isinstance(error, (exceptions.CredentialRetrievalError, exceptions.MetadataRetrievalError)):
+        return BackendUnavailableError(f"boto3 could not get its credentials ({name}). Try again.")
+    if isinstance(error, exceptions.ParamValidationError):
+        return BackendError(
+            "boto3 does not accept its name, version or label (ParamValidationError). Check how it "
+            "is written."
+        )
+    if isinstance(error, ValueError) and "://" not in os.environ.get("AWS_ENDPOINT_URL", "://"):
+        return UnaskedError(
+            "AWS_ENDPOINT_URL is not a URL that begins with http:// or https://. Set it to one "
+            "such as http://localhost:4566."
+        )
+    return BackendError(
+        f"boto3 raised {name} (its message is withheld). Check its settings, such as AWS_PROFILE "
+        "and AWS_ENDPOINT_URL."
+    )
+
+
+def wrong_region(own: str, region: str) -> ResolutionError:
+    """Return the error for an ARN of another region than that of a client that was given."""
+    return BackendError(
+        f"the ARN names the region {region}, but the client that was given is one of {own}. Give "
+        "a session instead: clients of other regions are made from it."
+    )

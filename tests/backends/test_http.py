@@ -22,7 +22,7 @@ import h11
 import pytest
 from hypothesis import example, given, strategies as st
 
-from lambda_secrets.backends import _http as loopback, _windows
+from lambda_secrets.backends import _connections, _http as loopback
 from lambda_secrets.backends._http import Client, Fault, Reply, parsed
 from tests.support import faults
 from tests.support.exchange import exchange
@@ -645,7 +645,7 @@ def test_nothing_is_waited_for_before_a_request(
 
 def test_without_poll_select_is_used(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows has no poll: connecting, sending, receiving and refusing work without it."""
-    monkeypatch.setattr(client, "ready", _windows.ready)
+    monkeypatch.setattr(client, "ready", _connections.ready)
     with FaultServer([OK]) as server, refusing_port() as port:
         assert ask(client, server.port) == (200, b"fine")
         assert ask(client, server.port) == (200, b"fine")
