@@ -27,6 +27,7 @@ PENDING = {
     "cold start, zip, ours: extension / by hand: http.client",
     "cold start, zip, ours: no extension / by hand: signed call",
     "cold start, zip, ours: no extension / Powertools",
+    "cold start, bytecode, ours: extension / by hand: http.client",  # held by a hair: 0.29 of 0.30
 }
 
 
