@@ -1,0 +1,445 @@
+"""A random walk through all that may happen to a sandbox: `python -m tests.sturdy.walk SEED STEPS`.
+
+Threads, tasks, forks, signals, freezes, clock jumps, faults, revoked access, rotations, clears,
+overrides, built objects and retries, in one process, with a model of what may be served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from lambda_secrets import (
+    AccessDeniedError,
+    BackendUnavailableError,
+    LiveSecrets,
+    ResolutionError,
+    Secret,
+    clear_cache,
+    inject_secrets,
+    resolve_secrets,
+)
+from lambda_secrets._cache import shared_cache
+from lambda_secrets.logging import RedactSecrets
+from lambda_secrets.testing import override_secrets
+from tests.sturdy.footprint import footprint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parents[2]
+TTL, STALE = 60.0, 300.0
+TIMEOUT = 0.25  # seconds, so that what hangs does not make the walk slow
+FREEZE = "sleep 0.02; kill -STOP $1; sleep 0.2; kill -CONT $1"
+
+
+class Clock:
+    """Real time and what was jumped, on each clock."""
+
+    def __init__(self) -> None:
+        """Begin now."""
+        self.mono = self.wall = 0.0
+
+    def monotonic(self) -> float:
+        """Return the monotonic reading."""
+        return time.monotonic() + self.mono
+
+    def time(self) -> float:
+        """Return the wall clock's reading."""
+        return time.time() + self.wall
+
+
+class LoginFailed(Exception):  # noqa: N818 - as a driver's error is called
+    """The password is not good any more."""
+
+
+class Vault:
+    """A backend that knows when it has given out which value."""
+
+    def __init__(self, clock: Clock, dice: random.Random) -> None:
+        """Be well."""
+        self.clock, self.dice = clock, dice
+        self.mode = "well"
+        self.version = 0
+        self.given: dict[str, float] = {}  # when each value was read the last time, unjumped
+        self.jumped = 0.0  # forward, all together
+        self.revoked_at: float | None = None
+
+    def now(self) -> float:
+        """Return the time by which everything ages at least."""
+        return time.monotonic() + self.jumped
+
+    def fetch(self, sources: Any, *, timeout: float, fresh: bool) -> Any:
+        """Answer as the mode says; some faults are for one source alone."""
+        mode = self.mode
+        if mode == "hangs":
+            time.sleep(timeout + 0.2)
+        if mode == "raises":
+            raise OSError(mode)
+        answers: dict[Any, Any] = {}
+        for source in sources:
+            if mode in ("down", "hangs") or (mode == "flaky" and self.dice.random() < 0.5):
+                answers[source] = BackendUnavailableError("it is down.")
+            elif mode == "denied":
+                answers[source] = AccessDeniedError("no.")
+            else:
+                answers[source] = value = f"value-of-{source.name}-{self.version:06}"
+                self.given[value] = self.now()
+        return answers
+
+
+class Pool:
+    """What is built from a secret."""
+
+    made = 0
+
+    def __init__(self, value: str) -> None:
+        """Open it."""
+        Pool.made += 1
+        self.value = value
+        self.closed = False
+
+    def close(self) -> None:
+        """Close it, once."""
+        assert not self.closed, "closed twice"
+        self.closed = True
+
+
+class Lines(logging.Handler):
+    """Keeps what it is given."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it."""
+        self.lines.append(record.getMessage())
+
+
+class Walk:
+    """One process and its model."""
+
+    def __init__(self, seed: int) -> None:
+        """Make the handlers."""
+        self.dice = random.Random(seed)  # noqa: S311 - dice
+        self.clock = shared_cache.clock = Clock()
+        self.vault = vault = Vault(self.clock, self.dice)
+        self.done: dict[str, int] = {}
+        self.served = self.refused = 0
+        self.wrong: list[str] = []
+        self.lock = threading.Lock()
+        self.lines = Lines()
+        self.redact = RedactSecrets()
+        self.lines.addFilter(self.redact)
+        self.log = logging.getLogger("walk")
+        self.log.addHandler(self.lines)
+        self.log.propagate = False
+        self.logged = 0
+        self.shared = SimpleNamespace()
+        options: dict[str, Any] = {
+            "ttl": TTL,
+            "stale_if_error": STALE,
+            "timeout": TIMEOUT,
+            "backend": vault,
+        }
+        self.live = live = LiveSecrets({"a": "a", "b": "b"}, **options)
+        self.pools = pools = LiveSecrets(
+            {"pool": Secret("a", build=Pool, close=Pool.close)}, refresh_ahead=20, **options
+        )
+
+        @inject_secrets({"a": "a", "b": "b"}, refresh_on=LoginFailed, **options)
+        def on_context(event: Any, context: Any) -> Any:
+            values = (context.secrets.a, context.secrets.b)
+            if event == "fail" and self.dice.random() < 0.5:
+                raise LoginFailed
+            return values
+
+        @inject_secrets({"a": "a", "b": "b"}, into="kwargs", **{**options, "ttl": 0})
+        def by_keyword(event: Any, context: Any, *, a: str, b: str) -> Any:
+            return a, b
+
+        @inject_secrets(live, into="event")
+        async def coroutine(event: Any, context: Any) -> Any:
+            await asyncio.sleep(0)
+            return event["secrets"].a, event["secrets"].b
+
+        @inject_secrets(pools)
+        def with_pool(event: Any, context: Any) -> Any:
+            pool = context.secrets.pool
+            assert not pool.closed, "a closed object"
+            time.sleep(0.0005)
+            assert not pool.closed, "closed in use"
+            return (pool.value,)
+
+        @live.retry_on(LoginFailed)
+        def retried() -> Any:
+            values = live.a, live.current().b
+            if self.dice.random() < 0.3:
+                raise LoginFailed
+            return values
+
+        def resolved() -> Any:
+            found = resolve_secrets({"a": "a", "b": "b"}, **options)
+            return found.a, found.b
+
+        self.reads: list[Callable[[], Any]] = [
+            lambda: on_context({}, SimpleNamespace()),
+            lambda: on_context({}, self.shared),
+            lambda: on_context("fail", self.shared),
+            lambda: by_keyword({}, None),
+            lambda: asyncio.run(self.tasks(coroutine)),
+            lambda: with_pool({}, SimpleNamespace()),
+            lambda: (live.a, live.b),
+            lambda: asyncio.run(self.current()),
+            retried,
+            resolved,
+        ]
+
+    async def tasks(self, coroutine: Any) -> Any:
+        """Call a coroutine handler in several tasks, and cancel one more."""
+        cancelled = asyncio.ensure_future(coroutine({}, None))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        await asyncio.gather(cancelled, return_exceptions=True)
+        found = await asyncio.gather(*(coroutine({}, None) for _ in range(3)))
+        return tuple(value for values in found for value in values)
+
+    async def current(self) -> Any:
+        """Read all values as a coroutine does."""
+        found = await self.live.acurrent()
+        return found.a, found.b
+
+    # What is checked
+
+    def read(self, *, overridden: bool = False) -> None:
+        """Read in some way, and check what came, and when."""
+        call = self.dice.choice(self.reads)
+        begin, began = time.monotonic(), self.vault.now()
+        try:
+            values = call()
+        except (ResolutionError, LoginFailed):
+            with self.lock:
+                self.refused += 1
+        except BaseException as error:  # noqa: BLE001 - each is told
+            self.wrong.append(repr(error))
+        else:
+            for value in values:
+                self.check(value, began, overridden=overridden)
+            with self.lock:
+                self.served += 1
+        if time.monotonic() - begin > 20 * TIMEOUT:
+            self.wrong.append(f"{time.monotonic() - begin:.1f} s for a read")
+
+    def check(self, value: str, began: float, *, overridden: bool) -> None:
+        """Note what may not be served: too old, somebody else's, or revoked."""
+        if overridden:
+            if not value.startswith("overridden"):
+                self.wrong.append(f"not overridden: {value}")
+            return
+        if value not in self.vault.given:
+            self.wrong.append(f"made up: {value}")
+            return
+        age = began - self.vault.given[value]
+        if age > TTL + STALE + 1:
+            self.wrong.append(f"{age:.0f} s old: {value}")
+        revoked = self.vault.revoked_at
+        # A back-off of a minute may have begun before it was revoked: nobody is asked meanwhile.
+        if revoked is not None and began - revoked > 62 and age > TTL + 2:
+            self.wrong.append(f"{age:.0f} s old, and access was revoked: {value}")
+
+    # What happens
+
+    def step(self) -> None:
+        """Let something happen."""
+        events = {
+            self.read: 30,
+            self.threads: 6,
+            self.pass_time: 12,
+            self.turn: 10,
+            self.rotate: 8,
+            self.clear: 3,
+            self.refresh: 5,
+            self.fork: 2,
+            self.freeze: 1,
+            self.signals: 4,
+            self.override: 3,
+            self.jump: 3,
+            self.log_values: 8,
+        }
+        (event,) = self.dice.choices(list(events), list(events.values()))
+        self.done[event.__name__] = self.done.get(event.__name__, 0) + 1
+        event()
+        if vars(self.shared):
+            self.wrong.append("a context kept its secrets")
+
+    def threads(self) -> None:
+        """Read on several threads."""
+        threads = [threading.Thread(target=self.read) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        if self.dice.random() < 0.3:
+            self.refresh()
+        for thread in threads:
+            thread.join(60)
+            if thread.is_alive():
+                faulthandler.dump_traceback(all_threads=True)
+                os._exit(3)
+
+    def pass_time(self) -> None:
+        """Let time pass, on both clocks, or on one as in a freeze."""
+        seconds = self.dice.choice([1, 5, TTL / 2, TTL, TTL + 1, STALE, STALE + TTL + 1])
+        self.vault.jumped += seconds
+        which = self.dice.choice(["both", "both", "wall", "mono"])
+        self.clock.wall += seconds * (which != "mono")
+        self.clock.mono += seconds * (which != "wall")
+
+    def jump(self) -> None:
+        """Set one clock back: the other goes on."""
+        if self.dice.random() < 0.5:
+            self.clock.wall -= self.dice.choice([5, 3600])
+            self.vault.jumped = 0.0
+            self.forget()
+
+    def forget(self) -> None:
+        """Begin the model anew, and the cache: ages were told by a clock that was set back."""
+        clear_cache()
+        self.vault.given.clear()
+        self.vault.revoked_at = None
+        if self.vault.mode == "denied":
+            self.vault.revoked_at = self.vault.now()
+
+    def turn(self) -> None:
+        """Let the backend fall ill, refuse or recover."""
+        modes = ["well"] * 5 + ["down", "down", "flaky", "denied", "raises", "hangs"]
+        self.vault.mode = self.dice.choice(modes)
+        if self.vault.mode != "denied":
+            self.vault.revoked_at = None
+        elif self.vault.revoked_at is None:
+            self.vault.revoked_at = self.vault.now()
+
+    def rotate(self) -> None:
+        """Change every secret."""
+        self.vault.version += 1
+
+    def clear(self) -> None:
+        """Forget everything, in one of its ways."""
+        self.dice.choice([clear_cache, self.live.clear, self.pools.clear])()
+
+    def refresh(self) -> None:
+        """Fetch past the cache."""
+        with contextlib.suppress(ResolutionError):
+            self.dice.choice([self.live, self.pools]).refresh()
+
+    def fork(self) -> None:
+        """Go on in a child for a while, forked under load."""
+        busy = threading.Thread(target=self.read)
+        busy.start()
+        child = os.fork()
+        if not child:
+            signal.alarm(20)  # a timer of faulthandler waits for a thread of the parent
+            self.wrong.clear()
+            self.logged, self.lines.lines = 0, []
+            vars(self.shared).clear()  # of a call whose thread is the parent's
+            for _ in range(5):
+                self.read()
+            self.log_values()
+            os._exit(min(len(self.wrong), 100))
+        busy.join()
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if status:
+            self.wrong.append(f"a child: {status}")
+
+    def freeze(self) -> None:
+        """Stop the whole process for a moment, in the middle of reads."""
+        with subprocess.Popen(["/bin/sh", "-c", FREEZE, "sh", str(os.getpid())]) as other:
+            while other.poll() is None:
+                self.read()
+
+    def signals(self) -> None:
+        """Read, clear and log in a signal handler, whatever it interrupts."""
+
+        def handle(*_: Any) -> None:
+            if self.dice.random() < 0.3:
+                self.clear()
+            try:
+                self.live.current()
+                self.reads[0]()
+            except (ResolutionError, LoginFailed):
+                pass
+            self.log_values()
+
+        before = signal.signal(signal.SIGALRM, handle)
+        signal.setitimer(signal.ITIMER_REAL, self.dice.random() * 0.002 + 1e-5, 0.003)
+        try:
+            for _ in range(3):
+                self.read()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+    def override(self) -> None:
+        """Serve made-up values for a while."""
+        with override_secrets({"a": "overridden a", "b": "overridden b"}):
+            for _ in range(3):
+                self.read(overridden=True)
+
+    def log_values(self) -> None:
+        """Log what is known: no line is lost, no value shown that was injected."""
+        self.logged += 1
+        found = shared_cache.entry(self.vault, self.live.declarations["a"].source)
+        value = "" if found is None or found.absent else found.answer.value
+        self.log.warning("line of a value: %s", value)
+        if value and value in self.lines.lines[-1]:
+            self.wrong.append("a value in the log")
+
+    def end(self) -> dict[str, Any]:
+        """Check what is left, and return the figures."""
+        self.vault.mode = "well"
+        clear_cache()
+        self.read()
+        if len(self.lines.lines) != self.logged:
+            self.wrong.append(f"{self.logged} lines logged, {len(self.lines.lines)} arrived")
+        if shared_cache.builds is not None and shared_cache.builds.calls:
+            self.wrong.append("a call is left")
+        return {
+            "served": self.served,
+            "refused": self.refused,
+            "built": Pool.made,
+            "lines": self.logged,
+            **self.done,
+            "left": footprint()._asdict(),
+            "wrong": self.wrong,
+        }
+
+
+def walk(seed: int, steps: int) -> dict[str, Any]:
+    """Take that many steps, and return the figures."""
+    logging.getLogger("lambda_secrets").addHandler(logging.NullHandler())
+    logging.getLogger("lambda_secrets").propagate = False
+    made = Walk(seed)
+    for _ in range(steps):
+        made.step()
+        if made.wrong:
+            break
+    return made.end()
+
+
+if __name__ == "__main__":
+    faulthandler.dump_traceback_later(100, exit=True)
+    figures = walk(int(sys.argv[1]), int(sys.argv[2]))
+    sys.stdout.write(repr(figures) + "\n")
+    sys.exit(bool(figures["wrong"]))
