@@ -79,9 +79,9 @@ class Answer:
     ) -> None:
         """Keep all of it."""
         self.value = value
-        self.version = version
-        self.backend = backend
-        self.upstream_ttl = upstream_ttl
+        self.version: str | None = version
+        self.backend: str | None = backend
+        self.upstream_ttl: float = upstream_ttl
 
     @property
     def value(self) -> Value:

@@ -53,7 +53,9 @@ class ExtensionBackend:
             check_ports(port, appconfig_port)
         self._port = port
         self.appconfig_port = appconfig_port
-        self._agent_at = self.heard_at = self.silent_at = ""
+        self._agent_at: str = ""
+        self.heard_at: str = ""
+        self.silent_at: str = ""
         self._client = Client()
         self._told = False
 

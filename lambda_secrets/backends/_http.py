@@ -32,8 +32,8 @@ class Reply:
     __slots__ = ("_body", "_headers", "reusable", "status")
 
     def __init__(self, status: int, headers: Headers, body: bytes, *, reusable: bool) -> None:
-        self.status = status
-        self.reusable = reusable
+        self.status: int = status
+        self.reusable: bool = reusable
         self._headers = opaque(headers)  # one of AppConfig's is a token
         self._body = opaque(body)
 
@@ -59,8 +59,8 @@ class Fault:
     __slots__ = ("detail", "kind")
 
     def __init__(self, kind: str, detail: str = "") -> None:
-        self.kind = kind
-        self.detail = detail
+        self.kind: str = kind
+        self.detail: str = detail
 
 
 class Exchange:

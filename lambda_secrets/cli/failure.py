@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 _KEY = "lambda_secrets.debug"
@@ -15,7 +17,7 @@ class Failure(click.ClickException):
         self.code = code
 
 
-debug_option = click.option(
+debug_option: Any = click.option(
     "--debug",
     is_flag=True,
     expose_value=False,

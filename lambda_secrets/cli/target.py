@@ -30,8 +30,8 @@ _declared_in: WeakKeyDictionary[ModuleType, list[Resolver]] = WeakKeyDictionary(
 _loaded_files: dict[Path, ModuleType] = {}
 
 
-target_argument = click.argument("target", metavar="TARGET")
-targets_argument = click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
+target_argument: Any = click.argument("target", metavar="TARGET")
+targets_argument: Any = click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
 
 
 class CannotLoad(Failure):
