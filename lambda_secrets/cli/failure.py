@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from click.decorators import FC
 
 _KEY = "lambda_secrets.debug"
 
@@ -17,7 +22,7 @@ class Failure(click.ClickException):
         self.code = code
 
 
-debug_option: Any = click.option(
+debug_option: Callable[[FC], FC] = click.option(
     "--debug",
     is_flag=True,
     expose_value=False,
