@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from click.decorators import FC
 
 _KEY = "lambda_secrets.debug"
 
@@ -22,7 +20,7 @@ class Failure(click.ClickException):
         self.code = code
 
 
-debug_option: Callable[[FC], FC] = click.option(
+debug_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     "--debug",
     is_flag=True,
     expose_value=False,

@@ -21,8 +21,6 @@ from lambda_secrets.cli.failure import Failure
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from click.decorators import FC
-
     from lambda_secrets._resolver import Resolver
 
 FORMS = "Use app.lambda_handler or path/to/app.py:lambda_handler."
@@ -32,8 +30,10 @@ _declared_in: WeakKeyDictionary[ModuleType, list[Resolver]] = WeakKeyDictionary(
 _loaded_files: dict[Path, ModuleType] = {}
 
 
-target_argument: Callable[[FC], FC] = click.argument("target", metavar="TARGET")
-targets_argument: Callable[[FC], FC] = click.argument(
+target_argument: Callable[[Callable[..., Any]], Callable[..., Any]] = click.argument(
+    "target", metavar="TARGET"
+)
+targets_argument: Callable[[Callable[..., Any]], Callable[..., Any]] = click.argument(
     "targets", metavar="TARGET...", nargs=-1, required=True
 )
 

@@ -156,6 +156,7 @@ class Walk:
             "timeout": TIMEOUT,
             "backend": vault,
         }
+        always: dict[str, Any] = {**options, "ttl": 0}
         self.live = live = LiveSecrets({"a": "a", "b": "b"}, **options)
         self.pools = pools = LiveSecrets(
             {"pool": Secret("a", build=Pool, close=Pool.close)}, refresh_ahead=20, **options
@@ -168,7 +169,7 @@ class Walk:
                 raise LoginFailed
             return values
 
-        @inject_secrets({"a": "a", "b": "b"}, into="kwargs", **{**options, "ttl": 0})
+        @inject_secrets({"a": "a", "b": "b"}, into="kwargs", **always)
         def by_keyword(event: Any, context: Any, *, a: str, b: str) -> Any:
             return a, b
 
