@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import traceback
 import warnings
@@ -112,10 +113,11 @@ def walked(thing: Any, seen: set[int]) -> Iterator[str]:
     seen.add(id(thing))
     yield canary._attempted(lambda: repr(thing))
     inside: list[Any] = []
-    if isinstance(thing, Mapping):
-        inside += [*thing.keys(), *thing.values()]
-    elif isinstance(thing, Iterable) and not isinstance(thing, (str, bytes)):
-        inside += thing
+    with contextlib.suppress(NotImplementedError):  # by urllib3's pools, which have a __dict__
+        if isinstance(thing, Mapping):
+            inside += [*thing.keys(), *thing.values()]
+        elif isinstance(thing, Iterable) and not isinstance(thing, (str, bytes)):
+            inside += thing
     inside += getattr(thing, "__dict__", {}).values()
     for kind in type(thing).__mro__:
         slots = kind.__dict__.get("__slots__", ())
