@@ -29,6 +29,7 @@ def footprint() -> Footprint:
     while any("lambda_secrets" in thread.name for thread in threading.enumerate()):
         assert time.monotonic() < give_up, "a thread of ours is left"
         time.sleep(0.002)
+    time.sleep(0.05)  # Python has forgotten a thread a moment before the system has
     gc.collect()
     pages = int((SYSTEM / "statm").read_text().split()[1])
     descriptors = len(list((SYSTEM / "fd").iterdir())) - 1  # one of them lists the folder
