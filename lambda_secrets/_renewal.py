@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 
-from ._store import GRACE, Entry, Freshness, Round
+from ._store import GRACE, Entry, Round
 from .errors import BackendUnavailableError
 
 TYPE_CHECKING = False
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._declarations import Source
-    from ._store import Reading, Store
+    from ._store import Freshness, Reading, Store
     from .errors import ResolutionError
 
 LONGEST_BACKOFF = 60.0  # seconds
@@ -61,15 +61,6 @@ def _fetch_ahead(store: Store, reading: Reading, source: Source, rounds: list[Ro
         rounds[0].background = True
         rounds[0].sources.append(source)
     store.rounds[id(reading.owner), source] = rounds[0]
-
-
-def strictest(one: Freshness, other: Freshness) -> Freshness:
-    """Return how long a source is good that two declarations of one handler read."""
-    return Freshness(
-        min(one.ttl, other.ttl),
-        *(one.jitter, one.stale_if_error, one.refresh_ahead),
-        accepts_absence=one.accepts_absence and other.accepts_absence,
-    )
 
 
 # Instead of one

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 
-from . import _renewal
 from ._store import Entry, Freshness
 from ._values import Wrapped, held, opaque
 from .backends import backend_name
@@ -49,8 +48,16 @@ def injected(resolver: Any) -> Iterator[Opaque]:
 def strictest(resolver: Any, name: str, freshness: Freshness, other: Freshness | None) -> Freshness:
     """Return how long a source is good that two declarations read, or whose value did not fit."""
     if name in resolver.mismatched:  # somebody may have corrected it: it is read anew
-        freshness = _renewal.strictest(freshness, Freshness(0.0, accepts_absence=True))
-    return freshness if other is None else _renewal.strictest(freshness, other)
+        freshness = _stricter(freshness, Freshness(0.0, accepts_absence=True))
+    return freshness if other is None else _stricter(freshness, other)
+
+
+def _stricter(one: Freshness, other: Freshness) -> Freshness:
+    return Freshness(
+        min(one.ttl, other.ttl),
+        *(one.jitter, one.stale_if_error, one.refresh_ahead),
+        accepts_absence=one.accepts_absence and other.accepts_absence,
+    )
 
 
 def check(resolver: Any, values: dict[str, Any], results: dict[str, Any]) -> None:
