@@ -45,7 +45,8 @@ def resolve_secrets(
     under_snapstart()
     options = (ttl, timeout, jitter, stale_if_error, refresh_ahead, observer)
     resolver = resolver_for(declarations, backend, options)
-    secrets = resolver.cached()
+    # What was built is handed out anew each time, so that it counts as in use outside of calls.
+    secrets = None if resolver.builds else resolver.cached()
     return run(resolver.steps()) if secrets is None else secrets
 
 
@@ -92,18 +93,10 @@ def _kept(seen: Any, backend: Any, *options: Any) -> Resolver:
 
 
 def _resolver(declarations: Any, backend: Backend, options: tuple[Any, ...]) -> Resolver:
-    return _Once(
+    return Resolver(
         declare_all(declarations),
         cache=shared_cache,
         backend=backend,
         temporary=True,
         **dict(zip(_OPTIONS, options, strict=True)),
     )
-
-
-class _Once(Resolver):
-    """Hands out each object that was built anew, so that it counts as in use outside of calls."""
-
-    def cached(self) -> Secrets | None:
-        """Return the values if nothing is due, and nothing was built."""
-        return None if self.builds else super().cached()
