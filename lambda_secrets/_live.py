@@ -105,7 +105,9 @@ class LiveSecrets:
         for resolver in self._resolvers:
             if name in resolver.declarations:
                 return self[name]
-        raise AttributeError(self._unknown(name))
+        from ._explain import unknown_name
+
+        raise AttributeError(unknown_name(name, self.declarations))
 
     def __getitem__(self, name: str) -> Any:
         """Return a fresh value."""
@@ -229,7 +231,9 @@ class LiveSecrets:
         """Return the one resolver that declares a name."""
         found = [resolver for resolver in self._resolvers if name in resolver.declarations]
         if not found:
-            raise KeyError(self._unknown(name))
+            from ._explain import unknown_name
+
+            raise KeyError(unknown_name(name, self.declarations))
         if len(found) > 1:
             sources = " and ".join(str(resolver.declarations[name]) for resolver in found)
             raise ResolutionError(
@@ -280,7 +284,7 @@ class LiveSecrets:
     def _refreshed(self, names: tuple[str, ...]) -> Steps[None]:
         for name in names:
             if name not in self.declarations:
-                raise KeyError(self._unknown(name))
+                self._only(name)  # which says so
         failures: dict[str, ResolutionError] = {}
         for resolver in self._resolvers:
             wanted = [n for n in resolver.declarations if n in names or not names]
@@ -289,9 +293,6 @@ class LiveSecrets:
             except ResolutionError as error:
                 failures.update(error.failures)
         _all_of({}, failures)
-
-    def _unknown(self, name: object) -> str:
-        return f"No secret is declared as {name!r}. Declared: {', '.join(self.declarations)}."
 
 
 def _all_of(values: dict[str, Any], failures: dict[str, ResolutionError]) -> Secrets:
