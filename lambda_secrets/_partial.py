@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._values import merged
+from ._values import Secrets, held, origins
 from .errors import DeclarationError
 
 TYPE_CHECKING = False
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from ._declarations import Declaration
     from ._store import Reading
-    from ._values import Secrets
 
     State: TypeAlias = tuple[float, float, Secrets]
 
@@ -50,4 +49,6 @@ def joined(before: State, reading: Reading, state: State) -> State:
     other_until, other_wall, others = before
     if other_until <= reading.now[0] or other_wall <= reading.now[1]:
         return state
-    return min(until, other_until), min(wall, other_wall), merged(others, secrets)
+    both = {**held(others), **held(secrets)}
+    known = Secrets(both, {**origins(others), **origins(secrets)})
+    return min(until, other_until), min(wall, other_wall), known

@@ -126,12 +126,6 @@ def origins(secrets: Secrets) -> Mapping[str, Any]:
     return secrets._origins(0)  # type: ignore[no-any-return]  # noqa: SLF001
 
 
-def merged(*parts: Secrets) -> Secrets:
-    """Return the union; for one name, the value of the last that has it."""
-    values = {name: value for part in parts for name, value in held(part).items()}
-    return Secrets(values, {name: entry for part in parts for name, entry in origins(part).items()})
-
-
 def shielded(function: Callable[..., Any], *args: Any) -> Any:
     """Call what has values in its locals: what a signal raises there leaves without its frames."""
     try:

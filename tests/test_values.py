@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lambda_secrets import MemoryBackend, Secret, Secrets, SecretValueError, resolve_secrets
-from lambda_secrets._values import Wrapped, held, merged, opaque, origins
+from lambda_secrets._values import Wrapped, held, opaque, origins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -359,12 +359,9 @@ def test_what_is_opaque_is_neither_seen_nor_pickled(value: Any, protocol: int) -
 
 
 def test_the_package_sees_what_is_held_and_where_it_came_from() -> None:
-    """Merging needs no copies, and refreshing needs the cache's entries."""
+    """Joining needs no copies, and refreshing needs the cache's entries."""
     value = [1]
     secrets = Secrets({"a": opaque(value)}, {"a": "entry"})
     assert held(secrets)["a"](0) is value
     assert origins(secrets) == {"a": "entry"}
     assert origins(made({"a": value})) == {}
-    both = merged(secrets, made({"b": 2, "a": 3}))
-    assert both.reveal() == {"a": 3, "b": 2}
-    assert origins(both) == {"a": "entry"}
