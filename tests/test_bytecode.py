@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import linecache
+import os
+import py_compile
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lambda_secrets._bytecode import use_bytecode
+from lambda_secrets._bytecode import is_valid, use_bytecode
 from scripts import bytecode
 
 if TYPE_CHECKING:
@@ -124,3 +126,18 @@ def test_same_sources_give_the_same_bytecode(package: Path, tmp_path: Path) -> N
         files.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert files[0] == files[1]
     assert f"_bytecode.{sys.implementation.cache_tag}.bin" in files[0]
+
+
+@pytest.mark.parametrize("mode", py_compile.PycInvalidationMode)
+def test_valid_bytecode_beside_the_source_is_seen(
+    tmp_path: Path, mode: py_compile.PycInvalidationMode
+) -> None:
+    """A container's or a layer's `.pyc` files are taken, which needs no reading of the sources."""
+    source = tmp_path / "module.py"
+    cached = str(tmp_path / "module.pyc")
+    source.write_text("value = 1\n")
+    assert not is_valid(cached, str(source))
+    py_compile.compile(str(source), cached, invalidation_mode=mode)
+    assert is_valid(cached, str(source))
+    os.utime(source, (0, 315_532_800))  # as many tools date what they zip
+    assert is_valid(cached, str(source)) is (mode is not py_compile.PycInvalidationMode.TIMESTAMP)

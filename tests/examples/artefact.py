@@ -61,8 +61,9 @@ def invoke(
         outcome = sandbox.invoke()
         assert outcome.error is None, sandbox.log()
     after = bytecode_in(package)
-    changed = [path for path in after if after[path] != before.get(path)]
-    assert sorted(path.name.partition(".")[0] for path in changed) == sorted(compiled)
+    changed = [path.name for path in after if after[path] != before.get(path)]
+    again = sorted(name.partition(".")[0] for name in changed)
+    assert again == sorted(compiled), f"compiled again: {again}"
     return outcome.payload
 
 
