@@ -46,6 +46,7 @@ class Contestant(NamedTuple):
 BARE = "bare handler"
 BY_HAND = "by hand: http.client"
 SIGNED = "by hand: signed call"
+BOTO3 = "boto3"
 POWERTOOLS = "Powertools"
 EXTENSION = "ours: extension"
 DIRECT = "ours: no extension"
@@ -60,7 +61,7 @@ CONTESTANTS = {
     EXTENSION: Contestant("ours", OURS),
     COMPILED: Contestant("ours", OURS_WITHOUT_FILE),
     SIGNED: Contestant("signed", bundle="SSL_CERT_FILE"),
-    "boto3": Contestant("with_boto3", bundle="AWS_CA_BUNDLE"),
+    BOTO3: Contestant("with_boto3", bundle="AWS_CA_BUNDLE"),
     POWERTOOLS: Contestant("with_powertools", "powertools", "AWS_CA_BUNDLE"),
     "aws-secretsmanager-caching": Contestant("with_caching", "caching", "AWS_CA_BUNDLE"),
     DIRECT: Contestant("ours", OURS, "SSL_CERT_FILE"),
@@ -80,6 +81,7 @@ LIMITS = {
     (BYTECODE, EXTENSION, POWERTOOLS): 0.05,
     (BYTECODE, DIRECT, SIGNED): 0.60,
     (BYTECODE, DIRECT, POWERTOOLS): 0.10,
+    (BYTECODE, DIRECT, BOTO3): 0.15,
 }
 
 
@@ -265,7 +267,7 @@ SHORT = [
         (setting, name)
         for setting, *pair in LIMITS
         for name in pair
-        if {*pair} <= CONTESTANTS.keys() and (setting == ZIP or POWERTOOLS not in pair)
+        if {*pair} <= CONTESTANTS.keys() and (setting == ZIP or not {POWERTOOLS, BOTO3} & {*pair})
     )
 ]
 
