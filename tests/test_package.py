@@ -146,7 +146,8 @@ from lambda_secrets import inject_secrets
 @inject_secrets({"db": "prod/db#@", "key": "prod/stripe#keys.live", "url": "ssm:/prod/url"})
 def lambda_handler(event, context): ...
 """
-    assert loaded_by(decorated) & HEAVY == set()
+    # Python 3.14's logging loads inspect and dataclasses; Lambda's runtime client has loaded it.
+    assert loaded_by(decorated) & HEAVY <= loaded_by("import logging")
 
 
 LATE = {
