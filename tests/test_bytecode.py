@@ -26,7 +26,8 @@ SOURCES = {
     "_late.py": "value = 1\n",
     "backends/__init__.py": "",
     "backends/_aws.py": "value = 2\n",
-    "cli/__init__.py": "value = 3\n",
+    "testing.py": "value = 3\n",
+    "cli/__init__.py": "value = 4\n",
 }
 
 
@@ -73,8 +74,9 @@ def test_modules_are_loaded_without_compiling_them(package: Path, compiled: list
     assert imported("_late").value == 1
     assert imported("backends._aws").value == 2
     assert compiled == ["__init__.py"]
-    assert imported("cli").value == 3
-    assert compiled == ["__init__.py", "__init__.py"]
+    assert imported("testing").value == 3
+    assert imported("cli").value == 4
+    assert compiled == ["__init__.py", "testing.py", "__init__.py"]
 
 
 def test_a_changed_source_wins(package: Path, compiled: list[str]) -> None:
