@@ -5,23 +5,11 @@ from __future__ import annotations
 import functools
 
 from ._secret import Declaration, Secret
-from ._sources import Mismatch, Source, check_seconds, parsed_json
 from .errors import DeclarationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-__all__ = [
-    "Declaration",
-    "Mismatch",
-    "Secret",
-    "Source",
-    "check_seconds",
-    "declare",
-    "declare_all",
-    "parsed_json",
-]
 
 
 def declare(declaration: str | Declaration) -> Declaration:

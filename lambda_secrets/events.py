@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn, TypeAlias
 
-    from ._declarations import Source
+    from ._sources import Source
     from ._store import Entry, Round
 
     Observer: TypeAlias = Callable[["Event"], object]

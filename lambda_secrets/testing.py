@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any, NoReturn, TypeVar
 
-    from ._declarations import Declaration, Source
+    from ._secret import Declaration
+    from ._sources import Source
     from ._values import Opaque
     from .backends._local import Values
     from .errors import ResolutionError

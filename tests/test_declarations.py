@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from lambda_secrets import AppConfig, DeclarationError, Parameter, ParameterTree, Secret, Source
-from lambda_secrets._declarations import Mismatch, declare, declare_all
+from lambda_secrets._declarations import declare, declare_all
+from lambda_secrets._sources import Mismatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable

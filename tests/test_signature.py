@@ -22,8 +22,8 @@ from lambda_secrets import (
     SecretValueError,
     inject_secrets,
 )
-from lambda_secrets._declarations import Mismatch
 from lambda_secrets._signature import declared_in
+from lambda_secrets._sources import Mismatch
 from lambda_secrets.testing import override_secrets
 
 if TYPE_CHECKING:

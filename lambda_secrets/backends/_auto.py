@@ -9,7 +9,7 @@ from ._extension import ExtensionBackend, is_elsewhere
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .._declarations import Source
+    from .._sources import Source
     from ._aws import AwsBackend
     from ._beyond import Beyond
     from ._sdk import SdkBackend

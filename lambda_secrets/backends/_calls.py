@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .._declarations import Source
+    from .._sources import Source
     from . import Answer
     from ._types import Decode, Hidden, Result, Sources, Talk, Task
 

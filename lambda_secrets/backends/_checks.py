@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .._declarations import Source
+    from .._sources import Source
 
 
 def checked(given: Any, sources: list[Source]) -> dict[Source, Answer | ResolutionError]:

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .._declarations import Source
+    from .._sources import Source
     from ._extension import ExtensionBackend
     from ._http import Reply
     from ._types import Hidden, Request

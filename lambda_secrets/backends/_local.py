@@ -6,7 +6,7 @@ import json
 import os
 from binascii import a2b_base64
 
-from .._declarations import Declaration, declare
+from .._declarations import declare
 from .._values import opaque
 from ..errors import BackendError, DeclarationError, SecretNotFoundError
 from . import Answer
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, Protocol, TypeAlias
 
-    from .._declarations import Source
+    from .._secret import Declaration
+    from .._sources import Source
     from ..errors import ResolutionError
 
     Held: TypeAlias = str | bytes | list[Any] | dict[str, Any]

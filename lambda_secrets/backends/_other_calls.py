@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from .._declarations import Source
+    from .._sources import Source
     from ._calls import Conversations
     from ._http import Reply
     from ._types import Answers, Hidden, Result, Talk, Task

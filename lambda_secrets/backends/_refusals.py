@@ -10,7 +10,7 @@ from ._states import NotReadyError, UnexplainedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .._declarations import Source
+    from .._sources import Source
     from ._http import Reply
 
 _UNEXPLAINED = (

@@ -11,7 +11,7 @@ from ._http import Fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .._declarations import Source
+    from .._sources import Source
     from ._extension import ExtensionBackend
     from ._types import Answers, Deadlines, Hidden, Job, Outcome, Result, Sources
 

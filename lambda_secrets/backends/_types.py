@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
 
-    from .._declarations import Source
+    from .._sources import Source
     from ..errors import ResolutionError
     from . import Answer
     from ._calls import Call

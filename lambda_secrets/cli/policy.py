@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lambda_secrets._declarations import Source
+from lambda_secrets._sources import Source
 from lambda_secrets.backends import backend_name
 from lambda_secrets.backends._codes import ACTIONS
 from lambda_secrets.backends._local import _REFERENCE as SECRET_REFERENCE
@@ -22,7 +22,7 @@ from lambda_secrets.errors import DeclarationError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from lambda_secrets._declarations import Declaration
+    from lambda_secrets._secret import Declaration
 
     Statement = dict[str, Any]
 

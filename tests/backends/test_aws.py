@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from lambda_secrets._declarations import Declaration
+    from lambda_secrets._secret import Declaration
     from tests.support.faults import Action, Request
 
 OTHER_ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:far-AbCdEf"

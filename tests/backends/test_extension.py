@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lambda_secrets import Source
-    from lambda_secrets._declarations import Declaration
+    from lambda_secrets._secret import Declaration
     from tests.support.faults import Action
 
 SECRET_ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:x"

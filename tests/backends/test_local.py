@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lambda_secrets import Backend
-    from lambda_secrets._declarations import Declaration
+    from lambda_secrets._secret import Declaration
 
 TREE: dict[str, Any] = {
     "ssm:/app/a": "1",

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from lambda_secrets import Source
-    from lambda_secrets._declarations import Declaration
+    from lambda_secrets._secret import Declaration
     from tests.support.botocore_calls import BotocoreCalls
     from tests.support.kept import Kept
     from tests.support.moto_server import MotoServer

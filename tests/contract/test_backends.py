@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from awslambdaric.lambda_context import LambdaContext
 
     from lambda_secrets import Fetched
-    from lambda_secrets._declarations import Declaration
+    from lambda_secrets._secret import Declaration
     from tests.contract.subjects import Subject
 
 
