@@ -52,11 +52,9 @@ def declare_all(declarations: Mapping[str, str | Declaration]) -> dict[str, Decl
     for name, declaration in declarations.items():
         if not isinstance(name, str) or not name:
             raise DeclarationError(f"{name!r}: a declared name must be a non-empty string.")
-        problem = None
         try:
             declared[name] = declare(declaration)
         except DeclarationError as error:
-            problem = f"{name!r}: {error}"
-        if problem:  # raised here, it has no context
-            raise DeclarationError(problem)
+            error.args = (f"{name!r}: {error}",)
+            raise
     return declared

@@ -7,11 +7,9 @@ from .errors import DeclarationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import EllipsisType
     from typing import Any
 
-    from ._sources import Transform
+    from ._extract import Callback, Transform
 
 
 class Parameter(Declaration):
@@ -42,10 +40,10 @@ class Parameter(Declaration):
         label: str | None = None,
         decrypt: bool = True,
         transform: Transform | None = None,
-        build: Callable[[Any], Any] | None = None,
-        close: Callable[[Any], Any] | None = None,
+        build: Callback | None = None,
+        close: Callback | None = None,
         ttl: float | None = None,
-        default: Any | EllipsisType = ...,
+        default: Any = ...,
     ) -> None:
         self._hide(default)
         del default
@@ -96,10 +94,10 @@ class ParameterTree(Declaration):
         recursive: bool = True,
         decrypt: bool = True,
         transform: Transform | None = None,
-        build: Callable[[Any], Any] | None = None,
-        close: Callable[[Any], Any] | None = None,
+        build: Callback | None = None,
+        close: Callback | None = None,
         ttl: float | None = None,
-        default: Any | EllipsisType = ...,
+        default: Any = ...,
     ) -> None:
         self._hide(default)
         del default
@@ -152,10 +150,10 @@ class AppConfig(Declaration):
         path: str | None = None,
         *,
         transform: Transform | None = None,
-        build: Callable[[Any], Any] | None = None,
-        close: Callable[[Any], Any] | None = None,
+        build: Callback | None = None,
+        close: Callback | None = None,
         ttl: float | None = None,
-        default: Any | EllipsisType = ...,
+        default: Any = ...,
     ) -> None:
         self._hide(default)
         del default
