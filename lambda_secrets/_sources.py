@@ -94,6 +94,11 @@ class Source(Compared):
         self._identify(name, *(getattr(self, field) for field in self.__slots__))
 
     @property
+    def region(self) -> str:
+        """The region that an ARN names; empty for a name."""
+        return self.name.split(":")[3] if self.name.startswith("arn:") else ""
+
+    @property
     def parts(self) -> tuple[str, ...]:
         """Application, environment and profile of an AppConfig source."""
         return tuple(part.replace("%2F", "/") for part in self.name.split("/"))

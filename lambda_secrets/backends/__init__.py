@@ -116,6 +116,11 @@ def backend_of(choice: str | Backend) -> Backend:
     raise unknown_backend(choice, chosen)
 
 
+def own_region() -> str:
+    """Return the function's region; empty where none is set."""
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ""
+
+
 def backend_name(backend: Backend) -> str:
     """Return what errors and events call a backend."""
     try:

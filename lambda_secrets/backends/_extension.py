@@ -14,9 +14,9 @@ import os
 import time
 
 from .._values import opaque
-from . import Answer
+from . import Answer, own_region
 from ._decode import is_named, secret_answer
-from ._http import Client, Reply
+from ._http import Client, Reply, port_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -139,19 +139,12 @@ class ExtensionBackend:
 
     def request(self, source: Source, token: Hidden, *, past_cache: bool) -> Request | Result:
         """Return port and bytes to send, or why nothing can be sent."""
-        port = self.place
-        usual = source.kind == "secret" and token(0) and not is_elsewhere(source)
-        if not (usual and port.isdecimal() and len(port) < 6 and 0 < int(port) < 65536):
-            from ._extension_kinds import unusual_request
+        port = port_of(self.place)
+        if source.kind == "secret" and port and token(0) and not is_elsewhere(source):
+            return secret_request(port, source, token, past_cache=past_cache)
+        from ._extension_kinds import unusual_request
 
-            return unusual_request(self, source, token, past_cache=past_cache)
-        query = {
-            "secretId": source.name,
-            "versionStage": source.version_stage,
-            "versionId": source.version_id,
-            "refreshNow": "true" if past_cache else None,
-        }
-        return request_to(int(port), "/secretsmanager/get", query, token)
+        return unusual_request(self, source, token, past_cache=past_cache)
 
     def answer(self, source: Source, reply: Outcome) -> Result:
         """Return what a reply says about a source."""
@@ -188,9 +181,18 @@ class ExtensionBackend:
 
 def is_elsewhere(source: Source) -> bool:
     """Whether an ARN names another region than the function's, which the extension reads."""
-    region = source.name.split(":")[3] if source.name.startswith("arn:") else ""
-    own = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    return bool(region and own) and region != own
+    return bool(source.region) and own_region() not in ("", source.region)
+
+
+def secret_request(port: int, source: Source, token: Hidden, *, past_cache: bool) -> Request:
+    """Return port and bytes of the request for a secret."""
+    query = {
+        "secretId": source.name,
+        "versionStage": source.version_stage,
+        "versionId": source.version_id,
+        "refreshNow": "true" if past_cache else None,
+    }
+    return request_to(port, "/secretsmanager/get", query, token)
 
 
 def request_to(port: int, path: str, query: dict[str, Any], token: Hidden) -> Request:

@@ -9,12 +9,19 @@ from .._values import opaque
 from ..errors import BackendError, DeclarationError
 from . import Answer
 from ._decode import is_named, parameter_answer
-from ._extension import PORT, TOKENS, encoded, is_elsewhere, request_to, seconds_in
+from ._extension import (
+    PORT,
+    TOKENS,
+    encoded,
+    is_elsewhere,
+    request_to,
+    seconds_in,
+    secret_request,
+)
+from ._http import port_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from .._sources import Source
     from ._extension import ExtensionBackend
     from ._http import Reply
@@ -58,33 +65,28 @@ def unusual_request(
         place = str(backend.appconfig_port or os.environ.get(variable) or 2772)
     else:
         variable, place = PORT, backend.place
-    if not (place.isdecimal() and len(place) < 6 and 0 < int(place) < 65536):
+    port = port_of(place)
+    if not port:
         return BackendError(
             f"{variable} is {place!r}, which is not a port. Use a number from 1 to 65535."
         )
     if source.kind == "appconfig":  # its extension asks for no token
         keys = ("applications", "environments", "configurations")
         path = "".join(f"/{key}/{encoded(part)}" for key, part in zip(keys, source.parts))  # noqa: B905 - three each
-        return request_to(int(place), path, {}, opaque(""))
+        return request_to(port, path, {}, opaque(""))
     if not token(0):
         problem, token = _other_token()
         if problem:
             return BackendError(problem)
     if source.kind == "secret":
-        query: dict[str, Any] = {
-            "secretId": source.name,
-            "versionStage": source.version_stage,
-            "versionId": source.version_id,
-            "refreshNow": "true" if past_cache else None,
-        }
-        return request_to(int(place), "/secretsmanager/get", query, token)
+        return secret_request(port, source, token, past_cache=past_cache)
     query = {
         "name": source.name,
         "version": source.version,
         "label": source.label,
         "withDecryption": "true" if source.decrypt else "false",
     }
-    return request_to(int(place), "/systemsmanager/parameters/get", query, token)
+    return request_to(port, "/systemsmanager/parameters/get", query, token)
 
 
 def token_origin() -> str:

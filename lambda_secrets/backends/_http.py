@@ -318,6 +318,12 @@ def parsed(data: bytearray, *, ended: bool) -> Reply | None:
     return Reply(200, headers, bytes(data[end + 4 : stop]), reusable=reusable)
 
 
+def port_of(text: str) -> int:
+    """Return the number of a port; 0 where the text is not one."""
+    is_number = text.isascii() and text.isdecimal() and len(text) < 6
+    return int(text) if is_number and int(text) < 65536 else 0
+
+
 def header_lines(data: bytearray) -> list[str]:
     """Return the lines of a head; what others might take for the end of one is refused."""
     lines = data.decode("latin-1").split("\r\n")

@@ -9,8 +9,8 @@ import time
 from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError, ResolutionError, SecretNotFoundError
 from . import Answer
-from ._calls import Call, read_in, region_of, secret
-from ._decode import parameter_answer, secret_answer
+from ._calls import Call, read_in, secret
+from ._decode import is_named, parameter_answer, secret_answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -156,8 +156,9 @@ def secrets(sources: list[Source]) -> Talk:
 
 def _among(page: Hidden, source: Source) -> Result | None:
     """Return what a page of a batch says about a source, if it does."""
+    asked = "ARN" if source.name.startswith("arn:") else "Name"
     for item in map(opaque, page(0).get("SecretValues") or ()):
-        if _is_secret(source.name, item(0).get("Name"), item(0).get("ARN") or ""):
+        if item(0).get(asked) and is_named(source.name, item(0)):
             return read_in(item, secret_answer)
     for error in page(0).get("Errors") or ():
         if error.get("SecretId") == source.name:
@@ -235,11 +236,6 @@ def _latest(source: Source, token: str) -> Call:
     return Call("appconfigdata", "GetLatestConfiguration", source, arguments)
 
 
-def _is_secret(asked: str, name: str, arn: str) -> bool:
-    """Whether that id means this secret: its name, its ARN, or that less its random ending."""
-    return asked in {name, arn} or (asked.startswith("arn:") and asked == arn.rpartition("-")[0])
-
-
 def _base(name: str) -> str:
     """Return a parameter's name alone, for a name or an ARN."""
     return name.rpartition(":parameter/")[2].lstrip("/")
@@ -249,7 +245,7 @@ def _add_to_chunk(
     chunks: list[list[Source]], source: Source, fits: Callable[[list[Source], Source], bool]
 ) -> None:
     for chunk in chunks:
-        if region_of(chunk[0]) == region_of(source) and fits(chunk, source):
+        if chunk[0].region == source.region and fits(chunk, source):
             chunk.append(source)
             return
     chunks.append([source])

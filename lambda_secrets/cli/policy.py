@@ -14,7 +14,7 @@ import click
 from lambda_secrets._sources import Source
 from lambda_secrets.backends import backend_name
 from lambda_secrets.backends._codes import ACTIONS
-from lambda_secrets.backends._local import _REFERENCE as SECRET_REFERENCE
+from lambda_secrets.backends._local import SECRET_REFERENCE
 from lambda_secrets.cli.failure import Failure, debug_option
 from lambda_secrets.cli.target import NOT_SEEN, declared_by, targets_argument
 from lambda_secrets.errors import DeclarationError
@@ -137,7 +137,7 @@ def policy(
         if not (name.isidentifier() and value):
             raise click.UsageError(f"--env {text!r} must be NAME=VALUE.")
         os.environ[name] = value
-    resolvers = dict.fromkeys(resolver for target in targets for resolver in declared_by(target))
+    resolvers = declared_by(*targets)
     needs = [
         (_source(declaration), _readers(backend or backend_name(resolver.backend)))
         for resolver in resolvers
