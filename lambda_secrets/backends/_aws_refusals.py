@@ -9,7 +9,8 @@ from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError, ResolutionError
 from . import _codes
 from ._aws import document_of, request_of
-from ._http import Fault, Reply
+from ._connections import Fault
+from ._http import Reply
 from ._states import pause_before
 
 TYPE_CHECKING = False

@@ -1,4 +1,4 @@
-"""Turns the JSON that Secrets Manager and Parameter Store answer into values."""
+"""Turns the JSON that Secrets Manager answers into values."""
 
 from __future__ import annotations
 
@@ -25,17 +25,6 @@ def secret_answer(document: Any) -> Answer | None:
 
         binary = a2b_base64(binary, strict_mode=True)
     return Answer(binary, version=document.get("VersionId"))
-
-
-def parameter_answer(document: Any) -> Answer | None:
-    """Return the value of a parameter with its version, a StringList as a list; likewise."""
-    text, version = document.get("Value"), document.get("Version")
-    if not isinstance(text, str):
-        return None
-    listed = document.get("Type") == "StringList"
-    return Answer(
-        text.split(",") if listed else text, version=None if version is None else str(version)
-    )
 
 
 def is_named(asked: str, document: Any) -> bool:

@@ -8,7 +8,7 @@ import os
 from .._values import opaque
 from ..errors import BackendError, DeclarationError
 from . import Answer
-from ._decode import is_named, parameter_answer
+from ._decode import is_named
 from ._extension import (
     PORT,
     TOKENS,
@@ -19,6 +19,7 @@ from ._extension import (
     secret_request,
 )
 from ._http import port_of
+from ._other_values import parameter_answer, text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,9 +119,7 @@ def _other_token() -> tuple[str, Hidden]:
     return "", token
 
 
-def unusual_answer(
-    backend: ExtensionBackend, source: Source, reply: Reply
-) -> Answer | BackendError:
+def value_in(backend: ExtensionBackend, source: Source, reply: Reply) -> Answer | BackendError:
     """Return what a reply with status 200 says of a parameter or a configuration."""
     if source.kind == "appconfig":
         version = reply.headers.get("configuration-version")
@@ -149,11 +148,3 @@ def unusual_answer(
             f"its answer is not the JSON of a {source.kind}. Is another program on its port?"
         )
     return backend.with_ttl(source, found)
-
-
-def text_of(body: bytes) -> str | bytes:
-    """Return a body as text; as bytes where it is not UTF-8."""
-    try:
-        return body.decode()
-    except UnicodeDecodeError:
-        return body

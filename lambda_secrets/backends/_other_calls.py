@@ -10,7 +10,8 @@ from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError, ResolutionError, SecretNotFoundError
 from . import Answer
 from ._calls import Call, read_in, secret
-from ._decode import is_named, parameter_answer, secret_answer
+from ._decode import is_named, secret_answer
+from ._other_values import parameter_answer, text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,8 +79,6 @@ def configuration(memory: Conversations, sources: list[Source]) -> Talk:
         if isinstance(page, ResolutionError):
             return {source: page}
     if page(0)["Configuration"] or known is None:
-        from ._extension_kinds import text_of
-
         version = page(0).get("VersionLabel")
         known = Answer(text_of(page(0)["Configuration"]), version=version)
     seconds = float(page(0).get("NextPollIntervalInSeconds") or 0)

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from ..errors import ResolutionError
     from . import Answer
     from ._calls import Call
-    from ._http import Exchange, Fault, Reply
+    from ._connections import Fault
+    from ._http import Exchange, Reply
 
     Hidden: TypeAlias = Callable[[int], Any]
     """Gives a value back for 0; see `opaque`."""

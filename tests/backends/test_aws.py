@@ -30,7 +30,7 @@ from lambda_secrets import (
 from lambda_secrets._declarations import declare
 from lambda_secrets.backends import AwsBackend, _aws_refusals as refusals
 from lambda_secrets.backends._aws import Endpoint
-from lambda_secrets.backends._http import Fault
+from lambda_secrets.backends._connections import Fault
 from lambda_secrets.backends._states import UnaskedError
 from lambda_secrets.errors import kind_of
 from tests.support import faults

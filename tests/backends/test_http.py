@@ -23,7 +23,8 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from lambda_secrets.backends import _connections, _http as loopback
-from lambda_secrets.backends._http import Client, Fault, Reply, parsed
+from lambda_secrets.backends._connections import Fault
+from lambda_secrets.backends._http import Client, Reply, parsed
 from tests.support import faults
 from tests.support.exchange import exchange
 from tests.support.faults import FaultServer, Request, refusing_port
