@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import re
 
+from ._explain import place_of
 from ._sources import Mismatch, parsed_json, walk
-from .errors import DeclarationError, place_of
+from .errors import DeclarationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ import functools
 import logging
 import threading
 
+from ._explain import kind_of, place_of
 from .backends import backend_name
-from .errors import ResolutionError, kind_of, place_of
+from .errors import ResolutionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ import json
 import os
 
 from .._declarations import declare
-from .._extract import decoded_base64
 from .._values import opaque
 from ..errors import BackendError, DeclarationError, SecretNotFoundError
 from . import Answer
@@ -229,6 +228,8 @@ def _unknown(table: str) -> str:
 
 def base64_bytes(text: str) -> bytes | None:
     """Return the bytes that a base64 text says; None where it is not base64."""
+    from .._extract import decoded_base64
+
     try:
         return decoded_base64(text)
     except ValueError:

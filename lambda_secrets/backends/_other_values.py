@@ -1,12 +1,28 @@
-"""Turns what Parameter Store and AppConfig answer into values."""
+"""Turns binary secrets, parameters and configurations into values."""
 
 from __future__ import annotations
+
+from binascii import a2b_base64
 
 from . import Answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+
+def binary_answer(document: Any) -> Answer | None:
+    """Return the value of a binary secret with its version; None where there is none.
+
+    Raises:
+        ValueError, AttributeError: when the document is malformed.
+    """
+    binary = document.get("SecretBinary")
+    if binary is None:
+        return None
+    if isinstance(binary, str):  # bytes from boto3, base64 text over HTTP
+        binary = a2b_base64(binary, strict_mode=True)
+    return Answer(binary, version=document.get("VersionId"))
 
 
 def parameter_answer(document: Any) -> Answer | None:

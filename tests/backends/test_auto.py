@@ -24,9 +24,9 @@ from lambda_secrets import (
     resolve_secrets,
 )
 from lambda_secrets._declarations import declare
+from lambda_secrets._explain import kind_of
 from lambda_secrets.backends import AwsBackend, _auto as module, _beyond, _states
 from lambda_secrets.backends._states import UnaskedError
-from lambda_secrets.errors import kind_of
 from tests.support import faults
 from tests.support.aws_endpoint import endpoint, found
 from tests.support.clock import FakeClock

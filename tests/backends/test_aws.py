@@ -28,11 +28,11 @@ from lambda_secrets import (
     SecretNotFoundError,
 )
 from lambda_secrets._declarations import declare
+from lambda_secrets._explain import kind_of
 from lambda_secrets.backends import AwsBackend, _aws_refusals as refusals
 from lambda_secrets.backends._aws import Endpoint
 from lambda_secrets.backends._connections import Fault
 from lambda_secrets.backends._states import UnaskedError
-from lambda_secrets.errors import kind_of
 from tests.support import faults
 from tests.support.appconfig_data import AppConfigData
 from tests.support.aws_endpoint import asked, endpoint, found, refused, secret

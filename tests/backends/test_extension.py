@@ -29,10 +29,10 @@ from lambda_secrets import (
     SecretNotFoundError,
 )
 from lambda_secrets._declarations import declare
+from lambda_secrets._explain import kind_of
 from lambda_secrets._values import opaque
 from lambda_secrets.backends import _extension_kinds as kinds, _states
 from lambda_secrets.backends._decode import secret_answer
-from lambda_secrets.errors import kind_of
 from tests.support import faults
 from tests.support.faults import (
     FakeExtension,

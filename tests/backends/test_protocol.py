@@ -25,9 +25,9 @@ from lambda_secrets import (
     resolve_secrets,
 )
 from lambda_secrets._declarations import declare
+from lambda_secrets._explain import kind_of
 from lambda_secrets.backends import backend_name
 from lambda_secrets.backends._checks import checked
-from lambda_secrets.errors import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -34,9 +34,9 @@ from lambda_secrets import (
     resolve_secrets,
 )
 from lambda_secrets._declarations import declare
+from lambda_secrets._explain import kind_of
 from lambda_secrets.backends import _sdk as module
 from lambda_secrets.backends._sdk import failure_of
-from lambda_secrets.errors import kind_of
 from tests.support.appconfig_data import AppConfigData
 
 if TYPE_CHECKING:
