@@ -15,7 +15,6 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-    from types import TracebackType
 
 
 class Request(NamedTuple):
@@ -164,12 +163,7 @@ class FaultServer:
         self._start(self._accept)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         """Drop every connection and leave no thread behind."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
