@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lambda_secrets._secret import Declaration
-    from lambda_secrets.elsewhere import Imaginary  # type: ignore[import-not-found]
+    from lambda_secrets.elsewhere import Imaginary  # type: ignore[import-not-found]  # there is none
 
 CANARY = "hunter2-canary"
 

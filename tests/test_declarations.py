@@ -545,7 +545,7 @@ def test_a_byte_order_mark_is_no_part_of_json(text: Any) -> None:
 def test_none_is_told_from_other_things() -> None:
     """An unset variable read with `os.environ.get` gets a message of its own (case 34)."""
     with pytest.raises(DeclarationError, match=r"got None. Is the environment variable unset"):
-        declare_all({"it": None})  # type: ignore[dict-item]
+        declare_all({"it": None})  # type: ignore[dict-item]  # wrong on purpose
 
 
 def test_no_declarations_are_declarations() -> None:

@@ -136,7 +136,7 @@ def _shared(name: str, *settings: str | None) -> Backend:
         return backend_class()  # type: ignore[no-any-return]  # chosen by name
     from ._options import file_named_by
 
-    return backend_class(file_named_by(*settings))  # type: ignore[no-any-return]
+    return backend_class(file_named_by(*settings))  # type: ignore[no-any-return]  # as above
 
 
 def __getattr__(name: str) -> Any:

@@ -300,7 +300,7 @@ def test_a_tree_with_a_parameter_that_is_malformed_is_an_error(
     with endpoint([faults.answer(json.dumps(page))], tmp_path, monkeypatch):
         (error,) = fetch(backend, "ssm:/tree/")
     assert type(error) is BackendError
-    page = {"Parameters": [{"Name": "/tree/a", "Value": "v"}], "NextToken": "t"}  # type: ignore[dict-item]
+    page = {"Parameters": [{"Name": "/tree/a", "Value": "v"}], "NextToken": "t"}  # type: ignore[dict-item]  # one value is text
     replies = [refused("AccessDeniedException"), faults.answer(json.dumps(page))]
     with endpoint(lambda _: replies.pop(), tmp_path, monkeypatch):
         another = AwsBackend()

@@ -751,7 +751,7 @@ def test_prefetch_waits_for_nothing(pauses: list[int]) -> None:
         for port in (server.port, nobody):
             backend = ExtensionBackend(port=port)
             answers = backend.prefetch([source("x")], timeout=5)
-            assert kind_of(answers[source("x")]) is BackendUnavailableError  # type: ignore[arg-type]
+            assert kind_of(answers[source("x")]) is BackendUnavailableError  # type: ignore[arg-type]  # it is an error
         assert len(server.requests) == 1
     assert pauses == []
 

@@ -776,6 +776,7 @@ def test_sockets_may_do_what_posix_allows(
     errors: dict[str, list[OSError]],
     raising: dict[str, list[OSError]],
     expected: tuple[int, bytes] | str,
+    *,
     waits: bool,
 ) -> None:
     """Partial sends, false alarms and late refusals give the right result, and at once."""

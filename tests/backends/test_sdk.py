@@ -224,7 +224,7 @@ def test_what_was_not_begun_in_time_is_not_begun_later() -> None:
 
 def test_no_time_is_a_timeout() -> None:
     """A round without any time left does not wait."""
-    backend = SdkBackend(client=FakeSecretsManager(lambda **_: time.sleep(0.1) or {}))  # type: ignore[func-returns-value]
+    backend = SdkBackend(client=FakeSecretsManager(lambda **_: time.sleep(0.1) or {}))  # type: ignore[func-returns-value]  # it sleeps, then answers
     (error,) = fetch(backend, "x", timeout=0)
     assert type(error) is BackendUnavailableError
 

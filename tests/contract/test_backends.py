@@ -74,7 +74,7 @@ def test_paths_lead_into_json(subject: Subject) -> None:
     secrets = resolve_secrets(
         {"all": "json#@", "port": "json#port", "keys": "json#nested.keys[-1]", "user": "json#user"},
         backend=subject.backend,
-        observer=events.append,  # type: ignore[arg-type]
+        observer=events.append,  # type: ignore[arg-type]  # every event here is a Fetched
     )
     assert secrets.reveal() == {
         "all": {"user": "ü", "port": 0, "nested": {"keys": ["a", "b"]}, "none": None},
