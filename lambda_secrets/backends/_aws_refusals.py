@@ -50,7 +50,7 @@ def called_again(
         pause = 0.0
         if not corrected and _corrects(backend, endpoint, signed_at, reply):
             corrected = True
-        elif _codes.is_expired(code) and not renewed and backend.renew():
+        elif code in _codes.EXPIRED and not renewed and backend.renew():
             renewed = True
             fresh = backend.credentials(1.0)
             if isinstance(fresh, ResolutionError):

@@ -34,6 +34,7 @@ _NOT_FOUND = (
 _NOT_KNOWN = "it does not know these credentials. Check where they come from."
 _NOT_VALID = "the name, version or label is not one that AWS accepts. Check how it is written."
 
+EXPIRED = ("ExpiredToken", "ExpiredTokenException")
 _Meaning = tuple[type[ResolutionError], str]
 _MEANINGS: tuple[tuple[type[ResolutionError], str, str], ...] = (
     (
@@ -56,7 +57,7 @@ _MEANINGS: tuple[tuple[type[ResolutionError], str, str], ...] = (
     (BackendUnavailableError, "the agent cannot reach AWS. Try again.", "ConnectionError"),
     (BackendUnavailableError, "AWS did not answer the agent in time. Try again.", "TimeoutError"),
     (BackendError, _KEY, "DecryptionFailure InvalidKeyId"),
-    (BackendError, _EXPIRED, "ExpiredToken ExpiredTokenException"),
+    (BackendError, _EXPIRED, " ".join(EXPIRED)),
     (
         BackendError,
         _NOT_KNOWN,
@@ -79,11 +80,6 @@ _OF_THE_CLOCK = ("signature expired", "signature not yet current")
 def is_code(text: str) -> bool:
     """Whether it can be a code of AWS: a proxy's answer may be anything, and is not shown."""
     return text.replace(".", "").isidentifier() and text.isascii()
-
-
-def is_expired(code: str) -> bool:
-    """Whether a code says that the credentials have expired."""
-    return code in {"ExpiredToken", "ExpiredTokenException"}
 
 
 def meaning_of(code: str, status: int, message: str = "") -> _Meaning:

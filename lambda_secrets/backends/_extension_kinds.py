@@ -125,16 +125,13 @@ def value_in(backend: ExtensionBackend, source: Source, reply: Reply) -> Answer 
         version = reply.headers.get("configuration-version")
         return backend.with_ttl(source, Answer(text_of(reply.body), version=version))
     said_another = False
+    names = {source.name}
     try:
         document = opaque(json.loads(reply.body))
         if source.kind == "parameter":
             document = opaque(document(0)["Parameter"])
-        said_another = not (
-            is_named(source.name, document(0))
-            # The slash that begins a parameter's name may be left out.
-            or (source.kind == "parameter" and is_named(f"/{source.name}", document(0)))
-            or (source.kind == "parameter" and is_named(source.name.lstrip("/"), document(0)))
-        )
+            names |= {f"/{source.name}", source.name.lstrip("/")}  # the first slash is optional
+        said_another = not any(is_named(name, document(0)) for name in names)
         found = parameter_answer(document(0)) if source.kind == "parameter" else None
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
         found = None

@@ -303,8 +303,8 @@ def parsed(data: bytearray, *, ended: bool) -> Reply | None:
 
 def port_of(text: str) -> int:
     """Return the number of a port; 0 where the text is not one."""
-    is_number = text.isascii() and text.isdecimal() and len(text) < 6
-    return int(text) if is_number and int(text) < 65536 else 0
+    is_number = text.isascii() and text.isdecimal()
+    return int(text) if is_number and len(text) < 6 and int(text) < 65536 else 0
 
 
 def header_lines(data: bytearray) -> list[str]:

@@ -58,9 +58,9 @@ class MemoryBackend:
     def __init__(self, values: Values) -> None:
         """Check the mapping, and keep it."""
         self.values = values
-        problem = _problem(values) if hasattr(values, "items") else _NO_MAPPING
+        problem = _table_or_problem(values) if hasattr(values, "items") else _NO_MAPPING
         del values  # a traceback can show locals
-        if problem:
+        if isinstance(problem, str):
             raise DeclarationError(problem)
 
     @property
@@ -166,9 +166,10 @@ def _found(
                 for table, scheme in SCHEMES.items()
                 for name, value in tables[table].items()
             }
-            problem = _problem(values)
-            if not problem:
-                return tables, _table(values)
+            table = _table_or_problem(values)
+            if not isinstance(table, str):
+                return tables, table
+            problem = table
     return problem
 
 
@@ -234,12 +235,6 @@ def base64_bytes(text: str) -> bytes | None:
         return decoded_base64(text)
     except ValueError:
         return None
-
-
-def _problem(values: Values) -> str:
-    """Return what is wrong with the values; empty where nothing is."""
-    found = _table_or_problem(values)
-    return found if isinstance(found, str) else ""
 
 
 def _table_or_problem(values: Values) -> dict[Key, Any] | str:

@@ -15,7 +15,6 @@ from ._other_values import parameter_answer, text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from .._sources import Source
@@ -34,7 +33,7 @@ def other_tasks(memory: Conversations, sources: list[Source]) -> list[Task]:
     chunks: list[list[Source]] = []
     for source in sources:
         if source.kind == "parameter":
-            _add_to_chunk(chunks, source, _fits_among_parameters)
+            _add_to_chunk(chunks, source, PARAMETERS_A_CALL)
         elif source.kind == "tree":
             tasks.append((tree, [source]))
         elif source.kind == "appconfig":
@@ -42,7 +41,7 @@ def other_tasks(memory: Conversations, sources: list[Source]) -> list[Task]:
         elif source.versioned:
             tasks.append((secret, [source]))
         else:
-            _add_to_chunk(batches, source, _fits_among_secrets)
+            _add_to_chunk(batches, source, SECRETS_A_CALL)
     tasks.extend((secrets, batch) for batch in batches)
     tasks.extend((parameters, chunk) for chunk in chunks)
     return tasks
@@ -240,24 +239,12 @@ def _base(name: str) -> str:
     return name.rpartition(":parameter/")[2].lstrip("/")
 
 
-def _add_to_chunk(
-    chunks: list[list[Source]], source: Source, fits: Callable[[list[Source], Source], bool]
-) -> None:
+def _add_to_chunk(chunks: list[list[Source]], source: Source, limit: int) -> None:
+    """Add it to the first call that takes it: two versions of one name cannot be told apart."""
     for chunk in chunks:
-        if chunk[0].region == source.region and fits(chunk, source):
+        alike = (chunk[0].region, chunk[0].decrypt) == (source.region, source.decrypt)
+        is_new = all(_base(other.name) != _base(source.name) for other in chunk)
+        if alike and is_new and len(chunk) < limit:
             chunk.append(source)
             return
     chunks.append([source])
-
-
-def _fits_among_parameters(chunk: list[Source], source: Source) -> bool:
-    """Two versions of one name cannot be told apart in one call."""
-    return (
-        len(chunk) < PARAMETERS_A_CALL
-        and chunk[0].decrypt == source.decrypt
-        and all(_base(other.name) != _base(source.name) for other in chunk)
-    )
-
-
-def _fits_among_secrets(chunk: list[Source], source: Source) -> bool:
-    return len(chunk) < SECRETS_A_CALL

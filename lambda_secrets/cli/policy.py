@@ -36,6 +36,10 @@ _BATCH_NOTE = (
     "Note: SdkBackend(batch=True) needs secretsmanager:BatchGetSecretValue too, which IAM grants "
     'on "*" only. It is not in this policy: add it, or read one by one.'
 )
+_UNSET_NOTE = (
+    "Note: {} stands for an environment variable that is not set here. Set it with "
+    "--env NAME=VALUE. A string env:NAME is taken for a secret of Secrets Manager."
+)
 _PATTERNS = {
     "--account": (r"\d{12}", "the 12 digits of an account"),
     "--region": (r"[a-z]{2,4}(-[a-z]+)+-\d+", "a region such as eu-west-1"),
@@ -149,7 +153,7 @@ def policy(
         click.echo(_BATCH_NOTE, err=True)
     unset = sorted({source.name for source, _ in needs if isinstance(source, Unset)})
     if unset:
-        click.echo(_unset_note(unset), err=True)
+        click.echo(_UNSET_NOTE.format(", ".join(unset)), err=True)
     click.echo(NOT_SEEN, err=True)
     click.echo(_FORMATS[form](statements(needs, place, kms_keys)))
 
@@ -171,13 +175,6 @@ def _source(declaration: Declaration) -> Source:
     name = "/".join([name] * 3) if kind == "appconfig" else name
     decrypt = getattr(declaration, "decrypt", True)
     return Unset(kind, name, decrypt=decrypt)  # type: ignore[arg-type]  # one of the kinds
-
-
-def _unset_note(names: list[str]) -> str:
-    return (
-        f"Note: {', '.join(names)} stands for an environment variable that is not set here. Set it "
-        "with --env NAME=VALUE. A string env:NAME is taken for a secret of Secrets Manager."
-    )
 
 
 def statements(
