@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._extract import Callback, Transform
+    from ._sources import Source
 
 
 class Parameter(Declaration):
@@ -176,3 +177,8 @@ class AppConfig(Declaration):
             close=close,
             ttl=ttl,
         )
+
+
+def parts_of(source: Source) -> list[str]:
+    """Return application, environment and profile of an AppConfig source."""
+    return [part.replace("%2F", "/") for part in source.name.split("/")]
