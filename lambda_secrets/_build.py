@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping
     from typing import Any
 
-    from ._declarations import Declaration
+    from ._secret import Declaration
     from ._store import Store
     from ._values import Opaque
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
-    from ._declarations import Source
+    from ._sources import Source
     from ._store import Freshness, Mode
     from ._values import Opaque
     from .backends import Backend

@@ -7,11 +7,10 @@ from .errors import DeclarationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import EllipsisType
     from typing import Any
 
-    from ._sources import Transform
+    from ._extract import Callback, Transform
+    from ._sources import Source
 
 
 class Parameter(Declaration):
@@ -42,10 +41,10 @@ class Parameter(Declaration):
         label: str | None = None,
         decrypt: bool = True,
         transform: Transform | None = None,
-        build: Callable[[Any], Any] | None = None,
-        close: Callable[[Any], Any] | None = None,
+        build: Callback | None = None,
+        close: Callback | None = None,
         ttl: float | None = None,
-        default: Any | EllipsisType = ...,
+        default: Any = ...,
     ) -> None:
         self._hide(default)
         del default
@@ -96,10 +95,10 @@ class ParameterTree(Declaration):
         recursive: bool = True,
         decrypt: bool = True,
         transform: Transform | None = None,
-        build: Callable[[Any], Any] | None = None,
-        close: Callable[[Any], Any] | None = None,
+        build: Callback | None = None,
+        close: Callback | None = None,
         ttl: float | None = None,
-        default: Any | EllipsisType = ...,
+        default: Any = ...,
     ) -> None:
         self._hide(default)
         del default
@@ -152,10 +151,10 @@ class AppConfig(Declaration):
         path: str | None = None,
         *,
         transform: Transform | None = None,
-        build: Callable[[Any], Any] | None = None,
-        close: Callable[[Any], Any] | None = None,
+        build: Callback | None = None,
+        close: Callback | None = None,
         ttl: float | None = None,
-        default: Any | EllipsisType = ...,
+        default: Any = ...,
     ) -> None:
         self._hide(default)
         del default
@@ -178,3 +177,8 @@ class AppConfig(Declaration):
             close=close,
             ttl=ttl,
         )
+
+
+def parts_of(source: Source) -> list[str]:
+    """Return application, environment and profile of an AppConfig source."""
+    return [part.replace("%2F", "/") for part in source.name.split("/")]

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from ._cache_info import CacheInfo
-    from ._declarations import Declaration
     from ._resolver import Steps
+    from ._secret import Declaration
 
 
 class LiveSecrets:

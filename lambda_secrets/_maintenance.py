@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ._declarations import Source
+    from ._sources import Source
     from ._store import Entry, Store
     from .backends import Backend
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from ._declarations import Declaration
+    from ._secret import Declaration
     from ._values import Secrets
     from .backends import Backend
 

@@ -6,7 +6,7 @@ import functools
 import math
 import os
 
-from ._declarations import Mismatch, check_seconds
+from ._sources import Mismatch, check_seconds
 from ._store import Entry, Freshness
 from ._values import Secrets, Wrapped, opaque, shielded
 from .errors import DeclarationError
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias, TypeVar
 
     from ._cache import Cache
-    from ._declarations import Declaration, Source
+    from ._secret import Declaration
+    from ._sources import Source
     from ._store import Mode, Reading
     from ._values import Opaque
     from .backends import Backend

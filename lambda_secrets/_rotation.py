@@ -13,9 +13,9 @@ import threading
 import time
 
 from ._build import builds_of, same as same_value, steps as build_steps, trial
-from ._declarations import Source, parsed_json
 from ._renewal import same
 from ._resolver import ANSWER_MARGIN
+from ._sources import Source, parsed_json
 from ._store import GRACE, Entry, Freshness
 from ._values import Secrets, shielded
 from .errors import SecretNotFoundError
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._build import Built
-    from ._declarations import Declaration
     from ._resolver import Resolver, Steps
+    from ._secret import Declaration
     from ._store import Store
 
     Entries = dict[str, Entry]

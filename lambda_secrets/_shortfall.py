@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from ._declarations import Declaration
+    from ._secret import Declaration
     from ._values import Opaque
 
 

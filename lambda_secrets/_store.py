@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any, Literal, TypeAlias
 
-    from ._declarations import Mismatch, Source
+    from ._sources import Mismatch, Source
     from ._values import Opaque
     from .backends import Backend
     from .errors import ResolutionError

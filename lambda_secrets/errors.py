@@ -79,19 +79,3 @@ class BackendError(ResolutionError):
 
 class SecretValueError(ResolutionError):
     """The secret was read, but its value is not what the declaration says."""
-
-
-def kind_of(error: ResolutionError) -> type[ResolutionError]:
-    """Return which of the five kinds it is of; a plain `ResolutionError` is a `BackendError`."""
-    kinds = (SecretNotFoundError, AccessDeniedError, BackendUnavailableError, SecretValueError)
-    return next((kind for kind in kinds if isinstance(error, kind)), BackendError)
-
-
-def place_of(error: BaseException) -> str:
-    """Return file and line where the code that was called failed; empty if calling it failed."""
-    trace = error.__traceback__
-    if trace is None or trace.tb_next is None:
-        return ""
-    return (
-        f"{trace.tb_next.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_next.tb_lineno}"
-    )

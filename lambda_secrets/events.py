@@ -7,15 +7,16 @@ import functools
 import logging
 import threading
 
+from ._explain import kind_of, place_of
 from .backends import backend_name
-from .errors import ResolutionError, kind_of, place_of
+from .errors import ResolutionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn, TypeAlias
 
-    from ._declarations import Source
+    from ._sources import Source
     from ._store import Entry, Round
 
     Observer: TypeAlias = Callable[["Event"], object]

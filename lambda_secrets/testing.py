@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 import uuid
@@ -16,15 +15,16 @@ from ._cache import shared_cache
 from ._declarations import declare
 from ._maintenance import override, restore
 from ._values import Wrapped, opaque
-from .backends import Answer
-from .backends._local import MemoryBackend, _as_read as as_read
+from .backends import Answer, own_region
+from .backends._local import MemoryBackend, as_read
 from .errors import DeclarationError, SecretNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any, NoReturn, TypeVar
 
-    from ._declarations import Declaration, Source
+    from ._secret import Declaration
+    from ._sources import Source
     from ._values import Opaque
     from .backends._local import Values
     from .errors import ResolutionError
@@ -194,9 +194,8 @@ class LambdaContext:
 
     def __init__(self, *, timeout: float = 3.0, **attributes: Any) -> None:
         """Set the attributes; each can be set later, too."""
-        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         name = attributes.get("function_name", "function")
-        prefix = f"arn:aws:lambda:{region or 'us-east-1'}:123456789012:function:"
+        prefix = f"arn:aws:lambda:{own_region() or 'us-east-1'}:123456789012:function:"
         self.aws_request_id: str = str(uuid.uuid4())
         self.function_name: str = name
         self.function_version: str = "$LATEST"

@@ -130,7 +130,7 @@ def test_types_for_annotations_work_at_run_time() -> None:
 def test_unknown_attribute_is_an_attribute_error() -> None:
     """A name that the package does not have is refused as Python does."""
     with pytest.raises(AttributeError, match="no_such_name"):
-        _ = lambda_secrets.no_such_name  # type: ignore[attr-defined]
+        _ = lambda_secrets.no_such_name  # type: ignore[attr-defined]  # wrong on purpose
 
 
 def test_importing_loads_nothing_heavy() -> None:

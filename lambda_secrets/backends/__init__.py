@@ -48,12 +48,12 @@ _AWS_SETTINGS = (
     *("AWS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"),
 )
 _PORTS = ("PARAMETERS_SECRETS_EXTENSION_HTTP_PORT", "AWS_APPCONFIG_EXTENSION_HTTP_PORT")
-_SETTINGS = {
-    "auto": ("AutoBackend", ("AWS_LAMBDA_RUNTIME_API", *_PORTS, *_AWS_SETTINGS)),
-    "extension": ("ExtensionBackend", _PORTS),
-    "aws": ("AwsBackend", _AWS_SETTINGS),
-    "sdk": ("SdkBackend", _AWS_SETTINGS),
-    "file": ("FileBackend", ("LAMBDA_SECRETS_FILE",)),
+_SETTINGS = {  # by the class's name, less "Backend"
+    "auto": ("AWS_LAMBDA_RUNTIME_API", *_PORTS, *_AWS_SETTINGS),
+    "extension": _PORTS,
+    "aws": _AWS_SETTINGS,
+    "sdk": _AWS_SETTINGS,
+    "file": ("LAMBDA_SECRETS_FILE",),
 }
 
 
@@ -107,13 +107,17 @@ def backend_of(choice: str | Backend) -> Backend:
     if chosen == "auto":  # an empty variable counts as unset
         chosen = os.environ.get("LAMBDA_SECRETS_BACKEND") or chosen
     if isinstance(chosen, str) and chosen in _SETTINGS:
-        class_name, variables = _SETTINGS[chosen]
-        return _shared(class_name, *map(os.environ.get, variables))
+        return _shared(chosen, *map(os.environ.get, _SETTINGS[chosen]))
     if callable(getattr(chosen, "fetch", None)) and not isinstance(chosen, type):
         return chosen  # type: ignore[return-value]  # a str has no fetch
     from ._options import unknown_backend
 
     raise unknown_backend(choice, chosen)
+
+
+def own_region() -> str:
+    """Return the function's region; empty where none is set."""
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ""
 
 
 def backend_name(backend: Backend) -> str:
@@ -126,13 +130,13 @@ def backend_name(backend: Backend) -> str:
 
 
 @functools.cache
-def _shared(class_name: str, *settings: str | None) -> Backend:
-    backend_class = __getattr__(class_name)
-    if class_name != "FileBackend":
+def _shared(name: str, *settings: str | None) -> Backend:
+    backend_class = __getattr__(f"{name.capitalize()}Backend")
+    if name != "file":
         return backend_class()  # type: ignore[no-any-return]  # chosen by name
     from ._options import file_named_by
 
-    return backend_class(file_named_by(*settings))  # type: ignore[no-any-return]
+    return backend_class(file_named_by(*settings))  # type: ignore[no-any-return]  # as above
 
 
 def __getattr__(name: str) -> Any:

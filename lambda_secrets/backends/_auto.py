@@ -9,7 +9,7 @@ from ._extension import ExtensionBackend, is_elsewhere
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .._declarations import Source
+    from .._sources import Source
     from ._aws import AwsBackend
     from ._beyond import Beyond
     from ._sdk import SdkBackend
@@ -77,12 +77,12 @@ class AutoBackend:
                 answer.backend = self._extension.name
         if len(answers) == len(sources) and all(type(a) is Answer for a in answers.values()):
             return answers
-        beyond = self.beyond
-        if beyond is None:
-            from ._beyond import Beyond
+        from ._beyond import Beyond
 
-            # One for all threads, without a lock.
-            beyond = vars(self).setdefault("beyond", Beyond(self._extension, *self._given))
+        # One for all threads, without a lock.
+        beyond = self.beyond or vars(self).setdefault(
+            "beyond", Beyond(self._extension, *self._given)
+        )
         left = timeout - (time.monotonic() - started)
         return beyond.complete(sources, answers, timeout=max(left, 0.0), fresh=fresh)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from .._declarations import Source
+    from .._sources import Source
     from ..errors import ResolutionError
     from . import Answer, Value
 

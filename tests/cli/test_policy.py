@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from lambda_secrets._declarations import Declaration
+    from lambda_secrets._secret import Declaration
     from tests.cli.conftest import Run
     from tests.support.moto_server import MotoServer
 

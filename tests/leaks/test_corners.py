@@ -100,11 +100,11 @@ def test_wrong_use_of_the_view_shows_nothing(
 @pytest.mark.parametrize(
     "wrong",
     [
-        lambda: FileBackend(VALUES),  # type: ignore[arg-type]
-        lambda: inject_secrets({"it": "a"}, backend=[("prod/text", TEXT)])(print),  # type: ignore[call-overload]
-        lambda: inject_secrets({"it": "a"}, backend=VALUES)(print),  # type: ignore[call-overload]
-        lambda: Secret("it", transform={"key": TEXT}),  # type: ignore[arg-type]
-        lambda: Secret("it", transform=[TEXT]),  # type: ignore[arg-type]
+        lambda: FileBackend(VALUES),  # type: ignore[arg-type]  # wrong on purpose
+        lambda: inject_secrets({"it": "a"}, backend=[("prod/text", TEXT)])(print),  # type: ignore[call-overload]  # wrong on purpose
+        lambda: inject_secrets({"it": "a"}, backend=VALUES)(print),  # type: ignore[call-overload]  # wrong on purpose
+        lambda: Secret("it", transform={"key": TEXT}),  # type: ignore[arg-type]  # wrong on purpose
+        lambda: Secret("it", transform=[TEXT]),  # type: ignore[arg-type]  # wrong on purpose
     ],
 )
 def test_values_in_the_place_of_something_else_are_not_quoted(wrong: Callable[[], Any]) -> None:
