@@ -41,8 +41,10 @@ class Resolver:
             warm invocation looks at. Replaced as a whole, so that threads see one state.
         partial: the same for the names that somebody has asked for one by one.
         builds: whether objects are built from what it reads.
-        temporary: whether it is made anew at each use, so that its sources need not be kept.
+        temporary: whether its sources need not be kept: nobody declares them for long.
     """
+
+    temporary = False
 
     def __init__(
         self,
@@ -57,7 +59,6 @@ class Resolver:
         refresh_ahead: float = 0,
         observer: Any = None,
         converters: Mapping[str, Callable[[Any], Any]] | None = None,
-        temporary: bool = False,
     ) -> None:
         self._rest = {
             "jitter": jitter,
@@ -77,7 +78,6 @@ class Resolver:
         self.backend = backend
         self.timeout = timeout
         self.observer = observer
-        self.temporary = temporary
         self.state = self.partial = _NEVER
         self.converters = converters or {}
         self.mismatched: set[str] = set()
