@@ -224,10 +224,12 @@ class Resolver:
         self, declaration: Declaration, convert: Any, key: object, entry: Entry
     ) -> Opaque | Mismatch:
         """Make a value of an entry, and keep it there."""
+        extract: Any = shielded
         # A transform may log what it gets; what is converted is not looked into.
         if declaration.transform is not None or convert is not None:
             self.cache.reveal(opaque(entry.answer.value))
-        made: Any = shielded(_extracted, declaration, entry, convert)
+            from ._shortfall import contained as extract
+        made = extract(_extracted, declaration, entry, convert)
         if callable(made):
             # Kept before it is told: a new listener looks here. What is kept with it keeps its id.
             entry.made[key] = (declaration.transform, convert, made)
