@@ -158,7 +158,7 @@ class Resolver:
         """
         names = self.declarations if names is None else names
         wanted = self._wanted(names, beside)
-        wait = math.inf if remaining is None else max(0.0, remaining - ANSWER_MARGIN)
+        wait = wait_within(remaining)
         reading: Reading = yield functools.partial(
             self.cache.read,
             *(self.backend, wanted),
@@ -251,6 +251,11 @@ class Resolver:
                 self.state = state
 
         self.cache.commit_if_current(reading, install)
+
+
+def wait_within(remaining: float | None) -> float:
+    """Return the seconds that a call may wait: what its invocation has left, less its answer's."""
+    return math.inf if remaining is None else max(0.0, remaining - ANSWER_MARGIN)
 
 
 class Unfinished:
