@@ -9,7 +9,7 @@ import os
 import threading
 import weakref
 
-from ._store import GRACE, OUTDATED, Entry, Reading, Round, Store
+from ._store import GRACE, OUTDATED, Entry, Reading, Round, Store, run_apart
 from .backends import Answer, backend_name
 from .errors import SecretNotFoundError
 
@@ -164,12 +164,7 @@ class Cache(Store):
         # A background round outlives its invocation, whose trace it must not be part of.
         context = contextvars.Context() if new.background else contextvars.copy_context()
         run: Any = functools.partial(context.run, self._run, new)
-        try:
-            threading.Thread(target=run, name="lambda_secrets", daemon=True).start()
-        except RuntimeError as error:  # no more threads, or the interpreter is shutting down
-            if "thread" not in str(error):  # a signal's exception within one of Python's locks
-                raise
-            run()
+        run_apart(run, "lambda_secrets")
 
     def _run(self, current: Round) -> None:
         current.runner = threading.get_ident()

@@ -161,10 +161,10 @@ def no_context() -> str:
     )
 
 
-def read_only_context(context: object, key: str, raised: str) -> str:
+def read_only_context(context: object, key: str, outcome: str) -> str:
     """Return why a context does not take an attribute."""
     what = f"Cannot put secrets on the context: setting {key!r} on a {type(context).__name__}"
-    return f"{what} raised {raised}. {_elsewhere(context)}"
+    return f"{what} {outcome}. {_elsewhere(context)}"
 
 
 def wrong_event(event: object, key: str, *, missing: bool) -> str:

@@ -170,10 +170,13 @@ class LiveSecrets:
     def clear(self) -> None:
         """Forget the values: the next access fetches; close what was built from them."""
         for resolver in self._resolvers:
-            owner, gone = id(resolver.cache.active(resolver.backend)), set()
+            gone = set()
             for name in resolver.declarations:
                 with suppress(DeclarationError):  # a variable that is unset: nothing is known
-                    gone.add((owner, resolver.declaration(name).source))
+                    source = resolver.declaration(name).source
+                    # Of its own backend, too: an override may end at any time.
+                    for backend in (resolver.cache.active(resolver.backend), resolver.backend):
+                        gone.add((id(backend), source))
             resolver.cache.discard(gone.__contains__)
 
     @property

@@ -31,6 +31,19 @@ STALE_WAIT = 1.0  # seconds that an invocation waits at most when it has a value
 OUTDATED = -1  # generation of a reading that may be used but must not be cached
 
 
+def run_apart(run: Callable[[], object], name: str) -> threading.Thread | None:
+    """Run it on a thread of our own; or here, and return None, where no thread can be had."""
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:  # no more threads, or the interpreter is shutting down
+        if "thread" not in str(error):  # a signal's exception within one of Python's locks
+            raise
+        run()
+        return None
+    return thread
+
+
 class Freshness:
     """How long a value is good, in seconds: one handler's view of one source."""
 

@@ -89,10 +89,13 @@ class Secrets(Frozen):
 
     def reveal(self) -> dict[str, Any]:
         """Return all values by declared name, in a dict of the caller's own."""
+        found = {}
         try:
-            return {name: _copied(value(0)) for name, value in self._values.items()}
+            for name, value in self._values.items():  # a comprehension is a frame before 3.12
+                found[name] = _copied(value(0))
         except BaseException as interrupt:  # noqa: BLE001 - a signal's, as in `fresh`
             raise interrupt.with_traceback(None)  # noqa: B904
+        return found
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name in self._values  # a list has no hash

@@ -8,6 +8,7 @@ import logging
 import threading
 
 from ._explain import kind_of, place_of
+from ._store import run_apart
 from .backends import backend_name
 from .errors import ResolutionError
 
@@ -147,15 +148,10 @@ def _of(kind: type[Event], source: Source, entry: Entry, seconds: float) -> Even
 
 def _tell_apart(observer: Observer, told: list[Event], wait: float) -> None:
     """Tell on a thread of our own: an observer that hangs must not hang the invocation."""
-    run: Any = contextvars.copy_context().run
-    thread = threading.Thread(
-        target=run, args=(_tell, observer, told), name="lambda_secrets observer", daemon=True
-    )
-    try:
-        thread.start()
-    except RuntimeError:  # no more threads, or the interpreter is shutting down
-        run(_tell, observer, told)
-    else:
+    tell: Any = functools.partial(_tell, observer, told)
+    run: Any = functools.partial(contextvars.copy_context().run, tell)
+    thread = run_apart(run, "lambda_secrets observer")
+    if thread is not None:
         thread.join(wait)
 
 

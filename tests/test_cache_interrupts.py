@@ -94,7 +94,7 @@ def test_a_clear_in_a_signal_handler_takes_effect_when_the_lock_is_free() -> Non
     run("""
 assert read() == "db1"
 in_handler(clear_cache)
-read()
+read("other")
 assert seen == [None]
 assert not shared_cache.entries
 before = backend.calls
