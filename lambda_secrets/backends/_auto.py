@@ -24,6 +24,10 @@ class AutoBackend:
 
     AWS is asked directly inside Lambda, and through boto3 where only that knows how to
     authenticate; elsewhere through boto3 where it is installed.
+
+    Args:
+        extension, aws, sdk: backends with options of your own, in place of the default ones. With
+            one of ``aws`` and ``sdk`` alone, AWS is asked through that one.
     """
 
     name = "auto"
