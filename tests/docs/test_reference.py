@@ -1,0 +1,175 @@
+"""The reference agrees with the code: names, options, variables, declarations, errors, policies."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lambda_secrets
+from lambda_secrets import testing
+from lambda_secrets._declarations import declare
+from lambda_secrets.errors import DeclarationError
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "lambda_secrets"
+CODE = re.compile(r"`([^`]+)`")
+
+
+def page(name: str) -> str:
+    """Return a page of the reference."""
+    return (ROOT / "docs" / "reference" / name).read_text("utf-8")
+
+
+def section(text: str, title: str) -> str:
+    """Return what stands below a heading, up to the next one."""
+    [found] = re.findall(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", text, re.DOTALL | re.MULTILINE)
+    return str(found)
+
+
+def rows(text: str) -> list[list[str]]:
+    """Return the cells of the rows of the tables in a text, without heads."""
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in lines
+        if line.startswith(("| `", "|`"))
+    ]
+
+
+# Options
+
+
+def told_options(text: str, column: int) -> dict[str, str]:
+    """Return the default that a table gives to each option."""
+    return {row[0].strip("`"): row[column] for row in rows(text)}
+
+
+def real_options(called: Any) -> dict[str, str]:
+    """Return the default of each option as the tables write it."""
+    return {
+        name: _written(parameter.default)
+        for name, parameter in inspect.signature(called).parameters.items()
+        if name != "declarations"
+    }
+
+
+def _written(default: object) -> str:
+    if default is inspect.Parameter.empty:
+        return "required"
+    if default is ...:
+        return "`...`"
+    return f'`"{default}"`' if isinstance(default, str) else f"`{default}`"
+
+
+def test_options_of_the_decorator_are_told() -> None:
+    """The table has each option of `inject_secrets`, with its default."""
+    told = told_options(section(page("options.md"), "Decorator, LiveSecrets, resolve_secrets"), 4)
+    real = real_options(lambda_secrets.inject_secrets)
+    assert told == {**real, "refresh_ahead": "`0`"}
+    assert real["refresh_ahead"] == "`0.0`"
+
+
+@pytest.mark.parametrize("name", ["LiveSecrets", "resolve_secrets"])
+def test_options_that_others_share_are_marked(name: str) -> None:
+    """What `LiveSecrets` and `resolve_secrets` take is marked, and has the same default."""
+    text = section(page("options.md"), "Decorator, LiveSecrets, resolve_secrets")
+    marked = {row[0].strip("`") for row in rows(text) if row[1] == "●"}
+    assert marked == real_options(getattr(lambda_secrets, name)).keys()
+    defaults = inspect.signature(lambda_secrets.inject_secrets).parameters
+    for option in marked:
+        parameter = inspect.signature(getattr(lambda_secrets, name)).parameters[option]
+        assert parameter.default == defaults[option].default
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Secret", "Parameter", "ParameterTree", "AppConfig", "Answer"),
+        *("AutoBackend", "ExtensionBackend", "AwsBackend", "SdkBackend"),
+        *("FileBackend", "MemoryBackend"),
+    ],
+)
+def test_options_of_a_class_are_told(name: str) -> None:
+    """The table of a class has each option, in its order, with its default."""
+    told = told_options(section(page("options.md"), name), 3)
+    real = real_options(getattr(lambda_secrets, name))
+    assert list(told.items()) == list(real.items())
+
+
+@pytest.mark.parametrize("name", ["override_secrets", "LambdaContext"])
+def test_options_for_tests_are_told(name: str) -> None:
+    """The same for the classes of `lambda_secrets.testing`."""
+    told = told_options(section(page("options.md"), name), 3)
+    real = real_options(getattr(testing, name))
+    assert told == {**real, **({"attributes": ""} if name == "LambdaContext" else {})}
+
+
+# Environment variables
+
+
+def variables_in_code() -> set[str]:
+    """Return each text of the package that is the name of an environment variable."""
+    name = re.compile(r"_?[A-Z][A-Z0-9]*(_[A-Z0-9]+)+|\w+_proxy")
+    return {
+        node.value
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and name.fullmatch(node.value)
+    }
+
+
+def test_environment_variables_are_told() -> None:
+    """The tables have each variable that the package reads, and no other."""
+    told = {name for row in rows(page("environment.md")) for name in CODE.findall(row[0])}
+    assert told == variables_in_code()
+
+
+# Declarations
+
+NAMES: dict[str, Any] = {name: getattr(lambda_secrets, name) for name in lambda_secrets.__all__}
+
+
+def table(title: str) -> list[list[str]]:
+    """Return the rows of a table of the declarations' page, each cell's code alone."""
+    text = section(page("declarations.md"), title)
+    return [[cell.removeprefix("`").removesuffix("`") for cell in row] for row in rows(text)]
+
+
+EXAMPLES = table("Twenty examples")
+
+
+def test_there_are_twenty_examples() -> None:
+    """The heading keeps its word."""
+    assert len({string for string, _ in EXAMPLES}) >= 20
+
+
+@pytest.mark.parametrize(("string", "same"), EXAMPLES)
+def test_string_and_object_are_the_same(string: str, same: str) -> None:
+    """Each example is read as the object beside it says."""
+    assert declare(string) == eval(same, NAMES)  # noqa: S307 - our own page
+
+
+@pytest.mark.parametrize(("declared", "variable", "same"), table("Environment variables"))
+def test_variable_is_read_as_told(
+    declared: str, variable: str, same: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A declaration with a variable is read as the object beside it says."""
+    [name] = re.findall(r"env:(\w+)", declared)
+    monkeypatch.setenv(name, variable)
+    found = declare(eval(declared, NAMES))  # noqa: S307 - our own page
+    assert found.resolved() == eval(same, NAMES)  # noqa: S307 - our own page
+
+
+@pytest.mark.parametrize(("string", "message"), table("What is wrong"))
+def test_wrong_string_says_what_is_told(string: str, message: str) -> None:
+    """Each wrong example is refused with the words beside it."""
+    with pytest.raises(DeclarationError) as caught:
+        declare(string)
+    assert message in str(caught.value)
