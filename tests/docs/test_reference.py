@@ -5,15 +5,23 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import shlex
+import subprocess
+import sysconfig
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import lambda_secrets
 from lambda_secrets import testing
 from lambda_secrets._declarations import declare
+from lambda_secrets.cli.policy import _SIDS
+from lambda_secrets.cli.program import cli
 from lambda_secrets.errors import DeclarationError
+
+if TYPE_CHECKING:
+    import click
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "lambda_secrets"
@@ -173,3 +181,41 @@ def test_wrong_string_says_what_is_told(string: str, message: str) -> None:
     with pytest.raises(DeclarationError) as caught:
         declare(string)
     assert message in str(caught.value)
+
+
+# IAM
+
+
+def test_policy_is_what_the_command_prints(tmp_path: Path) -> None:
+    """The page's policy is the one of the page's handler."""
+    text = section(page("iam.md"), "A whole policy")
+    blocks = dict(re.findall(r"^```(\w+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
+    (tmp_path / "app.py").write_text(blocks["python"])
+    program, *arguments = shlex.split(blocks["console"].removeprefix("$ "))
+    command = [f"{sysconfig.get_path('scripts')}/{program}", *arguments]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == blocks["json"]
+
+
+def test_table_has_every_action() -> None:
+    """Each action that a policy can have is in the table of kinds."""
+    told = section(page("iam.md"), "By kind")
+    assert [action for action in _SIDS if f"`{action}`" not in told] == []
+
+
+# The command line
+
+
+def commands() -> dict[str, click.Command]:
+    """Return the program's commands by name."""
+    return {**cli.commands, "lambda-secrets": cli}
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_every_option_of_a_command_is_told(name: str) -> None:
+    """Each option that a command has is on its page."""
+    told = (ROOT / "docs" / "commands.md").read_text("utf-8")
+    options = {text for each in commands()[name].params for text in each.opts if text[0] == "-"}
+    assert {option for option in options if not re.search(rf"{option}\b", told)} == set()
+    assert f"`{name}`" in told
