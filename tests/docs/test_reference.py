@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import lambda_secrets
-from lambda_secrets import testing
+from lambda_secrets import errors, testing
 from lambda_secrets._declarations import declare
+from lambda_secrets.backends import _codes
 from lambda_secrets.cli.policy import _SIDS
 from lambda_secrets.cli.program import cli
 from lambda_secrets.errors import DeclarationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import click
 
 ROOT = Path(__file__).parents[2]
@@ -219,3 +222,103 @@ def test_every_option_of_a_command_is_told(name: str) -> None:
     options = {text for each in commands()[name].params for text in each.opts if text[0] == "-"}
     assert {option for option in options if not re.search(rf"{option}\b", told)} == set()
     assert f"`{name}`" in told
+
+
+# Errors
+
+# Texts of three words that are no message, or a part in the middle of one.
+NO_MESSAGES = {
+    " - at (`\\$[^`]*`|`key` in `\\$[^`]*`)$",
+    "AWS4-HMAC-SHA256\n…\n…\n…",
+    "AppConfig Parameter ParameterTree",
+    "Answer AutoBackend AwsBackend Backend ExtensionBackend FileBackend MemoryBackend SdkBackend",
+    "Event Fetched Retried ServedStale",
+    "Clear the cache of secrets before and after each test (for moto, LocalStack).",
+    "Fail a test that reads a secret from AWS or its extension outside of override_secrets.",
+    "/configuration?configuration_token=…",
+    "AWS4-HMAC-SHA256 Credential=…/…, SignedHeaders=…, Signature=…",
+    "Object missing required field (`[^`]*`)",
+    "arn:aws:lambda:…:123456789012:function:",
+    "appconfig:StartConfigurationSession and appconfig:GetLatestConfiguration",
+    "line …, its end",
+    "no reason given",
+    "not an HTTP reply",
+    "signature not yet current",
+    "unexpected keyword argument …",
+    "unknown transfer coding",
+}
+
+
+def templates() -> set[str]:
+    """Return each text of the library that may be a message, with … for what is filled in."""
+    found: set[str] = set()
+    for path in PACKAGE.rglob("*.py"):
+        if "cli" not in path.parts:
+            found |= set(_templates(ast.parse(path.read_bytes())))
+    long = {text for text in found if len(re.findall(r"[A-Za-z]{2,}", text)) >= 3}
+    return {text for text in long if "\r\n" not in text} - NO_MESSAGES
+
+
+def _templates(node: ast.AST) -> Iterator[str]:
+    """Go through the texts below a node, without docstrings."""
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return
+    if isinstance(node, ast.JoinedStr):
+        parts = [part.value if isinstance(part, ast.Constant) else "…" for part in node.values]
+        yield re.sub("…+", "…", "".join(map(str, parts)))
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        text = node.value
+        if text.count(" ") >= 2:
+            yield re.sub(r"\{\w+\}|%[srd]", "…", text)
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(node, ast.JoinedStr) or isinstance(child, ast.FormattedValue):
+            yield from _templates(child)
+
+
+def told_messages(columns: int) -> set[str]:
+    """Return each piece of a message in the first columns of the page of errors."""
+    cells = [cell for row in rows(page("errors.md")) for cell in row[:columns]]
+    return {text for cell in cells for text in CODE.findall(cell) if " " in text}
+
+
+def shows(told: str, template: str) -> bool:
+    """Whether a piece that the page shows is of a message, and enough of it to tell it."""
+    place = 0
+    for part in filter(None, re.split("…+", told)):
+        found = template.find(part.strip(), place)
+        if found < 0:
+            return False
+        place = found + len(part.strip())
+    fixed = len(told.replace("…", ""))
+    return fixed >= 20 or fixed >= len(template.replace("…", "")) / 2
+
+
+def test_every_message_is_told() -> None:
+    """Each message that the library can raise or log is on the page of errors."""
+    told = told_messages(2)
+    assert [text for text in templates() if not any(shows(one, text) for one in told)] == []
+
+
+def test_no_message_on_the_page_has_gone() -> None:
+    """Each message on the page is one of the library."""
+    known = templates()
+    gone = [told for told in told_messages(1) if not any(shows(told, text) for text in known)]
+    assert gone == []
+
+
+def test_every_error_class_is_told() -> None:
+    """The page has each error class, and the heading of each that is raised as it is."""
+    text = page("errors.md")
+    classes = [name for name, thing in vars(errors).items() if isinstance(thing, type)]
+    assert len(classes) == 9
+    assert [name for name in classes if f"`{name}`" not in text] == []
+
+
+def test_codes_of_aws_are_told() -> None:
+    """The table has each code of AWS that the library knows, with our class."""
+    told = {
+        (code, row[0].strip("`"))
+        for row in rows(section(page("errors.md"), "Codes of AWS"))
+        for code in CODE.findall(row[1])
+    }
+    assert told == {(code, meaning[0].__name__) for code, meaning in _codes._TABLE.items()}
