@@ -20,6 +20,7 @@ from lambda_secrets.backends import _codes
 from lambda_secrets.cli.policy import _SIDS
 from lambda_secrets.cli.program import cli
 from lambda_secrets.errors import DeclarationError
+from lambda_secrets.logging import RedactSecrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -322,3 +323,70 @@ def test_codes_of_aws_are_told() -> None:
         for code in CODE.findall(row[1])
     }
     assert told == {(code, meaning[0].__name__) for code, meaning in _codes._TABLE.items()}
+
+
+# API
+
+PUBLIC = {
+    **{f"lambda_secrets.{name}": getattr(lambda_secrets, name) for name in lambda_secrets.__all__},
+    "lambda_secrets.logging.RedactSecrets": RedactSecrets,
+    "lambda_secrets.testing.LambdaContext": testing.LambdaContext,
+    "lambda_secrets.testing.override_secrets": testing.override_secrets,
+}
+
+
+def listed() -> set[str]:
+    """Return the names that the API page shows."""
+    names, module = set(), ""
+    for kind, name in re.findall(r"^\.\. ([\w:]+):: ([\w.]+)", page("api.md"), re.MULTILINE):
+        if kind == "currentmodule":
+            module = name
+        elif kind != "py:function":  # of the plugin
+            names.add(f"{module}.{name}")
+    return names
+
+
+def test_every_public_name_is_in_the_api() -> None:
+    """The page shows each public name, and no other."""
+    assert listed() == PUBLIC.keys()
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_public_name_has_its_docstring(name: str) -> None:
+    """Each public name says what it is; so does each of its methods and properties."""
+    thing = PUBLIC[name]
+    if name == "lambda_secrets.Declaration":  # a union: the page itself says what it is
+        return
+    assert inspect.getdoc(thing)
+    members = vars(thing).items() if isinstance(thing, type) else ()
+    silent = [
+        member
+        for member, value in members
+        if member[0] != "_" and (callable(value) or isinstance(value, property))
+        if not inspect.getdoc(value)
+    ]
+    assert silent == []
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC.keys() - {"lambda_secrets.Declaration"}))
+def test_docstring_tells_every_parameter(name: str) -> None:
+    """A docstring with arguments or attributes has all of them."""
+    thing = PUBLIC[name]
+    told = inspect.getdoc(thing) or ""
+    if not re.search(r"^(Args|Attributes):$", told, re.MULTILINE) or "Error" in name:
+        return
+    names = {
+        one.strip(" `")
+        for line in re.findall(r"^    ([\w ,`]+):(?: |$)", told, re.MULTILINE)
+        for one in line.split(",")
+    }
+    assert set(inspect.signature(thing).parameters) - names == set()
+
+
+def test_pytest_plugin_is_told() -> None:
+    """The page has the fixture and each option of pytest."""
+    source = (PACKAGE / "pytest_plugin.py").read_text("utf-8")
+    options = re.findall(r'addini\(\s+"(\w+)"', source)
+    assert len(options) == 2
+    assert [name for name in options if f"`{name}`" not in page("api.md")] == []
+    assert ".. py:function:: override_secrets(" in page("api.md")
