@@ -33,6 +33,8 @@ napoleon_use_ivar = True
 copybutton_prompt_text = "$ "  # of a console session, the commands alone
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = f"lambda_secrets {release}"
 html_show_copyright = False
 html_show_sphinx = False

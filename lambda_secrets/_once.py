@@ -49,7 +49,7 @@ def resolve_secrets(
 
     Raises:
         DeclarationError: when a declaration or an option is wrong.
-        ResolutionError: with all that failed.
+        ResolutionError: it reports every failure.
     """
     under_snapstart()
     options = (ttl, timeout, jitter, stale_if_error, refresh_ahead, observer)
