@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sphinx.application import Sphinx
 
-STUB = Path(__file__).resolve().parents[2] / "lambda_secrets" / "__init__.pyi"
+STUB = Path(lambda_secrets.__file__).with_name("__init__.pyi")
 WRITTEN_OUT = {  # types that are private, or that say nothing to a reader
     "Any | EllipsisType": "Any",
     "Callable[..., _R]": "Callable",

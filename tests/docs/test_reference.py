@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import click
 
 ROOT = Path(__file__).parents[2]
-PACKAGE = ROOT / "lambda_secrets"
+PACKAGE = Path(lambda_secrets.__file__).parent
 CODE = re.compile(r"`([^`]+)`")
 
 
