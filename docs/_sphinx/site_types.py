@@ -17,12 +17,10 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 STUB = Path(lambda_secrets.__file__).with_name("__init__.pyi")
-WRITTEN_OUT = {  # types that are private, or that say nothing to a reader
+WRITTEN_OUT = {  # types that say nothing to a reader, beside the package's own aliases
     "Any | EllipsisType": "Any",
     "Callable[..., _R]": "Callable",
     "Kind": "str",
-    "Transform": 'Literal["json", "binary"] | Callable[[Any], Any]',
-    "Value": "str | bytes | list[str] | dict[str, Any]",
     "Values": "Mapping[str, str | bytes | list[Any] | dict[str, Any]]",
 }
 LAST = ("Callable[..., _R]", "None")  # in a union
@@ -44,10 +42,10 @@ def annotate() -> None:
                 union = " | ".join(sorted(kinds, key=LAST.__contains__))
                 called.__annotations__[argument.arg] = union.replace("'] | Literal['", "', '")
     aliases = WRITTEN_OUT | {
-        node.target.id: ast.unparse(node.value)
-        for node in tree.body
-        if isinstance(node, ast.AnnAssign) and node.value and isinstance(node.target, ast.Name)
-        if node.target.id.startswith("_")
+        name: text
+        for path in (STUB, *STUB.parent.rglob("*.py"))
+        for name, text in aliases_in(ast.parse(path.read_text("utf-8")))
+        if name not in {*WRITTEN_OUT, *lambda_secrets.__all__}
     }
     public = [getattr(lambda_secrets, name) for name in lambda_secrets.__all__]
     for owner in (*public, lambda_secrets.testing.override_secrets):
@@ -64,6 +62,14 @@ def functions_in(tree: ast.Module) -> Iterator[tuple[Any, ast.FunctionDef | ast.
         for one in node.body if is_class else [node]:
             if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 yield owner, one
+
+
+def aliases_in(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Go through the names of types that a module defines, with what they mean."""
+    for node in ast.walk(tree):
+        is_alias = isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) == "TypeAlias"
+        if is_alias and node.value is not None:
+            yield ast.unparse(node.target), ast.unparse(node.value)
 
 
 def write_out(called: object, aliases: dict[str, str]) -> None:
