@@ -24,7 +24,8 @@ class Parameter(Declaration):
     Args:
         name: its name or ARN, or ``env:NAME`` for the variable that holds it.
         path: a JMESPath expression into its JSON.
-        version, label: one version, a number, or one label; the latest version by default.
+        version: one version. None: the latest.
+        label: one label, not together with ``version``.
         decrypt: whether a SecureString is decrypted.
         transform, build, close, ttl, default: as for `Secret`.
 
@@ -87,7 +88,8 @@ class ParameterTree(Declaration):
         recursive: whether to go below the first level.
         decrypt: whether SecureStrings are decrypted.
         transform: as for `Secret`, applied to each parameter's value.
-        build, close, ttl, default: as for `Secret`. A path without parameters counts as missing.
+        build, close, ttl: as for `Secret`.
+        default: the value when no parameter is below the path. Without one that is an error.
 
     Raises:
         DeclarationError: when an argument is wrong.
@@ -143,7 +145,9 @@ class AppConfig(Declaration):
         AppConfig("shop", "prod", "flags", "checkout.enabled", default=False)
 
     Args:
-        application, environment, profile: their names or ids.
+        application: its name or id.
+        environment: its name or id.
+        profile: the name or id of the configuration profile.
         path: a JMESPath expression into its JSON.
         transform, build, close, ttl, default: as for `Secret`.
 

@@ -154,7 +154,8 @@ class Secret(Declaration):
     Args:
         name: its name or ARN, or ``env:NAME`` for the variable that holds it.
         path: a JMESPath expression into its JSON.
-        version_id, version_stage: one version or staging label; the current one by default.
+        version_id: the id of one version. None: the current version.
+        version_stage: one staging label, such as ``AWSPREVIOUS``. None: the current version.
         transform: ``"json"``, ``"binary"`` (base64 text to bytes) or a callable that gets the text
             and returns the value. It is applied before the path.
         build: a callable that gets the value and returns what is injected instead, such as a

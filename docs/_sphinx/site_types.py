@@ -34,7 +34,9 @@ def annotate() -> None:
         called = inspect.unwrap(getattr(owner, function.name))
         if not isinstance(called, FunctionType):
             continue
-        for argument in (*function.args.posonlyargs, *function.args.kwonlyargs):
+        given = function.args
+        rest = [given.vararg] if given.vararg else []
+        for argument in (*given.posonlyargs, *given.kwonlyargs, *rest):
             if argument.annotation is not None:  # an overload adds to those before it
                 kinds = seen.setdefault((called, argument.arg), [])
                 hints = ast.unparse(argument.annotation).split(" | ")
@@ -85,7 +87,14 @@ def write_out(called: object, aliases: dict[str, str]) -> None:
             hints[name] = re.sub(pattern, text, hint) if isinstance(hint, str) else hint
 
 
+def spell_dots(*signature: Any) -> tuple[str | None, str | None]:
+    """Show ``...`` as it is written."""
+    arguments, result = signature[-2:]
+    return arguments and arguments.replace("=Ellipsis", "=..."), result
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Annotate before anything is read."""
     annotate()
+    app.connect("autodoc-process-signature", spell_dots)
     return {"parallel_read_safe": True}

@@ -26,8 +26,10 @@ class AutoBackend:
     authenticate; elsewhere through boto3 where it is installed.
 
     Args:
-        extension, aws, sdk: backends with options of your own, in place of the default ones. With
-            one of ``aws`` and ``sdk`` alone, AWS is asked through that one.
+        extension: one with ports of your own.
+        aws: one with options of your own. AWS is then asked through it first, on a laptop too.
+        sdk: one with a session or clients of your own. Without ``aws`` beside it, AWS is always
+            asked through it.
     """
 
     name = "auto"
