@@ -273,8 +273,12 @@ def _templates(node: ast.AST) -> Iterator[str]:
 
 def told_messages(columns: int) -> set[str]:
     """Return each piece of a message in the first columns of the page of errors."""
-    cells = [cell for row in rows(page("errors.md")) for cell in row[:columns]]
-    return {text for cell in cells for text in CODE.findall(cell) if " " in text}
+    return _pieces(page("errors.md"), columns)
+
+
+def _pieces(text: str, columns: int) -> set[str]:
+    cells = [cell for row in rows(text) for cell in row[:columns]]
+    return {code for cell in cells for code in CODE.findall(cell) if " " in code}
 
 
 def shows(told: str, template: str) -> bool:
@@ -300,6 +304,34 @@ def test_no_message_on_the_page_has_gone() -> None:
     known = templates()
     gone = [told for told in told_messages(1) if not any(shows(told, text) for text in known)]
     assert gone == []
+
+
+def test_messages_stand_below_their_class() -> None:
+    """A message that is given to an error class is in the section of that class."""
+    private = {"UnaskedError": "BackendError", "UnexplainedError": "BackendError"}
+    private |= dict.fromkeys(("NotReadyError", "NotListeningError"), "BackendUnavailableError")
+    parts = re.split(r"^## (.*)$", page("errors.md"), flags=re.MULTILINE)
+    sections = {
+        title: _pieces(text, 2) for title, text in zip(parts[1::2], parts[2::2], strict=True)
+    }
+    known = templates()
+    misplaced = [
+        (name, text)
+        for given, text in _given_to_errors()
+        if (name := private.get(given, given)) in sections
+        and text in known
+        and not any(shows(one, text) for one in sections[name])
+    ]
+    assert misplaced == []
+
+
+def _given_to_errors() -> Iterator[tuple[str, str]]:
+    """Go through the texts that are given to a class of errors, with the class's name."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
+                for text in _templates(node.args[0]):
+                    yield node.func.id, text
 
 
 def test_every_error_class_is_told() -> None:
