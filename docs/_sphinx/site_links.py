@@ -16,7 +16,7 @@ SHOWN = {  # files from elsewhere in the repository, and the pages that show the
     ROOT / "CHANGELOG.md": DOCS / "changelog.md",
     ROOT / "CONTRIBUTING.md": DOCS / "contributing.md",
     ROOT / "RELEASING.md": DOCS / "releasing.md",
-    ROOT / "SECURITY.md": DOCS / "security.md",
+    ROOT / "SECURITY.md": DOCS / "security-policy.md",
     **{ROOT / "examples" / page.stem / "README.md": page for page in DOCS.glob("examples/*.md")},
 }
 LINK = re.compile(r"(?<=\]\()(?!https?:|#)([^)#\s]+)")
