@@ -36,11 +36,20 @@ def resolve_secrets(
     refresh_ahead: float = 0.0,
     observer: Any = None,
 ) -> Secrets:
-    """Return the values of these declarations, outside a handler; the options are the decorator's.
+    """Return the values of these declarations once, outside a handler.
+
+    What is fresh in the cache is not fetched. For values that stay fresh use `LiveSecrets`.
+
+    Example::
+
+        secrets = resolve_secrets({"dsn": "prod/sentry#dsn"})
+        sentry_sdk.init(secrets.dsn)
+
+    The declarations and options are those of `inject_secrets`.
 
     Raises:
         DeclarationError: when a declaration or an option is wrong.
-        ResolutionError: with all that failed.
+        ResolutionError: it reports every failure.
     """
     options = (ttl, timeout, jitter, stale_if_error, refresh_ahead, observer)
     resolver = resolver_for(declarations, backend, options)
@@ -53,7 +62,10 @@ def resolve_secrets(
 
 
 def clear_cache() -> None:
-    """Forget every value of this process; clients and connections are kept."""
+    """Forget every value of this process, and close what was built from them.
+
+    Clients and connections are kept. The next read fetches.
+    """
     shared_cache.clear()
 
 

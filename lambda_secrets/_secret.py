@@ -141,20 +141,27 @@ class Declaration(Compared):
 
 
 class Secret(Declaration):
-    """A Secrets Manager secret.
+    """A Secrets Manager secret: its text, or bytes for a binary secret.
+
+    Example::
+
+        Secret("prod/db", "password", version_stage="AWSPREVIOUS")
 
     Args:
         name: its name or ARN, or ``env:NAME`` for the variable that holds it.
         path: a JMESPath expression into its JSON.
-        version_id, version_stage: one version or staging label; the current one by default.
-        transform: ``"json"``, ``"binary"`` (base64 text to bytes) or a callable; before the path.
-        build: called with the value; what it returns is injected, and made anew when, and only
-            when, the value has changed.
-        close: called with a built object that was replaced, once nobody uses it.
-        pending: whether ``refresh_on`` may use the version AWSPENDING during a rotation; by
-            default where it differs from the current one in ``password`` alone.
-        ttl: seconds; the decorator's by default.
-        default: the value when the secret does not exist or the path matches nothing.
+        version_id: the id of one version. None: the current version.
+        version_stage: one staging label, such as ``AWSPREVIOUS``. None: the current version.
+        transform: ``"json"``, ``"binary"`` (base64 text to bytes) or a callable that gets the text
+            and returns the value. It is applied before the path.
+        build: a callable that gets the value and returns what is injected instead, such as a
+            connection pool. It is called again when, and only when, the value has changed.
+        close: a callable that gets a built object that was replaced, once no call uses it.
+        pending: whether ``refresh_on`` may use the version AWSPENDING during a rotation. None: only
+            where it differs from the current version in ``password`` alone.
+        ttl: seconds for which a value is fresh; None: as the decorator says.
+        default: the value when the secret does not exist or the path matches nothing. Without one
+            that is an error.
 
     Raises:
         DeclarationError: when an argument is wrong.

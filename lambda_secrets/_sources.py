@@ -52,8 +52,10 @@ class Source(Compared):
         kind: ``"secret"``, ``"parameter"``, ``"tree"`` or ``"appconfig"``.
         name: the name or ARN; a tree's prefix, which ends in ``/``; for AppConfig
             ``application/environment/profile``, with a ``/`` inside one of them as ``%2F``.
-        version_id, version_stage: of a secret; None means the current one.
-        version, label: of a parameter; None means the latest one.
+        version_id: of a secret; None means the current version.
+        version_stage: of a secret; None means the current version.
+        version: of a parameter; None means the latest version.
+        label: of a parameter; None means the latest version.
         decrypt: whether a SecureString parameter is decrypted.
         recursive: whether a tree goes below its first level.
     """

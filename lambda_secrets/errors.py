@@ -35,13 +35,21 @@ class InjectionError(SecretsError, TypeError):
 class ResolutionError(SecretsError):
     """One or more secrets could not be resolved.
 
+    One error reports every failure of a round. Its class is theirs if they share one::
+
+        try:
+            lambda_handler(event, context)
+        except ResolutionError as error:
+            for name, failure in error.failures.items():
+                print(name, type(failure).__name__)
+
+    A backend of your own answers one with the reason alone: ``BackendError("it is sealed")``.
+
     Attributes:
         failures: declared name → its own error. Empty for the error of a single secret.
         name: the declared name; None if several failed.
         source: the declaration string; None if several failed.
         backend: the name of the backend that failed; None if several failed.
-
-    A backend of your own answers one with the reason alone: ``BackendError("it is sealed")``.
     """
 
     def __init__(

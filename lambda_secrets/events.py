@@ -27,15 +27,15 @@ _log = logging.getLogger("lambda_secrets")
 
 
 class Event:
-    """What happened to one source; it never holds a value.
+    """What happened to one source; it is frozen and never holds a value.
 
     Attributes:
         kind: ``"fetch"``, ``"stale"`` or ``"retry"``.
         source: the declaration string without its path.
         backend: the name of the backend that answered.
         outcome: ``"ok"``, or the name of an error class.
-        seconds: of a fetch, how long its round took; of a stale serve, the age of the value;
-            of a retry, how long it took to have new values.
+        seconds: for a fetch, how long its round took; for a stale serve, the age of the value; for
+            a retry, how long it took to get new values.
         version: the version that was read, where the backend tells.
         background: whether a fetch ran beside the handler.
     """
@@ -90,7 +90,7 @@ class Event:
 
 
 class Fetched(Event):
-    """A source was fetched, well or not."""
+    """A source was fetched, or fetching it failed: see ``outcome``."""
 
     __slots__ = ()
     kind = "fetch"

@@ -121,13 +121,18 @@ def _names(key: str, source: Source) -> bool:
 class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, as its fixture is
     """Serve these values to every handler of the process, those decorated before too.
 
+    A context manager, or a decorator of a test, an ``async def`` too::
+
+        with override_secrets({"prod/db": {"user": "app"}, "ssm:/prod/url": "https://a.example"}):
+            lambda_handler({}, LambdaContext())
+
     What is not listed is not found. A nested override replaces the outer one; after it, what was
-    cached before is served again. It holds for all threads and tasks, also as a decorator, of
-    ``async def`` too. The mapping is read at each fetch: change it, and the secret has rotated.
+    cached before is served again. It holds for all threads and tasks. The mapping is read at each
+    fetch: change it, and the secret has rotated.
 
     Args:
-        values: declaration string without a path, or ``env:NAME`` → ``str``, ``bytes``, a list or
-            a dict.
+        values: declaration string without a path, or ``env:NAME`` → ``str``, ``bytes``, a list
+            (StringList) or a dict (JSON; of a tree, by rest of name).
         built: declaration string, which may carry a ``#path`` → the object to inject where a
             declaration has ``build``. It is never closed.
 
@@ -182,10 +187,10 @@ class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, 
 
 
 class LambdaContext:
-    """What Lambda hands to a handler beside the event, with all of its attributes.
+    """The context that Lambda hands to a handler, with all of its attributes.
 
     Args:
-        timeout: seconds until the deadline; ``get_remaining_time_in_millis()`` counts them down.
+        timeout: seconds until the deadline; `get_remaining_time_in_millis` counts them down.
         attributes: any attribute, as in ``LambdaContext(function_name="orders", tenant_id="a")``.
 
     Raises:

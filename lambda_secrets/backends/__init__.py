@@ -58,7 +58,7 @@ _SETTINGS = {  # by the class's name, less "Backend"
 
 
 class Answer:
-    """A value with what its backend knows of it.
+    """A value with what its backend knows about it.
 
     Attributes:
         value: the value, as in `Backend.fetch`; hidden from what walks slots and ``__dict__``.

@@ -24,6 +24,12 @@ class AutoBackend:
 
     AWS is asked directly inside Lambda, and through boto3 where only that knows how to
     authenticate; elsewhere through boto3 where it is installed.
+
+    Args:
+        extension: one with ports of your own.
+        aws: one with options of your own. AWS is then asked through it first, on a laptop too.
+        sdk: one with a session or clients of your own. Without ``aws`` beside it, AWS is always
+            asked through it.
     """
 
     name = "auto"

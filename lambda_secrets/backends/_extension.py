@@ -32,11 +32,14 @@ _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.
 
 
 class ExtensionBackend:
-    """The extension, or the agent, on this machine; it never goes through a proxy.
+    """The AWS Parameters and Secrets Lambda Extension, or the Secrets Manager Agent.
+
+    It asks ``localhost``, and never goes through a proxy.
 
     Args:
-        port: of the extension; ``PARAMETERS_SECRETS_EXTENSION_HTTP_PORT`` or 2773.
-        appconfig_port: of the AppConfig extension; ``AWS_APPCONFIG_EXTENSION_HTTP_PORT`` or 2772.
+        port: of the extension. None: ``PARAMETERS_SECRETS_EXTENSION_HTTP_PORT``, else 2773.
+        appconfig_port: of the AppConfig extension. None: ``AWS_APPCONFIG_EXTENSION_HTTP_PORT``,
+            else 2772.
     """
 
     name = "extension"
