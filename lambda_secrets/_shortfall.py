@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 
-from ._declarations import Mismatch
+from ._sources import Mismatch
 from ._signals import is_from_signal
 from ._store import Entry, Freshness
 from ._values import Wrapped, held, opaque

@@ -60,7 +60,7 @@ class Rotation(Unpicklable):
     "--secrets",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Serve this TOML or JSON file through a local extension. "
-    "[default: read as the environment says]",
+    "[default: read through the handler's own backend]",
 )
 @click.option(
     "--repeat",
@@ -103,7 +103,7 @@ def invoke(
     timeout: float,
     attributes: str,
 ) -> int:
-    """Run a handler here, once: its result goes to stdout, everything else to stderr.
+    """Run a handler on this machine: its result goes to stdout, everything else to stderr.
 
     TARGET is app.lambda_handler or path/to/app.py:lambda_handler.
     """
@@ -191,7 +191,7 @@ def _is_json(text: str) -> bool:
 def _rotations(texts: Sequence[str], path: Path | None) -> list[Rotation]:
     """Return the rotations; a name may hold `=` and `@`, so what the file has decides."""
     if path is None:
-        raise click.UsageError("--rotate changes values of a file: give --secrets FILE too.")
+        raise click.UsageError("--rotate changes values of a file: add --secrets FILE.")
     try:
         tables = read_secrets_file(path)
     except BackendError as error:
