@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 
-from ._sources import Mismatch
 from ._signals import is_from_signal
+from ._sources import Mismatch
 from ._store import Entry, Freshness
 from ._values import Wrapped, held, opaque
 from .backends import backend_name
