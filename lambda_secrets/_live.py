@@ -178,13 +178,10 @@ class LiveSecrets:
     def clear(self) -> None:
         """Forget the values: the next access fetches; close what was built from them."""
         for resolver in self._resolvers:
-            gone = set()
+            owner, gone = id(resolver.cache.active(resolver.backend)), set()
             for name in resolver.declarations:
                 with suppress(DeclarationError):  # a variable that is unset: nothing is known
-                    source = resolver.declaration(name).source
-                    # Of its own backend, too: an override may end at any time.
-                    for backend in (resolver.cache.active(resolver.backend), resolver.backend):
-                        gone.add((id(backend), source))
+                    gone.add((owner, resolver.declaration(name).source))
             resolver.cache.discard(gone.__contains__)
 
     @property

@@ -487,17 +487,6 @@ def test_a_name_in_two_layers_is_nobodys(backend: Recorder) -> None:
     assert live.cache_info()["x"] is not None
 
 
-def test_a_clear_within_an_override_forgets_what_was_there_before(backend: Recorder) -> None:
-    """Another thread's override may begin and end around it."""
-    live = LiveSecrets({"a": "a"}, backend=backend)
-    assert live.a == "1"
-    backend.answers["a"] = "new"
-    with override_secrets({"a": "fake"}):
-        live.clear()
-        assert live.a == "fake"
-    assert live.a == "new"
-
-
 # Threads
 
 
