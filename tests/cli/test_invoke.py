@@ -120,7 +120,7 @@ def test_binary_secret_takes_base64_alone(run: Run) -> None:
 def test_without_a_file_nothing_can_be_rotated(run: Run) -> None:
     """`--rotate` alone is wrong use."""
     result = run("invoke", "app.undecorated", "--rotate", "a=b@2")
-    assert (result.exit_code, "give --secrets FILE too" in result.stderr) == (2, True)
+    assert (result.exit_code, "add --secrets FILE" in result.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("more", [[], ["--rotate", "a=b@2"]])
