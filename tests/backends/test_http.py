@@ -761,7 +761,6 @@ def test_a_later_request_may_find_no_socket_left(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It fails as the first one would, and the connection of the first one stays good."""
-    ours = loopback.socket
 
     def none_left(*_: object) -> None:
         raise OSError(errno.EMFILE, "too many open files")
@@ -775,7 +774,7 @@ def test_a_later_request_may_find_no_socket_left(
             return told(first), told(second)
 
         assert client.run({"it": job()}, timeout=5)["it"] == ((200, b"fine"), "reset")
-        monkeypatch.setattr(loopback, "socket", ours)
+        monkeypatch.setattr(loopback, "socket", _socket.socket)
         assert ask(client, server.port) == (200, b"fine")
         assert server.connections == 1
 
