@@ -73,14 +73,12 @@ class AutoBackend:
         started = time.monotonic()
         sources = list(sources)
         first = [source for source in sources if self._is_for_extension(source, fresh=fresh)]
-        answers: Answers = {}
-        if first:
-            # Half of the time at most: if the extension hangs, AWS has the rest.
-            share = min(timeout / 2, LONGEST_SHARE)
-            ready_within = min(ready_within, share)
-            answers = self._extension.ask(first, share, fresh=fresh, ready_within=ready_within)
-            for answer in answers.values():
-                answer.backend = self._extension.name
+        # Half of the time at most: if the extension hangs, AWS has the rest.
+        share = min(timeout / 2, LONGEST_SHARE)
+        ready_within = min(ready_within, share)
+        answers = self._extension.ask(first, share, fresh=fresh, ready_within=ready_within)
+        for answer in answers.values():
+            answer.backend = self._extension.name
         if len(answers) == len(sources) and all(type(a) is Answer for a in answers.values()):
             return answers
         from ._beyond import Beyond

@@ -43,8 +43,9 @@ class ExtensionBackend:
     """
 
     name = "extension"
-    # Places that have answered as the agent does, or at all, or of which one whole wait saw none.
-    agent_at = heard_at = silent_at = ""
+    agent_at = ""  # the place where the agent was the last to answer
+    heard_at = ""  # where anything has answered
+    silent_at = ""  # where one whole wait has seen nothing
 
     def __init__(self, *, port: int | None = None, appconfig_port: int | None = None) -> None:
         """Connect to nothing yet.

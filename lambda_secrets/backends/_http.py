@@ -33,8 +33,8 @@ class Reply:
     __slots__ = ("_body", "_headers", "reusable", "status")
 
     def __init__(self, status: int, headers: Headers, body: bytes, *, reusable: bool) -> None:
-        self.status: int = status
-        self.reusable: bool = reusable
+        self.status = status
+        self.reusable = reusable
         self._headers = opaque(headers)  # one of AppConfig's is a token
         self._body = opaque(body)
 
@@ -68,7 +68,6 @@ class Exchange:
     def __init__(self, key: Any, job: Any) -> None:
         self.key = key
         self.job = job
-        self.begin(None, reused=False)
 
     def begin(self, connection: Any, *, reused: bool) -> None:
         """Use this connection for the request."""
@@ -170,9 +169,9 @@ class Client:
 
     def connect(self, exchange: Exchange, deadline: float) -> Fault | None:
         """Begin to connect a new connection."""
+        exchange.begin(None, reused=False)
         try:
-            connection = socket(AF_INET, SOCK_STREAM)
-            exchange.begin(connection, reused=False)
+            exchange.connection = connection = socket(AF_INET, SOCK_STREAM)
             connection.settimeout(0)
             connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
             connection.connect(("127.0.0.1", exchange.address))

@@ -26,7 +26,7 @@ from lambda_secrets.backends import _connections, _http as loopback
 from lambda_secrets.backends._connections import Fault
 from lambda_secrets.backends._http import Client, Reply, parsed
 from tests.support import faults
-from tests.support.exchange import exchange
+from tests.support.exchange import exchange, once
 from tests.support.faults import FaultServer, Request, refusing_port
 
 if TYPE_CHECKING:
@@ -755,6 +755,28 @@ def errors(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[OSError]]:
     monkeypatch.setattr(loopback, "socket", Stubborn)
     monkeypatch.setattr(Stubborn, "raising", made, raising=False)
     return made
+
+
+def test_a_later_request_may_find_no_socket_left(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails as the first one would, and the connection of the first one stays good."""
+
+    def none_left(*_: object) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    with FaultServer([OK]) as server, FaultServer([OK]) as other:
+
+        def job() -> Any:
+            first = yield from once(*get(server.port))
+            monkeypatch.setattr(loopback, "socket", none_left)
+            second = yield from once(*get(other.port))
+            return told(first), told(second)
+
+        assert client.run({"it": job()}, timeout=5)["it"] == ((200, b"fine"), "reset")
+        monkeypatch.setattr(loopback, "socket", _socket.socket)
+        assert ask(client, server.port) == (200, b"fine")
+        assert server.connections == 1
 
 
 @pytest.mark.parametrize("waits", [False, True])
