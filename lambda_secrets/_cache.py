@@ -282,8 +282,8 @@ def _answers(current: Round) -> Mapping[Source, Any]:
     owner, sources = current.owner, current.sources
     try:
         ask = functools.partial(owner.fetch, fresh=current.fresh)
-        if current.mode == "prefetch":
-            ask = getattr(owner, "prefetch", ask)
+        if current.mode == "prefetch" and hasattr(type(owner), "prefetch"):
+            ask = owner.prefetch
         given = ask(list(sources), timeout=current.timeout)
         # The usual, text in an `Answer`, needs no further look, nor the import of one.
         if type(given) is dict and all(

@@ -100,6 +100,21 @@ def test_each_warm_path_looks_at_both_clocks(path: str, jump: str, stopped: Fake
     assert len(backend.calls) == 2
 
 
+@pytest.mark.parametrize("into", ["context", "event", "kwargs"])
+def test_a_warm_call_hands_all_of_its_arguments_on(into: str) -> None:
+    """More than event and context, positional and by keyword, as a cold call does."""
+
+    def given(event: Any, context: Any, *rest: Any, **more: Any) -> Any:
+        more.pop("k", None)
+        return event.get("n"), context, rest, more
+
+    handler, context = inject(into=into)(given), SimpleNamespace()
+    for rest, more in [((), {}), ((), {"x": 1}), ((3,), {}), ((3,), {"x": 1}), ((), {})]:
+        assert handler({"n": 1}, context, *rest, **more) == (1, context, rest, more)
+    assert handler({"n": 1}, context=context, x=2) == (1, context, (), {"x": 2})
+    assert handler(x=2, context=context, event={"n": 1}) == (1, context, (), {"x": 2})
+
+
 @pytest.mark.parametrize("name", ["_k", "_", "reveal"])
 @pytest.mark.parametrize("into", ["context", "event"])
 def test_a_name_that_secrets_has_itself_is_refused(name: str, into: Any) -> None:

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -26,6 +27,7 @@ from lambda_secrets import (
     resolve_secrets,
 )
 from lambda_secrets._cache import shared_cache
+from lambda_secrets._maintenance import release
 from lambda_secrets.logging import RedactSecrets
 
 if TYPE_CHECKING:
@@ -463,6 +465,62 @@ def test_whatever_a_backend_returns_is_a_value_or_a_named_error(nonsense: str) -
         resolve_secrets({"it": "it"}, backend=Bad(), timeout=0.5)
     assert time.monotonic() - begin < 2.5
     assert SECRET not in str(raised.value)
+
+
+class NoAttributes(Numbered):
+    """Raises on each look for what it has not."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Raise."""
+        raise Interrupt(SECRET)
+
+
+def mocked() -> Any:
+    """Return a backend that makes up whatever is looked for."""
+    backend = MagicMock()
+    backend.fetch.side_effect = Numbered().fetch
+    return backend
+
+
+@pytest.mark.parametrize("make", [NoAttributes, mocked])
+def test_a_backend_needs_nothing_but_fetch(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it makes up, or raises, in place of what it has not is never used."""
+    monkeypatch.setenv("NAME", "it")
+    backend = make()
+    declared: Any = {
+        "plain": "it",
+        "named": "env:NAME",
+        "built": Secret("it", build=lambda value: [value]),
+    }
+
+    @inject_secrets(declared, backend=backend, prefetch=True)
+    def handler(event: Any, context: Any) -> Any:
+        return context.secrets.reveal()
+
+    value = "it-value-1"
+    assert handler({}, SimpleNamespace()) == {"plain": value, "named": value, "built": [value]}
+    assert handler.secrets.cache_info()["plain"] is not None
+
+
+@pytest.mark.parametrize("kind", RAISED)
+def test_a_backend_that_cannot_be_closed_keeps_no_other_one_open(
+    kind: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before a snapshot, each of the others is closed."""
+    closed: list[Any] = []
+
+    def handler_of(close: Any) -> Any:
+        backend = type(f"Raises{kind.__name__}", (Numbered,), {"close": close})()
+        return inject_secrets({"it": "it"}, backend=backend)(lambda event, context: None)
+
+    closes = [raiser(kind), lambda _: closed.append(1), raiser(kind)]
+    handlers = [handler_of(close) for close in closes]
+    for handler in handlers:
+        handler({}, SimpleNamespace())
+    release(shared_cache)
+    assert len(closed) == 1
+    assert caplog.text.count(f"Raises{kind.__name__}: that raised {kind.__name__}") == 2
+    assert SECRET not in caplog.text
 
 
 @pytest.mark.parametrize("change", [list.clear, list.pop, list.reverse, clear_cache])

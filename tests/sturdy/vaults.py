@@ -18,7 +18,7 @@ from tests.support.tls import TlsServer
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     from tests.support.faults import Action, Request
 
@@ -181,17 +181,17 @@ class _Held:
 
 
 @contextlib.contextmanager
-def _own(vault: Vault) -> Iterator[Any]:
+def _own(vault: Vault) -> Generator[Any]:
     yield _Own(vault)
 
 
 @contextlib.contextmanager
-def _memory(vault: Vault) -> Iterator[Any]:
+def _memory(vault: Vault) -> Generator[Any]:
     yield MemoryBackend(_Held(vault))
 
 
 @contextlib.contextmanager
-def _file(vault: Vault) -> Iterator[Any]:
+def _file(vault: Vault) -> Generator[Any]:
     """A file that is replaced, emptied, broken or removed."""
     with tempfile.TemporaryDirectory() as folder:
         path, new = Path(folder, "secrets.json"), Path(folder, "new")
@@ -257,7 +257,7 @@ class _Server(TlsServer):
 
 
 @contextlib.contextmanager
-def _served(vault: Vault, name: str) -> Iterator[Any]:
+def _served(vault: Vault, name: str) -> Generator[Any]:
     """A backend by its name, in front of servers of this process."""
     with _Server(vault, "extension") as extension, _Server(vault, "aws") as aws:
         url = f"http://127.0.0.1:{aws.port}"
@@ -278,7 +278,7 @@ def _served(vault: Vault, name: str) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _environment(**settings: str) -> Iterator[None]:
+def _environment(**settings: str) -> Generator[None]:
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     try:
