@@ -1,4 +1,4 @@
-"""Fails when a dependency has a known vulnerability; where the data cannot be reached, says so."""
+"""Fails if a dependency has a known vulnerability; says so if the data cannot be reached."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from requirements import required
 
 
 def main() -> int:
-    """Audit what a user's installation brings along, extras included."""
+    """Audit everything that an installation with all extras requires."""
     with TemporaryDirectory() as directory:
         requirements, report = Path(directory, "requirements.txt"), Path(directory, "report.json")
         requirements.write_text("\n".join(required()), "utf-8")
@@ -21,7 +21,7 @@ def main() -> int:
         audit = subprocess.run(command, capture_output=True, text=True, check=False)
         if not report.exists():
             last = (audit.stderr.strip().splitlines() or ["no output"])[-1]
-            print(f"SKIPPED: no vulnerability data to be had here ({last})")
+            print(f"SKIPPED: cannot reach the vulnerability data ({last})")
             return 0
         audited = json.loads(report.read_text("utf-8"))["dependencies"]
     vulnerable = [package for package in audited if package.get("vulns")]

@@ -1,4 +1,4 @@
-"""Function packages as `pip install --target` makes them, and what the managed runtime ships."""
+"""Function packages as `pip install --target` makes them, and those of the managed runtime."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REQUIREMENTS = {
     OURS: (str(ROOT),),  # pip builds its wheel
 }
 NOT_COMPILED = shutil.ignore_patterns("__pycache__")
-INSTRUMENTS = ("timed.py", "loaded.py")  # they are none of what is measured
+INSTRUMENTS = ("timed.py", "loaded.py")  # they are not measured themselves
 
 
 def install(target: Path, requirements: Sequence[str]) -> None:
@@ -44,7 +44,7 @@ def install(target: Path, requirements: Sequence[str]) -> None:
 
 
 def without(package: Path, shipped: Path) -> None:
-    """Remove from a package what the runtime ships, as its builder would."""
+    """Remove the runtime's own packages from a function's package, as a builder would."""
     for path in [*map(package.joinpath, (path.name for path in shipped.iterdir()))]:
         if path.is_dir():
             shutil.rmtree(path)
@@ -53,14 +53,14 @@ def without(package: Path, shipped: Path) -> None:
 
 
 class Packages:
-    """What contestants are deployed as, once without bytecode and once with all of it.
+    """The deployed form of each contestant, once without bytecode and once with all of it.
 
-    `python` stands for a managed runtime: it has nothing but `shipped`, the runtime client and
+    `python` stands for a managed runtime: it has only `shipped`, that is the runtime client and
     boto3, with their bytecode.
     """
 
     def __init__(self, folder: Path, names: Sequence[str] = tuple(REQUIREMENTS)) -> None:
-        """Install the named packages, and compile what is to have bytecode."""
+        """Install the named packages, and compile those that need bytecode."""
         self._folder = folder
         venv.create(folder / "runtime", symlinks=True)
         self.python = folder / "runtime" / "bin" / "python"
@@ -84,18 +84,18 @@ class Packages:
 
 @contextlib.contextmanager
 def installed(names: Sequence[str] = tuple(REQUIREMENTS)) -> Iterator[Packages]:
-    """Install packages into a folder of their own."""
+    """Install packages into a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         yield Packages(Path(folder), names)
 
 
 def unzipped(package: Path) -> int:
-    """Return the bytes of a package's files."""
+    """Return the size of a package's files, in bytes."""
     return sum(path.stat().st_size for path in package.rglob("*") if path.is_file())
 
 
 def zipped(package: Path) -> int:
-    """Return the bytes of its zip."""
+    """Return the size of its zip, in bytes."""
     with tempfile.TemporaryFile() as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in package.rglob("*"):

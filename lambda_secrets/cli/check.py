@@ -49,19 +49,19 @@ class Finding:
 @click.option(
     "--backend",
     type=click.Choice(["auto", "extension", "aws", "sdk", "file"]),
-    help="Ask this one. [default: the handler's own]",
+    help="Read through this backend. [default: the handler's own]",
 )
 @click.option(
     "--secrets",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Ask this TOML or JSON file.",
+    help="Read from this TOML or JSON file.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @debug_option
 def check(
     *, targets: tuple[str, ...], backend: str | None, secrets: Path | None, as_json: bool
 ) -> int:
-    """Resolve every secret that is declared; exit with 1 when one fails.
+    """Read every declared secret; exit with 1 if one fails.
 
     TARGET is app.lambda_handler, path/to/app.py:lambda_handler, a LiveSecrets, or a whole module
     such as app. No value is printed.

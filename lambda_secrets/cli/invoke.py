@@ -60,7 +60,7 @@ class Rotation(Unpicklable):
     "--secrets",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Serve this TOML or JSON file through a local extension. "
-    "[default: read as the environment says]",
+    "[default: read through the handler's own backend]",
 )
 @click.option(
     "--repeat",
@@ -103,7 +103,7 @@ def invoke(
     timeout: float,
     attributes: str,
 ) -> int:
-    """Run a handler here, once: its result goes to stdout, everything else to stderr.
+    """Run a handler on this machine: its result goes to stdout, everything else to stderr.
 
     TARGET is app.lambda_handler or path/to/app.py:lambda_handler.
     """

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 PUBLIC_PARAMETERS = "/aws/service/"
 
 _APPCONFIG_NOTE = (
-    "Note: IAM knows AppConfig's applications, environments and profiles by their ids. "
+    "Note: IAM identifies AppConfig's applications, environments and profiles by their ids. "
     "Replace each name by its id."
 )
 _BATCH_NOTE = (
@@ -83,11 +83,12 @@ class Place:
 @targets_argument
 @click.option("--account", required=True, metavar="ID", help="The 12 digits of the account.")
 @click.option("--region", required=True, help="Such as eu-west-1.")
-@click.option("--partition", help="[default: what the region tells]")
+@click.option("--partition", help="[default: that of the region]")
 @click.option(
     "--backend",
     type=click.Choice(["extension", "aws", "sdk", "auto"]),
-    help="What reads the values: they need different actions. [default: the handler's own]",
+    help="The backend that reads the values: each needs other actions. "
+    "[default: the handler's own]",
 )
 @click.option(
     "--kms-key",
@@ -101,8 +102,7 @@ class Place:
     "variables",
     multiple=True,
     metavar="NAME=VALUE",
-    help="What the function has in an environment variable that names a secret (env:NAME); may be "
-    "repeated.",
+    help="The value of an environment variable that names a secret (env:NAME); may be repeated.",
 )
 @click.option(
     "--format",
@@ -176,7 +176,7 @@ def _source(declaration: Declaration) -> Source:
 def _unset_note(names: list[str]) -> str:
     return (
         f"Note: {', '.join(names)} stands for an environment variable that is not set here. Set it "
-        "with --env NAME=VALUE. A string env:NAME is taken for a secret of Secrets Manager."
+        "with --env NAME=VALUE. A string env:NAME is assumed to name a secret of Secrets Manager."
     )
 
 

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     type=click.IntRange(0, 65535),
     help="0 takes free ports. [default: PARAMETERS_SECRETS_EXTENSION_HTTP_PORT, else 2773]",
 )
-@click.option("--agent", is_flag=True, help="Speak the Secrets Manager Agent's dialect.")
+@click.option("--agent", is_flag=True, help="Answer as the Secrets Manager Agent does.")
 @click.option(
     "--init",
     type=click.FloatRange(0),
