@@ -210,7 +210,7 @@ def test_the_handlers_declarations_are_granted(run: Run) -> None:
         "ReadConfigurations",
         "DecryptValues",
     ]
-    assert "profiles by id" in result.stderr
+    assert "by their ids" in result.stderr
     assert "CANARY" not in result.output
 
 
