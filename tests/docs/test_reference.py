@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import inspect
+import itertools
 import re
 import shlex
 import subprocess
 import sysconfig
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -410,6 +412,16 @@ def test_docstring_tells_every_parameter(name: str) -> None:
         for one in line.split(",")
     }
     assert set(inspect.signature(thing).parameters) - names == set()
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_example_in_a_docstring_parses(name: str) -> None:
+    """What a docstring shows as code is Python."""
+    lines = (inspect.getdoc(PUBLIC[name]) or "").splitlines()
+    for number, line in enumerate(lines):
+        if line.endswith("::"):
+            rest = itertools.takewhile(lambda one: one[:4].strip() == "", lines[number + 1 :])
+            ast.parse(textwrap.dedent("\n".join(rest)))
 
 
 def test_pytest_plugin_is_told() -> None:
