@@ -156,6 +156,14 @@ def test_a_copy_is_itself(secrets: Secrets) -> None:
     assert copy.deepcopy({"event": secrets})["event"] is secrets
 
 
+def test_a_name_with_an_underscore_is_no_attribute() -> None:
+    """Python and its tools look for such names; by key it is there."""
+    secrets = made({"_key": CANARY})
+    assert secrets["_key"] == CANARY
+    with pytest.raises(AttributeError, match="_key"):
+        _ = secrets._key
+
+
 def test_it_is_read_only(secrets: Secrets) -> None:
     """Nothing is set or deleted, by attribute or by key."""
     with pytest.raises(AttributeError, match="Cannot change 'key': Secrets is read-only"):

@@ -313,43 +313,54 @@ def test_a_build_that_stops_an_iteration_is_named_in_a_second_run() -> None:
         handler({}, SimpleNamespace())
 
 
-@pytest.mark.parametrize("where", ["transform", "close", "context"])
-def test_what_a_signal_handler_raises_in_others_code_gets_out(
-    where: str,
-) -> None:
+@pytest.mark.parametrize(
+    "where", ["transform", "close", "context", "restored", "remaining", "backend"]
+)
+def test_what_a_signal_handler_raises_in_others_code_gets_out(where: str) -> None:
     """It is nobody's fault but the timer's, or the end of the process."""
 
     def end(number: int, frame: object) -> None:
         raise SystemExit(number)
 
-    before = signal.signal(signal.SIGUSR1, end)
-
-    def interrupted(value: Any) -> Any:
+    def interrupted(*_: Any) -> None:
         if signal.getsignal(signal.SIGUSR1) is end:
             signal.raise_signal(signal.SIGUSR1)
 
+    def at(place: str) -> Any:
+        return interrupted if where == place else None
+
     class Context:
+        def __init__(self) -> None:
+            vars(self)["secrets"] = "before"
+
         def __setattr__(self, name: str, value: object) -> None:
-            if where == "context":
-                interrupted(value)
+            if where == ("restored" if value == "before" else "context"):
+                interrupted()
             object.__setattr__(self, name, value)
 
+        get_remaining_time_in_millis = at("remaining") or (lambda self: 30_000)
+
+    backend = Numbered()
+    vars(backend)["close"] = at("backend") or int
+    declared = {
+        "it": Secret("it", transform=at("transform")),
+        "built": Secret("it", build=str, close=at("close")),
+    }
+    live = LiveSecrets(declared, backend=backend)
+
+    @inject_secrets(live)
+    def handler(event: Any, context: Any) -> Any:
+        live.refresh()
+        _ = live.built
+
+    def last(event: Any) -> None:
+        handler(event, Context())
+        release(shared_cache)
+
+    before = signal.signal(signal.SIGUSR1, end)
     try:
-        live = LiveSecrets(
-            {
-                "it": Secret("it", transform=interrupted if where == "transform" else None),
-                "built": Secret("it", build=str, close=interrupted if where == "close" else None),
-            },
-            backend=Numbered(),
-        )
-
-        @inject_secrets(live)
-        def handler(event: Any, context: Any) -> Any:
-            live.refresh()
-            _ = live.built
-
         with pytest.raises(SystemExit):
-            handler({}, Context())
+            last({})
     finally:
         signal.signal(signal.SIGUSR1, before)
 
