@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 PUBLIC_PARAMETERS = "/aws/service/"
 
 _APPCONFIG_NOTE = (
-    "Note: IAM identifies AppConfig's applications, environments and profiles by id. "
+    "Note: IAM identifies AppConfig's applications, environments and profiles by their ids. "
     "Replace each name by its id."
 )
 _BATCH_NOTE = (
