@@ -1,19 +1,44 @@
-"""Metadata that depends on where the project lives, which PROJECT_URL tells: see RELEASING.md."""
+"""Adds to a build: the wheel's bytecode, and the metadata that the project's address decides."""
 
 from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 RELATIVE = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|#)([^)]+)\)")
 
 
+class Bytecode(BuildHookInterface[Any]):
+    """Puts the bytecode of every Python that is here into the wheel: see `scripts/bytecode.py`."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile, unless it is an editable installation, whose sources are to change."""
+        self._folder = TemporaryDirectory()
+        if version != "editable":
+            script = Path(self.root, "scripts", "bytecode.py")
+            package = Path(self.root, "lambda_secrets")
+            subprocess.run([sys.executable, script, package, self._folder.name], check=True)
+        for file in Path(self._folder.name).iterdir():
+            build_data["force_include"][str(file)] = f"lambda_secrets/{file.name}"
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Remove what is in the wheel now."""
+        self._folder.cleanup()
+
+
 class ProjectAddress(MetadataHookInterface):
-    """Fills in `readme` and `urls`: a page of an index has no files beside it to link to."""
+    """Fills in `readme` and `urls`: a page of an index has no files beside it to link to.
+
+    PROJECT_URL is the address: see RELEASING.md.
+    """
 
     def update(self, metadata: dict[str, Any]) -> None:
         """Make links absolute and name the project's pages; without an address, leave both out."""

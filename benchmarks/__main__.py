@@ -24,10 +24,6 @@ TRIES = 3  # a noisy neighbour adds to what is measured: a limit is missed if it
 PENDING = {
     "AST nodes of a cold start / budget",
     "lines of the library / budget",
-    "cold start, zip, ours: extension / by hand: http.client",
-    "cold start, zip, ours: no extension / by hand: signed call",
-    "cold start, zip, ours: no extension / Powertools",
-    "cold start, bytecode, ours: extension / by hand: http.client",  # held by a hair: 0.29 of 0.30
 }
 
 

@@ -20,6 +20,9 @@ ROOT = Path(__file__).parent.parent
 HANDLERS = ROOT / "benchmarks" / "handlers"
 RUNTIME = ("awslambdaric", "boto3")  # with botocore, jmespath, s3transfer, urllib3, …
 OURS = "lambda_secrets"
+OURS_WITHOUT_FILE = (
+    "lambda_secrets-sources"  # as from an sdist, or on a Python that is not in the wheel
+)
 REQUIREMENTS = {
     "": (),
     "requests": ("requests",),
@@ -27,6 +30,7 @@ REQUIREMENTS = {
     "powertools": ("aws-lambda-powertools",),
     "caching": ("aws-secretsmanager-caching",),
     OURS: (str(ROOT),),  # pip builds its wheel
+    OURS_WITHOUT_FILE: (str(ROOT),),
 }
 NOT_COMPILED = shutil.ignore_patterns("__pycache__")
 INSTRUMENTS = ("timed.py", "loaded.py")  # they are not measured themselves
@@ -71,6 +75,9 @@ class Packages:
             stripped, compiled = self.package(name, "zip"), self.package(name, "bytecode")
             install(stripped, REQUIREMENTS[name])
             without(stripped, self.shipped)
+            if name == OURS_WITHOUT_FILE:
+                for file in stripped.glob("lambda_secrets/_bytecode.*.bin"):
+                    file.unlink()
             shutil.copytree(HANDLERS, stripped, ignore=NOT_COMPILED, dirs_exist_ok=True)
             shutil.copytree(stripped, compiled)
             compileall.compile_dir(compiled, quiet=2)

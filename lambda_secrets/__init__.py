@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from . import _bytecode as _bytecode  # first: it loads the others
 from ._decorator import inject_secrets
 from ._secret import Secret
 from ._sources import Source

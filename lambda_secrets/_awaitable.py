@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import sys
-import threading
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from contextvars import copy_context
 
 from ._resolver import Unfinished
+from ._store import run_apart
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,9 +38,7 @@ async def _awaited(call: Any) -> Any:
     """Run a handler with the values in place until what it returns has been awaited."""
     undo = call.layer.place(call)
     try:
-        if call.use is None:
-            return await call.layer.invoke(call)
-        with call.use:
+        with call.use or nullcontext():
             return await call.layer.invoke(call)
     finally:
         if undo is not None:
@@ -75,14 +73,7 @@ async def off_loop(step: Callable[[], Any]) -> Any:
         with suppress(RuntimeError):  # the loop was closed meanwhile
             loop.call_soon_threadsafe(deliver, *outcome)
 
-    try:
-        threading.Thread(
-            target=functools.partial(copy_context().run, work),
-            name="lambda_secrets async",
-            daemon=True,
-        ).start()
-    except RuntimeError:  # no more threads
-        return step()
+    run_apart(functools.partial(copy_context().run, work), "lambda_secrets async")
     return await future
 
 
@@ -104,11 +95,8 @@ class Unawaited(Unfinished):
     async def _finish(self, steps: Steps[Any] | None, undo: Callable[[], object]) -> Any:
         proceed: Any = None
         try:
-            if self._call.use is None:
+            with self._call.use or nullcontext():
                 value = await self._awaitable
-            else:
-                with self._call.use:
-                    value = await self._awaitable
         except BaseException as error:
             if steps is None:
                 raise

@@ -7,6 +7,8 @@ import logging
 import threading
 
 from ._deep import equal
+from ._signals import is_from_signal
+from ._sources import Mismatch
 from ._values import Secrets, Wrapped, fresh, held, opaque, origins, shielded
 from .errors import BackendUnavailableError
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping
     from typing import Any
 
-    from ._declarations import Declaration
+    from ._secret import Declaration
     from ._store import Store
     from ._values import Opaque
 
@@ -35,6 +37,7 @@ class Built:
 
     def __init__(self, key: tuple[Any, ...], declaration: Declaration, value: Opaque) -> None:
         self.key = key
+        self.declaration = declaration
         self.build: Any = declaration.build
         self.close: Any = declaration.close
         self.value = value
@@ -44,10 +47,23 @@ class Built:
         self.thread = threading.get_ident()
         self.done = threading.Event()
 
-    def make(self) -> None:
-        """Build it; what that raises goes through unchanged."""
-        made = self.build(fresh(self.value))
-        self.product = opaque(Wrapped(made, shared=True))
+    def make(self, name: str) -> None:
+        """Build it for a declared name; what that raises goes through unchanged.
+
+        Raises:
+            SecretValueError: instead of a ``StopIteration``, which no generator lets through.
+        """
+        try:
+            made = self.build(fresh(self.value))
+        except StopIteration:
+            from ._explain import failure, gathered
+
+            problem = Mismatch("its build function raised StopIteration")
+            error = gathered({name: failure(name, self.declaration, problem, "build")})
+        else:
+            self.product = opaque(Wrapped(made, shared=True))
+            return
+        raise error
 
     def fits(self, value: Opaque) -> bool:
         """Whether it was made from an equal value."""
@@ -60,9 +76,9 @@ class Built:
             return
         try:
             close(fresh(self.product))
-        except (KeyboardInterrupt, SystemExit):  # of a signal, most likely
-            raise
-        except BaseException as error:  # noqa: BLE001 - nobody waits for it
+        except BaseException as error:  # nobody waits for it
+            if is_from_signal(error):
+                raise
             kind = type(error).__name__
             _log.warning("close= raised %s (its message is withheld).", kind)
 
@@ -108,10 +124,10 @@ class Builds:
                     self.making.append(mine := Built(key, declaration, value))
                     return None, None, mine
 
-    def make(self, built: Built) -> None:
+    def make(self, built: Built, name: str) -> None:
         """Build what was claimed, in this thread and outside of all locks."""
         try:
-            built.make()
+            built.make(name)
         finally:
             with self.store.lock:
                 if built in self.making:  # a fork may have come between
@@ -210,8 +226,8 @@ def _is_given(value: Opaque) -> bool:
 
 def given(backend: Any, declaration: Declaration) -> Opaque | None:
     """Return the object that an override has instead of a built one."""
-    find = getattr(backend, "built_for", None)
-    return None if find is None else find(declaration)
+    # The class is asked: a mock makes up whatever it is asked for.
+    return backend.built_for(declaration) if hasattr(type(backend), "built_for") else None
 
 
 def steps(
@@ -237,7 +253,7 @@ def steps(
         while True:
             known, making, mine = builds.claim(key, declaration, values[name])
             if mine is not None:
-                builds.make(mine)
+                builds.make(mine, name)
                 known = mine
             if known is not None:
                 product = builds.hand_out(known, declaration)
@@ -272,7 +288,7 @@ def trial(
         built = next((one for one in tried if _same(one.key, key)), None)
         if built is None:
             built = Built(key, declaration, values[name])
-            built.make()
+            built.make(name)
             tried.append(built)
         values[name] = built.product  # type: ignore[assignment]  # it was built
     return Secrets(values, origins(secrets))

@@ -9,7 +9,7 @@ import os
 import threading
 import weakref
 
-from ._store import GRACE, OUTDATED, Entry, Reading, Round, Store
+from ._store import GRACE, OUTDATED, Entry, Reading, Round, Store, run_apart
 from .backends import Answer, backend_name
 from .errors import SecretNotFoundError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
-    from ._declarations import Source
+    from ._sources import Source
     from ._store import Freshness, Mode
     from ._values import Opaque
     from .backends import Backend
@@ -164,12 +164,7 @@ class Cache(Store):
         # A background round outlives its invocation, whose trace it must not be part of.
         context = contextvars.Context() if new.background else contextvars.copy_context()
         run: Any = functools.partial(context.run, self._run, new)
-        try:
-            threading.Thread(target=run, name="lambda_secrets", daemon=True).start()
-        except RuntimeError as error:  # no more threads, or the interpreter is shutting down
-            if "thread" not in str(error):  # a signal's exception within one of Python's locks
-                raise
-            run()
+        run_apart(run, "lambda_secrets")
 
     def _run(self, current: Round) -> None:
         current.runner = threading.get_ident()
@@ -287,8 +282,8 @@ def _answers(current: Round) -> Mapping[Source, Any]:
     owner, sources = current.owner, current.sources
     try:
         ask = functools.partial(owner.fetch, fresh=current.fresh)
-        if current.mode == "prefetch":
-            ask = getattr(owner, "prefetch", ask)
+        if current.mode == "prefetch" and hasattr(type(owner), "prefetch"):
+            ask = owner.prefetch
         given = ask(list(sources), timeout=current.timeout)
         # The usual, text in an `Answer`, needs no further look, nor the import of one.
         if type(given) is dict and all(

@@ -10,11 +10,22 @@ if TYPE_CHECKING:
 
 
 class CacheInfo(dict[str, "dict[str, Any]"]):
-    """By declared name: source, backend, version, age, ttl, max_age (seconds) and stale."""
+    """What is cached of each declared name; never a value.
+
+    ``info["db"]`` is a dict:
+
+    - ``source``: the declaration string
+    - ``backend``: the name of the backend that answered, None before the first read
+    - ``version``: the version that was read, where the backend tells
+    - ``age``: seconds since it was read, None before the first read
+    - ``ttl``: seconds for which it is fresh
+    - ``max_age``: seconds: how old it can become, a cache behind the backend included
+    - ``stale``: whether it is past its TTL
+    """
 
     @property
     def max_age(self) -> float:
-        """Seconds: how old a value can be in the worst case, its backend willing."""
+        """How old in seconds any of the values can become while their backend answers."""
         return max((info["max_age"] for info in self.values()), default=0.0)
 
 

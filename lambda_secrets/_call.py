@@ -53,7 +53,8 @@ class Layer:
 
     def check_call(self, call: Call) -> None:
         """Raise an `InjectionError` where this call cannot take the values: nothing is fetched."""
-        if call.argument(1, "context") in (None, MISSING):
+        context = call.argument(1, "context")
+        if context is None or context is MISSING:
             from ._explain import no_context
 
             raise InjectionError(no_context())
@@ -86,13 +87,10 @@ class Layer:
         a dict and a change of it, nobody comes. Without its lock, `_overlap` has to help.
         """
         kind = type(context)
-        if (
-            _GIL
-            and type(getattr(context, "__dict__", None)) is dict
-            and not hasattr(kind, self.key)
-        ):
+        if _GIL and not hasattr(kind, self.key):
             hooks = ("__setattr__", "__delattr__", "__getattr__", "__getattribute__")
-            if not any(type(getattr(kind, hook, None)) is FunctionType for hook in hooks):
+            hooked = any(type(getattr(kind, hook, None)) is FunctionType for hook in hooks)
+            if not hooked and type(getattr(context, "__dict__", None)) is dict:
                 self.plain = kind
                 return True
         return False
@@ -111,9 +109,9 @@ class Call:
         begun: whether a generator has handed out an item.
     """
 
-    __slots__ = ("args", "function", "kwargs", "layer", "secrets")
+    __slots__ = ("args", "begun", "function", "kwargs", "layer", "secrets")
     use: Any = None
-    begun: bool = False
+    begun: bool
 
     def __init__(self, layer: Any, function: Any, args: tuple[Any, ...], kwargs: Any) -> None:
         self.layer = layer
@@ -251,5 +249,9 @@ def remaining_of(context: Any) -> float | None:
         millis: Any = ask() if callable(ask) else None
         # No bool, no mock that can be made a number, and no NaN.
         return millis / 1000 if type(millis) in (int, float) and not math.isnan(millis) else None
-    except Exception:  # noqa: BLE001 - it is others' code; an int may be too large, too
+    except BaseException as error:  # it is others' code; an int may be too large, too
+        from ._signals import is_from_signal
+
+        if is_from_signal(error):
+            raise
         return None

@@ -5,23 +5,11 @@ from __future__ import annotations
 import functools
 
 from ._secret import Declaration, Secret
-from ._sources import Mismatch, Source, check_seconds, parsed_json
 from .errors import DeclarationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-__all__ = [
-    "Declaration",
-    "Mismatch",
-    "Secret",
-    "Source",
-    "check_seconds",
-    "declare",
-    "declare_all",
-    "parsed_json",
-]
 
 
 def declare(declaration: str | Declaration) -> Declaration:
@@ -64,11 +52,9 @@ def declare_all(declarations: Mapping[str, str | Declaration]) -> dict[str, Decl
     for name, declaration in declarations.items():
         if not isinstance(name, str) or not name:
             raise DeclarationError(f"{name!r}: a declared name must be a non-empty string.")
-        problem = None
         try:
             declared[name] = declare(declaration)
         except DeclarationError as error:
-            problem = f"{name!r}: {error}"
-        if problem:  # raised here, it has no context
-            raise DeclarationError(problem)
+            error.args = (f"{name!r}: {error}",)
+            raise
     return declared

@@ -69,21 +69,32 @@ def inject_secrets(
 ) -> Any:
     """Decorate a handler so that its declared secrets are there, fresh, on each invocation.
 
+    Example::
+
+        @inject_secrets({"db": "prod/db#@", "url": "ssm:/prod/url"}, ttl=300)
+        def lambda_handler(event, context):
+            connect(context.secrets.url, **context.secrets.db)
+
     Args:
         declarations: declared name → declaration string or object, or a `LiveSecrets`. Without
             one, the declarations are read from the ``Annotated`` keyword-only parameters of the
             handler.
-        into: ``"context"`` (default: ``context.secrets``), ``"event"`` or ``"kwargs"``.
-        key: what to call it there instead of ``secrets``.
-        ttl: seconds for which a value is good; 0 fetches for each invocation.
-        backend: ``"auto"``, ``"extension"``, ``"aws"``, ``"sdk"``, ``"file"`` or a `Backend`.
+        into: where the values go: ``"context"`` (``context.secrets``), ``"event"``
+            (``event["secrets"]``, in a copy) or ``"kwargs"`` (keyword arguments).
+        key: the name in the context or the event, instead of ``secrets``.
+        ttl: seconds for which a value is fresh; 0 fetches for each invocation, ``math.inf`` once.
+            None: 300, or what the environment says.
+        backend: where to read: a name, or an object with the `Backend` protocol.
         timeout: seconds that one round of fetches may take.
-        jitter: up to what fraction a lifetime is randomly shortened.
+        jitter: fraction, from 0 to 1, by up to which each lifetime is randomly shortened.
         stale_if_error: seconds past its TTL for which a value outlives a transient failure.
-        refresh_ahead: seconds before expiry from when on it is refreshed in the background.
+        refresh_ahead: seconds before expiry in which a background refresh begins; 0 for none.
         refresh_on: exception types of the handler that call for new values and one retry.
-        prefetch: whether to fetch at import already.
+        prefetch: whether to fetch when the decorator is applied.
         observer: called with an `Event` for each fetch, stale serve and retry.
+
+    Returns:
+        The handler, as an `InjectedHandler`; or a decorator that returns it.
 
     Raises:
         DeclarationError: when a declaration or an option is wrong. Calling the handler raises

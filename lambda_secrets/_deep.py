@@ -11,7 +11,16 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def parsed_apart(text: str | bytes) -> list[Any]:
+def parsed_again(text: Any, error: Exception) -> list[Any] | str:
+    """Return what a text says, in a list, or why it is not JSON, after an error of `json`."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"it is not JSON (line {error.lineno}, column {error.colno})"
+    if isinstance(error, RecursionError):
+        return _parsed_apart(text) or "it is not JSON, or it is nested too deeply"
+    return "it is not JSON"
+
+
+def _parsed_apart(text: str | bytes) -> list[Any]:
     """Return what the text says, on a thread's own stack; an empty list where that fails."""
     found: list[Any] = []
 

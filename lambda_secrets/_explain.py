@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from .errors import DeclarationError, ResolutionError, SecretValueError, kind_of
+from .errors import (
+    AccessDeniedError,
+    BackendError,
+    BackendUnavailableError,
+    DeclarationError,
+    ResolutionError,
+    SecretNotFoundError,
+    SecretValueError,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -153,10 +161,10 @@ def no_context() -> str:
     )
 
 
-def read_only_context(context: object, key: str, raised: str) -> str:
+def read_only_context(context: object, key: str, outcome: str) -> str:
     """Return why a context does not take an attribute."""
     what = f"Cannot put secrets on the context: setting {key!r} on a {type(context).__name__}"
-    return f"{what} raised {raised}. {_elsewhere(context)}"
+    return f"{what} {outcome}. {_elsewhere(context)}"
 
 
 def wrong_event(event: object, key: str, *, missing: bool) -> str:
@@ -241,3 +249,19 @@ def gathered(failures: dict[str, ResolutionError]) -> ResolutionError:
         )
     lines = "".join(f"\n- {leaf}" for leaf in leaves)
     return kind(f"Cannot resolve {len(leaves)} secrets:{lines}", failures=failures)
+
+
+def kind_of(error: ResolutionError) -> type[ResolutionError]:
+    """Return which of the five kinds it is of; a plain `ResolutionError` is a `BackendError`."""
+    kinds = (SecretNotFoundError, AccessDeniedError, BackendUnavailableError, SecretValueError)
+    return next((kind for kind in kinds if isinstance(error, kind)), BackendError)
+
+
+def place_of(error: BaseException) -> str:
+    """Return file and line where the code that was called failed; empty if calling it failed."""
+    trace = error.__traceback__
+    if trace is None or trace.tb_next is None:
+        return ""
+    return (
+        f"{trace.tb_next.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_next.tb_lineno}"
+    )

@@ -5,15 +5,17 @@ from __future__ import annotations
 import functools
 import re
 
+from ._explain import place_of
 from ._sources import Mismatch, parsed_json, walk
-from .errors import DeclarationError, place_of
+from .errors import DeclarationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Literal, TypeAlias
 
-    from ._sources import Transform
+    Callback: TypeAlias = Callable[[Any], Any]
+    Transform: TypeAlias = Literal["json", "binary"] | Callback
 
 
 def transformed(raw: Any, transform: Transform) -> Any:
@@ -59,7 +61,7 @@ def decoded_base64(text: str | bytes) -> bytes:
     return a2b_base64(b"".join(data.split()), strict_mode=True)
 
 
-def compiled(path: object, what: str) -> Callable[[Any], Any]:
+def compiled(path: object, what: str) -> Callback:
     """Return the search that a JMESPath expression means.
 
     Raises:
@@ -85,10 +87,17 @@ def compiled(path: object, what: str) -> Callable[[Any], Any]:
         column = None
     else:
         _check_functions(expression.parsed, path, what)
-        search: Callable[[Any], Any] = expression.search
-        return search
+        return functools.partial(_found, expression.search)
     column = len(path) if column is None else column
     raise _at(column, path, f"{what}: the JMESPath expression does not parse", _quoting(path))
+
+
+def _found(search: Callback, data: Any) -> Any:
+    try:
+        return search(data)
+    except Exception as error:  # noqa: BLE001 - JMESPath's errors quote the value
+        kind = type(error).__name__
+    return Mismatch(f"the JMESPath expression does not fit the value ({kind})")
 
 
 def _quoting(path: str) -> str:

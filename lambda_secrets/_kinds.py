@@ -7,20 +7,24 @@ from .errors import DeclarationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import EllipsisType
     from typing import Any
 
-    from ._sources import Transform
+    from ._extract import Callback, Transform
+    from ._sources import Source
 
 
 class Parameter(Declaration):
-    """A Parameter Store parameter; a StringList is a list of strings.
+    """A Parameter Store parameter: its text; a list of strings for a StringList.
+
+    Example::
+
+        Parameter("/prod/workers", transform=int, default=4)
 
     Args:
         name: its name or ARN, or ``env:NAME`` for the variable that holds it.
         path: a JMESPath expression into its JSON.
-        version, label: one version or label; the latest version by default.
+        version: one version. None: the latest.
+        label: one label, not together with ``version``.
         decrypt: whether a SecureString is decrypted.
         transform, build, close, ttl, default: as for `Secret`.
 
@@ -42,10 +46,10 @@ class Parameter(Declaration):
         label: str | None = None,
         decrypt: bool = True,
         transform: Transform | None = None,
-        build: Callable[[Any], Any] | None = None,
-        close: Callable[[Any], Any] | None = None,
+        build: Callback | None = None,
+        close: Callback | None = None,
         ttl: float | None = None,
-        default: Any | EllipsisType = ...,
+        default: Any = ...,
     ) -> None:
         self._hide(default)
         del default
@@ -74,12 +78,17 @@ class Parameter(Declaration):
 class ParameterTree(Declaration):
     """Every parameter below a path of Parameter Store: a dict keyed by the rest of the name.
 
+    Example::
+
+        ParameterTree("/prod/app/")  # {"url": "…", "mail/host": "…"}
+
     Args:
         prefix: the path, such as ``/prod/app/``, or ``env:NAME`` for the variable that holds it.
         recursive: whether to go below the first level.
         decrypt: whether SecureStrings are decrypted.
         transform: as for `Secret`, applied to each parameter's value.
-        build, close, ttl, default: as for `Secret`; a path without parameters does not exist.
+        build, close, ttl: as for `Secret`.
+        default: the value when no parameter is below the path. Without one that is an error.
 
     Raises:
         DeclarationError: when an argument is wrong.
@@ -96,10 +105,10 @@ class ParameterTree(Declaration):
         recursive: bool = True,
         decrypt: bool = True,
         transform: Transform | None = None,
-        build: Callable[[Any], Any] | None = None,
-        close: Callable[[Any], Any] | None = None,
+        build: Callback | None = None,
+        close: Callback | None = None,
         ttl: float | None = None,
-        default: Any | EllipsisType = ...,
+        default: Any = ...,
     ) -> None:
         self._hide(default)
         del default
@@ -130,8 +139,14 @@ class ParameterTree(Declaration):
 class AppConfig(Declaration):
     """An AppConfig configuration: its text, or bytes where it is not UTF-8.
 
+    Example::
+
+        AppConfig("shop", "prod", "flags", "checkout.enabled", default=False)
+
     Args:
-        application, environment, profile: their names or ids.
+        application: its name or id.
+        environment: its name or id.
+        profile: the name or id of the configuration profile.
         path: a JMESPath expression into its JSON.
         transform, build, close, ttl, default: as for `Secret`.
 
@@ -152,10 +167,10 @@ class AppConfig(Declaration):
         path: str | None = None,
         *,
         transform: Transform | None = None,
-        build: Callable[[Any], Any] | None = None,
-        close: Callable[[Any], Any] | None = None,
+        build: Callback | None = None,
+        close: Callback | None = None,
         ttl: float | None = None,
-        default: Any | EllipsisType = ...,
+        default: Any = ...,
     ) -> None:
         self._hide(default)
         del default
@@ -178,3 +193,8 @@ class AppConfig(Declaration):
             close=close,
             ttl=ttl,
         )
+
+
+def parts_of(source: Source) -> list[str]:
+    """Return application, environment and profile of an AppConfig source."""
+    return [part.replace("%2F", "/") for part in source.name.split("/")]

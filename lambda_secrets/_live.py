@@ -20,15 +20,22 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from ._cache_info import CacheInfo
-    from ._declarations import Declaration
     from ._resolver import Steps
+    from ._secret import Declaration
 
 
 class LiveSecrets:
-    """Declared secrets that are always fresh: ``live.db`` or ``live["db"]``, shared by all code.
+    """Declared secrets that are fresh at each access: ``live.db`` or ``live["db"]``.
 
-    Nothing is fetched before the first access; each access then is as cheap as the values are
-    fresh. A subclass may declare by annotations, as the signature of a handler does::
+    For code outside a handler: a route, a helper, a long loop. Nothing is fetched before the first
+    access. An access that finds something expired fetches all that has expired, in one round::
+
+        live = LiveSecrets({"db": "prod/db#@", "stripe": "prod/stripe#key"}, ttl=300)
+
+        def charge(order):
+            stripe.charge(order, key=live.stripe)
+
+    A subclass may declare by annotations, as the signature of a handler does::
 
         class Config(LiveSecrets):
             login: Annotated[Login, Secret("prod/db")]
@@ -40,7 +47,8 @@ class LiveSecrets:
             `inject_secrets`.
 
     Raises:
-        DeclarationError: when a declaration or an option is wrong. Access raises `ResolutionError`.
+        DeclarationError: when a declaration or an option is wrong. Access raises `ResolutionError`;
+            for a name that is not declared, `AttributeError` or `KeyError`.
     """
 
     __slots__ = ("_resolvers",)
@@ -132,7 +140,7 @@ class LiveSecrets:
         """Return fresh values of all declarations.
 
         Raises:
-            ResolutionError: with all that failed.
+            ResolutionError: it reports every failure.
         """
         resolver = self._resolvers[0]
         if len(self._resolvers) == 1 and running.get() is None:
@@ -145,16 +153,16 @@ class LiveSecrets:
         """Return fresh values of all declarations, without blocking the event loop.
 
         Raises:
-            ResolutionError: with all that failed.
+            ResolutionError: it reports every failure.
         """
         return await drive(self._current())  # type: ignore[no-any-return]  # what the steps return
 
     def refresh(self, *names: str) -> None:
-        """Fetch now, past every cache that can be passed: these declared names, or all.
+        """Fetch these declared names now, past every cache that can be passed; without names, all.
 
         Raises:
             KeyError: for a name that is not declared, before anything is fetched.
-            ResolutionError: with all that failed.
+            ResolutionError: it reports every failure.
         """
         run(self._refreshed(names))
 
@@ -163,7 +171,7 @@ class LiveSecrets:
 
         Raises:
             KeyError: for a name that is not declared, before anything is fetched.
-            ResolutionError: with all that failed.
+            ResolutionError: it reports every failure.
         """
         await drive(self._refreshed(names))
 
@@ -186,7 +194,7 @@ class LiveSecrets:
         }
 
     def cache_info(self) -> CacheInfo:
-        """Return what is cached by declared name; never a value."""
+        """Return what is cached of each declared name; never a value."""
         from ._cache_info import CacheInfo, known_of
 
         return CacheInfo(
@@ -196,9 +204,17 @@ class LiveSecrets:
         )
 
     def retry_on(self, *types: Any) -> Callable[[Any], Any]:
-        """Decorate a function or coroutine function that fails with these when a secret rotated.
+        """Decorate a function that raises one of these types when a secret has rotated.
 
-        It runs once more, with newer values, where there are any.
+        The secrets that it read are then fetched past every cache. If one has changed, the function
+        runs once more; if not, the exception propagates::
+
+            @live.retry_on(LoginFailed)
+            def report():
+                with connect(**live.db) as connection: ...
+
+        Args:
+            types: exception types, for a function, a method or a coroutine function.
 
         Raises:
             DeclarationError: when one is not an exception type, or for a generator function.

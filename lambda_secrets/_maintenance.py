@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import weakref
 
+from ._signals import is_from_signal
 from ._values import opaque
 
 TYPE_CHECKING = False
@@ -12,13 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ._declarations import Source
+    from ._sources import Source
     from ._store import Entry, Store
     from .backends import Backend
 
 MOST_UNDECLARED = 4096  # entries that no handler declares
 SWEEP_EVERY = 1024  # new entries
 MOST_STRONG = 8  # backends that take no weak reference, before they are looked at
+_log = logging.getLogger("lambda_secrets")
 
 
 def keep_strongly(store: Store, owner: Backend) -> None:
@@ -136,9 +139,22 @@ def release(store: Store) -> None:
     for listener in list(store.listeners):
         listener.forget()
     for backend in backends.values():
+        _close(backend)
+
+
+def _close(backend: Any) -> None:
+    """Close what a backend holds open; one that raises keeps no other one open."""
+    try:
         close = getattr(backend, "close", None)
         if close is not None:
             close()
+    except BaseException as error:
+        if is_from_signal(error):
+            raise
+        _log.warning(
+            "Cannot close the backend %s: that raised %s (its message is withheld).",
+            *(type(backend).__name__, type(error).__name__),
+        )
 
 
 def after_fork(store: Store) -> None:

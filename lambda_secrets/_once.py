@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
-from contextlib import suppress
+import weakref
 
 from ._cache import shared_cache, under_snapstart
 from ._declarations import declare_all
 from ._resolver import TTL_VARIABLES, Resolver, run
-from .backends import backend_of
+from .backends import backend_of, environment
 from .errors import ResolutionError
 
 TYPE_CHECKING = False
@@ -18,10 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from ._declarations import Declaration
+    from ._secret import Declaration
     from ._values import Secrets
     from .backends import Backend
 
+_MOST_KEPT = 128  # resolvers
 _OPTIONS = ("ttl", "timeout", "jitter", "stale_if_error", "refresh_ahead", "observer")
 
 
@@ -36,22 +36,36 @@ def resolve_secrets(
     refresh_ahead: float = 0.0,
     observer: Any = None,
 ) -> Secrets:
-    """Return the values of these declarations, outside a handler; the options are the decorator's.
+    """Return the values of these declarations once, outside a handler.
+
+    What is fresh in the cache is not fetched. For values that stay fresh use `LiveSecrets`.
+
+    Example::
+
+        secrets = resolve_secrets({"dsn": "prod/sentry#dsn"})
+        sentry_sdk.init(secrets.dsn)
+
+    The declarations and options are those of `inject_secrets`.
 
     Raises:
         DeclarationError: when a declaration or an option is wrong.
-        ResolutionError: with all that failed.
+        ResolutionError: it reports every failure.
     """
-    under_snapstart()
     options = (ttl, timeout, jitter, stale_if_error, refresh_ahead, observer)
     resolver = resolver_for(declarations, backend, options)
     # What was built is handed out anew each time, so that it counts as in use outside of calls.
     secrets = None if resolver.builds else resolver.cached()
-    return run(resolver.steps()) if secrets is None else secrets
+    if secrets is None:
+        under_snapstart()
+        secrets = run(resolver.steps())
+    return secrets
 
 
 def clear_cache() -> None:
-    """Forget every value of this process; clients and connections are kept."""
+    """Forget every value of this process, and close what was built from them.
+
+    Clients and connections are kept. The next read fetches.
+    """
     shared_cache.clear()
 
 
@@ -69,34 +83,62 @@ def resolver_for(
 ) -> Resolver:
     """Return a resolver of these declarations, the same for the same ones."""
     chosen: Any = backend_of(backend)
-    if isinstance(backend, str):  # an object of the caller's own is not kept
-        with suppress(Exception):  # not a mapping, or what cannot be hashed or compared
-            variables = tuple(map(os.environ.get, TTL_VARIABLES if options[0] is None else ()))
-            seen = tuple(map(_seen, declarations.values()))
-            items: Any = tuple(declarations.items())
-            return _kept((items, seen, variables), chosen, *options)
-    return _resolver(declarations, chosen, options)
+    key: Any = None
+    try:
+        key = id(chosen), *_spelled(declarations, options, is_own=chosen is backend)
+        known = _known.get(key)
+    except Exception:  # noqa: BLE001 - not a mapping, or what cannot be hashed, compared or kept
+        key = known = None
+    if known is not None and known.backend is chosen:
+        return known
+    try:
+        alive: Any = weakref.ref(chosen, lambda _: _known.pop(key, None))
+    except TypeError:  # it takes no weak reference
+        key, alive = None, lambda: chosen
+    given = dict(zip(_OPTIONS, options, strict=True))
+    made = _Once(declare_all(declarations), cache=shared_cache, backend=alive, **given)
+    if key is not None:
+        if len(_known) >= _MOST_KEPT:
+            _known.clear()
+        _known[key] = made
+    return made
+
+
+def _spelled(declarations: Any, options: tuple[Any, ...], *, is_own: bool) -> tuple[Any, ...]:
+    """Return what equal calls have in common: declarations, options, variables; by type too.
+
+    Raises:
+        TypeError: where it would keep what may hold a backend of the caller's own.
+    """
+    rest = [one for one in declarations.values() if type(one) is not str or one[:4] == "env:"]
+    if is_own and (rest or options[-1] is not None):
+        raise TypeError
+    variables = environment(TTL_VARIABLES) if options[0] is None else ()
+    kinds = tuple(map(type, options))  # True == 1, and is not a number of seconds
+    return tuple(declarations.items()), tuple(map(_seen, rest)), options, kinds, variables
 
 
 def _seen(declaration: Any) -> object:
     """Return what equal declarations may differ in: a variable's text, or the type of a default."""
     if isinstance(declaration, str):
-        is_variable = declaration[:4] == "env:"
-        return os.environ.get(declaration[4:].partition("#")[0]) if is_variable else None
+        return os.environ.get(declaration[4:].partition("#")[0])
     variable = declaration.variable
     return type(declaration.default), None if variable is None else os.environ.get(variable)
 
 
-@functools.lru_cache(maxsize=128, typed=True)
-def _kept(seen: Any, backend: Any, *options: Any) -> Resolver:
-    return _resolver(dict(seen[0]), backend, options)
+class _Once(Resolver):
+    """A resolver that is kept for equal declarations, and does not keep its backend."""
+
+    temporary = True
+
+    @property
+    def backend(self) -> Any:
+        """The backend, for as long as others refer to it."""
+        return self._alive()
+
+    @backend.setter
+    def backend(self, alive: Any) -> None:
+        self._alive = alive
 
 
-def _resolver(declarations: Any, backend: Backend, options: tuple[Any, ...]) -> Resolver:
-    return Resolver(
-        declare_all(declarations),
-        cache=shared_cache,
-        backend=backend,
-        temporary=True,
-        **dict(zip(_OPTIONS, options, strict=True)),
-    )
+_known: dict[Any, _Once] = {}

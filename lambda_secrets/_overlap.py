@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+
+from ._signals import is_from_signal
 from ._values import Secrets, held
 from .errors import InjectionError
 
@@ -10,6 +13,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 _MISSING: Any = object()
+_log = logging.getLogger("lambda_secrets")
+
+
+class _IgnoredError(Exception):
+    """A context is as it was, though nothing was raised."""
 
 
 class _Shown(Secrets):
@@ -33,10 +41,18 @@ class Place:
         overlap = self.overlap
         with overlap.cache.placing:
             overlap.running.remove(self)
-            if overlap.running:
-                overlap.show()
-            else:
-                overlap.end()
+            try:
+                if overlap.running:
+                    overlap.show()
+                else:
+                    overlap.end()
+            except BaseException as error:
+                if is_from_signal(error):
+                    raise
+                _log.warning(  # the handler's own outcome is what counts
+                    "Cannot take %r off a %s: that raised %s (its message is withheld).",
+                    *(overlap.key, type(overlap.context).__name__, type(error).__name__),
+                )
 
 
 class _Overlap:
@@ -75,6 +91,8 @@ class _Overlap:
                 return True
             return False
         setattr(self.context, key, shown)
+        if getattr(self.context, key, _MISSING) is self.before[1]:
+            raise _IgnoredError
         return True
 
     def end(self) -> None:
@@ -99,26 +117,32 @@ def placed(cache: Any, context: Any, key: str, secrets: Secrets) -> Place:
     Raises:
         InjectionError: when the context does not take it.
     """
-    raised = ""
+    outcome = ""
     with cache.placing:
-        while not raised:
-            shown = getattr(context, key, _MISSING)
-            joined = isinstance(shown, _Shown) and shown.overlap.context is context
-            overlap = shown.overlap if joined else _Overlap(cache, context, key)
-            place = Place(overlap, secrets)
-            overlap.running.append(place)
+        while not outcome:
+            place = None
             try:
+                shown = getattr(context, key, _MISSING)
+                joined = isinstance(shown, _Shown) and shown.overlap.context is context
+                overlap = shown.overlap if joined else _Overlap(cache, context, key)
+                place = Place(overlap, secrets)
+                overlap.running.append(place)
                 if joined:
                     overlap.show()
                     return place
                 if overlap.begin():
                     return place
-            except Exception as error:  # noqa: BLE001 - whatever a read-only object raises
-                overlap.running.remove(place)
-                raised = type(error).__name__
+            except _IgnoredError:
+                outcome = "had no effect"
+            except BaseException as error:
+                if place is not None and place in place.overlap.running:
+                    place.overlap.running.remove(place)
+                if is_from_signal(error):
+                    raise
+                outcome = f"raised {type(error).__name__}"
     from ._explain import read_only_context
 
-    raise InjectionError(read_only_context(context, key, raised))
+    raise InjectionError(read_only_context(context, key, outcome))
 
 
 def leave_first(cache: Any, context: Any, key: str, secrets: Secrets) -> None:

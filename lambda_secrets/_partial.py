@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from typing import Any, TypeAlias
 
-    from ._declarations import Declaration
+    from ._secret import Declaration
     from ._store import Reading
 
     State: TypeAlias = tuple[float, float, Secrets]

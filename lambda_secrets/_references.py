@@ -118,8 +118,7 @@ def effective(declaration: Declaration, backend: Any) -> Declaration:
         DeclarationError: as `resolved` does.
     """
     variable = declaration.variable or ""
-    holds = getattr(backend, "holds_variable", None)
-    if holds is None or not holds(variable):
+    if not (hasattr(type(backend), "holds_variable") and backend.holds_variable(variable)):
         return declaration.resolved()
     named: Declaration = declaration
     if declaration.path is None:

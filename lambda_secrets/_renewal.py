@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ._declarations import Source
+    from ._sources import Source
     from ._store import Freshness, Reading, Store
     from .errors import ResolutionError
 

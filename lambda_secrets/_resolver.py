@@ -6,7 +6,7 @@ import functools
 import math
 import os
 
-from ._declarations import Mismatch, check_seconds
+from ._sources import Mismatch, check_seconds
 from ._store import Entry, Freshness
 from ._values import Secrets, Wrapped, opaque, shielded
 from .errors import DeclarationError
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias, TypeVar
 
     from ._cache import Cache
-    from ._declarations import Declaration, Source
+    from ._secret import Declaration
+    from ._sources import Source
     from ._store import Mode, Reading
     from ._values import Opaque
     from .backends import Backend
@@ -41,8 +42,10 @@ class Resolver:
             warm invocation looks at. Replaced as a whole, so that threads see one state.
         partial: the same for the names that somebody has asked for one by one.
         builds: whether objects are built from what it reads.
-        temporary: whether it is made anew at each use, so that its sources need not be kept.
+        temporary: whether its sources need not be kept: nobody declares them for long.
     """
+
+    temporary = False
 
     def __init__(
         self,
@@ -57,7 +60,6 @@ class Resolver:
         refresh_ahead: float = 0,
         observer: Any = None,
         converters: Mapping[str, Callable[[Any], Any]] | None = None,
-        temporary: bool = False,
     ) -> None:
         self._rest = {
             "jitter": jitter,
@@ -77,7 +79,6 @@ class Resolver:
         self.backend = backend
         self.timeout = timeout
         self.observer = observer
-        self.temporary = temporary
         self.state = self.partial = _NEVER
         self.converters = converters or {}
         self.mismatched: set[str] = set()
@@ -158,7 +159,7 @@ class Resolver:
         """
         names = self.declarations if names is None else names
         wanted = self._wanted(names, beside)
-        wait = math.inf if remaining is None else max(0.0, remaining - ANSWER_MARGIN)
+        wait = wait_within(remaining)
         reading: Reading = yield functools.partial(
             self.cache.read,
             *(self.backend, wanted),
@@ -224,10 +225,12 @@ class Resolver:
         self, declaration: Declaration, convert: Any, key: object, entry: Entry
     ) -> Opaque | Mismatch:
         """Make a value of an entry, and keep it there."""
+        extract: Any = shielded
         # A transform may log what it gets; what is converted is not looked into.
         if declaration.transform is not None or convert is not None:
             self.cache.reveal(opaque(entry.answer.value))
-        made: Any = shielded(_extracted, declaration, entry, convert)
+            from ._shortfall import contained as extract
+        made = extract(_extracted, declaration, entry, convert)
         if callable(made):
             # Kept before it is told: a new listener looks here. What is kept with it keeps its id.
             entry.made[key] = (declaration.transform, convert, made)
@@ -249,6 +252,11 @@ class Resolver:
                 self.state = state
 
         self.cache.commit_if_current(reading, install)
+
+
+def wait_within(remaining: float | None) -> float:
+    """Return the seconds that a call may wait: what its invocation has left, less its answer's."""
+    return math.inf if remaining is None else max(0.0, remaining - ANSWER_MARGIN)
 
 
 class Unfinished:

@@ -26,14 +26,9 @@ _log = logging.getLogger("lambda_secrets")
 
 
 class RetriedCall(Call):
-    """A call of a handler with ``refresh_on``, or of one whose objects are closed.
+    """A call of a handler with ``refresh_on``, or of one whose objects are closed."""
 
-    Attributes:
-        use: what notes the reads of this run.
-        begun: whether a generator has handed out an item.
-    """
-
-    __slots__ = ("begun", "use")
+    __slots__ = ("use",)
 
     def __init__(self, layer: Any, function: Any, args: tuple[Any, ...], kwargs: Any) -> None:
         super().__init__(layer, function, args, kwargs)

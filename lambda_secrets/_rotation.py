@@ -13,9 +13,9 @@ import threading
 import time
 
 from ._build import builds_of, same as same_value, steps as build_steps, trial
-from ._declarations import Source, parsed_json
 from ._renewal import same
-from ._resolver import ANSWER_MARGIN
+from ._resolver import wait_within
+from ._sources import Source, parsed_json
 from ._store import GRACE, Entry, Freshness
 from ._values import Secrets, shielded
 from .errors import SecretNotFoundError
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._build import Built
-    from ._declarations import Declaration
     from ._resolver import Resolver, Steps
+    from ._secret import Declaration
     from ._store import Store
 
     Entries = dict[str, Entry]
@@ -96,8 +96,7 @@ class Newer:
     def __init__(self, clock: Any, remaining: float | None) -> None:
         """Search within the seconds that the invocation has left, if that is known."""
         self._clock = clock
-        wait = math.inf if remaining is None else max(0.0, remaining - ANSWER_MARGIN)
-        self._until = clock.monotonic() + wait
+        self._until = clock.monotonic() + wait_within(remaining)
         self._bridges: list[_Bridge] = []
         self._tried: list[Built] = []
 

@@ -9,11 +9,10 @@ from ._values import opaque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import EllipsisType
     from typing import Any
 
-    from ._sources import Kind, Transform
+    from ._extract import Callback, Transform
+    from ._sources import Kind
     from ._values import Opaque
 
 
@@ -48,11 +47,11 @@ class Declaration(Compared):
     name: str
     path: str | None
     transform: Transform | None
-    build: Callable[[Any], Any] | None
-    close: Callable[[Any], Any] | None
+    build: Callback | None
+    close: Callback | None
     pending: bool | None
     ttl: float | None
-    search: Callable[[Any], Any] | None
+    search: Callback | None
     variable: str | None
 
     def _declare(
@@ -118,20 +117,17 @@ class Declaration(Compared):
         data = parsed_json(value) if isinstance(value, (str, bytes)) else value
         if isinstance(data, Mismatch):
             return data
-        try:
-            found = self.search(data)
-        except Exception as error:  # noqa: BLE001 - JMESPath's errors quote the value
-            kind = type(error).__name__
-            return Mismatch(f"the JMESPath expression does not fit the value ({kind})")
+        found = self.search(data)
         if found is None:
             return Mismatch("the JMESPath expression matches nothing in it", absent=True)
         return found
 
     def __eq__(self, other: object) -> bool:
-        return super().__eq__(other) and bool(self.default == other.default)  # type: ignore[attr-defined]  # it is of the same type
+        if not (isinstance(other, Declaration) and super().__eq__(other)):
+            return False
+        return bool(self.default == other.default)
 
-    def __hash__(self) -> int:
-        return self._hash
+    __hash__ = Compared.__hash__
 
     def __str__(self) -> str:
         from ._explain import spelled
@@ -145,20 +141,27 @@ class Declaration(Compared):
 
 
 class Secret(Declaration):
-    """A Secrets Manager secret.
+    """A Secrets Manager secret: its text, or bytes for a binary secret.
+
+    Example::
+
+        Secret("prod/db", "password", version_stage="AWSPREVIOUS")
 
     Args:
         name: its name or ARN, or ``env:NAME`` for the variable that holds it.
         path: a JMESPath expression into its JSON.
-        version_id, version_stage: one version or staging label; the current one by default.
-        transform: ``"json"``, ``"binary"`` (base64 text to bytes) or a callable; before the path.
-        build: called with the value; what it returns is injected, and made anew when, and only
-            when, the value has changed.
-        close: called with a built object that was replaced, once nobody uses it.
-        pending: whether ``refresh_on`` may use the version AWSPENDING during a rotation; by
-            default where it differs from the current one in ``password`` alone.
-        ttl: seconds; the decorator's by default.
-        default: the value when the secret does not exist or the path matches nothing.
+        version_id: the id of one version. None: the current version.
+        version_stage: one staging label, such as ``AWSPREVIOUS``. None: the current version.
+        transform: ``"json"``, ``"binary"`` (base64 text to bytes) or a callable that gets the text
+            and returns the value. It is applied before the path.
+        build: a callable that gets the value and returns what is injected instead, such as a
+            connection pool. It is called again when, and only when, the value has changed.
+        close: a callable that gets a built object that was replaced, once no call uses it.
+        pending: whether ``refresh_on`` may use the version AWSPENDING during a rotation. None: only
+            where it differs from the current version in ``password`` alone.
+        ttl: seconds for which a value is fresh; None: as the decorator says.
+        default: the value when the secret does not exist or the path matches nothing. Without one
+            that is an error.
 
     Raises:
         DeclarationError: when an argument is wrong.
@@ -176,11 +179,11 @@ class Secret(Declaration):
         version_id: str | None = None,
         version_stage: str | None = None,
         transform: Transform | None = None,
-        build: Callable[[Any], Any] | None = None,
-        close: Callable[[Any], Any] | None = None,
+        build: Callback | None = None,
+        close: Callback | None = None,
         pending: bool | None = None,
         ttl: float | None = None,
-        default: Any | EllipsisType = ...,
+        default: Any = ...,
     ) -> None:
         self._hide(default)
         del default
@@ -211,7 +214,7 @@ def checked_name(name: object, kind: str) -> str | None:
     return variable_in(name, kind)
 
 
-def _compiled(path: object, what: str) -> Callable[[Any], Any]:
+def _compiled(path: object, what: str) -> Callback:
     """Return the search that an expression means."""
     if isinstance(path, str) and path.isascii():
         # The part of JMESPath that needs no parser, so that most declarations never import one.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 
+from ._signals import is_from_signal
+from ._sources import Mismatch
 from ._store import Entry, Freshness
 from ._values import Wrapped, held, opaque
 from .backends import backend_name
@@ -12,10 +14,10 @@ from .errors import DeclarationError, SecretNotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
-    from ._declarations import Declaration
+    from ._secret import Declaration
     from ._values import Opaque
 
 
@@ -35,6 +37,17 @@ def instead_of(resolver: Any, declaration: Declaration, value: Any) -> Any:
     if declaration.build is None:
         return default
     return opaque(Wrapped(declaration.default, shared=True))  # it is not passed to build
+
+
+def contained(function: Callable[..., Any], *args: Any) -> Any:
+    """Call what runs a transform or a type; a `Mismatch` says that it raised no `Exception`."""
+    try:
+        return function(*args)
+    except BaseException as error:  # noqa: BLE001 - its traceback shows values
+        if isinstance(error, Exception) or is_from_signal(error):
+            error.__cause__ = error.__context__ = None
+            raise error.with_traceback(None)  # noqa: B904 - it is the same exception
+        return Mismatch(f"its transform or its type raised {type(error).__name__}")
 
 
 def injected(resolver: Any) -> Iterator[Opaque]:

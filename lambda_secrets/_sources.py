@@ -9,10 +9,8 @@ from .errors import DeclarationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any, Literal, TypeAlias
 
-    Transform: TypeAlias = Literal["json", "binary"] | Callable[[Any], Any]
     Kind: TypeAlias = Literal["secret", "parameter", "tree", "appconfig", "env"]
 
 
@@ -54,8 +52,10 @@ class Source(Compared):
         kind: ``"secret"``, ``"parameter"``, ``"tree"`` or ``"appconfig"``.
         name: the name or ARN; a tree's prefix, which ends in ``/``; for AppConfig
             ``application/environment/profile``, with a ``/`` inside one of them as ``%2F``.
-        version_id, version_stage: of a secret; None means the current one.
-        version, label: of a parameter; None means the latest one.
+        version_id: of a secret; None means the current version.
+        version_stage: of a secret; None means the current version.
+        version: of a parameter; None means the latest version.
+        label: of a parameter; None means the latest version.
         decrypt: whether a SecureString parameter is decrypted.
         recursive: whether a tree goes below its first level.
     """
@@ -96,9 +96,9 @@ class Source(Compared):
         self._identify(name, *(getattr(self, field) for field in self.__slots__))
 
     @property
-    def parts(self) -> tuple[str, ...]:
-        """Application, environment and profile of an AppConfig source."""
-        return tuple(part.replace("%2F", "/") for part in self.name.split("/"))
+    def region(self) -> str:
+        """The region that an ARN names; empty for a name."""
+        return self.name.split(":")[3] if self.name.startswith("arn:") else ""
 
     @property
     def versioned(self) -> bool:
@@ -126,18 +126,11 @@ def parsed_json(text: Any) -> Any:
     text = text.removeprefix("\ufeff") if isinstance(text, str) else text
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
-        place = f" (line {error.lineno}, column {error.colno})"
-    except RecursionError:
-        from ._deep import parsed_apart
+    except (TypeError, ValueError, RecursionError) as error:
+        from ._deep import parsed_again
 
-        parsed = parsed_apart(text)
-        if parsed:
-            return parsed[0]
-        place = ", or it is nested too deeply"
-    except (TypeError, ValueError):
-        place = ""
-    return Mismatch(f"it is not JSON{place}")
+        parsed = parsed_again(text, error)
+    return Mismatch(parsed) if isinstance(parsed, str) else parsed[0]
 
 
 def walk(keys: tuple[str, ...], data: Any) -> Any:

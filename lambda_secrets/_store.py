@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any, Literal, TypeAlias
 
-    from ._declarations import Mismatch, Source
+    from ._sources import Mismatch, Source
     from ._values import Opaque
     from .backends import Backend
     from .errors import ResolutionError
@@ -29,6 +29,19 @@ ABSENCE_LIMIT = 300.0  # seconds for which a missing secret counts as missing
 GRACE = 0.1  # seconds in which a backend that keeps its timeout says itself what timed out
 STALE_WAIT = 1.0  # seconds that an invocation waits at most when it has a value to fall back on
 OUTDATED = -1  # generation of a reading that may be used but must not be cached
+
+
+def run_apart(run: Callable[[], object], name: str) -> threading.Thread | None:
+    """Run it on a thread of our own; or here, and return None, where no thread can be had."""
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:  # no more threads, or the interpreter is shutting down
+        if "thread" not in str(error):  # a signal's exception within one of Python's locks
+            raise
+        run()
+        return None
+    return thread
 
 
 class Freshness:

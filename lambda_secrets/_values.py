@@ -59,9 +59,10 @@ class Wrapped:
 class Secrets(Frozen):
     """The values of one handler by declared name: ``secrets.db`` or ``secrets["db"]``.
 
-    Each access hands out a fresh copy of a dict or list. ``reveal()`` is the one way to get at all
-    values. ``repr``, ``str`` and ``format`` show names only; it is not iterable and not a mapping,
-    it does not pickle, and ``json.dumps`` refuses it.
+    Each access hands out a fresh copy of a dict or list. ``"db" in secrets``, ``len(secrets)`` and
+    ``==`` work. ``repr``, ``str`` and ``format`` show names only. To get all values at once, call
+    `reveal`: it is not iterable and not a mapping, it does not pickle, and ``json.dumps`` refuses
+    it. A name that is not declared is an `AttributeError` or a `KeyError`.
     """
 
     __slots__ = ("_origins", "_values")
@@ -89,10 +90,13 @@ class Secrets(Frozen):
 
     def reveal(self) -> dict[str, Any]:
         """Return all values by declared name, in a dict of the caller's own."""
+        found = {}
         try:
-            return {name: _copied(value(0)) for name, value in self._values.items()}
+            for name, value in self._values.items():  # a comprehension is a frame before 3.12
+                found[name] = _copied(value(0))
         except BaseException as interrupt:  # noqa: BLE001 - a signal's, as in `fresh`
             raise interrupt.with_traceback(None)  # noqa: B904
+        return found
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name in self._values  # a list has no hash

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from contextlib import nullcontext
 
 from ._awaitable import drive, off_loop
 from ._call import handler_of
@@ -122,9 +123,7 @@ class _Items:
     async def next(self, how: str, value: object) -> Any:
         """Return the next item, or this object at the end."""
         try:
-            if self._call.use is None:
-                return await getattr(self._items, how)(value)
-            with self._call.use:  # at each resume: between two, its consumer runs
+            with self._call.use or nullcontext():  # at each resume: between two, its consumer runs
                 item = await getattr(self._items, how)(value)
         except StopAsyncIteration:
             return self

@@ -35,13 +35,21 @@ class InjectionError(SecretsError, TypeError):
 class ResolutionError(SecretsError):
     """One or more secrets could not be resolved.
 
+    One error reports every failure of a round. Its class is theirs if they share one::
+
+        try:
+            lambda_handler(event, context)
+        except ResolutionError as error:
+            for name, failure in error.failures.items():
+                print(name, type(failure).__name__)
+
+    A backend of your own answers one with the reason alone: ``BackendError("it is sealed")``.
+
     Attributes:
         failures: declared name → its own error. Empty for the error of a single secret.
         name: the declared name; None if several failed.
         source: the declaration string; None if several failed.
         backend: the name of the backend that failed; None if several failed.
-
-    A backend of your own answers one with the reason alone: ``BackendError("it is sealed")``.
     """
 
     def __init__(
@@ -79,19 +87,3 @@ class BackendError(ResolutionError):
 
 class SecretValueError(ResolutionError):
     """The secret was read, but its value is not what the declaration says."""
-
-
-def kind_of(error: ResolutionError) -> type[ResolutionError]:
-    """Return which of the five kinds it is of; a plain `ResolutionError` is a `BackendError`."""
-    kinds = (SecretNotFoundError, AccessDeniedError, BackendUnavailableError, SecretValueError)
-    return next((kind for kind in kinds if isinstance(error, kind)), BackendError)
-
-
-def place_of(error: BaseException) -> str:
-    """Return file and line where the code that was called failed; empty if calling it failed."""
-    trace = error.__traceback__
-    if trace is None or trace.tb_next is None:
-        return ""
-    return (
-        f"{trace.tb_next.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_next.tb_lineno}"
-    )

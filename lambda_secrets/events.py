@@ -7,15 +7,17 @@ import functools
 import logging
 import threading
 
+from ._explain import kind_of, place_of
+from ._store import run_apart
 from .backends import backend_name
-from .errors import ResolutionError, kind_of, place_of
+from .errors import ResolutionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn, TypeAlias
 
-    from ._declarations import Source
+    from ._sources import Source
     from ._store import Entry, Round
 
     Observer: TypeAlias = Callable[["Event"], object]
@@ -25,15 +27,15 @@ _log = logging.getLogger("lambda_secrets")
 
 
 class Event:
-    """What happened to one source; it never holds a value.
+    """What happened to one source; it is frozen and never holds a value.
 
     Attributes:
         kind: ``"fetch"``, ``"stale"`` or ``"retry"``.
         source: the declaration string without its path.
         backend: the name of the backend that answered.
         outcome: ``"ok"``, or the name of an error class.
-        seconds: of a fetch, how long its round took; of a stale serve, the age of the value;
-            of a retry, how long it took to have new values.
+        seconds: for a fetch, how long its round took; for a stale serve, the age of the value; for
+            a retry, how long it took to get new values.
         version: the version that was read, where the backend tells.
         background: whether a fetch ran beside the handler.
     """
@@ -88,7 +90,7 @@ class Event:
 
 
 class Fetched(Event):
-    """A source was fetched, well or not."""
+    """A source was fetched, or fetching it failed: see ``outcome``."""
 
     __slots__ = ()
     kind = "fetch"
@@ -146,15 +148,10 @@ def _of(kind: type[Event], source: Source, entry: Entry, seconds: float) -> Even
 
 def _tell_apart(observer: Observer, told: list[Event], wait: float) -> None:
     """Tell on a thread of our own: an observer that hangs must not hang the invocation."""
-    run: Any = contextvars.copy_context().run
-    thread = threading.Thread(
-        target=run, args=(_tell, observer, told), name="lambda_secrets observer", daemon=True
-    )
-    try:
-        thread.start()
-    except RuntimeError:  # no more threads, or the interpreter is shutting down
-        run(_tell, observer, told)
-    else:
+    tell: Any = functools.partial(_tell, observer, told)
+    run: Any = functools.partial(contextvars.copy_context().run, tell)
+    thread = run_apart(run, "lambda_secrets observer")
+    if thread is not None:
         thread.join(wait)
 
 

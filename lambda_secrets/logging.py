@@ -45,11 +45,15 @@ _SAFE = ("", "/", " ", " +", "!#$%&'()*+,/:;=?@[]~", "!$&'()*+,;=:@/?", "!'()*~"
 class RedactSecrets(logging.Filter):
     """Replaces every value injected in this process by ``***`` in log records.
 
+    Add it to log handlers, not to loggers: a logger's filter sees only its own records::
+
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(RedactSecrets())
+
     Values are strings of at least 8 characters, also those inside JSON; they are found as plain
     text and as JSON, `repr` or a URL escape them, bytes as text, base64 or hex. Values from before
     a rotation stay redacted. The 2,000 strings used last are kept, up to 2,000,000 characters.
 
-    Add it to log handlers, not to loggers: a logger's filter sees only its own records.
     On Python 3.12 and later, other handlers get the original record; on 3.11, the redacted one.
     """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 import uuid
@@ -16,15 +15,16 @@ from ._cache import shared_cache
 from ._declarations import declare
 from ._maintenance import override, restore
 from ._values import Wrapped, opaque
-from .backends import Answer
-from .backends._local import MemoryBackend, _as_read as as_read
+from .backends import Answer, own_region
+from .backends._local import MemoryBackend, as_read
 from .errors import DeclarationError, SecretNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any, NoReturn, TypeVar
 
-    from ._declarations import Declaration, Source
+    from ._secret import Declaration
+    from ._sources import Source
     from ._values import Opaque
     from .backends._local import Values
     from .errors import ResolutionError
@@ -121,13 +121,18 @@ def _names(key: str, source: Source) -> bool:
 class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, as its fixture is
     """Serve these values to every handler of the process, those decorated before too.
 
+    A context manager, or a decorator of a test, an ``async def`` too::
+
+        with override_secrets({"prod/db": {"user": "app"}, "ssm:/prod/url": "https://a.example"}):
+            lambda_handler({}, LambdaContext())
+
     What is not listed is not found. A nested override replaces the outer one; after it, what was
-    cached before is served again. It holds for all threads and tasks, also as a decorator, of
-    ``async def`` too. The mapping is read at each fetch: change it, and the secret has rotated.
+    cached before is served again. It holds for all threads and tasks. The mapping is read at each
+    fetch: change it, and the secret has rotated.
 
     Args:
-        values: declaration string without a path, or ``env:NAME`` → ``str``, ``bytes``, a list or
-            a dict.
+        values: declaration string without a path, or ``env:NAME`` → ``str``, ``bytes``, a list
+            (StringList) or a dict (JSON; of a tree, by rest of name).
         built: declaration string, which may carry a ``#path`` → the object to inject where a
             declaration has ``build``. It is never closed.
 
@@ -182,10 +187,10 @@ class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, 
 
 
 class LambdaContext:
-    """What Lambda hands to a handler beside the event, with all of its attributes.
+    """The context that Lambda hands to a handler, with all of its attributes.
 
     Args:
-        timeout: seconds until the deadline; ``get_remaining_time_in_millis()`` counts them down.
+        timeout: seconds until the deadline; `get_remaining_time_in_millis` counts them down.
         attributes: any attribute, as in ``LambdaContext(function_name="orders", tenant_id="a")``.
 
     Raises:
@@ -194,9 +199,8 @@ class LambdaContext:
 
     def __init__(self, *, timeout: float = 3.0, **attributes: Any) -> None:
         """Set the attributes; each can be set later, too."""
-        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         name = attributes.get("function_name", "function")
-        prefix = f"arn:aws:lambda:{region or 'us-east-1'}:123456789012:function:"
+        prefix = f"arn:aws:lambda:{own_region() or 'us-east-1'}:123456789012:function:"
         self.aws_request_id: str = str(uuid.uuid4())
         self.function_name: str = name
         self.function_version: str = "$LATEST"

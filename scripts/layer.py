@@ -1,6 +1,6 @@
 """Builds the layer: the library and its requirements, for every runtime and processor.
 
-    python scripts/layer.py SOURCE layer/lambda-secrets-layer.zip
+    python -m scripts.layer SOURCE layer/lambda-secrets-layer.zip
 
 SOURCE is a wheel, or the project's folder.
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-RUNTIMES = ("python3.11", "python3.12", "python3.13", "python3.14")
+from scripts.bytecode import RUNTIMES, runs
 
 
 def main(source: str, layer: str) -> None:
@@ -41,6 +41,8 @@ def install(source: str, folder: Path) -> None:
     pip += ["--platform", "any", "--only-binary", ":all:", "--target", str(folder), source]
     subprocess.run(pip, check=True)
     shutil.rmtree(folder / "bin", ignore_errors=True)  # commands do not run in a function
+    for twice in folder.glob("lambda_secrets/_bytecode.*.bin"):  # all modules are compiled below
+        twice.unlink()
 
 
 def compiles(runtime: str, folder: Path) -> bool:
@@ -50,13 +52,6 @@ def compiles(runtime: str, folder: Path) -> bool:
     command = [runtime, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash"]
     subprocess.run([*command, "-s", str(folder), "-p", "/opt", str(folder)], check=True)
     return True
-
-
-def runs(runtime: str) -> bool:
-    """Return whether the command is there; a version manager's stand-in for a missing one fails."""
-    command = [runtime, "-c", ""]
-    found = shutil.which(runtime)
-    return bool(found) and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def pack(folder: Path, layer: Path) -> None:

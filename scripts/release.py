@@ -1,6 +1,6 @@
 """Builds and checks what a release publishes: packages in ``dist/``, the layer in ``layer/``.
 
-    python scripts/release.py v0.2.0
+    python -m scripts.release v0.2.0
 
 A tag has to be that of the version, and the version has to be in the changelog. Without a tag it is
 a rehearsal.
@@ -39,7 +39,7 @@ def main(tag: str = "") -> None:
     run(PYTHON, "-m", "build", "--outdir", dist, ROOT)
     wheel, sdist = next(dist.glob("*.whl")), next(dist.glob("*.tar.gz"))
     run(PYTHON, "-m", "twine", "check", "--strict", wheel, sdist)
-    run(PYTHON, ROOT / "scripts" / "layer.py", wheel, layer / "lambda-secrets-layer.zip")
+    run(PYTHON, "-m", "scripts.layer", wheel, layer / "lambda-secrets-layer.zip")
     with imported_afterwards(version) as python:
         run(PYTHON, "-m", "pip", "--python", python, "install", "--quiet", wheel)
     with imported_afterwards(version) as python:
@@ -64,7 +64,7 @@ def imported_afterwards(version: str) -> Generator[Path]:
 
 def run(*command: object) -> None:
     """Run a command; end where it fails."""
-    subprocess.run([str(part) for part in command], check=True)
+    subprocess.run([str(part) for part in command], cwd=ROOT, check=True)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from lambda_secrets import (
     ExtensionBackend,
     FileBackend,
     MemoryBackend,
+    ResolutionError,
     SdkBackend,
     backends,
     inject_secrets,
@@ -126,6 +127,22 @@ def test_what_has_no_fetch_is_refused(wrong: Any) -> None:
         backend_of(wrong)
 
 
+@pytest.mark.parametrize("hook", ["__eq__", "__hash__", "name"])
+def test_an_object_is_taken_whatever_it_raises(hook: str) -> None:
+    """It is neither compared with a name, nor asked for its own."""
+
+    def explode(*_: Any) -> Any:
+        raise SystemExit("never shown")
+
+    hooks = {hook: property(explode) if hook == "name" else explode}
+    kind: Any = type("Own", (Recorder,), {"__hash__": object.__hash__, **hooks})
+    own = kind({"db": "own"})
+    assert backend_of(own) is own
+    assert resolve_secrets({"db": "db"}, backend=own).db == "own"
+    with pytest.raises(ResolutionError, match="missing"):
+        resolve_secrets({"db": "missing"}, backend=own)
+
+
 def test_an_object_of_ones_own_is_taken_as_it_is() -> None:
     """All that a backend needs is `fetch`."""
 
@@ -148,6 +165,17 @@ def test_handlers_share_the_backend_of_a_name(name: Any) -> None:
     with mock.patch.dict("os.environ", {variable: "2774"}):
         assert backend_of(name) is not one
     assert backend_of(name) is one
+
+
+def test_a_plain_dict_in_place_of_the_environment_is_read(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some tests replace `os.environ` itself."""
+    settings = {"LAMBDA_SECRETS_FILE": str(file)}
+    monkeypatch.setattr("os.environ", settings)
+    assert type(backend_of("auto")) is AutoBackend
+    settings["LAMBDA_SECRETS_BACKEND"] = "file"
+    assert resolve_secrets({"db": "prod/db"}).db == "from the file"
 
 
 def test_another_file_is_another_backend(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

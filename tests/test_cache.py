@@ -17,9 +17,9 @@ import pytest
 from lambda_secrets import Secret, _cache as cache_module
 from lambda_secrets._build import builds_of
 from lambda_secrets._cache import Cache
-from lambda_secrets._declarations import Source
 from lambda_secrets._maintenance import after_fork, override, release, restore, sweep
 from lambda_secrets._resolver import Resolver, run
+from lambda_secrets._sources import Source
 from lambda_secrets._store import STALE_WAIT, Entry, Freshness, Reading, Round
 from lambda_secrets._values import opaque
 from lambda_secrets.backends import Answer, backend_name

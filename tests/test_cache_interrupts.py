@@ -94,7 +94,7 @@ def test_a_clear_in_a_signal_handler_takes_effect_when_the_lock_is_free() -> Non
     run("""
 assert read() == "db1"
 in_handler(clear_cache)
-read()
+read("other")
 assert seen == [None]
 assert not shared_cache.entries
 before = backend.calls
@@ -202,6 +202,11 @@ assert len(shared_cache.entries) == len(shared_cache.owners) == 1
 """)
 
 
+@pytest.mark.skipif(
+    sys.version_info >= (3, 14),
+    reason="Python 3.14 looks for signals between a lock's __enter__ and the body of the with "
+    "statement: what their handlers raise there leaves any lock locked, threading's own too",
+)
 def test_what_a_signal_handler_raises_within_a_read_gets_out_and_leaves_nothing_stuck() -> None:
     """A timer or Ctrl-C may come at any instruction: the next read of any thread works."""
     run(

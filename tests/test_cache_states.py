@@ -12,9 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from lambda_secrets import Secret
 from lambda_secrets._cache import Cache
-from lambda_secrets._declarations import Source
 from lambda_secrets._maintenance import after_fork, override, release, restore, sweep
 from lambda_secrets._resolver import Resolver, run
+from lambda_secrets._sources import Source
 from lambda_secrets._store import Entry, Freshness, Round
 from lambda_secrets.errors import (
     AccessDeniedError,

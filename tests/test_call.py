@@ -8,7 +8,7 @@ import pickle
 import threading
 from collections import UserDict
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -27,6 +27,11 @@ from lambda_secrets import (
 from lambda_secrets._awaitable import off_loop
 from tests.support.recorder import Recorder
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.clock import FakeClock
+
 
 class Handler:
     """A callable object."""
@@ -44,6 +49,70 @@ object_handler.__qualname__ = "object_handler"
 def inject(**options: Any) -> Any:
     """Return a decorator for one secret."""
     return untyped({"k": "k"}, **{"backend": Recorder({"k": "v"}), **options})
+
+
+def warm_paths(backend: Recorder) -> dict[str, Callable[[], Any]]:
+    """Return every way to a value that looks at nothing but the clocks while it is good."""
+    options: dict[str, Any] = {"backend": backend, "jitter": 0}
+    live = LiveSecrets({"k": "k"}, **options)
+    context = SimpleNamespace()
+
+    def method(self: Any, event: Any, context: Any) -> Any:
+        return context.secrets.k
+
+    async def coroutine(event: Any, context: Any) -> Any:
+        return context.secrets.k
+
+    def generator(event: Any, context: Any) -> Any:
+        yield context.secrets.k
+
+    inject_k = untyped({"k": "k"}, **options)
+    instance = type("Class", (), {"method": inject_k(method)})()
+    awaited, iterated = inject_k(coroutine), inject_k(generator)
+    on_context = inject_k(lambda event, context: context.secrets.k)
+    in_event = untyped(live, into="event")(lambda event, context: event["secrets"].k)
+    by_keyword = untyped({"k": "k"}, into="kwargs", **options)(lambda event, context, *, k: k)
+    return {
+        "context": lambda: on_context({}, context),
+        "event": lambda: in_event({}, context),
+        "kwargs": lambda: by_keyword({}, context),
+        "method": lambda: instance.method({}, context),
+        "coroutine": lambda: asyncio.run(awaited({}, context)),
+        "generator": lambda: next(iterated({}, context)),
+        "live": lambda: live.k,
+        "current": lambda: live.current().k,
+        "resolve_secrets": lambda: resolve_secrets({"k": "k"}, **options).k,
+    }
+
+
+@pytest.mark.parametrize("jump", ["jump_wall", "jump_monotonic"])
+@pytest.mark.parametrize("path", warm_paths(Recorder({})))
+def test_each_warm_path_looks_at_both_clocks(path: str, jump: str, stopped: FakeClock) -> None:
+    """A freeze may stop one of them, and somebody may set the other: an age of the TTL is over."""
+    backend = Recorder({"k": "old"})
+    read = warm_paths(backend)[path]
+    assert [read(), read(), read()] == ["old"] * 3
+    backend.answers["k"] = "new"
+    getattr(stopped, jump)(299.9)
+    assert read() == "old"
+    getattr(stopped, jump)(0.1)
+    assert [read(), read()] == ["new"] * 2
+    assert len(backend.calls) == 2
+
+
+@pytest.mark.parametrize("into", ["context", "event", "kwargs"])
+def test_a_warm_call_hands_all_of_its_arguments_on(into: str) -> None:
+    """More than event and context, positional and by keyword, as a cold call does."""
+
+    def given(event: Any, context: Any, *rest: Any, **more: Any) -> Any:
+        more.pop("k", None)
+        return event.get("n"), context, rest, more
+
+    handler, context = inject(into=into)(given), SimpleNamespace()
+    for rest, more in [((), {}), ((), {"x": 1}), ((3,), {}), ((3,), {"x": 1}), ((), {})]:
+        assert handler({"n": 1}, context, *rest, **more) == (1, context, rest, more)
+    assert handler({"n": 1}, context=context, x=2) == (1, context, (), {"x": 2})
+    assert handler(x=2, context=context, event={"n": 1}) == (1, context, (), {"x": 2})
 
 
 @pytest.mark.parametrize("name", ["_k", "_", "reveal"])

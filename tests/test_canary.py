@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from lambda_secrets import MemoryBackend, Secrets
-from lambda_secrets._declarations import parsed_json
+from lambda_secrets._sources import parsed_json
 from lambda_secrets._values import opaque
 from tests.support import canary
 from tests.support.canary import NUMBER, TEXT, TOKEN
@@ -166,7 +166,7 @@ LEAKING = """
 import logging, os, sys
 import pytest
 from lambda_secrets import Secrets
-from lambda_secrets._declarations import parsed_json
+from lambda_secrets._sources import parsed_json
 from tests.support import canary
 
 @pytest.mark.parametrize("leak", [

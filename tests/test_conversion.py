@@ -53,8 +53,8 @@ from lambda_secrets.testing import override_secrets
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lambda_secrets._declarations import Declaration
-    from lambda_secrets.elsewhere import Imaginary  # type: ignore[import-not-found]
+    from lambda_secrets._secret import Declaration
+    from lambda_secrets.elsewhere import Imaginary  # type: ignore[import-not-found]  # there is none
 
 CANARY = "hunter2-canary"
 

@@ -16,7 +16,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from lambda_secrets import AppConfig, DeclarationError, Parameter, ParameterTree, Secret, Source
-from lambda_secrets._declarations import Mismatch, declare, declare_all
+from lambda_secrets._declarations import declare, declare_all
+from lambda_secrets._kinds import parts_of
+from lambda_secrets._sources import Mismatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -293,7 +295,7 @@ def test_a_slash_inside_an_appconfig_name_is_no_separator() -> None:
     """The source tells the three parts, whatever is in them."""
     source = AppConfig("a/b", "c", "d/e").source
     assert source.name == "a%2Fb/c/d%2Fe"
-    assert source.parts == ("a/b", "c", "d/e")
+    assert parts_of(source) == ["a/b", "c", "d/e"]
 
 
 @pytest.mark.parametrize(
@@ -544,7 +546,7 @@ def test_a_byte_order_mark_is_no_part_of_json(text: Any) -> None:
 def test_none_is_told_from_other_things() -> None:
     """An unset variable read with `os.environ.get` gets a message of its own (case 34)."""
     with pytest.raises(DeclarationError, match=r"got None. Is the environment variable unset"):
-        declare_all({"it": None})  # type: ignore[dict-item]
+        declare_all({"it": None})  # type: ignore[dict-item]  # wrong on purpose
 
 
 def test_no_declarations_are_declarations() -> None:

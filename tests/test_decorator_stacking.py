@@ -108,6 +108,28 @@ def test_different_targets_stay_apart(backend: Recorder) -> None:
     assert handler({}, SimpleNamespace()) == ({"it": "1"}, {"it": "2"}, "3")
 
 
+@pytest.mark.parametrize("into", ["context", "event"])
+def test_a_handler_that_calls_another_one_hands_its_secrets_on(
+    into: Any, backend: Recorder
+) -> None:
+    """Both see all; for one name, the handler that was called has its own."""
+
+    def values(event: Any, context: Any) -> Any:
+        return (context if into == "context" else SimpleNamespace(**event)).secrets.reveal()
+
+    @inject_secrets({"it": "b", "inner": "b"}, into=into, backend=backend)
+    def called(event: Any, context: Any) -> Any:
+        return values(event, context)
+
+    @inject_secrets({"it": "a", "outer": "a"}, into=into, backend=backend)
+    def handler(event: Any, context: Any) -> Any:
+        return called(event, context), values(event, context)
+
+    within, after = handler({}, SimpleNamespace())
+    assert within == {"it": "2", "inner": "2", "outer": "1"}
+    assert after == {"it": "1", "outer": "1"}
+
+
 @pytest.mark.parametrize(
     ("outer", "inner"),
     [

@@ -22,6 +22,7 @@ from lambda_secrets import (
     SecretValueError,
     errors,
 )
+from lambda_secrets._explain import kind_of
 
 KINDS = (
     SecretNotFoundError,
@@ -125,10 +126,10 @@ def test_an_error_is_of_its_own_kind(kind: type[ResolutionError]) -> None:
     class Special(kind):  # type: ignore[misc, valid-type]  # a class by parameter
         pass
 
-    assert errors.kind_of(kind("")) is kind
-    assert errors.kind_of(Special("")) is kind
+    assert kind_of(kind("")) is kind
+    assert kind_of(Special("")) is kind
 
 
 def test_an_error_of_no_kind_is_a_backend_error() -> None:
     """A plain `ResolutionError` of a backend counts as something else that it answered."""
-    assert errors.kind_of(ResolutionError("")) is BackendError
+    assert kind_of(ResolutionError("")) is BackendError

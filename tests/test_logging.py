@@ -77,7 +77,7 @@ class Log:
             self.records.append(record)
             emit(record)
 
-        self.ours.emit = kept  # type: ignore[method-assign]
+        self.ours.emit = kept  # type: ignore[method-assign]  # as a test double
 
 
 @pytest.fixture
@@ -491,11 +491,11 @@ def test_release_forgets(log: Log) -> None:
 def test_the_pattern_cache_of_the_application_stays_as_it_is(log: Log) -> None:
     """No pattern of ours enters the cache of `re`, and none of the application leaves it."""
     re.compile("a pattern of the application")
-    before = dict(re._cache)  # type: ignore[attr-defined]
+    before = dict(re._cache)  # type: ignore[attr-defined]  # it is there at run time
     injected(PEM)
     log.logger.warning("the key is %s", PEM)
     assert log.text == "the key is ***\n\n"
-    assert re._cache == before  # type: ignore[attr-defined]
+    assert re._cache == before  # type: ignore[attr-defined]  # it is there at run time
 
 
 def test_an_index_finished_after_the_release_is_not_used(
@@ -966,7 +966,7 @@ def test_cyclic_exceptions_and_containers_end(log: Log) -> None:
     group = ExceptionGroup("group", [member])
     member.__context__ = group
     group.__context__ = member
-    member.failures = {"it": group}  # type: ignore[attr-defined]
+    member.failures = {"it": group}  # type: ignore[attr-defined]  # a plain error has none
     log.logger.warning("%s", cyclic, exc_info=group)
     assert log.text.startswith("['***', ")
     assert SECRET not in log.text
@@ -1024,7 +1024,7 @@ class Unshowable:
 class UnshowableError(Exception):
     """An exception without a text, with notes that are none."""
 
-    __notes__ = 5  # type: ignore[assignment]
+    __notes__ = 5  # type: ignore[assignment]  # wrong on purpose
 
     def __str__(self) -> str:
         """Raise."""
@@ -1076,7 +1076,7 @@ class SlotRecord(logging.LogRecord):
 
     def getMessage(self) -> str:  # noqa: N802 - logging's name
         """Return the text, by whatever class."""
-        return self.own  # type: ignore[no-any-return]
+        return self.own  # type: ignore[no-any-return]  # whatever it is
 
 
 ACCOUNT = 123456789012

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import gc
+import weakref
 from typing import Any
 
 import pytest
 
-from lambda_secrets import DeclarationError, Secret, clear_cache, resolve_secrets
+from lambda_secrets import DeclarationError, Secret, _once, clear_cache, resolve_secrets
 from lambda_secrets._once import resolver_for
 from tests.support.recorder import Recorder
 
@@ -99,11 +102,47 @@ def test_wrong_declarations_are_refused_each_time(backend: Recorder) -> None:
             assert caught.value.__context__ is None
 
 
-def test_a_backend_of_the_callers_own_is_not_kept() -> None:
-    """It is released with its connections when the caller lets go of it."""
+@pytest.mark.parametrize("is_observed", [False, True])
+def test_a_backend_of_the_callers_own_is_not_kept(is_observed: bool) -> None:
+    """It is released when the caller lets go of it, though its observer may refer to it."""
     for number in range(2):
-        found = resolve_secrets({"a": "a"}, backend=Recorder({"a": str(number)}))
-        assert found.a == str(number)
+        backend = Recorder({"a": str(number)})
+        observer = functools.partial(setattr, backend, "told") if is_observed else None
+        for _ in range(3):
+            assert resolve_secrets({"a": "a"}, backend=backend, observer=observer).a == str(number)
+        assert len(backend.calls) == 1
+        alive = weakref.ref(backend)
+        del backend, observer
+        gc.collect()
+        assert alive() is None
+
+
+def test_a_backend_that_takes_no_weak_reference_is_used_all_the_same() -> None:
+    """Only what is parsed for it is not kept."""
+
+    class Slots:
+        __slots__ = ("calls",)
+        calls: int
+
+        def fetch(self, sources: Any, *, timeout: float, fresh: bool) -> Any:
+            self.calls += 1
+            return dict.fromkeys(sources, "1")
+
+    backend = Slots()
+    backend.calls = 0
+    for _ in range(2):
+        assert resolve_secrets({"a": "a"}, backend=backend).a == "1"
+    assert backend.calls == 1
+
+
+def test_what_is_kept_is_bounded(backend: Recorder) -> None:
+    """A program may make names up, and the names that come back are parsed once more."""
+    for number in range(300):
+        backend.answers[f"name-{number}"] = str(number)
+    for number in (*range(300), *range(300)):
+        assert resolve_secrets({"a": f"name-{number}"}).a == str(number)
+    assert len(_once._known) <= 128
+    assert len(backend.calls) == 300
 
 
 def test_a_clear_is_seen(backend: Recorder) -> None:

@@ -130,7 +130,7 @@ def test_types_for_annotations_work_at_run_time() -> None:
 def test_unknown_attribute_is_an_attribute_error() -> None:
     """A name that the package does not have is refused as Python does."""
     with pytest.raises(AttributeError, match="no_such_name"):
-        _ = lambda_secrets.no_such_name  # type: ignore[attr-defined]
+        _ = lambda_secrets.no_such_name  # type: ignore[attr-defined]  # wrong on purpose
 
 
 def test_importing_loads_nothing_heavy() -> None:
@@ -146,7 +146,8 @@ from lambda_secrets import inject_secrets
 @inject_secrets({"db": "prod/db#@", "key": "prod/stripe#keys.live", "url": "ssm:/prod/url"})
 def lambda_handler(event, context): ...
 """
-    assert loaded_by(decorated) & HEAVY == set()
+    # Python 3.14's logging loads inspect and dataclasses; Lambda's runtime client has loaded it.
+    assert loaded_by(decorated) & HEAVY <= loaded_by("import logging")
 
 
 LATE = {

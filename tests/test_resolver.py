@@ -524,15 +524,14 @@ def test_no_frame_of_ours_shows_a_value_when_the_handler_raises(into: Any) -> No
     assert CANARY not in told_by(raised.value)
 
 
-@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit, GeneratorExit])
-def test_an_interrupt_goes_on_and_shows_no_value(interrupt: type[BaseException]) -> None:
+def test_an_interrupt_goes_on_and_shows_no_value() -> None:
     """Ctrl-C in the middle of a transform is no failure of it, and its frames show nothing."""
 
     def transform(text: str) -> Any:
-        raise interrupt
+        raise KeyboardInterrupt
 
     declared: dict[str, Any] = {"good": "text", "it": Secret("text", transform=transform)}
-    with pytest.raises(interrupt) as raised:
+    with pytest.raises(KeyboardInterrupt) as raised:
         resolve_secrets(declared, backend=Recorder({"text": CANARY}))
     assert CANARY not in told_by(raised.value)
 

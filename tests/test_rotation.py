@@ -17,6 +17,7 @@ from lambda_secrets import (
     BackendUnavailableError,
     LiveSecrets,
     Secret,
+    _rotation,
     inject_secrets,
 )
 from tests.support.recorder import Recorder
@@ -537,6 +538,38 @@ def test_calls_that_fail_together_share_one_forced_and_one_pending_read(
         else:
             assert results == ["in with new"] * 8
         assert database.forced == [None, *(["AWSPENDING"] if found != "current" else [])]
+
+
+def test_a_second_run_that_reads_more_keeps_the_pending_value(stopped: FakeClock) -> None:
+    """What it was given stands beside what it reads for the first time, in whatever way."""
+    database = Rotating()
+    live = LiveSecrets(
+        {"password": "prod/db#password", "user": "prod/db#user"}, backend=database, **OPTIONS
+    )
+
+    @live.retry_on(LoginFailed)
+    def call() -> Any:
+        if not database.logins:
+            return database.login(live.password)
+        current = live.current()
+        return current.user, database.login(current.password), live["password"]
+
+    live.current()
+    database.create()
+    database.set()
+    assert call() == ("u", "in with new", "new")
+
+
+def test_a_forced_read_is_waited_for_until_its_grace_is_over(stopped: FakeClock) -> None:
+    """It may say itself what timed out; after that it was frozen, and somebody reads again."""
+    live = LiveSecrets({"db": "prod/db"}, backend=Rotating(), timeout=4.0)
+    (resolver,) = live._resolvers
+    attempt = _rotation._attempt(resolver, "db")
+    _rotation._claim(resolver.cache, [attempt])
+    stopped.tick(4.05)
+    assert _rotation._running(resolver, attempt) is attempt.ended
+    stopped.tick(0.1)
+    assert _rotation._running(resolver, attempt) is None
 
 
 def test_a_shared_fruitless_read_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,14 +22,14 @@ from lambda_secrets import (
     SecretValueError,
     inject_secrets,
 )
-from lambda_secrets._declarations import Mismatch
 from lambda_secrets._signature import declared_in
+from lambda_secrets._sources import Mismatch
 from lambda_secrets.testing import override_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lambda_secrets.elsewhere import Imaginary  # type: ignore[import-not-found]
+    from lambda_secrets.elsewhere import Imaginary  # type: ignore[import-not-found]  # there is none
 
 
 @dataclass
@@ -347,7 +347,7 @@ def undefined_without_declaration(
     """Have another parameter whose annotation may hold a declaration, for all one can know."""
 
 
-def broken(event: Any, context: Any, *, it: Annotated[1 / 0, SECRET]) -> None:  # type: ignore[valid-type]
+def broken(event: Any, context: Any, *, it: Annotated[1 / 0, SECRET]) -> None:  # type: ignore[valid-type]  # wrong on purpose
     """Have an annotation that raises."""
 
 
@@ -513,7 +513,7 @@ def test_a_subclass_inherits_declarations() -> None:
     """What a class declares, its subclasses have, and may declare anew."""
 
     class More(Config):
-        login: Annotated[dict[str, str], Secret("prod/db")]  # type: ignore[assignment]
+        login: Annotated[dict[str, str], Secret("prod/db")]  # type: ignore[assignment]  # another type than Config declares
         hosts: Annotated[list[str], Parameter("/hosts")] = []  # noqa: RUF012 - it is a default
 
     more = More(backend=BACKEND)

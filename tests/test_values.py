@@ -164,6 +164,10 @@ def test_it_is_read_only(secrets: Secrets) -> None:
         secrets.new = "other"
     with pytest.raises(AttributeError, match="Cannot change 'key': Secrets is read-only"):
         del secrets.key
+    with pytest.raises(AttributeError) as raised:
+        secrets.key = CANARY
+    frame = raised.value.__traceback__.tb_next.tb_frame  # type: ignore[union-attr]  # ours
+    assert CANARY not in repr(frame.f_locals)
     untyped: Any = secrets
     with pytest.raises(TypeError):
         untyped["key"] = "other"

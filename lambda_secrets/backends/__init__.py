@@ -48,17 +48,17 @@ _AWS_SETTINGS = (
     *("AWS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"),
 )
 _PORTS = ("PARAMETERS_SECRETS_EXTENSION_HTTP_PORT", "AWS_APPCONFIG_EXTENSION_HTTP_PORT")
-_SETTINGS = {
-    "auto": ("AutoBackend", ("AWS_LAMBDA_RUNTIME_API", *_PORTS, *_AWS_SETTINGS)),
-    "extension": ("ExtensionBackend", _PORTS),
-    "aws": ("AwsBackend", _AWS_SETTINGS),
-    "sdk": ("SdkBackend", _AWS_SETTINGS),
-    "file": ("FileBackend", ("LAMBDA_SECRETS_FILE",)),
+_SETTINGS = {  # by the class's name, less "Backend"
+    "auto": ("AWS_LAMBDA_RUNTIME_API", *_PORTS, *_AWS_SETTINGS),
+    "extension": _PORTS,
+    "aws": _AWS_SETTINGS,
+    "sdk": _AWS_SETTINGS,
+    "file": ("LAMBDA_SECRETS_FILE",),
 }
 
 
 class Answer:
-    """A value with what its backend knows of it.
+    """A value with what its backend knows about it.
 
     Attributes:
         value: the value, as in `Backend.fetch`; hidden from what walks slots and ``__dict__``.
@@ -103,36 +103,59 @@ def backend_of(choice: str | Backend) -> Backend:
     Raises:
         DeclarationError: when it is neither, or its variable is missing.
     """
-    chosen = choice
-    if chosen == "auto":  # an empty variable counts as unset
-        chosen = os.environ.get("LAMBDA_SECRETS_BACKEND") or chosen
-    if isinstance(chosen, str) and chosen in _SETTINGS:
-        class_name, variables = _SETTINGS[chosen]
-        return _shared(class_name, *map(os.environ.get, variables))
-    if callable(getattr(chosen, "fetch", None)) and not isinstance(chosen, type):
-        return chosen  # type: ignore[return-value]  # a str has no fetch
+    chosen: Any = choice
+    if isinstance(choice, str):
+        if choice == "auto":  # an empty variable counts as unset
+            (variable,) = environment(("LAMBDA_SECRETS_BACKEND",))
+            chosen = os.environ["LAMBDA_SECRETS_BACKEND"] if variable else choice
+        if chosen in _SETTINGS:
+            return _shared(chosen, *environment(_SETTINGS[chosen]))
+    elif callable(getattr(choice, "fetch", None)) and not isinstance(choice, type):
+        return choice
     from ._options import unknown_backend
 
     raise unknown_backend(choice, chosen)
+
+
+def own_region() -> str:
+    """Return the function's region; empty where none is set."""
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ""
 
 
 def backend_name(backend: Backend) -> str:
     """Return what errors and events call a backend."""
     try:
         name = getattr(backend, "name", None)
-    except Exception:  # noqa: BLE001 - a property of others may raise anything
+    except BaseException:  # noqa: BLE001 - a property of others may raise anything
         name = None
     return name if name and isinstance(name, str) else type(backend).__name__
 
 
+def environment(variables: tuple[str, ...]) -> tuple[Any, ...]:
+    """Return what variables hold, to be compared: not decoded, which takes longer than the rest.
+
+    None stands for one that is unset.
+    """
+    texts = getattr(os.environ, "_data", None)
+    if texts is None:  # a plain dict that a test has put there
+        return tuple(map(os.environ.get, variables))
+    return tuple(map(texts.get, _encoded(variables)))
+
+
 @functools.cache
-def _shared(class_name: str, *settings: str | None) -> Backend:
-    backend_class = __getattr__(class_name)
-    if class_name != "FileBackend":
+def _encoded(variables: tuple[str, ...]) -> tuple[Any, ...]:
+    return tuple(map(os.environ.encodekey, variables))
+
+
+@functools.cache
+def _shared(name: str, *_: Any) -> Backend:
+    backend_class = __getattr__(f"{name.capitalize()}Backend")
+    if name != "file":
         return backend_class()  # type: ignore[no-any-return]  # chosen by name
     from ._options import file_named_by
 
-    return backend_class(file_named_by(*settings))  # type: ignore[no-any-return]
+    file = file_named_by(os.environ.get("LAMBDA_SECRETS_FILE"))
+    return backend_class(file)  # type: ignore[no-any-return]  # as above
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ from ._extension import ExtensionBackend, is_elsewhere
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .._declarations import Source
+    from .._sources import Source
     from ._aws import AwsBackend
     from ._beyond import Beyond
     from ._sdk import SdkBackend
@@ -24,6 +24,12 @@ class AutoBackend:
 
     AWS is asked directly inside Lambda, and through boto3 where only that knows how to
     authenticate; elsewhere through boto3 where it is installed.
+
+    Args:
+        extension: one with ports of your own.
+        aws: one with options of your own. AWS is then asked through it first, on a laptop too.
+        sdk: one with a session or clients of your own. Without ``aws`` beside it, AWS is always
+            asked through it.
     """
 
     name = "auto"
@@ -67,22 +73,20 @@ class AutoBackend:
         started = time.monotonic()
         sources = list(sources)
         first = [source for source in sources if self._is_for_extension(source, fresh=fresh)]
-        answers: Answers = {}
-        if first:
-            # Half of the time at most: if the extension hangs, AWS has the rest.
-            share = min(timeout / 2, LONGEST_SHARE)
-            ready_within = min(ready_within, share)
-            answers = self._extension.ask(first, share, fresh=fresh, ready_within=ready_within)
-            for answer in answers.values():
-                answer.backend = self._extension.name
+        # Half of the time at most: if the extension hangs, AWS has the rest.
+        share = min(timeout / 2, LONGEST_SHARE)
+        ready_within = min(ready_within, share)
+        answers = self._extension.ask(first, share, fresh=fresh, ready_within=ready_within)
+        for answer in answers.values():
+            answer.backend = self._extension.name
         if len(answers) == len(sources) and all(type(a) is Answer for a in answers.values()):
             return answers
-        beyond = self.beyond
-        if beyond is None:
-            from ._beyond import Beyond
+        from ._beyond import Beyond
 
-            # One for all threads, without a lock.
-            beyond = vars(self).setdefault("beyond", Beyond(self._extension, *self._given))
+        # One for all threads, without a lock.
+        beyond = self.beyond or vars(self).setdefault(
+            "beyond", Beyond(self._extension, *self._given)
+        )
         left = timeout - (time.monotonic() - started)
         return beyond.complete(sources, answers, timeout=max(left, 0.0), fresh=fresh)
 

@@ -8,7 +8,7 @@ import time
 
 from .._values import opaque
 from ..errors import ResolutionError
-from . import Answer
+from . import Answer, own_region
 from ._calls import Conversations
 from ._http import Reply
 from ._signing import signed
@@ -159,13 +159,7 @@ class AwsBackend:
         )
 
     def _endpoint(self, call: Call) -> Endpoint | ResolutionError:
-        region = (
-            call.region
-            or self._region
-            or os.environ.get("AWS_REGION")
-            or os.environ.get("AWS_DEFAULT_REGION")
-            or ""
-        )
+        region = call.region or self._region or own_region()
         is_usual = (
             region.startswith(_USUAL_REGIONS)
             and region.count("-") == 2

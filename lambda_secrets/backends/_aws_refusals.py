@@ -9,7 +9,8 @@ from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError, ResolutionError
 from . import _codes
 from ._aws import document_of, request_of
-from ._http import Fault, Reply
+from ._connections import Fault
+from ._http import Reply
 from ._states import pause_before
 
 TYPE_CHECKING = False
@@ -49,7 +50,7 @@ def called_again(
         pause = 0.0
         if not corrected and _corrects(backend, endpoint, signed_at, reply):
             corrected = True
-        elif _codes.is_expired(code) and not renewed and backend.renew():
+        elif code in _codes.EXPIRED and not renewed and backend.renew():
             renewed = True
             fresh = backend.credentials(1.0)
             if isinstance(fresh, ResolutionError):

@@ -21,7 +21,7 @@ from ._states import NotListeningError, NotReadyError, UnaskedError, Unexplained
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .._declarations import Source
+    from .._sources import Source
     from ._aws import AwsBackend
     from ._extension import ExtensionBackend
     from ._sdk import SdkBackend

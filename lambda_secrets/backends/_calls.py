@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .._declarations import Source
+    from .._sources import Source
     from . import Answer
     from ._types import Decode, Hidden, Result, Sources, Talk, Task
 
@@ -30,7 +30,7 @@ class Call:
         self.service = service
         self.operation = operation
         self.kind = source.kind
-        self.region = region_of(source)
+        self.region = source.region
         self.arguments = arguments
 
 
@@ -73,11 +73,6 @@ def secret(sources: list[Source]) -> Talk:
         arguments["VersionStage"] = source.version_stage
     document = yield Call("secretsmanager", "GetSecretValue", source, arguments)
     return {source: read_in(document, secret_answer)}
-
-
-def region_of(source: Source) -> str:
-    """Return the region that an ARN names; empty for a name."""
-    return source.name.split(":")[3] if source.name.startswith("arn:") else ""
 
 
 def read_in(document: ResolutionError | Hidden, decode: Decode) -> Result:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from .._values import fresh, opaque
-from ..errors import BackendError, ResolutionError, place_of
+from ..errors import BackendError, ResolutionError
 from . import Answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .._declarations import Source
+    from .._sources import Source
 
 
 def checked(given: Any, sources: list[Source]) -> dict[Source, Answer | ResolutionError]:
@@ -28,6 +28,8 @@ def raised(error: BaseException) -> ResolutionError:
     """Return our own error as it is; the message of any other may quote a value."""
     if isinstance(error, ResolutionError):
         return error.with_traceback(None)
+    from .._explain import place_of
+
     what = f"the backend raised {type(error).__name__}"
     place = place_of(error)
     if not place:

@@ -22,6 +22,7 @@ ACTIONS = {
 }
 _AGAIN = "Try again."
 _CLOCK = "the machine's clock is off, or the request was frozen on its way. Try again."
+_DELETED = "the secret may be scheduled for deletion. Restore it, or declare another one."
 _EXPIRED = (
     "the credentials have expired. Renew them (for SSO: aws sso login); an agent may need to be "
     "started again."
@@ -33,73 +34,45 @@ _NOT_FOUND = (
 _NOT_KNOWN = "it does not know these credentials. Check where they come from."
 _NOT_VALID = "the name, version or label is not one that AWS accepts. Check how it is written."
 
+EXPIRED = ("ExpiredToken", "ExpiredTokenException")
 _Meaning = tuple[type[ResolutionError], str]
-_TABLE: dict[str, _Meaning] = {
-    **dict.fromkeys(
-        (
-            "ParameterNotFound",
-            "ParameterVersionLabelNotFound",
-            "ParameterVersionNotFound",
-            "ResourceNotFoundException",
-        ),
-        (SecretNotFoundError, _NOT_FOUND),
+_MEANINGS: tuple[tuple[type[ResolutionError], str, str], ...] = (
+    (
+        SecretNotFoundError,
+        _NOT_FOUND,
+        """ParameterNotFound ParameterVersionLabelNotFound ParameterVersionNotFound
+        ResourceNotFoundException""",
     ),
-    **dict.fromkeys(
-        (
-            "InternalError",
-            "InternalFailure",
-            "InternalServerError",
-            "InternalServerException",
-            "InternalServiceError",
-            "InternalServiceErrorException",
-            "LimitExceededException",
-            "PriorRequestNotComplete",
-            "RequestLimitExceeded",
-            "RequestThrottled",
-            "RequestThrottledException",
-            "RequestTimeout",
-            "RequestTimeoutException",
-            "ServiceUnavailable",
-            "ServiceUnavailableException",
-            "SlowDown",
-            "ThrottledException",
-            "Throttling",
-            "ThrottlingException",
-            "TooManyRequestsException",
-        ),
-        (BackendUnavailableError, _AGAIN),
+    (
+        BackendUnavailableError,
+        _AGAIN,
+        """InternalError InternalFailure InternalServerError InternalServerException
+        InternalServiceError InternalServiceErrorException LimitExceededException
+        PriorRequestNotComplete RequestLimitExceeded RequestThrottled RequestThrottledException
+        RequestTimeout RequestTimeoutException ServiceUnavailable ServiceUnavailableException
+        SlowDown ThrottledException Throttling ThrottlingException TooManyRequestsException""",
     ),
-    **dict.fromkeys(
-        ("RequestExpired", "RequestInTheFuture", "RequestTimeTooSkewed"),
-        (BackendUnavailableError, _CLOCK),
-    ),
+    (BackendUnavailableError, _CLOCK, "RequestExpired RequestInTheFuture RequestTimeTooSkewed"),
     # The agent's own words for an AWS that it does not reach.
-    "ConnectionError": (BackendUnavailableError, "the agent cannot reach AWS. Try again."),
-    "TimeoutError": (BackendUnavailableError, "AWS did not answer the agent in time. Try again."),
-    **dict.fromkeys(("DecryptionFailure", "InvalidKeyId"), (BackendError, _KEY)),
-    **dict.fromkeys(("ExpiredToken", "ExpiredTokenException"), (BackendError, _EXPIRED)),
-    **dict.fromkeys(
-        (
-            "IncompleteSignature",
-            "InvalidClientTokenId",
-            "InvalidSignatureException",
-            "MissingAuthenticationToken",
-            "MissingAuthenticationTokenException",
-            "SignatureDoesNotMatch",
-            "UnrecognizedClientException",
-        ),
-        (BackendError, _NOT_KNOWN),
-    ),
-    **dict.fromkeys(
-        ("InvalidParameterException", "ValidationError", "ValidationException"),
-        (BackendError, _NOT_VALID),
-    ),
-    "BadRequestException": (BackendError, _NOT_VALID),
-    "InvalidRequestException": (
+    (BackendUnavailableError, "the agent cannot reach AWS. Try again.", "ConnectionError"),
+    (BackendUnavailableError, "AWS did not answer the agent in time. Try again.", "TimeoutError"),
+    (BackendError, _KEY, "DecryptionFailure InvalidKeyId"),
+    (BackendError, _EXPIRED, " ".join(EXPIRED)),
+    (
         BackendError,
-        "the secret may be scheduled for deletion. Restore it, or declare another one.",
+        _NOT_KNOWN,
+        """IncompleteSignature InvalidClientTokenId InvalidSignatureException
+        MissingAuthenticationToken MissingAuthenticationTokenException SignatureDoesNotMatch
+        UnrecognizedClientException""",
     ),
-}
+    (
+        BackendError,
+        _NOT_VALID,
+        "BadRequestException InvalidParameterException ValidationError ValidationException",
+    ),
+    (BackendError, _DELETED, "InvalidRequestException"),
+)
+_TABLE = {code: (our, advice) for our, advice, codes in _MEANINGS for code in codes.split()}
 _OF_THE_AGENT = {"ConnectionError", "TimeoutError"}
 _OF_THE_CLOCK = ("signature expired", "signature not yet current")
 
@@ -107,11 +80,6 @@ _OF_THE_CLOCK = ("signature expired", "signature not yet current")
 def is_code(text: str) -> bool:
     """Whether it can be a code of AWS: a proxy's answer may be anything, and is not shown."""
     return text.replace(".", "").isidentifier() and text.isascii()
-
-
-def is_expired(code: str) -> bool:
-    """Whether a code says that the credentials have expired."""
-    return code in {"ExpiredToken", "ExpiredTokenException"}
 
 
 def meaning_of(code: str, status: int, message: str = "") -> _Meaning:

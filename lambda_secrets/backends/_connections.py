@@ -1,15 +1,41 @@
-"""What becomes of connections: the next request on a kept one, its death, the end of a round."""
+"""What becomes of connections: why one is broken, the next request on a kept one, the end."""
 
 from __future__ import annotations
 
 import select
 
-from ._http import Fault, Reply
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._http import Client, Exchange, _Round
-    from ._types import Exchanges
+    from ._types import Exchanges, Outcome
+
+
+class Fault:
+    """Why there is no reply.
+
+    ``refused``, ``reset``, ``truncated``, ``malformed`` or ``timeout``; from other machines also
+    ``unresolved``, ``untrusted``, ``trust``, ``tls`` or ``proxy``. ``detail`` may say more.
+    """
+
+    __slots__ = ("detail", "kind")
+
+    def __init__(self, kind: str, detail: str = "") -> None:
+        self.kind = kind
+        self.detail = detail
+
+
+def broken(exchange: Exchange, error: Exception) -> Fault:
+    """Return what an error means that ends an exchange, whose connection is closed."""
+    if exchange.connection is not None:
+        exchange.connection.close()
+    if not isinstance(error, OSError):
+        return Fault("malformed")
+    return Fault("truncated") if exchange.buffer(0) else exchange.fault(error)
+
+
+def fault_of(error: OSError) -> Fault:
+    """Return what an error before the first byte of a reply means."""
+    return Fault("refused" if isinstance(error, ConnectionRefusedError) else "reset")
 
 
 def begin_on_kept(client: Client, exchange: Exchange) -> bool:
@@ -26,7 +52,7 @@ def begin_on_kept(client: Client, exchange: Exchange) -> bool:
     return False
 
 
-def give_up_connection(current: _Round, exchange: Exchange, reply: Reply | Fault) -> bool:
+def give_up_connection(current: _Round, exchange: Exchange, reply: Outcome) -> bool:
     """Close a connection that is no good any more; tell whether the exchange goes on without it.
 
     A kept connection may have died unnoticed: its request is sent once more, on a new one, since
@@ -37,7 +63,7 @@ def give_up_connection(current: _Round, exchange: Exchange, reply: Reply | Fault
     if isinstance(reply, Fault):
         if reply.kind != "reset" or not exchange.reused:
             return False
-        fault = current.client.open(exchange, current.deadline, new=True)
+        fault = current.client.connect(exchange, current.deadline)
         if fault is not None:
             reply.kind = fault.kind
         return fault is None

@@ -1,4 +1,4 @@
-"""Turns the JSON that Secrets Manager and Parameter Store answer into values."""
+"""Turns the JSON that Secrets Manager answers into values."""
 
 from __future__ import annotations
 
@@ -15,27 +15,12 @@ def secret_answer(document: Any) -> Answer | None:
     Raises:
         ValueError, AttributeError: when the document is malformed.
     """
-    text, binary = document.get("SecretString"), document.get("SecretBinary")
+    text = document.get("SecretString")
     if isinstance(text, str):
         return Answer(text, version=document.get("VersionId"))
-    if binary is None:
-        return None
-    if isinstance(binary, str):  # bytes from boto3, base64 text over HTTP
-        from binascii import a2b_base64
+    from ._other_values import binary_answer
 
-        binary = a2b_base64(binary, strict_mode=True)
-    return Answer(binary, version=document.get("VersionId"))
-
-
-def parameter_answer(document: Any) -> Answer | None:
-    """Return the value of a parameter with its version, a StringList as a list; likewise."""
-    text, version = document.get("Value"), document.get("Version")
-    if not isinstance(text, str):
-        return None
-    listed = document.get("Type") == "StringList"
-    return Answer(
-        text.split(",") if listed else text, version=None if version is None else str(version)
-    )
+    return binary_answer(document)
 
 
 def is_named(asked: str, document: Any) -> bool:

@@ -9,6 +9,7 @@ import os
 import re
 
 from ._aws import Endpoint
+from ._http import port_of
 from ._states import UnaskedError
 
 # A region's pattern, then the suffix of its hosts, and the one of its dual-stack hosts.
@@ -91,13 +92,12 @@ def parts_of(url: str) -> tuple[str, str, int | None, str] | None:
     if not bracket:
         host, colon, tail = place.partition(":")
         tail = colon + tail
-    port = tail.removeprefix(":")
-    is_port = port.isascii() and port.isdecimal() and len(port) < 6 and 0 < int(port) < 65536
-    if not (mark and host and (is_port or not tail)) or bool(bracket) != place.startswith("["):
+    port = port_of(tail.removeprefix(":"))
+    if not (mark and host and (port or not tail)) or bool(bracket) != place.startswith("["):
         return None
     if set("@?#[] ") & set(host) or not f"{host}{path}".isprintable():
         return None
-    return scheme.lower(), host.lower(), int(port) if port else None, slash + path
+    return scheme.lower(), host.lower(), port or None, slash + path
 
 
 def _is_on(variable: str) -> bool:

@@ -14,15 +14,15 @@ import os
 import time
 
 from .._values import opaque
-from . import Answer
+from . import Answer, own_region
 from ._decode import is_named, secret_answer
-from ._http import Client, Reply
+from ._http import Client, Reply, port_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .._declarations import Source
+    from .._sources import Source
     from ._types import Answers, Deadlines, Hidden, Job, Outcome, Request, Result, Sources
 
 TOKENS = ("AWS_TOKEN", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
@@ -32,14 +32,20 @@ _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.
 
 
 class ExtensionBackend:
-    """The extension, or the agent, on this machine; it never goes through a proxy.
+    """The AWS Parameters and Secrets Lambda Extension, or the Secrets Manager Agent.
+
+    It asks ``localhost``, and never goes through a proxy.
 
     Args:
-        port: of the extension; ``PARAMETERS_SECRETS_EXTENSION_HTTP_PORT`` or 2773.
-        appconfig_port: of the AppConfig extension; ``AWS_APPCONFIG_EXTENSION_HTTP_PORT`` or 2772.
+        port: of the extension. None: ``PARAMETERS_SECRETS_EXTENSION_HTTP_PORT``, else 2773.
+        appconfig_port: of the AppConfig extension. None: ``AWS_APPCONFIG_EXTENSION_HTTP_PORT``,
+            else 2772.
     """
 
     name = "extension"
+    agent_at = ""  # the place where the agent was the last to answer
+    heard_at = ""  # where anything has answered
+    silent_at = ""  # where one whole wait has seen nothing
 
     def __init__(self, *, port: int | None = None, appconfig_port: int | None = None) -> None:
         """Connect to nothing yet.
@@ -53,9 +59,6 @@ class ExtensionBackend:
             check_ports(port, appconfig_port)
         self._port = port
         self.appconfig_port = appconfig_port
-        self._agent_at: str = ""
-        self.heard_at: str = ""
-        self.silent_at: str = ""
         self._client = Client()
         self._told = False
 
@@ -67,7 +70,7 @@ class ExtensionBackend:
     @property
     def is_agent(self) -> bool:
         """Whether it was the agent that answered last on this port."""
-        return self._agent_at == self.place
+        return self.agent_at == self.place
 
     def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
         """Read the sources; while the extension does not listen or is not ready, try again."""
@@ -98,15 +101,7 @@ class ExtensionBackend:
         until = now + start_within, now + ready_within, now + retry_within
         token = _token()
         jobs = {source: self._read(source, token, until, fresh=fresh) for source in sources}
-        answers = self._client.run(jobs, timeout=timeout)
-        if not self._told and any(getattr(each, "upstream_ttl", 0) for each in answers.values()):
-            self._told = True
-            _log.info(
-                "The extension's cache stands behind ours: a value can be older than ttl by its "
-                "own, SECRETS_MANAGER_TTL or SSM_PARAMETER_STORE_TTL (300 s by default). Set them "
-                "to 0 to make ttl exact, and set a ttl then: it is their default too."
-            )
-        return answers
+        return self._client.run(jobs, timeout=timeout)
 
     def upstream_ttl(self, source: Source) -> float:
         """Return for how many seconds the extension's own cache keeps this source."""
@@ -139,25 +134,17 @@ class ExtensionBackend:
 
     def request(self, source: Source, token: Hidden, *, past_cache: bool) -> Request | Result:
         """Return port and bytes to send, or why nothing can be sent."""
-        port = self.place
-        usual = source.kind == "secret" and token(0) and not is_elsewhere(source)
-        if not (usual and port.isdecimal() and len(port) < 6 and 0 < int(port) < 65536):
-            from ._extension_kinds import unusual_request
+        port = port_of(self.place)
+        if source.kind == "secret" and port and token(0) and not is_elsewhere(source):
+            return secret_request(port, source, token, past_cache=past_cache)
+        from ._extension_kinds import unusual_request
 
-            return unusual_request(self, source, token, past_cache=past_cache)
-        query = {
-            "secretId": source.name,
-            "versionStage": source.version_stage,
-            "versionId": source.version_id,
-            "refreshNow": "true" if past_cache else None,
-        }
-        return request_to(int(port), "/secretsmanager/get", query, token)
+        return unusual_request(self, source, token, past_cache=past_cache)
 
     def answer(self, source: Source, reply: Outcome) -> Result:
         """Return what a reply says about a source."""
         if isinstance(reply, Reply):
-            self.heard_at = self.place
-            self.silent_at = ""
+            self.heard_at, self.silent_at = self.place, ""
             if reply.status == 200 and source.kind == "secret":
                 try:
                     document = opaque(json.loads(reply.body))
@@ -165,32 +152,42 @@ class ExtensionBackend:
                         found = secret_answer(document(0))
                         # Seconds since 1970 from the agent, a date and a time from the extension.
                         by_agent = "T" not in str(document(0).get("CreatedDate", "T"))
-                        self._agent_at = self.place if by_agent else ""
+                        self.agent_at = self.place if by_agent else ""
                         if found is not None:
                             return self.with_ttl(source, found)
                 except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
                     pass
-            if reply.status == 200:
-                from ._extension_kinds import unusual_answer
+        from ._states import unusual_answer
 
-                return unusual_answer(self, source, reply)
-            if source.kind == "secret" and b'"__type"' in reply.body:
-                self._agent_at = self.place
-        from ._states import failure_of
-
-        return failure_of(source, reply)
+        return unusual_answer(self, source, reply)
 
     def with_ttl(self, source: Source, found: Answer) -> Answer:
         """Return the answer with how long the cache behind us may have kept it."""
         found.upstream_ttl = self.upstream_ttl(source)
+        if found.upstream_ttl and not self._told:
+            self._told = True
+            _log.info(
+                "The extension's cache stands behind ours: a value can be older than ttl by its "
+                "own, SECRETS_MANAGER_TTL or SSM_PARAMETER_STORE_TTL (300 s by default). Set them "
+                "to 0 to make ttl exact, and set a ttl then: it is their default too."
+            )
         return found
 
 
 def is_elsewhere(source: Source) -> bool:
     """Whether an ARN names another region than the function's, which the extension reads."""
-    region = source.name.split(":")[3] if source.name.startswith("arn:") else ""
-    own = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    return bool(region and own) and region != own
+    return bool(source.region) and own_region() not in ("", source.region)
+
+
+def secret_request(port: int, source: Source, token: Hidden, *, past_cache: bool) -> Request:
+    """Return port and bytes of the request for a secret."""
+    query = {
+        "secretId": source.name,
+        "versionStage": source.version_stage,
+        "versionId": source.version_id,
+        "refreshNow": "true" if past_cache else None,
+    }
+    return request_to(port, "/secretsmanager/get", query, token)
 
 
 def request_to(port: int, path: str, query: dict[str, Any], token: Hidden) -> Request:

@@ -8,14 +8,22 @@ import os
 from .._values import opaque
 from ..errors import BackendError, DeclarationError
 from . import Answer
-from ._decode import is_named, parameter_answer
-from ._extension import PORT, TOKENS, encoded, is_elsewhere, request_to, seconds_in
+from ._decode import is_named
+from ._extension import (
+    PORT,
+    TOKENS,
+    encoded,
+    is_elsewhere,
+    request_to,
+    seconds_in,
+    secret_request,
+)
+from ._http import port_of
+from ._other_values import parameter_answer, text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
-    from .._declarations import Source
+    from .._sources import Source
     from ._extension import ExtensionBackend
     from ._http import Reply
     from ._types import Hidden, Request
@@ -58,33 +66,30 @@ def unusual_request(
         place = str(backend.appconfig_port or os.environ.get(variable) or 2772)
     else:
         variable, place = PORT, backend.place
-    if not (place.isdecimal() and len(place) < 6 and 0 < int(place) < 65536):
+    port = port_of(place)
+    if not port:
         return BackendError(
             f"{variable} is {place!r}, which is not a port. Use a number from 1 to 65535."
         )
     if source.kind == "appconfig":  # its extension asks for no token
-        keys = ("applications", "environments", "configurations")
-        path = "".join(f"/{key}/{encoded(part)}" for key, part in zip(keys, source.parts))  # noqa: B905 - three each
-        return request_to(int(place), path, {}, opaque(""))
+        from .._kinds import parts_of
+
+        application, environment, profile = map(encoded, parts_of(source))
+        path = f"/applications/{application}/environments/{environment}/configurations/{profile}"
+        return request_to(port, path, {}, opaque(""))
     if not token(0):
         problem, token = _other_token()
         if problem:
             return BackendError(problem)
     if source.kind == "secret":
-        query: dict[str, Any] = {
-            "secretId": source.name,
-            "versionStage": source.version_stage,
-            "versionId": source.version_id,
-            "refreshNow": "true" if past_cache else None,
-        }
-        return request_to(int(place), "/secretsmanager/get", query, token)
+        return secret_request(port, source, token, past_cache=past_cache)
     query = {
         "name": source.name,
         "version": source.version,
         "label": source.label,
         "withDecryption": "true" if source.decrypt else "false",
     }
-    return request_to(int(place), "/systemsmanager/parameters/get", query, token)
+    return request_to(port, "/systemsmanager/parameters/get", query, token)
 
 
 def token_origin() -> str:
@@ -116,24 +121,19 @@ def _other_token() -> tuple[str, Hidden]:
     return "", token
 
 
-def unusual_answer(
-    backend: ExtensionBackend, source: Source, reply: Reply
-) -> Answer | BackendError:
+def value_in(backend: ExtensionBackend, source: Source, reply: Reply) -> Answer | BackendError:
     """Return what a reply with status 200 says of a parameter or a configuration."""
     if source.kind == "appconfig":
         version = reply.headers.get("configuration-version")
         return backend.with_ttl(source, Answer(text_of(reply.body), version=version))
     said_another = False
+    names = {source.name}
     try:
         document = opaque(json.loads(reply.body))
         if source.kind == "parameter":
             document = opaque(document(0)["Parameter"])
-        said_another = not (
-            is_named(source.name, document(0))
-            # The slash that begins a parameter's name may be left out.
-            or (source.kind == "parameter" and is_named(f"/{source.name}", document(0)))
-            or (source.kind == "parameter" and is_named(source.name.lstrip("/"), document(0)))
-        )
+            names |= {f"/{source.name}", source.name.lstrip("/")}  # the first slash is optional
+        said_another = not any(is_named(name, document(0)) for name in names)
         found = parameter_answer(document(0)) if source.kind == "parameter" else None
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
         found = None
@@ -147,11 +147,3 @@ def unusual_answer(
             f"its answer is not the JSON of a {source.kind}. Is another program on its port?"
         )
     return backend.with_ttl(source, found)
-
-
-def text_of(body: bytes) -> str | bytes:
-    """Return a body as text; as bytes where it is not UTF-8."""
-    try:
-        return body.decode()
-    except UnicodeDecodeError:
-        return body

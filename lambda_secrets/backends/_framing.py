@@ -49,7 +49,9 @@ def parsed_unusual(
     if body is None:
         return None
     # What follows a reply that nobody asked for must not be taken for the next one.
-    return Reply(status, headers, body, reusable=reusable and not ended and len(data) == stop)
+    reusable = reusable and not ended and len(data) == stop
+    # The agent says 429 of a connection, and goes on saying it.
+    return Reply(status, headers, body, reusable=reusable and status != 429)
 
 
 def _unchunked(data: bytearray, start: int) -> tuple[bytes | None, int]:

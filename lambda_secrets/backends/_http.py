@@ -18,7 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ._types import Exchanges, Headers, Jobs, Outcome, Request, Results
+    from ._connections import Fault
+    from ._types import Exchanges, Headers, Hidden, Jobs, Outcome, Results
 
 LIMIT = 16 * 1024 * 1024  # bytes of a reply; a secret has 64 KiB at most, a configuration 4 MiB
 LONGEST_WAIT = 3600.0  # seconds in one wait; poll() takes no number without bounds
@@ -32,8 +33,8 @@ class Reply:
     __slots__ = ("_body", "_headers", "reusable", "status")
 
     def __init__(self, status: int, headers: Headers, body: bytes, *, reusable: bool) -> None:
-        self.status: int = status
-        self.reusable: bool = reusable
+        self.status = status
+        self.reusable = reusable
         self._headers = opaque(headers)  # one of AppConfig's is a token
         self._body = opaque(body)
 
@@ -49,20 +50,6 @@ class Reply:
         raise TypeError("Cannot pickle a Reply: its body may be a secret.")
 
 
-class Fault:
-    """Why there is no reply.
-
-    ``refused``, ``reset``, ``truncated``, ``malformed`` or ``timeout``; from other machines also
-    ``unresolved``, ``untrusted``, ``trust``, ``tls`` or ``proxy``. ``detail`` may say more.
-    """
-
-    __slots__ = ("detail", "kind")
-
-    def __init__(self, kind: str, detail: str = "") -> None:
-        self.kind: str = kind
-        self.detail: str = detail
-
-
 class Exchange:
     """A job, the request that it wants to be sent, and what has come of the reply.
 
@@ -70,20 +57,17 @@ class Exchange:
     that, is sent the reply, and returns its result. After a ``timeout`` it should return.
     """
 
-    __slots__ = ("buffer", "connection", "due", "job", "key", "reused", "sent", "wanted")
-    wanted: Request
-    connection: Any
+    __slots__ = (
+        *("address", "buffer", "connection", "due", "job", "key", "request", "reused", "sent"),
+    )
+    address: Any
+    request: Hidden
     due: float
     blocked: Any = BlockingIOError
 
     def __init__(self, key: Any, job: Any) -> None:
         self.key = key
         self.job = job
-
-    @property
-    def address(self) -> Any:
-        """Where to send the request."""
-        return self.wanted[0]
 
     def begin(self, connection: Any, *, reused: bool) -> None:
         """Use this connection for the request."""
@@ -95,36 +79,34 @@ class Exchange:
     @property
     def writes(self) -> bool:
         """Whether it waits until it can send, not receive."""
-        return self.sent < len(self.wanted[1](0))
+        return self.sent < len(self.request(0))
 
     def proceed(self) -> Outcome | None:
         """Send or receive what can be by now; None while the reply is not complete."""
         before = len(self.buffer(0))
         try:
             if self.writes:
-                self.sent += self.connection.send(self.wanted[1](0)[self.sent :])
+                self.sent += self.connection.send(self.request(0)[self.sent :])
                 return None
-            self.receive()
+            self.buffer(0).extend(self.connection.recv(256 * 1024))
+            ended = len(self.buffer(0)) == before
+            reply = parsed(self.buffer(0), ended=ended)
+            if reply is not None or not ended:
+                return reply
+            error: Exception = ConnectionResetError()
         except self.blocked:
             return None
-        except OSError as error:
-            return Fault("truncated") if before else self.fault(error)
-        ended = len(self.buffer(0)) == before
-        try:
-            reply = parsed(self.buffer(0), ended=ended)
-        except ValueError:
-            return Fault("malformed")
-        if reply is None and ended:
-            return Fault("truncated" if before else "reset")
-        return reply
+        except (OSError, ValueError) as raised:
+            error = raised
+        from ._connections import broken
 
-    def receive(self) -> None:
-        """Add to the buffer what has arrived."""
-        self.buffer(0).extend(self.connection.recv(256 * 1024))
+        return broken(self, error)
 
     def fault(self, error: OSError) -> Fault:
         """Return what an error before the first byte of a reply means."""
-        return Fault("refused" if isinstance(error, ConnectionRefusedError) else "reset")
+        from ._connections import fault_of
+
+        return fault_of(error)
 
 
 class Client:
@@ -176,9 +158,9 @@ class Client:
             end(current)
         return {key: current.results[key] for key in jobs}
 
-    def open(self, exchange: Exchange, deadline: float, *, new: bool = False) -> Fault | None:
+    def open(self, exchange: Exchange, deadline: float) -> Fault | None:
         """Give the exchange an idle connection, or begin to connect a new one."""
-        if self.idle.get(exchange.address) and not new:
+        if self.idle.get(exchange.address):
             from ._connections import begin_on_kept
 
             if begin_on_kept(self, exchange):
@@ -187,19 +169,18 @@ class Client:
 
     def connect(self, exchange: Exchange, deadline: float) -> Fault | None:
         """Begin to connect a new connection."""
-        connection = None
+        exchange.begin(None, reused=False)
         try:
-            connection = socket(AF_INET, SOCK_STREAM)
+            exchange.connection = connection = socket(AF_INET, SOCK_STREAM)
             connection.settimeout(0)
             connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
             connection.connect(("127.0.0.1", exchange.address))
         except BlockingIOError:  # `ready` tells when it can send
             pass
         except OSError as error:  # such as no file descriptor left
-            if connection is not None:
-                connection.close()
-            return exchange.fault(error)
-        exchange.begin(connection, reused=False)
+            from ._connections import broken
+
+            return broken(exchange, error)
         return None
 
     def take(self, address: Any) -> Any:
@@ -247,15 +228,16 @@ class _Round:
     def resume(self, exchange: Exchange, reply: Outcome | None) -> None:
         """Hand a reply to the job: it wants another request sent, or has its result."""
         try:
-            *wanted, pause = exchange.job.send(reply)
+            exchange.address, exchange.request, pause = exchange.job.send(reply)
         except StopIteration as end:
             self.results[exchange.key] = end.value
             return
-        exchange.wanted = wanted
         exchange.due = time.monotonic() + pause if pause else 0.0
         if exchange.due < self.deadline:
             self.waiting.append(exchange)
         else:
+            from ._connections import Fault
+
             self.resume(exchange, Fault("timeout"))
 
     def begin_what_is_due(self, now: float) -> None:
@@ -274,7 +256,7 @@ class _Round:
 
     def take(self, exchange: Exchange, reply: Outcome) -> None:
         """Keep the connection if it is good, and hand over the reply."""
-        if isinstance(reply, Reply) and reply.reusable and reply.status != 429:
+        if isinstance(reply, Reply) and reply.reusable:
             self.client.idle.setdefault(exchange.address, []).append(exchange.connection)
             self.good.add(exchange.connection)
         else:
@@ -316,6 +298,12 @@ def parsed(data: bytearray, *, ended: bool) -> Reply | None:
     # What follows a reply that nobody asked for must not be taken for the next one.
     reusable = not ended and len(data) == stop
     return Reply(200, headers, bytes(data[end + 4 : stop]), reusable=reusable)
+
+
+def port_of(text: str) -> int:
+    """Return the number of a port; 0 where the text is not one."""
+    is_number = text.isascii() and text.isdecimal()
+    return int(text) if is_number and len(text) < 6 and int(text) < 65536 else 0
 
 
 def header_lines(data: bytearray) -> list[str]:

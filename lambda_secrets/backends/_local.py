@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from binascii import a2b_base64
 
-from .._declarations import Declaration, declare
+from .._declarations import declare
 from .._values import opaque
 from ..errors import BackendError, DeclarationError, SecretNotFoundError
 from . import Answer
@@ -16,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, Protocol, TypeAlias
 
-    from .._declarations import Source
+    from .._secret import Declaration
+    from .._sources import Source
     from ..errors import ResolutionError
 
     Held: TypeAlias = str | bytes | list[Any] | dict[str, Any]
@@ -30,9 +30,10 @@ if TYPE_CHECKING:
             ...
 
 
-_REFERENCE = "/aws/reference/secretsmanager/"  # Parameter Store's way to a secret
+# Parameter Store's way to a secret.
+SECRET_REFERENCE = "/aws/reference/secretsmanager/"  # noqa: S105 - a path, not a password
 _NO_MAPPING = "Cannot keep secrets: values must be a mapping such as {'prod/db': 'text'}."
-_SCHEMES = {
+SCHEMES = {
     "secrets": "",
     "parameters": "ssm:",
     "appconfig": "appconfig:",
@@ -57,9 +58,9 @@ class MemoryBackend:
     def __init__(self, values: Values) -> None:
         """Check the mapping, and keep it."""
         self.values = values
-        problem = _problem(values) if hasattr(values, "items") else _NO_MAPPING
+        problem = _table_or_problem(values) if hasattr(values, "items") else _NO_MAPPING
         del values  # a traceback can show locals
-        if problem:
+        if isinstance(problem, str):
             raise DeclarationError(problem)
 
     @property
@@ -158,16 +159,17 @@ def _found(
         problem = document if isinstance(document, str) else _misuse(document)
         if not problem and isinstance(document, dict):
             tables: dict[str, dict[str, Any]] = {
-                table: document.get(table, {}) for table in _SCHEMES
+                table: document.get(table, {}) for table in SCHEMES
             }
             values = {
-                scheme + name: _decoded(value) if table == "binary" else value
-                for table, scheme in _SCHEMES.items()
+                scheme + name: base64_bytes(value) if table == "binary" else value
+                for table, scheme in SCHEMES.items()
                 for name, value in tables[table].items()
             }
-            problem = _problem(values)
-            if not problem:
-                return tables, _table(values)
+            table = _table_or_problem(values)
+            if not isinstance(table, str):
+                return tables, table
+            problem = table
     return problem
 
 
@@ -202,16 +204,16 @@ def _misuse(document: dict[str, Any]) -> str:
     """Return what is wrong with the tables; empty where nothing is."""
     seen: dict[str, str] = {}
     for table, entries in document.items():
-        if table not in _SCHEMES or not isinstance(entries, dict):
+        if table not in SCHEMES or not isinstance(entries, dict):
             return _unknown(table)
         for name, value in entries.items():
             as_text = table in {"binary", "secure_strings"}
             if not isinstance(value, str if as_text else (str, list, dict)):
                 use = "a string" if as_text else "a string, or a table"
                 return f"{table}.{name} is a {type(value).__name__}. Use {use}."
-            if table == "binary" and _decoded(str(value)) is None:
+            if table == "binary" and base64_bytes(str(value)) is None:
                 return f"{table}.{name} is not base64 text."
-            other = seen.setdefault(_SCHEMES[table] + name, table)
+            other = seen.setdefault(SCHEMES[table] + name, table)
             if other != table:
                 return f"{name!r} is in {other!r} and in {table!r}. Drop one."
     return ""
@@ -220,22 +222,19 @@ def _misuse(document: dict[str, Any]) -> str:
 def _unknown(table: str) -> str:
     from difflib import get_close_matches
 
-    close = get_close_matches(table, _SCHEMES, 1)
+    close = get_close_matches(table, SCHEMES, 1)
     hint = f" Did you mean [{close[0]}]?" if close and close[0] != table else ""
-    return f"{table!r} is not one of its tables, which are {', '.join(_SCHEMES)}.{hint}"
+    return f"{table!r} is not one of its tables, which are {', '.join(SCHEMES)}.{hint}"
 
 
-def _decoded(text: str) -> bytes | None:
+def base64_bytes(text: str) -> bytes | None:
+    """Return the bytes that a base64 text says; None where it is not base64."""
+    from .._extract import decoded_base64
+
     try:
-        return a2b_base64("".join(text.split()), strict_mode=True)
+        return decoded_base64(text)
     except ValueError:
         return None
-
-
-def _problem(values: Values) -> str:
-    """Return what is wrong with the values; empty where nothing is."""
-    found = _table_or_problem(values)
-    return found if isinstance(found, str) else ""
 
 
 def _table_or_problem(values: Values) -> dict[Key, Any] | str:
@@ -257,11 +256,10 @@ def _table(values: Values) -> dict[Key, Any]:
                 f"Cannot hold {key!s}: a key must not have a path. Hold the whole secret."
             )
         if source.kind != "tree":
-            table[_key(source)] = _as_read(value, source.kind, key)
+            table[_key(source)] = as_read(value, source.kind, key)
         elif isinstance(value, dict):
             table[_key(source)] = {
-                rest: _as_read(below, "parameter", f"{key!s}{rest}")
-                for rest, below in value.items()
+                rest: as_read(below, "parameter", f"{key!s}{rest}") for rest, below in value.items()
             }
         else:
             raise DeclarationError(
@@ -271,7 +269,7 @@ def _table(values: Values) -> dict[Key, Any]:
     return table
 
 
-def _as_read(value: Any, kind: str, key: object) -> str | bytes | list[str]:
+def as_read(value: Any, kind: str, key: object) -> str | bytes | list[str]:
     """Return text, bytes or a StringList; everything else as its JSON."""
     if isinstance(value, (str, bytes)):
         return value
@@ -302,8 +300,8 @@ def _key(source: Source) -> Key:
 def _looked_up(table: dict[Key, Any], source: Source) -> Answer | ResolutionError:
     if source.kind != "tree":
         key = _key(source)
-        if key not in table and source.name.startswith(_REFERENCE):
-            key = ("secret", source.name.removeprefix(_REFERENCE), None, None, None, None)
+        if key not in table and source.name.startswith(SECRET_REFERENCE):
+            key = ("secret", source.name.removeprefix(SECRET_REFERENCE), None, None, None, None)
         if key in table:
             return Answer(table[key])
         return SecretNotFoundError(

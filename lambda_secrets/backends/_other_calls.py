@@ -9,15 +9,15 @@ import time
 from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError, ResolutionError, SecretNotFoundError
 from . import Answer
-from ._calls import Call, read_in, region_of, secret
-from ._decode import parameter_answer, secret_answer
+from ._calls import Call, read_in, secret
+from ._decode import is_named, secret_answer
+from ._other_values import parameter_answer, text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
-    from .._declarations import Source
+    from .._sources import Source
     from ._calls import Conversations
     from ._http import Reply
     from ._types import Answers, Hidden, Result, Talk, Task
@@ -33,7 +33,7 @@ def other_tasks(memory: Conversations, sources: list[Source]) -> list[Task]:
     chunks: list[list[Source]] = []
     for source in sources:
         if source.kind == "parameter":
-            _add_to_chunk(chunks, source, _fits_among_parameters)
+            _add_to_chunk(chunks, source, PARAMETERS_A_CALL)
         elif source.kind == "tree":
             tasks.append((tree, [source]))
         elif source.kind == "appconfig":
@@ -41,7 +41,7 @@ def other_tasks(memory: Conversations, sources: list[Source]) -> list[Task]:
         elif source.versioned:
             tasks.append((secret, [source]))
         else:
-            _add_to_chunk(batches, source, _fits_among_secrets)
+            _add_to_chunk(batches, source, SECRETS_A_CALL)
     tasks.extend((secrets, batch) for batch in batches)
     tasks.extend((parameters, chunk) for chunk in chunks)
     return tasks
@@ -63,11 +63,15 @@ def configuration(memory: Conversations, sources: list[Source]) -> Talk:
             return {source: page}
     if page is None or isinstance(page, ResolutionError):
         known = None  # there is no session yet, or its token has expired
-        names = ("Application", "Environment", "ConfigurationProfile")
-        arguments: dict[str, Any] = {
-            f"{name}Identifier": part for name, part in zip(names, source.parts, strict=True)
+        from .._kinds import parts_of
+
+        application, environment, profile = parts_of(source)
+        arguments = {
+            "ApplicationIdentifier": application,
+            "EnvironmentIdentifier": environment,
+            "ConfigurationProfileIdentifier": profile,
+            "RequiredMinimumPollIntervalInSeconds": POLL_INTERVAL,
         }
-        arguments["RequiredMinimumPollIntervalInSeconds"] = POLL_INTERVAL
         page = yield Call("appconfigdata", "StartConfigurationSession", source, arguments)
         if isinstance(page, ResolutionError):
             return {source: page}
@@ -78,8 +82,6 @@ def configuration(memory: Conversations, sources: list[Source]) -> Talk:
         if isinstance(page, ResolutionError):
             return {source: page}
     if page(0)["Configuration"] or known is None:
-        from ._extension_kinds import text_of
-
         version = page(0).get("VersionLabel")
         known = Answer(text_of(page(0)["Configuration"]), version=version)
     seconds = float(page(0).get("NextPollIntervalInSeconds") or 0)
@@ -156,8 +158,9 @@ def secrets(sources: list[Source]) -> Talk:
 
 def _among(page: Hidden, source: Source) -> Result | None:
     """Return what a page of a batch says about a source, if it does."""
+    asked = "ARN" if source.name.startswith("arn:") else "Name"
     for item in map(opaque, page(0).get("SecretValues") or ()):
-        if _is_secret(source.name, item(0).get("Name"), item(0).get("ARN") or ""):
+        if item(0).get(asked) and is_named(source.name, item(0)):
             return read_in(item, secret_answer)
     for error in page(0).get("Errors") or ():
         if error.get("SecretId") == source.name:
@@ -235,34 +238,17 @@ def _latest(source: Source, token: str) -> Call:
     return Call("appconfigdata", "GetLatestConfiguration", source, arguments)
 
 
-def _is_secret(asked: str, name: str, arn: str) -> bool:
-    """Whether that id means this secret: its name, its ARN, or that less its random ending."""
-    return asked in {name, arn} or (asked.startswith("arn:") and asked == arn.rpartition("-")[0])
-
-
 def _base(name: str) -> str:
     """Return a parameter's name alone, for a name or an ARN."""
     return name.rpartition(":parameter/")[2].lstrip("/")
 
 
-def _add_to_chunk(
-    chunks: list[list[Source]], source: Source, fits: Callable[[list[Source], Source], bool]
-) -> None:
+def _add_to_chunk(chunks: list[list[Source]], source: Source, limit: int) -> None:
+    """Add it to the first call that takes it: two versions of one name cannot be told apart."""
     for chunk in chunks:
-        if region_of(chunk[0]) == region_of(source) and fits(chunk, source):
+        alike = (chunk[0].region, chunk[0].decrypt) == (source.region, source.decrypt)
+        is_new = all(_base(other.name) != _base(source.name) for other in chunk)
+        if alike and is_new and len(chunk) < limit:
             chunk.append(source)
             return
     chunks.append([source])
-
-
-def _fits_among_parameters(chunk: list[Source], source: Source) -> bool:
-    """Two versions of one name cannot be told apart in one call."""
-    return (
-        len(chunk) < PARAMETERS_A_CALL
-        and chunk[0].decrypt == source.decrypt
-        and all(_base(other.name) != _base(source.name) for other in chunk)
-    )
-
-
-def _fits_among_secrets(chunk: list[Source], source: Source) -> bool:
-    return len(chunk) < SECRETS_A_CALL

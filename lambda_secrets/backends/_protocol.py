@@ -7,18 +7,22 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from .._declarations import Source
+    from .._sources import Source
     from ..errors import ResolutionError
     from . import Answer, Value
 
 
 @runtime_checkable
 class Backend(Protocol):
-    """Reads sources.
+    """Reads sources. Any object with ``fetch`` is a backend.
 
-    It may also have a ``name``, shown in errors and events; ``prefetch(sources, *, timeout)``,
-    which must not wait for a service that is not ready; ``upstream_ttl(source)``, the seconds for
-    which a cache behind it keeps a value; and ``close()``, called around a SnapStart snapshot.
+    It may also have:
+
+    - ``name``: a text, shown in errors and events
+    - ``prefetch(sources, *, timeout)``: as ``fetch``, without waiting for a service that is not
+      ready
+    - ``upstream_ttl(source)``: the seconds for which a cache behind it keeps a value
+    - ``close()``: called before a SnapStart snapshot and after a restore
     """
 
     def fetch(
@@ -26,9 +30,19 @@ class Backend(Protocol):
     ) -> Mapping[Source, Value | Answer | ResolutionError]:
         """Read all sources in at most ``timeout`` seconds, past every cache if ``fresh``.
 
-        A value is ``str``, ``bytes``, a list of strings or, for a tree, a dict of them; an `Answer`
-        adds its version and age. For a source that cannot be read, return a `ResolutionError` of
-        the fitting class with the reason as its message; raised, it stands for all sources. Called
-        from several threads at a time.
+        It is called from several threads at a time.
+
+        Args:
+            sources: what to read; the keys of the answer.
+            timeout: seconds that it may take, retries included.
+            fresh: whether to pass every cache.
+
+        Returns:
+            For each source ``str``, ``bytes``, a list of strings or, for a tree, a dict of them; an
+            `Answer` adds a version. For a source that cannot be read, a `ResolutionError` of the
+            fitting class with the reason as its message.
+
+        Raises:
+            ResolutionError: when no source can be read.
         """
         ...

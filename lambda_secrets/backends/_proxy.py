@@ -7,7 +7,7 @@ from socket import MSG_PEEK
 from urllib.parse import unquote, urlsplit
 
 from .._values import opaque
-from ._http import Fault
+from ._connections import Fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

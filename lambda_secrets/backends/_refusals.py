@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from ..errors import BackendError, BackendUnavailableError, ResolutionError
 from . import _codes
+from ._connections import Fault
 from ._extension_kinds import token_origin
-from ._http import Fault
 from ._states import NotReadyError, UnexplainedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .._declarations import Source
+    from .._sources import Source
     from ._http import Reply
 
 _UNEXPLAINED = (

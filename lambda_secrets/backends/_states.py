@@ -7,11 +7,12 @@ import time
 
 from ..errors import BackendError, BackendUnavailableError, ResolutionError
 from . import Answer
-from ._http import Fault
+from ._connections import Fault
+from ._http import Reply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .._declarations import Source
+    from .._sources import Source
     from ._extension import ExtensionBackend
     from ._types import Answers, Deadlines, Hidden, Job, Outcome, Result, Sources
 
@@ -99,8 +100,15 @@ def asked_patiently(
     return answers
 
 
-def failure_of(source: Source, reply: Outcome) -> ResolutionError:
-    """Return the error for a fault or a status other than 200."""
+def unusual_answer(backend: ExtensionBackend, source: Source, reply: Outcome) -> Result:
+    """Return what any reply but the value of a secret says."""
+    if isinstance(reply, Reply):
+        if reply.status == 200:
+            from ._extension_kinds import value_in
+
+            return value_in(backend, source, reply)
+        if source.kind == "secret" and b'"__type"' in reply.body:
+            backend.agent_at = backend.place
     if isinstance(reply, Fault) and reply.kind == "refused":
         return NotListeningError(
             "nothing listens on the extension's port. Add its layer to the function, or use "

@@ -16,7 +16,8 @@ import time
 from binascii import a2b_base64
 from itertools import zip_longest
 
-from ._http import Client, Exchange, Fault
+from ._connections import Fault
+from ._http import Client, Exchange
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class RemoteExchange(Exchange):
     def writes(self) -> bool:
         if self.opening is not None:
             return self.until_writable
-        return self.sent < len(self.wanted[1](0))
+        return self.sent < len(self.request(0))
 
     def proceed(self) -> Outcome | None:
         if self.opening is not None:

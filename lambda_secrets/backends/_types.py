@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
 
-    from .._declarations import Source
+    from .._sources import Source
     from ..errors import ResolutionError
     from . import Answer
     from ._calls import Call
-    from ._http import Exchange, Fault, Reply
+    from ._connections import Fault
+    from ._http import Exchange, Reply
 
     Hidden: TypeAlias = Callable[[int], Any]
     """Gives a value back for 0; see `opaque`."""

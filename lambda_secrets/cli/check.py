@@ -69,7 +69,7 @@ def check(
     if backend and secrets:
         raise click.UsageError("Give --backend or --secrets, not both.")
     chosen = FileBackend(secrets) if secrets else backend_of(backend) if backend else None
-    resolvers = dict.fromkeys(resolver for target in targets for resolver in declared_by(target))
+    resolvers = declared_by(*targets)
     if chosen is not None:
         override(shared_cache, chosen)
     # Two handlers that declare the same are one line.

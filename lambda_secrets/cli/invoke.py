@@ -16,8 +16,8 @@ import click
 
 from lambda_secrets._cache_info import known_of
 from lambda_secrets.backends._local import (
-    _SCHEMES as SCHEMES,
-    _decoded as base64_bytes,
+    SCHEMES,
+    base64_bytes,
     read_secrets_file,
 )
 from lambda_secrets.cli.emulator.records import Unpicklable

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
     from pathlib import Path
 
-    from lambda_secrets._declarations import Source
+    from lambda_secrets._sources import Source
     from lambda_secrets.backends import Value
 
 _NOT_ASKED = BackendError("a tree")

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lambda_secrets._declarations import Source
+from lambda_secrets._kinds import parts_of
+from lambda_secrets._sources import Source
 from lambda_secrets.backends import backend_name
 from lambda_secrets.backends._codes import ACTIONS
-from lambda_secrets.backends._local import _REFERENCE as SECRET_REFERENCE
+from lambda_secrets.backends._local import SECRET_REFERENCE
 from lambda_secrets.cli.failure import Failure, debug_option
 from lambda_secrets.cli.target import NOT_SEEN, declared_by, targets_argument
 from lambda_secrets.errors import DeclarationError
@@ -22,7 +23,7 @@ from lambda_secrets.errors import DeclarationError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from lambda_secrets._declarations import Declaration
+    from lambda_secrets._secret import Declaration
 
     Statement = dict[str, Any]
 
@@ -35,6 +36,10 @@ _APPCONFIG_NOTE = (
 _BATCH_NOTE = (
     "Note: SdkBackend(batch=True) needs secretsmanager:BatchGetSecretValue too, which IAM grants "
     'on "*" only. It is not in this policy: add it, or read one by one.'
+)
+_UNSET_NOTE = (
+    "Note: {} stands for an environment variable that is not set here. Set it with "
+    "--env NAME=VALUE. A string env:NAME is assumed to name a secret of Secrets Manager."
 )
 _PATTERNS = {
     "--account": (r"\d{12}", "the 12 digits of an account"),
@@ -137,7 +142,7 @@ def policy(
         if not (name.isidentifier() and value):
             raise click.UsageError(f"--env {text!r} must be NAME=VALUE.")
         os.environ[name] = value
-    resolvers = dict.fromkeys(resolver for target in targets for resolver in declared_by(target))
+    resolvers = declared_by(*targets)
     needs = [
         (_source(declaration), _readers(backend or backend_name(resolver.backend)))
         for resolver in resolvers
@@ -149,7 +154,7 @@ def policy(
         click.echo(_BATCH_NOTE, err=True)
     unset = sorted({source.name for source, _ in needs if isinstance(source, Unset)})
     if unset:
-        click.echo(_unset_note(unset), err=True)
+        click.echo(_UNSET_NOTE.format(", ".join(unset)), err=True)
     click.echo(NOT_SEEN, err=True)
     click.echo(_FORMATS[form](statements(needs, place, kms_keys)))
 
@@ -171,13 +176,6 @@ def _source(declaration: Declaration) -> Source:
     name = "/".join([name] * 3) if kind == "appconfig" else name
     decrypt = getattr(declaration, "decrypt", True)
     return Unset(kind, name, decrypt=decrypt)  # type: ignore[arg-type]  # one of the kinds
-
-
-def _unset_note(names: list[str]) -> str:
-    return (
-        f"Note: {', '.join(names)} stands for an environment variable that is not set here. Set it "
-        "with --env NAME=VALUE. A string env:NAME is assumed to name a secret of Secrets Manager."
-    )
 
 
 def statements(
@@ -228,7 +226,7 @@ def _grants(source: Source, readers: tuple[str, ...], place: Place) -> Iterator[
         for path in (source.name, source.name.rstrip("/")):
             yield "ssm:GetParametersByPath", _parameter(path, place)
     else:
-        application, environment, profile = source.parts
+        application, environment, profile = parts_of(source)
         names = f"application/{application}/environment/{environment}/configuration/{profile}"
         for action in ACTIONS["appconfig"].split(" and "):
             yield action, place.arn("appconfig", names)

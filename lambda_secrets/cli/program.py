@@ -26,7 +26,7 @@ COMPLETE_VARIABLE = "_LAMBDA_SECRETS_COMPLETE"
 class OneLineErrors(click.Group):
     """Prints an error as one line on stderr: exit code 2 for wrong use, 1 for a failed run."""
 
-    def main(self, args: Sequence[str] | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
+    def main(self, args: Sequence[str] | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]  # click takes more by position
         """Run a command and exit."""
         extra["standalone_mode"] = False
         try:

@@ -13,17 +13,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lambda_secrets.backends import own_region
 from lambda_secrets.backends._extension import PORT
 from lambda_secrets.backends._extension_kinds import APPCONFIG_PORT
 from lambda_secrets.backends._local import read_secrets_file
 from lambda_secrets.cli.emulator import Emulator
 from lambda_secrets.cli.emulator.aws import AwsValues
 from lambda_secrets.cli.emulator.local import FileValues
-from lambda_secrets.cli.emulator.settings import (
-    read_settings,
-    read_token,
-    region_of,
-)
+from lambda_secrets.cli.emulator.settings import read_settings, read_token
 from lambda_secrets.cli.failure import Failure, debug_option
 from lambda_secrets.errors import BackendError
 
@@ -119,7 +116,7 @@ def file_values(path: Path, settings: Settings) -> FileValues:
         return FileValues(
             path,
             read_secrets_file,
-            region=region_of(os.environ) or "us-east-1",
+            region=own_region() or "us-east-1",
             warn=functools.partial(log, settings, "WARN"),
         )
     except BackendError as error:
@@ -145,7 +142,7 @@ def listening(emulator: Emulator) -> Generator[None]:
 def _aws(settings: Settings) -> AwsValues:
     try:
         return AwsValues(
-            settings, region=region_of(os.environ), appconfig=bool(os.environ.get(APPCONFIG_PORT))
+            settings, region=own_region() or None, appconfig=bool(os.environ.get(APPCONFIG_PORT))
         )
     except Exception as error:  # noqa: BLE001 - whatever boto3 has against its configuration
         raise Failure(f"Cannot use AWS: {error}") from None

@@ -73,8 +73,12 @@ def load_handler(text: str) -> Any:
     raise CannotLoad(text, f"it is a module. Name its handler too, as in {example}.")
 
 
-def declared_by(text: str) -> list[Resolver]:
-    """Return the resolvers of a handler, a `LiveSecrets` or a module. Raises `CannotLoad`."""
+def declared_by(*targets: str) -> list[Resolver]:
+    """Return the resolvers of handlers, `LiveSecrets` or modules. Raises `CannotLoad`."""
+    return list(dict.fromkeys(resolver for text in targets for resolver in _declared_by(text)))
+
+
+def _declared_by(text: str) -> list[Resolver]:
     module, found = load(text)
     in_module = _declared_in[module]
     resolvers, where = in_module, "no handler and no LiveSecrets in it declares secrets"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lambda_secrets.backends import _aws_refusals, _states
 from tests.support.kept import Kept
 
 if TYPE_CHECKING:
@@ -23,3 +24,17 @@ def kept() -> Iterator[Kept]:
     yield handler
     root.setLevel(level)
     root.removeHandler(handler)
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let retries come after a millisecond; return the numbers of those that were waited for."""
+    numbers: list[int] = []
+
+    def pause_before(retry: int) -> float:
+        numbers.append(retry)
+        return 0.001
+
+    for module in (_aws_refusals, _states):
+        monkeypatch.setattr(module, "pause_before", pause_before)
+    return numbers

@@ -24,9 +24,9 @@ from lambda_secrets import (
     resolve_secrets,
 )
 from lambda_secrets._declarations import declare
+from lambda_secrets._explain import kind_of
 from lambda_secrets.backends import AwsBackend, _auto as module, _beyond, _states
 from lambda_secrets.backends._states import UnaskedError
-from lambda_secrets.errors import kind_of
 from tests.support import faults
 from tests.support.aws_endpoint import endpoint, found
 from tests.support.clock import FakeClock
@@ -474,26 +474,28 @@ def test_without_boto3_aws_is_asked_directly(
         backend.close()
 
 
-def test_where_only_boto3_can_ask_it_is_asked(
-    monkeypatch: pytest.MonkeyPatch, server: FakeExtension
-) -> None:
-    """Without credentials that we understand boto3 may find some: it is asked for the rest."""
+@pytest.fixture
+def without_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be inside Lambda, without credentials in the environment."""
     monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+
+
+@pytest.mark.usefixtures("without_keys")
+def test_where_only_boto3_can_ask_it_is_asked(server: FakeExtension) -> None:
+    """Without credentials that we understand boto3 may find some: it is asked for the rest."""
     sdk = FakeSdk()
     backend = alone(server.port, aws=AwsBackend(), sdk=cast("SdkBackend", sdk))
     assert read(backend, "x", "unknown") == [("by extension", "extension"), ("by sdk", "sdk")]
 
 
+@pytest.mark.usefixtures("without_keys")
 @pytest.mark.parametrize("missing", ["boto3", "credentials"])
 def test_where_neither_can_ask_the_direct_way_says_why(
     monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
     """The advice of the backend that is meant for Lambda comes first."""
-    monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     if missing == "boto3":
         monkeypatch.setitem(sys.modules, "boto3", None)
     with refusing_port() as port:

@@ -17,7 +17,6 @@ import pytest
 
 from lambda_secrets import (
     AccessDeniedError,
-    Answer,
     AppConfig,
     BackendError,
     BackendUnavailableError,
@@ -27,35 +26,24 @@ from lambda_secrets import (
     Secret,
     SecretNotFoundError,
 )
-from lambda_secrets._declarations import declare
+from lambda_secrets._explain import kind_of
 from lambda_secrets.backends import AwsBackend, _aws_refusals as refusals
 from lambda_secrets.backends._aws import Endpoint
-from lambda_secrets.backends._http import Fault
+from lambda_secrets.backends._connections import Fault
 from lambda_secrets.backends._states import UnaskedError
-from lambda_secrets.errors import kind_of
 from tests.support import faults
 from tests.support.appconfig_data import AppConfigData
 from tests.support.aws_endpoint import asked, endpoint, found, refused, secret
+from tests.support.reading import fetch
 from tests.support.tls import forwarded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from lambda_secrets._declarations import Declaration
     from tests.support.faults import Action, Request
 
 OTHER_ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:far-AbCdEf"
-
-
-def fetch(
-    backend: AwsBackend, *declarations: str | Declaration, timeout: float = 5, fresh: bool = False
-) -> list[Any]:
-    """Return values, and errors as they are, in the order of the declarations."""
-    sources = [declare(declaration).source for declaration in declarations]
-    answers = backend.fetch(iter(sources), timeout=timeout, fresh=fresh)
-    assert list(answers) == sources
-    return [answer.value if isinstance(answer, Answer) else answer for answer in answers.values()]
 
 
 @pytest.fixture
@@ -64,19 +52,6 @@ def backend() -> Iterator[AwsBackend]:
     made = AwsBackend()
     yield made
     made.close()
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Let retries come after a millisecond; return the numbers of those that were waited for."""
-    numbers: list[int] = []
-
-    def pause_before(retry: int) -> float:
-        numbers.append(retry)
-        return 0.001
-
-    monkeypatch.setattr(refusals, "pause_before", pause_before)
-    return numbers
 
 
 # Requests
@@ -296,18 +271,18 @@ def test_what_passes_is_retried_until_the_deadline(
     backend: AwsBackend,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    quick: list[int],
+    pauses: list[int],
     fault: str,
 ) -> None:
     """However often AWS throttles or loses a connection, the time decides, not a count."""
     replies = [TRANSIENT[fault]] * 12
     with endpoint(lambda r: replies.pop() if replies else found(r), tmp_path, monkeypatch):
         assert fetch(backend, "x") == ["value of x"]
-    assert quick == list(range(12))
+    assert pauses == list(range(12))
 
 
 def test_what_comes_after_a_retry_is_looked_at_likewise(
-    backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: list[int]
+    backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pauses: list[int]
 ) -> None:
     """A captive portal may come up between two tries."""
     replies = [faults.answer("<html>"), TRANSIENT["throttled"]]
@@ -325,7 +300,7 @@ def test_a_tree_with_a_parameter_that_is_malformed_is_an_error(
     with endpoint([faults.answer(json.dumps(page))], tmp_path, monkeypatch):
         (error,) = fetch(backend, "ssm:/tree/")
     assert type(error) is BackendError
-    page = {"Parameters": [{"Name": "/tree/a", "Value": "v"}], "NextToken": "t"}  # type: ignore[dict-item]
+    page = {"Parameters": [{"Name": "/tree/a", "Value": "v"}], "NextToken": "t"}  # type: ignore[dict-item]  # one value is text
     replies = [refused("AccessDeniedException"), faults.answer(json.dumps(page))]
     with endpoint(lambda _: replies.pop(), tmp_path, monkeypatch):
         another = AwsBackend()
@@ -336,7 +311,7 @@ def test_a_tree_with_a_parameter_that_is_malformed_is_an_error(
 
 
 def test_every_attempt_is_signed_anew(
-    backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: list[int]
+    backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pauses: list[int]
 ) -> None:
     """A signature is good for five minutes: a retry after a freeze needs another date."""
     dates = iter([1e9, 1e9 + 9, 1e9 + 99])
@@ -361,7 +336,7 @@ def test_the_last_failure_is_told_when_the_time_is_over(
 
 
 def test_one_that_hangs_keeps_nobody_else_back(
-    backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: list[int]
+    backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pauses: list[int]
 ) -> None:
     """While one request hangs, another is retried as often as it takes."""
     replies = [TRANSIENT["throttled"]] * 5
@@ -378,7 +353,7 @@ def test_one_that_hangs_keeps_nobody_else_back(
 
 
 def test_a_connection_that_died_in_a_freeze_costs_nothing(
-    backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: list[int]
+    backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pauses: list[int]
 ) -> None:
     """A kept connection is replaced once, without counting as a failure."""
     with endpoint(found, tmp_path, monkeypatch) as server:
@@ -386,7 +361,7 @@ def test_a_connection_that_died_in_a_freeze_costs_nothing(
         server.drop_connections()
         assert fetch(backend, "x") == ["value of x"]
         assert server.connections == 2
-    assert quick == []
+    assert pauses == []
 
 
 @pytest.mark.parametrize("death", [faults.close, faults.reset])
@@ -394,7 +369,7 @@ def test_a_kept_connection_that_dies_of_a_request_is_replaced(
     backend: AwsBackend,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    quick: list[int],
+    pauses: list[int],
     death: Action,
 ) -> None:
     """The request is sent once more, on a new connection, without a pause."""
@@ -406,7 +381,7 @@ def test_a_kept_connection_that_dies_of_a_request_is_replaced(
         assert fetch(backend, "x") == ["value of x"]
         assert fetch(backend, "x") == ["value of x"]
         assert [request.connection for request in server.requests] == [1, 1, 2]
-    assert quick == []
+    assert pauses == []
 
 
 # What does not pass
@@ -572,7 +547,7 @@ def test_a_clock_that_is_off_costs_one_request(
     backend: AwsBackend,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    quick: list[int],
+    pauses: list[int],
     off: int,
 ) -> None:
     """The reply's date corrects ours, at once and for all later requests to that endpoint."""
@@ -596,7 +571,7 @@ def test_a_clock_that_is_off_costs_one_request(
         monkeypatch.setattr(time, "time", real)
         assert fetch(backend, "z") == ["value of z"]
         assert len(server.requests) == 5
-    assert quick == []
+    assert pauses == []
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Sun, 06 Xyz 1994 08:49:37 GMT", "a b c d e f"])
@@ -706,7 +681,8 @@ def test_a_child_has_connections_of_its_own(
 
 
 IMPORTS = """
-import sys
+import logging, sys  # as Lambda's runtime client; Python 3.14's brings inspect
+brought = set(sys.modules)
 for name in ("boto3", "botocore", "jmespath", "wrapt", "urllib3"):
     sys.modules[name] = None
 from lambda_secrets import inject_secrets
@@ -720,7 +696,7 @@ class Context:
 
 assert handler({}, Context()) == "v"
 heavy = {"requests", "asyncio", "http.client", "email", "inspect", "typing", "random"}
-print(sorted(heavy & set(sys.modules)))
+print(sorted(heavy & set(sys.modules) - brought))
 """
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from lambda_secrets import Answer, BackendError, BackendUnavailableError
 from lambda_secrets._declarations import declare
+from lambda_secrets._explain import kind_of
 from lambda_secrets.backends import AwsBackend, _container as module
 from lambda_secrets.backends._states import UnaskedError
-from lambda_secrets.errors import kind_of
 from tests.support import faults
 from tests.support.aws_endpoint import endpoint, found, refused
 from tests.support.faults import FaultServer, Request

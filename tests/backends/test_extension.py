@@ -28,11 +28,10 @@ from lambda_secrets import (
     Secret,
     SecretNotFoundError,
 )
-from lambda_secrets._declarations import declare
+from lambda_secrets._explain import kind_of
 from lambda_secrets._values import opaque
 from lambda_secrets.backends import _extension_kinds as kinds, _states
 from lambda_secrets.backends._decode import secret_answer
-from lambda_secrets.errors import kind_of
 from tests.support import faults
 from tests.support.faults import (
     FakeExtension,
@@ -42,13 +41,13 @@ from tests.support.faults import (
     refusing_port,
     secret_body,
 )
+from tests.support.reading import fetch, shown, source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from lambda_secrets import Source
-    from lambda_secrets._declarations import Declaration
+    from lambda_secrets._secret import Declaration
     from tests.support.faults import Action
 
 SECRET_ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:x"
@@ -58,29 +57,6 @@ APPCONFIG_PORT = "AWS_APPCONFIG_EXTENSION_HTTP_PORT"
 FINE = faults.answer(json.dumps(secret_body("fine", agent=False)))
 FINE_BY_AGENT = faults.answer(json.dumps(secret_body("fine", agent=True)))
 FINE_PARAMETER = faults.answer(json.dumps(parameter_body("fine", agent=False)))
-
-
-def source(declaration: str | Declaration) -> Source:
-    """Return what a declaration reads."""
-    return declare(declaration).source
-
-
-def fetch(
-    backend: ExtensionBackend,
-    *declarations: str | Declaration,
-    timeout: float = 5,
-    fresh: bool = False,
-) -> list[Any]:
-    """Return values, and errors as they are, in the order of the declarations."""
-    sources = [source(declaration) for declaration in declarations]
-    answers = backend.fetch(sources, timeout=timeout, fresh=fresh)
-    assert set(answers) == set(sources)
-    return [shown(answers[each]) for each in sources]
-
-
-def shown(answer: Answer | ResolutionError) -> Any:
-    """Return the value of an answer, an error as it is."""
-    return answer.value if isinstance(answer, Answer) else answer
 
 
 def answered(body: Any, declaration: str | Declaration = "prod/db", status: int = 200) -> Any:
@@ -631,19 +607,6 @@ def test_a_tree_names_who_can_read_it(server: FakeExtension, backend: ExtensionB
 # Trying again
 
 
-@pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Let retries come after a millisecond; return the numbers of those that were waited for."""
-    numbers: list[int] = []
-
-    def pause_before(retry: int) -> float:
-        numbers.append(retry)
-        return 0.001
-
-    monkeypatch.setattr(_states, "pause_before", pause_before)
-    return numbers
-
-
 @pytest.mark.parametrize(
     "first",
     [
@@ -788,7 +751,7 @@ def test_prefetch_waits_for_nothing(pauses: list[int]) -> None:
         for port in (server.port, nobody):
             backend = ExtensionBackend(port=port)
             answers = backend.prefetch([source("x")], timeout=5)
-            assert kind_of(answers[source("x")]) is BackendUnavailableError  # type: ignore[arg-type]
+            assert kind_of(answers[source("x")]) is BackendUnavailableError  # type: ignore[arg-type]  # it is an error
         assert len(server.requests) == 1
     assert pauses == []
 

@@ -23,9 +23,10 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from lambda_secrets.backends import _connections, _http as loopback
-from lambda_secrets.backends._http import Client, Fault, Reply, parsed
+from lambda_secrets.backends._connections import Fault
+from lambda_secrets.backends._http import Client, Reply, parsed
 from tests.support import faults
-from tests.support.exchange import exchange
+from tests.support.exchange import exchange, once
 from tests.support.faults import FaultServer, Request, refusing_port
 
 if TYPE_CHECKING:
@@ -747,6 +748,37 @@ class Stubborn(_socket.socket):
         return received
 
 
+@pytest.fixture
+def errors(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[OSError]]:
+    """Let the client use stubborn sockets; return what they are to raise."""
+    made: dict[str, list[OSError]] = {}
+    monkeypatch.setattr(loopback, "socket", Stubborn)
+    monkeypatch.setattr(Stubborn, "raising", made, raising=False)
+    return made
+
+
+def test_a_later_request_may_find_no_socket_left(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails as the first one would, and the connection of the first one stays good."""
+
+    def none_left(*_: object) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    with FaultServer([OK]) as server, FaultServer([OK]) as other:
+
+        def job() -> Any:
+            first = yield from once(*get(server.port))
+            monkeypatch.setattr(loopback, "socket", none_left)
+            second = yield from once(*get(other.port))
+            return told(first), told(second)
+
+        assert client.run({"it": job()}, timeout=5)["it"] == ((200, b"fine"), "reset")
+        monkeypatch.setattr(loopback, "socket", _socket.socket)
+        assert ask(client, server.port) == (200, b"fine")
+        assert server.connections == 1
+
+
 @pytest.mark.parametrize("waits", [False, True])
 @pytest.mark.parametrize(
     ("raising", "expected"),
@@ -763,14 +795,14 @@ class Stubborn(_socket.socket):
 def test_sockets_may_do_what_posix_allows(
     client: Client,
     monkeypatch: pytest.MonkeyPatch,
+    errors: dict[str, list[OSError]],
     raising: dict[str, list[OSError]],
     expected: tuple[int, bytes] | str,
+    *,
     waits: bool,
 ) -> None:
     """Partial sends, false alarms and late refusals give the right result, and at once."""
-    monkeypatch.setattr(loopback, "socket", Stubborn)
-    errors = {name: list(some) for name, some in raising.items()}
-    monkeypatch.setattr(Stubborn, "raising", errors, raising=False)
+    errors.update((name, list(some)) for name, some in raising.items())
     monkeypatch.setattr(Stubborn, "waits", waits)
     started = time.monotonic()
     with FaultServer([OK]) as server:
@@ -779,28 +811,24 @@ def test_sockets_may_do_what_posix_allows(
 
 
 def test_kept_connection_that_cannot_send_is_replaced(
-    client: Client, monkeypatch: pytest.MonkeyPatch
+    client: Client, errors: dict[str, list[OSError]]
 ) -> None:
     """A request that does not even leave goes out on a new connection."""
-    monkeypatch.setattr(loopback, "socket", Stubborn)
-    monkeypatch.setattr(Stubborn, "raising", {}, raising=False)
     with FaultServer([OK]) as server:
         assert ask(client, server.port) == (200, b"fine")
-        Stubborn.raising["send"] = [BrokenPipeError()]
+        errors["send"] = [BrokenPipeError()]
         assert ask(client, server.port) == (200, b"fine")
         assert [request.connection for request in server.requests] == [1, 2]
 
 
 def test_a_replacement_that_cannot_connect_is_a_fault(
-    client: Client, monkeypatch: pytest.MonkeyPatch
+    client: Client, errors: dict[str, list[OSError]]
 ) -> None:
     """Where the other end is gone altogether, that is what is told."""
-    monkeypatch.setattr(loopback, "socket", Stubborn)
-    monkeypatch.setattr(Stubborn, "raising", {}, raising=False)
     with FaultServer([OK]) as server:
         assert ask(client, server.port) == (200, b"fine")
-        Stubborn.raising["send"] = [BrokenPipeError()]
-        Stubborn.raising["connect"] = [ConnectionRefusedError()]
+        errors["send"] = [BrokenPipeError()]
+        errors["connect"] = [ConnectionRefusedError()]
         assert ask(client, server.port) == "refused"
 
 

@@ -19,19 +19,17 @@ from lambda_secrets import (
     MemoryBackend,
     Parameter,
     ParameterTree,
-    ResolutionError,
     Secret,
     SecretNotFoundError,
     resolve_secrets,
 )
-from lambda_secrets._declarations import declare
 from lambda_secrets.backends._local import read_secrets_file
+from tests.support.reading import fetch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lambda_secrets import Backend
-    from lambda_secrets._declarations import Declaration
+    from lambda_secrets._secret import Declaration
 
 TREE: dict[str, Any] = {
     "ssm:/app/a": "1",
@@ -39,20 +37,6 @@ TREE: dict[str, Any] = {
     "ssm:/app/deep/c": {"k": 1},
     "ssm:/apples": "no part of it",
 }
-
-
-def fetch(backend: Backend, *declarations: str | Declaration) -> list[Any]:
-    """Return values, and errors as they are, in the order of the declarations."""
-    sources = [declare(declaration).source for declaration in declarations]
-    answers = backend.fetch(sources, timeout=1, fresh=False)
-    assert set(answers) == set(sources)
-    return [shown(answers[source]) for source in sources]
-
-
-def shown(answer: Any) -> Any:
-    """Return the value of an answer, an error as it is."""
-    assert isinstance(answer, Answer | ResolutionError)
-    return answer.value if isinstance(answer, Answer) else answer
 
 
 # Memory

@@ -25,9 +25,9 @@ from lambda_secrets import (
     resolve_secrets,
 )
 from lambda_secrets._declarations import declare
+from lambda_secrets._explain import kind_of
 from lambda_secrets.backends import backend_name
 from lambda_secrets.backends._checks import checked
-from lambda_secrets.errors import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -107,7 +107,7 @@ def test_values_of_other_types_are_errors(
 def test_trees_of_other_shapes_are_errors(value: Any) -> None:
     """A tree is a dict of what parameters are."""
     for wrapped in (value, Answer(value)):
-        error = failure_of(lambda sources, it=wrapped: {sources[0]: it}, "ssm:/t/")  # type: ignore[misc]
+        error = failure_of(lambda sources, it=wrapped: {sources[0]: it}, "ssm:/t/")  # type: ignore[misc]  # a default does not tell its type
         assert type(error) is BackendError
         assert "for a tree" in str(error)
 
@@ -175,7 +175,7 @@ def test_every_kind_of_value_may_be_bare_or_wrapped() -> None:
         "ssm:/t/": {"x": "1", "y": ["2"], "z": b"3"},
     }
     for wrap in (lambda value: value, Answer):
-        backend = Own(lambda sources, wrap=wrap: {s: wrap(values[str(s)]) for s in sources})  # type: ignore[misc]
+        backend = Own(lambda sources, wrap=wrap: {s: wrap(values[str(s)]) for s in sources})  # type: ignore[misc]  # a default does not tell its type
         assert resolve_secrets({key: key for key in values}, backend=backend).reveal() == values
 
 

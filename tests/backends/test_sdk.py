@@ -33,43 +33,19 @@ from lambda_secrets import (
     clear_cache,
     resolve_secrets,
 )
-from lambda_secrets._declarations import declare
+from lambda_secrets._explain import kind_of
 from lambda_secrets.backends import _sdk as module
 from lambda_secrets.backends._sdk import failure_of
-from lambda_secrets.errors import kind_of
 from tests.support.appconfig_data import AppConfigData
+from tests.support.reading import fetch, shown, source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from lambda_secrets import Source
-    from lambda_secrets._declarations import Declaration
+    from lambda_secrets._secret import Declaration
     from tests.support.botocore_calls import BotocoreCalls
     from tests.support.kept import Kept
     from tests.support.moto_server import MotoServer
-
-
-def source(declaration: str | Declaration) -> Source:
-    """Return what a declaration reads."""
-    return declare(declaration).source
-
-
-def fetch(
-    backend: SdkBackend,
-    *declarations: str | Declaration,
-    timeout: float = 10,
-    fresh: bool = False,
-) -> list[Any]:
-    """Return values, and errors as they are, in the order of the declarations."""
-    sources = [source(declaration) for declaration in declarations]
-    answers = backend.fetch(sources, timeout=timeout, fresh=fresh)
-    assert set(answers) == set(sources)
-    return [shown(answers[each]) for each in sources]
-
-
-def shown(answer: Answer | ResolutionError) -> Any:
-    """Return the value of an answer, an error as it is."""
-    return answer.value if isinstance(answer, Answer) else answer
 
 
 def client_error(code: str, status: int = 400, message: str = "it says") -> ClientError:
@@ -248,7 +224,7 @@ def test_what_was_not_begun_in_time_is_not_begun_later() -> None:
 
 def test_no_time_is_a_timeout() -> None:
     """A round without any time left does not wait."""
-    backend = SdkBackend(client=FakeSecretsManager(lambda **_: time.sleep(0.1) or {}))  # type: ignore[func-returns-value]
+    backend = SdkBackend(client=FakeSecretsManager(lambda **_: time.sleep(0.1) or {}))  # type: ignore[func-returns-value]  # it sleeps, then answers
     (error,) = fetch(backend, "x", timeout=0)
     assert type(error) is BackendUnavailableError
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lambda_secrets.backends import _tls as module
-from lambda_secrets.backends._http import Fault, Reply
+from lambda_secrets.backends._connections import Fault
 from lambda_secrets.backends._tls import RemoteClient, Trust
 from tests.support import faults
 from tests.support.aws_endpoint import TRUST
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from lambda_secrets.backends._http import Reply
     from tests.support.faults import Action, Request
-
 OK = faults.answer("fine")
 
 
@@ -34,6 +34,15 @@ def no_trust(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take out what the machine says of certificates."""
     for name in TRUST:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the file of all that the machine trusts, which is to be written."""
+    file = tmp_path / "store.pem"
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
+    return file
 
 
 @pytest.fixture(scope="module")
@@ -77,14 +86,11 @@ def served(folder: Path, authority: Authority, *hosts: str, script: Any = (OK,))
 
 
 def test_of_a_store_the_roots_of_aws_are_enough(
-    client: RemoteClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strangers: str
+    client: RemoteClient, tmp_path: Path, store: Path, strangers: str
 ) -> None:
     """One root of 140 is loaded, where it is Amazon's; the other 139 are not."""
     authority = Authority("Amazon")
-    store = tmp_path / "store.pem"
     store.write_text(strangers + authority.pem)
-    monkeypatch.setenv("SSL_CERT_FILE", str(store))
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
     with served(tmp_path, authority) as server:
         assert ask(client, server) == (200, b"fine")
         assert not client.trust.is_whole
@@ -93,14 +99,11 @@ def test_of_a_store_the_roots_of_aws_are_enough(
 
 
 def test_where_the_part_does_not_verify_the_whole_store_does(
-    client: RemoteClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strangers: str
+    client: RemoteClient, tmp_path: Path, store: Path, strangers: str
 ) -> None:
     """A private endpoint or a proxy has its own root: one more connection, and it is known."""
     private = Authority("Our own company")
-    store = tmp_path / "store.pem"
     store.write_text(strangers + Authority("Amazon").pem + private.pem)
-    monkeypatch.setenv("SSL_CERT_FILE", str(store))
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
     with served(tmp_path, private) as server:
         assert ask(client, server) == (200, b"fine")
         assert client.trust.is_whole
@@ -111,14 +114,11 @@ def test_where_the_part_does_not_verify_the_whole_store_does(
 
 
 def test_ten_first_connections_may_find_the_part_too_small(
-    client: RemoteClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strangers: str
+    client: RemoteClient, tmp_path: Path, store: Path, strangers: str
 ) -> None:
     """Whoever was refused with the part tries again, even if another has switched already."""
     private = Authority("Our own company")
-    store = tmp_path / "store.pem"
     store.write_text(strangers + Authority("Amazon").pem + private.pem)
-    monkeypatch.setenv("SSL_CERT_FILE", str(store))
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
     with served(tmp_path, private) as server:
         request = ("localhost", server.port, True), b"GET / HTTP/1.1\r\n\r\n"
         results = exchange(client, dict.fromkeys(range(10), request), timeout=10)
@@ -126,14 +126,11 @@ def test_ten_first_connections_may_find_the_part_too_small(
 
 
 def test_a_store_without_roots_of_aws_is_loaded_whole(
-    client: RemoteClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: RemoteClient, tmp_path: Path, store: Path
 ) -> None:
     """There is no part to begin with."""
     private = Authority("Our own company")
-    store = tmp_path / "store.pem"
     store.write_text(private.pem)
-    monkeypatch.setenv("SSL_CERT_FILE", str(store))
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
     with served(tmp_path, private) as server:
         assert ask(client, server) == (200, b"fine")
         assert client.trust.is_whole
@@ -141,7 +138,11 @@ def test_a_store_without_roots_of_aws_is_loaded_whole(
 
 
 def test_a_folder_is_read_on_demand(
-    client: RemoteClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strangers: str
+    client: RemoteClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    store: Path,
+    strangers: str,
 ) -> None:
     """OpenSSL finds a root in a folder by the hash of its name."""
     private = Authority("Our own company")
@@ -150,9 +151,7 @@ def test_a_folder_is_read_on_demand(
     for n, pem in enumerate((private.pem, Authority("Amazon").pem)):
         for digest in (hash_of(pem), f"{hash_of(pem)[:-1]}{n}"):
             (folder / digest).write_text(pem)
-    store = tmp_path / "store.pem"
     store.write_text(strangers + Authority("Amazon").pem)
-    monkeypatch.setenv("SSL_CERT_FILE", str(store))
     monkeypatch.setenv("SSL_CERT_DIR", str(folder))
     with served(tmp_path, private) as server:
         assert ask(client, server) == (200, b"fine")
@@ -175,11 +174,15 @@ def hash_of(pem: str) -> str:
 
 @pytest.mark.parametrize("folder", [False, True])
 def test_a_bundle_of_your_own_is_all_that_counts(
-    client: RemoteClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, folder: bool
+    client: RemoteClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    store: Path,
+    *,
+    folder: bool,
 ) -> None:
     """`AWS_CA_BUNDLE` is loaded whole, and nothing of the machine's store beside it."""
     private, amazon = Authority("Our own company"), Authority("Amazon")
-    store = tmp_path / "store.pem"
     store.write_text(amazon.pem)
     bundle = tmp_path / "bundle"
     if folder:
@@ -187,7 +190,6 @@ def test_a_bundle_of_your_own_is_all_that_counts(
         (bundle / hash_of(private.pem)).write_text(private.pem)
     else:
         bundle.write_text(private.pem)
-    monkeypatch.setenv("SSL_CERT_FILE", str(store))
     monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
     with served(tmp_path, private) as server:
         assert ask(client, server) == (200, b"fine")
@@ -205,7 +207,7 @@ def test_a_bundle_that_is_missing_trusts_nothing(
 
 
 def test_without_any_store_nothing_is_trusted(
-    client: RemoteClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: RemoteClient, tmp_path: Path, store: Path
 ) -> None:
     """A file that is missing or holds no certificates is as good as none."""
     for text in (
@@ -213,11 +215,8 @@ def test_without_any_store_nothing_is_trusted(
         "no certificate",
         "-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----",
     ):
-        store = tmp_path / "store.pem"
         if text is not None:
             store.write_text(text)
-        monkeypatch.setenv("SSL_CERT_FILE", str(store))
-        monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
         with served(tmp_path, Authority()) as server:
             assert ask(RemoteClient(), server) == "untrusted"
 
@@ -230,26 +229,21 @@ def test_without_any_store_nothing_is_trusted(
 def test_a_wrong_certificate_gets_no_request(
     client: RemoteClient,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    store: Path,
     authority: Authority | None,
     hosts: tuple[str, ...],
 ) -> None:
     """Nothing of a request is sent to whom nobody vouches for, or who is somebody else."""
     known = Authority("Amazon")
-    store = tmp_path / "store.pem"
     store.write_text(known.pem)
-    monkeypatch.setenv("SSL_CERT_FILE", str(store))
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
     with served(tmp_path, authority or known, *hosts) as server:
         assert ask(client, server) == "untrusted"
         assert server.requests == []
 
 
-def test_old_versions_of_tls_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_versions_of_tls_are_refused(store: Path) -> None:
     """TLS 1.2 is the oldest that is spoken."""
-    store = tmp_path / "store.pem"
     store.write_text(Authority().pem)
-    monkeypatch.setenv("SSL_CERT_FILE", str(store))
     assert Trust().context().minimum_version == ssl.TLSVersion.TLSv1_2
     assert Trust().whole().minimum_version == ssl.TLSVersion.TLSv1_2
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from lambda_secrets._declarations import Declaration
+    from lambda_secrets._secret import Declaration
     from tests.cli.conftest import Run
     from tests.support.moto_server import MotoServer
 
@@ -210,7 +210,7 @@ def test_the_handlers_declarations_are_granted(run: Run) -> None:
         "ReadConfigurations",
         "DecryptValues",
     ]
-    assert "by their ids" in result.stderr
+    assert "profiles by id" in result.stderr
     assert "CANARY" not in result.output
 
 

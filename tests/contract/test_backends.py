@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from awslambdaric.lambda_context import LambdaContext
 
     from lambda_secrets import Fetched
-    from lambda_secrets._declarations import Declaration
+    from lambda_secrets._secret import Declaration
     from tests.contract.subjects import Subject
 
 
@@ -74,7 +74,7 @@ def test_paths_lead_into_json(subject: Subject) -> None:
     secrets = resolve_secrets(
         {"all": "json#@", "port": "json#port", "keys": "json#nested.keys[-1]", "user": "json#user"},
         backend=subject.backend,
-        observer=events.append,  # type: ignore[arg-type]
+        observer=events.append,  # type: ignore[arg-type]  # every event here is a Fetched
     )
     assert secrets.reveal() == {
         "all": {"user": "ü", "port": 0, "nested": {"keys": ["a", "b"]}, "none": None},

@@ -9,7 +9,7 @@ from zipfile import ZipFile
 import pytest
 from packaging.requirements import Requirement
 
-from scripts.layer import RUNTIMES, runs
+from scripts.bytecode import RUNTIMES, runs
 from tests.examples.artefact import LOGIN, date_1980, invoke, without_valid_bytecode
 from tests.integration.conftest import PORT
 from tests.support.faults import FakeExtension
@@ -35,7 +35,7 @@ lambda_handler = Function()
 @pytest.fixture(scope="module")
 def archive(wheel: Path, checkout: Checkout) -> Path:
     """Build the layer."""
-    checkout.run(f"python3 scripts/layer.py {wheel} dist/lambda-secrets-layer.zip")
+    checkout.run(f"python3 -m scripts.layer {wheel} dist/lambda-secrets-layer.zip")
     return checkout.root / "dist" / "lambda-secrets-layer.zip"
 
 
@@ -79,7 +79,7 @@ def test_bytecode_is_there_for_every_runtime_of_the_machine(archive: Path) -> No
 
 def test_same_content_gives_the_same_layer(archive: Path, wheel: Path, checkout: Checkout) -> None:
     """A layer can be built again and compared."""
-    checkout.run(f"python3 scripts/layer.py {wheel} dist/again.zip")
+    checkout.run(f"python3 -m scripts.layer {wheel} dist/again.zip")
     assert (checkout.root / "dist" / "again.zip").read_bytes() == archive.read_bytes()
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ADDRESS = "https://code.example/team/lambda_secrets"
 VERSION = "9.8.7"
-RELEASE = f"python3 scripts/release.py v{VERSION}"
+RELEASE = f"python3 -m scripts.release v{VERSION}"
 
 
 @pytest.fixture(scope="module")

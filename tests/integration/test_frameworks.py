@@ -210,7 +210,7 @@ def test_a_handlers_own_type_error_stays_its_own(backend: Recorder) -> None:
     @inject_secrets({"key": "prod/key"}, into="kwargs", backend=backend)
     @functools.lru_cache(maxsize=0)
     def handler(event: Any, context: Any, *, key: str) -> None:
-        takes_nothing(key=key)  # type: ignore[call-arg]
+        takes_nothing(key=key)  # type: ignore[call-arg]  # it takes none
 
     with pytest.raises(TypeError, match="key") as raised:
         handler(1, 2)

@@ -151,7 +151,7 @@ def test_powertools_routes_reach_the_secrets(
 
     @app.get("/key")
     def key() -> dict[str, Any]:
-        return {"key": app.lambda_context.secrets.key}  # type: ignore[attr-defined]
+        return {"key": app.lambda_context.secrets.key}  # type: ignore[attr-defined]  # theirs has no secrets
 
     @ours
     def by_function(event: Any, context: Any) -> Any:
@@ -210,7 +210,7 @@ def test_lambda_decorators_turn_our_handlers_error_into_an_answer(
 ) -> None:
     """`json_http_resp` outside answers 500 for what the handler raises, and logs no value."""
 
-    @lambda_decorators.json_http_resp  # type: ignore[untyped-decorator]
+    @lambda_decorators.json_http_resp  # type: ignore[untyped-decorator]  # untyped upstream
     @ours
     def handler(_: Any, context: Any) -> Any:
         assert context.secrets.key
@@ -226,7 +226,7 @@ def test_lambda_decorators_turn_our_handlers_error_into_an_answer(
 def test_lambda_decorators_async_handler_outside(ours: Decorator, context: LambdaContext) -> None:
     """`async_handler` runs the coroutine that ours makes."""
 
-    @lambda_decorators.async_handler  # type: ignore[untyped-decorator]
+    @lambda_decorators.async_handler  # type: ignore[untyped-decorator]  # untyped upstream
     @ours
     async def handler(_: Any, context: Any) -> Any:
         return context.secrets.key
@@ -238,7 +238,7 @@ def test_lambda_decorators_class_keeps_its_context(ours: Decorator, context: Lam
     """A `LambdaDecorator` with both hooks sees the same context object on either side."""
     seen: list[Any] = []
 
-    class Around(lambda_decorators.LambdaDecorator):  # type: ignore[misc]
+    class Around(lambda_decorators.LambdaDecorator):  # type: ignore[misc]  # untyped upstream
         def before(self, event: Any, context: Any) -> Any:
             seen.append(context)
             return event, context

@@ -33,7 +33,7 @@ def get(connection: HTTPConnection, path: str = "/", token: str = "testing") -> 
 def sandbox_of(source: str, task_root: Path, **options: object) -> Sandbox:
     """Return a sandbox whose function is this source."""
     (task_root / "app.py").write_text(source)
-    return Sandbox("app.lambda_handler", task_root, **options)  # type: ignore[arg-type]
+    return Sandbox("app.lambda_handler", task_root, **options)  # type: ignore[arg-type]  # of several types
 
 
 def test_each_fault_is_what_its_name_says() -> None:

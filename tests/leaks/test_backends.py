@@ -29,6 +29,7 @@ from lambda_secrets import (
     SecretNotFoundError,
     resolve_secrets,
 )
+from lambda_secrets._explain import kind_of
 from lambda_secrets.backends import (
     AutoBackend,
     AwsBackend,
@@ -37,7 +38,6 @@ from lambda_secrets.backends import (
     SdkBackend,
 )
 from lambda_secrets.backends._local import read_secrets_file
-from lambda_secrets.errors import kind_of
 from tests.support import canary, faults
 from tests.support.aws_endpoint import endpoint
 from tests.support.canary import BINARY, DOCUMENT, DOCUMENT_TEXT, NUMBER, TEXT, TOKEN, leaks

@@ -40,7 +40,7 @@ def of_no_type(
     event: Any,
     context: Any,
     *,
-    it: Annotated[complex | range, Secret("it")] = TEXT,  # type: ignore[assignment]
+    it: Annotated[complex | range, Secret("it")] = TEXT,  # type: ignore[assignment]  # wrong on purpose
 ) -> None:
     """Have a type that nothing becomes."""
 
@@ -65,10 +65,10 @@ WRONG: dict[str, Callable[[], Any]] = {
     "a bad version id": lambda: Secret("it", version_id="", default=TEXT),
     "a bad version": lambda: Parameter("/it", version=0, default=TEXT),
     "version and label": lambda: Parameter("/it", version=1, label="a", default=TEXT),
-    "a bad decrypt": lambda: Parameter("/it", decrypt=5, default=TEXT),  # type: ignore[arg-type]
+    "a bad decrypt": lambda: Parameter("/it", decrypt=5, default=TEXT),  # type: ignore[arg-type]  # wrong on purpose
     "a tree as parameter": lambda: Parameter("/it/", default=TEXT),
     "no tree": lambda: ParameterTree("it", default={"a": TEXT}),
-    "a bad recursive": lambda: ParameterTree("/it", recursive=5, default={"a": TEXT}),  # type: ignore[arg-type]
+    "a bad recursive": lambda: ParameterTree("/it", recursive=5, default={"a": TEXT}),  # type: ignore[arg-type]  # wrong on purpose
     "an empty profile": lambda: AppConfig("a", "b", "", default=TEXT),
     "a bad profile's path": lambda: AppConfig("a", "b", "c", "a[", default=TEXT),
     "two defaults": lambda: inject_secrets(with_default),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lambda_secrets.cli.emulator import Emulator
+from lambda_secrets.cli.emulator.cache import ReadThroughCache
 from lambda_secrets.cli.emulator.dialects import Reply, Upstream
 from lambda_secrets.cli.emulator.local import LocalValues
 from lambda_secrets.cli.emulator.settings import Settings
@@ -206,7 +207,7 @@ def test_objects_of_the_tools_show_and_pickle_nothing() -> None:
     things = [
         values,
         upstream,
-        upstream.cache(5),
+        ReadThroughCache(5),
         values.secret("prod/text", None, None),
         values.secret("prod/binary", None, None),
         values.parameter("/prod/url", decrypt=True),

@@ -263,16 +263,15 @@ def test_value_that_is_not_of_the_annotated_type_is_not_shown(
     assert leaks(*errors) == []
 
 
-@pytest.mark.parametrize("raises", [KeyboardInterrupt, SystemExit])
-def test_interrupted_transform_shows_no_value_of_ours(raises: type[BaseException]) -> None:
+def test_interrupted_transform_shows_no_value_of_ours() -> None:
     """An interrupt goes through, without a value in our frames; its own message is its own."""
 
     def transform(value: str) -> NoReturn:
-        raise raises
+        raise KeyboardInterrupt
 
     declaration = ParameterTree("/it/", transform=transform)
     backend = MemoryBackend({"ssm:/it/": {"a": TEXT}})
-    with pytest.raises(raises) as caught:
+    with pytest.raises(KeyboardInterrupt) as caught:
         resolve_secrets({"it": declaration}, backend=backend)
     assert leaks(caught.value) == []
 

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import math
+import signal
 import threading
 import time
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any
+from unittest.mock import MagicMock
 
 import pytest
 
 from lambda_secrets import (
     Answer,
+    InjectionError,
     LiveSecrets,
     MemoryBackend,
     ResolutionError,
     Secret,
+    SecretValueError,
     clear_cache,
     inject_secrets,
     resolve_secrets,
 )
 from lambda_secrets._cache import shared_cache
+from lambda_secrets._maintenance import release
 from lambda_secrets.logging import RedactSecrets
 
 if TYPE_CHECKING:
@@ -91,6 +96,97 @@ def test_a_context_whose_property_raises_has_an_unknown_remaining_time(name: str
     assert called(type("Context", (), {name: property(raiser(RuntimeError))})()) == "it-value-1"
 
 
+def hooked(hook: str, of: str, kind: type[BaseException]) -> Any:
+    """Return a context that raises this where an attribute of that name is touched."""
+
+    def raising(self: object, name: str, *value: Any) -> Any:
+        if name == of:
+            raise kind(SECRET)
+        return getattr(object, hook, object.__getattribute__)(self, name, *value)
+
+    return type("Context", (), {hook: raising})()
+
+
+@pytest.mark.parametrize("kind", RAISED)
+@pytest.mark.parametrize("hook", ["__setattr__", "__getattribute__", "__getattr__"])
+def test_a_context_that_raises_is_an_injection_error(hook: str, kind: type[BaseException]) -> None:
+    """It cannot take an attribute."""
+    with pytest.raises(InjectionError, match="on a Context raised") as raised:
+        called(hooked(hook, "secrets", kind))
+    assert kind.__name__ in str(raised.value)
+    assert SECRET not in str(raised.value)
+    assert raised.value.__context__ is None
+
+
+@pytest.mark.parametrize("hook", ["__getattribute__", "__getattr__"])
+def test_a_context_that_hides_its_dict_takes_an_attribute(hook: str) -> None:
+    """As one with slots does."""
+    assert called(hooked(hook, "__dict__", AttributeError)) == "it-value-1"
+
+
+@pytest.mark.parametrize("before", [None, "what was there"])
+def test_a_context_that_ignores_an_attribute_is_an_injection_error(before: Any) -> None:
+    """The handler would look for its secrets in vain."""
+
+    class Ignoring:
+        if before:
+            secrets = before
+
+        def __setattr__(self, name: str, value: object) -> None:
+            """Do nothing."""
+
+    with pytest.raises(InjectionError, match="'secrets' on a Ignoring had no effect"):
+        called(Ignoring())
+
+
+def test_a_context_that_cannot_be_compared_is_one() -> None:
+    """Whether it is None is seen without asking it."""
+    made = type("Context", (), {"__eq__": raiser(RuntimeError), "__hash__": object.__hash__})()
+    assert called(made) == "it-value-1"
+
+
+@pytest.mark.parametrize("kind", RAISED)
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_context_that_cannot_be_restored_changes_no_outcome(
+    kind: type[BaseException], fails: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The handler has done its work; that the values are still there is logged."""
+
+    class Fragile:
+        def __setattr__(self, name: str, value: object) -> None:
+            if fragile:
+                raise kind(SECRET)
+            object.__setattr__(self, name, value)
+
+        __delattr__ = __setattr__  # type: ignore[assignment]
+
+    fragile: list[bool] = []
+    made: Any = Fragile()
+    made.secrets = "what was there"
+
+    @inject_secrets({"it": "it"}, backend=Numbered())
+    def handler(event: Any, context: Any) -> Any:
+        fragile.append(True)
+        if fails:
+            raise LookupError
+        return "done"
+
+    if fails:
+        with pytest.raises(LookupError):
+            handler({}, made)
+    else:
+        assert handler({}, made) == "done"
+    assert f"raised {kind.__name__}" in caplog.text
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("kind", RAISED)
+def test_a_remaining_time_that_raises_counts_as_unknown(kind: type[BaseException]) -> None:
+    """Whatever it raises."""
+    context = SimpleNamespace(get_remaining_time_in_millis=raiser(kind))
+    assert called(context) == "it-value-1"
+
+
 # Observers
 
 
@@ -124,7 +220,7 @@ def test_an_observer_that_hangs_costs_the_timeout_at_most() -> None:
 def test_a_close_that_raises_leaves_no_other_object_open(
     kind: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each of the others is closed: at once, or at the next call where the process is to end."""
+    """Each of the others is closed."""
     closed: list[Any] = []
     live = LiveSecrets(
         {
@@ -140,17 +236,122 @@ def test_a_close_that_raises_leaves_no_other_object_open(
 
     handler({}, SimpleNamespace())
     live.refresh()
-    if kind is SystemExit:  # a signal handler's, most likely
-        with pytest.raises(SystemExit):
-            handler({}, SimpleNamespace())
-    else:
-        handler({}, SimpleNamespace())
-        assert f"close= raised {kind.__name__}" in caplog.text
+    handler({}, SimpleNamespace())
+    assert f"close= raised {kind.__name__}" in caplog.text
     assert handler({}, SimpleNamespace()) == ("a-value-2", "b-value-2")
     assert closed == ["b-value-1"]
     assert SECRET not in caplog.text
     for builds in (shared_cache.builds.current, shared_cache.builds.replaced):
         builds.clear()
+
+
+@pytest.mark.parametrize("kind", RAISED)
+@pytest.mark.parametrize("into", ["context", "kwargs"])
+def test_what_a_transform_raises_is_a_named_error(kind: type[BaseException], into: Any) -> None:
+    """It would end a generator, a task or the process for one value that does not fit."""
+    declared = Secret("it", transform=raiser(kind))
+
+    @inject_secrets({"it": declared}, backend=Numbered(), into=into)
+    def handler(event: Any, context: Any, **_: Any) -> Any:
+        raise AssertionError
+
+    with pytest.raises(SecretValueError, match=rf"'it'.*raised {kind.__name__}") as raised:
+        handler({}, SimpleNamespace())
+    assert SECRET not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", RAISED)
+def test_what_a_constructor_raises_is_a_named_error(kind: type[BaseException]) -> None:
+    """A type that a signature asks for is others' code, too."""
+
+    @dataclass
+    class Checked:
+        user: str
+
+        def __post_init__(self) -> None:
+            raise kind(SECRET)
+
+    @inject_secrets(backend=MemoryBackend({"it": {"user": "u"}}))
+    def handler(event: Any, context: Any, *, it: Annotated[Checked, Secret("it")]) -> Any:
+        raise AssertionError
+
+    with pytest.raises(SecretValueError, match="'it'") as raised:
+        handler({}, SimpleNamespace())
+    assert SECRET not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", RAISED)
+def test_what_a_build_raises_goes_through_as_far_as_python_lets_it(
+    kind: type[BaseException],
+) -> None:
+    """No generator lets a `StopIteration` through: that is a named error."""
+    live = LiveSecrets({"it": Secret("it", build=raiser(kind))}, backend=Numbered())
+    if kind is StopIteration:
+        with pytest.raises(SecretValueError, match=r"'it'.*build function raised StopIteration"):
+            _ = live.it
+    else:
+        with pytest.raises(kind, match=SECRET):
+            _ = live.it
+
+
+def test_a_build_that_stops_an_iteration_is_named_in_a_second_run() -> None:
+    """There it is built from a pending version, apart."""
+    values = {"AWSCURRENT": '{"password": "old"}', "AWSPENDING": '{"password": "new"}'}
+
+    class Rotating(Numbered):
+        def fetch(self, sources: Any, *, timeout: float, fresh: bool) -> Any:
+            return {s: values[s.version_stage or "AWSCURRENT"] for s in sources}
+
+    def build(text: str) -> Any:
+        raise StopIteration if "new" in text else LookupError
+
+    @inject_secrets({"it": Secret("it", build=build)}, backend=Rotating(), refresh_on=LookupError)
+    def handler(event: Any, context: Any) -> Any:
+        raise AssertionError
+
+    with pytest.raises(SecretValueError, match=r"'it'.*build function raised StopIteration"):
+        handler({}, SimpleNamespace())
+
+
+@pytest.mark.parametrize("where", ["transform", "close", "context"])
+def test_what_a_signal_handler_raises_in_others_code_gets_out(
+    where: str,
+) -> None:
+    """It is nobody's fault but the timer's, or the end of the process."""
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(number)
+
+    before = signal.signal(signal.SIGUSR1, end)
+
+    def interrupted(value: Any) -> Any:
+        if signal.getsignal(signal.SIGUSR1) is end:
+            signal.raise_signal(signal.SIGUSR1)
+
+    class Context:
+        def __setattr__(self, name: str, value: object) -> None:
+            if where == "context":
+                interrupted(value)
+            object.__setattr__(self, name, value)
+
+    try:
+        live = LiveSecrets(
+            {
+                "it": Secret("it", transform=interrupted if where == "transform" else None),
+                "built": Secret("it", build=str, close=interrupted if where == "close" else None),
+            },
+            backend=Numbered(),
+        )
+
+        @inject_secrets(live)
+        def handler(event: Any, context: Any) -> Any:
+            live.refresh()
+            _ = live.built
+
+        with pytest.raises(SystemExit):
+            handler({}, Context())
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def in_itself(value: Any) -> Any:
@@ -264,6 +465,62 @@ def test_whatever_a_backend_returns_is_a_value_or_a_named_error(nonsense: str) -
         resolve_secrets({"it": "it"}, backend=Bad(), timeout=0.5)
     assert time.monotonic() - begin < 2.5
     assert SECRET not in str(raised.value)
+
+
+class NoAttributes(Numbered):
+    """Raises on each look for what it has not."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Raise."""
+        raise Interrupt(SECRET)
+
+
+def mocked() -> Any:
+    """Return a backend that makes up whatever is looked for."""
+    backend = MagicMock()
+    backend.fetch.side_effect = Numbered().fetch
+    return backend
+
+
+@pytest.mark.parametrize("make", [NoAttributes, mocked])
+def test_a_backend_needs_nothing_but_fetch(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it makes up, or raises, in place of what it has not is never used."""
+    monkeypatch.setenv("NAME", "it")
+    backend = make()
+    declared: Any = {
+        "plain": "it",
+        "named": "env:NAME",
+        "built": Secret("it", build=lambda value: [value]),
+    }
+
+    @inject_secrets(declared, backend=backend, prefetch=True)
+    def handler(event: Any, context: Any) -> Any:
+        return context.secrets.reveal()
+
+    value = "it-value-1"
+    assert handler({}, SimpleNamespace()) == {"plain": value, "named": value, "built": [value]}
+    assert handler.secrets.cache_info()["plain"] is not None
+
+
+@pytest.mark.parametrize("kind", RAISED)
+def test_a_backend_that_cannot_be_closed_keeps_no_other_one_open(
+    kind: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before a snapshot, each of the others is closed."""
+    closed: list[Any] = []
+
+    def handler_of(close: Any) -> Any:
+        backend = type(f"Raises{kind.__name__}", (Numbered,), {"close": close})()
+        return inject_secrets({"it": "it"}, backend=backend)(lambda event, context: None)
+
+    closes = [raiser(kind), lambda _: closed.append(1), raiser(kind)]
+    handlers = [handler_of(close) for close in closes]
+    for handler in handlers:
+        handler({}, SimpleNamespace())
+    release(shared_cache)
+    assert len(closed) == 1
+    assert caplog.text.count(f"Raises{kind.__name__}: that raised {kind.__name__}") == 2
+    assert SECRET not in caplog.text
 
 
 @pytest.mark.parametrize("change", [list.clear, list.pop, list.reverse, clear_cache])

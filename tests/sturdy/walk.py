@@ -1,7 +1,8 @@
-"""A random walk through all that may happen to a sandbox: `python -m tests.sturdy.walk SEED STEPS`.
+"""A random walk through all that may happen to a sandbox.
 
-Threads, tasks, forks, signals, freezes, clock jumps, faults, revoked access, rotations, clears,
-overrides, built objects and retries, in one process, with a model of what may be served.
+Threads, tasks, generators, forks, signals, freezes, clock jumps, faults, revoked access,
+rotations, clears, overrides, built objects and retries, in one process, with a model of what may
+be served: `python -m tests.sturdy.walk SEED STEPS KIND`, where KIND is a backend of `vaults`.
 """
 
 from __future__ import annotations
@@ -9,95 +10,52 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import faulthandler
+import importlib
 import logging
 import os
+import pkgutil
 import random
 import signal
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import lambda_secrets
 from lambda_secrets import (
-    AccessDeniedError,
-    BackendUnavailableError,
     LiveSecrets,
+    MemoryBackend,
     ResolutionError,
     Secret,
+    backends,
     clear_cache,
     inject_secrets,
     resolve_secrets,
 )
 from lambda_secrets._cache import shared_cache
+from lambda_secrets.backends import backend_of
 from lambda_secrets.logging import RedactSecrets
 from lambda_secrets.testing import override_secrets
 from tests.sturdy.footprint import footprint
+from tests.sturdy.vaults import MODES, NAMES, Vault, age_of, backend_over
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-ROOT = Path(__file__).parents[2]
+    from tests.sturdy.vaults import Instant
+
+    Pairs = list[tuple[str, str]]
+
+DECLARED = {name: name for name in NAMES}
 TTL, STALE = 60.0, 300.0
 TIMEOUT = 0.25  # seconds, so that what hangs does not make the walk slow
 FREEZE = "sleep 0.02; kill -STOP $1; sleep 0.2; kill -CONT $1"
 
 
-class Clock:
-    """Real time and what was jumped, on each clock."""
-
-    def __init__(self) -> None:
-        """Begin now."""
-        self.mono = self.wall = 0.0
-
-    def monotonic(self) -> float:
-        """Return the monotonic reading."""
-        return time.monotonic() + self.mono
-
-    def time(self) -> float:
-        """Return the wall clock's reading."""
-        return time.time() + self.wall
-
-
 class LoginFailed(Exception):  # noqa: N818 - as a driver's error is called
     """The password is not good any more."""
-
-
-class Vault:
-    """A backend that knows when it has given out which value."""
-
-    def __init__(self, clock: Clock, dice: random.Random) -> None:
-        """Be well."""
-        self.clock, self.dice = clock, dice
-        self.mode = "well"
-        self.version = 0
-        self.given: dict[str, float] = {}  # when each value was read the last time, unjumped
-        self.jumped = 0.0  # forward, all together
-        self.revoked_at: float | None = None
-
-    def now(self) -> float:
-        """Return the time by which everything ages at least."""
-        return time.monotonic() + self.jumped
-
-    def fetch(self, sources: Any, *, timeout: float, fresh: bool) -> Any:
-        """Answer as the mode says; some faults are for one source alone."""
-        mode = self.mode
-        if mode == "hangs":
-            time.sleep(timeout + 0.2)
-        if mode == "raises":
-            raise OSError(mode)
-        answers: dict[Any, Any] = {}
-        for source in sources:
-            if mode in ("down", "hangs") or (mode == "flaky" and self.dice.random() < 0.5):
-                answers[source] = BackendUnavailableError("it is down.")
-            elif mode == "denied":
-                answers[source] = AccessDeniedError("no.")
-            else:
-                answers[source] = value = f"value-of-{source.name}-{self.version:06}"
-                self.given[value] = self.now()
-        return answers
 
 
 class Pool:
@@ -131,13 +89,18 @@ class Lines(logging.Handler):
 
 
 class Walk:
-    """One process and its model."""
+    """One process and its model.
 
-    def __init__(self, seed: int) -> None:
+    Attributes:
+        context: makes the context of a call.
+    """
+
+    context: Callable[[], Any] = SimpleNamespace
+
+    def __init__(self, vault: Vault, backend: Any) -> None:
         """Make the handlers."""
-        self.dice = random.Random(seed)  # noqa: S311 - dice
-        self.clock = shared_cache.clock = Clock()
-        self.vault = vault = Vault(self.clock, self.dice)
+        self.vault, self.backend, self.dice = vault, backend, vault.dice
+        self.clock = shared_cache.clock = vault.clock
         self.done: dict[str, int] = {}
         self.served = self.refused = 0
         self.wrong: list[str] = []
@@ -149,87 +112,107 @@ class Walk:
         self.log.addHandler(self.lines)
         self.log.propagate = False
         self.logged = 0
+        self.latest = ""  # value that somebody has got
         self.shared = SimpleNamespace()
         options: dict[str, Any] = {
             "ttl": TTL,
             "stale_if_error": STALE,
             "timeout": TIMEOUT,
-            "backend": vault,
+            "backend": backend,
         }
-        always: dict[str, Any] = {**options, "ttl": 0}
-        self.live = live = LiveSecrets({"a": "a", "b": "b"}, **options)
-        self.pools = pools = LiveSecrets(
-            {"pool": Secret("a", build=Pool, close=Pool.close)}, refresh_ahead=20, **options
-        )
+        self.live = LiveSecrets(DECLARED, **options)
+        pool = Secret("a", build=Pool, close=Pool.close)
+        self.pools = LiveSecrets({"pool": pool}, refresh_ahead=20, **options)
+        self.reads = [*self.in_handlers(options), *self.outside(options)]
 
-        @inject_secrets({"a": "a", "b": "b"}, refresh_on=LoginFailed, **options)
-        def on_context(event: Any, context: Any) -> Any:
-            values = (context.secrets.a, context.secrets.b)
+    def in_handlers(self, options: dict[str, Any]) -> list[Callable[[], Pairs]]:
+        """Return calls of handlers, each of another kind."""
+
+        @inject_secrets(DECLARED, refresh_on=LoginFailed, **options)
+        def on_context(event: Any, context: Any) -> Pairs:
+            values = [("a", context.secrets.a), ("b", context.secrets.b)]
             if event == "fail" and self.dice.random() < 0.5:
                 raise LoginFailed
             return values
 
-        @inject_secrets({"a": "a", "b": "b"}, into="kwargs", **always)
-        def by_keyword(event: Any, context: Any, *, a: str, b: str) -> Any:
-            return a, b
+        always: dict[str, Any] = {**options, "ttl": 0}
 
-        @inject_secrets(live, into="event")
-        async def coroutine(event: Any, context: Any) -> Any:
+        @inject_secrets(DECLARED, into="kwargs", **always)
+        def by_keyword(event: Any, context: Any, *, a: str, b: str) -> Pairs:
+            return [("a", a), ("b", b)]
+
+        @inject_secrets(self.live, into="event")
+        async def coroutine(event: Any, context: Any) -> Pairs:
             await asyncio.sleep(0)
-            return event["secrets"].a, event["secrets"].b
+            return [("a", event["secrets"].a), ("b", event["secrets"].b)]
 
-        @inject_secrets(pools)
-        def with_pool(event: Any, context: Any) -> Any:
+        @inject_secrets({"a": "a"}, **options)
+        @inject_secrets({"b": "b"}, **options)
+        def streamed(event: Any, context: Any) -> Iterator[tuple[str, str]]:
+            yield "a", context.secrets.a
+            yield "b", context.secrets.b
+
+        @inject_secrets(self.pools)
+        def with_pool(event: Any, context: Any) -> Pairs:
             pool = context.secrets.pool
             assert not pool.closed, "a closed object"
             time.sleep(0.0005)
             assert not pool.closed, "closed in use"
-            return (pool.value,)
+            return [("a", pool.value)]
 
-        @live.retry_on(LoginFailed)
-        def retried() -> Any:
-            values = live.a, live.current().b
-            if self.dice.random() < 0.3:
-                raise LoginFailed
-            return values
-
-        def resolved() -> Any:
-            found = resolve_secrets({"a": "a", "b": "b"}, **options)
-            return found.a, found.b
-
-        self.reads: list[Callable[[], Any]] = [
-            lambda: on_context({}, SimpleNamespace()),
+        return [
+            lambda: on_context({}, self.context()),
             lambda: on_context({}, self.shared),
             lambda: on_context("fail", self.shared),
             lambda: by_keyword({}, None),
             lambda: asyncio.run(self.tasks(coroutine)),
-            lambda: with_pool({}, SimpleNamespace()),
-            lambda: (live.a, live.b),
+            lambda: list(streamed({}, self.context())),
+            lambda: with_pool({}, self.context()),
+        ]
+
+    def outside(self, options: dict[str, Any]) -> list[Callable[[], Pairs]]:
+        """Return reads outside of a handler."""
+        live, other = self.live, MemoryBackend({"a": "of another", "b": "backend"})
+
+        @live.retry_on(LoginFailed)
+        def retried() -> Pairs:
+            values = [("a", live.a), ("b", live.current().b)]
+            if self.dice.random() < 0.3:
+                raise LoginFailed
+            return values
+
+        def resolved() -> Pairs:
+            found = resolve_secrets(DECLARED, backend=other)
+            if found.reveal() != other.values and not shared_cache.overrides:
+                self.wrong.append("a value of another backend")
+            return list(resolve_secrets(DECLARED, **options).reveal().items())
+
+        return [
+            lambda: [("a", live.a), ("b", live["b"])],
             lambda: asyncio.run(self.current()),
             retried,
             resolved,
         ]
 
-    async def tasks(self, coroutine: Any) -> Any:
+    async def tasks(self, coroutine: Any) -> Pairs:
         """Call a coroutine handler in several tasks, and cancel one more."""
         cancelled = asyncio.ensure_future(coroutine({}, None))
         await asyncio.sleep(0)
         cancelled.cancel()
         await asyncio.gather(cancelled, return_exceptions=True)
         found = await asyncio.gather(*(coroutine({}, None) for _ in range(3)))
-        return tuple(value for values in found for value in values)
+        return [pair for pairs in found for pair in pairs]
 
-    async def current(self) -> Any:
+    async def current(self) -> Pairs:
         """Read all values as a coroutine does."""
-        found = await self.live.acurrent()
-        return found.a, found.b
+        return list((await self.live.acurrent()).reveal().items())
 
     # What is checked
 
     def read(self, *, overridden: bool = False) -> None:
         """Read in some way, and check what came, and when."""
         call = self.dice.choice(self.reads)
-        begin, began = time.monotonic(), self.vault.now()
+        begin, began = time.monotonic(), self.clock.now()
         try:
             values = call()
         except (ResolutionError, LoginFailed):
@@ -238,28 +221,30 @@ class Walk:
         except BaseException as error:  # noqa: BLE001 - each is told
             self.wrong.append(repr(error))
         else:
-            for value in values:
-                self.check(value, began, overridden=overridden)
+            for name, value in values:
+                self.check(name, value, began, overridden=overridden)
+                self.latest = value
             with self.lock:
                 self.served += 1
         if time.monotonic() - begin > 20 * TIMEOUT:
             self.wrong.append(f"{time.monotonic() - begin:.1f} s for a read")
 
-    def check(self, value: str, began: float, *, overridden: bool) -> None:
+    def check(self, name: str, value: str, began: Instant, *, overridden: bool) -> None:
         """Note what may not be served: too old, somebody else's, or revoked."""
         if overridden:
-            if not value.startswith("overridden"):
+            if value != f"overridden {name}":
                 self.wrong.append(f"not overridden: {value}")
             return
-        if value not in self.vault.given:
-            self.wrong.append(f"made up: {value}")
+        read_at = self.vault.read_at(value)
+        if read_at is None or not value.startswith(f"value-of-{name}-"):
+            self.wrong.append(f"made up, or crossed: {value} for {name}")
             return
-        age = began - self.vault.given[value]
+        age = age_of(read_at, began)
         if age > TTL + STALE + 1:
             self.wrong.append(f"{age:.0f} s old: {value}")
         revoked = self.vault.revoked_at
         # A back-off of a minute may have begun before it was revoked: nobody is asked meanwhile.
-        if revoked is not None and began - revoked > 62 and age > TTL + 2:
+        if revoked is not None and age_of(revoked, began) > 62 and age > TTL + 2:
             self.wrong.append(f"{age:.0f} s old, and access was revoked: {value}")
 
     # What happens
@@ -303,7 +288,6 @@ class Walk:
     def pass_time(self) -> None:
         """Let time pass, on both clocks, or on one as in a freeze."""
         seconds = self.dice.choice([1, 5, TTL / 2, TTL, TTL + 1, STALE, STALE + TTL + 1])
-        self.vault.jumped += seconds
         which = self.dice.choice(["both", "both", "wall", "mono"])
         self.clock.wall += seconds * (which != "mono")
         self.clock.mono += seconds * (which != "wall")
@@ -312,29 +296,16 @@ class Walk:
         """Set one clock back: the other goes on."""
         if self.dice.random() < 0.5:
             self.clock.wall -= self.dice.choice([5, 3600])
-            self.vault.jumped = 0.0
-            self.forget()
-
-    def forget(self) -> None:
-        """Begin the model anew, and the cache: ages were told by a clock that was set back."""
-        clear_cache()
-        self.vault.given.clear()
-        self.vault.revoked_at = None
-        if self.vault.mode == "denied":
-            self.vault.revoked_at = self.vault.now()
+            clear_cache()  # ages were told by a clock that was set back
+            self.vault.forget()
 
     def turn(self) -> None:
         """Let the backend fall ill, refuse or recover."""
-        modes = ["well"] * 5 + ["down", "down", "flaky", "denied", "raises", "hangs"]
-        self.vault.mode = self.dice.choice(modes)
-        if self.vault.mode != "denied":
-            self.vault.revoked_at = None
-        elif self.vault.revoked_at is None:
-            self.vault.revoked_at = self.vault.now()
+        self.vault.turn(self.dice.choice(MODES))
 
     def rotate(self) -> None:
         """Change every secret."""
-        self.vault.version += 1
+        self.vault.rotate()
 
     def clear(self) -> None:
         """Forget everything, in one of its ways."""
@@ -353,6 +324,7 @@ class Walk:
         if not child:
             signal.alarm(20)  # a timer of faulthandler waits for a thread of the parent
             self.wrong.clear()
+            self.vault.inherit()
             self.logged, self.lines.lines = 0, []
             vars(self.shared).clear()  # of a call whose thread is the parent's
             for _ in range(5):
@@ -372,8 +344,18 @@ class Walk:
 
     def signals(self) -> None:
         """Read, clear and log in a signal handler, whatever it interrupts."""
+        # A read that interrupts an import of its own thread would see half of a module.
+        for package in (lambda_secrets, backends):
+            for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+                if module.name.rpartition(".")[2] not in ("__main__", "_snapstart"):
+                    importlib.import_module(module.name)
+        depth = 0
 
         def handle(*_: Any) -> None:
+            nonlocal depth
+            if depth == 2:  # one may interrupt another one
+                return
+            depth += 1
             if self.dice.random() < 0.3:
                 self.clear()
             try:
@@ -382,6 +364,7 @@ class Walk:
             except (ResolutionError, LoginFailed):
                 pass
             self.log_values()
+            depth -= 1
 
         before = signal.signal(signal.SIGALRM, handle)
         signal.setitimer(signal.ITIMER_REAL, self.dice.random() * 0.002 + 1e-5, 0.003)
@@ -399,17 +382,16 @@ class Walk:
                 self.read(overridden=True)
 
     def log_values(self) -> None:
-        """Log what is known: no line is lost, no value shown that was injected."""
+        """Log a value: no line is lost, and it is not shown."""
         self.logged += 1
-        found = shared_cache.entry(self.vault, self.live.declarations["a"].source)
-        value = "" if found is None or found.absent else found.answer.value
+        value = self.latest
         self.log.warning("line of a value: %s", value)
         if value and value in self.lines.lines[-1]:
             self.wrong.append("a value in the log")
 
     def end(self) -> dict[str, Any]:
         """Check what is left, and return the figures."""
-        self.vault.mode = "well"
+        self.vault.turn("well")
         clear_cache()
         self.read()
         if len(self.lines.lines) != self.logged:
@@ -422,25 +404,32 @@ class Walk:
             "built": Pool.made,
             "lines": self.logged,
             **self.done,
-            "left": footprint()._asdict(),
             "wrong": self.wrong,
         }
 
 
-def walk(seed: int, steps: int) -> dict[str, Any]:
+def walk(seed: int, steps: int, kind: str) -> dict[str, Any]:
     """Take that many steps, and return the figures."""
     logging.getLogger("lambda_secrets").addHandler(logging.NullHandler())
     logging.getLogger("lambda_secrets").propagate = False
-    made = Walk(seed)
-    for _ in range(steps):
-        made.step()
-        if made.wrong:
-            break
-    return made.end()
+    before = footprint()
+    vault = Vault(random.Random(seed))  # noqa: S311 - dice
+    with backend_over(vault, kind) as backend:
+        made = Walk(vault, backend)
+        for _ in range(steps):
+            made.step()
+            if made.wrong:
+                break
+        figures = made.end()
+        getattr(backend_of(backend), "close", int)()
+    after = footprint()
+    if after[1:] > before[1:]:
+        made.wrong.append(f"before {before}, after {after}")
+    return {**figures, "left": after._asdict()}
 
 
 if __name__ == "__main__":
-    faulthandler.dump_traceback_later(100, exit=True)
-    figures = walk(int(sys.argv[1]), int(sys.argv[2]))
+    faulthandler.dump_traceback_later(100 + int(sys.argv[2]), exit=True)
+    figures = walk(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])
     sys.stdout.write(repr(figures) + "\n")
     sys.exit(bool(figures["wrong"]))

@@ -9,7 +9,8 @@ from lambda_secrets._values import opaque
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
-    from lambda_secrets.backends._http import Client, Fault, Reply
+    from lambda_secrets.backends._connections import Fault
+    from lambda_secrets.backends._http import Client, Reply
 
 
 def once(address: Any, request: bytes) -> Generator[Any, Any, Reply | Fault]:

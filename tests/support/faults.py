@@ -15,7 +15,6 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-    from types import TracebackType
 
 
 class Request(NamedTuple):
@@ -164,12 +163,7 @@ class FaultServer:
         self._start(self._accept)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         """Drop every connection and leave no thread behind."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
@@ -218,7 +212,7 @@ class FaultServer:
 
 
 def requests_on(connection: socket.socket) -> Iterator[bytes]:
-    """Yield the head of each request until the client closes; none that we answer has a body."""
+    """Yield each request until the client closes; the head alone of one without a body."""
     received = b""
     while True:
         while b"\r\n\r\n" not in received:
@@ -226,8 +220,12 @@ def requests_on(connection: socket.socket) -> Iterator[bytes]:
             if not data:
                 return
             received += data
-        head, _, received = received.partition(b"\r\n\r\n")
-        yield head
+        head, end, received = received.partition(b"\r\n\r\n")
+        length = int(Request(head, 0, 0).headers.get("content-length", "0"))
+        while len(received) < length:
+            received += connection.recv(65536)
+        yield head + end + received[:length] if length else head
+        received = received[length:]
 
 
 class FakeExtension(FaultServer):

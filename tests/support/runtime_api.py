@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-    from types import TracebackType
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:tested"
 OURS = ("AWS_", "LAMBDA_", "PARAMETERS_SECRETS_EXTENSION_", "SECRETS_MANAGER_", "SSM_PARAMETER_")
@@ -146,12 +145,7 @@ class Sandbox:
         )
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         """End the runtime, exit hooks included: refuse its report on an event that is no JSON."""
         self._api.ending.set()
         self._api.restored.set()

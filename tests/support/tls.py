@@ -15,11 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.support import faults
-from tests.support.faults import FaultServer, Request
+from tests.support.faults import FaultServer, Request, requests_on
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.support.faults import Action
@@ -111,31 +110,13 @@ class TlsServer(FaultServer):
                     self._open.discard(connection)
                     self._open.add(secured)
             with contextlib.suppress(OSError):
-                for raw in whole_requests_on(secured):
+                for raw in requests_on(secured):
                     if not self._action(raw, number)(secured):
                         break
             with self._lock:
                 self._open.discard(secured)
             secured.close()
         connection.close()
-
-
-def whole_requests_on(connection: socket.socket) -> Iterator[bytes]:
-    """Yield each request with its body until the client closes."""
-    received = b""
-    while True:
-        while b"\r\n\r\n" not in received:
-            data = connection.recv(65536)
-            if not data:
-                return
-            received += data
-        head, _, rest = received.partition(b"\r\n\r\n")
-        headers = Request(head, 0, 0).headers
-        length = int(headers.get("content-length", "0"))
-        while len(rest) < length:
-            rest += connection.recv(65536)
-        yield head + b"\r\n\r\n" + rest[:length]
-        received = rest[length:]
 
 
 def body_of(request: Request) -> bytes:

@@ -14,7 +14,7 @@ import re
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, unquote
 
 from lambda_secrets.cli.emulator.cache import ReadThroughCache
@@ -83,20 +83,6 @@ class Reply(Unpicklable):
     note: str = ""
 
 
-class Dialect(Protocol):
-    """One way to answer requests."""
-
-    connection_seconds: float | None
-
-    def answer(self, request: Request) -> Reply:
-        """Return the answer; whatever goes wrong is an answer too."""
-        ...
-
-    def forget(self) -> None:
-        """Drop what is cached."""
-        ...
-
-
 @dataclass(slots=True)
 class Upstream:
     """The way to the values: at most so many reads at a time, each taking `latency` seconds."""
@@ -110,10 +96,6 @@ class Upstream:
 
     def __post_init__(self) -> None:
         self._connections = threading.Semaphore(self.settings.max_connections)
-
-    def cache(self, size: int) -> ReadThroughCache:
-        """Return a cache on this side's clock."""
-        return ReadThroughCache(size, self.clock)
 
     def read(
         self, read: Callable[..., Record], *key: str | None, timeout: int = 0, **options: bool
@@ -137,21 +119,32 @@ class Upstream:
         return self.read(self.values.secret, *key, timeout=self.settings.secret_timeout)
 
 
-class ExtensionDialect:
-    """The AWS Parameters and Secrets Lambda Extension."""
+class Dialect:
+    """One way to answer requests."""
 
     connection_seconds: float | None = None
 
-    def __init__(self, upstream: Upstream, token: str, ready: Callable[[], bool]) -> None:
+    def __init__(self, upstream: Upstream, cache_size: int) -> None:
         self._upstream = upstream
         self._settings = upstream.settings
-        self._token = token
-        self._ready = ready
-        self._cache = upstream.cache(self._settings.cache_size)
+        self._cache = ReadThroughCache(cache_size, upstream.clock)
+
+    def answer(self, request: Request) -> Reply:
+        """Return the answer; whatever goes wrong is an answer too."""
+        raise NotImplementedError
 
     def forget(self) -> None:
         """Drop what is cached."""
         self._cache.clear()
+
+
+class ExtensionDialect(Dialect):
+    """The AWS Parameters and Secrets Lambda Extension."""
+
+    def __init__(self, upstream: Upstream, token: str, ready: Callable[[], bool]) -> None:
+        super().__init__(upstream, upstream.settings.cache_size)
+        self._token = token
+        self._ready = ready
 
     def answer(self, request: Request) -> Reply:
         """Answer a request for a secret or a parameter."""
@@ -203,20 +196,15 @@ class ExtensionDialect:
         return _extension_parameter(record), found
 
 
-class AgentDialect:
+class AgentDialect(Dialect):
     """The Secrets Manager Agent. It closes every connection 61 seconds after it was accepted."""
 
-    connection_seconds: float | None = 61.0
+    connection_seconds = 61.0
     connection_limit = 800
 
     def __init__(self, upstream: Upstream, token: str) -> None:
-        self._upstream = upstream
+        super().__init__(upstream, upstream.settings.cache_size)
         self._token = token
-        self._cache = upstream.cache(upstream.settings.cache_size)
-
-    def forget(self) -> None:
-        """Drop what is cached."""
-        self._cache.clear()
 
     def answer(self, request: Request) -> Reply:
         """Answer a request for a secret or for the agent's health, with its checks in its order."""
@@ -252,26 +240,18 @@ class AgentDialect:
         key = (asked["secretId"], asked.get("versionId"), asked.get("versionStage"))
         return self._cache.read(
             key,
-            self._upstream.settings.secret_ttl,
+            self._settings.secret_ttl,
             lambda: self._upstream.secret(*key),
             fresh=asked.get("refreshNow", "").lower() in {"true", "1"},
             stale_on=_transient,
         )
 
 
-class AppConfigDialect:
+class AppConfigDialect(Dialect):
     """The AppConfig extension: no token, and the old configuration stays when a poll fails."""
 
-    connection_seconds: float | None = None
-
     def __init__(self, upstream: Upstream) -> None:
-        self._upstream = upstream
-        self._poll = upstream.settings.appconfig_poll
-        self._cache = upstream.cache(1000)
-
-    def forget(self) -> None:
-        """Drop what is cached."""
-        self._cache.clear()
+        super().__init__(upstream, 1000)
 
     def answer(self, request: Request) -> Reply:
         """Answer with a configuration, or with the feature flags asked for."""
@@ -282,7 +262,7 @@ class AppConfigDialect:
         try:
             record, found = self._cache.read(
                 parts,
-                self._poll,
+                self._settings.appconfig_poll,
                 lambda: self._upstream.read(self._upstream.values.configuration, *parts),
                 stale_on=lambda _: True,
             )

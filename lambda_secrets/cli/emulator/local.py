@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from lambda_secrets._extract import decoded_base64
-from lambda_secrets.backends._local import _REFERENCE as SECRET_REFERENCE
+from lambda_secrets.backends._local import SECRET_REFERENCE
 from lambda_secrets.cli.emulator.records import (
     ConfigurationRecord,
     ParameterRecord,

@@ -76,11 +76,6 @@ def read_token(environ: Mapping[str, str], *, agent: bool) -> str | None:
     return token
 
 
-def region_of(environ: Mapping[str, str]) -> str | None:
-    """Return the region: boto3 itself looks at the second variable alone."""
-    return environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or None
-
-
 class _Variables:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ

@@ -1,0 +1,56 @@
+"""Takes this package's modules from the bytecode that its wheel brings in a data file.
+
+Most tools that build deployment packages drop `.pyc` files or spoil their times, so that each cold
+start would compile what it imports. They keep data files. importlib checks this bytecode as it does
+any `.pyc` with a checked hash (PEP 552): another Python's, or another source's, is left alone.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import sys
+from importlib.machinery import FileFinder, SourceFileLoader
+
+TAG = sys.implementation.cache_tag
+
+
+def use_bytecode(folder: str, *packages: str) -> None:
+    """Load modules of a folder and of packages in it from its file; without one, change nothing."""
+    file = os.path.join(folder, f"_bytecode.{TAG}.bin")  # noqa: PTH118 - pathlib costs more
+    try:
+        with open(file, "rb") as stored:  # noqa: PTH123
+            places: dict[str, tuple[int, int]] = marshal.load(stored)  # noqa: S302 - as with .pyc
+            start = stored.tell()
+    except OSError:
+        return
+
+    class Loader(SourceFileLoader):
+        def get_data(self, path: str) -> bytes:
+            if not path.endswith(f".{TAG}.pyc") or self.name not in places:
+                return super().get_data(path)
+            offset, size = places[self.name]
+            with open(file, "rb") as stored:  # noqa: PTH123
+                stored.seek(start + offset)
+                return stored.read(size)
+
+    for package in ("", *packages):
+        path = os.path.join(folder, package) if package else folder  # noqa: PTH118
+        sys.path_importer_cache[path] = FileFinder(path, (Loader, [".py"]))
+
+
+def is_valid(cached: str, source: str) -> bool:
+    """Return whether Python would take a `.pyc` file for its source: by hash, or by time."""
+    try:
+        with open(cached, "rb") as file:  # noqa: PTH123
+            head = file.read(12)
+        time = int(os.stat(source).st_mtime).to_bytes(8, "little")  # noqa: PTH116
+    except OSError:
+        return False
+    return head[4:8] != bytes(4) or head[8:] == time[:4]
+
+
+_folder = os.path.dirname(__file__)  # noqa: PTH120
+# Where one module has a valid .pyc file, all have: that is faster by the reading of the sources.
+if not is_valid(f"{_folder}/__pycache__/_decorator.{TAG}.pyc", f"{_folder}/_decorator.py"):
+    use_bytecode(_folder, "backends")

@@ -1,0 +1,19 @@
+"""Tells what a signal handler raises, which gets out, from what others' code raises itself."""
+
+from __future__ import annotations
+
+import signal
+
+
+def is_from_signal(error: BaseException) -> bool:
+    """Whether a signal handler has raised this: for Ctrl-C, a timer, the end of the process."""
+    if isinstance(error, KeyboardInterrupt):
+        return True
+    handlers = map(signal.getsignal, signal.valid_signals())
+    codes = {getattr(handler, "__code__", None) for handler in handlers}
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code in codes:
+            return True
+        trace = trace.tb_next
+    return False

@@ -1,0 +1,69 @@
+"""Compiles the library for each Python of a runtime that is here: the wheel's data files.
+
+    python scripts/bytecode.py lambda_secrets FOLDER
+
+`lambda_secrets/_bytecode.py` reads them. Left out: what does not run in a function.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import py_compile
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+RUNTIMES = ("python3.11", "python3.12", "python3.13", "python3.14")
+LEFT_OUT = ("__init__.py", "__main__.py", "_bytecode.py", "cli", "pytest_plugin.py", "testing.py")
+
+
+def main(package: str, folder: str) -> None:
+    """Compile with this Python, and with each runtime's that is on the PATH."""
+    here = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    for python in [sys.executable, *(name for name in RUNTIMES if name != here and runs(name))]:
+        # The order of a frozen set is that of its hashes: the same sources give the same bytes.
+        command = [python, __file__, "--here", package, folder]
+        subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": "0"})
+
+
+def runs(runtime: str) -> bool:
+    """Return whether the command is there; a version manager's stand-in for a missing one fails."""
+    command = [runtime, "-c", ""]
+    found = shutil.which(runtime)
+    return bool(found) and subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def compile_here(package: str, folder: str) -> None:
+    """Write this Python's file: the place of each module's bytecode, and all the bytecode."""
+    places: dict[str, tuple[int, int]] = {}
+    stored = b""
+    for module in sorted(Path(package).rglob("*.py")):
+        inside = module.relative_to(package)
+        if inside.parts[0] not in LEFT_OUT:
+            code = compiled(module, Path(package).name / inside)
+            name = f"{Path(package).name}.{'.'.join(inside.with_suffix('').parts)}"
+            places[name.removesuffix(".__init__")] = len(stored), len(code)
+            stored += code
+    file = Path(folder, f"_bytecode.{sys.implementation.cache_tag}.bin")
+    file.write_bytes(marshal.dumps(places) + stored)
+
+
+def compiled(module: Path, name: Path) -> bytes:
+    """Return what its `.pyc` with a checked hash would hold."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "compiled")
+        mode = py_compile.PycInvalidationMode.CHECKED_HASH
+        py_compile.compile(
+            str(module), str(file), str(name), doraise=True, optimize=0, invalidation_mode=mode
+        )
+        return file.read_bytes()
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--here":
+        compile_here(*sys.argv[2:])
+    else:
+        main(*sys.argv[1:])

@@ -1,0 +1,421 @@
+"""The reference agrees with the code: names, options, variables, declarations, errors, policies."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import shlex
+import subprocess
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import lambda_secrets
+from lambda_secrets import errors, testing
+from lambda_secrets._declarations import declare
+from lambda_secrets.backends import _codes
+from lambda_secrets.cli.policy import _SIDS
+from lambda_secrets.cli.program import cli
+from lambda_secrets.errors import DeclarationError
+from lambda_secrets.logging import RedactSecrets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import click
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = Path(lambda_secrets.__file__).parent
+CODE = re.compile(r"`([^`]+)`")
+
+
+def page(name: str) -> str:
+    """Return a page of the reference."""
+    return (ROOT / "docs" / "reference" / name).read_text("utf-8")
+
+
+def section(text: str, title: str) -> str:
+    """Return what stands below a heading, up to the next one."""
+    [found] = re.findall(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", text, re.DOTALL | re.MULTILINE)
+    return str(found)
+
+
+def rows(text: str) -> list[list[str]]:
+    """Return the cells of the rows of the tables in a text, without heads."""
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in lines
+        if line.startswith(("| `", "|`"))
+    ]
+
+
+# Options
+
+
+def told_options(text: str, column: int) -> dict[str, str]:
+    """Return the default that a table gives to each option."""
+    return {row[0].strip("`"): row[column] for row in rows(text)}
+
+
+def real_options(called: Any) -> dict[str, str]:
+    """Return the default of each option as the tables write it."""
+    return {
+        name: _written(parameter.default)
+        for name, parameter in inspect.signature(called).parameters.items()
+        if name != "declarations"
+    }
+
+
+def _written(default: object) -> str:
+    if default is inspect.Parameter.empty:
+        return "required"
+    if default is ...:
+        return "`...`"
+    return f'`"{default}"`' if isinstance(default, str) else f"`{default}`"
+
+
+def test_options_of_the_decorator_are_told() -> None:
+    """The table has each option of `inject_secrets`, with its default."""
+    told = told_options(section(page("options.md"), "Decorator, LiveSecrets, resolve_secrets"), 4)
+    real = real_options(lambda_secrets.inject_secrets)
+    assert told == {**real, "refresh_ahead": "`0`"}
+    assert real["refresh_ahead"] == "`0.0`"
+
+
+@pytest.mark.parametrize("name", ["LiveSecrets", "resolve_secrets"])
+def test_options_that_others_share_are_marked(name: str) -> None:
+    """What `LiveSecrets` and `resolve_secrets` take is marked, and has the same default."""
+    text = section(page("options.md"), "Decorator, LiveSecrets, resolve_secrets")
+    marked = {row[0].strip("`") for row in rows(text) if row[1] == "●"}
+    assert marked == real_options(getattr(lambda_secrets, name)).keys()
+    defaults = inspect.signature(lambda_secrets.inject_secrets).parameters
+    for option in marked:
+        parameter = inspect.signature(getattr(lambda_secrets, name)).parameters[option]
+        assert parameter.default == defaults[option].default
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Secret", "Parameter", "ParameterTree", "AppConfig", "Answer"),
+        *("AutoBackend", "ExtensionBackend", "AwsBackend", "SdkBackend"),
+        *("FileBackend", "MemoryBackend"),
+    ],
+)
+def test_options_of_a_class_are_told(name: str) -> None:
+    """The table of a class has each option, in its order, with its default."""
+    told = told_options(section(page("options.md"), name), 3)
+    real = real_options(getattr(lambda_secrets, name))
+    assert list(told.items()) == list(real.items())
+
+
+@pytest.mark.parametrize("name", ["override_secrets", "LambdaContext"])
+def test_options_for_tests_are_told(name: str) -> None:
+    """The same for the classes of `lambda_secrets.testing`."""
+    told = told_options(section(page("options.md"), name), 3)
+    real = real_options(getattr(testing, name))
+    assert told == {**real, **({"attributes": ""} if name == "LambdaContext" else {})}
+
+
+# Environment variables
+
+
+def variables_in_code() -> set[str]:
+    """Return each text of the package that is the name of an environment variable."""
+    name = re.compile(r"_?[A-Z][A-Z0-9]*(_[A-Z0-9]+)+|\w+_proxy")
+    return {
+        node.value
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and name.fullmatch(node.value)
+    }
+
+
+def test_environment_variables_are_told() -> None:
+    """The tables have each variable that the package reads, and no other."""
+    told = {name for row in rows(page("environment.md")) for name in CODE.findall(row[0])}
+    assert told == variables_in_code()
+
+
+# Declarations
+
+NAMES: dict[str, Any] = {name: getattr(lambda_secrets, name) for name in lambda_secrets.__all__}
+
+
+def table(title: str) -> list[list[str]]:
+    """Return the rows of a table of the declarations' page, each cell's code alone."""
+    text = section(page("declarations.md"), title)
+    return [[cell.removeprefix("`").removesuffix("`") for cell in row] for row in rows(text)]
+
+
+EXAMPLES = table("Twenty examples")
+
+
+def test_there_are_twenty_examples() -> None:
+    """The heading keeps its word."""
+    assert len({string for string, _ in EXAMPLES}) >= 20
+
+
+@pytest.mark.parametrize(("string", "same"), EXAMPLES)
+def test_string_and_object_are_the_same(string: str, same: str) -> None:
+    """Each example is read as the object beside it says."""
+    assert declare(string) == eval(same, NAMES)  # noqa: S307 - our own page
+
+
+@pytest.mark.parametrize(("declared", "variable", "same"), table("Environment variables"))
+def test_variable_is_read_as_told(
+    declared: str, variable: str, same: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A declaration with a variable is read as the object beside it says."""
+    [name] = re.findall(r"env:(\w+)", declared)
+    monkeypatch.setenv(name, variable)
+    found = declare(eval(declared, NAMES))  # noqa: S307 - our own page
+    assert found.resolved() == eval(same, NAMES)  # noqa: S307 - our own page
+
+
+@pytest.mark.parametrize(("string", "message"), table("What is wrong"))
+def test_wrong_string_says_what_is_told(string: str, message: str) -> None:
+    """Each wrong example is refused with the words beside it."""
+    with pytest.raises(DeclarationError) as caught:
+        declare(string)
+    assert message in str(caught.value)
+
+
+# IAM
+
+
+def test_policy_is_what_the_command_prints(tmp_path: Path) -> None:
+    """The page's policy is the one of the page's handler."""
+    text = section(page("iam.md"), "A whole policy")
+    blocks = dict(re.findall(r"^```(\w+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
+    (tmp_path / "app.py").write_text(blocks["python"])
+    program, *arguments = shlex.split(blocks["console"].removeprefix("$ "))
+    command = [f"{sysconfig.get_path('scripts')}/{program}", *arguments]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == blocks["json"]
+
+
+def test_table_has_every_action() -> None:
+    """Each action that a policy can have is in the table of kinds."""
+    told = section(page("iam.md"), "By kind")
+    assert [action for action in _SIDS if f"`{action}`" not in told] == []
+
+
+# The command line
+
+
+def commands() -> dict[str, click.Command]:
+    """Return the program's commands by name."""
+    return {**cli.commands, "lambda-secrets": cli}
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_every_option_of_a_command_is_told(name: str) -> None:
+    """Each option that a command has is on its page."""
+    told = (ROOT / "docs" / "commands.md").read_text("utf-8")
+    options = {text for each in commands()[name].params for text in each.opts if text[0] == "-"}
+    assert {option for option in options if not re.search(rf"{option}\b", told)} == set()
+    assert f"`{name}`" in told
+
+
+# Errors
+
+# Texts of three words that are no message, or a part in the middle of one.
+NO_MESSAGES = {
+    " - at (`\\$[^`]*`|`key` in `\\$[^`]*`)$",
+    "Clear the cache of secrets before and after each test (for moto, LocalStack).",
+    "Fail a test that reads a secret from AWS or its extension outside of override_secrets.",
+    "AWS4-HMAC-SHA256 Credential=…/…, SignedHeaders=…, Signature=…",
+    "Object missing required field (`[^`]*`)",
+    "appconfig:StartConfigurationSession and appconfig:GetLatestConfiguration",
+    "line …, its end",
+    "no reason given",
+    "not an HTTP reply",
+    "signature not yet current",
+    "unexpected keyword argument …",
+    "unknown transfer coding",
+}
+
+
+def templates() -> set[str]:
+    """Return each text of the library that may be a message, with … for what is filled in."""
+    found: set[str] = set()
+    for path in PACKAGE.rglob("*.py"):
+        if "cli" not in path.parts:
+            found |= set(_templates(ast.parse(path.read_bytes())))
+    sentence = re.compile(r"\b[a-z]{2,}\b")  # a list of names has no such word
+    return {
+        text
+        for text in found - NO_MESSAGES
+        if text.count(" ") >= 2 and sentence.search(text) and "\r\n" not in text
+        if len(re.findall(r"[A-Za-z]{2,}", text)) >= 3
+    }
+
+
+def _templates(node: ast.AST) -> Iterator[str]:
+    """Go through the texts below a node, without docstrings."""
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return
+    if isinstance(node, ast.JoinedStr):
+        parts = [part.value if isinstance(part, ast.Constant) else "…" for part in node.values]
+        yield re.sub("…+", "…", "".join(map(str, parts)))
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield re.sub(r"\{\w+\}|%[srd]", "…", node.value)
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(node, ast.JoinedStr) or isinstance(child, ast.FormattedValue):
+            yield from _templates(child)
+
+
+def told_messages(columns: int) -> set[str]:
+    """Return each piece of a message in the first columns of the page of errors."""
+    return _pieces(page("errors.md"), columns)
+
+
+def _pieces(text: str, columns: int) -> set[str]:
+    cells = [cell for row in rows(text) for cell in row[:columns]]
+    return {code for cell in cells for code in CODE.findall(cell) if " " in code}
+
+
+def shows(told: str, template: str) -> bool:
+    """Whether a piece that the page shows is of a message, and enough of it to tell it."""
+    place = 0
+    for part in filter(None, re.split("…+", told)):
+        found = template.find(part.strip(), place)
+        if found < 0:
+            return False
+        place = found + len(part.strip())
+    fixed = len(told.replace("…", ""))
+    return fixed >= 20 or fixed >= len(template.replace("…", "")) / 2
+
+
+def test_every_message_is_told() -> None:
+    """Each message that the library can raise or log is on the page of errors."""
+    told = told_messages(2)
+    assert [text for text in templates() if not any(shows(one, text) for one in told)] == []
+
+
+def test_no_message_on_the_page_has_gone() -> None:
+    """Each message on the page is one of the library."""
+    known = templates()
+    gone = [told for told in told_messages(1) if not any(shows(told, text) for text in known)]
+    assert gone == []
+
+
+def test_messages_stand_below_their_class() -> None:
+    """A message that is given to an error class is in the section of that class."""
+    private = {"UnaskedError": "BackendError", "UnexplainedError": "BackendError"}
+    private |= dict.fromkeys(("NotReadyError", "NotListeningError"), "BackendUnavailableError")
+    parts = re.split(r"^## (.*)$", page("errors.md"), flags=re.MULTILINE)
+    sections = {
+        title: _pieces(text, 2) for title, text in zip(parts[1::2], parts[2::2], strict=True)
+    }
+    known = templates()
+    misplaced = [
+        (name, text)
+        for given, text in _given_to_errors()
+        if (name := private.get(given, given)) in sections
+        and text in known
+        and not any(shows(one, text) for one in sections[name])
+    ]
+    assert misplaced == []
+
+
+def _given_to_errors() -> Iterator[tuple[str, str]]:
+    """Go through the texts that are given to a class of errors, with the class's name."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
+                for text in _templates(node.args[0]):
+                    yield node.func.id, text
+
+
+def test_every_error_class_is_told() -> None:
+    """The page has each error class, and the heading of each that is raised as it is."""
+    text = page("errors.md")
+    classes = [name for name, thing in vars(errors).items() if isinstance(thing, type)]
+    assert len(classes) == 9
+    assert [name for name in classes if f"`{name}`" not in text] == []
+
+
+def test_codes_of_aws_are_told() -> None:
+    """The table has each code of AWS that the library knows, with our class."""
+    told = {
+        (code, row[0].strip("`"))
+        for row in rows(section(page("errors.md"), "Codes of AWS"))
+        for code in CODE.findall(row[1])
+    }
+    assert told == {(code, meaning[0].__name__) for code, meaning in _codes._TABLE.items()}
+
+
+# API
+
+PUBLIC = {
+    **{f"lambda_secrets.{name}": getattr(lambda_secrets, name) for name in lambda_secrets.__all__},
+    "lambda_secrets.logging.RedactSecrets": RedactSecrets,
+    "lambda_secrets.testing.LambdaContext": testing.LambdaContext,
+    "lambda_secrets.testing.override_secrets": testing.override_secrets,
+}
+
+
+def listed() -> set[str]:
+    """Return the names that the API page shows."""
+    names, module = set(), ""
+    for kind, name in re.findall(r"^\.\. ([\w:]+):: ([\w.]+)", page("api.md"), re.MULTILINE):
+        if kind == "currentmodule":
+            module = name
+        elif kind != "py:function":  # of the plugin
+            names.add(f"{module}.{name}")
+    return names
+
+
+def test_every_public_name_is_in_the_api() -> None:
+    """The page shows each public name, and no other."""
+    assert listed() == PUBLIC.keys()
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_public_name_has_its_docstring(name: str) -> None:
+    """Each public name says what it is; so does each of its methods and properties."""
+    thing = PUBLIC[name]
+    if name == "lambda_secrets.Declaration":  # a union: the page itself says what it is
+        return
+    assert inspect.getdoc(thing)
+    members = vars(thing).items() if isinstance(thing, type) else ()
+    silent = [
+        member
+        for member, value in members
+        if member[0] != "_" and (callable(value) or isinstance(value, property))
+        if not inspect.getdoc(value)
+    ]
+    assert silent == []
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC.keys() - {"lambda_secrets.Declaration"}))
+def test_docstring_tells_every_parameter(name: str) -> None:
+    """A docstring with arguments or attributes has all of them."""
+    thing = PUBLIC[name]
+    told = inspect.getdoc(thing) or ""
+    if not re.search(r"^(Args|Attributes):$", told, re.MULTILINE) or "Error" in name:
+        return
+    names = {
+        one.strip(" `")
+        for line in re.findall(r"^    ([\w ,`]+):(?: |$)", told, re.MULTILINE)
+        for one in line.split(",")
+    }
+    assert set(inspect.signature(thing).parameters) - names == set()
+
+
+def test_pytest_plugin_is_told() -> None:
+    """The page has the fixture and each option of pytest."""
+    source = (PACKAGE / "pytest_plugin.py").read_text("utf-8")
+    options = re.findall(r'addini\(\s+"(\w+)"', source)
+    assert len(options) == 2
+    assert [name for name in options if f"`{name}`" not in page("api.md")] == []
+    assert ".. py:function:: override_secrets(" in page("api.md")

@@ -1,0 +1,33 @@
+"""Reads declarations through a backend, as the cache would."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lambda_secrets import Answer, ResolutionError
+from lambda_secrets._declarations import declare
+
+if TYPE_CHECKING:
+    from lambda_secrets import Backend, Source
+    from lambda_secrets._secret import Declaration
+
+
+def source(declaration: str | Declaration) -> Source:
+    """Return what a declaration reads."""
+    return declare(declaration).source
+
+
+def fetch(
+    backend: Backend, *declarations: str | Declaration, timeout: float = 5, fresh: bool = False
+) -> list[Any]:
+    """Return values, and errors as they are, in the order of the declarations."""
+    sources = [source(declaration) for declaration in declarations]
+    answers = backend.fetch(iter(sources), timeout=timeout, fresh=fresh)
+    assert list(answers) == list(dict.fromkeys(sources))
+    return [shown(answers[each]) for each in sources]
+
+
+def shown(answer: Any) -> Any:
+    """Return the value of an answer, an error as it is."""
+    assert isinstance(answer, Answer | ResolutionError)
+    return answer.value if isinstance(answer, Answer) else answer

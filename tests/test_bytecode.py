@@ -1,0 +1,145 @@
+"""The bytecode that a wheel brings: what a package without `.pyc` files loads."""
+
+from __future__ import annotations
+
+import importlib
+import linecache
+import os
+import py_compile
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lambda_secrets._bytecode import is_valid, use_bytecode
+from scripts import bytecode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+SOURCES = {
+    "__init__.py": "",
+    "_call.py": 'def fails():\n    raise LookupError("here")\n',
+    "_late.py": "value = 1\n",
+    "backends/__init__.py": "",
+    "backends/_aws.py": "value = 2\n",
+    "testing.py": "value = 3\n",
+    "cli/__init__.py": "value = 4\n",
+}
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Make a package of that shape, with its file of bytecode, and let it be imported."""
+    folder = tmp_path / "packaged"
+    for name, source in SOURCES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(source)
+    bytecode.compile_here(str(folder), str(folder))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield folder
+    for path in (folder, folder / "backends"):
+        sys.path_importer_cache.pop(str(path), None)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "packaged"]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of the modules that are compiled from now on."""
+    names: list[str] = []
+    loader = importlib.machinery.SourceFileLoader
+    source_to_code = loader.source_to_code
+
+    def watched(self: object, data: bytes, path: str, **options: object) -> object:
+        names.append(Path(path).name)
+        return source_to_code(self, data, path, **options)  # type: ignore[arg-type]  # as it came
+
+    monkeypatch.setattr(loader, "source_to_code", watched)
+    return names
+
+
+def imported(name: str) -> ModuleType:
+    """Import a module of the package."""
+    return importlib.import_module(f"packaged.{name}")
+
+
+def test_modules_are_loaded_without_compiling_them(package: Path, compiled: list[str]) -> None:
+    """Only the package's own first file is compiled, and what has no bytecode in the file."""
+    use_bytecode(str(package), "backends")
+    assert imported("_late").value == 1
+    assert imported("backends._aws").value == 2
+    assert compiled == ["__init__.py"]
+    assert imported("testing").value == 3
+    assert imported("cli").value == 4
+    assert compiled == ["__init__.py", "testing.py", "__init__.py"]
+
+
+def test_a_changed_source_wins(package: Path, compiled: list[str]) -> None:
+    """Whoever edits an installed module, even to the same length, sees the edit run."""
+    (package / "_late.py").write_text("value = 9\n")
+    use_bytecode(str(package), "backends")
+    assert imported("_late").value == 9
+    assert "_late.py" in compiled
+
+
+def test_stale_bytecode_beside_the_source_is_not_in_the_way(
+    package: Path, compiled: list[str]
+) -> None:
+    """CDK, SAM and Serverless ship `.pyc` files whose times do not fit."""
+    stale = package / "__pycache__" / f"_late.{sys.implementation.cache_tag}.pyc"
+    stale.parent.mkdir()
+    stale.write_bytes(b"of another source")
+    use_bytecode(str(package), "backends")
+    assert imported("_late").value == 1
+    assert "_late.py" not in compiled
+
+
+def test_tracebacks_show_the_source(package: Path) -> None:
+    """The code knows the path that the module has here, not where it was compiled."""
+    use_bytecode(str(package), "backends")
+    module = imported("_call")
+    with pytest.raises(LookupError) as caught:
+        module.fails()
+    code = caught.tb.tb_next.tb_frame.f_code  # type: ignore[union-attr]  # there is one
+    assert code.co_filename == module.__file__ == str(package / "_call.py")
+    assert linecache.getline(code.co_filename, 2).strip() == 'raise LookupError("here")'
+
+
+def test_without_the_file_sources_are_compiled(package: Path, compiled: list[str]) -> None:
+    """A source distribution, an editable installation and other Pythons have no such file."""
+    [file] = package.glob("_bytecode.*.bin")
+    file.unlink()
+    use_bytecode(str(package), "backends")
+    assert imported("_late").value == 1
+    assert "_late.py" in compiled
+
+
+def test_same_sources_give_the_same_bytecode(package: Path, tmp_path: Path) -> None:
+    """A wheel can be built again and compared."""
+    files = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        subprocess.run([sys.executable, bytecode.__file__, package, tmp_path / name], check=True)
+        files.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
+    assert files[0] == files[1]
+    assert f"_bytecode.{sys.implementation.cache_tag}.bin" in files[0]
+
+
+@pytest.mark.parametrize("mode", py_compile.PycInvalidationMode)
+def test_valid_bytecode_beside_the_source_is_seen(
+    tmp_path: Path, mode: py_compile.PycInvalidationMode
+) -> None:
+    """A container's or a layer's `.pyc` files are taken, which needs no reading of the sources."""
+    source = tmp_path / "module.py"
+    cached = str(tmp_path / "module.pyc")
+    source.write_text("value = 1\n")
+    assert not is_valid(cached, str(source))
+    py_compile.compile(str(source), cached, invalidation_mode=mode)
+    assert is_valid(cached, str(source))
+    os.utime(source, (0, 315_532_800))  # as many tools date what they zip
+    assert is_valid(cached, str(source)) is (mode is not py_compile.PycInvalidationMode.TIMESTAMP)
