@@ -191,7 +191,7 @@ def _is_json(text: str) -> bool:
 def _rotations(texts: Sequence[str], path: Path | None) -> list[Rotation]:
     """Return the rotations; a name may hold `=` and `@`, so what the file has decides."""
     if path is None:
-        raise click.UsageError("--rotate changes values of a file: give --secrets FILE too.")
+        raise click.UsageError("--rotate changes values of a file: add --secrets FILE.")
     try:
         tables = read_secrets_file(path)
     except BackendError as error:
