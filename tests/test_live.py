@@ -100,8 +100,10 @@ def test_a_name_that_joins_others_is_good_for_no_longer_than_before(
     """What is kept for names that were asked for one by one ends with the first of them."""
     declared: dict[str, Any] = {"a": Secret("a", ttl=10), "b": "b"}
     live = LiveSecrets(declared, backend=backend, jitter=0)
+    assert live.a == "1"
     live.refresh("b")  # which is good for longer
     assert (live.a, live.b) == ("1", "2")
+    assert len(backend.calls) == 2
     backend.answers["a"] = "new"
     getattr(stopped, jump)(10)
     assert (live.b, live.a) == ("2", "new")
