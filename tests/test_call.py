@@ -100,6 +100,23 @@ def test_each_warm_path_looks_at_both_clocks(path: str, jump: str, stopped: Fake
     assert len(backend.calls) == 2
 
 
+@pytest.mark.parametrize("jump", ["jump_wall", "jump_monotonic"])
+def test_values_that_are_kept_together_end_with_the_first_of_them(
+    jump: str, stopped: FakeClock
+) -> None:
+    """A call that passes one value itself looks at the others alone."""
+    backend = Recorder({"a": "1", "b": "2"})
+    declared = {"a": Secret("a", ttl=10), "b": "b"}
+    handler: Any = untyped(declared, into="kwargs", backend=backend, jitter=0)(
+        lambda event, context, *, a, b: (a, b)
+    )
+    assert handler({}, None) == ("1", "2")
+    assert handler({}, None, a="given") == ("given", "2")
+    backend.answers["a"] = "new"
+    getattr(stopped, jump)(10)
+    assert handler({}, None) == ("new", "2")
+
+
 @pytest.mark.parametrize("into", ["context", "event", "kwargs"])
 def test_a_warm_call_hands_all_of_its_arguments_on(into: str) -> None:
     """More than event and context, positional and by keyword, as a cold call does."""

@@ -93,20 +93,6 @@ def test_everything_due_is_fetched_in_one_round(backend: Recorder, stopped: Fake
     assert backend.calls[-1].sources == ["a", "missing"]
 
 
-@pytest.mark.parametrize("jump", ["jump_wall", "jump_monotonic"])
-def test_a_name_that_joins_others_is_good_for_no_longer_than_before(
-    jump: str, backend: Recorder, stopped: FakeClock
-) -> None:
-    """What is kept for names that were asked for one by one ends with the first of them."""
-    declared: dict[str, Any] = {"a": Secret("a", ttl=10), "b": "b"}
-    live = LiveSecrets(declared, backend=backend, jitter=0)
-    live.refresh("b")  # which is good for longer
-    assert (live.a, live.b) == ("1", "2")
-    backend.answers["a"] = "new"
-    getattr(stopped, jump)(10)
-    assert (live.b, live.a) == ("2", "new")
-
-
 def test_values_are_copied(live: LiveSecrets) -> None:
     """Changing what was handed out changes nothing that is handed out later."""
     live.db["list"].append(2)

@@ -372,8 +372,9 @@ def test_a_variable_as_key_wins(held: str | None, monkeypatch: pytest.MonkeyPatc
         assert resolve_secrets({"key": "env:KEY_NAME"}).key == "mine"
 
 
-def test_built_objects_are_injected() -> None:
-    """By secret or by secret and path, without a value for it; nothing is built or closed."""
+@pytest.mark.parametrize("names", [(), ("prod/db", "prod/other", "env:POOL")])
+def test_built_objects_are_injected(names: tuple[str, ...]) -> None:
+    """By secret or by secret and path, with or without a value; nothing is built or closed."""
 
     def build(value: Any) -> Any:
         raise AssertionError
@@ -385,7 +386,7 @@ def test_built_objects_are_injected() -> None:
         "named": Secret("env:POOL", "url", build=build),
     }
     built = {"prod/db": 1, "prod/db#url": 2, "prod/other#url": 3, "env:POOL": 4, "prod/db#x": 5}
-    with override_secrets(built=built):
+    with override_secrets(dict.fromkeys(names, '{"url": "u"}'), built=built):
         assert resolve_secrets(declared).reveal() == {
             "whole": 1,
             "path": 2,
