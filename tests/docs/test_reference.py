@@ -246,11 +246,11 @@ NO_MESSAGES = {
 }
 
 
-def templates() -> set[str]:
-    """Return each text of the library that may be a message, with … for what is filled in."""
+def templates(*, cli: bool = False) -> set[str]:
+    """Return each text of the library, or of the command line, that may be a message."""
     found: set[str] = set()
     for path in PACKAGE.rglob("*.py"):
-        if "cli" not in path.parts:
+        if ("cli" in path.parts) is cli:
             found |= set(_templates(ast.parse(path.read_bytes())))
     sentence = re.compile(r"\b[a-z]{2,}\b")  # a list of names has no such word
     return {
@@ -262,7 +262,7 @@ def templates() -> set[str]:
 
 
 def _templates(node: ast.AST) -> Iterator[str]:
-    """Go through the texts below a node, without docstrings."""
+    """Go through the texts below a node, without docstrings, with … for what is filled in."""
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         return
     if isinstance(node, ast.JoinedStr):
@@ -333,9 +333,10 @@ def _given_to_errors() -> Iterator[tuple[str, str]]:
     """Go through the texts that are given to a class of errors, with the class's name."""
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_bytes())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
-                for text in _templates(node.args[0]):
-                    yield node.func.id, text
+            if isinstance(node, ast.Call):
+                for argument in node.args:
+                    for text in _templates(argument):
+                        yield ast.unparse(node.func), text
 
 
 def test_every_error_class_is_told() -> None:
@@ -354,6 +355,18 @@ def test_codes_of_aws_are_told() -> None:
         for code in CODE.findall(row[1])
     }
     assert told == {(code, meaning[0].__name__) for code, meaning in _codes._TABLE.items()}
+
+
+def test_messages_of_the_command_line_are_told() -> None:
+    """Each message that ends a command is on its page, and each on the page is one."""
+    text = section((ROOT / "docs" / "commands.md").read_text("utf-8"), "When a command fails")
+    told, known = _pieces(text, 1), templates(cli=True)
+    ends = {"Failure", "CannotLoad", "click.UsageError", "ctx.fail"}
+    given = {text for name, text in _given_to_errors() if name in ends and text in known}
+    assert len(given) > 10
+    assert {text for text in given if not any(shows(one, text) for one in told)} == set()
+    short = {"Cannot load …: …", "… has no …."}  # too short to be told from other texts
+    assert {one for one in told - short if not any(shows(one, text) for text in known)} == set()
 
 
 # API
