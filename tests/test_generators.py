@@ -434,3 +434,24 @@ def test_a_handler_may_raise_stop_iteration(backend: Recorder) -> None:
     for _ in range(2):
         with pytest.raises(StopIteration, match="mine"):
             handler({}, SimpleNamespace())
+
+
+@both
+def test_wrong_arguments_leave_nothing_on_the_context(backend: Recorder, *, awaited: bool) -> None:
+    """A generator function that does not take its arguments raises before anything is placed."""
+    if awaited:
+
+        @inject_secrets({"k": "k"}, backend=backend)
+        async def handler(event: Any, context: Any, more: Any) -> AsyncGenerator[Any, None]:
+            yield context.secrets.k  # pragma: no cover - it is never called rightly
+
+    else:
+
+        @inject_secrets({"k": "k"}, backend=backend)
+        def handler(event: Any, context: Any, more: Any) -> Generator[Any, None, None]:
+            yield context.secrets.k  # pragma: no cover - it is never called rightly
+
+    context = SimpleNamespace()
+    with pytest.raises(TypeError, match="more"):
+        items_of(handler({}, context))
+    assert vars(context) == {}
