@@ -439,19 +439,17 @@ def test_a_handler_may_raise_stop_iteration(backend: Recorder) -> None:
 @both
 def test_wrong_arguments_leave_nothing_on_the_context(backend: Recorder, *, awaited: bool) -> None:
     """A generator function that does not take its arguments raises before anything is placed."""
-    if awaited:
+    inject = inject_secrets({"k": "k"}, backend=backend)
 
-        @inject_secrets({"k": "k"}, backend=backend)
-        async def handler(event: Any, context: Any, more: Any) -> AsyncGenerator[Any, None]:
-            yield context.secrets.k  # pragma: no cover - it is never called rightly
+    async def async_items(event: Any, context: Any, more: Any) -> AsyncGenerator[Any, None]:
+        yield context.secrets.k
 
-    else:
+    def items(event: Any, context: Any, more: Any) -> Generator[Any, None, None]:
+        yield context.secrets.k
 
-        @inject_secrets({"k": "k"}, backend=backend)
-        def handler(event: Any, context: Any, more: Any) -> Generator[Any, None, None]:
-            yield context.secrets.k  # pragma: no cover - it is never called rightly
-
+    handler: Any = inject(async_items) if awaited else inject(items)
     context = SimpleNamespace()
     with pytest.raises(TypeError, match="more"):
         items_of(handler({}, context))
     assert vars(context) == {}
+    assert items_of(handler({}, context, 1)) == ["v"]
