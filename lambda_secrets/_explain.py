@@ -77,13 +77,13 @@ def not_a_mapping(thing: object) -> str:
 def wrong_name(name: object, kind: str) -> str:
     """Return why something cannot be the name of a secret or parameter."""
     what = f"Cannot declare {name!r}" if kind == "env" else f"Cannot declare {kind} {name!r}"
-    if not isinstance(name, str) or not name.strip():
-        return f"{what}: use a non-empty string as the name."
-    if name == "None":
+    if name is None or name == "None":
         return (
             f"{what}: an environment variable was probably unset when this name was made. Set it, "
             "or use 'env:NAME', which says so."
         )
+    if not isinstance(name, str) or not name.strip():
+        return f"{what}: use a non-empty string as the name."
     if "#" in name:
         return f"{what}: a name must not contain '#'. Give the JMESPath expression as path=."
     if name != name.strip() or not name.isprintable():

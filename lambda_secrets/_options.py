@@ -77,15 +77,17 @@ def _expected(option: str, value: Any) -> str:
         return "" if fits else "a non-empty string (leave it out for the current version)"
     if option == "version":
         return "" if type(value) is int and value >= 1 else "a whole number ≥ 1"
-    if option == "transform":
-        fits = callable(value) or (isinstance(value, str) and value in {"json", "binary"})
-        return "" if fits else "'json', 'binary' or a callable"
     if option in _CALLBACKS:
         if not callable(value):
-            return "a callable"
+            if option != "transform":
+                return "a callable"
+            fits = isinstance(value, str) and value in {"json", "binary"}
+            return "" if fits else "'json', 'binary' or a callable"
         function = getattr(value, "func", value)  # of functools.partial
         code = getattr(function, "__code__", getattr(type(value).__call__, "__code__", None))
         if code is not None and code.co_flags & _COROUTINE:
+            if option == "transform":
+                return "a plain function, which returns the value itself"
             return (
                 "a plain function, since an async pool belongs to one event loop (make such a "
                 "pool in the application's lifespan)"

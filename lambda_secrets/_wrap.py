@@ -109,8 +109,8 @@ class _Items:
         self._call = call
 
     async def __aenter__(self) -> Self:
+        self._items = self._call.layer.invoke(self._call)  # which runs nothing yet, but may raise
         self._undo = self._call.layer.place(self._call)
-        self._items = self._call.layer.invoke(self._call)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -152,8 +152,8 @@ def _generated(steps: Steps[Any]) -> Generator[Any, Any, Any]:
 
 def _items(call: Any) -> Generator[Any, Any, Any]:
     """Hand out a generator's items with the values in place; its reads are noted for it alone."""
+    items = call.layer.invoke(call)  # which runs nothing yet, but may raise
     undo = call.layer.place(call)
-    items = call.layer.invoke(call)
     try:
         if call.use is None:
             return (yield from items)

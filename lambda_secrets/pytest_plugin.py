@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from . import testing
     from .backends._local import Values
+    from .testing import Built
 
 # Imports are late: a plugin is imported by every test run of its user, before coverage starts.
 
@@ -78,9 +79,7 @@ def override_secrets() -> Iterator[Callable[..., Started]]:
 
     started: list[Started] = []
 
-    def override(
-        values: Values | None = None, *, built: Mapping[str, Any] | None = None
-    ) -> Started:
+    def override(values: Values | None = None, *, built: Built | None = None) -> Started:
         given = opaque((values, built))
         del values, built  # a traceback can show locals
         started.append(Started(testing.override_secrets(given(0)[0], built=given(0)[1])))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .backends._local import Values
     from .errors import ResolutionError
 
+    Built = Mapping[str, Any] | Mapping[Declaration, Any] | Mapping[str | Declaration, Any]
     F = TypeVar("F", bound=Callable[..., Any])
 
 _VARIABLE = "env:"
@@ -51,22 +52,25 @@ class _Entries:
 class OverrideBackend(MemoryBackend):
     """The values of one override. Keys may be ``env:NAME`` too; errors list the keys there are."""
 
-    def __init__(self, values: Values, built: Mapping[str, Any]) -> None:
+    def __init__(self, values: Values, built: Built) -> None:
         """Check the values."""
         self._built = opaque(built)
         self._variables = _Entries(values, of_variables=True)
         named = _Entries(values, of_variables=False)
         del values, built  # a traceback can show locals
         super().__init__(named)
+        for key in self._built(0):
+            _place_of(key)  # which refuses what is not a declaration
 
     def built_for(self, declaration: Declaration) -> Opaque | None:
         """Return the object, opaque, to inject instead of what the declaration would build."""
-        found = None
+        found, source = None, declaration.source
+        wanted = f"{_VARIABLE}{source.name}" if str(source.kind) == "env" else source
         for key in self._built(0):
-            name, mark, path = str(key).partition("#")
-            if mark and path != declaration.path:
+            place, path = _place_of(key)
+            if place != wanted or path not in {None, declaration.path}:
                 continue
-            if _names(name, declaration.source) and (mark or found is None):
+            if path is not None or found is None:
                 found = opaque(Wrapped(self._built(0)[key], shared=True))
         return found
 
@@ -105,17 +109,19 @@ class OverrideBackend(MemoryBackend):
     def _not_listed(self) -> SecretNotFoundError:
         entries = (self.values, self._variables)
         keys = ", ".join(repr(str(key)) for part in entries for key, _ in part.items())
+        built = ", ".join(repr(str(key)) for key in self._built(0))
+        objects = f", and for declarations with build= objects for {built}" if built else ""
         return SecretNotFoundError(
-            f"override_secrets does not list it; it lists {keys or 'nothing'}. Keys are the names "
-            "of secrets, such as 'prod/db' or 'ssm:/prod/url', not declared names."
+            f"override_secrets does not list it; it lists {keys or 'nothing'}{objects}. Keys are "
+            "the names of secrets, such as 'prod/db' or 'ssm:/prod/url', not declared names."
         )
 
 
-def _names(key: str, source: Source) -> bool:
-    """Whether the key of a built object, less its path, is of this source."""
-    if str(source.kind) == "env":
-        return key == f"{_VARIABLE}{source.name}"
-    return not key.startswith(_VARIABLE) and declare(key).source == source
+def _place_of(key: str | Declaration) -> tuple[object, str | None]:
+    """Return what a built object stands for: a source, or ``env:NAME``; and the path into it."""
+    declared = declare(key)
+    place = f"{_VARIABLE}{declared.variable}" if declared.variable else declared.source
+    return place, declared.path
 
 
 class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, as its fixture is
@@ -133,16 +139,14 @@ class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, 
     Args:
         values: declaration string without a path, or ``env:NAME`` → ``str``, ``bytes``, a list
             (StringList) or a dict (JSON; of a tree, by rest of name).
-        built: declaration string, which may carry a ``#path`` → the object to inject where a
+        built: declaration, which may carry a ``#path`` → the object to inject where a
             declaration has ``build``. It is never closed.
 
     Raises:
         DeclarationError: when a key or a value is none of these.
     """
 
-    def __init__(
-        self, values: Values | None = None, *, built: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, values: Values | None = None, *, built: Built | None = None) -> None:
         """Check the values."""
         self._values = opaque({} if values is None else values)
         self._built = opaque({} if built is None else built)

@@ -303,7 +303,7 @@ def test_a_slash_inside_an_appconfig_name_is_no_separator() -> None:
     [
         (made(Secret, ""), "use a non-empty string"),
         (made(Secret, " "), "use a non-empty string"),
-        (made(Secret, None), "use a non-empty string"),
+        (made(Secret, None), "an environment variable was probably unset"),
         (made(Secret, b"db"), "use a non-empty string"),
         (made(Secret, "db#user"), "a name must not contain '#'"),
         (made(Secret, "ssm:/url"), "string form of another kind"),
@@ -339,7 +339,7 @@ def test_a_slash_inside_an_appconfig_name_is_no_separator() -> None:
         (made(ParameterTree, "/app/", recursive="no"), "recursive must be True or False, not 'no'"),
         (made(ParameterTree, "/app/", decrypt=0), "decrypt must be True or False, not 0"),
         (made(AppConfig, "", "e", "p"), "use a non-empty string"),
-        (made(AppConfig, "a", "e", None), "use a non-empty string"),
+        (made(AppConfig, "a", "e", None), "an environment variable was probably unset"),
         (made(AppConfig, "a", "e#", "p"), "a name must not contain '#'"),
         (made(Secret, "db", version_id="v1"), "version_id must be 32 to 64 characters long"),
         (made(Secret, "db", version_id="v" * 31), "version_id must be 32 to 64 characters"),
@@ -362,6 +362,7 @@ def test_a_slash_inside_an_appconfig_name_is_no_separator() -> None:
         (made(Secret, "db", transform="yaml"), "or a callable, not 'yaml'"),
         (made(Secret, "db", transform=5), "or a callable, not int"),
         (made(Secret, "db", transform=["json"]), "or a callable, not list"),
+        (made(Secret, "db", transform=asynchronous), "transform must be a plain function"),
         (made(ParameterTree, "/app/", transform=""), "or a callable, not ''"),
     ],
 )

@@ -323,3 +323,28 @@ def test_an_empty_mapping_injects_empty_secrets_into_a_coroutine_too() -> None:
     assert inspect.iscoroutinefunction(handler)
     assert asyncio.run(handler("event", SimpleNamespace())) == ("event", {})
     assert backend.calls == []
+
+
+def test_any_number_of_handlers_fetch_side_by_side() -> None:
+    """However many hang, the next one's fetch begins, and so does what others run in threads."""
+    count = 40  # more than the threads of the loop's own pool
+    all_hang = threading.Barrier(count + 1)
+
+    class Hanging:
+        def fetch(self, sources: Any, *, timeout: float, fresh: bool) -> Any:
+            all_hang.wait(60)
+            return dict.fromkeys(sources, "k")
+
+    def handler_of(number: int) -> Any:
+        async def handler(event: Any, context: Any) -> Any:
+            return context.secrets.key
+
+        declared = {"key": f"prod/key{number}"}
+        return inject_secrets(declared, backend=backend, timeout=60)(handler)
+
+    async def main() -> Any:
+        calls = [handler({}, SimpleNamespace()) for handler in map(handler_of, range(count))]
+        return await asyncio.gather(*calls, asyncio.to_thread(all_hang.wait, 60))
+
+    backend = Hanging()
+    assert asyncio.run(main())[:-1] == ["k"] * count

@@ -434,3 +434,65 @@ def test_a_handler_may_raise_stop_iteration(backend: Recorder) -> None:
     for _ in range(2):
         with pytest.raises(StopIteration, match="mine"):
             handler({}, SimpleNamespace())
+
+
+@both
+def test_wrong_arguments_leave_nothing_on_the_context(backend: Recorder, *, awaited: bool) -> None:
+    """A generator function that does not take its arguments raises before anything is placed."""
+    inject = inject_secrets({"k": "k"}, backend=backend)
+
+    async def async_items(event: Any, context: Any, more: Any) -> AsyncGenerator[Any, None]:
+        yield context.secrets.k
+
+    def items(event: Any, context: Any, more: Any) -> Generator[Any, None, None]:
+        yield context.secrets.k
+
+    handler: Any = inject(async_items) if awaited else inject(items)
+    context = SimpleNamespace()
+    with pytest.raises(TypeError, match="more"):
+        items_of(handler({}, context))
+    assert vars(context) == {}
+    assert items_of(handler({}, context, 1)) == ["v"]
+
+
+@pytest.mark.parametrize("refresh_on", [(), LoginError])
+@pytest.mark.parametrize("ending", ["closed", "abandoned"])
+@both
+def test_one_that_ends_early_cleans_up_with_its_secrets(
+    backend: Recorder, *, awaited: bool, ending: str, refresh_on: Any
+) -> None:
+    """Its ``finally`` can still log out: values go when that has run, and all of them."""
+    inject = inject_secrets({"k": "k"}, backend=backend, refresh_on=refresh_on)
+    logged_out: list[str] = []
+
+    @inject
+    def items(event: Any, context: Any) -> Generator[int, None, None]:
+        try:
+            yield from (1, 2)
+        finally:
+            logged_out.append(context.secrets.k)
+
+    @inject
+    async def async_items(event: Any, context: Any) -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            await asyncio.sleep(0)
+            logged_out.append(context.secrets.k)
+
+    async def main() -> None:
+        context = SimpleNamespace()
+        running: Any = (async_items if awaited else items)({}, context)
+        assert (await anext(running) if awaited else next(running)) == 1
+        if ending == "closed":
+            await running.aclose() if awaited else running.close()
+        else:
+            del running
+            gc.collect()
+            for _ in range(20):  # turns of the event loop, which closes what was collected
+                await asyncio.sleep(0)
+        assert vars(context) == {}
+
+    asyncio.run(main())
+    assert logged_out == ["v"]

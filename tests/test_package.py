@@ -212,3 +212,18 @@ def test_entry_points_lead_somewhere() -> None:
     assert found["console_scripts"].name == "lambda-secrets"
     assert callable(found["console_scripts"].load())
     assert found["pytest11"].load() is importlib.import_module("lambda_secrets.pytest_plugin")
+
+
+@pytest.mark.parametrize("awaited", ["", "async "])
+def test_methods_and_coroutines_load_nothing_heavy(awaited: str) -> None:
+    """Trap: each of them brought asyncio or wrapt to the cold start."""
+    decorated = f"""
+from lambda_secrets import inject_secrets
+
+class Service:
+    @inject_secrets({{"db": "prod/db#@"}})
+    {awaited}def handle(self, event, context): ...
+
+Service().handle
+"""
+    assert loaded_by(decorated) & HEAVY <= loaded_by("import logging")

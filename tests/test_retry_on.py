@@ -510,3 +510,39 @@ def test_a_throttled_read_in_a_step_is_retried_by_the_step() -> None:
         {"a": "a"}, backend=Recorder({"a": BackendUnavailableError("throttled")})
     )(handler)
     assert durable(durable_execution(throttled)).status.name == "FAILED"
+
+
+# What belongs to a generator alone
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+def test_what_a_second_run_was_given_is_not_its_consumers(*, awaited: bool) -> None:
+    """Between two items the consumer reads what is current; the generator keeps its values."""
+    backend = Recorder({"a": "1"})
+    live = LiveSecrets({"a": "a"}, backend=backend, ttl=0)
+
+    def read() -> Any:
+        if live.a == "1":
+            backend.answers["a"] = "2"
+            raise LoginFailed
+        return live.a
+
+    @inject_secrets(live, refresh_on=LoginFailed)
+    def items(event: Any, context: Any) -> Any:
+        yield read()
+        yield read()
+
+    @inject_secrets(live, refresh_on=LoginFailed)
+    async def async_items(event: Any, context: Any) -> Any:
+        yield read()
+        yield read()
+
+    async def consume() -> list[Any]:
+        running: Any = (async_items if awaited else items)({}, SimpleNamespace())
+        found = [await anext(running) if awaited else next(running)]
+        backend.answers["a"] = "3"
+        found += [live.a, await anext(running) if awaited else next(running), live.a]
+        await running.aclose() if awaited else running.close()
+        return [*found, live.a]
+
+    assert asyncio.run(consume()) == ["2", "3", "2", "3", "3"]

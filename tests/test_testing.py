@@ -16,8 +16,10 @@ import pytest
 
 from lambda_secrets import (
     AppConfig,
+    Declaration,
     DeclarationError,
     MemoryBackend,
+    Parameter,
     ParameterTree,
     Secret,
     SecretNotFoundError,
@@ -427,3 +429,44 @@ def test_lambda_context_can_be_set(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "a line"
     with pytest.raises(TypeError, match=r"LambdaContext has no request_id\. It has aws_request_id"):
         LambdaContext(request_id="r")
+
+
+def test_a_built_object_may_stand_for_one_version_or_kind() -> None:
+    """Its key is a declaration as any: an object too, of one version, or of a parameter."""
+    previous = Secret("prod/db", "url", version_stage="AWSPREVIOUS", build=str)
+    declared: dict[str, Any] = {
+        "previous": previous,
+        "current": Secret("prod/db", "url", build=str),
+        "parameter": Parameter("/prod/url", build=str),
+        "tree": ParameterTree("/prod/app", build=str),
+        "flags": AppConfig("app", "env", "flags", build=str),
+    }
+    built: dict[str | Declaration, Any] = {
+        Secret("prod/db", version_stage="AWSPREVIOUS"): 1,
+        "prod/db": 2,
+        "ssm:/prod/url": 3,
+        "ssm:/prod/app/": 4,
+        "appconfig:app/env/flags": 5,
+    }
+    with override_secrets(built=built):
+        values = resolve_secrets(declared).reveal()
+    assert list(values.values()) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("built", [{"ssm://prod/url": 1}, {"prod/db#a-b": 1}, {5: 1}, [1]])
+def test_a_wrong_key_of_a_built_object_is_refused_at_once(built: Any) -> None:
+    """It would never be injected, and nobody would know why."""
+    with pytest.raises(DeclarationError):
+        override_secrets(built=built)
+
+
+def test_what_is_not_listed_says_which_objects_are() -> None:
+    """An object is no value: a declaration without `build` does not get it."""
+    with (
+        override_secrets(built={"prod/key": 1}),
+        pytest.raises(SecretNotFoundError) as raised,
+    ):
+        read()
+    assert "it lists nothing, and for declarations with build= objects for 'prod/key'." in str(
+        raised.value
+    )

@@ -718,3 +718,38 @@ def test_a_cold_start_needs_nothing_that_is_installed(
             timeout=30,
         )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("RequestExpired", ""),
+        ("RequestTimeTooSkewed", ""),
+        ("RequestInTheFuture", ""),
+        ("InvalidSignatureException", "Signature expired: 1 is now earlier than 2"),
+        ("InvalidSignatureException", "Signature not yet current: 2 is still later than 1"),
+    ],
+)
+def test_a_clock_that_is_off_is_transient(
+    backend: AwsBackend,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    quick: list[int],
+    *,
+    code: str,
+    message: str,
+) -> None:
+    """It is tried again, signed anew, and never taken for a problem of the credentials."""
+    off = {"x": 2, "y": 1_000_000}
+
+    def answer(request: Request) -> Action:
+        name = asked(request)["SecretId"]
+        off[name] -= 1
+        return found(request) if off[name] < 0 else refused(code, message)
+
+    with endpoint(answer, tmp_path, monkeypatch):
+        assert fetch(backend, "x") == ["value of x"]
+        assert quick == [0, 1]
+        (error,) = fetch(backend, "y", timeout=0.1)
+    assert kind_of(error) is BackendUnavailableError
+    assert "clock" in str(error)

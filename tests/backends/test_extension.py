@@ -1024,3 +1024,31 @@ def test_a_wrong_port_is_refused_at_once(option: str, port: Any) -> None:
     """The mistake is told where it is made, not by the first invocation."""
     with pytest.raises(DeclarationError, match="must be a number from 1 to 65535"):
         ExtensionBackend(**{option: port})
+
+
+@pytest.mark.parametrize(("code", "status"), [("ConnectionError", 502), ("TimeoutError", 504)])
+def test_what_the_agent_says_of_itself_is_not_said_of_aws(code: str, status: int) -> None:
+    """Where it has not reached AWS, its error's name is its own; retries end with the timeout."""
+    with FaultServer(lambda _: faults.answer(json_error(code), status)) as server:
+        (error,) = fetch(ExtensionBackend(port=server.port), "x", timeout=0.1)
+    assert kind_of(error) is BackendUnavailableError
+    assert f"it answered {code}" in str(error)
+    assert "AWS answered" not in str(error)
+
+
+def test_an_agent_with_expired_credentials_may_be_started_again() -> None:
+    """It got them when it was started: nobody can renew them from here."""
+    with FaultServer(lambda _: faults.answer(json_error("ExpiredTokenException"), 400)) as server:
+        (error,) = fetch(ExtensionBackend(port=server.port), "x")
+    assert "AWS answered ExpiredTokenException: the credentials have expired" in str(error)
+    assert "started again" in str(error)
+
+
+@pytest.mark.parametrize("message", ["Signature expired: 1", "Signature not yet current: 2"])
+def test_a_clock_of_the_agent_that_is_off_is_transient(message: str) -> None:
+    """Its request was frozen on its way, or the machine's clock is off: that passes."""
+    body = json.dumps({"__type": "InvalidSignatureException", "message": message})
+    replies = [faults.answer(body, 403)]
+    with FaultServer(lambda _: replies.pop() if replies else FINE) as server:
+        assert fetch(ExtensionBackend(port=server.port), "x") == ["fine"]
+        assert len(server.requests) == 2

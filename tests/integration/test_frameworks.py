@@ -10,6 +10,12 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import pytest
+from aws_durable_execution_sdk_python import durable_execution
+from aws_durable_execution_sdk_python.execution import (
+    DurableExecutionInvocationInput,
+    InitialExecutionState,
+)
+from aws_durable_execution_sdk_python_testing.model import LambdaContext as FrozenContext
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
 from aws_lambda_powertools.utilities.batch import (
     AsyncBatchProcessor,
@@ -23,7 +29,13 @@ from fastapi import Depends, FastAPI
 from fastapi.testclient import TestClient
 from mangum import Mangum
 
-from lambda_secrets import DeclarationError, InjectionError, Secret, inject_secrets
+from lambda_secrets import (
+    DeclarationError,
+    InjectionError,
+    LiveSecrets,
+    Secret,
+    inject_secrets,
+)
 from tests.support.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -224,3 +236,70 @@ def test_a_record_handler_is_told_to_make_its_secret_keyword_only(backend: Recor
         @inject_secrets({"db": "prod/key"}, into="kwargs", backend=backend)
         def record(record: Any, db: str) -> None:
             raise AssertionError
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+def test_a_route_depends_on_live_secrets(backend: Recorder, *, awaited: bool) -> None:
+    """`Depends(live.current)` gives a route its secrets, and asks callers for nothing."""
+    live = LiveSecrets({"key": "prod/key"}, backend=backend)
+    depends = Depends(live.acurrent if awaited else live.current)
+    app = FastAPI()
+
+    @app.get("/")
+    def root(current: Any = depends) -> Any:
+        return [current.key, live.key]
+
+    @app.get("/tenant")
+    @live.retry_on(ConnectionError)
+    def tenant(q: int) -> Any:
+        if live.key == "s3cret":
+            backend.answers["prod/key"] = "new"
+            raise ConnectionError
+        return [q, live.key]
+
+    client = TestClient(app)
+    assert client.get("/?current=attacker&key=attacker").json() == ["s3cret", "s3cret"]
+    assert client.get("/tenant?q=3").json() == [3, "new"]
+    assert "parameters" not in client.get("/openapi.json").json()["paths"]["/"]["get"]
+
+
+@pytest.mark.parametrize("kind", ["plain", "items", "async items"])
+def test_a_dependency_may_take_secrets_itself(backend: Recorder, kind: str) -> None:
+    """Dependencies of every kind keep it, and their secret, out of the caller's reach."""
+
+    def plain(*, q: int = 1, key: Key = "insecure-dev-key") -> Any:
+        return [q, key]
+
+    def items(*, q: int = 1, key: Key = "insecure-dev-key") -> Any:
+        yield [q, key]
+
+    async def async_items(*, q: int = 1, key: Key = "insecure-dev-key") -> Any:
+        yield [q, key]
+
+    dependency: Any = {"plain": plain, "items": items, "async items": async_items}[kind]
+    depends = Depends(inject_secrets(backend=backend)(dependency))
+    app = FastAPI()
+
+    @app.get("/")
+    def root(found: Any = depends) -> Any:
+        return found
+
+    assert TestClient(app).get("/?key=attacker&q=3").json() == [3, "s3cret"]
+
+
+@pytest.mark.parametrize("into", ["context", "event", "kwargs"])
+def test_above_a_durable_execution_the_error_says_where_it_belongs(
+    into: Any, backend: Recorder
+) -> None:
+    """Trap: input and context of AWS's testing package are frozen, and it hands no keyword on."""
+
+    @inject_secrets({"key": "prod/key"}, into=into, backend=backend)
+    @durable_execution
+    def handler(event: Any, context: Any, key: str = "") -> None:
+        raise AssertionError
+
+    state = InitialExecutionState(operations=[], next_marker="")
+    event: Any = DurableExecutionInvocationInput("arn", "token", state)
+    advice = "directly above the handler" if into == "kwargs" else "below @durable_execution"
+    with pytest.raises(InjectionError, match=advice):
+        handler(event, FrozenContext("request"))
