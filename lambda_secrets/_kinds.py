@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._extract import Callback, Transform
-    from ._sources import Source
 
 
 class Parameter(Declaration):
@@ -193,8 +192,3 @@ class AppConfig(Declaration):
             close=close,
             ttl=ttl,
         )
-
-
-def parts_of(source: Source) -> list[str]:
-    """Return application, environment and profile of an AppConfig source."""
-    return [part.replace("%2F", "/") for part in source.name.split("/")]

@@ -101,6 +101,11 @@ class Source(Compared):
         return self.name.split(":")[3] if self.name.startswith("arn:") else ""
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        """Application, environment and profile of an AppConfig source."""
+        return tuple(part.replace("%2F", "/") for part in self.name.split("/"))
+
+    @property
     def versioned(self) -> bool:
         """Whether one version is asked for, not the current one."""
         return any((self.version_id, self.version_stage, self.version, self.label))

@@ -17,7 +17,6 @@ from hypothesis import given, strategies as st
 
 from lambda_secrets import AppConfig, DeclarationError, Parameter, ParameterTree, Secret, Source
 from lambda_secrets._declarations import declare, declare_all
-from lambda_secrets._kinds import parts_of
 from lambda_secrets._sources import Mismatch
 
 if TYPE_CHECKING:
@@ -295,7 +294,7 @@ def test_a_slash_inside_an_appconfig_name_is_no_separator() -> None:
     """The source tells the three parts, whatever is in them."""
     source = AppConfig("a/b", "c", "d/e").source
     assert source.name == "a%2Fb/c/d%2Fe"
-    assert parts_of(source) == ["a/b", "c", "d/e"]
+    assert source.parts == ("a/b", "c", "d/e")
 
 
 @pytest.mark.parametrize(

@@ -72,10 +72,8 @@ def unusual_request(
             f"{variable} is {place!r}, which is not a port. Use a number from 1 to 65535."
         )
     if source.kind == "appconfig":  # its extension asks for no token
-        from .._kinds import parts_of
-
-        application, environment, profile = map(encoded, parts_of(source))
-        path = f"/applications/{application}/environments/{environment}/configurations/{profile}"
+        keys = ("applications", "environments", "configurations")
+        path = "".join(f"/{key}/{encoded(part)}" for key, part in zip(keys, source.parts))  # noqa: B905 - three each
         return request_to(port, path, {}, opaque(""))
     if not token(0):
         problem, token = _other_token()

@@ -63,15 +63,11 @@ def configuration(memory: Conversations, sources: list[Source]) -> Talk:
             return {source: page}
     if page is None or isinstance(page, ResolutionError):
         known = None  # there is no session yet, or its token has expired
-        from .._kinds import parts_of
-
-        application, environment, profile = parts_of(source)
-        arguments = {
-            "ApplicationIdentifier": application,
-            "EnvironmentIdentifier": environment,
-            "ConfigurationProfileIdentifier": profile,
-            "RequiredMinimumPollIntervalInSeconds": POLL_INTERVAL,
+        names = ("Application", "Environment", "ConfigurationProfile")
+        arguments: dict[str, Any] = {
+            f"{name}Identifier": part for name, part in zip(names, source.parts, strict=True)
         }
+        arguments["RequiredMinimumPollIntervalInSeconds"] = POLL_INTERVAL
         page = yield Call("appconfigdata", "StartConfigurationSession", source, arguments)
         if isinstance(page, ResolutionError):
             return {source: page}

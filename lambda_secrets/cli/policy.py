@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lambda_secrets._kinds import parts_of
 from lambda_secrets._sources import Source
 from lambda_secrets.backends import backend_name
 from lambda_secrets.backends._codes import ACTIONS
@@ -226,7 +225,7 @@ def _grants(source: Source, readers: tuple[str, ...], place: Place) -> Iterator[
         for path in (source.name, source.name.rstrip("/")):
             yield "ssm:GetParametersByPath", _parameter(path, place)
     else:
-        application, environment, profile = parts_of(source)
+        application, environment, profile = source.parts
         names = f"application/{application}/environment/{environment}/configuration/{profile}"
         for action in ACTIONS["appconfig"].split(" and "):
             yield action, place.arn("appconfig", names)
