@@ -142,7 +142,7 @@ def _fault(endpoint: Endpoint, fault: Fault) -> ResolutionError:
         )
     if fault.kind == "tls":
         return BackendError(
-            f"{host} does not speak TLS with us ({fault.detail or 'no reason given'}). Check "
+            f"the TLS handshake with {host} failed ({fault.detail or 'no reason given'}). Check "
             "AWS_ENDPOINT_URL, AWS_CA_BUNDLE and the proxy, if you set them."
         )
-    return BackendError(f"the answer of {host} is not HTTP. Is a proxy between?")
+    return BackendError(f"the answer of {host} is not HTTP. Check whether a proxy is in between.")

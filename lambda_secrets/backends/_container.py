@@ -106,7 +106,7 @@ def unusual_credentials(
     if os.environ.get(RELATIVE) or os.environ.get(FULL):
         return container.credentials(timeout)
     return UnaskedError(
-        "no credentials are in the environment (AWS_ACCESS_KEY_ID and its kin) and no container "
+        "no credentials are in the environment (AWS_ACCESS_KEY_ID and so on) and no container "
         "endpoint is set. Profiles, shared files, SSO, web identity and instance metadata need "
         'boto3: use backend="sdk".'
     )

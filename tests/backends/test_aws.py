@@ -448,7 +448,7 @@ def test_each_refusal_has_its_error(
         ("untrusted", BackendError, "AWS_CA_BUNDLE"),
         ("trust", BackendError, "AWS_CA_BUNDLE cannot be read"),
         ("proxy", BackendUnavailableError, "HTTPS_PROXY"),
-        ("tls", BackendError, "does not speak TLS"),
+        ("tls", BackendError, "TLS handshake"),
         ("malformed", BackendError, "not HTTP"),
         ("unresolved", BackendUnavailableError, "cannot be resolved"),
         ("truncated", BackendUnavailableError, "cut off"),
@@ -734,7 +734,7 @@ def test_a_clock_that_is_off_is_transient(
     backend: AwsBackend,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    quick: list[int],
+    pauses: list[int],
     *,
     code: str,
     message: str,
@@ -749,7 +749,7 @@ def test_a_clock_that_is_off_is_transient(
 
     with endpoint(answer, tmp_path, monkeypatch):
         assert fetch(backend, "x") == ["value of x"]
-        assert quick == [0, 1]
+        assert pauses == [0, 1]
         (error,) = fetch(backend, "y", timeout=0.1)
     assert kind_of(error) is BackendUnavailableError
     assert "clock" in str(error)
