@@ -20,8 +20,8 @@ class Fault:
     __slots__ = ("detail", "kind")
 
     def __init__(self, kind: str, detail: str = "") -> None:
-        self.kind = kind
-        self.detail = detail
+        self.kind: str = kind
+        self.detail: str = detail
 
 
 def broken(exchange: Exchange, error: Exception) -> Fault:

@@ -33,8 +33,8 @@ class Reply:
     __slots__ = ("_body", "_headers", "reusable", "status")
 
     def __init__(self, status: int, headers: Headers, body: bytes, *, reusable: bool) -> None:
-        self.status = status
-        self.reusable = reusable
+        self.status: int = status
+        self.reusable: bool = reusable
         self._headers = opaque(headers)  # one of AppConfig's is a token
         self._body = opaque(body)
 

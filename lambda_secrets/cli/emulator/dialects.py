@@ -199,7 +199,7 @@ class ExtensionDialect(Dialect):
 class AgentDialect(Dialect):
     """The Secrets Manager Agent. It closes every connection 61 seconds after it was accepted."""
 
-    connection_seconds = 61.0
+    connection_seconds: float | None = 61.0
     connection_limit = 800
 
     def __init__(self, upstream: Upstream, token: str) -> None:
