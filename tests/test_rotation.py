@@ -567,7 +567,11 @@ def test_a_forced_read_is_waited_for_until_its_grace_is_over(stopped: FakeClock)
     attempt = _rotation._attempt(resolver, "db")
     _rotation._claim(resolver.cache, [attempt])
     stopped.tick(4.05)
-    assert _rotation._running(resolver, attempt) is attempt.ended
+    ended = _rotation._running(resolver, attempt)
+    assert ended is not None
+    assert ended is attempt.ended
+    step: Any = next(_rotation.Newer(stopped, None)._read(resolver, {}, {ended}))
+    assert (step.func, step.args) == (ended.wait, (pytest.approx(4.1),))
     stopped.tick(0.1)
     assert _rotation._running(resolver, attempt) is None
 

@@ -18,6 +18,7 @@ from tests.support.runtime_api import Sandbox
 ROOT = Path(__file__).parents[2]
 STEPS = 80
 IN_SANDBOX = """
+import atexit
 import random
 from tests.sturdy.vaults import Vault, backend_over
 from tests.sturdy.walk import Walk
@@ -25,6 +26,7 @@ from tests.sturdy.walk import Walk
 vault = Vault(random.Random(5))
 holder = backend_over(vault, "auto")
 walk = Walk(vault, holder.__enter__())
+atexit.register(holder.__exit__, None, None, None)
 
 def lambda_handler(event, context):
     walk.context = lambda: context

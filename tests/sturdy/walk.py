@@ -422,6 +422,7 @@ def walk(seed: int, steps: int, kind: str) -> dict[str, Any]:
             if made.wrong:
                 break
         figures = made.end()
+        footprint()  # waits for rounds that run still: each keeps its connection
         getattr(backend_of(backend), "close", int)()
     after = footprint()
     if after[1:] > before[1:]:
