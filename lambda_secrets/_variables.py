@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+_OF_NAMES = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/_+=.@!-:")
+
 
 def declared_by(
     declaration: Any,
@@ -43,7 +45,11 @@ def _declared_by(variable: str, declare: Callable[[str], Any]) -> Any:
     """Return None where the text is wrong: a traceback through here would show it."""
     with suppress(DeclarationError):
         found = declare(os.environ[variable])
-        return None if found.variable else found  # no variable names another one
+        if found.variable:  # no variable names another one
+            return None
+        # What cannot be a name in AWS may be the secret itself, which errors would show.
+        free = found.source.kind == "appconfig"
+        return found if free or set(found.name) <= _OF_NAMES else None
     return None
 
 

@@ -237,3 +237,23 @@ def test_an_override_may_stand_for_a_variable(
     given = effective(declare("env:IT#b"), Override())
     assert (given.source, given.path) == (Source("env", "IT"), "b")
     assert effective(Secret("other"), Override()) == Secret("other")
+
+
+@pytest.mark.parametrize("held", [f'{{"password": "{CANARY}"}}', f"{CANARY} word", f"{CANARY}é"])
+@pytest.mark.parametrize(
+    "declared", [declare("env:IT"), Secret("env:IT"), declare("env:IT#a"), Parameter("env:IT")]
+)
+def test_a_variable_that_holds_the_secret_itself_is_refused(
+    declared: Any, held: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be a name in AWS is neither asked for nor shown in a "not found"."""
+    monkeypatch.setenv("IT", held)
+    with pytest.raises(DeclarationError, match="variable IT does not hold") as raised:
+        declared.resolved()
+    assert CANARY not in str(raised.value)
+
+
+def test_a_variable_may_name_a_configuration_with_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AppConfig's names are free."""
+    monkeypatch.setenv("IT", "appconfig:My App/prod/Feature flags")
+    assert declare("env:IT").source.parts == ("My App", "prod", "Feature flags")

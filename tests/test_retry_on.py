@@ -546,3 +546,49 @@ def test_what_a_second_run_was_given_is_not_its_consumers(*, awaited: bool) -> N
         return [*found, live.a]
 
     assert asyncio.run(consume()) == ["2", "3", "2", "3", "3"]
+
+
+# Functions within functions
+
+
+def test_what_an_inner_function_reads_counts_for_the_outer_one(
+    live: LiveSecrets, backend: Recorder
+) -> None:
+    """The outer one's retry reads these sources past the caches, and no others."""
+
+    @live.retry_on(LockedOut)
+    def inner() -> Any:
+        return live.b
+
+    @live.retry_on(LoginFailed)
+    def outer() -> Any:
+        if inner() == "0":
+            raise LoginFailed
+        return inner()
+
+    live.current()
+    assert outer() == "1"
+    assert backend.calls[-1].sources == ["b"]
+
+
+def test_an_inner_function_of_a_second_run_gets_the_values_found(
+    live: LiveSecrets, backend: Recorder
+) -> None:
+    """Exactly those, with a TTL of zero too: nothing newer in the middle of a retry."""
+    everything = LiveSecrets({"a": "a"}, backend=backend, ttl=0)
+    found: list[Any] = []
+
+    @live.retry_on(LockedOut)
+    @everything.retry_on(LockedOut)
+    def inner() -> Any:
+        return everything.a
+
+    @everything.retry_on(LoginFailed)
+    def outer() -> None:
+        found.append([everything.a, inner(), inner()])
+        if len(found) == 1:
+            raise LoginFailed
+
+    outer()
+    assert found[1] == ["3"] * 3
+    assert found[0] == ["0", "1", "2"]

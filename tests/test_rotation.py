@@ -738,3 +738,32 @@ def test_the_observer_hears_of_a_bridge(stopped: FakeClock) -> None:
     call()
     assert [event.kind for event in told] == ["fetch", "fetch", "fetch", "retry"]
     assert told[-1].source == "prod/db"
+
+
+def test_a_pool_of_a_pending_version_stays_where_awscurrent_catches_up_meanwhile(
+    stopped: FakeClock,
+) -> None:
+    """The rotation may finish, and be noticed, while the retried call still runs."""
+    database, pools = Rotating(), list[Pool]()
+
+    def build(password: str) -> Pool:
+        pools.append(Pool(database, password, eager=False))
+        return pools[-1]
+
+    @inject_secrets(
+        {"pool": Secret("prod/db", "password", build=build, close=Pool.close)},
+        backend=database,
+        refresh_on=LoginFailed,
+    )
+    def handler(event: Any, context: Any) -> Any:
+        pool = context.secrets.pool
+        if pool.password == "new" and not pools[0].closed:
+            database.finish()
+            handler.secrets.refresh()
+        return pool.query()
+
+    handler({}, SimpleNamespace())
+    database.create()
+    database.set()
+    assert handler({}, SimpleNamespace()) == handler({}, SimpleNamespace()) == "in with new"
+    assert [(pool.password, pool.closed) for pool in pools] == [("old", True), ("new", False)]
