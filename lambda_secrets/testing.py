@@ -21,7 +21,7 @@ from .errors import DeclarationError, SecretNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from typing import Any, NoReturn, TypeVar
+    from typing import Any, NoReturn, TypeAlias, TypeVar
 
     from ._secret import Declaration
     from ._sources import Source
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from .backends._local import Values
     from .errors import ResolutionError
 
-    Built = Mapping[str, Any] | Mapping[Declaration, Any] | Mapping[str | Declaration, Any]
+    Built: TypeAlias = (
+        Mapping[str, Any] | Mapping[Declaration, Any] | Mapping[str | Declaration, Any]
+    )
     F = TypeVar("F", bound=Callable[..., Any])
 
 _VARIABLE = "env:"

@@ -8,6 +8,7 @@ import os
 import py_compile
 import subprocess
 import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the names of the modules that are compiled from now on."""
     names: list[str] = []
-    loader = importlib.machinery.SourceFileLoader
+    loader = SourceFileLoader
     source_to_code = loader.source_to_code
 
     def watched(self: object, data: bytes, path: str, **options: object) -> object:

@@ -67,7 +67,8 @@ def warm_paths(backend: Recorder) -> dict[str, Callable[[], Any]]:
         yield context.secrets.k
 
     inject_k = untyped({"k": "k"}, **options)
-    instance = type("Class", (), {"method": inject_k(method)})()
+    with_method: Any = type("Class", (), {"method": inject_k(method)})
+    instance = with_method()
     awaited, iterated = inject_k(coroutine), inject_k(generator)
     on_context = inject_k(lambda event, context: context.secrets.k)
     in_event = untyped(live, into="event")(lambda event, context: event["secrets"].k)
