@@ -811,3 +811,54 @@ def test_a_missing_secret_is_not_built(missing: str, backend: Recorder, made: li
     else:
         assert live.it == 5
     assert made == []
+
+
+def test_what_was_handed_out_outside_stays_open_though_a_call_gets_it_later(
+    backend: Recorder, made: list[Client]
+) -> None:
+    """The end of that call says nothing about who had the object before."""
+    options: dict[str, Any] = {"backend": backend, "ttl": 0}
+    live = LiveSecrets({"it": declared()}, **options)
+    client = live.it
+
+    @inject_secrets({"it": declared()}, **options)
+    def handler(event: Any, context: Any) -> Any:
+        return context.secrets.it.use()
+
+    assert handler({}, SimpleNamespace()) == client.use() == "1"
+    backend.answers["a"] = "2"
+    assert handler({}, SimpleNamespace()) == "2"
+    client.use()
+    live.clear()
+    assert [each.closed for each in made] == [1, 1]
+
+
+def test_the_object_of_a_secret_that_is_gone_is_closed(
+    backend: Recorder, made: list[Client]
+) -> None:
+    """Without a default, too: it counts as replaced, and the call that finds out fails."""
+
+    @inject_secrets({"it": declared()}, backend=backend, ttl=0)
+    def handler(event: Any, context: Any) -> None:
+        context.secrets.it.use()
+
+    handler({}, SimpleNamespace())
+    value = backend.answers.pop("a")
+    with pytest.raises(SecretNotFoundError):
+        handler({}, SimpleNamespace())
+    assert [client.closed for client in made] == [1]
+    backend.answers["a"] = value
+    handler({}, SimpleNamespace())
+    assert [client.closed for client in made] == [1, 0]
+
+
+def test_an_object_outlives_its_backend_with_who_has_it(made: list[Client]) -> None:
+    """A backend that nobody refers to is released; only a clear closes what was handed out."""
+    live: Any = LiveSecrets({"it": declared()}, backend=Recorder({"a": "1"}))
+    client = live.it
+    del live
+    gc.collect()
+    resolve_secrets({"other": "a"}, backend=Recorder({"a": "1"}))
+    client.use()
+    clear_cache()
+    assert client.closed == 1

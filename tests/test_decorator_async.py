@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lambda_secrets import InjectionError, MemoryBackend, SecretNotFoundError, inject_secrets
+from lambda_secrets import (
+    InjectionError,
+    LiveSecrets,
+    MemoryBackend,
+    SecretNotFoundError,
+    inject_secrets,
+)
 from tests.support.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -348,3 +354,30 @@ def test_any_number_of_handlers_fetch_side_by_side() -> None:
 
     backend = Hanging()
     assert asyncio.run(main())[:-1] == ["k"] * count
+
+
+def test_a_fetch_has_the_context_variables_of_its_caller() -> None:
+    """Its spans and log lines belong to the invocation, whichever thread it runs on."""
+    request = contextvars.ContextVar("request", default="none")
+    seen: list[str] = []
+
+    class Traced:
+        def fetch(self, sources: Any, *, timeout: float, fresh: bool) -> Any:
+            seen.append(request.get())
+            return dict.fromkeys(sources, "k")
+
+    backend = Traced()
+    live = LiveSecrets({"key": "prod/key"}, backend=backend, ttl=0)
+
+    @inject(backend=backend, ttl=0)
+    async def handler(event: Any, context: Any) -> Any:
+        await live.acurrent()
+        await live.arefresh()
+
+    async def main(name: str) -> None:
+        request.set(name)
+        await handler({}, SimpleNamespace())
+
+    asyncio.run(main("first"))
+    asyncio.run(main("second"))
+    assert seen == ["first"] * 3 + ["second"] * 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,6 +20,9 @@ from lambda_secrets import (
     inject_secrets,
 )
 from tests.support.recorder import Recorder
+
+if TYPE_CHECKING:
+    from tests.support.clock import FakeClock
 
 
 @pytest.fixture
@@ -334,3 +337,21 @@ def test_an_outer_layer_retries_where_the_inner_one_has_nothing_new(backend: Rec
         return context.secrets.a
 
     assert handler({}, SimpleNamespace()) == "10"
+
+
+def test_the_second_run_of_an_outer_layer_is_the_last_one(stopped: FakeClock) -> None:
+    """An inner layer does not retry in it, though it has something new by then."""
+    outer, inner = Recorder({"a": "old"}), Recorder({"b": "old"})
+    runs: list[tuple[str, str]] = []
+
+    @inject_secrets({"a": "a"}, backend=outer, refresh_on=PermissionError)
+    @inject_secrets({"b": "b"}, backend=inner, refresh_on=PermissionError)
+    def handler(event: Any, context: Any) -> None:
+        runs.append((context.secrets.a, context.secrets.b))
+        (inner.answers if len(runs) == 2 else outer.answers).update(a="new", b="new")
+        stopped.tick(20)
+        raise PermissionError(str(len(runs)))
+
+    with pytest.raises(PermissionError, match="2"):
+        handler({}, SimpleNamespace())
+    assert runs == [("old", "old"), ("new", "old")]

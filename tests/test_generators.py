@@ -476,7 +476,6 @@ def test_one_that_ends_early_cleans_up_with_its_secrets(
     async def async_items(event: Any, context: Any) -> AsyncGenerator[int, None]:
         try:
             yield 1
-            yield 2
         finally:
             await asyncio.sleep(0)
             logged_out.append(context.secrets.k)

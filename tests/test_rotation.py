@@ -767,3 +767,23 @@ def test_a_pool_of_a_pending_version_stays_where_awscurrent_catches_up_meanwhile
     database.set()
     assert handler({}, SimpleNamespace()) == handler({}, SimpleNamespace()) == "in with new"
     assert [(pool.password, pool.closed) for pool in pools] == [("old", True), ("new", False)]
+
+
+@pytest.mark.parametrize("first", ["password", "current"])
+def test_current_in_a_second_run_has_the_pending_version(first: str, stopped: FakeClock) -> None:
+    """Whatever the first run has read, and although AWSCURRENT is fresh."""
+    database, tries = Rotating(), list[str]()
+    declared = {"password": Secret("prod/db", "password"), "user": Secret("prod/db", "user")}
+    live = LiveSecrets(declared, backend=database, ttl=300)
+
+    @live.retry_on(LoginFailed)
+    def call() -> Any:
+        by_name = first == "password" and not tries
+        tries.append(live.password if by_name else live.current().password)
+        return database.login(tries[-1])
+
+    live.current()
+    database.create()
+    database.set()
+    assert call() == "in with new"
+    assert tries == ["old", "new"]

@@ -470,3 +470,12 @@ def test_what_is_not_listed_says_which_objects_are() -> None:
     assert "it lists nothing, and for declarations with build= objects for 'prod/key'." in str(
         raised.value
     )
+
+
+def test_the_order_of_built_objects_does_not_matter() -> None:
+    """The one for a path is for that path, before and after the one for the whole secret."""
+    whole, part = {"prod/db": "whole"}, {"prod/db#url": "part"}
+    declared = {"url": Secret("prod/db", "url", build=str)}
+    for built in (whole | part, part | whole):
+        with override_secrets(built=built):
+            assert resolve_secrets(declared).url == "part"
