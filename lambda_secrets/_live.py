@@ -106,6 +106,12 @@ class LiveSecrets:
         )
         self._resolvers = [resolver]
 
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refuse the name of a secret: it would be hidden here, and nowhere else."""
+        if self._typed and name in self._typed[0]:
+            raise AttributeError(f"Cannot set {name!r}: a test overrides it by override_secrets.")
+        super().__setattr__(name, value)
+
     def __getattr__(self, name: str) -> Any:
         """Return a fresh value."""
         if name[:1] == "_":
