@@ -699,11 +699,8 @@ def test_a_pool_of_a_pending_version_that_fails_is_closed(stopped: FakeClock) ->
         assert [pool.closed for pool in pools] == [False, True]
 
 
-def test_a_pool_of_a_pending_version_is_closed_when_awscurrent_went_on(
-    stopped: FakeClock,
-) -> None:
-    """The value that it was built from is no longer anybody's."""
-    database, pools = Rotating(), list[Pool]()
+def pooled(database: Rotating, pools: list[Pool], change: Callable[[], None]) -> Any:
+    """Return a handler with a pool; while it runs with the pending one, AWSCURRENT changes."""
 
     def build(password: str) -> Pool:
         pools.append(Pool(database, password, eager=False))
@@ -716,11 +713,24 @@ def test_a_pool_of_a_pending_version_is_closed_when_awscurrent_went_on(
     )
     def handler(event: Any, context: Any) -> Any:
         pool = context.secrets.pool
-        if pool.password == "new":
-            database.stages[None] = {"user": "u", "password": "third"}
+        if pool.password == "new" and not pools[0].closed:
+            change()
             handler.secrets.refresh()
         return pool.query()
 
+    return handler
+
+
+def test_a_pool_of_a_pending_version_is_closed_when_awscurrent_went_on(
+    stopped: FakeClock,
+) -> None:
+    """The value that it was built from is no longer anybody's."""
+    database, pools = Rotating(), list[Pool]()
+
+    def replace() -> None:
+        database.stages[None] = {"user": "u", "password": "third"}
+
+    handler = pooled(database, pools, replace)
     handler({}, SimpleNamespace())
     database.create()
     database.set()
@@ -745,23 +755,7 @@ def test_a_pool_of_a_pending_version_stays_where_awscurrent_catches_up_meanwhile
 ) -> None:
     """The rotation may finish, and be noticed, while the retried call still runs."""
     database, pools = Rotating(), list[Pool]()
-
-    def build(password: str) -> Pool:
-        pools.append(Pool(database, password, eager=False))
-        return pools[-1]
-
-    @inject_secrets(
-        {"pool": Secret("prod/db", "password", build=build, close=Pool.close)},
-        backend=database,
-        refresh_on=LoginFailed,
-    )
-    def handler(event: Any, context: Any) -> Any:
-        pool = context.secrets.pool
-        if pool.password == "new" and not pools[0].closed:
-            database.finish()
-            handler.secrets.refresh()
-        return pool.query()
-
+    handler = pooled(database, pools, database.finish)
     handler({}, SimpleNamespace())
     database.create()
     database.set()
