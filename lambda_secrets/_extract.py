@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import re
 
-from ._explain import place_of
 from ._sources import Mismatch, parsed_json, walk
 from .errors import DeclarationError
 
@@ -39,6 +38,8 @@ def _transformed(raw: Any, transform: Transform) -> Any:
             return decoded_base64(raw)
         return transform(raw)
     except Exception as error:  # noqa: BLE001 - a user's transform raises what it likes
+        from ._explain import place_of
+
         raised = type(error).__name__
         place = place_of(error)
     if transform == "binary":

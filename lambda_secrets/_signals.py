@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-
 
 def is_from_signal(error: BaseException) -> bool:
     """Whether a signal handler has raised this: for Ctrl-C, a timer, the end of the process."""
     if isinstance(error, KeyboardInterrupt):
         return True
+    import signal  # its enums cost a cold start a millisecond
+
     handlers = map(signal.getsignal, signal.valid_signals())
     codes = {getattr(handler, "__code__", None) for handler in handlers}
     trace = error.__traceback__

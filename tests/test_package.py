@@ -150,6 +150,21 @@ def lambda_handler(event, context): ...
     assert loaded_by(decorated) & HEAVY <= loaded_by("import logging")
 
 
+@pytest.mark.parametrize("declared", ["{'a': 'x#a', 'b': 'x#b'}", "{'a': 'x#keys(@)'}"])
+def test_extracting_a_value_loads_nothing_that_only_errors_need(declared: str) -> None:
+    """Two fields of one secret, and what needs JMESPath, are read without it."""
+    called = f"""
+from types import SimpleNamespace
+from lambda_secrets import MemoryBackend, inject_secrets
+
+@inject_secrets({declared}, backend=MemoryBackend({{"x": '{{"a": 1, "b": 2}}'}}))
+def lambda_handler(event, context): return len(context.secrets)
+
+assert lambda_handler({{}}, SimpleNamespace()) > 0
+"""
+    assert loaded_by(called) & {"lambda_secrets._explain", "signal"} == set()
+
+
 LATE = {
     *("_conversion", "_copies", "_deep", "_explain", "_extract", "_kinds", "_live", "_options"),
     *("_proxy", "_references", "_signature", "_targets", "_types", "_variables", "_wrap"),
