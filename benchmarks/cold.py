@@ -52,14 +52,14 @@ EXTENSION = "ours: extension"
 DIRECT = "ours: no extension"
 FALLBACK = "ours: no extension, root not Amazon's"
 SDK = "ours: sdk"
-COMPILED = "ours: extension, bytecode file removed"
+WITHOUT_FILE = "ours: extension, bytecode file removed"
 
 CONTESTANTS = {
     BARE: Contestant("bare"),
     BY_HAND: Contestant("by_hand"),
     "AWS's sample: requests": Contestant("with_requests", "requests"),
     EXTENSION: Contestant("ours", OURS),
-    COMPILED: Contestant("ours", OURS_WITHOUT_FILE),
+    WITHOUT_FILE: Contestant("ours", OURS_WITHOUT_FILE),
     SIGNED: Contestant("signed", bundle="SSL_CERT_FILE"),
     BOTO3: Contestant("with_boto3", bundle="AWS_CA_BUNDLE"),
     POWERTOOLS: Contestant("with_powertools", "powertools", "AWS_CA_BUNDLE"),

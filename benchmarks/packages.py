@@ -13,6 +13,8 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scripts import bytecode
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -20,9 +22,8 @@ ROOT = Path(__file__).parent.parent
 HANDLERS = ROOT / "benchmarks" / "handlers"
 RUNTIME = ("awslambdaric", "boto3")  # with botocore, jmespath, s3transfer, urllib3, …
 OURS = "lambda_secrets"
-OURS_WITHOUT_FILE = (
-    "lambda_secrets-sources"  # as from an sdist, or on a Python that is not in the wheel
-)
+# As from an sdist, or on a Python that is not in the wheel.
+OURS_WITHOUT_FILE = "lambda_secrets-sources"
 REQUIREMENTS = {
     "": (),
     "requests": ("requests",),
@@ -76,8 +77,7 @@ class Packages:
             install(stripped, REQUIREMENTS[name])
             without(stripped, self.shipped)
             if name == OURS_WITHOUT_FILE:
-                for file in stripped.glob("lambda_secrets/_bytecode.*.bin"):
-                    file.unlink()
+                bytecode.remove(stripped)
             shutil.copytree(HANDLERS, stripped, ignore=NOT_COMPILED, dirs_exist_ok=True)
             shutil.copytree(stripped, compiled)
             compileall.compile_dir(compiled, quiet=2)

@@ -29,6 +29,12 @@ def main(package: str, folder: str) -> None:
         subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": "0"})
 
 
+def remove(packages: Path) -> None:
+    """Remove the data files from a folder that the library is installed in."""
+    for file in packages.glob("lambda_secrets/_bytecode.*.bin"):
+        file.unlink()
+
+
 def runs(runtime: str) -> bool:
     """Return whether the command is there; a version manager's stand-in for a missing one fails."""
     command = [runtime, "-c", ""]

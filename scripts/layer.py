@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-from scripts.bytecode import RUNTIMES, runs
+from scripts import bytecode
 
 
 def main(source: str, layer: str) -> None:
@@ -25,11 +25,11 @@ def main(source: str, layer: str) -> None:
     with TemporaryDirectory() as folder:
         libraries = Path(folder, "python")  # Lambda puts /opt/python on sys.path
         install(source, libraries)
-        compiled = [runtime for runtime in RUNTIMES if compiles(runtime, Path(folder))]
+        compiled = [runtime for runtime in bytecode.RUNTIMES if compiles(runtime, Path(folder))]
         if not compiled:
-            sys.exit(f"no bytecode: none of {', '.join(RUNTIMES)} is on the PATH")
+            sys.exit(f"no bytecode: none of {', '.join(bytecode.RUNTIMES)} is on the PATH")
         pack(Path(folder), Path(layer))
-    missing = [runtime for runtime in RUNTIMES if runtime not in compiled]
+    missing = [runtime for runtime in bytecode.RUNTIMES if runtime not in compiled]
     print(f"{layer}: {Path(layer).stat().st_size:,} bytes, bytecode for {', '.join(compiled)}")
     if missing:
         print(f"not on the PATH, so without bytecode: {', '.join(missing)}")
@@ -41,13 +41,12 @@ def install(source: str, folder: Path) -> None:
     pip += ["--platform", "any", "--only-binary", ":all:", "--target", str(folder), source]
     subprocess.run(pip, check=True)
     shutil.rmtree(folder / "bin", ignore_errors=True)  # commands do not run in a function
-    for twice in folder.glob("lambda_secrets/_bytecode.*.bin"):  # all modules are compiled below
-        twice.unlink()
+    bytecode.remove(folder)  # all modules are compiled below
 
 
 def compiles(runtime: str, folder: Path) -> bool:
     """Add this runtime's bytecode, with the paths of Lambda; return false if it is not here."""
-    if not runs(runtime):
+    if not bytecode.runs(runtime):
         return False
     command = [runtime, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash"]
     subprocess.run([*command, "-s", str(folder), "-p", "/opt", str(folder)], check=True)
