@@ -38,14 +38,7 @@ TTL = 60.0  # seconds
 STALE = 3600.0
 OUTAGE = 10  # hundreds of invocations, of TTL * 5 seconds each: less than STALE
 NAMES = ("prod/a", "prod/b")
-FAULTS = [
-    faults.close,
-    faults.reset,
-    faults.truncated('{"SecretString": "cut"}'),
-    faults.answer("", 500),
-    faults.answer("", 503),
-    faults.hang,
-]
+FAULTS = [*faults.BROKEN, faults.hang]
 FAULT_SHARE = 0.1
 
 

@@ -27,13 +27,6 @@ if TYPE_CHECKING:
 NAMES = ("a", "b")
 MODES = [*["well"] * 5, *["down"] * 2, "flaky", "denied", "raises", "hangs"]
 _NEVER = (-math.inf, -math.inf)
-_BROKEN = [
-    faults.close,
-    faults.reset,
-    faults.truncated('{"SecretString": "cut"}'),
-    faults.answer("", 500),
-    faults.answer("", 503),
-]
 
 
 class Clock:
@@ -229,7 +222,7 @@ class _Server(TlsServer):
             return faults.REFUSED
         if fault:
             more = [faults.NOT_READY, faults.answer("", 429)]
-            return self._fault(fault, [*_BROKEN, *more])
+            return self._fault(fault, [*faults.BROKEN, *more])
         name = request.query["secretId"]
         return faults.answer(
             json.dumps(faults.secret_body(self.vault.give(name), agent=False, name=name))
@@ -246,7 +239,7 @@ class _Server(TlsServer):
                 refused("InternalServiceError", status=500),
                 refused("InvalidSignatureException", "Signature expired: it is old"),
             ]
-            return self._fault(fault, [*_BROKEN, *more])
+            return self._fault(fault, [*faults.BROKEN, *more])
         name = asked(request)["SecretId"]
         return faults.answer(json.dumps(secret(name, self.vault.give(name))))
 

@@ -138,6 +138,8 @@ GARBAGE = send(b"\x16\x03\x01\x02\x00 this is no HTTP at all\r\n\r\n", keep=Fals
 NOT_READY = answer("not ready to serve traffic, please wait\n", 400)
 REFUSED = answer("an unexpected error occurred while executing request\n", 400)
 BAD_TOKEN = answer("bad session token or header key\n", 401)
+# What ends at once, and passes.
+BROKEN = (close, reset, truncated('{"SecretString": "cut"}'), answer("", 500), answer("", 503))
 
 
 class FaultServer:
