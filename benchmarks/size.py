@@ -33,8 +33,14 @@ def measure() -> Figures:
             without(package, shipped)
             raw[shown] += [unzipped(package), zipped(package)]
             sizes = (f"{size / 1000:,.0f}" for size in raw[shown])
-            table.append([shown, *sizes, version])
+            table.append([shown + bytecode_in(package), *sizes, version])
     return Figures("Package size", {"": table}, [], {"bytes": raw})
+
+
+def bytecode_in(package: Path) -> str:
+    """Say for which Pythons a package of ours has bytecode: most of its size."""
+    tags = sorted(file.stem.rpartition("-3")[2] for file in package.glob(f"{OURS}/_bytecode.*.bin"))
+    return f", bytecode for {', '.join(f'3.{tag}' for tag in tags)}" if tags else ""
 
 
 def version_of(package: Path, name: str) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SOURCES = {
     "__init__.py": "",
     "_call.py": 'def fails():\n    raise LookupError("here")\n',
-    "_late.py": "value = 1\n",
+    "_late.py": '"""Late."""\nvalue = 1\n',
     "backends/__init__.py": "",
     "backends/_aws.py": "value = 2\n",
     "testing.py": "value = 3\n",
@@ -82,10 +82,16 @@ def test_modules_are_loaded_without_compiling_them(package: Path, compiled: list
 
 def test_a_changed_source_wins(package: Path, compiled: list[str]) -> None:
     """Whoever edits an installed module, even to the same length, sees the edit run."""
-    (package / "_late.py").write_text("value = 9\n")
+    (package / "_late.py").write_text('"""Late."""\nvalue = 9\n')
     use_bytecode(str(package), "backends")
     assert imported("_late").value == 9
     assert "_late.py" in compiled
+
+
+def test_docstrings_are_left_out(package: Path) -> None:
+    """No function looks at the library's docstrings, and they are a tenth of the size."""
+    use_bytecode(str(package), "backends")
+    assert imported("_late").__doc__ is None
 
 
 def test_stale_bytecode_beside_the_source_is_not_in_the_way(
