@@ -70,6 +70,24 @@ def test_command_of_the_testing_guide_runs(tmp_path: Path) -> None:
     assert json.loads(out) == ["app at work", "u"]
 
 
+def test_start_page_does_what_it_says(tmp_path: Path) -> None:
+    """Its handler, its test and its commands, up to the package, work as the page shows them."""
+    handler, _, test = blocks("start.md", "python")
+    (tmp_path / "app.py").write_text(handler)
+    (tmp_path / "secrets.toml").write_text(blocks("start.md", "toml")[0])
+    (tmp_path / "test_app.py").write_text(f"from app import lambda_handler\n{test}")
+    settings = blocks("start.md", "shell")[1]
+    scripts = sysconfig.get_path("scripts")
+    for session in blocks("start.md", "console"):
+        command, *shown = session.removeprefix("$ ").splitlines()
+        printed = ran(["sh", "-c", f"{settings}{scripts}/{command}"], tmp_path).splitlines()
+        notes = [line for line in shown if line.startswith(("Note: ", "Secrets: "))]
+        assert printed == [line for line in shown if line not in notes]
+        assert len(notes) == 1
+    options = ["-q", "-p", "no:cacheprovider", "-W", "error"]
+    assert "1 passed" in ran([sys.executable, "-m", "pytest", *options], tmp_path)
+
+
 @pytest.fixture
 def aws(moto_server: MotoServer) -> Iterator[Emulator]:
     """Serve the values of the migration pages through the AWS API and through the extension."""
