@@ -57,7 +57,7 @@ def test_tests_of_the_testing_guide_pass(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(ASYNC_PLUGIN)
     (tmp_path / "test_page.py").write_text("\n\n".join(blocks("testing.md", "python")))
     options = ["-q", "-p", "no:cacheprovider", "-W", "error"]
-    assert "11 passed" in ran([sys.executable, "-m", "pytest", *options], tmp_path)
+    assert "14 passed" in ran([sys.executable, "-m", "pytest", *options], tmp_path)
 
 
 def test_command_of_the_testing_guide_runs(tmp_path: Path) -> None:
