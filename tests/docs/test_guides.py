@@ -10,13 +10,17 @@ import sys
 import sysconfig
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
 from aws_lambda_powertools.utilities import parameters
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
-from lambda_secrets import clear_cache, resolve_secrets
+from lambda_secrets import Secret, clear_cache, inject_secrets, resolve_secrets
 from lambda_secrets.cli.emulator import Emulator
+from lambda_secrets.testing import LambdaContext, override_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -158,6 +162,30 @@ def answers(code: str, moto_server: MotoServer) -> list[Any]:
     names: dict[str, Any] = {}
     exec(code, names)  # noqa: S102 - our own page
     return [names["lambda_handler"]({}, SimpleNamespace()) for _ in ("cold", "warm")]
+
+
+def test_wrong_order_on_a_route_is_as_unsafe_as_the_pages_say() -> None:
+    """FastAPI and Powertools let a client set the secret if our decorator is above the route's."""
+    api, resolver = FastAPI(), APIGatewayHttpResolver(enable_validation=True)
+
+    @inject_secrets
+    @resolver.get("/hook")
+    @api.get("/hook")
+    def hook(*, key: Annotated[str, Secret("prod/key")] = "default") -> str:
+        return key
+
+    event = {
+        "version": "2.0",
+        "rawPath": "/hook",
+        "headers": {},
+        "queryStringParameters": {"key": "chosen"},
+        "requestContext": {"stage": "$default", "http": {"method": "GET", "path": "/hook"}},
+    }
+    context: Any = LambdaContext()
+    with override_secrets({"prod/key": "made up"}), TestClient(api) as client:
+        assert client.get("/hook", params={"key": "chosen"}).json() == "chosen"
+        assert resolver.resolve(event, context)["body"] == "chosen"
+        assert hook() == "made up"
 
 
 def test_typed_example_runs() -> None:
