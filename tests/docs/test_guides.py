@@ -80,11 +80,10 @@ def test_start_page_does_what_it_says(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(handler)
     (tmp_path / "secrets.toml").write_text(blocks("start.md", "toml")[0])
     (tmp_path / "test_app.py").write_text(f"from app import lambda_handler\n{test}")
-    settings = blocks("start.md", "shell")[1]
     scripts = sysconfig.get_path("scripts")
     for session in blocks("start.md", "console"):
         command, *shown = session.removeprefix("$ ").splitlines()
-        printed = ran(["sh", "-c", f"{settings}{scripts}/{command}"], tmp_path).splitlines()
+        printed = ran(["sh", "-c", f"{scripts}/{command}"], tmp_path).splitlines()
         notes = [line for line in shown if line.startswith(("Note: ", "Secrets: "))]
         assert printed == [line for line in shown if line not in notes]
         assert len(notes) == 1
