@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -35,6 +36,8 @@ copybutton_prompt_text = "$ "  # of a console session, the commands alone
 html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+if url := os.environ.get("PROJECT_URL"):
+    html_theme_options = {"footer_icons": [{"name": "Source", "url": url, "html": "Source"}]}
 html_title = f"lambda_secrets {release}"
 html_show_copyright = False
 html_show_sphinx = False

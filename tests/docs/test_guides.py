@@ -10,13 +10,17 @@ import sys
 import sysconfig
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
 from aws_lambda_powertools.utilities import parameters
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
-from lambda_secrets import clear_cache, resolve_secrets
+from lambda_secrets import Secret, clear_cache, inject_secrets, resolve_secrets
 from lambda_secrets.cli.emulator import Emulator
+from lambda_secrets.testing import LambdaContext, override_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +61,7 @@ def test_tests_of_the_testing_guide_pass(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(ASYNC_PLUGIN)
     (tmp_path / "test_page.py").write_text("\n\n".join(blocks("testing.md", "python")))
     options = ["-q", "-p", "no:cacheprovider", "-W", "error"]
-    assert "11 passed" in ran([sys.executable, "-m", "pytest", *options], tmp_path)
+    assert "14 passed" in ran([sys.executable, "-m", "pytest", *options], tmp_path)
 
 
 def test_command_of_the_testing_guide_runs(tmp_path: Path) -> None:
@@ -68,6 +72,24 @@ def test_command_of_the_testing_guide_runs(tmp_path: Path) -> None:
     program, *arguments = shlex.split(command)
     out = ran([f"{sysconfig.get_path('scripts')}/{program}", *arguments], tmp_path)
     assert json.loads(out) == ["app at work", "u"]
+
+
+def test_start_page_does_what_it_says(tmp_path: Path) -> None:
+    """Its handler, its test and its commands, up to the package, work as the page shows them."""
+    handler, _, test = blocks("start.md", "python")
+    (tmp_path / "app.py").write_text(handler)
+    (tmp_path / "secrets.toml").write_text(blocks("start.md", "toml")[0])
+    (tmp_path / "test_app.py").write_text(f"from app import lambda_handler\n{test}")
+    scripts = sysconfig.get_path("scripts")
+    for session in blocks("start.md", "console"):
+        command, *shown = session.removeprefix("$ ").splitlines()
+        program, *arguments = shlex.split(command)
+        printed = ran([f"{scripts}/{program}", *arguments], tmp_path).splitlines()
+        notes = [line for line in shown if line.startswith(("Note: ", "Secrets: "))]
+        assert printed == [line for line in shown if line not in notes]
+        assert len(notes) == 1
+    options = ["-q", "-p", "no:cacheprovider", "-W", "error"]
+    assert "1 passed" in ran([sys.executable, "-m", "pytest", *options], tmp_path)
 
 
 @pytest.fixture
@@ -140,6 +162,30 @@ def answers(code: str, moto_server: MotoServer) -> list[Any]:
     names: dict[str, Any] = {}
     exec(code, names)  # noqa: S102 - our own page
     return [names["lambda_handler"]({}, SimpleNamespace()) for _ in ("cold", "warm")]
+
+
+def test_wrong_order_on_a_route_is_as_unsafe_as_the_pages_say() -> None:
+    """FastAPI and Powertools let a client set the secret if our decorator is above the route's."""
+    api, resolver = FastAPI(), APIGatewayHttpResolver(enable_validation=True)
+
+    @inject_secrets
+    @resolver.get("/hook")
+    @api.get("/hook")
+    def hook(*, key: Annotated[str, Secret("prod/key")] = "default") -> str:
+        return key
+
+    event = {
+        "version": "2.0",
+        "rawPath": "/hook",
+        "headers": {},
+        "queryStringParameters": {"key": "chosen"},
+        "requestContext": {"stage": "$default", "http": {"method": "GET", "path": "/hook"}},
+    }
+    context: Any = LambdaContext()
+    with override_secrets({"prod/key": "made up"}), TestClient(api) as client:
+        assert client.get("/hook", params={"key": "chosen"}).json() == "chosen"
+        assert resolver.resolve(event, context)["body"] == "chosen"
+        assert hook() == "made up"
 
 
 def test_typed_example_runs() -> None:

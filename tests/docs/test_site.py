@@ -68,6 +68,21 @@ def test_no_link_or_anchor_is_broken(site: Path) -> None:
     assert broken == []
 
 
+def test_release_publishes_what_tox_builds() -> None:
+    """The folder that the release workflow uploads is the one that `tox -e docs` fills."""
+    [built] = re.findall(r"sphinx-build .* docs (\S+)$", read("tox.ini"), re.MULTILINE)
+    workflow = read(".github/workflows/release.yml")
+    jobs = re.split(r"^  (?=\S)", workflow, flags=re.MULTILINE)
+    [job] = [job for job in jobs if "actions/upload-pages-artifact@" in job]
+    assert "tox run -e docs\n" in job
+    assert f"path: {built.replace('{/}', '/')}\n" in job
+
+
+def read(name: str) -> str:
+    """Return the text of a file of the repository."""
+    return (ROOT / name).read_text("utf-8")
+
+
 def test_search_finds_an_option(site: Path) -> None:
     """The index of the search holds the names that people look for."""
     index = (site / "searchindex.js").read_text("utf-8")
