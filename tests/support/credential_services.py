@@ -87,7 +87,7 @@ class CredentialServices(FaultServer):
             if request.path.startswith(marks) or body_of(request).startswith(marks.encode()):
                 self.asked.append(operation)
                 return self.refusal or reply(request)
-        return faults.answer("", 404)
+        raise AssertionError(request.target)
 
     def _issuers(self) -> tuple[tuple[str, str, Callable[[Request], Action]], ...]:
         return (
@@ -144,8 +144,7 @@ class CredentialServices(FaultServer):
 
     def _metadata(self, request: Request) -> Action:
         """Answer as the instance metadata service does, version 2."""
-        if request.headers.get("x-aws-ec2-metadata-token") != "metadata-token":
-            return faults.answer("", 401)
+        assert request.headers["x-aws-ec2-metadata-token"] == "metadata-token"
         role = request.path.rpartition("/")[2]
         if not role:
             return faults.answer("instance-role")
@@ -154,8 +153,7 @@ class CredentialServices(FaultServer):
 
     def _container(self, request: Request) -> Action:
         """Answer as a container's endpoint does, EKS's for example."""
-        if request.headers.get("authorization") != f"{canary.TOKEN}/container":
-            return faults.answer("", 401)
+        assert request.headers["authorization"] == f"{canary.TOKEN}/container"
         fields = self.issue("ASIA-CONTAINER").fields("Token", lifetime=self.lifetime)
         return faults.answer(json.dumps(fields))
 
@@ -168,8 +166,7 @@ def signer_of(request: Request, known: dict[str, Keys]) -> str:
         return ""
     keys = known[found[1]]
     names = found[4].split(";")
-    if keys.token and headers.get("x-amz-security-token") != keys.token:
-        return ""
+    assert headers.get("x-amz-security-token", "") == keys.token
     rebuilt: Any = AWSRequest(
         method="POST",
         url=f"http://{headers['host']}{request.target}",
