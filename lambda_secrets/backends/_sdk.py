@@ -47,9 +47,9 @@ _UNASKED = {
     "LoginTokenLoadError": "there is no login. Run: aws login.",
     "NoCredentialsError": (
         "boto3 finds no credentials. Run with the function's role, or set AWS_ACCESS_KEY_ID and "
-        "AWS_SECRET_ACCESS_KEY, or a profile in AWS_PROFILE."
+        "AWS_SECRET_ACCESS_KEY, or a profile in AWS_PROFILE. In a unit test use override_secrets."
     ),
-    "NoRegionError": "boto3 knows no region. Set AWS_REGION.",
+    "NoRegionError": "boto3 knows no region. Set AWS_REGION. In a unit test use override_secrets.",
     "PartialCredentialsError": (
         "the credentials that boto3 finds are incomplete. Set both keys, and source_profile "
         "beside role_arn."
@@ -174,6 +174,8 @@ class SdkBackend:
             call = next(conversation)
             while True:
                 call = conversation.send(self._called(call, deadline))
+                if time.monotonic() >= deadline:  # nobody waits for further pages
+                    return {}
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]  # a Talk ends with answers
 
