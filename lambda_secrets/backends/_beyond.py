@@ -119,8 +119,12 @@ class Beyond:
             sdk = vars(self).setdefault("sdk", SdkBackend())
         read = sdk.fetch(sources, timeout=timeout, fresh=fresh)
         for source, answer in read.items():
-            # Where neither can ask, the direct way says better what is missing.
-            if source not in answers or not isinstance(answer, UnaskedError):
+            direct = answers.get(source)
+            if direct is not None and isinstance(answer, UnaskedError):
+                # Where neither can ask, the direct way says better what is missing in Lambda.
+                answers[source] = UnaskedError(f"{direct} (boto3, which was asked too: {answer})")
+                answers[source].backend = direct.backend
+            else:
                 answer.backend = sdk.name
                 answers[source] = answer
         return answers

@@ -46,7 +46,8 @@ _MEANINGS: tuple[tuple[type[ResolutionError], str, str], ...] = (
     (
         BackendUnavailableError,
         _AGAIN,
-        """InternalError InternalFailure InternalServerError InternalServerException
+        """IDPCommunicationError
+        InternalError InternalFailure InternalServerError InternalServerException
         InternalServiceError InternalServiceErrorException LimitExceededException
         PriorRequestNotComplete RequestLimitExceeded RequestThrottled RequestThrottledException
         RequestTimeout RequestTimeoutException ServiceUnavailable ServiceUnavailableException
@@ -117,3 +118,25 @@ def refusal(
     who = "it" if by_agent and code in _OF_THE_AGENT else "AWS"
     joint = "." if advice[:1].isupper() else ":"
     return our(f"{who} answered {said}{joint} {advice.format(kind=kind)}")
+
+
+def credentials_refusal(
+    operation: str, code: str, *, status: int = 0, message: str = ""
+) -> ResolutionError:
+    """Return the error for what AWS answered when it was asked for temporary credentials.
+
+    Whatever it says is not about the secret: a role that does not exist is no missing secret.
+    """
+    our, _ = meaning_of(code, status, message)
+    said = f"{code if is_code(code) else f'HTTP {status}'} to {operation}"
+    if our is AccessDeniedError or code == "ForbiddenException":  # as the SSO portal says it
+        text = f": {message}" if message else ""
+        return AccessDeniedError(
+            f"AWS denies the credentials ({said}{text}). Check that the role exists, and that its "
+            "trust policy or SSO assignment names whoever asks."
+        )
+    if our is BackendUnavailableError:
+        return our(f"AWS gave no credentials ({said}). Try again.")
+    return BackendError(
+        f"AWS gave no credentials ({said}). Check the profile and its role, or sign in again."
+    )

@@ -33,7 +33,10 @@ _VARIABLES = {
 def endpoint_of(service: str, region: str) -> Endpoint | UnaskedError:
     """Return where a service is asked in a region, or why that is not known."""
     if not region:
-        return UnaskedError("no region is set. Set AWS_REGION, or use AwsBackend(region=…).")
+        return UnaskedError(
+            "no region is set. Set AWS_REGION, or use AwsBackend(region=…). In a unit test use "
+            "override_secrets."
+        )
     fips, dual_stack = _is_on("AWS_USE_FIPS_ENDPOINT"), _is_on("AWS_USE_DUALSTACK_ENDPOINT")
     for variable in (_VARIABLES[service], "AWS_ENDPOINT_URL"):
         url = os.environ.get(variable)

@@ -31,14 +31,30 @@ _METHODS = {
     "StartConfigurationSession": "start_configuration_session",
     "GetLatestConfiguration": "get_latest_configuration",
 }
+# What boto3 calls to get temporary credentials.
+_FOR_CREDENTIALS = (
+    *("AssumeRole", "AssumeRoleWithWebIdentity", "GetRoleCredentials"),
+    *("CreateToken", "CreateOAuth2Token"),
+)
+_FILES = (
+    "boto3 cannot use a file or a program that it needs for its credentials ({name}). Check "
+    "AWS_WEB_IDENTITY_TOKEN_FILE, or the profile's credential_process."
+)
 # By the names of botocore's classes: its versions do not all have the same ones.
 _UNASKED = {
+    "FileNotFoundError": _FILES.format(name="FileNotFoundError"),
+    "LoginRefreshRequired": "the login has expired. Run: aws login.",
+    "LoginTokenLoadError": "there is no login. Run: aws login.",
     "NoCredentialsError": (
         "boto3 finds no credentials. Run with the function's role, or set AWS_ACCESS_KEY_ID and "
-        "AWS_SECRET_ACCESS_KEY, or a profile in AWS_PROFILE."
+        "AWS_SECRET_ACCESS_KEY, or a profile in AWS_PROFILE. In a unit test use override_secrets."
     ),
-    "NoRegionError": "boto3 knows no region. Set AWS_REGION.",
-    "PartialCredentialsError": "the credentials that boto3 finds are incomplete. Set both keys.",
+    "NoRegionError": "boto3 knows no region. Set AWS_REGION. In a unit test use override_secrets.",
+    "PartialCredentialsError": (
+        "the credentials that boto3 finds are incomplete. Set both keys, and source_profile "
+        "beside role_arn."
+    ),
+    "PermissionError": _FILES.format(name="PermissionError"),
     "ProfileNotFound": "boto3 does not find the profile of AWS_PROFILE. Check its name.",
     "SSOTokenLoadError": "there is no SSO login. Run: aws sso login.",
     "TokenRetrievalError": "the SSO login has expired. Run: aws sso login.",
@@ -158,6 +174,8 @@ class SdkBackend:
             call = next(conversation)
             while True:
                 call = conversation.send(self._called(call, deadline))
+                if time.monotonic() >= deadline:  # nobody waits for further pages
+                    return {}
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]  # a Talk ends with answers
 
@@ -227,11 +245,13 @@ def failure_of(error: Exception, kind: str) -> ResolutionError:
     from botocore import exceptions
 
     if isinstance(error, exceptions.ClientError):
-        from ._codes import refusal
+        from ._codes import credentials_refusal, refusal
 
         answer = error.response.get("Error", {})
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         code, message = str(answer.get("Code", "")), str(answer.get("Message", ""))
+        if error.operation_name in _FOR_CREDENTIALS:
+            return credentials_refusal(error.operation_name, code, status=status, message=message)
         return refusal(code, kind, status=status, message=message)
     if name in _UNASKED:
         return UnaskedError(_UNASKED[name])
@@ -247,7 +267,10 @@ def failure_of(error: Exception, kind: str) -> ResolutionError:
             f"AWS cannot be reached ({name}). Check the network path to its endpoint."
         )
     if isinstance(error, (exceptions.CredentialRetrievalError, exceptions.MetadataRetrievalError)):
-        return BackendUnavailableError(f"boto3 could not get its credentials ({name}). Try again.")
+        return BackendUnavailableError(
+            f"boto3 could not get its credentials ({name}). Try again, or run the profile's "
+            "credential_process by hand."
+        )
     if isinstance(error, exceptions.ParamValidationError):
         return BackendError(
             "boto3 does not accept its name, version or label (ParamValidationError). Check how it "

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
+from unittest.mock import MagicMock
 
 import boto3
 import botocore.exceptions
@@ -36,7 +37,9 @@ from lambda_secrets import (
 from lambda_secrets._explain import kind_of
 from lambda_secrets.backends import _sdk as module
 from lambda_secrets.backends._sdk import failure_of
+from tests.support import faults
 from tests.support.appconfig_data import AppConfigData
+from tests.support.faults import FaultServer
 from tests.support.reading import fetch, shown, source
 
 if TYPE_CHECKING:
@@ -867,6 +870,62 @@ def test_an_answer_without_a_value_is_an_error() -> None:
     assert kind_of(error) is BackendError
 
 
+@pytest.mark.parametrize("status", [200, 302, 403, 404, 503])
+@pytest.mark.parametrize("declaration", ["x", "ssm:/p", "appconfig:shop/prod/flags"])
+def test_a_page_of_html_is_neither_a_value_nor_a_missing_secret(
+    monkeypatch: pytest.MonkeyPatch, status: int, declaration: str
+) -> None:
+    """Case 31: what a captive portal answers is an error that does not quote it."""
+    monkeypatch.setattr(module, "pause_before", lambda _: 9.0)
+    with FaultServer([faults.answer("<html>hunter2</html>", status)]) as portal:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{portal.port}")
+        backend = SdkBackend()
+        (error,) = fetch(backend, declaration)
+        backend.close()
+    assert kind_of(error) is (BackendUnavailableError if status == 503 else BackendError)
+    assert "KeyError" not in str(error)
+    assert "hunter2" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("method", "reply", "declaration", "expected"),
+    [
+        ("get_secret_value", {"SecretString": "v"}, "x", "v"),
+        ("get_parameters", {"Parameters": [{"Name": "/p", "Value": "v"}]}, "ssm:/p", "v"),
+        (
+            "get_parameters_by_path",
+            {"Parameters": [{"Name": "/t/p", "Value": "v"}]},
+            "ssm:/t/",
+            {"p": "v"},
+        ),
+    ],
+)
+def test_a_mock_may_be_the_client(
+    method: str, reply: dict[str, Any], declaration: str, expected: Any
+) -> None:
+    """Case 32: it answers what its test says, and what it was not told is no value."""
+    client = MagicMock()
+    backend = SdkBackend(client=client, parameter_client=client)
+    with pytest.raises(ResolutionError):
+        resolve_secrets({"it": declaration}, backend=backend, timeout=0.2)
+    getattr(client, method).return_value = reply
+    assert resolve_secrets({"it": declaration}, backend=backend).it == expected
+    backend.close()
+
+
+def test_pages_without_an_end_are_asked_for_as_long_as_somebody_waits() -> None:
+    """A mock, or a service that repeats its token, keeps no thread busy for ever."""
+    client = MagicMock()
+    client.get_parameters_by_path.return_value = {"Parameters": [], "NextToken": "again"}
+    (error,) = fetch(SdkBackend(parameter_client=client), "ssm:/t/", timeout=0.2)
+    assert type(error) is BackendUnavailableError
+    for thread in threading.enumerate():
+        if thread.name == "lambda_secrets sdk":
+            thread.join(10)
+            assert not thread.is_alive()
+    assert client.get_parameters_by_path.call_count > 1
+
+
 def test_no_credentials_and_no_region_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a developer's machine lacks is named."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
@@ -874,9 +933,11 @@ def test_no_credentials_and_no_region_say_so(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.delenv(name)
     (error,) = fetch(SdkBackend(), "x")
     assert "credentials" in str(error)
+    assert "override_secrets" in str(error)  # case 33: it may be a test that forgot it
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     (error,) = fetch(SdkBackend(), "x")
     assert "AWS_REGION" in str(error)
+    assert "override_secrets" in str(error)
 
 
 def test_an_endpoint_that_refuses_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
