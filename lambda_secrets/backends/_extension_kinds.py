@@ -8,7 +8,7 @@ import os
 from .._values import opaque
 from ..errors import BackendError, DeclarationError
 from . import Answer
-from ._decode import is_named
+from ._decode import is_named, parameter_answer, text_of
 from ._extension import (
     PORT,
     TOKENS,
@@ -19,7 +19,6 @@ from ._extension import (
     secret_request,
 )
 from ._http import port_of
-from ._other_values import parameter_answer, text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
