@@ -30,8 +30,6 @@ POLL_INTERVAL = 15  # seconds, the shortest that AppConfig accepts
 class Call:
     """One operation of AWS, to be made in a region ("" for the function's own)."""
 
-    __slots__ = ("arguments", "kind", "operation", "region", "service")
-
     def __init__(
         self, service: str, operation: str, source: Source, arguments: dict[str, Any]
     ) -> None:

@@ -28,13 +28,11 @@ _TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRS
 
 
 class Reply:
-    """An answer: its status, its headers by lower-case name, its body."""
-
-    __slots__ = ("_body", "_headers", "reusable", "status")
+    """A reply: its status, its headers by lower-case name, its body."""
 
     def __init__(self, status: int, headers: Headers, body: bytes, *, reusable: bool) -> None:
-        self.status: int = status
-        self.reusable: bool = reusable
+        self.status = status
+        self.reusable = reusable
         self._headers = opaque(headers)  # one of AppConfig's is a token
         self._body = opaque(body)
 
@@ -46,9 +44,6 @@ class Reply:
     def body(self) -> bytes:
         return self._body(0)  # type: ignore[no-any-return]  # what __init__ hid
 
-    def __reduce__(self) -> str:
-        raise TypeError("Cannot pickle a Reply: its body may be a secret.")
-
 
 class Exchange:
     """A job, the request that it wants to be sent, and what has come of the reply.
@@ -57,9 +52,6 @@ class Exchange:
     that, is sent the reply, and returns its result. After a ``timeout`` it should return.
     """
 
-    __slots__ = (
-        *("address", "buffer", "connection", "due", "job", "key", "request", "reused", "sent"),
-    )
     address: Any
     request: Hidden
     due: float
@@ -83,11 +75,11 @@ class Exchange:
 
     def proceed(self) -> Outcome | None:
         """Send or receive what can be by now; None while the reply is not complete."""
-        before = len(self.buffer(0))
         try:
             if self.writes:
                 self.sent += self.connection.send(self.request(0)[self.sent :])
                 return None
+            before = len(self.buffer(0))
             self.buffer(0).extend(self.connection.recv(256 * 1024))
             ended = len(self.buffer(0)) == before
             reply = parsed(self.buffer(0), ended=ended)
@@ -101,12 +93,6 @@ class Exchange:
         from ._connections import broken
 
         return broken(self, error)
-
-    def fault(self, error: OSError) -> Fault:
-        """Return what an error before the first byte of a reply means."""
-        from ._connections import fault_of
-
-        return fault_of(error)
 
 
 class Client:
@@ -210,8 +196,6 @@ class Client:
 class _Round:
     """What a client runs side by side until a deadline."""
 
-    __slots__ = ("client", "deadline", "good", "results", "room", "running", "waiting")
-
     def __init__(self, client: Client, deadline: float) -> None:
         self.client = client
         self.deadline = deadline
@@ -289,7 +273,7 @@ def parsed(data: bytearray, *, ended: bool) -> Reply | None:
     is_usual = "transfer-encoding" not in headers and "connection" not in headers
     is_usual = is_usual and length.isascii() and length.isdecimal() and len(length) < 9
     if not (is_usual and first.startswith("HTTP/1.1 200 ")):
-        from ._framing import parsed_unusual
+        from ._connections import parsed_unusual
 
         return parsed_unusual(first, headers, data, end + 4, ended=ended)
     stop = end + 4 + int(length)
