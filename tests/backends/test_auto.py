@@ -25,7 +25,7 @@ from lambda_secrets import (
 )
 from lambda_secrets._declarations import declare
 from lambda_secrets._explain import kind_of
-from lambda_secrets.backends import AwsBackend, _auto as module, _beyond, _states
+from lambda_secrets.backends import AwsBackend, _auto as module, _beyond, _extension_more
 from lambda_secrets.backends._states import UnaskedError
 from tests.support import faults
 from tests.support.aws_endpoint import endpoint, found
@@ -126,7 +126,7 @@ def test_a_refused_connection_is_left_to_the_sdk_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Where nobody listens the round goes to the SDK without a second try or a pause."""
-    monkeypatch.setattr(_states, "pause_before", lambda _: pytest.fail("it waits"))
+    monkeypatch.setattr(_extension_more, "pause_before", lambda _: pytest.fail("it waits"))
     with refusing_port() as port:
         pair = Pair(port)
         started = time.monotonic()
@@ -274,7 +274,7 @@ def test_no_time_left_is_none_below_zero(monkeypatch: pytest.MonkeyPatch, pair: 
 
 def test_prefetch_waits_for_no_extension(monkeypatch: pytest.MonkeyPatch) -> None:
     """All through INIT the extension is not ready: what it does not answer, the SDK reads."""
-    monkeypatch.setattr(_states, "pause_before", lambda _: pytest.fail("it waits"))
+    monkeypatch.setattr(_extension_more, "pause_before", lambda _: pytest.fail("it waits"))
     with FakeExtension({"x": "by extension"}) as server:
         server.fault = lambda r: faults.NOT_READY if r.query["secretId"] == "y" else None
         pair = Pair(server.port)
