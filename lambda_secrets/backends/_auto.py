@@ -44,7 +44,8 @@ class AutoBackend:
     ) -> None:
         """Import neither yet."""
         self._extension = extension or ExtensionBackend()
-        self._given = aws, sdk
+        behind = {"aws": aws, "sdk": sdk}
+        self._behind = {name: backend for name, backend in behind.items() if backend is not None}
 
     def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
         """Read the sources; a refused connection is not tried again, but left to AWS."""
@@ -62,10 +63,8 @@ class AutoBackend:
 
     def close(self) -> None:
         """Close all connections; the next fetch opens new ones."""
-        self._extension.close()
-        for backend in (self.beyond,) if self.beyond else self._given:
-            if backend is not None:
-                backend.close()
+        for backend in (self._extension, *self._behind.values()):
+            backend.close()
 
     def _ask(
         self, sources: Sources, timeout: float, ready_within: float, *, fresh: bool
@@ -84,11 +83,10 @@ class AutoBackend:
         from ._beyond import Beyond
 
         # One for all threads, without a lock.
-        beyond = self.beyond or vars(self).setdefault(
-            "beyond", Beyond(self._extension, *self._given)
-        )
-        left = timeout - (time.monotonic() - started)
-        return beyond.complete(sources, answers, timeout=max(left, 0.0), fresh=fresh)
+        # One for all threads, without a lock.
+        beyond: Beyond = vars(self).setdefault("beyond", Beyond(self._extension, self._behind))
+        left = max(started + timeout - time.monotonic(), 0.0)
+        return beyond.complete(sources, answers, timeout=left, fresh=fresh)
 
     def _is_for_extension(self, source: Source, *, fresh: bool) -> bool:
         if source.kind == "tree" or is_elsewhere(source):
