@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from .._sources import Source
     from ..errors import ResolutionError
 
-    Held: TypeAlias = str | bytes | list[Any] | dict[str, Any]
     Key: TypeAlias = tuple[object, ...]
+    Tables: TypeAlias = dict[str, dict[str, Any]]
 
     class Values(Protocol):
         """A mapping whose keys are strings, declarations or both: `Mapping` is invariant there."""
@@ -127,7 +127,7 @@ class FileBackend:
         return {source: _looked_up(held, source) for source in sources}
 
 
-def read_secrets_file(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
+def read_secrets_file(path: str | os.PathLike[str]) -> Tables:
     """Return the tables ``secrets``, ``parameters``, ``appconfig`` and ``binary`` of a file.
 
     Raises:
@@ -136,7 +136,7 @@ def read_secrets_file(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]
     return _read(path)[0]
 
 
-def _read(path: str | os.PathLike[str]) -> tuple[dict[str, dict[str, Any]], dict[Key, Any]]:
+def _read(path: str | os.PathLike[str]) -> tuple[Tables, dict[Key, Any]]:
     """Return the tables, and their values by what a source asks for."""
     found = _found(path)
     if isinstance(found, str):
@@ -144,60 +144,54 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, dict[str, Any]], dict
     return found
 
 
-def _found(
-    path: str | os.PathLike[str],
-) -> tuple[dict[str, dict[str, Any]], dict[Key, Any]] | str:
+def _found(path: str | os.PathLike[str]) -> tuple[Tables, dict[Key, Any]] | str:
     """Return the content, or what is wrong: its locals hold values, so it must not raise."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - a path of any kind
             data = file.read()
     except OSError as error:
-        problem = f"{error.strerror}. Check the path."
-    else:
-        is_json = str(path).lower().endswith(".json") or data.lstrip().startswith(b"{")
-        document = _loaded(data, is_json=is_json)
-        problem = document if isinstance(document, str) else _misuse(document)
-        if not problem and isinstance(document, dict):
-            tables: dict[str, dict[str, Any]] = {
-                table: document.get(table, {}) for table in SCHEMES
-            }
-            values = {
-                scheme + name: base64_bytes(value) if table == "binary" else value
-                for table, scheme in SCHEMES.items()
-                for name, value in tables[table].items()
-            }
-            table = _table_or_problem(values)
-            if not isinstance(table, str):
-                return tables, table
-            problem = table
-    return problem
+        return f"{error.strerror}. Check the path."
+    document = _document_in(data, is_json=str(path).lower().endswith(".json"))
+    if isinstance(document, str):
+        return document
+    problem = _misuse(document)
+    if problem:
+        return problem
+    tables: Tables = {table: document.get(table, {}) for table in SCHEMES}
+    values = {
+        scheme + name: base64_bytes(value) if table == "binary" else value
+        for table, scheme in SCHEMES.items()
+        for name, value in tables[table].items()
+    }
+    held = _table_or_problem(values)
+    return held if isinstance(held, str) else (tables, held)
 
 
-def _loaded(data: bytes, *, is_json: bool) -> dict[str, Any] | str:
+def _document_in(data: bytes, *, is_json: bool) -> dict[str, Any] | str:
     """Return the document, or what is wrong with it: a parser's error may quote a value."""
     import tomllib
 
     try:
         text = data.decode("utf-8-sig")  # some editors begin a file with a byte order mark
+        is_json = is_json or text.lstrip().startswith("{")
         document = json.loads(text) if is_json else tomllib.loads(text)
     except UnicodeDecodeError as error:
-        return f"it is not UTF-8 at line {_line(data[: error.start])}."
+        return f"it is not UTF-8 at line {_lines(data[: error.start])}."
     except json.JSONDecodeError as error:
         return f"it is not JSON at line {error.lineno}, column {error.colno}."
     except tomllib.TOMLDecodeError as error:
         place = str(error).rpartition("(at ")[2].rstrip(")")
         if "line" not in place:
-            place = f"line {_line(data)}, its end"
+            place = f"line {_lines(data)}, its end"
         return f"it is not TOML at {place}. Put names with a '/' and all text in quotes."
     except (ValueError, RecursionError) as error:
-        return (
-            f"it is nested too deeply, or has a number that is too long ({type(error).__name__})."
-        )
+        kind = type(error).__name__
+        return f"it is nested too deeply, or has a number that is too long ({kind})."
     return document if isinstance(document, dict) else "its JSON must be an object."
 
 
-def _line(before: bytes) -> int:
-    return before.count(b"\n") + 1
+def _lines(data: bytes) -> int:
+    return data.count(b"\n") + 1
 
 
 def _misuse(document: dict[str, Any]) -> str:
@@ -298,21 +292,19 @@ def _key(source: Source) -> Key:
 
 
 def _looked_up(table: dict[Key, Any], source: Source) -> Answer | ResolutionError:
-    if source.kind != "tree":
-        key = _key(source)
-        if key not in table and source.name.startswith(SECRET_REFERENCE):
-            key = ("secret", source.name.removeprefix(SECRET_REFERENCE), None, None, None, None)
-        if key in table:
-            return Answer(table[key])
-        return SecretNotFoundError(
-            "it is not among the values held here. Add it, or check the name."
-        )
-    tree = dict(table.get(_key(source), {}))
-    for (kind, name, *version), value in table.items():
-        if kind == "parameter" and str(name).startswith(source.name) and not any(version):
-            tree[str(name).removeprefix(source.name)] = value
-    if not source.recursive:
-        tree = {rest: value for rest, value in tree.items() if "/" not in rest}
-    if not tree:
+    key = _key(source)
+    if source.kind == "tree":
+        tree = dict(table.get(key, {}))
+        for (kind, name, *version), value in table.items():
+            if kind == "parameter" and str(name).startswith(source.name) and not any(version):
+                tree[str(name).removeprefix(source.name)] = value
+        if not source.recursive:
+            tree = {rest: value for rest, value in tree.items() if "/" not in rest}
+        if tree:
+            return Answer(tree)
         return SecretNotFoundError("no parameter is below that path. Add one, or check the path.")
-    return Answer(tree)
+    if key not in table and source.name.startswith(SECRET_REFERENCE):
+        key = ("secret", source.name.removeprefix(SECRET_REFERENCE), None, None, None, None)
+    if key in table:
+        return Answer(table[key])
+    return SecretNotFoundError("it is not among the values held here. Add it, or check the name.")
