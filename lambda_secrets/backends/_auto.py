@@ -74,7 +74,6 @@ class AutoBackend:
         first = [source for source in sources if self._is_for_extension(source, fresh=fresh)]
         # Half of the time at most: if the extension hangs, AWS has the rest.
         share = min(timeout / 2, LONGEST_SHARE)
-        ready_within = min(ready_within, share)
         answers = self._extension.ask(first, share, fresh=fresh, ready_within=ready_within)
         for answer in answers.values():
             answer.backend = self._extension.name
@@ -82,7 +81,6 @@ class AutoBackend:
             return answers
         from ._beyond import Beyond
 
-        # One for all threads, without a lock.
         # One for all threads, without a lock.
         beyond: Beyond = vars(self).setdefault("beyond", Beyond(self._extension, self._behind))
         left = max(started + timeout - time.monotonic(), 0.0)

@@ -9,7 +9,7 @@ from ._http import Reply, header_lines, headers_in, parsed
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._http import Client, Exchange, _Round
-    from ._types import Exchanges, Headers, Outcome
+    from ._types import Exchanges, Headers, Outcome, Results
 
 _HEX = "0123456789abcdefABCDEF"
 
@@ -80,13 +80,14 @@ def give_up_connection(current: _Round, exchange: Exchange, reply: Outcome) -> b
     return False
 
 
-def end(current: _Round) -> None:
+def end(current: _Round) -> Results:
     """End what has no result by the deadline: a late reply is never the next request's."""
     current.deadline = 0.0
     for exchange in current.running:
         exchange.connection.close()
     for exchange in (*current.waiting, *current.running):
         current.resume(exchange, Fault("timeout"))
+    return current.results
 
 
 def ready(running: Exchanges, seconds: float) -> Exchanges:
@@ -104,13 +105,7 @@ def ready(running: Exchanges, seconds: float) -> Exchanges:
 def parsed_unusual(
     first: str, headers: Headers, data: bytearray, start: int, *, ended: bool
 ) -> Reply | None:
-    """Return the reply with this status line and these headers, or None while it is not complete.
-
-    Where its body ends: RFC 9112, section 6.
-
-    Raises:
-        ValueError: when it is not an HTTP reply.
-    """
+    """Return a reply as `parsed` does; RFC 9112, section 6, says where its body ends."""
     version, _, rest = first.partition(" ")
     status = _number(rest[:3])
     if version not in {"HTTP/1.1", "HTTP/1.0"} or rest[3:4] not in {"", " "} or status < 100:

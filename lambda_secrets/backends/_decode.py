@@ -12,8 +12,7 @@ if TYPE_CHECKING:
 def secret_answer(document: Any) -> Answer | None:
     """Return the value of a secret with its version; None where there is none.
 
-    Raises:
-        ValueError, AttributeError: when the document is malformed.
+    A malformed document is a ValueError or an AttributeError.
     """
     value = document.get("SecretString")
     if not isinstance(value, str):
@@ -26,11 +25,7 @@ def secret_answer(document: Any) -> Answer | None:
 
 
 def parameter_answer(document: Any) -> Answer | None:
-    """Return the value of a parameter, a list for a StringList; None where there is none.
-
-    Raises:
-        AttributeError: when the document is malformed.
-    """
+    """Return the value of a parameter, a list for a StringList; None where there is none."""
     text, version = document.get("Value"), document.get("Version")
     if not isinstance(text, str):
         return None

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .._sources import Source
-    from ._types import Answers, Deadlines, Hidden, Job, Outcome, Request, Result, Sources
+    from ._types import Answers, Hidden, Job, Outcome, Patience, Request, Result, Sources
 
 TOKENS = ("AWS_TOKEN", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
 _log = logging.getLogger("lambda_secrets")
@@ -43,9 +43,9 @@ class ExtensionBackend:
     """
 
     name = "extension"
-    agent_at: str = ""  # the place where the agent was the last to answer
-    heard_at: str = ""  # where anything has answered
-    silent_at: str = ""  # where one whole wait has seen nothing
+    agent_at = ""  # the place where the agent was the last to answer
+    heard_at = ""  # where anything has answered
+    silent_at = ""  # where one whole wait has seen nothing
 
     def __init__(self, *, port: int | None = None, appconfig_port: int | None = None) -> None:
         """Connect to nothing yet.
@@ -94,12 +94,10 @@ class ExtensionBackend:
         """Read the sources, past the agent's cache if ``fresh``.
 
         Waits so many seconds for something to listen, and for it to be ready. Other failures that
-        may pass are retried within the timeout, unless it waits for none of them.
+        may pass are retried within the timeout, unless it does not wait for it to be ready.
         """
-        now = time.monotonic()
-        retry_within = timeout if ready_within else 0.0
-        until = now + start_within, now + ready_within, now + retry_within
-        jobs = {source: self._read(source, until, fresh=fresh) for source in sources}
+        patience = time.monotonic(), start_within, ready_within, timeout
+        jobs = {source: self._read(source, patience, fresh=fresh) for source in sources}
         return self._client.run(jobs, timeout=timeout)
 
     def upstream_ttl(self, source: Source) -> float:
@@ -117,7 +115,7 @@ class ExtensionBackend:
         """Close the connections; the next fetch opens new ones."""
         self._client.close()
 
-    def _read(self, source: Source, until: Deadlines, *, fresh: bool) -> Job:
+    def _read(self, source: Source, patience: Patience, *, fresh: bool) -> Job:
         """Read one source, as a job of the client."""
         past_cache = fresh and self.is_agent
         request = self.request(source, past_cache=past_cache)
@@ -128,7 +126,7 @@ class ExtensionBackend:
             return answer
         from ._extension_more import asked_again
 
-        return (yield from asked_again(self, source, until, answer, fresh=fresh))
+        return (yield from asked_again(self, source, patience, answer, fresh=fresh))
 
     def request(self, source: Source, *, past_cache: bool) -> Request | BackendError:
         """Return port and bytes to send, or why nothing can be sent."""

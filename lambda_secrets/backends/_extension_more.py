@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .._sources import Source
     from ._extension import ExtensionBackend
-    from ._types import Answers, Deadlines, Hidden, Job, Outcome, Request, Result, Sources
+    from ._types import Answers, Hidden, Job, Outcome, Patience, Request, Result, Sources
 
 SILENT_WAIT = 0.5  # seconds to wait for a start, where one whole wait has seen none
 SHORTEST_LEFT = 0.005  # seconds in which another try is worth it
@@ -56,14 +56,14 @@ def asked_patiently(
 
 
 def asked_again(
-    backend: ExtensionBackend, source: Source, until: Deadlines, answer: Result, *, fresh: bool
+    backend: ExtensionBackend, source: Source, patience: Patience, answer: Result, *, fresh: bool
 ) -> Job:
     """Ask again while that may help; go on from the first answer."""
     past_cache, retry = False, 0
     while True:
         pause = 0.0
         if isinstance(answer, ResolutionError):
-            left = _patience_with(answer, until) - time.monotonic()
+            left = _deadline(answer, patience) - time.monotonic()
             if left < SHORTEST_LEFT:
                 return answer
             pause = min(pause_before(retry), left / 2)
@@ -81,13 +81,14 @@ def asked_again(
         answer = backend.answer(source, reply)
 
 
-def _patience_with(failure: ResolutionError, until: Deadlines) -> float:
+def _deadline(failure: ResolutionError, patience: Patience) -> float:
     """Return until when to ask again after this failure; 0 where that does not help."""
+    begun, start_within, ready_within, timeout = patience
     if isinstance(failure, NotListeningError):
-        return until[0]
+        return begun + start_within
     if isinstance(failure, NotReadyError):
-        return until[1]
-    return until[2] if isinstance(failure, BackendUnavailableError) else 0.0
+        return begun + ready_within
+    return begun + timeout if ready_within and isinstance(failure, BackendUnavailableError) else 0.0
 
 
 # Requests

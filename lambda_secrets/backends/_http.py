@@ -83,16 +83,15 @@ class Exchange:
             self.buffer(0).extend(self.connection.recv(256 * 1024))
             ended = len(self.buffer(0)) == before
             reply = parsed(self.buffer(0), ended=ended)
-            if reply is not None or not ended:
-                return reply
-            error: Exception = ConnectionResetError()
+            if reply is None and ended:
+                raise ConnectionResetError
         except self.blocked:
             return None
-        except (OSError, ValueError) as raised:
-            error = raised
-        from ._connections import broken
+        except (OSError, ValueError) as error:
+            from ._connections import broken
 
-        return broken(self, error)
+            return broken(self, error)
+        return reply
 
 
 class Client:
@@ -125,24 +124,22 @@ class Client:
             self.close()
             self._pid = os.getpid()
         now = time.monotonic()
-        current = _Round(self, now + timeout)
+        current = _Round(self, jobs, now + timeout)
         for key, job in jobs.items():
             current.resume(self.exchange_class(key, job), None)
-        while current.is_under_way and now < current.deadline:
+        while now < current.deadline:
             current.begin_what_is_due(now)
-            if not current.is_under_way:
-                break
+            if not (current.waiting or current.running):
+                return current.results
             until = min([current.deadline, *(e.due for e in current.waiting if e.due > now)])
             for exchange in self.ready(current.running, until - now):
                 reply = exchange.proceed()
                 if reply is not None:
                     current.take(exchange, reply)
             now = time.monotonic()
-        if current.is_under_way:
-            from ._connections import end
+        from ._connections import end
 
-            end(current)
-        return {key: current.results[key] for key in jobs}
+        return end(current)
 
     def open(self, exchange: Exchange, deadline: float) -> Fault | None:
         """Give the exchange an idle connection, or begin to connect a new one."""
@@ -184,11 +181,9 @@ class Client:
 
             return ready(running, seconds)
         poll = select.poll()
-        by_number = {}
-        for exchange in running:
-            by_number[exchange.connection.fileno()] = exchange
-            events = select.POLLOUT if exchange.writes else select.POLLIN
-            poll.register(exchange.connection.fileno(), events)
+        by_number = {exchange.connection.fileno(): exchange for exchange in running}
+        for number, exchange in by_number.items():
+            poll.register(number, select.POLLOUT if exchange.writes else select.POLLIN)
         # Rounded up: a wait of 0 ms would spin.
         return [by_number[number] for number, _ in poll.poll(int(seconds * 1000) + 1)]
 
@@ -196,18 +191,14 @@ class Client:
 class _Round:
     """What a client runs side by side until a deadline."""
 
-    def __init__(self, client: Client, deadline: float) -> None:
+    def __init__(self, client: Client, jobs: Jobs, deadline: float) -> None:
         self.client = client
         self.deadline = deadline
-        self.results: Results = {}
+        self.results: Results = dict.fromkeys(jobs)  # in their order
         self.waiting: Exchanges = []
         self.running: Exchanges = []
         self.good: set[Any] = set()  # connections that have answered
         self.room = client.parallel
-
-    @property
-    def is_under_way(self) -> bool:
-        return bool(self.waiting or self.running)
 
     def resume(self, exchange: Exchange, reply: Outcome | None) -> None:
         """Hand a reply to the job: it wants another request sent, or has its result."""
@@ -260,7 +251,7 @@ def parsed(data: bytearray, *, ended: bool) -> Reply | None:
         ended: whether the connection has ended in good order after it.
 
     Raises:
-        ValueError: when it is not an HTTP reply, or larger than any that is meant for us.
+        ValueError: when it is not an HTTP reply, or is larger than any that we expect.
     """
     if len(data) > LIMIT or data[:5] != b"HTTP/"[: len(data)]:
         raise ValueError("not an HTTP reply")

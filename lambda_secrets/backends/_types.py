@@ -34,5 +34,5 @@ if TYPE_CHECKING:
     Task: TypeAlias = tuple[Callable[[list[Source]], Talk], list[Source]]
     Instant: TypeAlias = tuple[float, float]
     """What the monotonic and the wall clock said."""
-    Deadlines: TypeAlias = tuple[float, float, float]
-    """Until when to wait for a start, for readiness, and for all else that may pass."""
+    Patience: TypeAlias = tuple[float, float, float, float]
+    """When it began; for how long to wait for a start, for readiness, and in all."""
