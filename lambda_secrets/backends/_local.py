@@ -7,7 +7,7 @@ import os
 
 from .._declarations import declare
 from .._values import opaque
-from ..errors import BackendError, DeclarationError, SecretNotFoundError
+from ..errors import BackendError, DeclarationError, SecretNotFoundError, SecretsError
 from . import Answer
 
 TYPE_CHECKING = False
@@ -138,37 +138,30 @@ def read_secrets_file(path: str | os.PathLike[str]) -> Tables:
 
 def _read(path: str | os.PathLike[str]) -> tuple[Tables, dict[Key, Any]]:
     """Return the tables, and their values by what a source asks for."""
-    found = _found(path)
-    if isinstance(found, str):
-        raise BackendError(f"Cannot read {str(path)!r}: {found}")
-    return found
-
-
-def _found(path: str | os.PathLike[str]) -> tuple[Tables, dict[Key, Any]] | str:
-    """Return the content, or what is wrong: its locals hold values, so it must not raise."""
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - a path of any kind
-            data = file.read()
+        return _content(path)
     except OSError as error:
-        return f"{error.strerror}. Check the path."
+        problem = f"{error.strerror}. Check the path."
+    except SecretsError as error:  # its frames hold values, its context may quote one
+        problem = str(error)
+    raise BackendError(f"Cannot read {str(path)!r}: {problem}")
+
+
+def _content(path: str | os.PathLike[str]) -> tuple[Tables, dict[Key, Any]]:
+    with open(path, "rb") as file:  # noqa: PTH123 - a path of any kind
+        data = file.read()
     document = _document_in(data, is_json=str(path).lower().endswith(".json"))
-    if isinstance(document, str):
-        return document
-    problem = _misuse(document)
-    if problem:
-        return problem
+    _check(document)
     tables: Tables = {table: document.get(table, {}) for table in SCHEMES}
     values = {
         scheme + name: base64_bytes(value) if table == "binary" else value
         for table, scheme in SCHEMES.items()
         for name, value in tables[table].items()
     }
-    held = _table_or_problem(values)
-    return held if isinstance(held, str) else (tables, held)
+    return tables, _table(values)
 
 
-def _document_in(data: bytes, *, is_json: bool) -> dict[str, Any] | str:
-    """Return the document, or what is wrong with it: a parser's error may quote a value."""
+def _document_in(data: bytes, *, is_json: bool) -> dict[str, Any]:
     import tomllib
 
     try:
@@ -176,49 +169,47 @@ def _document_in(data: bytes, *, is_json: bool) -> dict[str, Any] | str:
         is_json = is_json or text.lstrip().startswith("{")
         document = json.loads(text) if is_json else tomllib.loads(text)
     except UnicodeDecodeError as error:
-        return f"it is not UTF-8 at line {_lines(data[: error.start])}."
+        line = data.count(b"\n", 0, error.start) + 1
+        problem = f"it is not UTF-8 at line {line}."
     except json.JSONDecodeError as error:
-        return f"it is not JSON at line {error.lineno}, column {error.colno}."
+        problem = f"it is not JSON at line {error.lineno}, column {error.colno}."
     except tomllib.TOMLDecodeError as error:
         place = str(error).rpartition("(at ")[2].rstrip(")")
         if "line" not in place:
-            place = f"line {_lines(data)}, its end"
-        return f"it is not TOML at {place}. Put names with a '/' and all text in quotes."
+            line = data.count(b"\n") + 1
+            place = f"line {line}, its end"
+        problem = f"it is not TOML at {place}. Put names with a '/' and all text in quotes."
     except (ValueError, RecursionError) as error:
         kind = type(error).__name__
-        return f"it is nested too deeply, or has a number that is too long ({kind})."
-    return document if isinstance(document, dict) else "its JSON must be an object."
+        problem = f"it is nested too deeply, or has a number that is too long ({kind})."
+    else:
+        if isinstance(document, dict):
+            return document
+        problem = "its JSON must be an object."
+    raise BackendError(problem)
 
 
-def _lines(data: bytes) -> int:
-    return data.count(b"\n") + 1
-
-
-def _misuse(document: dict[str, Any]) -> str:
-    """Return what is wrong with the tables; empty where nothing is."""
+def _check(document: dict[str, Any]) -> None:
+    """Raise a `BackendError` that names the first entry that means nothing here."""
     seen: dict[str, str] = {}
     for table, entries in document.items():
         if table not in SCHEMES or not isinstance(entries, dict):
-            return _unknown(table)
+            from difflib import get_close_matches
+
+            close = [other for other in get_close_matches(table, SCHEMES, 1) if other != table]
+            hint = f" Did you mean [{close[0]}]?" if close else ""
+            tables = ", ".join(SCHEMES)
+            raise BackendError(f"{table!r} is not one of its tables, which are {tables}.{hint}")
         for name, value in entries.items():
             as_text = table in {"binary", "secure_strings"}
             if not isinstance(value, str if as_text else (str, list, dict)):
                 use = "a string" if as_text else "a string, or a table"
-                return f"{table}.{name} is a {type(value).__name__}. Use {use}."
+                raise BackendError(f"{table}.{name} is a {type(value).__name__}. Use {use}.")
             if table == "binary" and base64_bytes(str(value)) is None:
-                return f"{table}.{name} is not base64 text."
+                raise BackendError(f"{table}.{name} is not base64 text.")
             other = seen.setdefault(SCHEMES[table] + name, table)
             if other != table:
-                return f"{name!r} is in {other!r} and in {table!r}. Drop one."
-    return ""
-
-
-def _unknown(table: str) -> str:
-    from difflib import get_close_matches
-
-    close = get_close_matches(table, SCHEMES, 1)
-    hint = f" Did you mean [{close[0]}]?" if close and close[0] != table else ""
-    return f"{table!r} is not one of its tables, which are {', '.join(SCHEMES)}.{hint}"
+                raise BackendError(f"{name!r} is in {other!r} and in {table!r}. Drop one.")
 
 
 def base64_bytes(text: str) -> bytes | None:
