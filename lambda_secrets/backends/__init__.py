@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from ._aws import AwsBackend as AwsBackend
     from ._extension import ExtensionBackend as ExtensionBackend
     from ._local import FileBackend as FileBackend, MemoryBackend as MemoryBackend
-    from ._protocol import Backend as Backend
     from ._sdk import SdkBackend as SdkBackend
+    from ._types import Backend as Backend
 
     Value: TypeAlias = str | bytes | list[str] | dict[str, Any]
 
@@ -36,7 +36,7 @@ __all__ = [
 _MODULES = {
     "AutoBackend": "_auto",
     "AwsBackend": "_aws",
-    "Backend": "_protocol",
+    "Backend": "_types",
     "ExtensionBackend": "_extension",
     "FileBackend": "_local",
     "MemoryBackend": "_local",
