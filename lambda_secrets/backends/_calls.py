@@ -95,7 +95,8 @@ class Conversations:
                     return {source: page}
                 token = page(0).get("InitialConfigurationToken")
                 if not token:
-                    return {source: BackendError("AWS began no session of AppConfig. Try again.")}
+                    failure = BackendError("AWS did not start an AppConfig session. Try again.")
+                    return {source: failure}
             arguments = {"ConfigurationToken": token}
             page = yield Call("appconfigdata", "GetLatestConfiguration", source, arguments)
             if not isinstance(page, ResolutionError):
@@ -182,7 +183,7 @@ def parameters(sources: list[Source]) -> Talk:
             (only,) = found.values()
             answers[source] = _read_in(only, parameter_answer)
         else:
-            answers[source] = BackendError("AWS answered nothing for it. Try again.")
+            answers[source] = BackendError("AWS answered without this parameter. Try again.")
     return answers
 
 
@@ -277,7 +278,7 @@ def _read_in(document: ResolutionError | Hidden, decode: Decode) -> Result:
         answer = decode(document(0))
     except (AttributeError, TypeError, ValueError):
         answer = None
-    return answer or BackendError("the answer of AWS holds no value. Try again.")
+    return answer or BackendError("the answer of AWS has no value. Try again.")
 
 
 def _base(name: str) -> str:

@@ -45,7 +45,7 @@ def _checked(source: Source, answer: Any) -> Answer | ResolutionError:
         return answer
     if answer is None:
         return BackendError(
-            "the backend answered nothing for it. Use the given `Source` objects as keys."
+            "the backend did not return this source. Use the given `Source` objects as keys."
         )
     whole = answer if isinstance(answer, Answer) else Answer(answer)
     value: Any = getattr(whole, "value", None)  # a subclass may have set nothing

@@ -100,7 +100,7 @@ def unusual_request(
     """Return port and bytes to send, or why nothing can be sent."""
     if source.kind == "tree":
         return BackendError(
-            'the extension has no call to read a tree. Use backend="auto", "aws" or "sdk".'
+            'the extension cannot read a tree of parameters. Use backend="auto", "aws" or "sdk".'
         )
     if is_elsewhere(source):
         return BackendError(
@@ -183,25 +183,21 @@ def _value_in(backend: ExtensionBackend, source: Source, reply: Reply) -> Answer
     if source.kind == "appconfig":
         version = reply.headers.get("configuration-version")
         return backend.with_ttl(source, Answer(text_of(reply.body), version=version))
-    said_another, found = False, None
+    found = None
+    problem = f"its answer is not the JSON of a {source.kind}. Is another program on its port?"
     names = {source.name}
     try:
         document = opaque(json.loads(reply.body))
         if source.kind == "parameter":
             document = opaque(document(0)["Parameter"])
             names |= {f"/{source.name}", source.name.lstrip("/")}  # the first slash is optional
-        said_another = not any(is_named(name, document(0)) for name in names)
-        if source.kind == "parameter":
+        if not any(is_named(name, document(0)) for name in names):
+            problem = (
+                f"it answered with another {source.kind} than the one asked for. Is another "
+                "program on its port?"
+            )
+        elif source.kind == "parameter":
             found = parameter_answer(document(0))
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
         pass
-    if said_another:
-        return BackendError(
-            f"it answered with another {source.kind} than the one asked for. Is another program "
-            "on its port?"
-        )
-    if found is None:
-        return BackendError(
-            f"its answer is not the JSON of a {source.kind}. Is another program on its port?"
-        )
-    return backend.with_ttl(source, found)
+    return BackendError(problem) if found is None else backend.with_ttl(source, found)

@@ -181,7 +181,7 @@ def _document_in(data: bytes, *, is_json: bool) -> dict[str, Any]:
         problem = f"it is not TOML at {place}. Put names with a '/' and all text in quotes."
     except (ValueError, RecursionError) as error:
         kind = type(error).__name__
-        problem = f"it is nested too deeply, or has a number that is too long ({kind})."
+        problem = f"it is nested too deeply, or a number in it is too long ({kind})."
     else:
         if isinstance(document, dict):
             return document

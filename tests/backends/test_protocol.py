@@ -87,7 +87,7 @@ def test_what_is_no_mapping_is_an_error(given: Any) -> None:
 def test_a_source_that_is_left_out_is_an_error() -> None:
     """Each source has to be answered: silence is neither a value nor not found."""
     assert type(failure_of(lambda _: {})) is BackendError
-    assert "answered nothing" in str(failure_of(dict.fromkeys))
+    assert "did not return this source" in str(failure_of(dict.fromkeys))
 
 
 @pytest.mark.parametrize("value", [5, 1.5, True, {"k": "hunter2"}, ("hunter2",), {"hunter2"}, [1]])
