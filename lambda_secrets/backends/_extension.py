@@ -43,9 +43,9 @@ class ExtensionBackend:
     """
 
     name = "extension"
-    agent_at = ""  # the place where the agent was the last to answer
-    heard_at = ""  # where anything has answered
-    silent_at = ""  # where one whole wait has seen nothing
+    agent_at: str = ""  # the place where the agent was the last to answer
+    heard_at: str = ""  # where anything has answered
+    silent_at: str = ""  # where one whole wait has seen nothing
 
     def __init__(self, *, port: int | None = None, appconfig_port: int | None = None) -> None:
         """Connect to nothing yet.
