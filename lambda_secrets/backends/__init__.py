@@ -106,9 +106,8 @@ def backend_of(choice: str | Backend) -> Backend:
     """
     chosen: Any = choice
     if isinstance(choice, str):
-        if choice == "auto":  # an empty variable counts as unset
-            (variable,) = environment(("LAMBDA_SECRETS_BACKEND",))
-            chosen = os.environ["LAMBDA_SECRETS_BACKEND"] if variable else choice
+        if choice == "auto" and any(environment(("LAMBDA_SECRETS_BACKEND",))):  # set, not empty
+            chosen = os.environ["LAMBDA_SECRETS_BACKEND"]
         if chosen in _SETTINGS:
             return _shared(chosen, *environment(_SETTINGS[chosen]))
     elif callable(getattr(choice, "fetch", None)) and not isinstance(choice, type):
@@ -155,8 +154,7 @@ def _shared(name: str, *_: Any) -> Backend:
         return backend_class()  # type: ignore[no-any-return]  # chosen by name
     from ._options import file_named_by
 
-    file = file_named_by(os.environ.get("LAMBDA_SECRETS_FILE"))
-    return backend_class(file)  # type: ignore[no-any-return]  # as above
+    return backend_class(file_named_by(os.environ.get("LAMBDA_SECRETS_FILE")))  # type: ignore[no-any-return]  # as above
 
 
 def __getattr__(name: str) -> Any:

@@ -69,7 +69,7 @@ class AutoBackend:
     def _ask(
         self, sources: Sources, timeout: float, ready_within: float, *, fresh: bool
     ) -> Answers:
-        started = time.monotonic()
+        deadline = time.monotonic() + timeout
         sources = list(sources)
         first = [source for source in sources if self._is_for_extension(source, fresh=fresh)]
         # Half of the time at most: if the extension hangs, AWS has the rest.
@@ -77,14 +77,13 @@ class AutoBackend:
         answers = self._extension.ask(first, share, fresh=fresh, ready_within=ready_within)
         for answer in answers.values():
             answer.backend = self._extension.name
-        if len(answers) == len(sources) and all(type(a) is Answer for a in answers.values()):
+        if all(type(answers.get(source)) is Answer for source in sources):
             return answers
         from ._beyond import Beyond
 
         # One for all threads, without a lock.
         beyond: Beyond = vars(self).setdefault("beyond", Beyond(self._extension, self._behind))
-        left = max(started + timeout - time.monotonic(), 0.0)
-        return beyond.complete(sources, answers, timeout=left, fresh=fresh)
+        return beyond.complete(sources, answers, deadline, fresh=fresh)
 
     def _is_for_extension(self, source: Source, *, fresh: bool) -> bool:
         if source.kind == "tree" or is_elsewhere(source):

@@ -57,12 +57,12 @@ class Beyond:
         return False
 
     def complete(
-        self, sources: list[Source], answers: Answers, *, timeout: float, fresh: bool
+        self, sources: list[Source], answers: Answers, deadline: float, *, fresh: bool
     ) -> Answers:
         """Add what AWS says to the extension's answers, for each source that needs it."""
         self._learn(answers)
         rest = [source for source in sources if not _is_definite(answers.get(source))]
-        read = self._read(rest, timeout=timeout, fresh=fresh) if rest else {}
+        read = self._read(rest, deadline, fresh=fresh) if rest else {}
         # From the end of the read on: until then, others may have had the old value cached.
         now = _now()
         for source, answer in read.items():
@@ -80,8 +80,7 @@ class Beyond:
         elif any(isinstance(answer, Answer) for answer in answers.values()):
             self._unready, self._rest = None, 0.0
 
-    def _read(self, sources: list[Source], *, timeout: float, fresh: bool) -> Answers:
-        deadline = time.monotonic() + timeout
+    def _read(self, sources: list[Source], deadline: float, *, fresh: bool) -> Answers:
         answers: Answers = {}
         for backend in self._in_order():
             left = max(deadline - time.monotonic(), 0.0)

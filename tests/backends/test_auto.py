@@ -112,7 +112,8 @@ def pair(server: FakeExtension) -> Pair:
 def time_of_auto(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     """Stop the clocks by which sources stay with the SDK."""
     clock = FakeClock()
-    monkeypatch.setattr(_beyond, "time", clock)
+    for part in (module, _beyond):
+        monkeypatch.setattr(part, "time", clock)
     return clock
 
 
@@ -580,7 +581,8 @@ def test_the_rest_of_an_extension_that_stays_unready_doubles(
 ) -> None:
     """Where it never gets ready it is asked ever more seldom; once it is, at each round."""
     clock = FakeClock()
-    monkeypatch.setattr(_beyond, "time", clock)
+    for part in (module, _beyond):
+        monkeypatch.setattr(part, "time", clock)
     server.fault = lambda _: faults.NOT_READY
     pair = Pair(server.port)
     for seconds in (1, 2, 4, 8):
