@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 
+from .. import backends
 from ..errors import (
     AccessDeniedError,
     BackendUnavailableError,
@@ -21,7 +22,6 @@ from ._states import NotListeningError, NotReadyError, UnaskedError, Unexplained
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any
 
     from .._sources import Source
@@ -35,7 +35,7 @@ class Beyond:
     """AWS behind an extension, directly or through boto3."""
 
     def __init__(self, extension: ExtensionBackend, behind: dict[str, Any]) -> None:
-        """Import neither yet; what is made later is put to those that were given."""
+        """Import neither yet: what is made later joins those that were given."""
         self._extension = extension
         self._behind = behind
         self._read_past: dict[Source, Instant] = {}
@@ -81,33 +81,23 @@ class Beyond:
             self._unready, self._rest = None, 0.0
 
     def _read(self, sources: list[Source], deadline: float, *, fresh: bool) -> Answers:
+        """Ask AWS in one way after the other, for what keeps the one before from asking at all."""
         answers: Answers = {}
-        for backend in self._in_order():
+        for name in ("sdk",) if self._asks_sdk_first() else ("aws", "sdk"):
+            if name not in self._behind:  # one for all threads, without a lock
+                made = getattr(backends, f"{name.capitalize()}Backend")()
+                self._behind.setdefault(name, made)
             left = max(deadline - time.monotonic(), 0.0)
-            for source, answer in backend.fetch(sources, timeout=left, fresh=fresh).items():
+            read = self._behind[name].fetch(sources, timeout=left, fresh=fresh)
+            for source, answer in read.items():
                 # Where neither can ask, the direct way says better what is missing.
                 if source not in answers or not isinstance(answer, UnaskedError):
-                    answer.backend = backend.name
+                    answer.backend = name
                     answers[source] = answer
             sources = [s for s in sources if isinstance(answers.get(s), UnaskedError)]
             if not sources:
                 break
         return answers
-
-    def _in_order(self) -> Iterator[Any]:
-        """Yield the ways to AWS in the order to try them; each is made when it is needed."""
-        behind = self._behind
-        if not self._asks_sdk_first():
-            if "aws" not in behind:
-                from ._aws import AwsBackend
-
-                behind.setdefault("aws", AwsBackend())  # one for all threads, without a lock
-            yield behind["aws"]
-        if "sdk" not in behind:
-            from ._sdk import SdkBackend
-
-            behind.setdefault("sdk", SdkBackend())
-        yield behind["sdk"]
 
     def _asks_sdk_first(self) -> bool:
         """Whether to leave it to boto3, which has a laptop's profiles and a test's mocks."""
