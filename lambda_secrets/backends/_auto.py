@@ -66,15 +66,13 @@ class AutoBackend:
         for backend in (self._extension, *self._behind.values()):
             backend.close()
 
-    def _ask(
-        self, sources: Sources, timeout: float, ready_within: float, *, fresh: bool
-    ) -> Answers:
+    def _ask(self, sources: Sources, timeout: float, ready: float, *, fresh: bool) -> Answers:
         deadline = time.monotonic() + timeout
         sources = list(sources)
         first = [source for source in sources if self._is_for_extension(source, fresh=fresh)]
         # Half of the time at most: if the extension hangs, AWS has the rest.
         share = min(timeout / 2, LONGEST_SHARE)
-        answers = self._extension.ask(first, share, fresh=fresh, ready_within=ready_within)
+        answers = self._extension.ask(first, share, ready=ready, fresh=fresh)
         for answer in answers.values():
             answer.backend = self._extension.name
         if all(type(answers.get(source)) is Answer for source in sources):

@@ -80,23 +80,17 @@ class ExtensionBackend:
 
     def prefetch(self, sources: Sources, *, timeout: float) -> Answers:
         """Read the sources without waiting: all through INIT the extension is not ready."""
-        return self.ask(sources, timeout)
+        return self.ask(sources, timeout, fresh=False)
 
     def ask(
-        self,
-        sources: Sources,
-        timeout: float,
-        *,
-        fresh: bool = False,
-        start_within: float = 0.0,
-        ready_within: float = 0.0,
+        self, sources: Sources, timeout: float, start: float = 0, ready: float = 0, *, fresh: bool
     ) -> Answers:
         """Read the sources, past the agent's cache if ``fresh``.
 
-        Waits so many seconds for something to listen, and for it to be ready. Other failures that
-        may pass are retried within the timeout, unless it does not wait for it to be ready.
+        It waits for something to listen for ``start`` seconds, and until that is ready for
+        ``ready``. If this is not 0, other failures that may pass are retried within the timeout.
         """
-        patience = time.monotonic(), start_within, ready_within, timeout
+        patience = time.monotonic(), start, ready, timeout
         jobs = {source: self._read(source, patience, fresh=fresh) for source in sources}
         return self._client.run(jobs, timeout=timeout)
 

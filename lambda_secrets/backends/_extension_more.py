@@ -46,10 +46,8 @@ def asked_patiently(
 ) -> Answers:
     """Ask the extension alone: wait until it listens and is ready, within the timeout."""
     silent = backend.silent_at == backend.place
-    start_within = min(timeout, SILENT_WAIT) if silent else timeout
-    answers = backend.ask(
-        sources, timeout, fresh=fresh, start_within=start_within, ready_within=timeout
-    )
+    start = min(timeout, SILENT_WAIT) if silent else timeout
+    answers = backend.ask(sources, timeout, start, timeout, fresh=fresh)
     if answers and all(isinstance(answer, NotListeningError) for answer in answers.values()):
         backend.silent_at = backend.place
     return answers
@@ -83,12 +81,12 @@ def asked_again(
 
 def _deadline(failure: ResolutionError, patience: Patience) -> float:
     """Return until when to ask again after this failure; 0 where that does not help."""
-    begun, start_within, ready_within, timeout = patience
+    begun, start, ready, timeout = patience
     if isinstance(failure, NotListeningError):
-        return begun + start_within
+        return begun + start
     if isinstance(failure, NotReadyError):
-        return begun + ready_within
-    return begun + timeout if ready_within and isinstance(failure, BackendUnavailableError) else 0.0
+        return begun + ready
+    return begun + timeout if ready and isinstance(failure, BackendUnavailableError) else 0.0
 
 
 # Requests

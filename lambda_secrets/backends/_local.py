@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .._secret import Declaration
     from .._sources import Source
-    from ..errors import ResolutionError
+    from ._types import Answers, Result, Sources
 
     Key: TypeAlias = tuple[object, ...]
     Tables: TypeAlias = dict[str, dict[str, Any]]
@@ -81,9 +81,7 @@ class MemoryBackend:
         """Refuse: a pickle would hold the values."""
         raise TypeError("Cannot pickle a MemoryBackend: the pickle would hold its values.")
 
-    def fetch(
-        self, sources: Iterable[Source], *, timeout: float, fresh: bool
-    ) -> dict[Source, Answer | ResolutionError]:
+    def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
         """Look the sources up; a missing one is a `SecretNotFoundError`."""
         table = opaque(_table_or_problem(self.values))
         if isinstance(table(0), str):  # the mapping has changed since it was checked
@@ -115,9 +113,7 @@ class FileBackend:
         """Show the path."""
         return f"<FileBackend {str(self._path)!r}>"
 
-    def fetch(
-        self, sources: Iterable[Source], *, timeout: float, fresh: bool
-    ) -> dict[Source, Answer | ResolutionError]:
+    def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
         """Look the sources up; a missing one is a `SecretNotFoundError`.
 
         Raises:
@@ -282,7 +278,7 @@ def _key(source: Source) -> Key:
     return source.kind, source.name, source.version_id, stage, source.version, source.label
 
 
-def _looked_up(table: dict[Key, Any], source: Source) -> Answer | ResolutionError:
+def _looked_up(table: dict[Key, Any], source: Source) -> Result:
     key = _key(source)
     if source.kind == "tree":
         tree = dict(table.get(key, {}))

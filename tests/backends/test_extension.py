@@ -689,10 +689,15 @@ def test_where_nothing_has_listened_later_rounds_wait_half_a_second(
     ask = ExtensionBackend.ask
 
     def noted(
-        backend: ExtensionBackend, *args: Any, start_within: float = 0, **options: Any
+        backend: ExtensionBackend,
+        sources: Any,
+        timeout: float,
+        start: float,
+        *args: Any,
+        fresh: bool,
     ) -> Any:
-        waits.append(start_within)
-        return ask(backend, *args, start_within=min(start_within, 0.05), **options)
+        waits.append(start)
+        return ask(backend, sources, timeout, min(start, 0.05), *args, fresh=fresh)
 
     monkeypatch.setattr(ExtensionBackend, "ask", noted)
     with refusing_port() as nobody, FaultServer([FINE]) as server:
