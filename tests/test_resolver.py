@@ -1003,7 +1003,13 @@ def test_a_backend_that_hangs_is_given_up() -> None:
 def test_a_round_of_another_is_given_up_after_the_time_that_was_left() -> None:
     """The error tells how long the caller has waited, not its timeout."""
     begun, let_go = threading.Event(), threading.Event()
-    backend = Recorder({"db": lambda: begun.set() or (let_go.wait(10) and "late")})
+
+    def late() -> str:
+        begun.set()
+        let_go.wait(10)
+        return "late"
+
+    backend = Recorder({"db": late})
 
     @inject_secrets({"db": "db"}, backend=backend)
     def handler(event: Any, context: Any) -> Any:
