@@ -59,6 +59,7 @@ class Cache(Store):
             return interrupted(self, reading)
         reading.now = self.now()
         reading.until = reading.now[0] + min(timeout + GRACE, wait, LONGEST_WAIT)
+        reading.allowed = min(timeout, wait)
         self.fetch(reading, wanted)
         if reading.joined:
             from ._renewal import fetch_again

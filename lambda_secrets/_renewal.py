@@ -114,7 +114,7 @@ def give_up(cache: Any, running: Round) -> None:
 
 def instead_of(store: Store, reading: Reading, source: Source, failure: Any) -> Any:
     """Return the last value where stale-if-error allows it; else why there is no new one."""
-    error = failure or unanswered(reading.timeout)
+    error = failure or unanswered(reading.allowed)
     entry = store.entries.get((id(reading.owner), source))
     transient = isinstance(error, BackendUnavailableError) and reading.mode != "fresh"
     if entry is None or not (transient and _usable(store, entry, reading.wanted[source])):

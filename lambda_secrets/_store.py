@@ -143,6 +143,7 @@ class Reading:
     Attributes:
         now: when it began, later when it ended, by both clocks.
         until: when the caller wants its answer, by the monotonic clock.
+        allowed: seconds that the caller waits: its timeout, or less where it has less time left.
         joined: sources that rounds of others are to bring.
         patience: seconds that it waits at most: less where all that is due has a usable value.
         results: entries, errors and, while it reads, rounds.
@@ -163,6 +164,7 @@ class Reading:
         self.mode: Mode = mode
         self.observer: Any = observer
         self.until: float = 0.0
+        self.allowed: float = timeout
         self.joined: list[Source] = []
         self.patience: float = STALE_WAIT
         self.results: dict[Source, Any] = {}

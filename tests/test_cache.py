@@ -349,7 +349,7 @@ def test_good_siblings_of_a_failed_source_are_kept(cache: Cache) -> None:
     [
         (DB, 5, "a int for a secret"),
         (DB, {"a": "dict"}, "a dict for a secret"),
-        (DB, None, "answered nothing"),
+        (DB, None, "did not return this source"),
         (TREE, "text", "a str for a tree"),
         (TREE, Answer("text"), "a str for a tree"),
     ],

@@ -1000,6 +1000,32 @@ def test_a_backend_that_hangs_is_given_up() -> None:
     let_go.set()
 
 
+def test_a_round_of_another_is_given_up_after_the_time_that_was_left() -> None:
+    """The error tells how long the caller has waited, not its timeout."""
+    begun, let_go = threading.Event(), threading.Event()
+
+    def late() -> str:
+        begun.set()
+        let_go.wait(10)
+        return "late"
+
+    backend = Recorder({"db": late})
+
+    @inject_secrets({"db": "db"}, backend=backend)
+    def handler(event: Any, context: Any) -> Any:
+        return context.secrets.db
+
+    starter = threading.Thread(target=handler, args=({}, SimpleNamespace()))
+    starter.start()
+    assert begun.wait(10)
+    hurried = SimpleNamespace(get_remaining_time_in_millis=lambda: 250)
+    with pytest.raises(BackendUnavailableError, match=r"no answer within 0\.05 s"):
+        handler({}, hurried)
+    let_go.set()
+    starter.join()
+    assert len(backend.calls) == 1
+
+
 # Telling
 
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from ._aws import AwsBackend as AwsBackend
     from ._extension import ExtensionBackend as ExtensionBackend
     from ._local import FileBackend as FileBackend, MemoryBackend as MemoryBackend
-    from ._protocol import Backend as Backend
     from ._sdk import SdkBackend as SdkBackend
+    from ._types import Backend as Backend
 
     Value: TypeAlias = str | bytes | list[str] | dict[str, Any]
 
@@ -36,7 +36,7 @@ __all__ = [
 _MODULES = {
     "AutoBackend": "_auto",
     "AwsBackend": "_aws",
-    "Backend": "_protocol",
+    "Backend": "_types",
     "ExtensionBackend": "_extension",
     "FileBackend": "_local",
     "MemoryBackend": "_local",
@@ -47,10 +47,11 @@ _AWS_SETTINGS = (
     *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL"),
     *("AWS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"),
 )
-_PORTS = ("PARAMETERS_SECRETS_EXTENSION_HTTP_PORT", "AWS_APPCONFIG_EXTENSION_HTTP_PORT")
+PORT = "PARAMETERS_SECRETS_EXTENSION_HTTP_PORT"
+APPCONFIG_PORT = "AWS_APPCONFIG_EXTENSION_HTTP_PORT"
 _SETTINGS = {  # by the class's name, less "Backend"
-    "auto": ("AWS_LAMBDA_RUNTIME_API", *_PORTS, *_AWS_SETTINGS),
-    "extension": _PORTS,
+    "auto": ("AWS_LAMBDA_RUNTIME_API", PORT, APPCONFIG_PORT, *_AWS_SETTINGS),
+    "extension": (PORT, APPCONFIG_PORT),
     "aws": _AWS_SETTINGS,
     "sdk": _AWS_SETTINGS,
     "file": ("LAMBDA_SECRETS_FILE",),
@@ -105,9 +106,8 @@ def backend_of(choice: str | Backend) -> Backend:
     """
     chosen: Any = choice
     if isinstance(choice, str):
-        if choice == "auto":  # an empty variable counts as unset
-            (variable,) = environment(("LAMBDA_SECRETS_BACKEND",))
-            chosen = os.environ["LAMBDA_SECRETS_BACKEND"] if variable else choice
+        if choice == "auto" and any(environment(("LAMBDA_SECRETS_BACKEND",))):  # set, not empty
+            chosen = os.environ["LAMBDA_SECRETS_BACKEND"]
         if chosen in _SETTINGS:
             return _shared(chosen, *environment(_SETTINGS[chosen]))
     elif callable(getattr(choice, "fetch", None)) and not isinstance(choice, type):
@@ -154,8 +154,7 @@ def _shared(name: str, *_: Any) -> Backend:
         return backend_class()  # type: ignore[no-any-return]  # chosen by name
     from ._options import file_named_by
 
-    file = file_named_by(os.environ.get("LAMBDA_SECRETS_FILE"))
-    return backend_class(file)  # type: ignore[no-any-return]  # as above
+    return backend_class(file_named_by(os.environ.get("LAMBDA_SECRETS_FILE")))  # type: ignore[no-any-return]  # as above
 
 
 def __getattr__(name: str) -> Any:

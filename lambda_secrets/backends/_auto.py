@@ -44,7 +44,8 @@ class AutoBackend:
     ) -> None:
         """Import neither yet."""
         self._extension = extension or ExtensionBackend()
-        self._given = aws, sdk
+        behind = {"aws": aws, "sdk": sdk}
+        self._behind = {name: backend for name, backend in behind.items() if backend is not None}
 
     def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
         """Read the sources; a refused connection is not tried again, but left to AWS."""
@@ -62,33 +63,25 @@ class AutoBackend:
 
     def close(self) -> None:
         """Close all connections; the next fetch opens new ones."""
-        self._extension.close()
-        for backend in (self.beyond,) if self.beyond else self._given:
-            if backend is not None:
-                backend.close()
+        for backend in (self._extension, *self._behind.values()):
+            backend.close()
 
-    def _ask(
-        self, sources: Sources, timeout: float, ready_within: float, *, fresh: bool
-    ) -> Answers:
-        started = time.monotonic()
+    def _ask(self, sources: Sources, timeout: float, ready: float, *, fresh: bool) -> Answers:
+        deadline = time.monotonic() + timeout
         sources = list(sources)
         first = [source for source in sources if self._is_for_extension(source, fresh=fresh)]
         # Half of the time at most: if the extension hangs, AWS has the rest.
         share = min(timeout / 2, LONGEST_SHARE)
-        ready_within = min(ready_within, share)
-        answers = self._extension.ask(first, share, fresh=fresh, ready_within=ready_within)
+        answers = self._extension.ask(first, share, ready=ready, fresh=fresh)
         for answer in answers.values():
             answer.backend = self._extension.name
-        if len(answers) == len(sources) and all(type(a) is Answer for a in answers.values()):
+        if all(type(answers.get(source)) is Answer for source in sources):
             return answers
         from ._beyond import Beyond
 
         # One for all threads, without a lock.
-        beyond = self.beyond or vars(self).setdefault(
-            "beyond", Beyond(self._extension, *self._given)
-        )
-        left = timeout - (time.monotonic() - started)
-        return beyond.complete(sources, answers, timeout=max(left, 0.0), fresh=fresh)
+        beyond: Beyond = vars(self).setdefault("beyond", Beyond(self._extension, self._behind))
+        return beyond.complete(sources, answers, deadline, fresh=fresh)
 
     def _is_for_extension(self, source: Source, *, fresh: bool) -> bool:
         if source.kind == "tree" or is_elsewhere(source):

@@ -94,7 +94,7 @@ class AwsBackend:
         tasks = self._conversations.tasks(sources)
         answers = self._run(tasks, credentials, deadline - time.monotonic())
         if any(type(answer) is not Answer for answer in answers.values()):
-            from ._other_calls import singly
+            from ._calls import singly
 
             again = singly(tasks, answers)
             answers.update(self._run(again, credentials, deadline - time.monotonic()))
@@ -183,7 +183,7 @@ def request_of(call: Call, endpoint: Endpoint, credentials: Hidden, now: float) 
         headers["content-type"] = "application/x-amz-json-1.1"
         headers["x-amz-target"] = _TARGETS[call.service] + call.operation
     else:
-        from ._other_calls import http_of
+        from ._calls import http_of
 
         method, path, body, extra = http_of(call)
         headers.update(extra)
@@ -196,7 +196,7 @@ def request_of(call: Call, endpoint: Endpoint, credentials: Hidden, now: float) 
 def document_of(call: Call, reply: Reply) -> Hidden | None:
     """Return the document in a good reply, hidden; None where there is none."""
     if call.operation == "GetLatestConfiguration":
-        from ._other_calls import document_in
+        from ._calls import document_in
 
         return document_in(reply)
     try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 
+from .. import backends
 from ..errors import (
     AccessDeniedError,
     BackendUnavailableError,
@@ -21,10 +22,10 @@ from ._states import NotListeningError, NotReadyError, UnaskedError, Unexplained
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .._sources import Source
-    from ._aws import AwsBackend
     from ._extension import ExtensionBackend
-    from ._sdk import SdkBackend
     from ._types import Answers, Instant, Result
 
 LONGEST_REST = 600.0  # seconds; on Managed Instances an extension may stay "not ready"
@@ -33,50 +34,35 @@ LONGEST_REST = 600.0  # seconds; on Managed Instances an extension may stay "not
 class Beyond:
     """AWS behind an extension, directly or through boto3."""
 
-    aws: AwsBackend | None = None
-    sdk: SdkBackend | None = None
-
-    def __init__(
-        self, extension: ExtensionBackend, aws: AwsBackend | None, sdk: SdkBackend | None
-    ) -> None:
-        """Import neither yet."""
+    def __init__(self, extension: ExtensionBackend, behind: dict[str, Any]) -> None:
+        """Import neither yet: what is made later joins those that were given."""
         self._extension = extension
-        if aws is not None:
-            self.aws = aws
-        if sdk is not None:
-            self.sdk = sdk
+        self._behind = behind
         self._read_past: dict[Source, Instant] = {}
         self._unready: Instant | None = None
         self._rest = 0.0
 
-    def close(self) -> None:
-        """Close the connections."""
-        for backend in (self.aws, self.sdk):
-            if backend is not None:
-                backend.close()
-
     def keeps(self, source: Source, *, fresh: bool) -> bool:
         """Whether the extension must not be asked for this source now."""
-        if self._unready is not None:
-            now, then = _now(), self._unready
-            # The larger age: a clock that a freeze has stopped must not prolong the rest.
-            if max(now[0] - then[0], now[1] - then[1]) < self._rest:
-                return True
+        # The larger age here: a clock that a freeze has stopped must not prolong the rest.
+        if self._unready is not None and max(_ages(self._unready)) < self._rest:
+            return True
         since = self._read_past.get(source)
         if fresh or since is None:
             return False
-        if _age(since) < self._extension.upstream_ttl(source):
+        # The smaller one here: a jump of a clock must not bring an old value back.
+        if min(_ages(since)) < self._extension.upstream_ttl(source):
             return True
         self._read_past.pop(source, None)
         return False
 
     def complete(
-        self, sources: list[Source], answers: Answers, *, timeout: float, fresh: bool
+        self, sources: list[Source], answers: Answers, deadline: float, *, fresh: bool
     ) -> Answers:
         """Add what AWS says to the extension's answers, for each source that needs it."""
         self._learn(answers)
         rest = [source for source in sources if not _is_definite(answers.get(source))]
-        read = self._read(rest, timeout=timeout, fresh=fresh) if rest else {}
+        read = self._read(rest, deadline, fresh=fresh) if rest else {}
         # From the end of the read on: until then, others may have had the old value cached.
         now = _now()
         for source, answer in read.items():
@@ -94,45 +80,34 @@ class Beyond:
         elif any(isinstance(answer, Answer) for answer in answers.values()):
             self._unready, self._rest = None, 0.0
 
-    def _read(self, sources: list[Source], *, timeout: float, fresh: bool) -> Answers:
-        deadline = time.monotonic() + timeout
-        if not self._asks_sdk_first():
-            aws = self.aws
-            if aws is None:
-                from ._aws import AwsBackend
-
-                # One for all threads, without a lock.
-                aws = vars(self).setdefault("aws", AwsBackend())
-            answers = aws.fetch(sources, timeout=timeout, fresh=fresh)
-            for answer in answers.values():
-                answer.backend = aws.name
+    def _read(self, sources: list[Source], deadline: float, *, fresh: bool) -> Answers:
+        """Ask AWS in one way after the other, for what keeps the one before from asking at all."""
+        answers: Answers = {}
+        for name in ("sdk",) if self._asks_sdk_first() else ("aws", "sdk"):
+            if name not in self._behind:  # one for all threads, without a lock
+                made = getattr(backends, f"{name.capitalize()}Backend")()
+                self._behind.setdefault(name, made)
+            left = max(deadline - time.monotonic(), 0.0)
+            read = self._behind[name].fetch(sources, timeout=left, fresh=fresh)
+            for source, answer in read.items():
+                direct = answers.get(source)
+                if direct is not None and isinstance(answer, UnaskedError):
+                    # Where neither can ask, the direct way says better what is missing in Lambda.
+                    both = f"{direct} (boto3, which was asked too: {answer})"
+                    answers[source] = UnaskedError(both)
+                    answers[source].backend = direct.backend
+                else:
+                    answer.backend = name
+                    answers[source] = answer
             sources = [s for s in sources if isinstance(answers.get(s), UnaskedError)]
             if not sources:
-                return answers
-            timeout = max(deadline - time.monotonic(), 0.0)
-        else:
-            answers = {}
-        sdk = self.sdk
-        if sdk is None:
-            from ._sdk import SdkBackend
-
-            sdk = vars(self).setdefault("sdk", SdkBackend())
-        read = sdk.fetch(sources, timeout=timeout, fresh=fresh)
-        for source, answer in read.items():
-            direct = answers.get(source)
-            if direct is not None and isinstance(answer, UnaskedError):
-                # Where neither can ask, the direct way says better what is missing in Lambda.
-                answers[source] = UnaskedError(f"{direct} (boto3, which was asked too: {answer})")
-                answers[source].backend = direct.backend
-            else:
-                answer.backend = sdk.name
-                answers[source] = answer
+                break
         return answers
 
     def _asks_sdk_first(self) -> bool:
         """Whether to leave it to boto3, which has a laptop's profiles and a test's mocks."""
-        if self.aws is not None or self.sdk is not None:
-            return self.aws is None
+        if self._behind:
+            return "aws" not in self._behind
         if os.environ.get("AWS_LAMBDA_RUNTIME_API"):
             return False
         from importlib import import_module
@@ -156,9 +131,9 @@ class Beyond:
                 f"{before} ({answer.backend} could not ask AWS instead: {answer})"
             )
             explained.backend = before.backend
-            return explained
-        explained = type(answer)(f"{answer} (The extension before it: {before})")
-        explained.backend = answer.backend
+        else:
+            explained = type(answer)(f"{answer} (The extension before it: {before})")
+            explained.backend = answer.backend
         return explained
 
 
@@ -177,6 +152,6 @@ def _now() -> Instant:
     return time.monotonic(), time.time()
 
 
-def _age(instant: Instant) -> float:
-    """Return the smaller age here: a jump of one clock must not bring an old value back."""
-    return min(time.monotonic() - instant[0], time.time() - instant[1])
+def _ages(instant: Instant) -> Instant:
+    """Return the seconds since then, by each clock."""
+    return time.monotonic() - instant[0], time.time() - instant[1]

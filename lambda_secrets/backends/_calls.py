@@ -1,28 +1,34 @@
 """The conversations with AWS that read sources: which operations, and what their answers mean.
 
 Each is a generator that yields a `Call` and is sent the answer, a document or an error; so the same
-conversations are driven over HTTP by `_aws` and through boto3 by `_sdk`. `_other_calls` has those
-for all but single secrets.
+conversations are driven over HTTP by `_aws` and through boto3 by `_sdk`.
 """
 
 from __future__ import annotations
 
-from ..errors import ResolutionError
-from ._decode import secret_answer
+import json
+import time
+
+from .._values import opaque
+from ..errors import BackendError, BackendUnavailableError, ResolutionError, SecretNotFoundError
+from . import Answer
+from ._decode import is_named, parameter_answer, secret_answer, text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from typing import Any
 
     from .._sources import Source
-    from . import Answer
-    from ._types import Decode, Hidden, Result, Sources, Talk, Task
+    from ._http import Reply
+    from ._types import Answers, Decode, Hidden, Result, Sources, Talk, Task
+
+PARAMETERS_A_CALL, SECRETS_A_CALL = 10, 20  # the services' limits
+POLL_INTERVAL = 15  # seconds, the shortest that AppConfig accepts
 
 
 class Call:
     """One operation of AWS, to be made in a region ("" for the function's own)."""
-
-    __slots__ = ("arguments", "kind", "operation", "region", "service")
 
     def __init__(
         self, service: str, operation: str, source: Source, arguments: dict[str, Any]
@@ -50,17 +56,61 @@ class Conversations:
     def tasks(self, sources: Sources) -> list[Task]:
         """Return the conversations to hold, each with its sources."""
         tasks: list[Task] = []
-        others = []
+        batches: list[list[Source]] = []
+        chunks: list[list[Source]] = []
         for source in sources:
-            if source.kind == "secret" and not self.batch:
+            if source.kind == "parameter":
+                _add_to_call(chunks, source, PARAMETERS_A_CALL)
+            elif source.kind == "tree":
+                tasks.append((tree, [source]))
+            elif source.kind == "appconfig":
+                tasks.append((self.configuration, [source]))
+            elif source.versioned or not self.batch:
                 tasks.append((secret, [source]))
             else:
-                others.append(source)
-        if others:
-            from ._other_calls import other_tasks
-
-            tasks += other_tasks(self, others)
+                _add_to_call(batches, source, SECRETS_A_CALL)
+        tasks += [(secrets, batch) for batch in batches]
+        tasks += [(parameters, chunk) for chunk in chunks]
         return tasks
+
+    def configuration(self, sources: list[Source]) -> Talk:
+        """Poll within a session; each answer renews its token, and an empty one means unchanged."""
+        (source,) = sources
+        # Out of the table while it is used: each token is good for one call.
+        token, known, poll_at = self.configurations.pop(source, ("", None, 0.0))
+        if known is not None and time.monotonic() < poll_at:
+            self.configurations[source] = token, known, poll_at
+            return {source: known}
+        while True:
+            if not token:
+                known = None
+                names = ("Application", "Environment", "ConfigurationProfile")
+                arguments: dict[str, Any] = {
+                    f"{name}Identifier": part
+                    for name, part in zip(names, source.parts, strict=True)
+                }
+                arguments["RequiredMinimumPollIntervalInSeconds"] = POLL_INTERVAL
+                page = yield Call("appconfigdata", "StartConfigurationSession", source, arguments)
+                if isinstance(page, ResolutionError):
+                    return {source: page}
+                token = page(0).get("InitialConfigurationToken")
+                if not token:
+                    failure = BackendError("AWS did not start an AppConfig session. Try again.")
+                    return {source: failure}
+            arguments = {"ConfigurationToken": token}
+            page = yield Call("appconfigdata", "GetLatestConfiguration", source, arguments)
+            if not isinstance(page, ResolutionError):
+                break
+            if known is None or isinstance(page, BackendUnavailableError):
+                return {source: page}
+            token = ""  # it has expired
+        if page(0)["Configuration"] or known is None:
+            version = page(0).get("VersionLabel")
+            known = Answer(text_of(page(0)["Configuration"]), version=version)
+        known.upstream_ttl = float(page(0).get("NextPollIntervalInSeconds") or 0)
+        token = str(page(0).get("NextPollConfigurationToken") or "")
+        self.configurations[source] = token, known, time.monotonic() + known.upstream_ttl
+        return {source: known}
 
 
 def secret(sources: list[Source]) -> Talk:
@@ -72,18 +122,176 @@ def secret(sources: list[Source]) -> Talk:
     if source.version_stage is not None:
         arguments["VersionStage"] = source.version_stage
     document = yield Call("secretsmanager", "GetSecretValue", source, arguments)
-    return {source: read_in(document, secret_answer)}
+    return {source: _read_in(document, secret_answer)}
 
 
-def read_in(document: ResolutionError | Hidden, decode: Decode) -> Result:
+def secrets(sources: list[Source]) -> Talk:
+    """Read up to twenty current secrets."""
+    arguments = {"SecretIdList": [source.name for source in sources]}
+    pages = yield from _pages("secretsmanager", "BatchGetSecretValue", sources[0], arguments)
+    if isinstance(pages, ResolutionError):
+        return dict.fromkeys(sources, pages)
+    answers: Answers = {}
+    for source in sources:
+        found = [answer for page in pages if (answer := _among(page, source)) is not None]
+        if found:
+            answers[source] = found[-1]
+        else:  # not named as it was asked for: a call of its own tells
+            answers.update((yield from secret([source])))
+    return answers
+
+
+def _among(page: Hidden, source: Source) -> Result | None:
+    """Return what a page of a batch says about a source, if it does."""
+    asked = "ARN" if source.name.startswith("arn:") else "Name"
+    for item in map(opaque, page(0).get("SecretValues") or ()):
+        if item(0).get(asked) and is_named(source.name, item(0)):
+            return _read_in(item, secret_answer)
+    for error in page(0).get("Errors") or ():
+        if error.get("SecretId") == source.name:
+            from ._codes import refusal
+
+            code, message = str(error.get("ErrorCode")), str(error.get("Message") or "")
+            return refusal(code, "secret", message=message)
+    return None
+
+
+def parameters(sources: list[Source]) -> Talk:
+    """Read up to ten parameters, each name once."""
+    selected = [(source.name, source.version, source.label) for source in sources]
+    names = [":".join(str(part) for part in parts if part is not None) for parts in selected]
+    arguments = {"Names": names, "WithDecryption": sources[0].decrypt}
+    page = yield Call("ssm", "GetParameters", sources[0], arguments)
+    if isinstance(page, ResolutionError):
+        return dict.fromkeys(sources, page)
+    found = {
+        _base(item.get("Name") or ""): opaque(item) for item in page(0).get("Parameters") or ()
+    }
+    missing = {_base(name).partition(":")[0] for name in page(0).get("InvalidParameters") or ()}
+    answers: Answers = {}
+    for source in sources:
+        base = _base(source.name)
+        if base in found:
+            answers[source] = _read_in(found[base], parameter_answer)
+        elif base in missing:
+            from ._codes import refusal
+
+            answers[source] = refusal("ParameterNotFound", "parameter")
+        elif len(sources) > 1:  # it has another name there: a call of its own tells
+            answers.update((yield from parameters([source])))
+        elif len(found) == 1:
+            (only,) = found.values()
+            answers[source] = _read_in(only, parameter_answer)
+        else:
+            answers[source] = BackendError("AWS answered without this parameter. Try again.")
+    return answers
+
+
+def tree(sources: list[Source]) -> Talk:
+    """Read all parameters below a path."""
+    (source,) = sources
+    arguments: dict[str, Any] = {
+        "Path": source.name,
+        "Recursive": source.recursive,
+        "WithDecryption": source.decrypt,
+        "MaxResults": PARAMETERS_A_CALL,
+    }
+    pages = yield from _pages("ssm", "GetParametersByPath", source, arguments)
+    if isinstance(pages, ResolutionError):
+        return {source: pages}
+    below = opaque({})
+    for page in pages:
+        for item in map(opaque, page(0).get("Parameters") or ()):
+            answer = _read_in(item, parameter_answer)
+            if isinstance(answer, ResolutionError):
+                return {source: answer}
+            below(0)[str(item(0).get("Name")).removeprefix(source.name)] = answer.value
+    if not below(0):
+        return {source: SecretNotFoundError("no parameter is below that path. Check the path.")}
+    return {source: Answer(below(0))}
+
+
+def singly(tasks: list[Task], answers: Answers) -> list[Task]:
+    """Return the tasks to do again source by source.
+
+    One name that is denied or malformed fails a whole call: the others in it are good.
+    """
+    return [
+        (secret if talk is secrets else talk, [source])
+        for talk, sources in tasks
+        if len(sources) > 1
+        and isinstance(failure := answers.get(sources[0]), ResolutionError)
+        and not isinstance(failure, BackendUnavailableError)
+        and all(answers.get(source) is failure for source in sources)
+        for source in sources
+    ]
+
+
+# AppConfig's data plane is REST, where the other services have JSON:
+# https://docs.aws.amazon.com/appconfig/2019-10-09/APIReference/API_Operations_AWS_AppConfig_Data.html
+
+
+def http_of(call: Call) -> tuple[str, str, bytes, dict[str, str]]:
+    """Return method, path with query, body and more headers of a call of AppConfig."""
+    if call.operation == "StartConfigurationSession":
+        body = json.dumps(call.arguments).encode()
+        return "POST", "/configurationsessions", body, {"content-type": "application/json"}
+    from ._extension import encoded
+
+    token = encoded(call.arguments["ConfigurationToken"])
+    return "GET", f"/configuration?configuration_token={token}", b"", {}
+
+
+def document_in(reply: Reply) -> Hidden:
+    """Return the answer of GetLatestConfiguration as the SDK would have it, hidden."""
+    interval = reply.headers.get("next-poll-interval-in-seconds", "")
+    return opaque(
+        {
+            "Configuration": reply.body,
+            "NextPollConfigurationToken": reply.headers.get("next-poll-configuration-token"),
+            "NextPollIntervalInSeconds": int(interval) if interval.isdecimal() else 0,
+            "VersionLabel": reply.headers.get("version-label"),
+        }
+    )
+
+
+def _pages(
+    service: str, operation: str, source: Source, arguments: dict[str, Any]
+) -> Generator[Call, ResolutionError | Hidden, list[Hidden] | ResolutionError]:
+    """Make a call for each page of an answer; return them all, or the error of one."""
+    pages: list[Hidden] = []
+    while True:
+        page = yield Call(service, operation, source, arguments)
+        if isinstance(page, ResolutionError):
+            return page
+        pages.append(page)
+        if not page(0).get("NextToken"):
+            return pages
+        arguments = {**arguments, "NextToken": page(0)["NextToken"]}
+
+
+def _read_in(document: ResolutionError | Hidden, decode: Decode) -> Result:
+    """Return the value in a document; an error as it is."""
     if isinstance(document, ResolutionError):
         return document
     try:
         answer = decode(document(0))
     except (AttributeError, TypeError, ValueError):
         answer = None
-    if answer is not None:
-        return answer
-    from ..errors import BackendError
+    return answer or BackendError("the answer of AWS has no value. Try again.")
 
-    return BackendError("the answer of AWS holds no value. Try again.")
+
+def _base(name: str) -> str:
+    """Return a parameter's name alone, for a name or an ARN."""
+    return name.rpartition(":parameter/")[2].lstrip("/")
+
+
+def _add_to_call(calls: list[list[Source]], source: Source, limit: int) -> None:
+    """Add it to the first call that takes it: two versions of one name cannot be told apart."""
+    for call in calls:
+        alike = (call[0].region, call[0].decrypt) == (source.region, source.decrypt)
+        is_new = all(_base(other.name) != _base(source.name) for other in call)
+        if alike and is_new and len(call) < limit:
+            call.append(source)
+            return
+    calls.append([source])

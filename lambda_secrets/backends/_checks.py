@@ -45,26 +45,24 @@ def _checked(source: Source, answer: Any) -> Answer | ResolutionError:
         return answer
     if answer is None:
         return BackendError(
-            "the backend answered nothing for it. Use the given `Source` objects as keys."
+            "the backend did not return this source. Use the given `Source` objects as keys."
         )
     whole = answer if isinstance(answer, Answer) else Answer(answer)
     value: Any = getattr(whole, "value", None)  # a subclass may have set nothing
-    if source.kind != "tree":
-        fits = _is_read(value)
-    else:
-        fits = isinstance(value, dict) and all(map(_is_read, value.values()))
-    if fits:  # a copy: the backend may keep and change what it returned
-        return Answer(
-            fresh(opaque(value)),
-            version=getattr(whole, "version", None),
-            backend=getattr(whole, "backend", None),
-            upstream_ttl=getattr(whole, "upstream_ttl", 0.0),
-        )
-    what = "str, bytes or a list of strings"
+    what, fits = "str, bytes or a list of strings", _is_read(value)
     if source.kind == "tree":
         what = f"a dict of {what} by the rest of each name"
-    return BackendError(
-        f"the backend returned a {type(value).__name__} for a {source.kind}. Make it return {what}."
+        fits = isinstance(value, dict) and all(map(_is_read, value.values()))
+    if not fits:
+        kind = type(value).__name__
+        return BackendError(
+            f"the backend returned a {kind} for a {source.kind}. Make it return {what}."
+        )
+    return Answer(
+        fresh(opaque(value)),  # a copy: the backend may keep and change what it returned
+        version=getattr(whole, "version", None),
+        backend=getattr(whole, "backend", None),
+        upstream_ttl=getattr(whole, "upstream_ttl", 0.0),
     )
 
 

@@ -1,13 +1,17 @@
-"""What becomes of connections: why one is broken, the next request on a kept one, the end."""
+"""What the usual exchange does not need: other replies, broken and dead connections, the end."""
 
 from __future__ import annotations
 
 import select
 
+from ._http import Reply, header_lines, headers_in, parsed
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._http import Client, Exchange, _Round
-    from ._types import Exchanges, Outcome
+    from ._types import Exchanges, Headers, Outcome, Results
+
+_HEX = "0123456789abcdefABCDEF"
 
 
 class Fault:
@@ -17,11 +21,12 @@ class Fault:
     ``unresolved``, ``untrusted``, ``trust``, ``tls`` or ``proxy``. ``detail`` may say more.
     """
 
-    __slots__ = ("detail", "kind")
-
     def __init__(self, kind: str, detail: str = "") -> None:
-        self.kind: str = kind
-        self.detail: str = detail
+        self.kind = kind
+        self.detail = detail
+
+
+# Connections
 
 
 def broken(exchange: Exchange, error: Exception) -> Fault:
@@ -30,7 +35,9 @@ def broken(exchange: Exchange, error: Exception) -> Fault:
         exchange.connection.close()
     if not isinstance(error, OSError):
         return Fault("malformed")
-    return Fault("truncated") if exchange.buffer(0) else exchange.fault(error)
+    if exchange.buffer(0):
+        return Fault("truncated")
+    return getattr(exchange, "fault", fault_of)(error)  # TLS has its own
 
 
 def fault_of(error: OSError) -> Fault:
@@ -73,13 +80,14 @@ def give_up_connection(current: _Round, exchange: Exchange, reply: Outcome) -> b
     return False
 
 
-def end(current: _Round) -> None:
+def end(current: _Round) -> Results:
     """End what has no result by the deadline: a late reply is never the next request's."""
     current.deadline = 0.0
     for exchange in current.running:
         exchange.connection.close()
     for exchange in (*current.waiting, *current.running):
         current.resume(exchange, Fault("timeout"))
+    return current.results
 
 
 def ready(running: Exchanges, seconds: float) -> Exchanges:
@@ -89,3 +97,81 @@ def ready(running: Exchanges, seconds: float) -> Exchanges:
     # A connection that fails to connect is reported as an exception there.
     found = {each for some in select.select(reading, writing, writing, seconds) for each in some}
     return [exchange for exchange in running if exchange.connection in found]
+
+
+# Replies
+
+
+def parsed_unusual(
+    first: str, headers: Headers, data: bytearray, start: int, *, ended: bool
+) -> Reply | None:
+    """Return a reply as `parsed` does; RFC 9112, section 6, says where its body ends."""
+    version, _, rest = first.partition(" ")
+    status = _number(rest[:3])
+    if version not in {"HTTP/1.1", "HTTP/1.0"} or rest[3:4] not in {"", " "} or status < 100:
+        raise ValueError("not an HTTP reply")
+    if status < 200:  # an interim reply: the one that counts follows
+        del data[:start]
+        return parsed(data, ended=ended)
+    keep = headers.get("connection", "").lower()
+    length, coding = headers.get("content-length"), headers.get("transfer-encoding")
+    if version == "HTTP/1.1":
+        reusable = "close" not in keep and (length is None or coding is None)
+    else:
+        reusable = "keep-alive" in keep and coding is None
+    body: bytes | None = b""
+    stop = start
+    if status in {204, 304}:
+        pass
+    elif coding is not None:
+        if coding.lower() != "chunked":
+            raise ValueError("unknown transfer coding")
+        body, stop = _unchunked(data, start)
+    elif length is not None:
+        stop += _number(length)
+        body = bytes(data[start:stop]) if stop <= len(data) else None
+    else:
+        reusable = False
+        body = bytes(data[start:]) if ended else None
+    if body is None:
+        return None
+    # What follows a reply that nobody asked for must not be taken for the next one.
+    reusable = reusable and not ended and len(data) == stop
+    # The agent says 429 of a connection, and goes on saying it.
+    return Reply(status, headers, body, reusable=reusable and status != 429)
+
+
+def _unchunked(data: bytearray, start: int) -> tuple[bytes | None, int]:
+    """Return a body that was sent in chunks, and where it ends; None while it is not complete."""
+    body = bytearray()
+    while True:
+        line_end = data.find(b"\r\n", start)
+        if line_end < 0:
+            return None, start
+        (line,) = header_lines(data[start:line_end])
+        digits = line.rstrip(" \t").partition(";")[0]
+        if not digits or digits.strip(_HEX):
+            raise ValueError("not a number")
+        size = int(digits, 16)
+        start = line_end + 2
+        if size == 0:
+            break
+        if len(data) < start + size + 2:
+            return None, start
+        body += data[start : start + size]
+        start += size + 2
+        if data[start - 2 : start] != b"\r\n":
+            raise ValueError("malformed chunk")
+    end = data.find(b"\r\n\r\n", start - 2)
+    if end < 0:
+        return None, start
+    if end > start:  # there are trailers
+        headers_in(header_lines(data[start:end]))
+    return bytes(body), end + 4
+
+
+def _number(text: str) -> int:
+    """Return the number that these digits say: `int` alone would take signs, blanks and ``_``."""
+    if not (text.isascii() and text.isdecimal()):
+        raise ValueError("not a number")
+    return int(text)

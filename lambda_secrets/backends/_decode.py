@@ -1,4 +1,4 @@
-"""Turns the JSON that Secrets Manager answers into values."""
+"""Turns what Secrets Manager, Parameter Store and AppConfig answer into values."""
 
 from __future__ import annotations
 
@@ -12,15 +12,33 @@ if TYPE_CHECKING:
 def secret_answer(document: Any) -> Answer | None:
     """Return the value of a secret with its version; None where there is none.
 
-    Raises:
-        ValueError, AttributeError: when the document is malformed.
+    A malformed document is a ValueError or an AttributeError.
     """
-    text = document.get("SecretString")
-    if isinstance(text, str):
-        return Answer(text, version=document.get("VersionId"))
-    from ._other_values import binary_answer
+    value = document.get("SecretString")
+    if not isinstance(value, str):
+        value = document.get("SecretBinary")
+        if isinstance(value, str):  # bytes from boto3, base64 text over HTTP
+            from binascii import a2b_base64
 
-    return binary_answer(document)
+            value = a2b_base64(value, strict_mode=True)
+    return None if value is None else Answer(value, version=document.get("VersionId"))
+
+
+def parameter_answer(document: Any) -> Answer | None:
+    """Return the value of a parameter, a list for a StringList; None where there is none."""
+    text, version = document.get("Value"), document.get("Version")
+    if not isinstance(text, str):
+        return None
+    value = text.split(",") if document.get("Type") == "StringList" else text
+    return Answer(value, version=None if version is None else str(version))
+
+
+def text_of(body: bytes) -> str | bytes:
+    """Return a configuration as text; as bytes where it is not UTF-8."""
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return body
 
 
 def is_named(asked: str, document: Any) -> bool:

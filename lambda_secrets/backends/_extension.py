@@ -14,7 +14,8 @@ import os
 import time
 
 from .._values import opaque
-from . import Answer, own_region
+from ..errors import BackendError
+from . import PORT, Answer, own_region
 from ._decode import is_named, secret_answer
 from ._http import Client, Reply, port_of
 
@@ -23,10 +24,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .._sources import Source
-    from ._types import Answers, Deadlines, Hidden, Job, Outcome, Request, Result, Sources
+    from ._types import Answers, Hidden, Job, Outcome, Patience, Request, Result, Sources
 
 TOKENS = ("AWS_TOKEN", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
-PORT = "PARAMETERS_SECRETS_EXTENSION_HTTP_PORT"
 _log = logging.getLogger("lambda_secrets")
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 
@@ -54,7 +54,7 @@ class ExtensionBackend:
             DeclarationError: when a port is not a number from 1 to 65535.
         """
         if port is not None or appconfig_port is not None:
-            from ._extension_kinds import check_ports
+            from ._extension_more import check_ports
 
             check_ports(port, appconfig_port)
         self._port = port
@@ -74,72 +74,69 @@ class ExtensionBackend:
 
     def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
         """Read the sources; while the extension does not listen or is not ready, try again."""
-        from ._states import asked_patiently
+        from ._extension_more import asked_patiently
 
         return asked_patiently(self, sources, timeout, fresh=fresh)
 
     def prefetch(self, sources: Sources, *, timeout: float) -> Answers:
         """Read the sources without waiting: all through INIT the extension is not ready."""
-        return self.ask(sources, timeout)
+        return self.ask(sources, timeout, fresh=False)
 
     def ask(
-        self,
-        sources: Sources,
-        timeout: float,
-        *,
-        fresh: bool = False,
-        start_within: float = 0.0,
-        ready_within: float = 0.0,
+        self, sources: Sources, timeout: float, start: float = 0, ready: float = 0, *, fresh: bool
     ) -> Answers:
         """Read the sources, past the agent's cache if ``fresh``.
 
-        Waits so many seconds for something to listen, and for it to be ready. Other failures that
-        may pass are retried within the timeout, unless it waits for none of them.
+        It waits for something to listen for ``start`` seconds, and until that is ready for
+        ``ready``. If this is not 0, other failures that may pass are retried within the timeout.
         """
-        now = time.monotonic()
-        retry_within = timeout if ready_within else 0.0
-        until = now + start_within, now + ready_within, now + retry_within
-        token = _token()
-        jobs = {source: self._read(source, token, until, fresh=fresh) for source in sources}
+        patience = time.monotonic(), start, ready, timeout
+        jobs = {source: self._read(source, patience, fresh=fresh) for source in sources}
         return self._client.run(jobs, timeout=timeout)
 
     def upstream_ttl(self, source: Source) -> float:
         """Return for how many seconds the extension's own cache keeps this source."""
+        if source.kind == "appconfig":
+            return seconds_in("AWS_APPCONFIG_EXTENSION_POLL_INTERVAL_SECONDS", 45.0)
         enabled = os.environ.get("PARAMETERS_SECRETS_EXTENSION_CACHE_ENABLED", "true").lower()
-        if enabled == "false" or source.kind == "appconfig":
-            from ._extension_kinds import unusual_ttl
-
-            return unusual_ttl(source)
-        size = seconds_in("PARAMETERS_SECRETS_EXTENSION_CACHE_SIZE", 1000)
-        secret = source.kind == "secret"
-        variable = "SECRETS_MANAGER_TTL" if secret else "SSM_PARAMETER_STORE_TTL"
-        return min(seconds_in(variable, 300.0), 300.0) if size else 0.0
+        if enabled == "false" or not seconds_in("PARAMETERS_SECRETS_EXTENSION_CACHE_SIZE", 1000):
+            return 0.0
+        is_secret = source.kind == "secret"
+        variable = "SECRETS_MANAGER_TTL" if is_secret else "SSM_PARAMETER_STORE_TTL"
+        return min(seconds_in(variable, 300.0), 300.0)
 
     def close(self) -> None:
         """Close the connections; the next fetch opens new ones."""
         self._client.close()
 
-    def _read(self, source: Source, token: Hidden, until: Deadlines, *, fresh: bool) -> Job:
+    def _read(self, source: Source, patience: Patience, *, fresh: bool) -> Job:
         """Read one source, as a job of the client."""
         past_cache = fresh and self.is_agent
-        request = self.request(source, token, past_cache=past_cache)
+        request = self.request(source, past_cache=past_cache)
         if not isinstance(request, tuple):
             return request
         answer = self.answer(source, (yield (*request, 0.0)))
         if isinstance(answer, Answer) and past_cache == (fresh and self.is_agent):
             return answer
-        from ._states import asked_again
+        from ._extension_more import asked_again
 
-        return (yield from asked_again(self, source, token, until, answer, fresh=fresh))
+        return (yield from asked_again(self, source, patience, answer, fresh=fresh))
 
-    def request(self, source: Source, token: Hidden, *, past_cache: bool) -> Request | Result:
+    def request(self, source: Source, *, past_cache: bool) -> Request | BackendError:
         """Return port and bytes to send, or why nothing can be sent."""
-        port = port_of(self.place)
-        if source.kind == "secret" and port and token(0) and not is_elsewhere(source):
-            return secret_request(port, source, token, past_cache=past_cache)
-        from ._extension_kinds import unusual_request
+        port, token = port_of(self.place), _token()
+        is_usual = source.kind == "secret" and port and not is_elsewhere(source)
+        if not is_usual or isinstance(token, BackendError):
+            from ._extension_more import unusual_request
 
-        return unusual_request(self, source, token, past_cache=past_cache)
+            return unusual_request(self, source, token)
+        query = {
+            "secretId": source.name,
+            "versionStage": source.version_stage,
+            "versionId": source.version_id,
+            "refreshNow": "true" if past_cache else None,
+        }
+        return request_to(port, "/secretsmanager/get", query, token)
 
     def answer(self, source: Source, reply: Outcome) -> Result:
         """Return what a reply says about a source."""
@@ -157,7 +154,7 @@ class ExtensionBackend:
                             return self.with_ttl(source, found)
                 except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
                     pass
-        from ._states import unusual_answer
+        from ._extension_more import unusual_answer
 
         return unusual_answer(self, source, reply)
 
@@ -179,25 +176,15 @@ def is_elsewhere(source: Source) -> bool:
     return bool(source.region) and own_region() not in ("", source.region)
 
 
-def secret_request(port: int, source: Source, token: Hidden, *, past_cache: bool) -> Request:
-    """Return port and bytes of the request for a secret."""
-    query = {
-        "secretId": source.name,
-        "versionStage": source.version_stage,
-        "versionId": source.version_id,
-        "refreshNow": "true" if past_cache else None,
-    }
-    return request_to(port, "/secretsmanager/get", query, token)
-
-
 def request_to(port: int, path: str, query: dict[str, Any], token: Hidden) -> Request:
     """Return port and bytes of a GET, with the token where there is one."""
     text = "&".join(
         f"{name}={encoded(str(value))}" for name, value in query.items() if value is not None
     )
+    header = opaque(f"X-Aws-Parameters-Secrets-Token: {token(0)}\r\n" if token(0) else "")
     return port, opaque(
         f"GET {path}{'?' if text else ''}{text} HTTP/1.1\r\nHost: localhost:{port}\r\n"
-        f"{token(0)}\r\n".encode()
+        f"{header(0)}\r\n".encode()
     )
 
 
@@ -212,8 +199,12 @@ def seconds_in(variable: str, default: float) -> float:
     return float(text) if text.isdecimal() else default
 
 
-def _token() -> Hidden:
-    """Return the line of the header with the token; empty where it takes a second look."""
-    token = next(filter(None, map(os.environ.get, TOKENS)), "")
-    usual = token.isascii() and token.isprintable() and token and not token.startswith("file:")
-    return opaque(f"X-Aws-Parameters-Secrets-Token: {token.strip()}\r\n" if usual else "")
+def _token() -> Hidden | BackendError:
+    """Return the token; empty where there is none; or what is wrong with it."""
+    token = opaque(next(filter(None, map(os.environ.get, TOKENS)), "").strip())
+    is_usual = token(0) and token(0).isascii() and token(0).isprintable()
+    if is_usual and not token(0).startswith("file:"):
+        return token
+    from ._extension_more import unusual_token
+
+    return unusual_token()

@@ -28,13 +28,11 @@ _TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRS
 
 
 class Reply:
-    """An answer: its status, its headers by lower-case name, its body."""
-
-    __slots__ = ("_body", "_headers", "reusable", "status")
+    """A reply: its status, its headers by lower-case name, its body."""
 
     def __init__(self, status: int, headers: Headers, body: bytes, *, reusable: bool) -> None:
-        self.status: int = status
-        self.reusable: bool = reusable
+        self.status = status
+        self.reusable = reusable
         self._headers = opaque(headers)  # one of AppConfig's is a token
         self._body = opaque(body)
 
@@ -46,9 +44,6 @@ class Reply:
     def body(self) -> bytes:
         return self._body(0)  # type: ignore[no-any-return]  # what __init__ hid
 
-    def __reduce__(self) -> str:
-        raise TypeError("Cannot pickle a Reply: its body may be a secret.")
-
 
 class Exchange:
     """A job, the request that it wants to be sent, and what has come of the reply.
@@ -57,9 +52,6 @@ class Exchange:
     that, is sent the reply, and returns its result. After a ``timeout`` it should return.
     """
 
-    __slots__ = (
-        *("address", "buffer", "connection", "due", "job", "key", "request", "reused", "sent"),
-    )
     address: Any
     request: Hidden
     due: float
@@ -83,30 +75,23 @@ class Exchange:
 
     def proceed(self) -> Outcome | None:
         """Send or receive what can be by now; None while the reply is not complete."""
-        before = len(self.buffer(0))
         try:
             if self.writes:
                 self.sent += self.connection.send(self.request(0)[self.sent :])
                 return None
+            before = len(self.buffer(0))
             self.buffer(0).extend(self.connection.recv(256 * 1024))
             ended = len(self.buffer(0)) == before
             reply = parsed(self.buffer(0), ended=ended)
-            if reply is not None or not ended:
-                return reply
-            error: Exception = ConnectionResetError()
+            if reply is None and ended:
+                raise ConnectionResetError
         except self.blocked:
             return None
-        except (OSError, ValueError) as raised:
-            error = raised
-        from ._connections import broken
+        except (OSError, ValueError) as error:
+            from ._connections import broken
 
-        return broken(self, error)
-
-    def fault(self, error: OSError) -> Fault:
-        """Return what an error before the first byte of a reply means."""
-        from ._connections import fault_of
-
-        return fault_of(error)
+            return broken(self, error)
+        return reply
 
 
 class Client:
@@ -139,24 +124,22 @@ class Client:
             self.close()
             self._pid = os.getpid()
         now = time.monotonic()
-        current = _Round(self, now + timeout)
+        current = _Round(self, jobs, now + timeout)
         for key, job in jobs.items():
             current.resume(self.exchange_class(key, job), None)
-        while current.is_under_way and now < current.deadline:
+        while now < current.deadline:
             current.begin_what_is_due(now)
-            if not current.is_under_way:
-                break
+            if not (current.waiting or current.running):
+                return current.results
             until = min([current.deadline, *(e.due for e in current.waiting if e.due > now)])
             for exchange in self.ready(current.running, until - now):
                 reply = exchange.proceed()
                 if reply is not None:
                     current.take(exchange, reply)
             now = time.monotonic()
-        if current.is_under_way:
-            from ._connections import end
+        from ._connections import end
 
-            end(current)
-        return {key: current.results[key] for key in jobs}
+        return end(current)
 
     def open(self, exchange: Exchange, deadline: float) -> Fault | None:
         """Give the exchange an idle connection, or begin to connect a new one."""
@@ -198,11 +181,9 @@ class Client:
 
             return ready(running, seconds)
         poll = select.poll()
-        by_number = {}
-        for exchange in running:
-            by_number[exchange.connection.fileno()] = exchange
-            events = select.POLLOUT if exchange.writes else select.POLLIN
-            poll.register(exchange.connection.fileno(), events)
+        by_number = {exchange.connection.fileno(): exchange for exchange in running}
+        for number, exchange in by_number.items():
+            poll.register(number, select.POLLOUT if exchange.writes else select.POLLIN)
         # Rounded up: a wait of 0 ms would spin.
         return [by_number[number] for number, _ in poll.poll(int(seconds * 1000) + 1)]
 
@@ -210,20 +191,14 @@ class Client:
 class _Round:
     """What a client runs side by side until a deadline."""
 
-    __slots__ = ("client", "deadline", "good", "results", "room", "running", "waiting")
-
-    def __init__(self, client: Client, deadline: float) -> None:
+    def __init__(self, client: Client, jobs: Jobs, deadline: float) -> None:
         self.client = client
         self.deadline = deadline
-        self.results: Results = {}
+        self.results: Results = dict.fromkeys(jobs)  # in their order
         self.waiting: Exchanges = []
         self.running: Exchanges = []
         self.good: set[Any] = set()  # connections that have answered
         self.room = client.parallel
-
-    @property
-    def is_under_way(self) -> bool:
-        return bool(self.waiting or self.running)
 
     def resume(self, exchange: Exchange, reply: Outcome | None) -> None:
         """Hand a reply to the job: it wants another request sent, or has its result."""
@@ -276,7 +251,7 @@ def parsed(data: bytearray, *, ended: bool) -> Reply | None:
         ended: whether the connection has ended in good order after it.
 
     Raises:
-        ValueError: when it is not an HTTP reply, or larger than any that is meant for us.
+        ValueError: when it is not an HTTP reply, or is larger than any that we expect.
     """
     if len(data) > LIMIT or data[:5] != b"HTTP/"[: len(data)]:
         raise ValueError("not an HTTP reply")
@@ -289,7 +264,7 @@ def parsed(data: bytearray, *, ended: bool) -> Reply | None:
     is_usual = "transfer-encoding" not in headers and "connection" not in headers
     is_usual = is_usual and length.isascii() and length.isdecimal() and len(length) < 9
     if not (is_usual and first.startswith("HTTP/1.1 200 ")):
-        from ._framing import parsed_unusual
+        from ._connections import parsed_unusual
 
         return parsed_unusual(first, headers, data, end + 4, ended=ended)
     stop = end + 4 + int(length)

@@ -7,7 +7,7 @@ import os
 
 from .._declarations import declare
 from .._values import opaque
-from ..errors import BackendError, DeclarationError, SecretNotFoundError
+from ..errors import BackendError, DeclarationError, SecretNotFoundError, SecretsError
 from . import Answer
 
 TYPE_CHECKING = False
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from .._secret import Declaration
     from .._sources import Source
-    from ..errors import ResolutionError
+    from ._types import Answers, Result, Sources
 
-    Held: TypeAlias = str | bytes | list[Any] | dict[str, Any]
     Key: TypeAlias = tuple[object, ...]
+    Tables: TypeAlias = dict[str, dict[str, Any]]
 
     class Values(Protocol):
         """A mapping whose keys are strings, declarations or both: `Mapping` is invariant there."""
@@ -81,9 +81,7 @@ class MemoryBackend:
         """Refuse: a pickle would hold the values."""
         raise TypeError("Cannot pickle a MemoryBackend: the pickle would hold its values.")
 
-    def fetch(
-        self, sources: Iterable[Source], *, timeout: float, fresh: bool
-    ) -> dict[Source, Answer | ResolutionError]:
+    def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
         """Look the sources up; a missing one is a `SecretNotFoundError`."""
         table = opaque(_table_or_problem(self.values))
         if isinstance(table(0), str):  # the mapping has changed since it was checked
@@ -115,9 +113,7 @@ class FileBackend:
         """Show the path."""
         return f"<FileBackend {str(self._path)!r}>"
 
-    def fetch(
-        self, sources: Iterable[Source], *, timeout: float, fresh: bool
-    ) -> dict[Source, Answer | ResolutionError]:
+    def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
         """Look the sources up; a missing one is a `SecretNotFoundError`.
 
         Raises:
@@ -127,7 +123,7 @@ class FileBackend:
         return {source: _looked_up(held, source) for source in sources}
 
 
-def read_secrets_file(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
+def read_secrets_file(path: str | os.PathLike[str]) -> Tables:
     """Return the tables ``secrets``, ``parameters``, ``appconfig`` and ``binary`` of a file.
 
     Raises:
@@ -136,95 +132,80 @@ def read_secrets_file(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]
     return _read(path)[0]
 
 
-def _read(path: str | os.PathLike[str]) -> tuple[dict[str, dict[str, Any]], dict[Key, Any]]:
+def _read(path: str | os.PathLike[str]) -> tuple[Tables, dict[Key, Any]]:
     """Return the tables, and their values by what a source asks for."""
-    found = _found(path)
-    if isinstance(found, str):
-        raise BackendError(f"Cannot read {str(path)!r}: {found}")
-    return found
-
-
-def _found(
-    path: str | os.PathLike[str],
-) -> tuple[dict[str, dict[str, Any]], dict[Key, Any]] | str:
-    """Return the content, or what is wrong: its locals hold values, so it must not raise."""
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - a path of any kind
-            data = file.read()
+        return _content(path)
     except OSError as error:
         problem = f"{error.strerror}. Check the path."
-    else:
-        is_json = str(path).lower().endswith(".json") or data.lstrip().startswith(b"{")
-        document = _loaded(data, is_json=is_json)
-        problem = document if isinstance(document, str) else _misuse(document)
-        if not problem and isinstance(document, dict):
-            tables: dict[str, dict[str, Any]] = {
-                table: document.get(table, {}) for table in SCHEMES
-            }
-            values = {
-                scheme + name: base64_bytes(value) if table == "binary" else value
-                for table, scheme in SCHEMES.items()
-                for name, value in tables[table].items()
-            }
-            table = _table_or_problem(values)
-            if not isinstance(table, str):
-                return tables, table
-            problem = table
-    return problem
+    except SecretsError as error:  # its frames hold values, its context may quote one
+        problem = str(error)
+    raise BackendError(f"Cannot read {str(path)!r}: {problem}")
 
 
-def _loaded(data: bytes, *, is_json: bool) -> dict[str, Any] | str:
-    """Return the document, or what is wrong with it: a parser's error may quote a value."""
+def _content(path: str | os.PathLike[str]) -> tuple[Tables, dict[Key, Any]]:
+    with open(path, "rb") as file:  # noqa: PTH123 - a path of any kind
+        data = file.read()
+    document = _document_in(data, is_json=str(path).lower().endswith(".json"))
+    _check(document)
+    tables: Tables = {table: document.get(table, {}) for table in SCHEMES}
+    values = {
+        scheme + name: base64_bytes(value) if table == "binary" else value
+        for table, scheme in SCHEMES.items()
+        for name, value in tables[table].items()
+    }
+    return tables, _table(values)
+
+
+def _document_in(data: bytes, *, is_json: bool) -> dict[str, Any]:
     import tomllib
 
     try:
         text = data.decode("utf-8-sig")  # some editors begin a file with a byte order mark
+        is_json = is_json or text.lstrip().startswith("{")
         document = json.loads(text) if is_json else tomllib.loads(text)
     except UnicodeDecodeError as error:
-        return f"it is not UTF-8 at line {_line(data[: error.start])}."
+        line = data.count(b"\n", 0, error.start) + 1
+        problem = f"it is not UTF-8 at line {line}."
     except json.JSONDecodeError as error:
-        return f"it is not JSON at line {error.lineno}, column {error.colno}."
+        problem = f"it is not JSON at line {error.lineno}, column {error.colno}."
     except tomllib.TOMLDecodeError as error:
         place = str(error).rpartition("(at ")[2].rstrip(")")
         if "line" not in place:
-            place = f"line {_line(data)}, its end"
-        return f"it is not TOML at {place}. Put names with a '/' and all text in quotes."
+            line = data.count(b"\n") + 1
+            place = f"line {line}, its end"
+        problem = f"it is not TOML at {place}. Put names with a '/' and all text in quotes."
     except (ValueError, RecursionError) as error:
-        return (
-            f"it is nested too deeply, or has a number that is too long ({type(error).__name__})."
-        )
-    return document if isinstance(document, dict) else "its JSON must be an object."
+        kind = type(error).__name__
+        problem = f"it is nested too deeply, or a number in it is too long ({kind})."
+    else:
+        if isinstance(document, dict):
+            return document
+        problem = "its JSON must be an object."
+    raise BackendError(problem)
 
 
-def _line(before: bytes) -> int:
-    return before.count(b"\n") + 1
-
-
-def _misuse(document: dict[str, Any]) -> str:
-    """Return what is wrong with the tables; empty where nothing is."""
+def _check(document: dict[str, Any]) -> None:
+    """Raise a `BackendError` that names the first entry that means nothing here."""
     seen: dict[str, str] = {}
     for table, entries in document.items():
         if table not in SCHEMES or not isinstance(entries, dict):
-            return _unknown(table)
+            from difflib import get_close_matches
+
+            close = [other for other in get_close_matches(table, SCHEMES, 1) if other != table]
+            hint = f" Did you mean [{close[0]}]?" if close else ""
+            tables = ", ".join(SCHEMES)
+            raise BackendError(f"{table!r} is not one of its tables, which are {tables}.{hint}")
         for name, value in entries.items():
             as_text = table in {"binary", "secure_strings"}
             if not isinstance(value, str if as_text else (str, list, dict)):
                 use = "a string" if as_text else "a string, or a table"
-                return f"{table}.{name} is a {type(value).__name__}. Use {use}."
+                raise BackendError(f"{table}.{name} is a {type(value).__name__}. Use {use}.")
             if table == "binary" and base64_bytes(str(value)) is None:
-                return f"{table}.{name} is not base64 text."
+                raise BackendError(f"{table}.{name} is not base64 text.")
             other = seen.setdefault(SCHEMES[table] + name, table)
             if other != table:
-                return f"{name!r} is in {other!r} and in {table!r}. Drop one."
-    return ""
-
-
-def _unknown(table: str) -> str:
-    from difflib import get_close_matches
-
-    close = get_close_matches(table, SCHEMES, 1)
-    hint = f" Did you mean [{close[0]}]?" if close and close[0] != table else ""
-    return f"{table!r} is not one of its tables, which are {', '.join(SCHEMES)}.{hint}"
+                raise BackendError(f"{name!r} is in {other!r} and in {table!r}. Drop one.")
 
 
 def base64_bytes(text: str) -> bytes | None:
@@ -297,22 +278,20 @@ def _key(source: Source) -> Key:
     return source.kind, source.name, source.version_id, stage, source.version, source.label
 
 
-def _looked_up(table: dict[Key, Any], source: Source) -> Answer | ResolutionError:
-    if source.kind != "tree":
-        key = _key(source)
-        if key not in table and source.name.startswith(SECRET_REFERENCE):
-            key = ("secret", source.name.removeprefix(SECRET_REFERENCE), None, None, None, None)
-        if key in table:
-            return Answer(table[key])
-        return SecretNotFoundError(
-            "it is not among the values held here. Add it, or check the name."
-        )
-    tree = dict(table.get(_key(source), {}))
-    for (kind, name, *version), value in table.items():
-        if kind == "parameter" and str(name).startswith(source.name) and not any(version):
-            tree[str(name).removeprefix(source.name)] = value
-    if not source.recursive:
-        tree = {rest: value for rest, value in tree.items() if "/" not in rest}
-    if not tree:
+def _looked_up(table: dict[Key, Any], source: Source) -> Result:
+    key = _key(source)
+    if source.kind == "tree":
+        tree = dict(table.get(key, {}))
+        for (kind, name, *version), value in table.items():
+            if kind == "parameter" and str(name).startswith(source.name) and not any(version):
+                tree[str(name).removeprefix(source.name)] = value
+        if not source.recursive:
+            tree = {rest: value for rest, value in tree.items() if "/" not in rest}
+        if tree:
+            return Answer(tree)
         return SecretNotFoundError("no parameter is below that path. Add one, or check the path.")
-    return Answer(tree)
+    if key not in table and source.name.startswith(SECRET_REFERENCE):
+        key = ("secret", source.name.removeprefix(SECRET_REFERENCE), None, None, None, None)
+    if key in table:
+        return Answer(table[key])
+    return SecretNotFoundError("it is not among the values held here. Add it, or check the name.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..errors import BackendError, BackendUnavailableError, ResolutionError
 from . import _codes
 from ._connections import Fault
-from ._extension_kinds import token_origin
+from ._extension_more import token_origin
 from ._states import NotReadyError, UnexplainedError
 
 TYPE_CHECKING = False

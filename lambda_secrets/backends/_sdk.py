@@ -10,8 +10,7 @@ from collections import deque
 from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError, ResolutionError
 from ._botocore_log import quiet, silence
-from ._calls import Conversations
-from ._other_calls import singly
+from ._calls import Conversations, singly
 from ._states import UnaskedError, pause_before
 
 TYPE_CHECKING = False

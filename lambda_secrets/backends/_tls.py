@@ -16,7 +16,7 @@ import time
 from binascii import a2b_base64
 from itertools import zip_longest
 
-from ._connections import Fault
+from ._connections import Fault, fault_of
 from ._http import Client, Exchange
 
 TYPE_CHECKING = False
@@ -110,7 +110,7 @@ class RemoteExchange(Exchange):
         lost = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
         if isinstance(error, ssl.SSLError) and not isinstance(error, lost):
             return Fault("tls", error.reason or "")
-        return super().fault(error)
+        return fault_of(error)
 
     def open(self, client: RemoteClient, addresses: list[Any], deadline: float) -> Steps:
         """Connect to one address after the other; each has its share of the time."""

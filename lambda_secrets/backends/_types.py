@@ -1,15 +1,15 @@
-"""Names for the types of the backends; imported by type checkers alone."""
+"""The protocol of a backend, and names for types; apart, since importing `typing` takes time."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
     from .._sources import Source
     from ..errors import ResolutionError
-    from . import Answer
+    from . import Answer, Value
     from ._calls import Call
     from ._connections import Fault
     from ._http import Exchange, Reply
@@ -34,5 +34,41 @@ if TYPE_CHECKING:
     Task: TypeAlias = tuple[Callable[[list[Source]], Talk], list[Source]]
     Instant: TypeAlias = tuple[float, float]
     """What the monotonic and the wall clock said."""
-    Deadlines: TypeAlias = tuple[float, float, float]
-    """Until when to wait for a start, for readiness, and for all else that may pass."""
+    Patience: TypeAlias = tuple[float, float, float, float]
+    """When it began; for how long to wait for a start, for readiness, and in all."""
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """Reads sources. Any object with ``fetch`` is a backend.
+
+    It may also have:
+
+    - ``name``: a text, shown in errors and events
+    - ``prefetch(sources, *, timeout)``: as ``fetch``, without waiting for a service that is not
+      ready
+    - ``upstream_ttl(source)``: the seconds for which a cache behind it keeps a value
+    - ``close()``: called before a SnapStart snapshot and after a restore
+    """
+
+    def fetch(
+        self, sources: Iterable[Source], *, timeout: float, fresh: bool
+    ) -> Mapping[Source, Value | Answer | ResolutionError]:
+        """Read all sources in at most ``timeout`` seconds, past every cache if ``fresh``.
+
+        It is called from several threads at a time.
+
+        Args:
+            sources: what to read; the keys of the answer.
+            timeout: seconds that it may take, retries included.
+            fresh: whether to pass every cache.
+
+        Returns:
+            For each source ``str``, ``bytes``, a list of strings or, for a tree, a dict of them; an
+            `Answer` adds a version. For a source that cannot be read, a `ResolutionError` of the
+            fitting class with the reason as its message.
+
+        Raises:
+            ResolutionError: when no source can be read.
+        """
+        ...

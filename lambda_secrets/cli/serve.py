@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lambda_secrets.backends import own_region
-from lambda_secrets.backends._extension import PORT
-from lambda_secrets.backends._extension_kinds import APPCONFIG_PORT
+from lambda_secrets.backends import APPCONFIG_PORT, PORT, own_region
 from lambda_secrets.backends._local import read_secrets_file
 from lambda_secrets.cli.emulator import Emulator
 from lambda_secrets.cli.emulator.aws import AwsValues

@@ -25,7 +25,7 @@ from lambda_secrets import (
 )
 from lambda_secrets._declarations import declare
 from lambda_secrets._explain import kind_of
-from lambda_secrets.backends import AwsBackend, _auto as module, _beyond, _states
+from lambda_secrets.backends import AwsBackend, _auto as module, _beyond, _extension_more
 from lambda_secrets.backends._states import UnaskedError
 from tests.support import faults
 from tests.support.aws_endpoint import endpoint, found
@@ -112,7 +112,8 @@ def pair(server: FakeExtension) -> Pair:
 def time_of_auto(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     """Stop the clocks by which sources stay with the SDK."""
     clock = FakeClock()
-    monkeypatch.setattr(_beyond, "time", clock)
+    for part in (module, _beyond):
+        monkeypatch.setattr(part, "time", clock)
     return clock
 
 
@@ -126,7 +127,7 @@ def test_a_refused_connection_is_left_to_the_sdk_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Where nobody listens the round goes to the SDK without a second try or a pause."""
-    monkeypatch.setattr(_states, "pause_before", lambda _: pytest.fail("it waits"))
+    monkeypatch.setattr(_extension_more, "pause_before", lambda _: pytest.fail("it waits"))
     with refusing_port() as port:
         pair = Pair(port)
         started = time.monotonic()
@@ -274,7 +275,7 @@ def test_no_time_left_is_none_below_zero(monkeypatch: pytest.MonkeyPatch, pair: 
 
 def test_prefetch_waits_for_no_extension(monkeypatch: pytest.MonkeyPatch) -> None:
     """All through INIT the extension is not ready: what it does not answer, the SDK reads."""
-    monkeypatch.setattr(_states, "pause_before", lambda _: pytest.fail("it waits"))
+    monkeypatch.setattr(_extension_more, "pause_before", lambda _: pytest.fail("it waits"))
     with FakeExtension({"x": "by extension"}) as server:
         server.fault = lambda r: faults.NOT_READY if r.query["secretId"] == "y" else None
         pair = Pair(server.port)
@@ -580,7 +581,8 @@ def test_the_rest_of_an_extension_that_stays_unready_doubles(
 ) -> None:
     """Where it never gets ready it is asked ever more seldom; once it is, at each round."""
     clock = FakeClock()
-    monkeypatch.setattr(_beyond, "time", clock)
+    for part in (module, _beyond):
+        monkeypatch.setattr(part, "time", clock)
     server.fault = lambda _: faults.NOT_READY
     pair = Pair(server.port)
     for seconds in (1, 2, 4, 8):

@@ -29,8 +29,7 @@ from lambda_secrets import (
     SecretNotFoundError,
 )
 from lambda_secrets._explain import kind_of
-from lambda_secrets._values import opaque
-from lambda_secrets.backends import _extension_kinds as kinds, _states
+from lambda_secrets.backends import _extension_more as more
 from lambda_secrets.backends._decode import secret_answer
 from tests.support import faults
 from tests.support.faults import (
@@ -78,7 +77,7 @@ def acted(
 
 def request_for(backend: ExtensionBackend, declaration: str | Declaration) -> tuple[int, bytes]:
     """Return the port and the bytes that the backend would send."""
-    request = backend.request(source(declaration), opaque(""), past_cache=False)
+    request = backend.request(source(declaration), past_cache=False)
     assert isinstance(request, tuple)
     return request[0], request[1](0)
 
@@ -293,7 +292,7 @@ def test_token_is_the_first_that_is_set(
     """The agent's order of variables, a file's trimmed content, and its default file last."""
     path = tmp_path / "token"
     path.write_text("\n from the file \n")
-    monkeypatch.setattr(kinds, "_AGENT_TOKEN_FILE", str(path))
+    monkeypatch.setattr(more, "_AGENT_TOKEN_FILE", str(path))
     monkeypatch.delenv("AWS_SESSION_TOKEN")
     for variable, text in environ.items():
         monkeypatch.setenv(variable, text.format(path))
@@ -303,7 +302,7 @@ def test_token_is_the_first_that_is_set(
 
 def test_without_a_token_no_header_is_sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An empty header could be taken for a wrong token."""
-    monkeypatch.setattr(kinds, "_AGENT_TOKEN_FILE", str(tmp_path / "missing"))
+    monkeypatch.setattr(more, "_AGENT_TOKEN_FILE", str(tmp_path / "missing"))
     monkeypatch.delenv("AWS_SESSION_TOKEN")
     with FaultServer([FINE]) as server:
         assert fetch(ExtensionBackend(port=server.port), "x") == ["fine"]
@@ -579,7 +578,7 @@ def test_refused_token_is_named_by_its_origin(
 ) -> None:
     """The error says which variable the refused token came from."""
     monkeypatch.delenv("AWS_SESSION_TOKEN")
-    monkeypatch.setattr(kinds, "_AGENT_TOKEN_FILE", str(tmp_path / "missing"))
+    monkeypatch.setattr(more, "_AGENT_TOKEN_FILE", str(tmp_path / "missing"))
     for variable, text in environ.items():
         monkeypatch.setenv(variable, text)
     assert says in str(acted(faults.BAD_TOKEN))
@@ -590,7 +589,7 @@ def test_default_token_file_is_named_too(monkeypatch: pytest.MonkeyPatch, tmp_pa
     path = tmp_path / "awssmatoken"
     path.write_text("t")
     monkeypatch.delenv("AWS_SESSION_TOKEN")
-    monkeypatch.setattr(kinds, "_AGENT_TOKEN_FILE", str(path))
+    monkeypatch.setattr(more, "_AGENT_TOKEN_FILE", str(path))
     assert str(path) in str(acted(faults.BAD_TOKEN))
 
 
@@ -653,7 +652,7 @@ def test_an_extension_that_listens_late_is_waited_for(monkeypatch: pytest.Monkey
             monkeypatch.setattr(backend, "_port", server.port)
         return 0.001
 
-    monkeypatch.setattr(_states, "pause_before", pause_before)
+    monkeypatch.setattr(more, "pause_before", pause_before)
     with refusing_port() as port, server:
         backend = ExtensionBackend(port=port)
         assert fetch(backend, "x") == ["fine"]
@@ -667,7 +666,7 @@ def test_a_setting_that_breaks_between_two_tries_is_told(monkeypatch: pytest.Mon
         monkeypatch.setenv(PORT, "no port")
         return 0.001
 
-    monkeypatch.setattr(_states, "pause_before", pause_before)
+    monkeypatch.setattr(more, "pause_before", pause_before)
     with FaultServer([faults.NOT_READY]) as server:
         monkeypatch.setenv(PORT, str(server.port))
         (error,) = fetch(ExtensionBackend(), "x")
@@ -690,10 +689,15 @@ def test_where_nothing_has_listened_later_rounds_wait_half_a_second(
     ask = ExtensionBackend.ask
 
     def noted(
-        backend: ExtensionBackend, *args: Any, start_within: float = 0, **options: Any
+        backend: ExtensionBackend,
+        sources: Any,
+        timeout: float,
+        start: float,
+        *args: Any,
+        fresh: bool,
     ) -> Any:
-        waits.append(start_within)
-        return ask(backend, *args, start_within=min(start_within, 0.05), **options)
+        waits.append(start)
+        return ask(backend, sources, timeout, min(start, 0.05), *args, fresh=fresh)
 
     monkeypatch.setattr(ExtensionBackend, "ask", noted)
     with refusing_port() as nobody, FaultServer([FINE]) as server:
@@ -701,7 +705,7 @@ def test_where_nothing_has_listened_later_rounds_wait_half_a_second(
         for timeout in (5, 5, 0.3):
             (error,) = fetch(backend, "x", timeout=timeout)
             assert kind_of(error) is BackendUnavailableError
-        assert waits == [5, _states.SILENT_WAIT, 0.3]
+        assert waits == [5, more.SILENT_WAIT, 0.3]
         monkeypatch.setattr(backend, "_port", server.port)
         assert fetch(backend, "x") == ["fine"]
         monkeypatch.setattr(backend, "_port", nobody)

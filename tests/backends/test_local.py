@@ -143,6 +143,17 @@ def test_the_mapping_is_read_at_each_fetch() -> None:
     assert fetch(backend, "a", "b") == ["2", "3"]
 
 
+def test_a_mapping_that_has_become_wrong_fails_each_read() -> None:
+    """The error says what is wrong, and shows no value."""
+    values: dict[str, Any] = {"a": "hunter2"}
+    backend = MemoryBackend(values)
+    values["b"] = 5
+    errors = fetch(backend, "a", "b")
+    assert [type(error) for error in errors] == [BackendError] * 2
+    assert all("its value is a int" in str(error) for error in errors)
+    assert not any("hunter2" in str(error) for error in errors)
+
+
 def test_what_was_read_does_not_change_with_the_mapping() -> None:
     """A list that is changed later is another value, not the one that was read."""
     values = {"ssm:/p": ["a"]}

@@ -13,8 +13,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from lambda_secrets.backends._extension import PORT
-from lambda_secrets.backends._extension_kinds import APPCONFIG_PORT
+from lambda_secrets.backends import APPCONFIG_PORT, PORT
 from lambda_secrets.cli.emulator.dialects import (
     AgentDialect,
     AppConfigDialect,

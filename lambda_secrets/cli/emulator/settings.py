@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from lambda_secrets.backends._extension import PORT, TOKENS
-from lambda_secrets.backends._extension_kinds import APPCONFIG_PORT
+from lambda_secrets.backends import APPCONFIG_PORT, PORT
+from lambda_secrets.backends._extension import TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,0 +1,201 @@
+"""What the extension's usual read of a secret does not need: other kinds, tokens and replies.
+
+Also when to ask again: while it does not listen or is not ready, and after other failures.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from .._values import opaque
+from ..errors import BackendError, BackendUnavailableError, DeclarationError, ResolutionError
+from . import APPCONFIG_PORT, PORT, Answer
+from ._connections import Fault
+from ._decode import is_named, parameter_answer, text_of
+from ._extension import TOKENS, encoded, is_elsewhere, request_to
+from ._http import Reply, port_of
+from ._states import NotListeningError, NotReadyError, pause_before
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .._sources import Source
+    from ._extension import ExtensionBackend
+    from ._types import Answers, Hidden, Job, Outcome, Patience, Request, Result, Sources
+
+SILENT_WAIT = 0.5  # seconds to wait for a start, where one whole wait has seen none
+SHORTEST_LEFT = 0.005  # seconds in which another try is worth it
+_AGENT_TOKEN_FILE = "/var/run/awssmatoken"  # noqa: S105 - a path, not a password
+
+
+def check_ports(*ports: object) -> None:
+    """Raise a `DeclarationError` unless each is None or a port."""
+    for port in ports:
+        if port is not None and not (type(port) is int and 0 < port < 65536):
+            raise DeclarationError(
+                f"Cannot use port {port!r}: a port must be a number from 1 to 65535."
+            )
+
+
+# Asking again
+
+
+def asked_patiently(
+    backend: ExtensionBackend, sources: Sources, timeout: float, *, fresh: bool
+) -> Answers:
+    """Ask the extension alone: wait until it listens and is ready, within the timeout."""
+    silent = backend.silent_at == backend.place
+    start = min(timeout, SILENT_WAIT) if silent else timeout
+    answers = backend.ask(sources, timeout, start, timeout, fresh=fresh)
+    if answers and all(isinstance(answer, NotListeningError) for answer in answers.values()):
+        backend.silent_at = backend.place
+    return answers
+
+
+def asked_again(
+    backend: ExtensionBackend, source: Source, patience: Patience, answer: Result, *, fresh: bool
+) -> Job:
+    """Ask again while that may help; go on from the first answer."""
+    past_cache, retry = False, 0
+    while True:
+        pause = 0.0
+        if isinstance(answer, ResolutionError):
+            left = _deadline(answer, patience) - time.monotonic()
+            if left < SHORTEST_LEFT:
+                return answer
+            pause = min(pause_before(retry), left / 2)
+            retry += 1
+        elif past_cache or not (fresh and backend.is_agent):
+            return answer
+        past_cache = fresh and backend.is_agent
+        request = backend.request(source, past_cache=past_cache)
+        if not isinstance(request, tuple):
+            return request
+        reply = yield (*request, pause)
+        timed_out = isinstance(reply, Fault) and reply.kind == "timeout"
+        if timed_out and isinstance(answer, ResolutionError):
+            return answer
+        answer = backend.answer(source, reply)
+
+
+def _deadline(failure: ResolutionError, patience: Patience) -> float:
+    """Return until when to ask again after this failure; 0 where that does not help."""
+    begun, start, ready, timeout = patience
+    if isinstance(failure, NotListeningError):
+        return begun + start
+    if isinstance(failure, NotReadyError):
+        return begun + ready
+    return begun + timeout if ready and isinstance(failure, BackendUnavailableError) else 0.0
+
+
+# Requests
+
+
+def unusual_request(
+    backend: ExtensionBackend, source: Source, token: Hidden | BackendError
+) -> Request | BackendError:
+    """Return port and bytes to send, or why nothing can be sent."""
+    if source.kind == "tree":
+        return BackendError(
+            'the extension cannot read a tree of parameters. Use backend="auto", "aws" or "sdk".'
+        )
+    if is_elsewhere(source):
+        return BackendError(
+            "the ARN names another region than the function's, and the extension reads its own "
+            'region only. Use backend="auto", "aws" or "sdk".'
+        )
+    if source.kind == "appconfig":
+        variable = APPCONFIG_PORT
+        place = str(backend.appconfig_port or os.environ.get(variable) or 2772)
+    else:
+        variable, place = PORT, backend.place
+    port = port_of(place)
+    if not port:
+        return BackendError(
+            f"{variable} is {place!r}, which is not a port. Use a number from 1 to 65535."
+        )
+    if source.kind == "appconfig":  # its extension asks for no token
+        keys = ("applications", "environments", "configurations")
+        path = "".join(f"/{key}/{encoded(part)}" for key, part in zip(keys, source.parts))  # noqa: B905 - three each
+        return request_to(port, path, {}, opaque(""))
+    if isinstance(token, BackendError):
+        return token
+    query = {
+        "name": source.name,
+        "version": source.version,
+        "label": source.label,
+        "withDecryption": "true" if source.decrypt else "false",
+    }
+    return request_to(port, "/systemsmanager/parameters/get", query, token)
+
+
+def token_origin() -> str:
+    """Return which variable, or else which file, holds the token; empty where there is none."""
+    for variable in TOKENS:
+        if os.environ.get(variable):
+            return variable
+    return _AGENT_TOKEN_FILE if os.path.exists(_AGENT_TOKEN_FILE) else ""  # noqa: PTH110 - pathlib costs its import
+
+
+def unusual_token() -> Hidden | BackendError:
+    """Return the token, which a file may hold; empty where there is none; or what is wrong."""
+    origin = token_origin()
+    token = opaque(os.environ.get(origin, f"file://{origin}" if origin else ""))
+    if token(0).startswith("file://"):
+        path = token(0).removeprefix("file://")
+        try:
+            with open(path, encoding="ascii") as file:  # noqa: PTH123
+                token = opaque(file.read())
+        except (OSError, ValueError) as error:
+            kind = type(error).__name__
+            return BackendError(f"its token file {path} cannot be read ({kind}). Check {origin}.")
+    token = opaque(token(0).strip())
+    if not (token(0).isascii() and token(0).isprintable()):
+        return BackendError(f"its token has characters that no HTTP header takes. Check {origin}.")
+    return token
+
+
+# Replies
+
+
+def unusual_answer(backend: ExtensionBackend, source: Source, reply: Outcome) -> Result:
+    """Return what any reply but the value of a secret says."""
+    if isinstance(reply, Reply):
+        if reply.status == 200:
+            return _value_in(backend, source, reply)
+        if source.kind == "secret" and b'"__type"' in reply.body:
+            backend.agent_at = backend.place
+    elif reply.kind == "refused":
+        return NotListeningError(
+            "nothing listens on the extension's port. Add its layer to the function, or use "
+            'backend="aws".'
+        )
+    from ._refusals import refusal
+
+    return refusal(source, reply)
+
+
+def _value_in(backend: ExtensionBackend, source: Source, reply: Reply) -> Answer | BackendError:
+    """Return what a reply with status 200 says of a parameter or a configuration."""
+    if source.kind == "appconfig":
+        version = reply.headers.get("configuration-version")
+        return backend.with_ttl(source, Answer(text_of(reply.body), version=version))
+    found = None
+    problem = f"its answer is not the JSON of a {source.kind}. Is another program on its port?"
+    names = {source.name}
+    try:
+        document = opaque(json.loads(reply.body))
+        if source.kind == "parameter":
+            document = opaque(document(0)["Parameter"])
+            names |= {f"/{source.name}", source.name.lstrip("/")}  # the first slash is optional
+        if not any(is_named(name, document(0)) for name in names):
+            problem = (
+                f"it answered with another {source.kind} than the one asked for. Is another "
+                "program on its port?"
+            )
+        elif source.kind == "parameter":
+            found = parameter_answer(document(0))
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+        pass
+    return BackendError(problem) if found is None else backend.with_ttl(source, found)
