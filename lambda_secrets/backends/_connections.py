@@ -75,8 +75,9 @@ def give_up_connection(current: _Round, exchange: Exchange, reply: Outcome) -> b
             reply.kind = fault.kind
         return fault is None
     if reply.status == 429 or current.room < current.client.parallel:
-        # The agent says 429 of a connection: go on with those that it answers, or with one.
-        current.room = max(1, len(current.good))
+        # The agent says 429 of a connection: go on with those that it has not refused, or with one.
+        others = {each.connection for each in current.running if each is not exchange}
+        current.room = max(1, len(current.good | others))
     return False
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -728,6 +729,27 @@ def test_few_connections_of_an_agent_are_enough() -> None:
             assert fetch(backend, *names) == names
             assert server.connections <= limit + 8
             backend.close()
+
+
+def test_a_refused_connection_leaves_the_others_at_work() -> None:
+    """What the agent refuses at once says nothing of those connections that it answers slowly."""
+    limit, names = 5, [f"s{n}" for n in range(40)]
+    reads: Counter[int] = Counter()
+    with FakeExtension({name: name for name in names}, agent=True) as server:
+
+        def fault(request: Request) -> Action | None:
+            if request.connection > limit:
+                return faults.answer("Connection limit exceeded", 429)
+            reads[request.connection] += 1
+            time.sleep(0.02)
+            return None
+
+        server.fault = fault
+        backend = ExtensionBackend(port=server.port)
+        assert fetch(backend, *names) == names
+        backend.close()
+    assert len(reads) == limit
+    assert min(reads.values()) > 1
 
 
 @pytest.mark.parametrize("action", [faults.NOT_READY, faults.hang, faults.close, None])
