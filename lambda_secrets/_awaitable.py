@@ -7,7 +7,6 @@ import sys
 from contextlib import nullcontext, suppress
 from contextvars import copy_context
 
-from ._resolver import Unfinished
 from ._store import run_apart
 
 TYPE_CHECKING = False
@@ -77,33 +76,31 @@ async def off_loop(step: Callable[[], Any]) -> Any:
     return await future
 
 
-class Unawaited(Unfinished):
-    """An awaitable that a handler has returned: until it was awaited, its values stay in place."""
+def awaited(
+    call: Any, awaitable: Any, undo: Callable[[], None] | None, steps: Steps[Any] | None
+) -> Awaited:
+    """Return what is to be awaited instead of what a handler has returned.
 
-    __slots__ = ("_awaitable", "_call", "_undo")
+    Until then its values stay in place; then the rest of the steps, if any, is taken.
+    """
+    undone = functools.cache(undo or int)  # by whichever comes first
+    return Awaited(_finish(call, awaitable, undone, steps), awaitable, undone, steps)
 
-    def __init__(self, call: Any, awaitable: Any, undo: Callable[[], None] | None) -> None:
-        self._call = call
-        self._awaitable = awaitable
-        self._undo = undo
 
-    def continued(self, steps: Steps[Any] | None) -> Awaited:
-        """Return what is to be awaited instead; then the rest of the steps, if any, is taken."""
-        undo = functools.cache(self._undo or int)  # by whichever comes first
-        return Awaited(self._finish(steps, undo), self._awaitable, steps, undo)
-
-    async def _finish(self, steps: Steps[Any] | None, undo: Callable[[], object]) -> Any:
-        proceed: Any = None
-        try:
-            with self._call.use or nullcontext():
-                value = await self._awaitable
-        except BaseException as error:
-            if steps is None:
-                raise
-            proceed, value = steps.throw, error
-        finally:
-            undo()
-        return value if steps is None else await drive(steps, proceed, value)
+async def _finish(
+    call: Any, awaitable: Any, undo: Callable[[], object], steps: Steps[Any] | None
+) -> Any:
+    proceed: Any = None
+    try:
+        with call.use or nullcontext():
+            value = await awaitable
+    except BaseException as error:
+        if steps is None:
+            raise
+        proceed, value = steps.throw, error
+    finally:
+        undo()
+    return value if steps is None else await drive(steps, proceed, value)
 
 
 class Awaited:
@@ -113,8 +110,8 @@ class Awaited:
         self,
         coroutine: Coroutine[Any, Any, Any],
         awaitable: Any,
-        steps: Steps[Any] | None,
         undo: Callable[[], object],
+        steps: Steps[Any] | None,
     ) -> None:
         self._coroutine = coroutine
         self._awaitable = awaitable

@@ -33,7 +33,6 @@ class Layer:
     """
 
     into = "context"
-
     offset = 0
     plain: type | None = None
 
@@ -126,22 +125,14 @@ class Call:
 
     def steps(self) -> Steps[Any]:
         """Yield what blocks, and itself when the handler is to run; return what that returns."""
-        if not self.is_ready():
-            self.secrets = yield from self.resolved()
-        return (yield self)
-
-    def resolved(self) -> Steps[Secrets]:
-        """Return fresh values; nothing is fetched for a call that cannot take them."""
         layer = self.layer
-        layer.check_call(self)
-        remaining = remaining_of(self.argument(1, "context"))
-        secrets: Secrets = yield from layer.resolver.steps(layer.names(self), remaining=remaining)
-        return secrets
-
-    def is_ready(self) -> bool:
-        """Whether nothing is due, so that to run the handler is all there is to do."""
-        self.secrets = self.layer.cached(self)
-        return self.secrets is not None
+        self.secrets = layer.cached(self)
+        if self.secrets is None:
+            layer.check_call(self)
+            remaining = remaining_of(self.argument(1, "context"))
+            names = layer.names(self)
+            self.secrets = yield from layer.resolver.steps(names, remaining=remaining)
+        return (yield self)
 
     def __call__(self) -> Any:
         """Run the handler with the values in place."""
@@ -153,17 +144,13 @@ class Call:
                 with self.use:
                     result = self.layer.invoke(self)
             if type(result) not in _NOT_AWAITED and hasattr(result, "__await__"):
-                result, undo = self.unawaited(result, undo), None
+                from ._awaitable import awaited
+
+                result, undo = Unfinished(awaited, self, result, undo), None
             return result
         finally:
             if undo is not None:
                 undo()
-
-    def unawaited(self, awaitable: Any, undo: Callable[[], None] | None) -> Unfinished:
-        """Keep the values in place until what the handler has returned was awaited."""
-        from ._awaitable import Unawaited
-
-        return Unawaited(self, awaitable, undo)
 
     def argument(self, index: int, name: str) -> Any:
         """Return the event (0) or context (1), positional or by keyword."""
@@ -183,10 +170,14 @@ def handler_of(layer: Layer, function: Any, call_of: type[Call]) -> Callable[...
     def handler(*args: Any, **kwargs: Any) -> Any:
         call = call_of(layer, function, args, kwargs)
         del args, kwargs  # which may be another layer's values
-        if not call.is_ready():
+        if call_of is Call:
+            call.secrets = layer.cached(call)
+        if call.secrets is None:
             return run(call.steps())
+        if layer.into != "context":  # nothing is to be put back
+            return layer.invoke(call)
         result = call()
-        return result.continued(None) if isinstance(result, Unfinished) else result
+        return result(None) if isinstance(result, Unfinished) else result
 
     if layer.into != "context" or call_of is not Call or layer.offset:
         return handler
@@ -211,9 +202,11 @@ def _usual_handler_of(layer: Layer, function: Any, handler: Any) -> Callable[...
                         result = function(*args)
                         if type(result) in _NOT_AWAITED or not hasattr(result, "__await__"):
                             return result
+                        from ._awaitable import awaited
+
                         call = Call(layer, function, args, kwargs)
                         call.secrets = secrets
-                        return call.unawaited(result, layer.place(call)).continued(None)
+                        return awaited(call, result, layer.place(call), None)
                     finally:
                         if key in own and own[key] is secrets:
                             del own[key]

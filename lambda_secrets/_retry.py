@@ -35,10 +35,6 @@ class RetriedCall(Call):
         self.use = None
         self.begun = False
 
-    def is_ready(self) -> bool:
-        """Take the steps in any case: there may be a second run."""
-        return False
-
     def steps(self) -> Steps[Any]:
         """Yield what blocks, and itself for each run; return what the last run returns."""
         built = [
@@ -73,20 +69,15 @@ class RetriedCall(Call):
         """Return the invocation's context, if there is one."""
         return self.argument(1, "context")
 
-    def _first(self) -> Steps[Any]:
-        if not super().is_ready():
-            self.secrets = yield from self.resolved()
-        return (yield self)
-
     def _retried(self) -> Steps[Any]:
         types = self.layer.refresh_on
         innermost = _innermost(self.layer.function)
         outer = running.get()
         if not types or (outer is not None and outer.is_second_run_of(innermost)):
-            return (yield from self._first())
+            return (yield from super().steps())
         self.use = Use({})
         try:
-            return (yield from self._first())
+            return (yield from super().steps())
         except types as error:
             not_run = self.secrets is None and isinstance(error, ResolutionError)
             final = isinstance(error, InjectionError) or hasattr(error, _RETRIED)
