@@ -118,7 +118,7 @@ class Call:
         self.args = args
         self.kwargs = kwargs
         if kwargs:
-            from ._arguments import Arguments
+            from ._functions import Arguments
 
             self.kwargs = Arguments(kwargs)
         self.secrets: Any = None
@@ -144,7 +144,7 @@ class Call:
                 with self.use:
                     result = self.layer.invoke(self)
             if type(result) not in _NOT_AWAITED and hasattr(result, "__await__"):
-                from ._awaitable import awaited
+                from ._suspended import awaited
 
                 result, undo = Unfinished(awaited, self, result, undo), None
             return result
@@ -159,7 +159,7 @@ class Call:
             return self.args[index]
         if not self.kwargs:
             return MISSING
-        from ._arguments import keyword_argument
+        from ._functions import keyword_argument
 
         return keyword_argument(self.function, self.kwargs, index, name, MISSING)
 
@@ -202,7 +202,7 @@ def _usual_handler_of(layer: Layer, function: Any, handler: Any) -> Callable[...
                         result = function(*args)
                         if type(result) in _NOT_AWAITED or not hasattr(result, "__await__"):
                             return result
-                        from ._awaitable import awaited
+                        from ._suspended import awaited
 
                         call = Call(layer, function, args, kwargs)
                         call.secrets = secrets
@@ -213,7 +213,7 @@ def _usual_handler_of(layer: Layer, function: Any, handler: Any) -> Callable[...
                         else:
                             take_off(cache, context, key, secrets)
         if kwargs:
-            from ._arguments import Arguments
+            from ._functions import Arguments
 
             kwargs = Arguments(kwargs)  # type: ignore[assignment]  # expands as one
         return handler(*args, **kwargs)

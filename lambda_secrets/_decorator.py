@@ -122,7 +122,7 @@ def inject_secrets(
 
     def decorate(handler: Any) -> Any:
         if type(handler) is not FunctionType:
-            from ._stack import function_in
+            from ._functions import function_in
 
             inner = function_in(handler)
             if inner is not None:
@@ -162,7 +162,7 @@ def _layer(
         layer_class = _targets.EventLayer if into == "event" else _targets.KeywordLayer
     layer = layer_class(given, key, refresh_on, handler)
     if type(handler) is not FunctionType or not handler.__qualname__.isidentifier():
-        from ._stack import offset_of
+        from ._functions import offset_of
 
         layer.offset = offset_of(handler)
     layer.check_handler()
@@ -177,7 +177,7 @@ def _wrapped(handler: Any, layer: Layer) -> Any:
 
         call_of = RetriedCall
     if hasattr(handler, "__wrapped__"):
-        from ._stack import check_names, layers_of
+        from ._functions import check_names, layers_of
 
         check_names(layer)
         resolvers += [inner.resolver for inner in layers_of(handler)]
@@ -187,7 +187,7 @@ def _wrapped(handler: Any, layer: Layer) -> Any:
 
         return proxy_of(handler, layer, call_of, secrets)
     if handler.__code__.co_flags & _KINDS:
-        from ._wrap import wrapper_of
+        from ._suspended import wrapper_of
 
         wrapper = wrapper_of(layer, handler, call_of)
     else:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 from contextlib import suppress
 
-from ._awaitable import drive
 from ._cache import shared_cache
 from ._declarations import declare_all
 from ._resolver import Resolver, run
+from ._suspended import drive
 from ._uses import running
 from ._values import Secrets, fresh, held, origins
 from .backends import backend_of

@@ -6,8 +6,9 @@ from typing import Any
 
 import wrapt
 
-from ._arguments import Arguments
-from ._wrap import wrapper_of
+from ._call import handler_of
+from ._functions import Arguments
+from ._suspended import wrapper_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _FunctionWrapper: Any = wrapt.FunctionWrapper  # which has types from wrapt 2 on
 
 class _Handler(_FunctionWrapper):  # type: ignore[misc]  # its types differ between versions
     def __init__(self, wrapped: Any, layer: Layer, call_of: type[Call]) -> None:
-        wrapper = wrapper_of(layer, wrapped, call_of)
+        wrapper = wrapper_of(layer, wrapped, call_of) or handler_of(layer, wrapped, call_of)
 
         def call(_wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
             hidden = Arguments(kwargs)

@@ -7,7 +7,7 @@ import logging
 from contextlib import suppress
 
 from ._build import builds_of, key_of
-from ._call import Call, Layer, remaining_of
+from ._call import Call, Layer, handler_of, remaining_of
 from ._rotation import Newer
 from ._uses import Use, running
 from ._values import held, origins
@@ -157,7 +157,8 @@ def retry_on(resolvers: list[Resolver], types: tuple[type[Exception], ...], func
     Raises:
         DeclarationError: for a generator function, whose items cannot be taken back.
     """
-    from ._wrap import is_generator, wrapper_of
+    from ._functions import is_generator
+    from ._suspended import wrapper_of
 
     if isinstance(function, (classmethod, staticmethod)):
         return type(function)(retry_on(resolvers, types, function.__func__))
@@ -173,7 +174,8 @@ def retry_on(resolvers: list[Resolver], types: tuple[type[Exception], ...], func
         )
     layer = _RetryLayer(resolvers[0], "", types, function)
     layer.resolvers = resolvers
-    return functools.update_wrapper(wrapper_of(layer, function, _RetryOnCall), function)
+    made = (layer, function, _RetryOnCall)
+    return functools.update_wrapper(wrapper_of(*made) or handler_of(*made), function)
 
 
 def _innermost(function: Any) -> object:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import keyword
 
-from ._arguments import parameter, signature_of
 from ._call import MISSING, Layer
+from ._functions import TAKES_ALL, parameter, signature_of
 from ._values import Secrets, held
 from .errors import DeclarationError, InjectionError
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from ._call import Call
 
 _FREE = Secrets({})
-_TAKES_ALL = 0x08  # the flag of **kwargs in a code object, as `inspect` has it
 
 
 class EventLayer(Layer):
@@ -99,7 +98,7 @@ class KeywordLayer(Layer):
                     "its event or context in that place. Make it keyword-only: put a '*,' before "
                     "it in the signature."
                 )
-            if name not in taken and not code.co_flags & _TAKES_ALL:
+            if name not in taken and not code.co_flags & TAKES_ALL:
                 raise DeclarationError(
                     f"Cannot pass {name!r} as a keyword argument: {function.__qualname__}() does "
                     "not take it. Add the parameter, or use into='context'."

@@ -1,0 +1,290 @@
+"""Takes the steps of calls that pause: coroutines, generators, and awaitables that are returned."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from contextlib import nullcontext, suppress
+from contextvars import copy_context
+from types import coroutine
+
+from ._functions import ASYNC_GENERATOR, COROUTINE, GENERATOR, flags_of
+from ._store import run_apart
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator
+    from typing import Any, Self
+
+    from ._resolver import Steps
+
+
+def wrapper_of(layer: Any, function: Any, call_of: Any) -> Any:
+    """Return what is called instead of a function that pauses, of the same kind; else None."""
+    flags = flags_of(function)
+    if flags & COROUTINE:
+        return _coroutine_of(layer, function, call_of)
+    if flags & GENERATOR:
+        return _generator_of(layer, function, call_of)
+    if flags & ASYNC_GENERATOR:
+        return _async_generator_of(layer, function, call_of)
+    return None
+
+
+@coroutine
+def _taken(
+    perform: Callable[[Any], Any], steps: Steps[Any], proceed: Any = None, value: Any = None
+) -> Generator[Any, Any, Any]:
+    """Take steps; each is delegated to what is made of it."""
+    proceed = proceed or steps.send
+    while True:
+        try:
+            step = proceed(value)
+        except StopIteration as end:
+            return end.value
+        try:
+            value = yield from perform(step)
+            proceed = steps.send
+        except BaseException as error:  # noqa: BLE001 - the steps decide
+            proceed, value = steps.throw, error
+
+
+# Coroutines
+
+
+def _coroutine_of(layer: Any, function: Any, call_of: Any) -> Callable[..., Any]:
+    async def handler(*args: Any, **kwargs: Any) -> Any:
+        call = call_of(layer, function, args, kwargs)
+        del args, kwargs  # which may be another layer's values
+        return await _taken(_awaitable, call.steps())
+
+    return handler
+
+
+def drive(steps: Steps[Any], proceed: Any = None, value: Any = None) -> Any:
+    """Return what is to be awaited: what blocks runs on a thread of our own."""
+    return _taken(_awaitable, steps, proceed, value)
+
+
+def _awaitable(step: Any) -> Coroutine[Any, Any, Any]:
+    return off_loop(step) if isinstance(step, functools.partial) else _awaited(step)
+
+
+async def _awaited(call: Any) -> Any:
+    """Run a handler with the values in place until what it returns has been awaited."""
+    undo = call.layer.place(call)
+    try:
+        with call.use or nullcontext():
+            return await call.layer.invoke(call)
+    finally:
+        if undo is not None:
+            undo()
+
+
+async def off_loop(step: Callable[[], Any]) -> Any:
+    """Run what blocks on a thread of our own: the loop's executor is everybody's.
+
+    A task that is cancelled meanwhile does not wait for it.
+    """
+    try:
+        loop = sys.modules["asyncio"].get_running_loop()
+    except (KeyError, RuntimeError):  # another event loop, or none: a coroutine driven by hand
+        return step()
+    future = loop.create_future()
+
+    def deliver(error: BaseException | None, result: Any) -> None:
+        if future.done():  # cancelled
+            return
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+
+    def work() -> None:
+        outcome: tuple[BaseException | None, Any]
+        try:
+            outcome = None, step()
+        except BaseException as error:  # noqa: BLE001 - raised where it is awaited
+            outcome = error, None
+        with suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(deliver, *outcome)
+
+    run_apart(functools.partial(copy_context().run, work), "lambda_secrets async")
+    return await future
+
+
+# Awaitables that a plain function has returned
+
+
+def awaited(
+    call: Any, awaitable: Any, undo: Callable[[], None] | None, steps: Steps[Any] | None
+) -> Awaited:
+    """Return what is to be awaited instead of what a handler has returned.
+
+    Until then its values stay in place; then the rest of the steps, if any, is taken.
+    """
+    undone = functools.cache(undo or int)  # by whichever comes first
+    return Awaited(_finish(call, awaitable, undone, steps), awaitable, undone, steps)
+
+
+async def _finish(
+    call: Any, awaitable: Any, undo: Callable[[], object], steps: Steps[Any] | None
+) -> Any:
+    proceed: Any = None
+    try:
+        with call.use or nullcontext():
+            value = await awaitable
+    except BaseException as error:
+        if steps is None:
+            raise
+        proceed, value = steps.throw, error
+    finally:
+        undo()
+    return value if steps is None else await drive(steps, proceed, value)
+
+
+class Awaited:
+    """Looks like the awaitable that it stands for; a coroutine to `asyncio.run` and its kin."""
+
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        awaitable: Any,
+        undo: Callable[[], object],
+        steps: Steps[Any] | None,
+    ) -> None:
+        self._coroutine = coroutine
+        self._awaitable = awaitable
+        self._steps = steps
+        self._undo = undo
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._coroutine.__await__()
+
+    def send(self, value: Any) -> Any:
+        """Go on, as a coroutine."""
+        return self._coroutine.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """Raise in it, as in a coroutine."""
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        """End it, and what it stands for."""
+        self.__del__()
+        getattr(self._awaitable, "close", int)()
+
+    def __del__(self) -> None:
+        self._coroutine.close()  # one that never began runs no `finally` of its own
+        if self._steps is not None:
+            self._steps.close()
+        self._undo()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._awaitable, name)
+
+
+# Generators
+
+
+def _generator_of(layer: Any, function: Any, call_of: Any) -> Callable[..., Any]:
+    def handler(*args: Any, **kwargs: Any) -> Any:
+        call = call_of(layer, function, args, kwargs)
+        del args, kwargs
+        return (yield from _taken(_iterated, call.steps()))
+
+    return handler
+
+
+def _iterated(step: Any) -> Generator[Any, Any, Any]:
+    return step() if isinstance(step, functools.partial) else (yield from _items(step))
+
+
+def _items(call: Any) -> Generator[Any, Any, Any]:
+    """Hand out a generator's items with the values in place; its reads are noted for it alone."""
+    items = call.layer.invoke(call)  # which runs nothing yet, but may raise
+    undo = call.layer.place(call)
+    try:
+        if call.use is None:
+            return (yield from items)
+        resume, value = items.send, None
+        while True:
+            try:
+                with call.use:  # at each resume: between two, its consumer runs
+                    item = resume(value)
+            except StopIteration as end:
+                return end.value
+            call.begun = True
+            try:
+                resume, value = items.send, (yield item)
+            except GeneratorExit:
+                raise
+            except BaseException as error:  # noqa: BLE001 - the handler decides
+                resume, value = items.throw, error
+    finally:
+        items.close()
+        if undo is not None:
+            undo()
+
+
+def _async_generator_of(layer: Any, function: Any, call_of: Any) -> Callable[..., Any]:
+    async def handler(*args: Any, **kwargs: Any) -> Any:
+        steps = call_of(layer, function, args, kwargs).steps()
+        del args, kwargs
+        proceed: Any = steps.send
+        value: Any = None
+        while True:
+            try:
+                step: Any = proceed(value)
+            except StopIteration:
+                return
+            try:
+                if isinstance(step, functools.partial):
+                    value = await off_loop(step)
+                else:
+                    async with _Items(step) as items:
+                        item = await items.next("asend", None)
+                        while item is not items:
+                            try:
+                                sent = yield item
+                            except GeneratorExit:
+                                raise
+                            except BaseException as error:  # noqa: BLE001 - the handler decides
+                                item = await items.next("athrow", error)
+                            else:
+                                item = await items.next("asend", sent)
+                    value = None
+                proceed = steps.send
+            except BaseException as error:  # noqa: BLE001 - the steps decide
+                proceed, value = steps.throw, error
+
+    return handler
+
+
+class _Items:
+    """The items of an async generator, with the values in place."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    async def __aenter__(self) -> Self:
+        self._items = self._call.layer.invoke(self._call)  # which runs nothing yet, but may raise
+        self._undo = self._call.layer.place(self._call)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        try:
+            await self._items.aclose()
+        finally:
+            if self._undo is not None:
+                self._undo()
+
+    async def next(self, how: str, value: object) -> Any:
+        """Return the next item, or this object at the end."""
+        try:
+            with self._call.use or nullcontext():  # at each resume: between two, its consumer runs
+                item = await getattr(self._items, how)(value)
+        except StopAsyncIteration:
+            return self
+        self._call.begun = True
+        return item
