@@ -65,10 +65,6 @@ class RetriedCall(Call):
             return {resolver: resolver.known(resolver.declarations)}
         return {resolver: {name: origins(self.secrets).get(name) for name in held(self.secrets)}}
 
-    def context(self) -> Any:
-        """Return the invocation's context, if there is one."""
-        return self.argument(1, "context")
-
     def _retried(self) -> Steps[Any]:
         types = self.layer.refresh_on
         innermost = _innermost(self.layer.function)
@@ -84,7 +80,8 @@ class RetriedCall(Call):
             if not_run or final or self.begun:
                 raise
             failed = error
-        newer = Newer(self.layer.resolver.cache.clock, remaining_of(self.context()))
+        remaining = remaining_of(self.argument(1, "context"))
+        newer = Newer(self.layer.resolver.cache, self.used(), remaining)
         result: Any = None
         try:
             found = yield from self._newer(newer)
@@ -110,9 +107,9 @@ class RetriedCall(Call):
 
     def _newer(self, newer: Newer) -> Steps[dict[Resolver, Secrets]]:
         """Return the values that have changed since, by resolver; none for a durable execution."""
-        if not _is_durable(self.context()):
-            return (yield from newer.steps(self.used()))
-        yield from newer.refresh(self.used())
+        if not _is_durable(self.argument(1, "context")):
+            return (yield from newer.steps())
+        yield from newer.refresh()
         _log.warning(
             "The secrets of %s were refreshed, but a durable execution is never run twice. Put "
             "retry_on around the code inside of a step.",
@@ -134,8 +131,8 @@ class _RetryOnCall(RetriedCall):
         reads = {r: names for r, names in self.use.reads.items() if r in resolvers}
         return reads or {resolver: resolver.known(resolver.declarations) for resolver in resolvers}
 
-    def context(self) -> None:
-        return None
+    def argument(self, index: int, name: str) -> None:
+        """Return None: it gets neither event nor context."""
 
 
 class _RetryLayer(Layer):
