@@ -77,7 +77,7 @@ class Layer:
         self.check_call(call)
         from ._overlap import placed
 
-        return placed(self.resolver.cache, context, key, call.secrets).leave
+        return placed(self.resolver.cache, context, key, call.secrets)
 
     def is_plain(self, context: Any) -> bool:
         """Whether attributes of a context are what is in its dict: so that one can be put there.
