@@ -108,9 +108,9 @@ class Call:
         begun: whether a generator has handed out an item.
     """
 
-    __slots__ = ("args", "begun", "function", "kwargs", "layer", "secrets")
+    __slots__ = ("args", "function", "kwargs", "layer", "secrets")
     use: Any = None
-    begun: bool
+    begun = False
 
     def __init__(self, layer: Any, function: Any, args: tuple[Any, ...], kwargs: Any) -> None:
         self.layer = layer

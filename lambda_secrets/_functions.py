@@ -67,11 +67,6 @@ def signature_of(function: Any) -> Signature:
         return inspect.signature(function, **options)
 
 
-def is_generator(function: Any) -> bool:
-    """Whether it is a generator function, an async one included."""
-    return bool(flags_of(function) & (GENERATOR | ASYNC_GENERATOR))
-
-
 def flags_of(function: Any) -> int:
     """Return the flags of a function's code; of a partial or an object, those of what it calls."""
     while isinstance(function, functools.partial):
@@ -96,6 +91,13 @@ def layers_of(handler: Any) -> Iterator[Any]:
         handler = getattr(handler, "__wrapped__", None)
 
 
+def innermost(function: Any) -> Any:
+    """Return the function below all decorators."""
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    return function
+
+
 def check_names(layer: Any) -> None:
     """Raise a `DeclarationError` for a name that an inner layer puts in the same place."""
     for inner in layers_of(layer.function):
@@ -109,8 +111,7 @@ def check_names(layer: Any) -> None:
 
 def offset_of(handler: Any) -> int:
     """Return how many arguments come before the event: 1 for a method."""
-    while hasattr(handler, "__wrapped__"):
-        handler = handler.__wrapped__
+    handler = innermost(handler)
     if type(handler) is not FunctionType:
         return 0
     code = handler.__code__

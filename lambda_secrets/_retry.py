@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from ._build import builds_of, key_of
 from ._call import Call, Layer, handler_of, remaining_of
+from ._functions import ASYNC_GENERATOR, GENERATOR, flags_of, innermost
 from ._rotation import Newer
 from ._uses import Use, running
 from ._values import held, origins
@@ -27,13 +28,6 @@ _log = logging.getLogger("lambda_secrets")
 
 class RetriedCall(Call):
     """A call of a handler with ``refresh_on``, or of one whose objects are closed."""
-
-    __slots__ = ("use",)
-
-    def __init__(self, layer: Any, function: Any, args: tuple[Any, ...], kwargs: Any) -> None:
-        super().__init__(layer, function, args, kwargs)
-        self.use = None
-        self.begun = False
 
     def steps(self) -> Steps[Any]:
         """Yield what blocks, and itself for each run; return what the last run returns."""
@@ -67,9 +61,10 @@ class RetriedCall(Call):
 
     def _retried(self) -> Steps[Any]:
         types = self.layer.refresh_on
-        innermost = _innermost(self.layer.function)
+        function = innermost(self.layer.function)
+        function = getattr(function, "__func__", function)
         outer = running.get()
-        if not types or (outer is not None and outer.is_second_run_of(innermost)):
+        if not types or (outer is not None and outer.is_second_run_of(function)):
             return (yield from super().steps())
         self.use = Use({})
         try:
@@ -86,7 +81,7 @@ class RetriedCall(Call):
         try:
             found = yield from self._newer(newer)
             if found:
-                self.use = Use(found, innermost)
+                self.use = Use(found, function)
                 self.secrets = found.get(self.layer.resolver, self.secrets)
                 result = yield self
         except BaseException as error:
@@ -100,7 +95,6 @@ class RetriedCall(Call):
             if found:
                 newer.accept()
                 return result
-            newer.reject(failed=False)
             raise failed
         finally:
             del failed  # its traceback has this frame
@@ -120,8 +114,6 @@ class RetriedCall(Call):
 
 class _RetryOnCall(RetriedCall):
     """A call of a function with ``retry_on``: nothing is injected, it reads for itself."""
-
-    __slots__ = ()
 
     def resolvers(self) -> list[Resolver]:
         return self.layer.resolvers  # type: ignore[no-any-return]  # of its own layer
@@ -154,31 +146,24 @@ def retry_on(resolvers: list[Resolver], types: tuple[type[Exception], ...], func
     Raises:
         DeclarationError: for a generator function, whose items cannot be taken back.
     """
-    from ._functions import is_generator
     from ._suspended import wrapper_of
 
     if isinstance(function, (classmethod, staticmethod)):
         return type(function)(retry_on(resolvers, types, function.__func__))
     name = getattr(function, "__qualname__", type(function).__name__)
-    if not callable(function) or is_generator(function):
+    if not callable(function):
         raise DeclarationError(
-            f"Cannot retry {name}: "
-            + (
-                "a generator's items cannot be taken back. Put retry_on on what it calls."
-                if callable(function)
-                else "it cannot be called. Put @live.retry_on(…) above a function."
-            )
+            f"Cannot retry {name}: it cannot be called. Put @live.retry_on(…) above a function."
+        )
+    if flags_of(function) & (GENERATOR | ASYNC_GENERATOR):
+        raise DeclarationError(
+            f"Cannot retry {name}: a generator's items cannot be taken back. Put retry_on on what "
+            "it calls."
         )
     layer = _RetryLayer(resolvers[0], "", types, function)
     layer.resolvers = resolvers
     made = (layer, function, _RetryOnCall)
     return functools.update_wrapper(wrapper_of(*made) or handler_of(*made), function)
-
-
-def _innermost(function: Any) -> object:
-    while hasattr(function, "__wrapped__"):
-        function = function.__wrapped__
-    return getattr(function, "__func__", function)
 
 
 def _is_durable(context: Any) -> bool:

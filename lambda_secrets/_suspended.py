@@ -286,5 +286,6 @@ class _Items:
                 item = await getattr(self._items, how)(value)
         except StopAsyncIteration:
             return self
-        self._call.begun = True
+        if self._call.use is not None:
+            self._call.begun = True
         return item
