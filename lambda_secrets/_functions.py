@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Flags of a code object, as `inspect` has them.
 TAKES_ALL, GENERATOR, COROUTINE, ASYNC_GENERATOR = 0x08, 0x20, 0x80, 0x200
+SUSPENDED = GENERATOR | COROUTINE | ASYNC_GENERATOR
 
 
 class Arguments:
@@ -35,14 +36,6 @@ class Arguments:
 
     def __getitem__(self, name: str) -> Any:
         return self.get(name)
-
-
-def keyword_argument(
-    function: Any, kwargs: Arguments, index: int, name: str, missing: object
-) -> Any:
-    """Return what is passed by this name, or by the name of the parameter at this place."""
-    value = kwargs.get(name, missing)
-    return kwargs.get(parameter(function, index), missing) if value is missing else value
 
 
 def parameter(function: Any, index: int) -> str:

@@ -6,22 +6,20 @@ from typing import Any
 
 import wrapt
 
-from ._call import handler_of
 from ._functions import Arguments
-from ._suspended import wrapper_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ._call import Call, Layer
+    from collections.abc import Callable
+
+    from ._call import Layer
 
 
 _FunctionWrapper: Any = wrapt.FunctionWrapper  # which has types from wrapt 2 on
 
 
 class _Handler(_FunctionWrapper):  # type: ignore[misc]  # its types differ between versions
-    def __init__(self, wrapped: Any, layer: Layer, call_of: type[Call]) -> None:
-        wrapper = wrapper_of(layer, wrapped, call_of) or handler_of(layer, wrapped, call_of)
-
+    def __init__(self, wrapped: Any, layer: Layer, wrapper: Callable[..., Any]) -> None:
         def call(_wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
             hidden = Arguments(kwargs)
             del kwargs  # which may be another layer's values
@@ -48,8 +46,8 @@ class _Handler(_FunctionWrapper):  # type: ignore[misc]  # its types differ betw
         return name
 
 
-def proxy_of(handler: Any, layer: Layer, call_of: type[Call], secrets: object) -> Any:
+def proxy_of(handler: Any, layer: Layer, wrapper: Callable[..., Any], secrets: object) -> Any:
     """Return what looks like the callable in every way, and has these ``secrets``."""
-    proxy = _Handler(handler, layer, call_of)
+    proxy = _Handler(handler, layer, wrapper)
     proxy._self_secrets = secrets  # noqa: SLF001 - its own class
     return proxy

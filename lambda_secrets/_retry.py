@@ -7,9 +7,10 @@ import logging
 from contextlib import suppress
 
 from ._build import builds_of, key_of
-from ._call import Call, Layer, handler_of, remaining_of
+from ._call import remaining_of
 from ._functions import ASYNC_GENERATOR, GENERATOR, flags_of, innermost
 from ._rotation import Newer
+from ._steps import Call, ContextLayer, handler_of
 from ._uses import Use, running
 from ._values import held, origins
 from .errors import DeclarationError, InjectionError, ResolutionError
@@ -127,7 +128,7 @@ class _RetryOnCall(RetriedCall):
         """Return None: it gets neither event nor context."""
 
 
-class _RetryLayer(Layer):
+class _RetryLayer(ContextLayer):
     """What ``retry_on`` is to a call."""
 
     into = "nothing"
@@ -146,8 +147,6 @@ def retry_on(resolvers: list[Resolver], types: tuple[type[Exception], ...], func
     Raises:
         DeclarationError: for a generator function, whose items cannot be taken back.
     """
-    from ._suspended import wrapper_of
-
     if isinstance(function, (classmethod, staticmethod)):
         return type(function)(retry_on(resolvers, types, function.__func__))
     name = getattr(function, "__qualname__", type(function).__name__)
@@ -162,8 +161,7 @@ def retry_on(resolvers: list[Resolver], types: tuple[type[Exception], ...], func
         )
     layer = _RetryLayer(resolvers[0], "", types, function)
     layer.resolvers = resolvers
-    made = (layer, function, _RetryOnCall)
-    return functools.update_wrapper(wrapper_of(*made) or handler_of(*made), function)
+    return functools.update_wrapper(handler_of(layer, function, _RetryOnCall), function)
 
 
 def _is_durable(context: Any) -> bool:

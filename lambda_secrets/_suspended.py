@@ -8,7 +8,7 @@ from contextlib import nullcontext, suppress
 from contextvars import copy_context
 from types import coroutine
 
-from ._functions import ASYNC_GENERATOR, COROUTINE, GENERATOR, flags_of
+from ._functions import COROUTINE, GENERATOR, flags_of
 from ._store import run_apart
 
 TYPE_CHECKING = False
@@ -19,16 +19,14 @@ if TYPE_CHECKING:
     from ._resolver import Steps
 
 
-def wrapper_of(layer: Any, function: Any, call_of: Any) -> Any:
-    """Return what is called instead of a function that pauses, of the same kind; else None."""
+def wrapper_of(layer: Any, function: Any, call_of: Any) -> Callable[..., Any]:
+    """Return what is called instead of a function that pauses, and is of its kind."""
     flags = flags_of(function)
     if flags & COROUTINE:
         return _coroutine_of(layer, function, call_of)
     if flags & GENERATOR:
         return _generator_of(layer, function, call_of)
-    if flags & ASYNC_GENERATOR:
-        return _async_generator_of(layer, function, call_of)
-    return None
+    return _async_generator_of(layer, function, call_of)
 
 
 @coroutine

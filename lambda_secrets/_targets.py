@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import keyword
 
-from ._call import MISSING, Layer
 from ._functions import TAKES_ALL, parameter, signature_of
+from ._steps import MISSING, ContextLayer
 from ._values import Secrets, held
 from .errors import DeclarationError, InjectionError
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from inspect import Signature
     from typing import Any
 
-    from ._call import Call
+    from ._steps import Call
 
 _FREE = Secrets({})
 
 
-class EventLayer(Layer):
+class EventLayer(ContextLayer):
     """Puts the values into a copy of the event."""
 
     into = "event"
@@ -70,7 +70,7 @@ class EventLayer(Layer):
         raise InjectionError(read_only_event(event, raised))
 
 
-class KeywordLayer(Layer):
+class KeywordLayer(ContextLayer):
     """Passes the values as keyword arguments."""
 
     into = "kwargs"
