@@ -10,7 +10,7 @@ from ._build import builds_of, key_of
 from ._call import remaining_of
 from ._functions import ASYNC_GENERATOR, GENERATOR, flags_of, innermost
 from ._rotation import Newer
-from ._steps import Call, ContextLayer, handler_of
+from ._steps import Call, SteppedLayer, handler_of
 from ._uses import Use, running
 from ._values import held, origins
 from .errors import DeclarationError, InjectionError, ResolutionError
@@ -128,7 +128,7 @@ class _RetryOnCall(RetriedCall):
         """Return None: it gets neither event nor context."""
 
 
-class _RetryLayer(ContextLayer):
+class _RetryLayer(SteppedLayer):
     """What ``retry_on`` is to a call."""
 
     into = "nothing"
@@ -136,9 +136,6 @@ class _RetryLayer(ContextLayer):
 
     def cached(self, call: Call) -> Any:
         return ()
-
-    def place(self, call: Call) -> None:
-        return None
 
 
 def retry_on(resolvers: list[Resolver], types: tuple[type[Exception], ...], function: Any) -> Any:

@@ -23,16 +23,11 @@ if TYPE_CHECKING:
 MISSING: Any = object()
 
 
-class ContextLayer(Layer):
+class SteppedLayer(Layer):
     """A layer whose calls are made in steps."""
 
     def check_call(self, call: Call) -> None:
         """Raise an `InjectionError` where this call cannot take the values: nothing is fetched."""
-        context = call.argument(1, "context")
-        if context is None or context is MISSING:
-            from ._explain import no_context
-
-            raise InjectionError(no_context())
 
     def cached(self, call: Call) -> Secrets | None:
         """Return the values if nothing is due."""
@@ -41,6 +36,25 @@ class ContextLayer(Layer):
     def names(self, call: Call) -> set[str] | None:
         """Return the declared names to resolve for this call; None for all."""
         return None
+
+    def place(self, call: Call) -> Callable[[], None] | None:
+        """Put the values in place; return what puts back what was there."""
+
+    def invoke(self, call: Call) -> Any:
+        """Call the handler."""
+        return call.function(*call.args, **call.kwargs)
+
+
+class ContextLayer(SteppedLayer):
+    """Puts the values on the context."""
+
+    def check_call(self, call: Call) -> None:
+        """Raise an `InjectionError` where this call cannot take the values: nothing is fetched."""
+        context = call.argument(1, "context")
+        if context is None or context is MISSING:
+            from ._explain import no_context
+
+            raise InjectionError(no_context())
 
     def place(self, call: Call) -> Callable[[], None] | None:
         """Put the values in place; return what puts back what was there."""
@@ -54,10 +68,6 @@ class ContextLayer(Layer):
         from ._overlap import placed
 
         return placed(self.resolver.cache, context, key, call.secrets)
-
-    def invoke(self, call: Call) -> Any:
-        """Call the handler."""
-        return call.function(*call.args, **call.kwargs)
 
 
 class Call:

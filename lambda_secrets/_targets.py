@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 
 from ._functions import TAKES_ALL, parameter, signature_of
-from ._steps import MISSING, ContextLayer
+from ._steps import MISSING, SteppedLayer
 from ._values import Secrets, held
 from .errors import DeclarationError, InjectionError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _FREE = Secrets({})
 
 
-class EventLayer(ContextLayer):
+class EventLayer(SteppedLayer):
     """Puts the values into a copy of the event."""
 
     into = "event"
@@ -32,9 +32,6 @@ class EventLayer(ContextLayer):
             from ._explain import wrong_event
 
             raise InjectionError(wrong_event(event, self.key, missing=event is MISSING))
-
-    def place(self, call: Call) -> None:
-        """Do nothing: the handler gets another event."""
 
     def invoke(self, call: Call) -> Any:
         """Call the handler with a copy of the event that has the values."""
@@ -70,7 +67,7 @@ class EventLayer(ContextLayer):
         raise InjectionError(read_only_event(event, raised))
 
 
-class KeywordLayer(ContextLayer):
+class KeywordLayer(SteppedLayer):
     """Passes the values as keyword arguments."""
 
     into = "kwargs"
@@ -104,9 +101,6 @@ class KeywordLayer(ContextLayer):
                     "not take it. Add the parameter, or use into='context'."
                 )
 
-    def check_call(self, call: Call) -> None:
-        """Accept every call: it needs neither event nor context."""
-
     def cached(self, call: Call) -> Secrets | None:
         """Return the values if nothing is due, and the caller passes none of them itself."""
         more = call.kwargs or len(call.args) > self.offset + 2
@@ -115,9 +109,6 @@ class KeywordLayer(ContextLayer):
     def names(self, call: Call) -> set[str] | None:
         """Return the names to resolve: what the caller passes itself wins."""
         return self.resolver.declarations.keys() - self._passed(call)
-
-    def place(self, call: Call) -> None:
-        """Do nothing: the handler gets arguments."""
 
     def invoke(self, call: Call) -> Any:
         """Call the handler with the values as keyword arguments."""
