@@ -201,9 +201,9 @@ def _wrapped(handler: Any, layer: Layer) -> Any:
             call_of = RetriedCall
         wrapper = handler_of(layer, handler, call_of)
     if not _is_function(handler):
-        from ._proxy import proxy_of
+        from ._proxy import HandlerProxy
 
-        return proxy_of(handler, layer, wrapper, secrets)
+        return HandlerProxy(handler, layer, wrapper, secrets)
     functools.update_wrapper(wrapper, handler)
     vars(wrapper).update(_self_lambda_secrets=layer, secrets=secrets)
     if layer.into == "kwargs":

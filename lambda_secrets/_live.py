@@ -60,7 +60,7 @@ class LiveSecrets:
         super().__init_subclass__(**options)
         from ._signature import declared_in_class
 
-        cls._typed = declared_in_class(cls, LiveSecrets)
+        cls._typed = declared_in_class(cls)
 
     def __init__(
         self,
