@@ -79,7 +79,7 @@ class Call:
         begun: whether a generator has handed out an item.
     """
 
-    __slots__ = ("args", "function", "kwargs", "layer", "secrets")
+    __slots__ = ("_undo", "args", "function", "kwargs", "layer", "secrets")
     use: Any = None
     begun = False
 
@@ -102,6 +102,14 @@ class Call:
             names = layer.names(self)
             self.secrets = yield from layer.resolver.steps(names, remaining=remaining)
         return (yield self)
+
+    def __enter__(self) -> None:
+        """Put the values in place, for a handler that pauses."""
+        self._undo = self.layer.place(self)
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._undo is not None:
+            self._undo()
 
     def __call__(self) -> Any:
         """Run the handler with the values in place."""

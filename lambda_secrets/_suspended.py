@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from contextlib import nullcontext, suppress
+from contextlib import aclosing, nullcontext, suppress
 from contextvars import copy_context
 from types import coroutine
 
@@ -14,9 +14,11 @@ from ._store import run_apart
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
-    from typing import Any, Self
+    from typing import Any
 
     from ._resolver import Steps
+
+_END = object()  # instead of another item
 
 
 def wrapper_of(layer: Any, function: Any, call_of: Any) -> Callable[..., Any]:
@@ -70,13 +72,11 @@ def _awaitable(step: Any) -> Coroutine[Any, Any, Any]:
 
 async def _awaited(call: Any) -> Any:
     """Run a handler with the values in place until what it returns has been awaited."""
-    undo = call.layer.place(call)
-    try:
-        with call.use or nullcontext():
+    with call:
+        if call.use is None:
             return await call.layer.invoke(call)
-    finally:
-        if undo is not None:
-            undo()
+        with call.use:
+            return await call.layer.invoke(call)
 
 
 async def off_loop(step: Callable[[], Any]) -> Any:
@@ -240,17 +240,19 @@ def _async_generator_of(layer: Any, function: Any, call_of: Any) -> Callable[...
                 if isinstance(step, functools.partial):
                     value = await off_loop(step)
                 else:
-                    async with _Items(step) as items:
-                        item = await items.next("asend", None)
-                        while item is not items:
-                            try:
-                                sent = yield item
-                            except GeneratorExit:
-                                raise
-                            except BaseException as error:  # noqa: BLE001 - the handler decides
-                                item = await items.next("athrow", error)
-                            else:
-                                item = await items.next("asend", sent)
+                    items = step.layer.invoke(step)
+                    with step:
+                        async with aclosing(items):
+                            item = await _next(step, items.asend, None)
+                            while item is not _END:
+                                try:
+                                    sent = yield item
+                                except GeneratorExit:
+                                    raise
+                                except BaseException as error:  # noqa: BLE001 - the handler decides
+                                    item = await _next(step, items.athrow, error)
+                                else:
+                                    item = await _next(step, items.asend, sent)
                     value = None
                 proceed = steps.send
             except BaseException as error:  # noqa: BLE001 - the steps decide
@@ -259,31 +261,13 @@ def _async_generator_of(layer: Any, function: Any, call_of: Any) -> Callable[...
     return handler
 
 
-class _Items:
-    """The items of an async generator, with the values in place."""
-
-    def __init__(self, call: Any) -> None:
-        self._call = call
-
-    async def __aenter__(self) -> Self:
-        self._items = self._call.layer.invoke(self._call)  # which runs nothing yet, but may raise
-        self._undo = self._call.layer.place(self._call)
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        try:
-            await self._items.aclose()
-        finally:
-            if self._undo is not None:
-                self._undo()
-
-    async def next(self, how: str, value: object) -> Any:
-        """Return the next item, or this object at the end."""
-        try:
-            with self._call.use or nullcontext():  # at each resume: between two, its consumer runs
-                item = await getattr(self._items, how)(value)
-        except StopAsyncIteration:
-            return self
-        if self._call.use is not None:
-            self._call.begun = True
-        return item
+async def _next(call: Any, resume: Callable[[Any], Any], value: object) -> Any:
+    """Return the next item, if there is one."""
+    try:
+        with call.use or nullcontext():  # at each resume: between two, its consumer runs
+            item = await resume(value)
+    except StopAsyncIteration:
+        return _END
+    if call.use is not None:
+        call.begun = True
+    return item
