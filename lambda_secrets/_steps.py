@@ -121,9 +121,9 @@ class Call:
                 with self.use:
                     result = self.layer.invoke(self)
             if type(result) not in NOT_AWAITED and hasattr(result, "__await__"):
-                from ._suspended import awaited
+                from ._suspended import Awaited
 
-                result, undo = Unfinished(awaited, self, result, undo), None
+                result, undo = Unfinished(Awaited, self, result, undo), None
             return result
         finally:
             if undo is not None:
@@ -183,9 +183,9 @@ def general_of(layer: Any) -> Callable[..., Any]:
 
 def unawaited(layer: Any, args: tuple[Any, ...], secrets: Secrets, awaitable: Any) -> Any:
     """Return what is to be awaited instead of what a usual call has returned."""
-    from ._suspended import awaited
+    from ._suspended import Awaited
 
     layer.__class__ = ContextLayer
     call = Call(layer, layer.function, args, {})
     call.secrets = secrets
-    return awaited(call, awaitable, layer.place(call), None)
+    return Awaited(call, awaitable, layer.place(call), None)

@@ -114,17 +114,6 @@ async def off_loop(step: Callable[[], Any]) -> Any:
 # Awaitables that a plain function has returned
 
 
-def awaited(
-    call: Any, awaitable: Any, undo: Callable[[], None] | None, steps: Steps[Any] | None
-) -> Awaited:
-    """Return what is to be awaited instead of what a handler has returned.
-
-    Until then its values stay in place; then the rest of the steps, if any, is taken.
-    """
-    undone = functools.cache(undo or int)  # by whichever comes first
-    return Awaited(_finish(call, awaitable, undone, steps), awaitable, undone, steps)
-
-
 async def _finish(
     call: Any, awaitable: Any, undo: Callable[[], object], steps: Steps[Any] | None
 ) -> Any:
@@ -142,19 +131,23 @@ async def _finish(
 
 
 class Awaited:
-    """Looks like the awaitable that it stands for; a coroutine to `asyncio.run` and its kin."""
+    """Is awaited instead of what a handler has returned, and looks like it.
+
+    Until then its values stay in place; then the rest of the steps, if any, is taken. To
+    `asyncio.run` and its kin it is a coroutine.
+    """
 
     def __init__(
         self,
-        coroutine: Coroutine[Any, Any, Any],
+        call: Any,
         awaitable: Any,
-        undo: Callable[[], object],
+        undo: Callable[[], None] | None,
         steps: Steps[Any] | None,
     ) -> None:
-        self._coroutine = coroutine
         self._awaitable = awaitable
         self._steps = steps
-        self._undo = undo
+        self._undo = functools.cache(undo or int)  # by whichever comes first
+        self._coroutine = _finish(call, awaitable, self._undo, steps)
 
     def __await__(self) -> Generator[Any, Any, Any]:
         return self._coroutine.__await__()
@@ -189,7 +182,8 @@ def _generator_of(layer: Any, function: Any, call_of: Any) -> Callable[..., Any]
     def handler(*args: Any, **kwargs: Any) -> Any:
         call = call_of(layer, function, args, kwargs)
         del args, kwargs
-        return (yield from _taken(_iterated, call.steps()))
+        items: Any = _taken(_iterated, call.steps())  # which can be awaited, and iterated as well
+        return (yield from items)
 
     return handler
 
