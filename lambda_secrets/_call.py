@@ -1,26 +1,21 @@
-"""One call of a handler: take its secrets, put them in place, call it, put back what was there."""
+"""What one ``inject_secrets`` on a handler is, and what its calls ask of their context."""
 
 from __future__ import annotations
 
-import functools
 import math
 import sys
 from types import FunctionType
 
-from ._resolver import Unfinished, run
-from .errors import DeclarationError, InjectionError
+from .errors import DeclarationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
-    from ._resolver import Resolver, Steps
-    from ._values import Secrets
+    from ._resolver import Resolver
 
-MISSING: Any = object()
 _GIL = getattr(sys, "_is_gil_enabled", bool("GIL").__bool__)()
-_NOT_AWAITED = frozenset({type(None), dict, str, list, int, bool})
+NOT_AWAITED = frozenset({type(None), dict, str, list, int, bool})  # results
 
 
 class Layer:
@@ -33,7 +28,6 @@ class Layer:
     """
 
     into = "context"
-
     offset = 0
     plain: type | None = None
 
@@ -51,35 +45,6 @@ class Layer:
 
                 raise DeclarationError(own_name(name))
 
-    def check_call(self, call: Call) -> None:
-        """Raise an `InjectionError` where this call cannot take the values: nothing is fetched."""
-        context = call.argument(1, "context")
-        if context is None or context is MISSING:
-            from ._explain import no_context
-
-            raise InjectionError(no_context())
-
-    def cached(self, call: Call) -> Secrets | None:
-        """Return the values if nothing is due."""
-        return self.resolver.cached()
-
-    def names(self, call: Call) -> set[str] | None:
-        """Return the declared names to resolve for this call; None for all."""
-        return None
-
-    def place(self, call: Call) -> Callable[[], None] | None:
-        """Put the values in place; return what puts back what was there."""
-        context, key = call.argument(1, "context"), self.key
-        if type(context) is self.plain or self.is_plain(context):
-            own = context.__dict__
-            if key not in own:
-                own[key] = call.secrets
-                return functools.partial(take_off, self.resolver.cache, context, key, call.secrets)
-        self.check_call(call)
-        from ._overlap import placed
-
-        return placed(self.resolver.cache, context, key, call.secrets).leave
-
     def is_plain(self, context: Any) -> bool:
         """Whether attributes of a context are what is in its dict: so that one can be put there.
 
@@ -94,149 +59,6 @@ class Layer:
                 self.plain = kind
                 return True
         return False
-
-    def invoke(self, call: Call) -> Any:
-        """Call the handler."""
-        return call.function(*call.args, **call.kwargs)
-
-
-class Call:
-    """A call of a handler; one of the steps that it takes is itself: to run the handler.
-
-    Attributes:
-        secrets: the values for this run of the handler.
-        use: what notes the reads of this run, where it may be retried.
-        begun: whether a generator has handed out an item.
-    """
-
-    __slots__ = ("args", "begun", "function", "kwargs", "layer", "secrets")
-    use: Any = None
-    begun: bool
-
-    def __init__(self, layer: Any, function: Any, args: tuple[Any, ...], kwargs: Any) -> None:
-        self.layer = layer
-        self.function = function
-        self.args = args
-        self.kwargs = kwargs
-        if kwargs:
-            from ._arguments import Arguments
-
-            self.kwargs = Arguments(kwargs)
-        self.secrets: Any = None
-
-    def steps(self) -> Steps[Any]:
-        """Yield what blocks, and itself when the handler is to run; return what that returns."""
-        if not self.is_ready():
-            self.secrets = yield from self.resolved()
-        return (yield self)
-
-    def resolved(self) -> Steps[Secrets]:
-        """Return fresh values; nothing is fetched for a call that cannot take them."""
-        layer = self.layer
-        layer.check_call(self)
-        remaining = remaining_of(self.argument(1, "context"))
-        secrets: Secrets = yield from layer.resolver.steps(layer.names(self), remaining=remaining)
-        return secrets
-
-    def is_ready(self) -> bool:
-        """Whether nothing is due, so that to run the handler is all there is to do."""
-        self.secrets = self.layer.cached(self)
-        return self.secrets is not None
-
-    def __call__(self) -> Any:
-        """Run the handler with the values in place."""
-        undo = self.layer.place(self)
-        try:
-            if self.use is None:
-                result = self.layer.invoke(self)
-            else:
-                with self.use:
-                    result = self.layer.invoke(self)
-            if type(result) not in _NOT_AWAITED and hasattr(result, "__await__"):
-                result, undo = self.unawaited(result, undo), None
-            return result
-        finally:
-            if undo is not None:
-                undo()
-
-    def unawaited(self, awaitable: Any, undo: Callable[[], None] | None) -> Unfinished:
-        """Keep the values in place until what the handler has returned was awaited."""
-        from ._awaitable import Unawaited
-
-        return Unawaited(self, awaitable, undo)
-
-    def argument(self, index: int, name: str) -> Any:
-        """Return the event (0) or context (1), positional or by keyword."""
-        index += self.layer.offset
-        if len(self.args) > index:
-            return self.args[index]
-        if not self.kwargs:
-            return MISSING
-        from ._arguments import keyword_argument
-
-        return keyword_argument(self.function, self.kwargs, index, name, MISSING)
-
-
-def handler_of(layer: Layer, function: Any, call_of: type[Call]) -> Callable[..., Any]:
-    """Return what is called instead of a plain function."""
-
-    def handler(*args: Any, **kwargs: Any) -> Any:
-        call = call_of(layer, function, args, kwargs)
-        del args, kwargs  # which may be another layer's values
-        if not call.is_ready():
-            return run(call.steps())
-        result = call()
-        return result.continued(None) if isinstance(result, Unfinished) else result
-
-    if layer.into != "context" or call_of is not Call or layer.offset:
-        return handler
-    return _usual_handler_of(layer, function, handler)
-
-
-def _usual_handler_of(layer: Layer, function: Any, handler: Any) -> Callable[..., Any]:
-    """Return what does a usual call in one frame, and leaves others to ``handler``."""
-    resolver, key = layer.resolver, layer.key
-    cache, clock = resolver.cache, resolver.cache.clock
-
-    # It does at once what a Call does: each frame is a tenth of a warm call.
-    def usual_handler(*args: Any, **kwargs: Any) -> Any:
-        if not kwargs and len(args) == 2:
-            until, wall, secrets = resolver.state
-            context = args[1]
-            if type(context) is layer.plain and clock.monotonic() < until and clock.time() < wall:
-                own = context.__dict__
-                if key not in own:
-                    own[key] = secrets
-                    try:
-                        result = function(*args)
-                        if type(result) in _NOT_AWAITED or not hasattr(result, "__await__"):
-                            return result
-                        call = Call(layer, function, args, kwargs)
-                        call.secrets = secrets
-                        return call.unawaited(result, layer.place(call)).continued(None)
-                    finally:
-                        if key in own and own[key] is secrets:
-                            del own[key]
-                        else:
-                            take_off(cache, context, key, secrets)
-        if kwargs:
-            from ._arguments import Arguments
-
-            kwargs = Arguments(kwargs)  # type: ignore[assignment]  # expands as one
-        return handler(*args, **kwargs)
-
-    return usual_handler
-
-
-def take_off(cache: Any, context: Any, key: str, secrets: Secrets) -> None:
-    """Take the values of a call off a plain context."""
-    own = context.__dict__
-    if key in own and own[key] is secrets:
-        del own[key]
-    else:
-        from ._overlap import leave_first
-
-        leave_first(cache, context, key, secrets)
 
 
 def remaining_of(context: Any) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import enum
 import functools
 import inspect
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     Fit: TypeAlias = Callable[..., Any]
 
 _BUILTINS = (str, bytes, int, float, bool, dict, list, NoneType)
+_DATA = frozenset(_BUILTINS)  # what `Secrets` copies, or never changes
 _TEXTS = (str, bytes, bytearray)
 # What tells that a class is built from a JSON object.
 _FIELDS = (
@@ -58,16 +58,19 @@ def converter(name: str, declaration: Declaration, wanted: Any) -> Convert:
             fitted = data if isinstance(data, Mismatch) else fit(data, lax=False)
             if from_text and (isinstance(data, str) or isinstance(fitted, Mismatch)):
                 fitted = fit(value, lax=False)
-        if fitted is value or isinstance(fitted, Mismatch) or _is_data(fitted):
+        if fitted is value or isinstance(fitted, Mismatch):
             return fitted
-        return Wrapped(fitted, shared=not _is_copyable(fitted))
+        if all(type(part) in _DATA for part in _inside(fitted)):
+            return fitted
+        return Wrapped(fitted, shared=False)
 
     return convert
 
 
 def _fit_of(name: str, declaration: Declaration, wanted: Any) -> Fit:
     named = unaliased(wanted)
-    if _is_builtin(named):
+    constrained = any(map(_is_constraint, parts(named)))
+    if not constrained and _is_builtin(named):
         return functools.partial(_fitted, named)
     if any(map(_is_of_pydantic, parts(named))):
         tried = [_pydantic_fit(wanted, strict=None)]
@@ -78,8 +81,8 @@ def _fit_of(name: str, declaration: Declaration, wanted: Any) -> Fit:
     fit = tried[-1]
     kind = _bare(named)
     if callable(declaration.transform) and _is_checkable(kind):
-        fit = _refused(kind) if isinstance(fit, str) else fit
-        return fit if any(map(_is_constraint, parts(named))) else _unless_instance(kind, fit)
+        fit = functools.partial(_refused, kind) if isinstance(fit, str) else fit
+        return fit if constrained else functools.partial(_unless_instance, kind, fit)
     if isinstance(fit, str):
         raise DeclarationError(
             f"Cannot convert {name!r} to {inspect.formatannotation(kind)}: "
@@ -97,13 +100,13 @@ def _is_checkable(kind: Any) -> bool:
     return inspect.isclass(kind)
 
 
-def _unless_instance(kind: type, fit: Fit) -> Fit:
+def _unless_instance(kind: type, fit: Fit, value: Any, *, lax: bool) -> Any:
     """Take what a transform has made as it is."""
-    return lambda value, *, lax: value if isinstance(value, kind) else fit(value, lax=lax)
+    return value if isinstance(value, kind) else fit(value, lax=lax)
 
 
-def _refused(kind: type) -> Fit:
-    return lambda value, **_: _unexpected(kind, value, "$")
+def _refused(kind: type, value: Any, **_: object) -> Mismatch:
+    return _unexpected(kind, value, "$")
 
 
 def _read_from(wanted: Any) -> tuple[bool, bool]:
@@ -130,29 +133,18 @@ def _is_made_of_json(kind: type) -> bool:
     return issubclass(kind, (int, float, NoneType, Collection)) and not issubclass(kind, _TEXTS)
 
 
-def _is_data(value: Any) -> bool:
-    """Whether a value is of the types that `Secrets` copies, or that never change."""
-    levels = [value]
-    for part in levels:  # which grows meanwhile: a value may be nested deeper than Python recurses
-        if type(part) is dict:
-            levels += part.values()
-        elif type(part) is list:
-            levels += part
-        elif part is not None and type(part) not in {str, bytes, int, float, bool}:
-            return False
-    return True
+# Looking into values and types
 
 
-def _is_copyable(value: Any) -> bool:
-    """Whether an object can be copied; one that holds a connection or a lock cannot."""
-    try:
-        copy.deepcopy(value)
-    except Exception:  # noqa: BLE001 - a user's class raises what it likes
-        return False
-    return True
-
-
-# Looking into types
+def _inside(value: Any) -> Iterator[Any]:
+    """Go through a value and all that it holds, keys included."""
+    found = [value]
+    for part in found:  # which grows meanwhile: it may be nested deeper than Python recurses
+        yield part
+        if isinstance(part, dict):
+            found += [*part, *part.values()]
+        elif isinstance(part, (list, tuple)):
+            found += part
 
 
 def parts(hint: Any) -> Iterator[Any]:
@@ -182,19 +174,15 @@ def _bare(wanted: Any) -> Any:
 
 
 def _is_builtin(wanted: Any) -> bool:
-    if any(_is_constraint(part) for part in parts(wanted)):
-        return False
     wanted = _bare(wanted)
     origin, args = get_origin(wanted), get_args(wanted)
-    if origin is Literal or wanted is Any or wanted is object:
-        return True
-    if inspect.isclass(wanted) and issubclass(wanted, enum.Enum):
-        return True
     if origin in {Union, UnionType, list}:
         return all(map(_is_builtin, args))
     if origin is dict:
         return (args[0] is str or args[0] is Any) and _is_builtin(args[1])
-    return wanted in _BUILTINS
+    if inspect.isclass(wanted) and issubclass(wanted, enum.Enum):
+        return True
+    return origin is Literal or wanted in (Any, object, *_BUILTINS)
 
 
 def _is_constraint(part: Any) -> bool:
@@ -291,7 +279,7 @@ def _msgspec_fit(wanted: Any) -> Fit | str:
     except ImportError:
         return "msgspec is not installed"
     try:
-        unknown = _unknown_to_msgspec(msgspec.inspect.type_info(wanted), set())
+        unknown = _unknown_to_msgspec(wanted)
     except Exception as error:  # noqa: BLE001 - resolving a user's annotations raises anything
         return f"msgspec cannot build it ({_line(error)})"
     if unknown is not None:
@@ -309,21 +297,21 @@ def _msgspec_fit(wanted: Any) -> Fit | str:
     return fit
 
 
-def _unknown_to_msgspec(info: Any, seen: set[int]) -> Any:
-    """Return a type that JSON never becomes, if one is in there."""
-    from msgspec.inspect import CustomType, Field, Type
+def _unknown_to_msgspec(wanted: Any) -> Any:
+    """Return a type in there that JSON never becomes; None if there is none."""
+    from msgspec.inspect import CustomType, Field, Type, type_info
 
-    if id(info) in seen:
-        return None
-    seen.add(id(info))
-    if isinstance(info, CustomType):
-        return None if info.cls is object else info.cls
-    if isinstance(info, (Type, Field)):
-        inner = [getattr(info, field) for field in info.__struct_fields__]
-    else:
-        inner = list(info) if isinstance(info, tuple) else []
-    unknown = (_unknown_to_msgspec(part, seen) for part in inner)
-    return next((kind for kind in unknown if kind is not None), None)
+    found: list[Any] = [type_info(wanted)]
+    seen: set[int] = set()
+    for info in found:  # which grows meanwhile: a type may hold itself
+        if isinstance(info, CustomType) and info.cls is not object:
+            return info.cls
+        if isinstance(info, (Type, Field)) and id(info) not in seen:
+            found += [getattr(info, field) for field in info.__struct_fields__]
+        elif isinstance(info, tuple):
+            found += info
+        seen.add(id(info))
+    return None
 
 
 def _msgspec_reason(message: str, cause: BaseException | None) -> str:
@@ -376,7 +364,7 @@ def _pydantic_fit(wanted: Any, *, strict: bool | None) -> Fit | str:
             return adapter.validate_json(text, strict=strictly)
         except ValidationError as error:
             details = error.errors(include_url=False, include_context=False, include_input=False)
-            names = set(_strings(adapter.core_schema))
+            names = {part for part in _inside(adapter.core_schema) if isinstance(part, str)}
             reason = "; ".join(_pydantic_reason(detail, names) for detail in details)
         except Exception as error:  # noqa: BLE001 - a validator raises what it likes
             reason = _withheld(error)
@@ -397,19 +385,6 @@ def _pydantic_reason(detail: Any, names: set[str]) -> str:
         else:  # a name that the type does not know is a key of the data
             at += f".{part}" if part in names else "[...]"
     return f"it does not fit{_place(at)} ({kind})"
-
-
-def _strings(schema: Any) -> Iterator[str]:
-    """Go through all names in a schema."""
-    if isinstance(schema, str):
-        yield schema
-    elif isinstance(schema, dict):
-        for key, item in schema.items():
-            yield str(key)
-            yield from _strings(item)
-    elif isinstance(schema, (list, tuple)):
-        for item in schema:
-            yield from _strings(item)
 
 
 def _withheld(error: BaseException) -> str:

@@ -6,13 +6,14 @@ import functools
 from types import FunctionType
 
 from ._cache import shared_cache, under_snapstart
-from ._call import Call, Layer, handler_of
+from ._call import NOT_AWAITED, Layer, remaining_of
 from ._declarations import declare_all
-from ._resolver import Resolver
+from ._resolver import Resolver, run
 from .backends import backend_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from .backends import Backend
@@ -41,12 +42,10 @@ class _HandlerSecrets:
         return getattr(self, name)
 
     def __getitem__(self, name: str) -> Any:
-        self.declarations  # noqa: B018 - from here on it is another class
-        return self[name]
+        return self.__getitem__(name)  # of LiveSecrets, which it is from that look on
 
     def __repr__(self) -> str:
-        self.declarations  # noqa: B018
-        return repr(self)
+        return self.__repr__()
 
     __iter__ = None
 
@@ -122,7 +121,7 @@ def inject_secrets(
 
     def decorate(handler: Any) -> Any:
         if type(handler) is not FunctionType:
-            from ._stack import function_in
+            from ._functions import function_in
 
             inner = function_in(handler)
             if inner is not None:
@@ -155,43 +154,56 @@ def _layer(
         into, options = "kwargs", {**options, "converters": converters}
     if not isinstance(given, Resolver):
         given = Resolver(given, cache=shared_cache, backend=backend_of(backend), **options)
+    offset = 0
+    if type(handler) is not FunctionType or not handler.__qualname__.isidentifier():
+        from ._functions import offset_of
+
+        offset = offset_of(handler)
     layer_class = Layer
     if into != "context":
         from . import _targets
 
         layer_class = _targets.EventLayer if into == "event" else _targets.KeywordLayer
-    layer = layer_class(given, key, refresh_on, handler)
-    if type(handler) is not FunctionType or not handler.__qualname__.isidentifier():
-        from ._stack import offset_of
+    elif offset or refresh_on or given.builds or not _is_function(handler, _KINDS):
+        from ._steps import ContextLayer
 
-        layer.offset = offset_of(handler)
+        layer_class = ContextLayer
+    layer = layer_class(given, key, refresh_on, handler)
+    layer.offset = offset
     layer.check_handler()
     return layer
 
 
+def _is_function(handler: Any, kinds: int = 0) -> bool:
+    """Whether it is a function, of none of these kinds."""
+    plain = type(handler) is FunctionType and not hasattr(handler, "_is_coroutine_mark")
+    return plain and not handler.__code__.co_flags & kinds
+
+
 def _wrapped(handler: Any, layer: Layer) -> Any:
     """Return what is called instead of the handler, and looks like it."""
-    call_of, resolvers = Call, [layer.resolver]
-    if layer.refresh_on or layer.resolver.builds:
-        from ._retry import RetriedCall
-
-        call_of = RetriedCall
+    resolvers = [layer.resolver]
     if hasattr(handler, "__wrapped__"):
-        from ._stack import check_names, layers_of
+        from ._functions import check_names, layers_of
 
         check_names(layer)
         resolvers += [inner.resolver for inner in layers_of(handler)]
     secrets = _HandlerSecrets(resolvers)
-    if type(handler) is not FunctionType or hasattr(handler, "_is_coroutine_mark"):
-        from ._proxy import proxy_of
-
-        return proxy_of(handler, layer, call_of, secrets)
-    if handler.__code__.co_flags & _KINDS:
-        from ._wrap import wrapper_of
-
-        wrapper = wrapper_of(layer, handler, call_of)
+    if type(layer) is Layer:
+        wrapper = _usual_handler_of(layer, handler)
     else:
+        from ._steps import Call, handler_of
+
+        call_of = Call
+        if layer.refresh_on or layer.resolver.builds:
+            from ._retry import RetriedCall
+
+            call_of = RetriedCall
         wrapper = handler_of(layer, handler, call_of)
+    if not _is_function(handler):
+        from ._proxy import HandlerProxy
+
+        return HandlerProxy(handler, layer, wrapper, secrets)
     functools.update_wrapper(wrapper, handler)
     vars(wrapper).update(_self_lambda_secrets=layer, secrets=secrets)
     if layer.into == "kwargs":
@@ -200,3 +212,50 @@ def _wrapped(handler: Any, layer: Layer) -> Any:
         names = frozenset(layer.resolver.declarations)
         vars(wrapper)["__wrapped__"] = Uninjected(handler, names)
     return wrapper
+
+
+def _usual_handler_of(layer: Layer, function: Any) -> Callable[..., Any]:
+    """Return what does a usual call at once, and leaves others to a call in steps."""
+    resolver, key = layer.resolver, layer.key
+    clock = resolver.cache.clock
+    general: Any = None
+
+    # One frame for all: each is a tenth of a warm call.
+    def handler(*args: Any, **kwargs: Any) -> Any:
+        nonlocal general
+        if not kwargs and len(args) == 2:
+            context = args[1]
+            if type(context) is layer.plain or layer.is_plain(context):
+                own = context.__dict__
+                secrets: Any
+                until, wall, secrets = resolver.state
+                if clock.monotonic() >= until or clock.time() >= wall:
+                    steps = resolver.steps(remaining=remaining_of(context))
+                    secrets = None if key in own else run(steps)
+                if secrets is not None and key not in own:
+                    own[key] = secrets
+                    try:
+                        result = function(*args)
+                        if type(result) in NOT_AWAITED or not hasattr(result, "__await__"):
+                            return result
+                        from ._steps import unawaited
+
+                        return unawaited(layer, args, secrets, result)
+                    finally:
+                        if key in own and own[key] is secrets:
+                            del own[key]
+                        else:
+                            from ._overlap import leave_first
+
+                            leave_first(resolver.cache, context, key, secrets)
+        if kwargs:
+            from ._functions import Arguments
+
+            kwargs = Arguments(kwargs)  # type: ignore[assignment]  # expands as one
+        if general is None:
+            from ._steps import general_of
+
+            general = general_of(layer)
+        return general(*args, **kwargs)
+
+    return handler

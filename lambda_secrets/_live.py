@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 from contextlib import suppress
 
-from ._awaitable import drive
 from ._cache import shared_cache
 from ._declarations import declare_all
 from ._resolver import Resolver, run
+from ._suspended import drive
 from ._uses import running
 from ._values import Secrets, fresh, held, origins
 from .backends import backend_of
@@ -60,7 +60,7 @@ class LiveSecrets:
         super().__init_subclass__(**options)
         from ._signature import declared_in_class
 
-        cls._typed = declared_in_class(cls, LiveSecrets)
+        cls._typed = declared_in_class(cls)
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 
 from ._signals import is_from_signal
@@ -10,6 +11,7 @@ from .errors import InjectionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 _MISSING: Any = object()
@@ -27,34 +29,6 @@ class _Shown(Secrets):
     overlap: _Overlap
 
 
-class Place:
-    """The values of one call on a context."""
-
-    __slots__ = ("overlap", "secrets")
-
-    def __init__(self, overlap: _Overlap, secrets: Secrets) -> None:
-        self.overlap = overlap
-        self.secrets = secrets
-
-    def leave(self) -> None:
-        """Take these values off the context; after the last, it is as it was."""
-        overlap = self.overlap
-        with overlap.cache.placing:
-            overlap.running.remove(self)
-            try:
-                if overlap.running:
-                    overlap.show()
-                else:
-                    overlap.end()
-            except BaseException as error:
-                if is_from_signal(error):
-                    raise
-                _log.warning(  # the handler's own outcome is what counts
-                    "Cannot take %r off a %s: that raised %s (its message is withheld).",
-                    *(overlap.key, type(overlap.context).__name__, type(error).__name__),
-                )
-
-
 class _Overlap:
     """The calls that run on one context, and what its attribute was before."""
 
@@ -66,11 +40,28 @@ class _Overlap:
         self.key = key
         own = getattr(context, "__dict__", {}).get(key, _MISSING)
         self.before = (own, getattr(context, key, _MISSING))
-        self.running: list[Place] = []
+        self.running: dict[object, Secrets] = {}  # by call, the latest last
+
+    def leave(self, call: object) -> None:
+        """Take the values of a call off the context; after the last, it is as it was."""
+        with self.cache.placing:
+            del self.running[call]
+            try:
+                if self.running:
+                    self.show()
+                else:
+                    self.end()
+            except BaseException as error:
+                if is_from_signal(error):
+                    raise
+                _log.warning(  # the handler's own outcome is what counts
+                    "Cannot take %r off a %s: that raised %s (its message is withheld).",
+                    *(self.key, type(self.context).__name__, type(error).__name__),
+                )
 
     def shown(self) -> _Shown:
         """Return the union of what the running calls have; for one name, the latest."""
-        parts = [place.secrets for place in self.running]
+        parts = list(self.running.values())
         if isinstance(self.before[1], Secrets):
             parts.insert(0, self.before[1])
         shown = _Shown({name: value for part in parts for name, value in held(part).items()})
@@ -111,32 +102,31 @@ class _Overlap:
             _remove(context, key)
 
 
-def placed(cache: Any, context: Any, key: str, secrets: Secrets) -> Place:
-    """Set the attribute of a context, beside those of other calls that run on it.
+def placed(cache: Any, context: Any, key: str, secrets: Secrets) -> Callable[[], None]:
+    """Set the attribute of a context, beside those of other calls on it; return what ends that.
 
     Raises:
         InjectionError: when the context does not take it.
     """
+    call = object()
     outcome = ""
     with cache.placing:
         while not outcome:
-            place = None
+            overlap = None
             try:
                 shown = getattr(context, key, _MISSING)
                 joined = isinstance(shown, _Shown) and shown.overlap.context is context
                 overlap = shown.overlap if joined else _Overlap(cache, context, key)
-                place = Place(overlap, secrets)
-                overlap.running.append(place)
+                overlap.running[call] = secrets
                 if joined:
                     overlap.show()
-                    return place
-                if overlap.begin():
-                    return place
+                if joined or overlap.begin():
+                    return functools.partial(overlap.leave, call)
             except _IgnoredError:
                 outcome = "had no effect"
             except BaseException as error:
-                if place is not None and place in place.overlap.running:
-                    place.overlap.running.remove(place)
+                if overlap is not None:
+                    overlap.running.pop(call, None)
                 if is_from_signal(error):
                     raise
                 outcome = f"raised {type(error).__name__}"

@@ -6,29 +6,32 @@ from typing import Any
 
 import wrapt
 
-from ._arguments import Arguments
-from ._wrap import wrapper_of
+from ._functions import Arguments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ._call import Call, Layer
+    from collections.abc import Callable
+
+    from ._call import Layer
 
 
 _FunctionWrapper: Any = wrapt.FunctionWrapper  # which has types from wrapt 2 on
 
 
-class _Handler(_FunctionWrapper):  # type: ignore[misc]  # its types differ between versions
-    def __init__(self, wrapped: Any, layer: Layer, call_of: type[Call]) -> None:
-        wrapper = wrapper_of(layer, wrapped, call_of)
+class HandlerProxy(_FunctionWrapper):  # type: ignore[misc]  # its types differ between versions
+    """Looks like a callable in every way, but calls the wrapper, and has these ``secrets``."""
 
+    def __init__(
+        self, handler: Any, layer: Layer, wrapper: Callable[..., Any], secrets: object
+    ) -> None:
         def call(_wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
             hidden = Arguments(kwargs)
             del kwargs  # which may be another layer's values
             return wrapper(*args, **hidden)
 
-        super().__init__(wrapped, call)
+        super().__init__(handler, call)
         self._self_lambda_secrets = layer
-        self._self_secrets: Any = None
+        self._self_secrets = secrets
 
     @property
     def secrets(self) -> Any:
@@ -45,10 +48,3 @@ class _Handler(_FunctionWrapper):  # type: ignore[misc]  # its types differ betw
     def __reduce_ex__(self, protocol: object) -> str:
         name: str = self.__qualname__
         return name
-
-
-def proxy_of(handler: Any, layer: Layer, call_of: type[Call], secrets: object) -> Any:
-    """Return what looks like the callable in every way, and has these ``secrets``."""
-    proxy = _Handler(handler, layer, call_of)
-    proxy._self_secrets = secrets  # noqa: SLF001 - its own class
-    return proxy

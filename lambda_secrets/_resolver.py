@@ -259,13 +259,8 @@ def wait_within(remaining: float | None) -> float:
     return math.inf if remaining is None else max(0.0, remaining - ANSWER_MARGIN)
 
 
-class Unfinished:
-    """What a step returns where the rest of the steps has to be awaited."""
-
-    __slots__ = ()
-
-    def continued(self, steps: Steps[Any] | None) -> Any:
-        """Return the awaitable that takes the rest of the steps."""
+class Unfinished(functools.partial):  # type: ignore[type-arg]  # of anything
+    """What a step returns where the rest of the steps has to be awaited: makes that awaitable."""
 
 
 def run(steps: Steps[T]) -> T:
@@ -285,7 +280,7 @@ def run(steps: Steps[T]) -> T:
         except BaseException as error:  # noqa: BLE001 - the steps decide
             proceed, value = steps.throw, error
         if isinstance(value, Unfinished):
-            return value.continued(steps)  # type: ignore[no-any-return]  # in place of the result
+            return value(steps)  # type: ignore[no-any-return]  # in place of the result
 
 
 def _extracted(

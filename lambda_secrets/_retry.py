@@ -7,8 +7,10 @@ import logging
 from contextlib import suppress
 
 from ._build import builds_of, key_of
-from ._call import Call, Layer, remaining_of
+from ._call import remaining_of
+from ._functions import ASYNC_GENERATOR, GENERATOR, flags_of, innermost
 from ._rotation import Newer
+from ._steps import Call, SteppedLayer, handler_of
 from ._uses import Use, running
 from ._values import held, origins
 from .errors import DeclarationError, InjectionError, ResolutionError
@@ -27,17 +29,6 @@ _log = logging.getLogger("lambda_secrets")
 
 class RetriedCall(Call):
     """A call of a handler with ``refresh_on``, or of one whose objects are closed."""
-
-    __slots__ = ("use",)
-
-    def __init__(self, layer: Any, function: Any, args: tuple[Any, ...], kwargs: Any) -> None:
-        super().__init__(layer, function, args, kwargs)
-        self.use = None
-        self.begun = False
-
-    def is_ready(self) -> bool:
-        """Take the steps in any case: there may be a second run."""
-        return False
 
     def steps(self) -> Steps[Any]:
         """Yield what blocks, and itself for each run; return what the last run returns."""
@@ -69,36 +60,29 @@ class RetriedCall(Call):
             return {resolver: resolver.known(resolver.declarations)}
         return {resolver: {name: origins(self.secrets).get(name) for name in held(self.secrets)}}
 
-    def context(self) -> Any:
-        """Return the invocation's context, if there is one."""
-        return self.argument(1, "context")
-
-    def _first(self) -> Steps[Any]:
-        if not super().is_ready():
-            self.secrets = yield from self.resolved()
-        return (yield self)
-
     def _retried(self) -> Steps[Any]:
         types = self.layer.refresh_on
-        innermost = _innermost(self.layer.function)
+        function = innermost(self.layer.function)
+        function = getattr(function, "__func__", function)
         outer = running.get()
-        if not types or (outer is not None and outer.is_second_run_of(innermost)):
-            return (yield from self._first())
+        if not types or (outer is not None and outer.is_second_run_of(function)):
+            return (yield from super().steps())
         self.use = Use({})
         try:
-            return (yield from self._first())
+            return (yield from super().steps())
         except types as error:
             not_run = self.secrets is None and isinstance(error, ResolutionError)
             final = isinstance(error, InjectionError) or hasattr(error, _RETRIED)
             if not_run or final or self.begun:
                 raise
             failed = error
-        newer = Newer(self.layer.resolver.cache.clock, remaining_of(self.context()))
+        remaining = remaining_of(self.argument(1, "context"))
+        newer = Newer(self.layer.resolver.cache, self.used(), remaining)
         result: Any = None
         try:
             found = yield from self._newer(newer)
             if found:
-                self.use = Use(found, innermost)
+                self.use = Use(found, function)
                 self.secrets = found.get(self.layer.resolver, self.secrets)
                 result = yield self
         except BaseException as error:
@@ -112,16 +96,15 @@ class RetriedCall(Call):
             if found:
                 newer.accept()
                 return result
-            newer.reject(failed=False)
             raise failed
         finally:
             del failed  # its traceback has this frame
 
     def _newer(self, newer: Newer) -> Steps[dict[Resolver, Secrets]]:
         """Return the values that have changed since, by resolver; none for a durable execution."""
-        if not _is_durable(self.context()):
-            return (yield from newer.steps(self.used()))
-        yield from newer.refresh(self.used())
+        if not _is_durable(self.argument(1, "context")):
+            return (yield from newer.steps())
+        yield from newer.refresh()
         _log.warning(
             "The secrets of %s were refreshed, but a durable execution is never run twice. Put "
             "retry_on around the code inside of a step.",
@@ -133,8 +116,6 @@ class RetriedCall(Call):
 class _RetryOnCall(RetriedCall):
     """A call of a function with ``retry_on``: nothing is injected, it reads for itself."""
 
-    __slots__ = ()
-
     def resolvers(self) -> list[Resolver]:
         return self.layer.resolvers  # type: ignore[no-any-return]  # of its own layer
 
@@ -143,11 +124,11 @@ class _RetryOnCall(RetriedCall):
         reads = {r: names for r, names in self.use.reads.items() if r in resolvers}
         return reads or {resolver: resolver.known(resolver.declarations) for resolver in resolvers}
 
-    def context(self) -> None:
-        return None
+    def argument(self, index: int, name: str) -> None:
+        """Return None: it gets neither event nor context."""
 
 
-class _RetryLayer(Layer):
+class _RetryLayer(SteppedLayer):
     """What ``retry_on`` is to a call."""
 
     into = "nothing"
@@ -156,9 +137,6 @@ class _RetryLayer(Layer):
     def cached(self, call: Call) -> Any:
         return ()
 
-    def place(self, call: Call) -> None:
-        return None
-
 
 def retry_on(resolvers: list[Resolver], types: tuple[type[Exception], ...], function: Any) -> Any:
     """Return a function that runs once more where it raises one of these and a secret has changed.
@@ -166,29 +144,21 @@ def retry_on(resolvers: list[Resolver], types: tuple[type[Exception], ...], func
     Raises:
         DeclarationError: for a generator function, whose items cannot be taken back.
     """
-    from ._wrap import is_generator, wrapper_of
-
     if isinstance(function, (classmethod, staticmethod)):
         return type(function)(retry_on(resolvers, types, function.__func__))
     name = getattr(function, "__qualname__", type(function).__name__)
-    if not callable(function) or is_generator(function):
+    if not callable(function):
         raise DeclarationError(
-            f"Cannot retry {name}: "
-            + (
-                "a generator's items cannot be taken back. Put retry_on on what it calls."
-                if callable(function)
-                else "it cannot be called. Put @live.retry_on(…) above a function."
-            )
+            f"Cannot retry {name}: it cannot be called. Put @live.retry_on(…) above a function."
+        )
+    if flags_of(function) & (GENERATOR | ASYNC_GENERATOR):
+        raise DeclarationError(
+            f"Cannot retry {name}: a generator's items cannot be taken back. Put retry_on on what "
+            "it calls."
         )
     layer = _RetryLayer(resolvers[0], "", types, function)
     layer.resolvers = resolvers
-    return functools.update_wrapper(wrapper_of(layer, function, _RetryOnCall), function)
-
-
-def _innermost(function: Any) -> object:
-    while hasattr(function, "__wrapped__"):
-        function = function.__wrapped__
-    return getattr(function, "__func__", function)
+    return functools.update_wrapper(handler_of(layer, function, _RetryOnCall), function)
 
 
 def _is_durable(context: Any) -> bool:

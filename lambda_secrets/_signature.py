@@ -17,12 +17,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import CodeType, FunctionType
+    from typing import TypeAlias
 
     from ._conversion import Convert
     from ._values import Opaque
 
+    Declared: TypeAlias = tuple[dict[str, Declaration], dict[str, Convert]]
 
-def declared_in(function: Any, into: str) -> tuple[dict[str, Declaration], dict[str, Convert]]:
+
+def declared_in(function: Any, into: str) -> Declared:
     """Return the declarations of the annotated keyword-only parameters, and what converts values.
 
     A converter takes a declared value and returns it as the type of the annotation, or a
@@ -51,9 +54,7 @@ def declared_in(function: Any, into: str) -> tuple[dict[str, Declaration], dict[
     return found
 
 
-def declared_in_class(
-    cls: type, base: type
-) -> tuple[dict[str, Declaration], dict[str, Convert]] | None:
+def declared_in_class(cls: type) -> Declared | None:
     """Return the declarations of a typed subclass's annotations; its defaults move to them.
 
     Raises:
@@ -61,25 +62,19 @@ def declared_in_class(
     """
     own = _annotations(cls)
     inherited: Any = getattr(cls, "_typed", None) or ({}, {})
-    module = sys.modules.get(cls.__module__)
-    names = {} if module is None else vars(module)
-    scope = opaque((names, {**_scope(None, cls.__module__), **vars(cls)}))
-    del names
+    module = sys.modules.get(cls.__module__) or SimpleNamespace()
+    scope = opaque((vars(module), {**_scope(None, cls.__module__), **vars(cls)}))
     defaults = opaque({n: cls.__dict__[n] for n in own if n in cls.__dict__})
-    found = _found(own, tuple(own), scope, defaults)
-    for name in found[0]:
-        if name in cls.__dict__:  # it would hide the secret
-            delattr(cls, name)
-    declarations = {**inherited[0], **found[0]}
-    return (declarations, {**inherited[1], **found[1]}) if declarations else None
+    declarations, converters = _found(own, tuple(own), scope, defaults)
+    for name in declarations.keys() & cls.__dict__:  # it would hide the secret
+        delattr(cls, name)
+    declarations = {**inherited[0], **declarations}
+    return (declarations, {**inherited[1], **converters}) if declarations else None
 
 
 def _found(
-    annotations: Mapping[str, Any],
-    injected: tuple[str, ...],
-    scope: Opaque,
-    defaults: Opaque,
-) -> tuple[dict[str, Declaration], dict[str, Convert]]:
+    annotations: Mapping[str, Any], injected: tuple[str, ...], scope: Opaque, defaults: Opaque
+) -> Declared:
     """Return what annotations declare, and what converts values to their types."""
     declarations: dict[str, Declaration] = {}
     converters: dict[str, Convert] = {}
@@ -108,9 +103,10 @@ def _found(
 def _with_default(declaration: Declaration, defaults: Opaque, name: str) -> Declaration:
     """Return the same declaration with the default of that parameter."""
     copy = object.__new__(type(declaration))
-    kinds = type(declaration).__mro__
-    slots = {slot for kind in kinds for slot in getattr(kind, "__slots__", ())}
-    copy._freeze(**{slot: getattr(declaration, slot) for slot in slots})
+    for kind in type(declaration).__mro__:
+        copy._freeze(
+            **{slot: getattr(declaration, slot) for slot in vars(kind).get("__slots__", ())}
+        )
     copy._hide(defaults(0)[name])
     return copy
 
@@ -150,11 +146,8 @@ def _scope(code: CodeType | None, module: str = "") -> dict[str, Any]:
     frame = sys._getframe()  # noqa: SLF001 - as the standard library's own dataclasses do
     while frame is not None and frame.f_back is not None:
         frame = frame.f_back
-        if code is None:
-            is_around = frame.f_globals.get("__name__") == module
-        else:
-            is_around = any(constant is code for constant in frame.f_code.co_consts)
-        if is_around:
+        inner = any(constant is code for constant in frame.f_code.co_consts)
+        if inner if code else frame.f_globals.get("__name__") == module:
             names = {**frame.f_locals, **names}
             code = frame.f_code
     return names

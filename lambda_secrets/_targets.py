@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import keyword
 
-from ._arguments import parameter, signature_of
-from ._call import MISSING, Layer
+from ._functions import TAKES_ALL, parameter, signature_of
+from ._steps import MISSING, SteppedLayer
 from ._values import Secrets, held
 from .errors import DeclarationError, InjectionError
 
@@ -14,13 +14,12 @@ if TYPE_CHECKING:
     from inspect import Signature
     from typing import Any
 
-    from ._call import Call
+    from ._steps import Call
 
 _FREE = Secrets({})
-_TAKES_ALL = 0x08  # the flag of **kwargs in a code object, as `inspect` has it
 
 
-class EventLayer(Layer):
+class EventLayer(SteppedLayer):
     """Puts the values into a copy of the event."""
 
     into = "event"
@@ -33,9 +32,6 @@ class EventLayer(Layer):
             from ._explain import wrong_event
 
             raise InjectionError(wrong_event(event, self.key, missing=event is MISSING))
-
-    def place(self, call: Call) -> None:
-        """Do nothing: the handler gets another event."""
 
     def invoke(self, call: Call) -> Any:
         """Call the handler with a copy of the event that has the values."""
@@ -71,7 +67,7 @@ class EventLayer(Layer):
         raise InjectionError(read_only_event(event, raised))
 
 
-class KeywordLayer(Layer):
+class KeywordLayer(SteppedLayer):
     """Passes the values as keyword arguments."""
 
     into = "kwargs"
@@ -99,14 +95,11 @@ class KeywordLayer(Layer):
                     "its event or context in that place. Make it keyword-only: put a '*,' before "
                     "it in the signature."
                 )
-            if name not in taken and not code.co_flags & _TAKES_ALL:
+            if name not in taken and not code.co_flags & TAKES_ALL:
                 raise DeclarationError(
                     f"Cannot pass {name!r} as a keyword argument: {function.__qualname__}() does "
                     "not take it. Add the parameter, or use into='context'."
                 )
-
-    def check_call(self, call: Call) -> None:
-        """Accept every call: it needs neither event nor context."""
 
     def cached(self, call: Call) -> Secrets | None:
         """Return the values if nothing is due, and the caller passes none of them itself."""
@@ -116,9 +109,6 @@ class KeywordLayer(Layer):
     def names(self, call: Call) -> set[str] | None:
         """Return the names to resolve: what the caller passes itself wins."""
         return self.resolver.declarations.keys() - self._passed(call)
-
-    def place(self, call: Call) -> None:
-        """Do nothing: the handler gets arguments."""
 
     def invoke(self, call: Call) -> Any:
         """Call the handler with the values as keyword arguments."""

@@ -8,7 +8,6 @@ from contextvars import ContextVar
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from contextvars import Token
 
     from ._resolver import Resolver
     from ._store import Entry
@@ -24,21 +23,20 @@ class Use:
         innermost: the function below all decorators, where this is its second run.
     """
 
-    __slots__ = ("_outer", "_tokens", "given", "innermost", "reads")
+    __slots__ = ("_outer", "_token", "given", "innermost", "reads")
 
     def __init__(self, given: dict[Resolver, Secrets], innermost: object = None) -> None:
         self.reads: dict[Resolver, dict[str, Entry | None]] = {}
         self.given = given
         self.innermost = innermost
         self._outer = running.get()
-        self._tokens: list[Token[Use | None]] = []
 
     def __enter__(self) -> None:
-        self._tokens.append(running.set(self))
+        self._token = running.set(self)
 
     def __exit__(self, *exc_info: object) -> None:
         with suppress(ValueError):  # a coroutine that was closed in another context
-            running.reset(self._tokens.pop())
+            running.reset(self._token)
 
     def chain(self) -> Iterator[Use]:
         """Go through this run and those around it."""

@@ -24,7 +24,7 @@ from lambda_secrets import (
     inject_secrets,
     resolve_secrets,
 )
-from lambda_secrets._awaitable import off_loop
+from lambda_secrets._suspended import off_loop
 from tests.support.recorder import Recorder
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lambda_secrets import Answer, clear_cache, inject_secrets
-from lambda_secrets._stack import layers_of
+from lambda_secrets._functions import layers_of
 from lambda_secrets.testing import override_secrets
 from tests.support.recorder import Recorder
 

@@ -405,20 +405,25 @@ def test_a_cancelled_handler_goes_at_once() -> None:
 
     release = threading.Event()
     backend = Recorder({})
-    backend.answers["k"] = lambda: release.wait(60) and "v"
 
     @inject_secrets({"k": "k"}, backend=backend, timeout=60)
     async def handler(event: Any, context: Any) -> Any:
         raise AssertionError
 
     async def main() -> None:
+        loop, asked = asyncio.get_running_loop(), asyncio.Event()
+
+        def answer() -> str:
+            loop.call_soon_threadsafe(asked.set)
+            return str(release.wait(60))
+
+        backend.answers["k"] = answer
         task = asyncio.create_task(handler({}, SimpleNamespace()))
-        await asyncio.sleep(0.01)
-        assert len(backend.calls) == 1
+        await asked.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert asyncio.get_running_loop()._default_executor is None  # type: ignore[attr-defined]
+        assert loop._default_executor is None  # type: ignore[attr-defined]
 
     asyncio.run(main())
     release.set()

@@ -233,3 +233,18 @@ def test_a_frozen_context_says_what_to_do(backend: Recorder) -> None:
     for _ in range(2):
         with pytest.raises(InjectionError, match="raised AttributeError"):
             handler({}, Frozen())
+
+
+@pytest.mark.parametrize("kind", CONTEXTS)
+def test_a_call_within_a_call_fetches_once(backend: Recorder, kind: Any) -> None:
+    """With ttl=0 each call fetches for itself, and the inner one takes nothing from the outer."""
+
+    @inject_secrets({"k": "k"}, backend=backend, ttl=0)
+    def handler(depth: int, context: Any) -> tuple[str, int]:
+        below = handler(depth - 1, context)[1] if depth else 0
+        return context.secrets.k, below + 1
+
+    context = kind()
+    assert handler(2, context) == ("v", 3)
+    assert len(backend.calls) == 3
+    assert is_free(context)

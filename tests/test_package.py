@@ -166,8 +166,9 @@ assert lambda_handler({{}}, SimpleNamespace()) > 0
 
 
 LATE = {
-    *("_conversion", "_copies", "_deep", "_explain", "_extract", "_kinds", "_live", "_options"),
-    *("_proxy", "_references", "_signature", "_targets", "_types", "_variables", "_wrap"),
+    *("_conversion", "_copies", "_deep", "_explain", "_extract", "_functions", "_kinds", "_live"),
+    *("_options", "_overlap", "_proxy", "_references", "_signature", "_steps", "_suspended"),
+    *("_targets", "_types", "_variables"),
     *("events", "logging", "testing"),
 }
 

@@ -17,9 +17,9 @@ from lambda_secrets import (
     BackendUnavailableError,
     LiveSecrets,
     Secret,
-    _rotation,
     inject_secrets,
 )
+from lambda_secrets._rotation import Newer
 from tests.support.recorder import Recorder
 from tests.support.rotating import LoginFailed, Pool, Rotating
 
@@ -564,16 +564,16 @@ def test_a_forced_read_is_waited_for_until_its_grace_is_over(stopped: FakeClock)
     """It may say itself what timed out; after that it was frozen, and somebody reads again."""
     live = LiveSecrets({"db": "prod/db"}, backend=Rotating(), timeout=4.0)
     (resolver,) = live._resolvers
-    attempt = _rotation._attempt(resolver, "db")
-    _rotation._claim(resolver.cache, [attempt])
+    used: Any = {resolver: {"db": None}}
+    searches = [Newer(resolver.cache, used, None).refresh() for _ in range(3)]
+    reading: Any = next(searches[0])
+    assert reading.func == resolver.cache.read
     stopped.tick(4.05)
-    ended = _rotation._running(resolver, attempt)
-    assert ended is not None
-    assert ended is attempt.ended
-    step: Any = next(_rotation.Newer(stopped, None)._read(resolver, {}, {ended}))
-    assert (step.func, step.args) == (ended.wait, (pytest.approx(4.1),))
+    waiting: Any = next(searches[1])
+    assert (waiting.func.__name__, waiting.args) == ("wait", (pytest.approx(4.1),))
     stopped.tick(0.1)
-    assert _rotation._running(resolver, attempt) is None
+    again: Any = next(searches[2])
+    assert again.func == resolver.cache.read
 
 
 def test_a_shared_fruitless_read_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ from lambda_secrets import (
     resolve_secrets,
 )
 from lambda_secrets._cache import shared_cache
-from lambda_secrets._stack import layers_of
+from lambda_secrets._functions import layers_of
 from lambda_secrets._store import Entry
 from lambda_secrets._values import Wrapped, held
 from lambda_secrets.backends._http import Reply

@@ -1,0 +1,130 @@
+"""What a handler is: its kind and parameters, what it is wrapped in, and the arguments it gets."""
+
+from __future__ import annotations
+
+import functools
+from types import FunctionType
+
+from ._resolver import Resolver
+from .errors import DeclarationError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from inspect import Signature
+    from typing import Any
+
+# Flags of a code object, as `inspect` has them.
+TAKES_ALL, GENERATOR, COROUTINE, ASYNC_GENERATOR = 0x08, 0x20, 0x80, 0x200
+SUSPENDED = GENERATOR | COROUTINE | ASYNC_GENERATOR
+
+
+class Arguments:
+    """Keyword arguments that no tool can look into; not a mapping, but expands as one."""
+
+    __slots__ = ("_names", "get")
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        self.get = given.get
+        self._names = tuple(given)
+
+    def keys(self) -> Iterator[str]:
+        """Go through the names."""
+        return iter(self._names)
+
+    __iter__ = keys
+
+    def __getitem__(self, name: str) -> Any:
+        return self.get(name)
+
+
+def parameter(function: Any, index: int) -> str:
+    """Return what a handler calls its parameter at this place; empty where there is none."""
+    try:
+        names = list(signature_of(function).parameters)
+    except (TypeError, ValueError):  # a builtin
+        names = []
+    return names[index] if index < len(names) else ""
+
+
+def signature_of(function: Any) -> Signature:
+    """Return the signature of a handler."""
+    import inspect
+
+    try:
+        return inspect.signature(function)
+    except NameError:  # from Python 3.14 on, an annotation may name what type checkers alone import
+        from annotationlib import Format  # type: ignore[import-not-found,unused-ignore]
+
+        options = {"annotation_format": Format.STRING}
+        return inspect.signature(function, **options)
+
+
+def flags_of(function: Any) -> int:
+    """Return the flags of a function's code; of a partial or an object, those of what it calls."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = getattr(function, "__func__", function)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        code = getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004 - it is looked at
+    flags: int = getattr(code, "co_flags", 0)
+    # The mark of inspect.markcoroutinefunction.
+    return flags | COROUTINE if hasattr(function, "_is_coroutine_mark") else flags
+
+
+def layers_of(handler: Any) -> Iterator[Any]:
+    """Go through the layers of a handler, the outermost first, others' decorators between."""
+    seen: list[Any] = []  # functools.wraps copies the attribute of what it wraps
+    while handler is not None:
+        layer = getattr(handler, "_self_lambda_secrets", None)
+        if isinstance(getattr(layer, "resolver", None), Resolver) and layer not in seen:
+            seen.append(layer)
+            yield layer
+        handler = getattr(handler, "__wrapped__", None)
+
+
+def innermost(function: Any) -> Any:
+    """Return the function below all decorators."""
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    return function
+
+
+def check_names(layer: Any) -> None:
+    """Raise a `DeclarationError` for a name that an inner layer puts in the same place."""
+    for inner in layers_of(layer.function):
+        if inner.into == layer.into and (inner.key == layer.key or inner.into == "kwargs"):
+            for name in layer.resolver.declarations.keys() & inner.resolver.declarations:
+                raise DeclarationError(
+                    f"Cannot declare {name!r} twice on one handler: the inner @inject_secrets "
+                    "has it. Rename one, or give it another key."
+                )
+
+
+def offset_of(handler: Any) -> int:
+    """Return how many arguments come before the event: 1 for a method."""
+    handler = innermost(handler)
+    if type(handler) is not FunctionType:
+        return 0
+    code = handler.__code__
+    if code.co_argcount and code.co_varnames[0] in {"self", "cls"}:
+        return 1
+    in_class = "." in handler.__qualname__.rpartition("<locals>.")[2]
+    return int(in_class and (code.co_argcount > 2 or not code.co_argcount))
+
+
+def function_in(handler: Any) -> Any:
+    """Return the function inside of a classmethod or staticmethod, None for another callable.
+
+    Raises:
+        DeclarationError: for what cannot be called.
+    """
+    if isinstance(handler, (classmethod, staticmethod)):
+        return handler.__func__
+    if not callable(handler):
+        raise DeclarationError(
+            f"Cannot inject secrets into a {type(handler).__name__}: it cannot be called. "
+            "Put @inject_secrets(…) above a function."
+        )
+    return None

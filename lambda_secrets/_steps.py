@@ -1,0 +1,191 @@
+"""One call in steps: of a method, with another target, on a shared context, run once more.
+
+A usual call is done at once, see `_decorator`.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from ._call import NOT_AWAITED, Layer, remaining_of
+from ._functions import SUSPENDED, Arguments, flags_of, parameter
+from ._resolver import Unfinished, run
+from .errors import InjectionError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ._resolver import Steps
+    from ._values import Secrets
+
+MISSING: Any = object()
+
+
+class SteppedLayer(Layer):
+    """A layer whose calls are made in steps."""
+
+    def check_call(self, call: Call) -> None:
+        """Raise an `InjectionError` where this call cannot take the values: nothing is fetched."""
+
+    def cached(self, call: Call) -> Secrets | None:
+        """Return the values if nothing is due."""
+        return self.resolver.cached()
+
+    def names(self, call: Call) -> set[str] | None:
+        """Return the declared names to resolve for this call; None for all."""
+        return None
+
+    def place(self, call: Call) -> Callable[[], None] | None:
+        """Put the values in place; return what puts back what was there."""
+
+    def invoke(self, call: Call) -> Any:
+        """Call the handler."""
+        return call.function(*call.args, **call.kwargs)
+
+
+class ContextLayer(SteppedLayer):
+    """Puts the values on the context."""
+
+    def check_call(self, call: Call) -> None:
+        """Raise an `InjectionError` where this call cannot take the values: nothing is fetched."""
+        context = call.argument(1, "context")
+        if context is None or context is MISSING:
+            from ._explain import no_context
+
+            raise InjectionError(no_context())
+
+    def place(self, call: Call) -> Callable[[], None] | None:
+        """Put the values in place; return what puts back what was there."""
+        context, key = call.argument(1, "context"), self.key
+        if type(context) is self.plain or self.is_plain(context):
+            own = context.__dict__
+            if key not in own:
+                own[key] = call.secrets
+                return functools.partial(_take_off, self.resolver.cache, context, key, call.secrets)
+        self.check_call(call)
+        from ._overlap import placed
+
+        return placed(self.resolver.cache, context, key, call.secrets)
+
+
+class Call:
+    """A call of a handler; one of the steps that it takes is itself: to run the handler.
+
+    Attributes:
+        secrets: the values for this run of the handler.
+        use: what notes the reads of this run, where it may be retried.
+        begun: whether a generator has handed out an item.
+    """
+
+    __slots__ = ("_undo", "args", "function", "kwargs", "layer", "secrets")
+    use: Any = None
+    begun = False
+
+    def __init__(self, layer: Any, function: Any, args: tuple[Any, ...], kwargs: Any) -> None:
+        self.layer = layer
+        self.function = function
+        self.args = args
+        self.kwargs = kwargs
+        if kwargs:
+            self.kwargs = Arguments(kwargs)
+        self.secrets: Any = None
+
+    def steps(self) -> Steps[Any]:
+        """Yield what blocks, and itself when the handler is to run; return what that returns."""
+        layer = self.layer
+        self.secrets = layer.cached(self)
+        if self.secrets is None:
+            layer.check_call(self)
+            remaining = remaining_of(self.argument(1, "context"))
+            names = layer.names(self)
+            self.secrets = yield from layer.resolver.steps(names, remaining=remaining)
+        return (yield self)
+
+    def __enter__(self) -> None:
+        """Put the values in place, for a handler that pauses."""
+        self._undo = self.layer.place(self)
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._undo is not None:
+            self._undo()
+
+    def __call__(self) -> Any:
+        """Run the handler with the values in place."""
+        undo = self.layer.place(self)
+        try:
+            if self.use is None:
+                result = self.layer.invoke(self)
+            else:
+                with self.use:
+                    result = self.layer.invoke(self)
+            if type(result) not in NOT_AWAITED and hasattr(result, "__await__"):
+                from ._suspended import Awaited
+
+                result, undo = Unfinished(Awaited, self, result, undo), None
+            return result
+        finally:
+            if undo is not None:
+                undo()
+
+    def argument(self, index: int, name: str) -> Any:
+        """Return the event (0) or context (1), positional or by keyword."""
+        index += self.layer.offset
+        if len(self.args) > index:
+            return self.args[index]
+        if not self.kwargs:
+            return MISSING
+        value = self.kwargs.get(name, MISSING)
+        if value is MISSING:
+            return self.kwargs.get(parameter(self.function, index), MISSING)
+        return value
+
+
+def _take_off(cache: Any, context: Any, key: str, secrets: Secrets) -> None:
+    """Take the values of a call off a plain context."""
+    own = context.__dict__
+    if key in own and own[key] is secrets:
+        del own[key]
+    else:
+        from ._overlap import leave_first
+
+        leave_first(cache, context, key, secrets)
+
+
+def handler_of(layer: Any, function: Any, call_of: type[Call]) -> Callable[..., Any]:
+    """Return what is called instead of a function, and is of its kind."""
+    if flags_of(function) & SUSPENDED:
+        from ._suspended import wrapper_of
+
+        return wrapper_of(layer, function, call_of)
+
+    def handler(*args: Any, **kwargs: Any) -> Any:
+        call = call_of(layer, function, args, kwargs)
+        del args, kwargs  # which may be another layer's values
+        if call_of is Call:
+            call.secrets = layer.cached(call)
+        if call.secrets is None:
+            return run(call.steps())
+        if layer.into != "context":  # nothing is to be put back
+            return layer.invoke(call)
+        result = call()
+        return result(None) if isinstance(result, Unfinished) else result
+
+    return handler
+
+
+def general_of(layer: Any) -> Callable[..., Any]:
+    """Return what makes the calls of a usual handler that are not usual."""
+    layer.__class__ = ContextLayer
+    return handler_of(layer, layer.function, Call)
+
+
+def unawaited(layer: Any, args: tuple[Any, ...], secrets: Secrets, awaitable: Any) -> Any:
+    """Return what is to be awaited instead of what a usual call has returned."""
+    from ._suspended import Awaited
+
+    layer.__class__ = ContextLayer
+    call = Call(layer, layer.function, args, {})
+    call.secrets = secrets
+    return Awaited(call, awaitable, layer.place(call), None)

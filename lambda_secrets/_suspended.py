@@ -1,0 +1,267 @@
+"""Takes the steps of calls that pause: coroutines, generators, and awaitables that are returned."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from contextlib import aclosing, nullcontext, suppress
+from contextvars import copy_context
+from types import coroutine
+
+from ._functions import COROUTINE, GENERATOR, flags_of
+from ._store import run_apart
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator
+    from typing import Any
+
+    from ._resolver import Steps
+
+_END = object()  # instead of another item
+
+
+def wrapper_of(layer: Any, function: Any, call_of: Any) -> Callable[..., Any]:
+    """Return what is called instead of a function that pauses, and is of its kind."""
+    flags = flags_of(function)
+    if flags & COROUTINE:
+        return _coroutine_of(layer, function, call_of)
+    if flags & GENERATOR:
+        return _generator_of(layer, function, call_of)
+    return _async_generator_of(layer, function, call_of)
+
+
+@coroutine
+def _taken(
+    perform: Callable[[Any], Any], steps: Steps[Any], proceed: Any = None, value: Any = None
+) -> Generator[Any, Any, Any]:
+    """Take steps; each is delegated to what is made of it."""
+    proceed = proceed or steps.send
+    while True:
+        try:
+            step = proceed(value)
+        except StopIteration as end:
+            return end.value
+        try:
+            value = yield from perform(step)
+            proceed = steps.send
+        except BaseException as error:  # noqa: BLE001 - the steps decide
+            proceed, value = steps.throw, error
+
+
+# Coroutines
+
+
+def _coroutine_of(layer: Any, function: Any, call_of: Any) -> Callable[..., Any]:
+    async def handler(*args: Any, **kwargs: Any) -> Any:
+        call = call_of(layer, function, args, kwargs)
+        del args, kwargs  # which may be another layer's values
+        return await _taken(_awaitable, call.steps())
+
+    return handler
+
+
+def drive(steps: Steps[Any], proceed: Any = None, value: Any = None) -> Any:
+    """Return what is to be awaited: what blocks runs on a thread of our own."""
+    return _taken(_awaitable, steps, proceed, value)
+
+
+def _awaitable(step: Any) -> Coroutine[Any, Any, Any]:
+    return off_loop(step) if isinstance(step, functools.partial) else _awaited(step)
+
+
+async def _awaited(call: Any) -> Any:
+    """Run a handler with the values in place until what it returns has been awaited."""
+    with call:
+        if call.use is None:
+            return await call.layer.invoke(call)
+        with call.use:
+            return await call.layer.invoke(call)
+
+
+async def off_loop(step: Callable[[], Any]) -> Any:
+    """Run what blocks on a thread of our own: the loop's executor is everybody's.
+
+    A task that is cancelled meanwhile does not wait for it.
+    """
+    try:
+        loop = sys.modules["asyncio"].get_running_loop()
+    except (KeyError, RuntimeError):  # another event loop, or none: a coroutine driven by hand
+        return step()
+    future = loop.create_future()
+
+    def deliver(error: BaseException | None, result: Any) -> None:
+        if future.done():  # cancelled
+            return
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+
+    def work() -> None:
+        outcome: tuple[BaseException | None, Any]
+        try:
+            outcome = None, step()
+        except BaseException as error:  # noqa: BLE001 - raised where it is awaited
+            outcome = error, None
+        with suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(deliver, *outcome)
+
+    run_apart(functools.partial(copy_context().run, work), "lambda_secrets async")
+    return await future
+
+
+# Awaitables that a plain function has returned
+
+
+async def _finish(
+    call: Any, awaitable: Any, undo: Callable[[], object], steps: Steps[Any] | None
+) -> Any:
+    proceed: Any = None
+    try:
+        with call.use or nullcontext():
+            value = await awaitable
+    except BaseException as error:
+        if steps is None:
+            raise
+        proceed, value = steps.throw, error
+    finally:
+        undo()
+    return value if steps is None else await drive(steps, proceed, value)
+
+
+class Awaited:
+    """Is awaited instead of what a handler has returned, and looks like it.
+
+    Until then its values stay in place; then the rest of the steps, if any, is taken. To
+    `asyncio.run` and its kin it is a coroutine.
+    """
+
+    def __init__(
+        self,
+        call: Any,
+        awaitable: Any,
+        undo: Callable[[], None] | None,
+        steps: Steps[Any] | None,
+    ) -> None:
+        self._awaitable = awaitable
+        self._steps = steps
+        self._undo = functools.cache(undo or int)  # by whichever comes first
+        self._coroutine = _finish(call, awaitable, self._undo, steps)
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._coroutine.__await__()
+
+    def send(self, value: Any) -> Any:
+        """Go on, as a coroutine."""
+        return self._coroutine.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """Raise in it, as in a coroutine."""
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        """End it, and what it stands for."""
+        self.__del__()
+        getattr(self._awaitable, "close", int)()
+
+    def __del__(self) -> None:
+        self._coroutine.close()  # one that never began runs no `finally` of its own
+        if self._steps is not None:
+            self._steps.close()
+        self._undo()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._awaitable, name)
+
+
+# Generators
+
+
+def _generator_of(layer: Any, function: Any, call_of: Any) -> Callable[..., Any]:
+    def handler(*args: Any, **kwargs: Any) -> Any:
+        call = call_of(layer, function, args, kwargs)
+        del args, kwargs
+        items: Any = _taken(_iterated, call.steps())  # which can be awaited, and iterated as well
+        return (yield from items)
+
+    return handler
+
+
+def _iterated(step: Any) -> Generator[Any, Any, Any]:
+    return step() if isinstance(step, functools.partial) else (yield from _items(step))
+
+
+def _items(call: Any) -> Generator[Any, Any, Any]:
+    """Hand out a generator's items with the values in place; its reads are noted for it alone."""
+    items = call.layer.invoke(call)  # which runs nothing yet, but may raise
+    undo = call.layer.place(call)
+    try:
+        if call.use is None:
+            return (yield from items)
+        resume, value = items.send, None
+        while True:
+            try:
+                with call.use:  # at each resume: between two, its consumer runs
+                    item = resume(value)
+            except StopIteration as end:
+                return end.value
+            call.begun = True
+            try:
+                resume, value = items.send, (yield item)
+            except GeneratorExit:
+                raise
+            except BaseException as error:  # noqa: BLE001 - the handler decides
+                resume, value = items.throw, error
+    finally:
+        items.close()
+        if undo is not None:
+            undo()
+
+
+def _async_generator_of(layer: Any, function: Any, call_of: Any) -> Callable[..., Any]:
+    async def handler(*args: Any, **kwargs: Any) -> Any:
+        steps = call_of(layer, function, args, kwargs).steps()
+        del args, kwargs
+        proceed: Any = steps.send
+        value: Any = None
+        while True:
+            try:
+                step: Any = proceed(value)
+            except StopIteration:
+                return
+            try:
+                if isinstance(step, functools.partial):
+                    value = await off_loop(step)
+                else:
+                    items = step.layer.invoke(step)
+                    with step:
+                        async with aclosing(items):
+                            item = await _next(step, items.asend, None)
+                            while item is not _END:
+                                try:
+                                    sent = yield item
+                                except GeneratorExit:
+                                    raise
+                                except BaseException as error:  # noqa: BLE001 - the handler decides
+                                    item = await _next(step, items.athrow, error)
+                                else:
+                                    item = await _next(step, items.asend, sent)
+                    value = None
+                proceed = steps.send
+            except BaseException as error:  # noqa: BLE001 - the steps decide
+                proceed, value = steps.throw, error
+
+    return handler
+
+
+async def _next(call: Any, resume: Callable[[Any], Any], value: object) -> Any:
+    """Return the next item, if there is one."""
+    try:
+        with call.use or nullcontext():  # at each resume: between two, its consumer runs
+            item = await resume(value)
+    except StopAsyncIteration:
+        return _END
+    if call.use is not None:
+        call.begun = True
+    return item
