@@ -116,10 +116,17 @@ def unknown_name(name: object, declared: Iterable[str]) -> str:
 # Options
 
 
+def wrong_number(option: str, number: object) -> str:
+    """Return which numbers an option takes."""
+    if option == "jitter":
+        return f"jitter must be a number from 0 to 1, not {number!r}."
+    return f"{option} must be a number of seconds ≥ 0, not {number!r}."
+
+
 def wrong_option(timeout: float, jitter: float, observer: object) -> str:
     """Return which of these options is wrong."""
     if jitter > 1:
-        return f"jitter must be a number from 0 to 1, not {jitter!r}."
+        return wrong_number("jitter", jitter)
     if not 0 < timeout < float("inf"):
         return f"timeout must be a finite number of seconds above 0, not {timeout!r}."
     kind = type(observer).__name__

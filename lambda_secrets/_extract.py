@@ -68,7 +68,10 @@ def compiled(path: object, what: str) -> Callback:
     Raises:
         DeclarationError: which points at the column where it does not parse.
     """
-    if not isinstance(path, str) or not path.strip():
+    if not isinstance(path, str):
+        kind = type(path).__name__
+        raise DeclarationError(f"{what}: the path must be a string (JMESPath), got {kind}.")
+    if not path.strip():
         raise DeclarationError(
             f"{what}: the JMESPath expression is empty. Use '@' for the whole document."
         )

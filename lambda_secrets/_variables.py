@@ -29,8 +29,8 @@ def declared_by(
     variable = declaration.variable
     if not os.environ.get(variable):
         raise DeclarationError(
-            f"The environment variable {variable} is not set or empty. Set it to the name or ARN "
-            "of the secret."
+            f"The environment variable {variable} is unset or empty. Set it to the name or ARN of "
+            "the secret."
         )
     found = _declared_by(variable, declare)
     if found is None:
