@@ -62,16 +62,9 @@ class Parameter(Declaration):
                 raise DeclarationError(
                     f"{what}: a parameter name must not contain ':'; use version= or label=."
                 )
-        self._declare(
-            "parameter",
-            name,
-            path,
-            {"version": version, "label": label, "decrypt": decrypt},
-            transform=transform,
-            build=build,
-            close=close,
-            ttl=ttl,
-        )
+        read = {"version": version, "label": label, "decrypt": decrypt}
+        options = {"transform": transform, "build": build, "close": close, "ttl": ttl}
+        self._declare("parameter", name, path, read, **options)
 
 
 class ParameterTree(Declaration):
@@ -118,16 +111,9 @@ class ParameterTree(Declaration):
                     "cannot be read by path). Use the path, such as /prod/app/."
                 )
             prefix = prefix.rstrip("/") + "/"
-        self._declare(
-            "tree",
-            prefix,
-            None,
-            {"recursive": recursive, "decrypt": decrypt},
-            transform=transform,
-            build=build,
-            close=close,
-            ttl=ttl,
-        )
+        read = {"recursive": recursive, "decrypt": decrypt}
+        options = {"transform": transform, "build": build, "close": close, "ttl": ttl}
+        self._declare("tree", prefix, None, read, **options)
 
     @property
     def prefix(self) -> str:
@@ -182,13 +168,6 @@ class AppConfig(Declaration):
                     "variable."
                 )
         self._freeze(**parts)
-        self._declare(
-            "appconfig",
-            "/".join(part.replace("/", "%2F") for part in parts.values()),
-            path,
-            {},
-            transform=transform,
-            build=build,
-            close=close,
-            ttl=ttl,
-        )
+        name = "/".join(part.replace("/", "%2F") for part in parts.values())
+        options = {"transform": transform, "build": build, "close": close, "ttl": ttl}
+        self._declare("appconfig", name, path, {}, **options)

@@ -27,8 +27,8 @@ class Variable(Declaration):
 
     def __init__(self, name: str, path: str | None) -> None:
         self._hide(...)
-        callbacks = {"transform": None, "build": None, "close": None}
-        self._declare("env", name, path, {}, **callbacks, ttl=None)
+        options = dict.fromkeys(("transform", "build", "close", "ttl"))
+        self._declare("env", name, path, {}, **options)
 
     def resolved(self) -> Declaration:
         """Return what the environment variable declares; a path given here wins.
