@@ -7,10 +7,9 @@ from contextlib import suppress
 
 from ._explain import wrong_name
 from ._kinds import AppConfig, Parameter, ParameterTree
-from ._options import is_arn_of
+from ._options import declared_by, is_arn_of
 from ._secret import Declaration, Secret
 from ._sources import Compared, Source
-from ._variables import declared_by
 from .errors import DeclarationError
 
 TYPE_CHECKING = False

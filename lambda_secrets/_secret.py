@@ -101,7 +101,7 @@ class Declaration(Compared):
         """
         if self.variable is None:
             return self
-        from ._variables import named
+        from ._options import named
 
         return named(self)  # type: ignore[no-any-return]  # a copy of itself
 
