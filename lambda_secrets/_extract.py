@@ -85,10 +85,8 @@ def compiled(path: object, what: str) -> Callback:
         raise DeclarationError(f"{what}: {problem}, or use a plain dotted path.") from None
     try:
         expression = jmespath.compile(path)
-    except JMESPathError as error:
+    except (JMESPathError, RecursionError) as error:
         column = getattr(error, "lex_position", getattr(error, "lexer_position", None))
-    except RecursionError:
-        column = None
     else:
         _check_functions(expression.parsed, path, what)
         return functools.partial(_found, expression.search)

@@ -123,10 +123,9 @@ def effective(declaration: Declaration, backend: Any) -> Declaration:
     if declaration.path is None:
         with suppress(DeclarationError):  # the variable may hold anything
             named = declaration.resolved()
-    stand_in = object.__new__(Declaration)
     slots = (*Compared.__slots__, *Declaration.__slots__)
-    options = {slot: getattr(declaration, slot) for slot in slots}
-    options |= {"_source": Source("env", variable), "variable": None}
-    options |= {"path": named.path, "search": named.search}
-    stand_in._freeze(**options)
+    fields = {slot: getattr(declaration, slot) for slot in slots}
+    fields |= {"_source": Source("env", variable), "variable": None}
+    stand_in = object.__new__(Declaration)
+    stand_in._freeze(**{**fields, "path": named.path, "search": named.search})
     return stand_in

@@ -38,14 +38,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Let reads from AWS fail, from the collection of the tests on, if the ini option says so."""
     if not config.getini("lambda_secrets_offline"):
         return
-    from . import backends
+    from .backends import AutoBackend, AwsBackend, ExtensionBackend, SdkBackend
 
     patch = pytest.MonkeyPatch()
     config.add_cleanup(patch.undo)
-    for name in {"AutoBackend", "AwsBackend", "ExtensionBackend", "SdkBackend"}.intersection(
-        backends.__all__
-    ):
-        backend = getattr(backends, name)
+    for backend in (AutoBackend, AwsBackend, ExtensionBackend, SdkBackend):
         for method in {"fetch", "prefetch"}.intersection(dir(backend)):
             patch.setattr(backend, method, _refuse)
 
