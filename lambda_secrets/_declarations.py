@@ -33,7 +33,7 @@ def _declared(text: str) -> Declaration:
     path = expression if mark else None
     if ":" not in name:
         return Secret(name, path)
-    from ._references import declare_scheme
+    from ._kinds import declare_scheme
 
     return declare_scheme(name, path)
 

@@ -167,7 +167,7 @@ assert lambda_handler({{}}, SimpleNamespace()) > 0
 
 LATE = {
     *("_conversion", "_copies", "_deep", "_explain", "_extract", "_kinds", "_live", "_options"),
-    *("_proxy", "_references", "_signature", "_targets", "_types", "_wrap"),
+    *("_proxy", "_signature", "_targets", "_types", "_wrap"),
     *("events", "logging", "testing"),
 }
 

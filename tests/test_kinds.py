@@ -20,7 +20,7 @@ from lambda_secrets import (
     resolve_secrets,
 )
 from lambda_secrets._declarations import declare
-from lambda_secrets._references import effective
+from lambda_secrets._kinds import effective
 
 CANARY = "hunter2-canary"
 ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/db-AbCdEf"
