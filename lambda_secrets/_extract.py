@@ -51,11 +51,7 @@ def _transformed(raw: Any, transform: Transform) -> Any:
 
 
 def decoded_base64(text: str | bytes) -> bytes:
-    """Return the bytes that a base64 text says; white space is allowed in it.
-
-    Raises:
-        ValueError: when it is not base64.
-    """
+    """Return the bytes of a base64 text, which may have white space; or raise a `ValueError`."""
     from binascii import a2b_base64
 
     data = text if isinstance(text, bytes) else text.encode("ascii")
@@ -63,11 +59,7 @@ def decoded_base64(text: str | bytes) -> bytes:
 
 
 def compiled(path: object, what: str) -> Callback:
-    """Return the search that a JMESPath expression means.
-
-    Raises:
-        DeclarationError: which points at the column where it does not parse.
-    """
+    """Return the search that a JMESPath expression means; an error points at the column."""
     if not isinstance(path, str):
         kind = type(path).__name__
         raise DeclarationError(f"{what}: the path must be a string (JMESPath), got {kind}.")

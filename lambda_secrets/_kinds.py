@@ -195,11 +195,7 @@ class Variable(Declaration):
         self._declare("env", name, path, {}, **options)
 
     def resolved(self) -> Declaration:
-        """Return what the environment variable declares; a path given here wins.
-
-        Raises:
-            DeclarationError: when the variable is unset, empty or wrong; it never shows its text.
-        """
+        """Return what the environment variable declares; a path given here wins."""
         return declared_by(self, self._parsed)  # type: ignore[no-any-return]  # what it returns
 
     def _parsed(self, text: str) -> Declaration:
@@ -211,11 +207,7 @@ class Variable(Declaration):
 
 
 def declare_scheme(name: str, path: str | None) -> Declaration:
-    """Return the declaration that a name with a scheme, or another ARN, says.
-
-    Raises:
-        DeclarationError: when the scheme is unknown, or the rest is not as it wants it.
-    """
+    """Return what a name with a scheme, or an ARN, declares."""
     text = name if path is None else f"{name}#{path}"
     scheme, _, rest = name.partition(":")
     if "${" in name or "{{" in name:
@@ -276,11 +268,7 @@ def _ecs_form(text: str, fields: list[str], path: str | None) -> Secret:
 
 
 def effective(declaration: Declaration, backend: Any) -> Declaration:
-    """Return the declaration to use through a backend; an override may have ``env:NAME`` itself.
-
-    Raises:
-        DeclarationError: as `resolved` does.
-    """
+    """Return `resolved`, unless the backend is an override that lists ``env:NAME`` itself."""
     variable = declaration.variable or ""
     if not (hasattr(type(backend), "holds_variable") and backend.holds_variable(variable)):
         return declaration.resolved()

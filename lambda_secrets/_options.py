@@ -24,11 +24,7 @@ _CALLBACKS = ("transform", "build", "close")
 
 
 def variable_in(name: object, kind: str) -> str | None:
-    """Return the environment variable that an ``env:NAME`` names, or None for another good name.
-
-    Raises:
-        DeclarationError: which says why it cannot be a name.
-    """
+    """Return the environment variable that an ``env:NAME`` names, or None for another good name."""
     if isinstance(name, str) and name.isprintable() and name == name.strip() != "":
         scheme, colon, rest = name.partition(":")
         if colon and scheme == "env" and rest and not set(rest) & set(" #=:"):
@@ -57,11 +53,7 @@ def declared_by(
     declare: Callable[[str], Any],
     form: str = "the string form of a declaration",
 ) -> Any:
-    """Return what is declared by the text of a declaration's variable.
-
-    Raises:
-        DeclarationError: when the variable is unset, empty or wrong.
-    """
+    """Return what is declared by the text of a declaration's variable, which no error shows."""
     variable = declaration.variable
     if not os.environ.get(variable):
         raise DeclarationError(
@@ -90,11 +82,7 @@ def _declared_by(variable: str, declare: Callable[[str], Any]) -> Any:
 
 
 def named(declaration: Any) -> Any:
-    """Return a copy of a declaration object, with the name that its variable holds.
-
-    Raises:
-        DeclarationError: when the variable is unset, empty or wrong.
-    """
+    """Return a copy of a declaration object, with the name that its variable holds."""
     form = "a bare name or ARN, without scheme, '#path' or ECS fields"
     return declared_by(declaration, lambda name: _named(declaration, name), form)
 

@@ -97,7 +97,7 @@ class Declaration(Compared):
         """Return the declaration with the name that its environment variable has.
 
         Raises:
-            DeclarationError: when the variable is unset, empty or wrong; it never shows its text.
+            DeclarationError: when the variable is unset, empty or wrong.
         """
         if self.variable is None:
             return self
@@ -193,11 +193,7 @@ class Secret(Declaration):
 
 
 def checked_name(name: object, kind: str) -> str | None:
-    """Return the environment variable that an ``env:NAME`` names, or None for a good name.
-
-    Raises:
-        DeclarationError: which says why it cannot be a name.
-    """
+    """Return the environment variable that an ``env:NAME`` names, or None for a good name."""
     usual = isinstance(name, str) and name.isprintable() and not set(name) & set(" :#{")
     if usual and name not in ("", "None"):
         return None
