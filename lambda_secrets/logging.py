@@ -124,23 +124,22 @@ class _Known:
 
     def learn(self, value: Any) -> None:
         """Note every string in a value without running code of its classes."""
-        rest = [value]
-        seen: dict[int, Any] = {}  # a container may be in itself; kept, for its id
-        while rest:
-            item = rest.pop()
+        found = [value]
+        seen: set[int] = set()  # a container may be in itself
+        for item in found:  # which grows meanwhile
             content = _content(item)
             if content is None:
                 if id(item) not in seen:
-                    seen[id(item)] = item
-                    rest += _items(item)
+                    seen.add(id(item))
+                    found += _items(item)
                 continue
             key = content if isinstance(content, str) else (content,)  # bytes == str may warn
             try:
                 self._strings.move_to_end(key)
-                rest += self._strings[key].inside
+                found += self._strings[key].inside
             except KeyError:
                 string = _String(content)
-                rest += string.inside
+                found += string.inside
                 if len(content) >= SHORTEST:
                     self._new[key] = string
         self._catch_up()
@@ -477,8 +476,7 @@ def _linked(error: BaseException) -> list[BaseException]:
     """Return an exception with its causes, contexts and members of groups."""
     found: dict[int, BaseException] = {}
     rest: list[BaseException | None] = [error]
-    while rest:
-        one = rest.pop()
+    for one in rest:  # which grows meanwhile
         if one is not None and id(one) not in found:
             found[id(one)] = one
             rest += (one.__cause__, one.__context__, *_members(one))
