@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 
-from ._explain import wrong_name
-from ._options import declared_by, is_arn_of
+from ._options import declared_by, is_arn_of, wrong_name
 from ._secret import Declaration, Secret, checked_name
 from ._sources import Compared, Source
 from .errors import DeclarationError

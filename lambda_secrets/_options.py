@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from ._explain import wrong_name
 from ._sources import check_seconds
 from .errors import DeclarationError
 
@@ -25,18 +24,43 @@ _CALLBACKS = ("transform", "build", "close")
 
 def variable_in(name: object, kind: str) -> str | None:
     """Return the environment variable that an ``env:NAME`` names, or None for another good name."""
-    if isinstance(name, str) and name.isprintable() and name == name.strip() != "":
-        scheme, colon, rest = name.partition(":")
-        if colon and scheme == "env" and rest and not set(rest) & set(" #=:"):
-            return rest
-        wrong = "${" in name or "{{" in name or name == "None" or "#" in name
-        if scheme == "arn":
-            wrong = wrong or not is_arn_of(kind, name)
-        elif colon:
-            wrong = wrong or scheme in {"ssm", "appconfig", "env"}
-        if not wrong:
-            return None
-    raise DeclarationError(wrong_name(name, kind))
+    if isinstance(name, str) and name.isprintable() and name == name.strip():
+        variable = name.removeprefix("env:")
+        if variable not in ("", name) and not set(variable) & set(" #=:"):
+            return variable
+    problem = wrong_name(name, kind)
+    if problem:
+        raise DeclarationError(problem)
+    return None
+
+
+def wrong_name(name: object, kind: str) -> str:
+    """Return why something cannot be the name of a secret or parameter; empty where it can."""
+    what = f"Cannot declare {name!r}" if kind == "env" else f"Cannot declare {kind} {name!r}"
+    if name is None or name == "None":
+        return (
+            f"{what}: an environment variable was probably unset when this name was made. Set it, "
+            "or use 'env:NAME', which says so."
+        )
+    if not isinstance(name, str) or not name.strip():
+        return f"{what}: use a non-empty string as the name."
+    if "#" in name:
+        return f"{what}: a name must not contain '#'. Give the JMESPath expression as path=."
+    if name != name.strip() or not name.isprintable():
+        return f"{what}: remove the white space around it and its control characters."
+    if "${" in name or "{{" in name:
+        return f"{what}: it has a placeholder that was not filled in. Check the template."
+    scheme, colon, rest = name.partition(":")
+    if scheme == "arn":
+        wrong = f"{what}: it is not the ARN of a {kind}. Copy the whole ARN from AWS."
+        return "" if is_arn_of(kind, name) else wrong
+    if not colon or scheme not in {"ssm", "appconfig", "env"}:
+        return ""
+    if scheme == "env":
+        return f"{what}: give the name of one environment variable after 'env:'."
+    if kind == "secret":
+        return f"{what}: that is the string form of another kind. Use Parameter or AppConfig."
+    return f"{what}: drop the '{scheme}:' prefix: objects take the bare name, here {rest!r}."
 
 
 def is_arn_of(kind: str, name: str) -> bool:
