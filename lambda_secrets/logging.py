@@ -306,13 +306,9 @@ def _forms(content: str | bytes) -> set[bytes]:
 def _escaped(text: str) -> Iterator[str]:
     yield json.dumps(text)[1:-1]
     yield json.dumps(text, ensure_ascii=False)[1:-1]
-    for show in (repr, ascii, _repr_of_bytes):
+    for show in (repr, ascii, lambda text: repr(text.encode(errors="replace"))[1:]):
         yield show(text)[1:-1]
         yield show("\"'" + text)[4:-1]  # beside both kinds of quotes, its own are escaped
-
-
-def _repr_of_bytes(text: str) -> str:
-    return repr(text.encode(errors="replace"))[1:]
 
 
 def _with_lower_case(url: str) -> str:
