@@ -1,76 +1,34 @@
 """Declare the secrets that a Lambda handler needs; get them injected, fresh, and never shown."""
 # pyright: reportUnsupportedDunderAll=false
-# __init__.pyi has the types of these names; half of them are imported late.
+# __init__.pyi has the types of these names.
 
 from __future__ import annotations
 
 from . import _bytecode as _bytecode  # first: it loads the others
-from ._decorator import inject_secrets
-from ._secret import Secret
-from ._sources import Source
-from ._values import Secrets
-from .errors import (
-    AccessDeniedError,
-    BackendError,
-    BackendUnavailableError,
-    DeclarationError,
-    InjectionError,
-    ResolutionError,
-    SecretNotFoundError,
-    SecretsError,
-    SecretValueError,
-)
+from ._decorator import inject_secrets as inject_secrets
 
-# Few handlers use these: each is imported on its first use.
+# Where the other names are. Few handlers use many of them: each is looked up when it is used.
 _LATE = {
     "_cache_info": "CacheInfo",
     "_kinds": "AppConfig Parameter ParameterTree",
     "_live": "LiveSecrets",
     "_once": "clear_cache resolve_secrets",
+    "_secret": "Secret",
+    "_sources": "Source",
     "_types": "Declaration InjectedHandler",
+    "_values": "Secrets",
     "backends": (
         "Answer AutoBackend AwsBackend Backend ExtensionBackend FileBackend MemoryBackend "
         "SdkBackend"
     ),
+    "errors": (
+        "AccessDeniedError BackendError BackendUnavailableError DeclarationError InjectionError "
+        "ResolutionError SecretNotFoundError SecretValueError SecretsError"
+    ),
     "events": "Event Fetched Retried ServedStale",
 }
 
-__all__ = [
-    "AccessDeniedError",
-    "Answer",
-    "AppConfig",
-    "AutoBackend",
-    "AwsBackend",
-    "Backend",
-    "BackendError",
-    "BackendUnavailableError",
-    "CacheInfo",
-    "Declaration",
-    "DeclarationError",
-    "Event",
-    "ExtensionBackend",
-    "Fetched",
-    "FileBackend",
-    "InjectedHandler",
-    "InjectionError",
-    "LiveSecrets",
-    "MemoryBackend",
-    "Parameter",
-    "ParameterTree",
-    "ResolutionError",
-    "Retried",
-    "SdkBackend",
-    "Secret",
-    "SecretNotFoundError",
-    "SecretValueError",
-    "Secrets",
-    "SecretsError",
-    "ServedStale",
-    "Source",
-    "clear_cache",
-    "inject_secrets",
-    "resolve_secrets",
-]
+__all__ = sorted(["inject_secrets", *" ".join(_LATE.values()).split()])  # noqa: PLE0605
 
 
 def __getattr__(name: str) -> object:

@@ -13,11 +13,7 @@ if TYPE_CHECKING:
 
 
 def declare(declaration: str | Declaration) -> Declaration:
-    """Return the declaration that a string ``[scheme:]name[#jmespath]`` says; an object as it is.
-
-    Raises:
-        DeclarationError: when it says nothing that can be read.
-    """
+    """Return what a string ``[scheme:]name[#jmespath]`` declares, or the object itself."""
     if isinstance(declaration, str):
         return _declared(declaration)
     if isinstance(declaration, Declaration):
@@ -33,17 +29,13 @@ def _declared(text: str) -> Declaration:
     path = expression if mark else None
     if ":" not in name:
         return Secret(name, path)
-    from ._references import declare_scheme
+    from ._kinds import declare_scheme
 
     return declare_scheme(name, path)
 
 
 def declare_all(declarations: Mapping[str, str | Declaration]) -> dict[str, Declaration]:
-    """Return the declarations of a mapping by declared name.
-
-    Raises:
-        DeclarationError: which names the declared name too.
-    """
+    """Return the declarations of a mapping; an error says the declared name too."""
     if not hasattr(declarations, "items"):
         from ._explain import not_a_mapping
 

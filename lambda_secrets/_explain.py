@@ -74,32 +74,6 @@ def not_a_mapping(thing: object) -> str:
     )
 
 
-def wrong_name(name: object, kind: str) -> str:
-    """Return why something cannot be the name of a secret or parameter."""
-    what = f"Cannot declare {name!r}" if kind == "env" else f"Cannot declare {kind} {name!r}"
-    if name is None or name == "None":
-        return (
-            f"{what}: an environment variable was probably unset when this name was made. Set it, "
-            "or use 'env:NAME', which says so."
-        )
-    if not isinstance(name, str) or not name.strip():
-        return f"{what}: use a non-empty string as the name."
-    if "#" in name:
-        return f"{what}: a name must not contain '#'. Give the JMESPath expression as path=."
-    if name != name.strip() or not name.isprintable():
-        return f"{what}: remove the white space around it and its control characters."
-    if "${" in name or "{{" in name:
-        return f"{what}: it has a placeholder that was not filled in. Check the template."
-    scheme, _, rest = name.partition(":")
-    if scheme == "env":
-        return f"{what}: give the name of one environment variable after 'env:'."
-    if scheme == "arn":
-        return f"{what}: it is not the ARN of a {kind}. Copy the whole ARN from AWS."
-    if kind == "secret":
-        return f"{what}: that is the string form of another kind. Use Parameter or AppConfig."
-    return f"{what}: drop the '{scheme}:' prefix: objects take the bare name, here {rest!r}."
-
-
 def own_name(name: str) -> str:
     """Return why a secret cannot have a name that `Secrets` has itself."""
     return (
@@ -116,10 +90,17 @@ def unknown_name(name: object, declared: Iterable[str]) -> str:
 # Options
 
 
+def wrong_number(option: str, number: object) -> str:
+    """Return which numbers an option takes."""
+    if option == "jitter":
+        return f"jitter must be a number from 0 to 1, not {number!r}."
+    return f"{option} must be a number of seconds ≥ 0, not {number!r}."
+
+
 def wrong_option(timeout: float, jitter: float, observer: object) -> str:
     """Return which of these options is wrong."""
     if jitter > 1:
-        return f"jitter must be a number from 0 to 1, not {jitter!r}."
+        return wrong_number("jitter", jitter)
     if not 0 < timeout < float("inf"):
         return f"timeout must be a finite number of seconds above 0, not {timeout!r}."
     kind = type(observer).__name__

@@ -51,11 +51,7 @@ def _transformed(raw: Any, transform: Transform) -> Any:
 
 
 def decoded_base64(text: str | bytes) -> bytes:
-    """Return the bytes that a base64 text says; white space is allowed in it.
-
-    Raises:
-        ValueError: when it is not base64.
-    """
+    """Return the bytes of a base64 text, which may have white space; or raise a `ValueError`."""
     from binascii import a2b_base64
 
     data = text if isinstance(text, bytes) else text.encode("ascii")
@@ -63,12 +59,11 @@ def decoded_base64(text: str | bytes) -> bytes:
 
 
 def compiled(path: object, what: str) -> Callback:
-    """Return the search that a JMESPath expression means.
-
-    Raises:
-        DeclarationError: which points at the column where it does not parse.
-    """
-    if not isinstance(path, str) or not path.strip():
+    """Return the search that a JMESPath expression means; an error points at the column."""
+    if not isinstance(path, str):
+        kind = type(path).__name__
+        raise DeclarationError(f"{what}: the path must be a string (JMESPath), got {kind}.")
+    if not path.strip():
         raise DeclarationError(
             f"{what}: the JMESPath expression is empty. Use '@' for the whole document."
         )
@@ -82,10 +77,8 @@ def compiled(path: object, what: str) -> Callback:
         raise DeclarationError(f"{what}: {problem}, or use a plain dotted path.") from None
     try:
         expression = jmespath.compile(path)
-    except JMESPathError as error:
+    except (JMESPathError, RecursionError) as error:
         column = getattr(error, "lex_position", getattr(error, "lexer_position", None))
-    except RecursionError:
-        column = None
     else:
         _check_functions(expression.parsed, path, what)
         return functools.partial(_found, expression.search)

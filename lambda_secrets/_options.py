@@ -1,38 +1,66 @@
-"""Checks names that are more than a plain name, and options that few declarations give."""
+"""Checks what few declarations give: names that are more than a plain name, and options.
+
+What an environment variable holds that names a secret is never shown.
+"""
 
 from __future__ import annotations
 
-from ._explain import wrong_name
+import os
+from contextlib import suppress
+
 from ._sources import check_seconds
 from .errors import DeclarationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
+_OF_NAMES = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/_+=.@!-:")
 _COROUTINE = 0x80  # a code object's flag, as `inspect` has it
 _FLAGS = ("decrypt", "recursive")
 _CALLBACKS = ("transform", "build", "close")
 
 
 def variable_in(name: object, kind: str) -> str | None:
-    """Return the environment variable that an ``env:NAME`` names, or None for another good name.
+    """Return the environment variable that an ``env:NAME`` names, or None for another good name."""
+    if isinstance(name, str) and name.isprintable() and name == name.strip():
+        variable = name.removeprefix("env:")
+        if variable not in ("", name) and not set(variable) & set(" #=:"):
+            return variable
+    problem = wrong_name(name, kind)
+    if problem:
+        raise DeclarationError(problem)
+    return None
 
-    Raises:
-        DeclarationError: which says why it cannot be a name.
-    """
-    if isinstance(name, str) and name.isprintable() and name == name.strip() != "":
-        scheme, colon, rest = name.partition(":")
-        if colon and scheme == "env" and rest and not set(rest) & set(" #=:"):
-            return rest
-        wrong = "${" in name or "{{" in name or name == "None" or "#" in name
-        if scheme == "arn":
-            wrong = wrong or not is_arn_of(kind, name)
-        elif colon:
-            wrong = wrong or scheme in {"ssm", "appconfig", "env"}
-        if not wrong:
-            return None
-    raise DeclarationError(wrong_name(name, kind))
+
+def wrong_name(name: object, kind: str) -> str:
+    """Return why something cannot be the name of a secret or parameter; empty where it can."""
+    what = f"Cannot declare {name!r}" if kind == "env" else f"Cannot declare {kind} {name!r}"
+    if name is None or name == "None":
+        return (
+            f"{what}: an environment variable was probably unset when this name was made. Set it, "
+            "or use 'env:NAME', which says so."
+        )
+    if not isinstance(name, str) or not name.strip():
+        return f"{what}: use a non-empty string as the name."
+    if "#" in name:
+        return f"{what}: a name must not contain '#'. Give the JMESPath expression as path=."
+    if name != name.strip() or not name.isprintable():
+        return f"{what}: remove the white space around it and its control characters."
+    if "${" in name or "{{" in name:
+        return f"{what}: it has a placeholder that was not filled in. Check the template."
+    scheme, colon, rest = name.partition(":")
+    if scheme == "arn":
+        wrong = f"{what}: it is not the ARN of a {kind}. Copy the whole ARN from AWS."
+        return "" if is_arn_of(kind, name) else wrong
+    if not colon or scheme not in {"ssm", "appconfig", "env"}:
+        return ""
+    if scheme == "env":
+        return f"{what}: give the name of one environment variable after 'env:'."
+    if kind == "secret":
+        return f"{what}: that is the string form of another kind. Use Parameter or AppConfig."
+    return f"{what}: drop the '{scheme}:' prefix: objects take the bare name, here {rest!r}."
 
 
 def is_arn_of(kind: str, name: str) -> bool:
@@ -42,6 +70,53 @@ def is_arn_of(kind: str, name: str) -> bool:
     if kind == "secret":
         return service == ["secretsmanager"] and resource[:-1] == ["secret"] and resource[-1] != ""
     return service == ["ssm"] and len(resource) == 1 and resource[0].startswith("parameter/")
+
+
+def declared_by(
+    declaration: Any,
+    declare: Callable[[str], Any],
+    form: str = "the string form of a declaration",
+) -> Any:
+    """Return what is declared by the text of a declaration's variable, which no error shows."""
+    variable = declaration.variable
+    if not os.environ.get(variable):
+        raise DeclarationError(
+            f"The environment variable {variable} is unset or empty. Set it to the name or ARN of "
+            "the secret."
+        )
+    found = _declared_by(variable, declare)
+    if found is None:
+        raise DeclarationError(
+            f"The environment variable {variable} does not hold {form}. Correct it; its text is "
+            "not shown, since it may be a secret."
+        )
+    return found
+
+
+def _declared_by(variable: str, declare: Callable[[str], Any]) -> Any:
+    """Return None where the text is wrong: a traceback through here would show it."""
+    with suppress(DeclarationError):
+        found = declare(os.environ[variable])
+        if found.variable:  # no variable names another one
+            return None
+        # What cannot be a name in AWS may be the secret itself, which errors would show.
+        free = found.source.kind == "appconfig"
+        return found if free or set(found.name) <= _OF_NAMES else None
+    return None
+
+
+def named(declaration: Any) -> Any:
+    """Return a copy of a declaration object, with the name that its variable holds."""
+    form = "a bare name or ARN, without scheme, '#path' or ECS fields"
+    return declared_by(declaration, lambda name: _named(declaration, name), form)
+
+
+def _named(declaration: Any, name: str) -> Any:
+    kind: Any = type(declaration)
+    options = {option: getattr(declaration, option) for option in kind.__init__.__kwdefaults__}
+    if declaration.path is not None:
+        options["path"] = declaration.path
+    return kind(name, **options)
 
 
 def check_options(what: str, **options: Any) -> None:

@@ -24,7 +24,7 @@ def from_environment(resolver: Any, declaration: Declaration, name: str) -> Decl
     """
     known: dict[str, Declaration] = resolver.resolved
     if name not in known:
-        from ._references import effective
+        from ._kinds import effective
 
         known[name] = effective(declaration, resolver.cache.active(resolver.backend))
     return known[name]

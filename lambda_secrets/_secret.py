@@ -58,22 +58,22 @@ class Declaration(Compared):
         self, kind: Kind, name: str, path: str | None, read: dict[str, Any], **options: Any
     ) -> None:
         """Check and keep what is given; ``read`` has the options that say what to read."""
+        options = {"pending": None, **read, **options}
         variable = checked_name(name, kind)
         what = f"Cannot declare {kind} {name!r}"
-        if kind != "secret" or any(one is not None for one in (*read.values(), *options.values())):
+        if kind != "secret" or any(option is not None for option in options.values()):
             from ._options import check_options
 
-            check_options(what, **read, **options)
+            check_options(what, **options)
         self._freeze(
             _source=None if variable else Source(kind, name, **read),
             variable=variable,
             name=name,
             path=path,
             search=None if path is None else _compiled(path, what),
-            **read,
-            **{"pending": None, **options},
+            **options,
         )
-        self._identify(type(self), name, path, *read.values(), *options.values())
+        self._identify(type(self), name, path, *options.values())
 
     def _hide(self, default: Any) -> None:
         """Take the default out of the locals of a constructor: its traceback can show them."""
@@ -97,11 +97,11 @@ class Declaration(Compared):
         """Return the declaration with the name that its environment variable has.
 
         Raises:
-            DeclarationError: when the variable is unset, empty or wrong; it never shows its text.
+            DeclarationError: when the variable is unset, empty or wrong.
         """
         if self.variable is None:
             return self
-        from ._variables import named
+        from ._options import named
 
         return named(self)  # type: ignore[no-any-return]  # a copy of itself
 
@@ -127,8 +127,7 @@ class Declaration(Compared):
             return False
         return bool(self.default == other.default)
 
-    def __hash__(self) -> int:
-        return self._hash
+    __hash__ = Compared.__hash__
 
     def __str__(self) -> str:
         from ._explain import spelled
@@ -188,25 +187,13 @@ class Secret(Declaration):
     ) -> None:
         self._hide(default)
         del default
-        self._declare(
-            "secret",
-            name,
-            path,
-            {"version_id": version_id, "version_stage": version_stage},
-            transform=transform,
-            build=build,
-            close=close,
-            pending=pending,
-            ttl=ttl,
-        )
+        read = {"version_id": version_id, "version_stage": version_stage}
+        options = {"transform": transform, "build": build, "close": close, "ttl": ttl}
+        self._declare("secret", name, path, read, pending=pending, **options)
 
 
 def checked_name(name: object, kind: str) -> str | None:
-    """Return the environment variable that an ``env:NAME`` names, or None for a good name.
-
-    Raises:
-        DeclarationError: which says why it cannot be a name.
-    """
+    """Return the environment variable that an ``env:NAME`` names, or None for a good name."""
     usual = isinstance(name, str) and name.isprintable() and not set(name) & set(" :#{")
     if usual and name not in ("", "None"):
         return None

@@ -123,7 +123,9 @@ def check_seconds(seconds: Any, what: str) -> None:
     """Raise a `DeclarationError` unless it is a number of seconds ≥ 0, or infinity."""
     is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
     if not (is_number and seconds >= 0):  # NaN is not
-        raise DeclarationError(f"{what} must be a number of seconds ≥ 0, not {seconds!r}.")
+        from ._explain import wrong_number
+
+        raise DeclarationError(wrong_number(what, seconds))
 
 
 def parsed_json(text: Any) -> Any:

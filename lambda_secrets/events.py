@@ -9,13 +9,14 @@ import threading
 
 from ._explain import kind_of, place_of
 from ._store import run_apart
+from ._values import Frozen
 from .backends import backend_name
 from .errors import ResolutionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, NoReturn, TypeAlias
+    from typing import Any, TypeAlias
 
     from ._sources import Source
     from ._store import Entry, Round
@@ -26,7 +27,7 @@ LONGEST_WAIT = 1.0  # seconds for an observer that is told by the invocation its
 _log = logging.getLogger("lambda_secrets")
 
 
-class Event:
+class Event(Frozen):
     """What happened to one source; it is frozen and never holds a value.
 
     Attributes:
@@ -60,25 +61,11 @@ class Event:
         background: bool = False,
     ) -> None:
         """Keep what happened."""
-        for field, value in (
-            ("source", source),
-            ("backend", backend),
-            ("outcome", outcome),
-            ("seconds", seconds),
-            ("version", version),
-            ("background", background),
-        ):
+        told = (backend, background, outcome, seconds, source, version)
+        for field, value in zip(Event.__slots__, told, strict=True):
             object.__setattr__(self, field, value)
 
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        """Refuse: an event is frozen."""
-        raise AttributeError(f"Cannot set {name!r}: an event is frozen.")
-
-    def __delattr__(self, name: str) -> NoReturn:
-        """Refuse: an event is frozen."""
-        raise AttributeError(f"Cannot delete {name!r}: an event is frozen.")
-
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[Any, ...]:  # type: ignore[override]  # it holds no secret
         """Go through a queue to another process."""
         told = {field: getattr(self, field) for field in Event.__slots__}
         return functools.partial(type(self), **told), ()
@@ -115,14 +102,13 @@ def tell_fetched(fetched: Round, seconds: float) -> None:
     told: list[Event] = []
     for source, result in fetched.results.items():
         answer: Any = result if isinstance(result, ResolutionError) else result.answer
-        backend, outcome, version = backend_name(fetched.owner), "ok", None
-        if isinstance(answer, ResolutionError):
-            outcome = kind_of(answer).__name__
-        else:
-            version = answer.version
+        failed = isinstance(answer, ResolutionError)
         event = Fetched(
-            *(str(source), answer.backend or backend, outcome, seconds),
-            version=version,
+            str(source),
+            answer.backend or backend_name(fetched.owner),
+            kind_of(answer).__name__ if failed else "ok",
+            seconds,
+            version=None if failed else answer.version,
             background=fetched.background,
         )
         told.append(event)

@@ -60,7 +60,7 @@ class RedactSecrets(logging.Filter):
     def __init__(self) -> None:
         """Learn the values in the cache, and every later one."""
         super().__init__()
-        self._known = opaque(_Known())
+        self.forget()
         shared_cache.listen(self)
 
     def filter(self, record: logging.LogRecord) -> Any:
@@ -108,9 +108,9 @@ class _Known:
     def __init__(self) -> None:
         self._strings: OrderedDict[Any, _String] = OrderedDict()  # least recently used first
         self._new: dict[Any, _String] = {}  # not in the index yet
-        # The strings by their first 8 bytes, and these by each 4 bytes in them. Any 8 bytes of a
-        # text hold one of its 4-byte blocks, so looking up each block finds every string.
-        self._index: dict[int | bytes, dict[Any, None]] = {}
+        # The strings by their first 8 bytes, and by each 4 bytes in these. Any 8 bytes of a text
+        # hold one of its 4-byte blocks, so looking up each block finds every string.
+        self._index: dict[int | bytes, dict[_String, None]] = {}
         self._characters = 0
 
     @classmethod
@@ -124,23 +124,22 @@ class _Known:
 
     def learn(self, value: Any) -> None:
         """Note every string in a value without running code of its classes."""
-        rest = [value]
-        seen: dict[int, Any] = {}  # a container may be in itself; kept, for its id
-        while rest:
-            item = rest.pop()
+        found = [value]
+        seen: set[int] = set()  # a container may be in itself
+        for item in found:  # which grows meanwhile
             content = _content(item)
             if content is None:
                 if id(item) not in seen:
-                    seen[id(item)] = item
-                    rest += _items(item)
+                    seen.add(id(item))
+                    found += _items(item)
                 continue
             key = content if isinstance(content, str) else (content,)  # bytes == str may warn
             try:
                 self._strings.move_to_end(key)
-                rest += self._strings[key].inside
+                found += self._strings[key].inside
             except KeyError:
                 string = _String(content)
-                rest += string.inside
+                found += string.inside
                 if len(content) >= SHORTEST:
                     self._new[key] = string
         self._catch_up()
@@ -184,23 +183,15 @@ class _Known:
         while len(self._strings) > (LIMIT if self._characters <= CHARACTERS else 1):
             _, oldest = self._strings.popitem(last=False)
             self._characters -= len(oldest.content)
-            for start in oldest.starts():
-                self._unlink(start, oldest)
-                if start not in self._index:
-                    for block in _blocks_within(start):
-                        self._unlink(block, start)
+            for key in oldest.index_keys():
+                strings = self._index.get(key, {})
+                strings.pop(oldest, None)
+                if not strings:
+                    self._index.pop(key, None)
 
     def _add(self, string: _String) -> None:
-        for start in string.starts():
-            self._index.setdefault(start, {})[string] = None
-            for block in _blocks_within(start):
-                self._index.setdefault(block, {})[start] = None
-
-    def _unlink(self, key: int | bytes, item: Any) -> None:
-        items = self._index.get(key, {})
-        items.pop(item, None)
-        if not items:
-            self._index.pop(key, None)
+        for key in string.index_keys():
+            self._index.setdefault(key, {})[string] = None
 
     def redact(self, text: str) -> str:
         """Return the text with a mask for each string; strings that overlap share one."""
@@ -234,10 +225,6 @@ def _blocks(data: bytes) -> list[int]:
     return memoryview(data)[: len(data) & ~3].cast("I").tolist()
 
 
-def _blocks_within(start: bytes) -> list[int]:
-    return [_blocks(start[place : place + 4])[0] for place in range(4)]
-
-
 class _String:
     """A string to redact, with the forms that it may take in a log."""
 
@@ -249,10 +236,11 @@ class _String:
         self._begins: tuple[bytes, ...] = ()  # the forms of its prefix
         self._forms: list[bytes] = []  # the longest first
 
-    def starts(self) -> set[bytes]:
-        """Return the first 8 bytes of each form."""
+    def index_keys(self) -> set[int | bytes]:
+        """Return the first 8 bytes of each form, and each block of 4 bytes in them."""
         self._begins = self._begins or tuple(_forms(self.content[:_PREFIX]))
-        return {begin[:SHORTEST] for begin in self._begins}
+        starts = {begin[:SHORTEST] for begin in self._begins}
+        return starts.union(*(_blocks(start[at : at + 4]) for start in starts for at in range(4)))
 
     def length_at(self, data: bytes, start: int) -> int:
         """Return the length of the longest form that stands at this place, or 0."""
@@ -318,13 +306,9 @@ def _forms(content: str | bytes) -> set[bytes]:
 def _escaped(text: str) -> Iterator[str]:
     yield json.dumps(text)[1:-1]
     yield json.dumps(text, ensure_ascii=False)[1:-1]
-    for show in (repr, ascii, _repr_of_bytes):
+    for show in (repr, ascii, lambda text: repr(text.encode(errors="replace"))[1:]):
         yield show(text)[1:-1]
         yield show("\"'" + text)[4:-1]  # beside both kinds of quotes, its own are escaped
-
-
-def _repr_of_bytes(text: str) -> str:
-    return repr(text.encode(errors="replace"))[1:]
 
 
 def _with_lower_case(url: str) -> str:
@@ -419,7 +403,7 @@ class _Redaction:
                 return self._error(value, above)
             if isinstance(value, (dict, list, tuple, set, frozenset)):
                 return self._container(value, above)
-        shown = [_attempt(str, value, failed=""), _attempt(repr, value, failed="")]
+        shown = [_text(value), _attempt(repr, value, failed="")]
         redacted = [self._redact(text) for text in shown]
         return value if redacted == shown else _StandIn(redacted[0] or MASK)
 
@@ -434,26 +418,37 @@ class _Redaction:
         kind = next(kind for kind in (list, tuple, set, frozenset) if isinstance(value, kind))
         return getattr(value, "_make", kind)(cleaned)  # a named tuple keeps its names
 
-    def _error(self, error: BaseException, above: tuple[int, ...]) -> BaseException:
+    def _error(self, error: BaseException, above: tuple[int, ...]) -> Any:
         """Return the exception, or stand-ins for it and for every exception linked to it."""
         linked = _linked(error)
-        parts = [(_attempt(str, one, failed=""), one.args, vars(one)) for one in linked]
         above = (*above, *map(id, linked))
-        if all(self._clean(part, above) is part for of_one in parts for part in of_one):
+        parts = [part for one in linked for part in (_text(one), one.args, vars(one))]
+        if all(self._clean(part, above) is part for part in parts):
             return error
-        made: dict[int, BaseException] = {}
+        made: dict[int, Any] = {}
         for one in reversed(linked):  # the members of a group come after it
-            text = self._redact(_attempt(str, one, failed=""))
-            made[id(one)] = _stand_in(one, text, [made.get(id(member)) for member in _members(one)])
+            made[id(one)] = self._stand_in(one, made)
         for one in linked:
             stand_in = made[id(one)]
             stand_in.__cause__ = made.get(id(one.__cause__))
             stand_in.__context__ = made.get(id(one.__context__))
             stand_in.__suppress_context__ = one.__suppress_context__
-            notes = getattr(one, "__notes__", ())
-            for note in notes if isinstance(notes, (list, tuple)) else ():
-                stand_in.add_note(self._redact(_attempt(str, note, failed="")))
         return made[id(error)]
+
+    def _stand_in(self, error: BaseException, made: dict[int, Any]) -> Any:
+        """Return an exception that logs show like another one, with redacted text and notes."""
+        kind = type(error)
+        text = self._redact(_text(error))
+        looks: dict[str, Any] = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+        looks["__str__"] = lambda _: text  # a group's own would count its members once more
+        members = [made[id(member)] for member in _members(error) if id(member) in made]
+        base, args = (BaseExceptionGroup, (text, members)) if members else (Exception, (text,))
+        stand_in = type(kind.__name__, (base,), looks)(*args)
+        notes = getattr(error, "__notes__", ())
+        for note in notes if isinstance(notes, (list, tuple)) else ():
+            stand_in.add_note(self._redact(_text(note)))
+        stand_in.__traceback__ = error.__traceback__
+        return stand_in
 
 
 def _attempt(call: Callable[..., Any], *args: Any, failed: Any = None) -> Any:
@@ -462,6 +457,10 @@ def _attempt(call: Callable[..., Any], *args: Any, failed: Any = None) -> Any:
         return call(*args)
     except Exception:  # noqa: BLE001
         return failed
+
+
+def _text(thing: object) -> Any:
+    return _attempt(str, thing, failed="")
 
 
 def _message(record: logging.LogRecord) -> Any:
@@ -473,8 +472,7 @@ def _linked(error: BaseException) -> list[BaseException]:
     """Return an exception with its causes, contexts and members of groups."""
     found: dict[int, BaseException] = {}
     rest: list[BaseException | None] = [error]
-    while rest:
-        one = rest.pop()
+    for one in rest:  # which grows meanwhile
         if one is not None and id(one) not in found:
             found[id(one)] = one
             rest += (one.__cause__, one.__context__, *_members(one))
@@ -483,19 +481,3 @@ def _linked(error: BaseException) -> list[BaseException]:
 
 def _members(error: BaseException) -> Sequence[BaseException]:
     return error.exceptions if isinstance(error, BaseExceptionGroup) else ()
-
-
-def _stand_in(
-    error: BaseException, text: str, members: Sequence[BaseException | None]
-) -> BaseException:
-    """Return an exception that logs show like another one, with that text."""
-    kind = type(error)
-    looks: dict[str, Any] = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
-    there = [member for member in members if member is not None]
-    made: BaseException
-    if there:
-        looks["__str__"] = lambda _: text  # a group's own would count its members once more
-        made = type(kind.__name__, (BaseExceptionGroup,), looks)(text, there)
-    else:
-        made = type(kind.__name__, (Exception,), looks)(text)
-    return made.with_traceback(error.__traceback__)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
     from typing import Any
 
-    from . import testing
     from .backends._local import Values
     from .testing import Built
 
@@ -37,38 +38,17 @@ def pytest_configure(config: pytest.Config) -> None:
     """Let reads from AWS fail, from the collection of the tests on, if the ini option says so."""
     if not config.getini("lambda_secrets_offline"):
         return
-    from . import backends
+    from .backends import AutoBackend, AwsBackend, ExtensionBackend, SdkBackend
 
     patch = pytest.MonkeyPatch()
     config.add_cleanup(patch.undo)
-    for name in {"AutoBackend", "AwsBackend", "ExtensionBackend", "SdkBackend"}.intersection(
-        backends.__all__
-    ):
-        backend = getattr(backends, name)
+    for backend in (AutoBackend, AwsBackend, ExtensionBackend, SdkBackend):
         for method in {"fetch", "prefetch"}.intersection(dir(backend)):
             patch.setattr(backend, method, _refuse)
 
 
-class Started:
-    """An override that has begun; it ends with the test, or with its ``with`` statement."""
-
-    def __init__(self, override: testing.override_secrets) -> None:
-        """Begin it."""
-        self._override: testing.override_secrets | None = override
-        override.__enter__()
-
-    def __enter__(self) -> None:
-        """Do nothing: it has begun."""
-
-    def __exit__(self, *exc_info: object) -> None:
-        """End it, once."""
-        override, self._override = self._override, None
-        if override is not None:
-            override.__exit__(*exc_info)
-
-
 @pytest.fixture
-def override_secrets() -> Iterator[Callable[..., Started]]:
+def override_secrets() -> Iterator[Callable[..., AbstractContextManager[object]]]:
     """Return a function that serves these values to every handler.
 
     It takes what `lambda_secrets.testing.override_secrets` takes. The values are served until the
@@ -77,17 +57,17 @@ def override_secrets() -> Iterator[Callable[..., Started]]:
     from . import testing
     from ._values import opaque
 
-    started: list[Started] = []
+    with ExitStack() as until_the_end:
 
-    def override(values: Values | None = None, *, built: Built | None = None) -> Started:
-        given = opaque((values, built))
-        del values, built  # a traceback can show locals
-        started.append(Started(testing.override_secrets(given(0)[0], built=given(0)[1])))
-        return started[-1]
+        def override(values: Values | None = None, *, built: Built | None = None) -> ExitStack:
+            given = opaque((values, built))
+            del values, built  # a traceback can show locals
+            # A stack ends what it has entered only once: after its `with`, or with the test.
+            started = until_the_end.enter_context(ExitStack())
+            started.enter_context(testing.override_secrets(given(0)[0], built=given(0)[1]))
+            return started
 
-    yield override
-    for one in reversed(started):
-        one.__exit__()
+        yield override
 
 
 @pytest.fixture(autouse=True)

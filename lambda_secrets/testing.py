@@ -37,17 +37,15 @@ if TYPE_CHECKING:
 _VARIABLE = "env:"
 
 
-class _Entries:
-    """The entries of a mapping as it is now: those with a key ``env:NAME``, or the others."""
+class _Named:
+    """The entries of a mapping as it is now, but those with a key ``env:NAME``."""
 
-    def __init__(self, values: Values, *, of_variables: bool) -> None:
-        self._values = opaque(values)
-        self._of_variables = of_variables
-        del values  # a traceback can show locals
+    def __init__(self, given: Opaque) -> None:
+        self._given = given
 
     def items(self) -> Iterable[tuple[str | Declaration, Any]]:
-        for key, value in self._values(0).items():
-            if str(key).startswith(_VARIABLE) == self._of_variables:
+        for key, value in self._given(0).items():
+            if not str(key).startswith(_VARIABLE):
                 yield key, value
 
 
@@ -57,17 +55,16 @@ class OverrideBackend(MemoryBackend):
     def __init__(self, values: Values, built: Built) -> None:
         """Check the values."""
         self._built = opaque(built)
-        self._variables = _Entries(values, of_variables=True)
-        named = _Entries(values, of_variables=False)
+        self._given = opaque(values)
         del values, built  # a traceback can show locals
-        super().__init__(named)
+        super().__init__(_Named(self._given))
         for key in self._built(0):
             _place_of(key)  # which refuses what is not a declaration
 
     def built_for(self, declaration: Declaration) -> Opaque | None:
         """Return the object, opaque, to inject instead of what the declaration would build."""
         found, source = None, declaration.source
-        wanted = f"{_VARIABLE}{source.name}" if str(source.kind) == "env" else source
+        wanted = f"{_VARIABLE}{source.name}" if source.kind == "env" else source
         for key in self._built(0):
             place, path = _place_of(key)
             if place != wanted or path not in {None, declaration.path}:
@@ -78,7 +75,7 @@ class OverrideBackend(MemoryBackend):
 
     def holds_variable(self, name: str) -> bool:
         """Whether there is a value for ``env:NAME``, whatever the variable itself holds."""
-        keys = [str(key) for key, _ in self._variables.items()]
+        keys = [str(key) for key, _ in self._given(0).items()]
         keys += [str(key).partition("#")[0] for key in self._built(0)]
         return f"{_VARIABLE}{name}" in keys
 
@@ -86,31 +83,23 @@ class OverrideBackend(MemoryBackend):
         self, sources: Iterable[Source], *, timeout: float, fresh: bool
     ) -> dict[Source, Answer | ResolutionError]:
         """Look the sources up; what is not there is not found."""
-        found: dict[Source, Answer | ResolutionError] = {}
-        named = []
-        for source in sources:
-            if str(source.kind) == "env":
-                found[source] = self._of_variable(f"{_VARIABLE}{source.name}")
-            else:
-                named.append(source)
-        found |= super().fetch(named, timeout=timeout, fresh=fresh)
+        found = super().fetch(sources, timeout=timeout, fresh=fresh)
         for source, answer in found.items():
-            if isinstance(answer, SecretNotFoundError):
+            if source.kind == "env":
+                found[source] = self._of_variable(source.name) or self._not_listed()
+            elif isinstance(answer, SecretNotFoundError):
                 found[source] = self._not_listed()
         return found
 
-    def _of_variable(self, wanted: str) -> Answer | ResolutionError:
+    def _of_variable(self, name: str) -> Answer | None:
         # Which kind it is only the variable could say: it is served as a secret is.
-        answers = [
-            Answer(as_read(value, "secret", key))
-            for key, value in self._variables.items()
-            if key == wanted
-        ]
-        return answers[0] if answers else self._not_listed()
+        for key, value in self._given(0).items():
+            if key == f"{_VARIABLE}{name}":
+                return Answer(as_read(value, "secret", key))
+        return None
 
     def _not_listed(self) -> SecretNotFoundError:
-        entries = (self.values, self._variables)
-        keys = ", ".join(repr(str(key)) for part in entries for key, _ in part.items())
+        keys = ", ".join(repr(str(key)) for key, _ in self._given(0).items())
         built = ", ".join(repr(str(key)) for key in self._built(0))
         objects = f", and for declarations with build= objects for {built}" if built else ""
         return SecretNotFoundError(

@@ -308,7 +308,7 @@ def test_a_slash_inside_an_appconfig_name_is_no_separator() -> None:
         (made(Secret, "ssm:/url"), "string form of another kind"),
         (made(Secret, "appconfig:a/b/c"), "string form of another kind"),
         (made(Secret, "db", ""), "expression is empty"),
-        (made(Secret, "db", 5), "expression is empty"),
+        (made(Secret, "db", 5), "the path must be a string (JMESPath), got int."),
         (made(Secret, "db", version_id=""), "version_id must be 32 to 64 characters long"),
         (made(Secret, "db", version_id=3), "staging label), not 3."),
         (made(Secret, "db", version_stage=""), "version_stage must be a non-empty string"),

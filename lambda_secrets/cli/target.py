@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lambda_secrets._resolver import Resolver
 
 FORMS = "Use app.lambda_handler or path/to/app.py:lambda_handler."
-NOT_SEEN = "Note: what resolve_secrets() reads at run time only cannot be seen here."
+NOT_SEEN = "Note: secrets that only resolve_secrets() reads, at run time, are not listed here."
 
 _declared_in: WeakKeyDictionary[ModuleType, list[Resolver]] = WeakKeyDictionary()
 _loaded_files: dict[Path, ModuleType] = {}

@@ -141,7 +141,7 @@ def test_several_targets_and_modules_are_checked(run: Run) -> None:
     result = run("check", "app.under_others", "app.instance", "app.forever", *FILE, "--json")
     ages = [(found["name"], found["max_age"]) for found in json.loads(result.stdout)]
     assert sorted(ages, key=str) == [("url", 300.0), ("url", None)]
-    assert "what resolve_secrets() reads at run time only cannot be seen" in result.stderr
+    assert "secrets that only resolve_secrets() reads, at run time, are not listed" in result.stderr
     result = run("check", "app", *FILE)
     assert result.exit_code == 1
     assert {"db", "nokey", "tree"} <= {
@@ -159,7 +159,7 @@ def test_an_unset_variable_is_listed_as_unresolved(run: Run, folder: Path) -> No
     result = run("check", "named.handler", *FILE)
     assert result.exit_code == 1
     assert "unresolved (1)" in result.stdout
-    assert "(1) a: DeclarationError: The environment variable DB_SECRET is not set" in result.stdout
+    assert "(1) a: DeclarationError: The environment variable DB_SECRET is unset" in result.stdout
     assert run("check", "named.handler", *FILE, env={"DB_SECRET": "prod/db"}).exit_code == 0
 
 

@@ -318,7 +318,7 @@ def test_several_targets_are_one_policy(run: Run, folder: Path) -> None:
         ("secretsmanager:GetSecretValue", f"{SECRET}prod/db-??????"),
         ("secretsmanager:GetSecretValue", f"{SECRET}prod/other-??????"),
     }
-    assert "what resolve_secrets() reads at run time only cannot be seen" in result.stderr
+    assert "secrets that only resolve_secrets() reads, at run time, are not listed" in result.stderr
 
 
 class Unnamed:

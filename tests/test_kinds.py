@@ -20,7 +20,7 @@ from lambda_secrets import (
     resolve_secrets,
 )
 from lambda_secrets._declarations import declare
-from lambda_secrets._references import effective
+from lambda_secrets._kinds import effective
 
 CANARY = "hunter2-canary"
 ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/db-AbCdEf"
@@ -145,7 +145,7 @@ def test_a_variable_that_is_unset_or_empty_is_named(
     """Case 34: the message says which variable to set."""
     if held is not None:
         monkeypatch.setenv("IT", held)
-    with pytest.raises(DeclarationError, match=r"variable IT is not set or empty\. Set"):
+    with pytest.raises(DeclarationError, match=r"variable IT is unset or empty\. Set"):
         declared.resolved()
 
 
@@ -212,7 +212,7 @@ def test_a_variable_is_read_when_it_is_first_needed(monkeypatch: pytest.MonkeyPa
 def test_inside_lambda_a_variable_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """There a wrong variable fails the import, as every other wrong declaration does."""
     monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
-    with pytest.raises(DeclarationError, match="variable IT is not set"):
+    with pytest.raises(DeclarationError, match="variable IT is unset"):
         inject_secrets({"it": "env:IT#@"})(handler)
 
 
