@@ -10,6 +10,7 @@ from .._values import opaque
 from ..errors import ResolutionError
 from . import Answer, own_region
 from ._calls import Conversations
+from ._endpoints import endpoint_of
 from ._http import Reply
 from ._signing import signed
 from ._tls import RemoteClient
@@ -20,36 +21,10 @@ if TYPE_CHECKING:
 
     from ._calls import Call
     from ._container import Container
+    from ._endpoints import Endpoint
     from ._types import Answers, Hidden, Job, Sources, Task
 
 _TARGETS = {"secretsmanager": "secretsmanager.", "ssm": "AmazonSSM."}
-_USUAL_REGIONS = ("us-", "eu-", "ap-", "sa-", "ca-", "me-", "af-", "il-", "mx-")
-# Settings that ask for other hosts than the usual ones; the endpoint URLs are a prefix.
-_OTHER_HOSTS = ("AWS_ENDPOINT_URL", "AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT")
-
-
-class Endpoint:
-    """Where a service is asked in a region."""
-
-    __slots__ = ("address", "host", "path", "region", "service")
-
-    def __init__(
-        self,
-        service: str,
-        region: str,
-        host: str,
-        *,
-        port: int | None = None,
-        path: str = "",
-        tls: bool = True,
-    ) -> None:
-        usual = 443 if tls else 80
-        self.service = service
-        self.region = region
-        self.path = path
-        self.address = host, port or usual, tls
-        shown = f"[{host}]" if ":" in host else host
-        self.host = shown if port in {None, usual} else f"{shown}:{port}"
 
 
 class AwsBackend:
@@ -143,7 +118,7 @@ class AwsBackend:
             return end.value
 
     def _called(self, call: Call, credentials: Hidden) -> Job:
-        endpoint = self._endpoint(call)
+        endpoint = endpoint_of(call.service, call.region or self._region or own_region())
         if isinstance(endpoint, ResolutionError):
             return endpoint
         now = time.time() + self.offsets.get(endpoint.address, 0.0)
@@ -157,21 +132,6 @@ class AwsBackend:
         return (
             yield from called_again(self, call, endpoint, credentials, signed_at=now, reply=reply)
         )
-
-    def _endpoint(self, call: Call) -> Endpoint | ResolutionError:
-        region = call.region or self._region or own_region()
-        is_usual = (
-            region.startswith(_USUAL_REGIONS)
-            and region.count("-") == 2
-            and region[-1:].isdecimal()
-            and region.isascii()
-            and region.replace("-", "").isalnum()
-        )
-        if not is_usual or any(name.startswith(_OTHER_HOSTS) for name in os.environ):
-            from ._endpoints import endpoint_of
-
-            return endpoint_of(call.service, region)
-        return Endpoint(call.service, region, f"{call.service}.{region}.amazonaws.com")
 
 
 def request_of(call: Call, endpoint: Endpoint, credentials: Hidden, now: float) -> Hidden:

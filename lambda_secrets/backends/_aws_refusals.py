@@ -15,8 +15,9 @@ from ._states import pause_before
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ._aws import AwsBackend, Endpoint
+    from ._aws import AwsBackend
     from ._calls import Call
+    from ._endpoints import Endpoint
     from ._types import Hidden, Job
 
 CLOCK_TOLERANCE = 240.0  # seconds; AWS refuses signatures that are 5 minutes off

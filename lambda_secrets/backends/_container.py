@@ -13,7 +13,7 @@ import time
 
 from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError, ResolutionError
-from ._endpoints import parts_of
+from ._endpoints import endpoint_at
 from ._http import Reply
 from ._states import UnaskedError, pause_before
 from ._tls import RemoteClient
@@ -38,28 +38,26 @@ class Container:
         self._held: Hidden | None = None
         self._origin = ""
         self._expires = 0.0
-        self._refused = False
 
     def expire(self) -> bool:
         """Let go of credentials that AWS calls expired; tell whether there were any."""
-        self._refused = True
+        self._expires = 0.0
         return self._held is not None
 
     def credentials(self, timeout: float) -> Hidden | ResolutionError:
         """Return key id, secret key and session token, hidden; renewed where they expire soon."""
         origin = f"{os.environ.get(RELATIVE)} {os.environ.get(FULL)}"
-        left = self._expires - time.time() if origin == self._origin and self._held else 0.0
-        if left > RENEW_BEFORE and not self._refused and self._held is not None:
+        left = self._expires - time.time() if origin == self._origin else 0.0
+        if self._held is not None and left > RENEW_BEFORE:
             return self._held
-        usable = left > 0 and not self._refused
-        seconds = min(timeout, RENEWAL_SHARE) if usable else timeout
+        seconds = min(timeout, RENEWAL_SHARE) if left > 0 else timeout
         answer = self._client.run({None: self._ask()}, timeout=seconds)[None]
-        if isinstance(answer, ResolutionError):
-            return self._held if usable and self._held is not None else answer
-        held: Hidden = answer[0]
-        self._expires = answer[1]
-        self._held, self._origin, self._refused = held, origin, False
-        return held
+        if not isinstance(answer, ResolutionError):
+            self._held, self._expires = answer
+            self._origin = origin
+        elif self._held is None or left <= 0:
+            return answer
+        return self._held
 
     def _ask(self) -> Job:
         target = _target()
@@ -116,15 +114,13 @@ def _target() -> tuple[tuple[str, int, bool], Hidden] | ResolutionError:
     """Return the address and the request, hidden; or why it must not be sent."""
     relative = os.environ.get(RELATIVE)
     url = f"http://169.254.170.2{relative}" if relative else os.environ.get(FULL, "")
-    parts = parts_of(url)
-    if parts is None:
+    endpoint = endpoint_at(url)
+    if endpoint is None:
         return UnaskedError(f"{FULL} is not a URL. Set it to an http:// or https:// URL.")
-    scheme, host, port, path = parts
-    tls = scheme == "https"
+    host, _, tls = endpoint.address
     numbers = host.split(".")
     is_loopback = numbers[0] == "127" and len(numbers) == 4 and all(map(str.isdecimal, numbers))
-    is_local = scheme == "http" and (host in _HOSTS or is_loopback)
-    if not (tls or is_local):
+    if not (tls or host in _HOSTS or is_loopback):
         return UnaskedError(
             f"{FULL} must be an https:// URL, or name this machine or a container's own address: "
             "credentials are not sent for elsewhere."
@@ -132,13 +128,11 @@ def _target() -> tuple[tuple[str, int, bool], Hidden] | ResolutionError:
     problem, token = _token()
     if problem:
         return BackendError(problem)
-    shown = f"[{host}]" if ":" in host else host
-    target = path or "/"
     request = opaque(
-        f"GET {target} HTTP/1.1\r\nHost: {shown}{f':{port}' if port else ''}\r\n"
+        f"GET {endpoint.path or '/'} HTTP/1.1\r\nHost: {endpoint.host}\r\n"
         f"Accept: application/json\r\n{token(0)}\r\n".encode()
     )
-    return (host, port or (443 if tls else 80), tls), request
+    return endpoint.address, request
 
 
 def _token() -> tuple[str, Hidden]:

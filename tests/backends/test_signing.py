@@ -18,8 +18,7 @@ from botocore.endpoint_provider import EndpointProvider
 from hypothesis import given, strategies as st
 
 from lambda_secrets._values import opaque
-from lambda_secrets.backends._aws import Endpoint
-from lambda_secrets.backends._endpoints import endpoint_of
+from lambda_secrets.backends._endpoints import Endpoint, endpoint_of
 from lambda_secrets.backends._signing import VERSION, signed
 from lambda_secrets.backends._states import UnaskedError
 from tests.support.faults import Request
