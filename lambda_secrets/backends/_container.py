@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import calendar
 import json
+import math
 import os
 import time
 
 from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError, ResolutionError
+from ._connections import Fault
 from ._endpoints import endpoint_at
 from ._http import Reply
 from ._states import UnaskedError, pause_before
@@ -51,7 +53,7 @@ class Container:
         if self._held is not None and left > RENEW_BEFORE:
             return self._held
         seconds = min(timeout, RENEWAL_SHARE) if left > 0 else timeout
-        answer = self._client.run({None: self._ask()}, timeout=seconds)[None]
+        answer = self._client.run({None: _ask()}, timeout=seconds)[None]
         if not isinstance(answer, ResolutionError):
             self._held, self._expires = answer
             self._origin = origin
@@ -59,34 +61,30 @@ class Container:
             return answer
         return self._held
 
-    def _ask(self) -> Job:
-        target = _target()
-        if isinstance(target, ResolutionError):
-            return target
-        address, request = target
-        failure: ResolutionError | None = None
-        retry = 0
-        pause = 0.0
-        while True:
-            reply = yield address, request, pause
-            if isinstance(reply, Reply) and reply.status == 200:
-                found = _credentials_in(reply)
-                return found or BackendError(
-                    "the container's endpoint did not answer with credentials. Check "
-                    f"{RELATIVE} and {FULL}."
-                )
-            if not isinstance(reply, Reply):
-                if reply.kind == "timeout" and failure is not None:
-                    return failure
-                said = f"did not answer ({reply.kind})"
-            else:
-                said = f"answered HTTP {reply.status}"
-            message = f"the container's endpoint for credentials {said}. Try again."
-            if isinstance(reply, Reply) and reply.status < 500 and reply.status != 429:
-                return BackendError(message.replace("Try again", f"Check {TOKEN}"))
-            failure = BackendUnavailableError(message)
-            pause = pause_before(retry)
-            retry += 1
+
+def _ask() -> Job:
+    """Ask the endpoint, again while that may help; return credentials and when they expire."""
+    target = _target()
+    if isinstance(target, ResolutionError):
+        return target
+    failure: ResolutionError | None = None
+    retry, pause = 0, 0.0
+    while True:
+        reply = yield (*target, pause)
+        if isinstance(reply, Fault):
+            if reply.kind == "timeout" and failure is not None:
+                return failure
+            said = f"did not answer ({reply.kind})"
+        elif reply.status == 200:
+            return _credentials_in(reply)
+        else:
+            said = f"answered HTTP {reply.status}"
+        message = f"the container's endpoint for credentials {said}. Try again."
+        if isinstance(reply, Reply) and reply.status < 500 and reply.status != 429:
+            return BackendError(message.replace("Try again", f"Check {TOKEN}"))
+        failure = BackendUnavailableError(message)
+        pause = pause_before(retry)
+        retry += 1
 
 
 def unusual_credentials(
@@ -125,9 +123,9 @@ def _target() -> tuple[tuple[str, int, bool], Hidden] | ResolutionError:
             f"{FULL} must be an https:// URL, or name this machine or a container's own address: "
             "credentials are not sent for elsewhere."
         )
-    problem, token = _token()
-    if problem:
-        return BackendError(problem)
+    token = _token()
+    if isinstance(token, BackendError):
+        return token
     request = opaque(
         f"GET {endpoint.path or '/'} HTTP/1.1\r\nHost: {endpoint.host}\r\n"
         f"Accept: application/json\r\n{token(0)}\r\n".encode()
@@ -135,41 +133,41 @@ def _target() -> tuple[tuple[str, int, bool], Hidden] | ResolutionError:
     return endpoint.address, request
 
 
-def _token() -> tuple[str, Hidden]:
-    """Return what is wrong with the token, and its header line, hidden; a file is read anew."""
+def _token() -> Hidden | BackendError:
+    """Return the header line with the token, hidden, or what is wrong; a file is read anew."""
     path = os.environ.get(TOKEN_FILE)
+    token = opaque(os.environ.get(TOKEN, ""))
     if path:
         try:
             with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs its import
-                token = opaque(file.read().strip())
+                token = opaque(file.read())
         except (OSError, ValueError) as error:
             kind = type(error).__name__
-            return f"the file of {TOKEN_FILE} cannot be read ({kind}). Check its path.", opaque("")
-        variable = TOKEN_FILE
-    else:
-        token, variable = opaque(os.environ.get(TOKEN, "").strip()), TOKEN
-    if not (token(0).isascii() and token(0).isprintable()):
-        return f"{variable} has characters that no HTTP header takes. Correct it.", opaque("")
-    return "", opaque(f"Authorization: {token(0)}\r\n" if token(0) else "")
+            return BackendError(
+                f"the file of {TOKEN_FILE} cannot be read ({kind}). Check its path."
+            )
+    token = opaque(token(0).strip())
+    if token(0).isascii() and token(0).isprintable():
+        return opaque(f"Authorization: {token(0)}\r\n" if token(0) else "")
+    variable = TOKEN_FILE if path else TOKEN
+    return BackendError(f"{variable} has characters that no HTTP header takes. Correct it.")
 
 
-def _credentials_in(reply: Reply) -> tuple[Hidden, float] | None:
-    """Return credentials, hidden, with the time at which they expire; None where there are none."""
+def _credentials_in(reply: Reply) -> tuple[Hidden, float] | BackendError:
+    """Return credentials, hidden, with the time at which they expire."""
+    names = ("AccessKeyId", "SecretAccessKey", "Token")
     try:
         fields = opaque(json.loads(reply.body))
-        keys = opaque(
-            (
-                fields(0)["AccessKeyId"],
-                fields(0)["SecretAccessKey"],
-                fields(0).get("Token") or "",
-            )
-        )
-        if not all(isinstance(key, str) and key.isascii() and key.isprintable() for key in keys(0)):
-            return None
+        keys = opaque(tuple(fields(0).get(name) or "" for name in names))
         expiration = fields(0).get("Expiration")
-        if not expiration:
-            return keys, float("inf")
-        stamp = time.strptime(str(expiration)[:19], "%Y-%m-%dT%H:%M:%S")
-        return keys, float(calendar.timegm(stamp))
-    except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
-        return None
+        expires = math.inf
+        if expiration:
+            stamp = time.strptime(str(expiration)[:19], "%Y-%m-%dT%H:%M:%S")
+            expires = float(calendar.timegm(stamp))
+        if all(keys(0)[:2]) and all(key.isascii() and key.isprintable() for key in keys(0)):
+            return keys, expires
+    except (TypeError, ValueError, AttributeError, RecursionError):
+        pass
+    return BackendError(
+        f"the container's endpoint did not answer with credentials. Check {RELATIVE} and {FULL}."
+    )
