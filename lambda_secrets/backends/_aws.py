@@ -7,12 +7,14 @@ import os
 import time
 
 from .._values import opaque
-from ..errors import ResolutionError
+from ..errors import BackendUnavailableError, ResolutionError
 from . import Answer, own_region
 from ._calls import Conversations
+from ._connections import Fault
 from ._endpoints import endpoint_of
 from ._http import Reply
 from ._signing import signed
+from ._states import pause_before
 from ._tls import RemoteClient
 
 TYPE_CHECKING = False
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from ._calls import Call
     from ._container import Container
     from ._endpoints import Endpoint
-    from ._types import Answers, Hidden, Job, Sources, Task
+    from ._types import Answers, Hidden, Job, Outcome, Sources, Task
 
 _TARGETS = {"secretsmanager": "secretsmanager.", "ssm": "AmazonSSM."}
 
@@ -93,7 +95,7 @@ class AwsBackend:
         container = vars(self).setdefault("container", Container())
         return unusual_credentials(container, found, timeout)
 
-    def renew(self) -> bool:
+    def _renews(self) -> bool:
         """Whether there may be better credentials than the ones that have just been refused."""
         container: Container | None = vars(self).get("container")
         return container is not None and container.expire()
@@ -118,20 +120,39 @@ class AwsBackend:
             return end.value
 
     def _called(self, call: Call, credentials: Hidden) -> Job:
+        """Make a call, again and again while that may help."""
         endpoint = endpoint_of(call.service, call.region or self._region or own_region())
         if isinstance(endpoint, ResolutionError):
             return endpoint
-        now = time.time() + self.offsets.get(endpoint.address, 0.0)
-        reply = yield endpoint.address, request_of(call, endpoint, credentials, now), 0.0
-        if isinstance(reply, Reply) and reply.status in {200, 201}:
+        failure: ResolutionError | None = None
+        retry, pause, corrected, renewed = 0, 0.0, False, False
+        while True:
+            now = time.time() + self.offsets.get(endpoint.address, 0.0)
+            reply = yield endpoint.address, request_of(call, endpoint, credentials, now), pause
             document = document_of(call, reply)
             if document is not None:
                 return document
-        from ._aws_refusals import called_again
+            if failure is not None and isinstance(reply, Fault) and reply.kind == "timeout":
+                return failure  # it says more
+            from ._refusals import EXPIRED, by_aws, clock_offset
 
-        return (
-            yield from called_again(self, call, endpoint, credentials, signed_at=now, reply=reply)
-        )
+            code, failure = by_aws(call.kind, endpoint.host, reply)
+            offset = None if corrected else clock_offset(reply, now)
+            pause = 0.0
+            if offset is not None:
+                self.offsets[endpoint.address] = offset
+                corrected = True
+            elif code in EXPIRED and not renewed and self._renews():
+                renewed = True
+                fresh = self.credentials(1.0)
+                if isinstance(fresh, ResolutionError):
+                    return failure
+                credentials = fresh
+            elif isinstance(failure, BackendUnavailableError):
+                pause = pause_before(retry)
+                retry += 1
+            else:
+                return failure
 
 
 def request_of(call: Call, endpoint: Endpoint, credentials: Hidden, now: float) -> Hidden:
@@ -153,8 +174,10 @@ def request_of(call: Call, endpoint: Endpoint, credentials: Hidden, now: float) 
     )
 
 
-def document_of(call: Call, reply: Reply) -> Hidden | None:
+def document_of(call: Call, reply: Outcome) -> Hidden | None:
     """Return the document in a good reply, hidden; None where there is none."""
+    if not isinstance(reply, Reply) or reply.status not in {200, 201}:
+        return None
     if call.operation == "GetLatestConfiguration":
         from ._other_calls import document_in
 

@@ -1,30 +1,237 @@
-"""What it means when the extension or the agent refuses, or does not answer."""
+"""What it means when AWS, the extension or the agent refuses, or does not answer.
+
+The codes are those of Secrets Manager, Parameter Store, AppConfig and of all of AWS:
+https://docs.aws.amazon.com/secretsmanager/latest/apireference/CommonErrors.html.
+"""
 
 from __future__ import annotations
 
-from ..errors import BackendError, BackendUnavailableError, ResolutionError
-from . import _codes
+import json
+import time
+
+from .._values import opaque
+from ..errors import (
+    AccessDeniedError,
+    BackendError,
+    BackendUnavailableError,
+    ResolutionError,
+    SecretNotFoundError,
+)
 from ._connections import Fault
-from ._extension_kinds import token_origin
 from ._states import NotReadyError, UnexplainedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .._sources import Source
     from ._http import Reply
+    from ._types import Outcome
 
+ACTIONS = {
+    "secret": "secretsmanager:GetSecretValue",
+    "parameter": "ssm:GetParameters",
+    "tree": "ssm:GetParametersByPath",
+    "appconfig": "appconfig:StartConfigurationSession and appconfig:GetLatestConfiguration",
+}
+EXPIRED = ("ExpiredToken", "ExpiredTokenException")
+_AGAIN = "Try again."
+_CLOCK = "the machine's clock is off, or the request was frozen on its way. Try again."
+_OF_THE_CLOCK = ("signature expired", "signature not yet current")
+_MEANINGS: tuple[tuple[type[ResolutionError], str, str], ...] = (
+    (
+        SecretNotFoundError,
+        (
+            "there is no such {kind} or version, or it has no value yet. Check the name and the "
+            "region."
+        ),
+        """ParameterNotFound ParameterVersionLabelNotFound ParameterVersionNotFound
+        ResourceNotFoundException""",
+    ),
+    (
+        BackendUnavailableError,
+        _AGAIN,
+        """InternalError InternalFailure InternalServerError InternalServerException
+        InternalServiceError InternalServiceErrorException LimitExceededException
+        PriorRequestNotComplete RequestLimitExceeded RequestThrottled RequestThrottledException
+        RequestTimeout RequestTimeoutException ServiceUnavailable ServiceUnavailableException
+        SlowDown ThrottledException Throttling ThrottlingException TooManyRequestsException""",
+    ),
+    (BackendUnavailableError, _CLOCK, "RequestExpired RequestInTheFuture RequestTimeTooSkewed"),
+    # The agent's own words for an AWS that it does not reach.
+    (BackendUnavailableError, "the agent cannot reach AWS. Try again.", "ConnectionError"),
+    (BackendUnavailableError, "AWS did not answer the agent in time. Try again.", "TimeoutError"),
+    (
+        BackendError,
+        "its KMS key cannot decrypt it. Check whether the KMS key exists and is enabled.",
+        "DecryptionFailure InvalidKeyId",
+    ),
+    (
+        BackendError,
+        (
+            "the credentials have expired. Renew them (for SSO: aws sso login); an agent may need to "
+            "be started again."
+        ),
+        " ".join(EXPIRED),
+    ),
+    (
+        BackendError,
+        "it does not know these credentials. Check where they come from.",
+        """IncompleteSignature InvalidClientTokenId InvalidSignatureException
+        MissingAuthenticationToken MissingAuthenticationTokenException SignatureDoesNotMatch
+        UnrecognizedClientException""",
+    ),
+    (
+        BackendError,
+        "the name, version or label is not one that AWS accepts. Check how it is written.",
+        "BadRequestException InvalidParameterException ValidationError ValidationException",
+    ),
+    (
+        BackendError,
+        "the secret may be scheduled for deletion. Restore it, or declare another one.",
+        "InvalidRequestException",
+    ),
+)
+_TABLE = {code: (our, advice) for our, advice, codes in _MEANINGS for code in codes.split()}
+
+_UNREACHABLE = {
+    "unresolved": "its name cannot be resolved",
+    "refused": "the connection was refused",
+    "reset": "the connection was closed without an answer",
+    "truncated": "the answer is cut off",
+    "timeout": "there was no answer in time",
+}
+_FAULTS = {
+    "untrusted": (
+        "the certificate of {host} cannot be verified ({detail}). If a proxy of yours signs it, "
+        "set AWS_CA_BUNDLE to a file with its root certificate."
+    ),
+    "trust": (
+        "AWS_CA_BUNDLE cannot be read, or holds no certificate. Set it to a file of certificates "
+        "in PEM, or unset it to use the machine's own."
+    ),
+    "tls": (
+        "the TLS handshake with {host} failed ({detail}). Check AWS_ENDPOINT_URL, AWS_CA_BUNDLE "
+        "and the proxy, if you set them."
+    ),
+    "malformed": "the answer of {host} is not HTTP. Check whether a proxy is in between.",
+}
 _UNEXPLAINED = (
     "the extension refused without a reason: either this name, version or label does not exist or "
     "has no value yet, or the role may not read it. Check the name and that the role allows "
     "{action} (and kms:Decrypt on its key); the extension's log says which. Under "
     'backend="auto" AWS is asked why.'
 )
+CLOCK_TOLERANCE = 240.0  # seconds; AWS refuses signatures that are 5 minutes off
+_MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
 
 
-def refusal(source: Source, reply: Reply | Fault) -> ResolutionError:
+def is_code(text: str) -> bool:
+    """Whether it can be a code of AWS: a proxy's answer may be anything, and is not shown."""
+    return text.replace(".", "").isidentifier() and text.isascii()
+
+
+def by_code(
+    code: str, kind: str, *, status: int = 0, message: str = "", by_agent: bool = False
+) -> ResolutionError:
+    """Return the error for what AWS answered to the read of a source of this kind.
+
+    Of AWS's own messages only that of a denial is shown: it names principal, action and resource.
+    """
+    said = code if is_code(code) else f"HTTP {status}"
+    who = "AWS"
+    if message.lower().startswith(_OF_THE_CLOCK):
+        our, advice = BackendUnavailableError, _CLOCK
+    elif "AccessDenied" in code:
+        allow = ACTIONS[kind]
+        if by_agent:
+            allow += " and secretsmanager:DescribeSecret, which the agent needs too"
+        text = f": {message}" if message else ""
+        return AccessDeniedError(
+            f"AWS denies it ({said}{text}). Allow the role {allow}, and kms:Decrypt on its key."
+        )
+    elif code in _TABLE:
+        our, advice = _TABLE[code]
+        if by_agent and code in {"ConnectionError", "TimeoutError"}:
+            who = "it"
+    elif status == 429 or status >= 500:
+        our, advice = BackendUnavailableError, _AGAIN
+    elif said != code:
+        our, advice = BackendError, "Is another program or a proxy between it and AWS?"
+    else:
+        our, advice = BackendError, "See the AWS error reference for this code."
+    joint = "." if advice[:1].isupper() else ":"
+    return our(f"{who} answered {said}{joint} {advice.format(kind=kind)}")
+
+
+# From AWS itself
+
+
+def by_aws(kind: str, host: str, reply: Outcome) -> tuple[str, ResolutionError]:
+    """Return the code of AWS, empty where there is none, and the error for a reply."""
+    if isinstance(reply, Fault):
+        return "", _unreached(host, reply)
+    if reply.status < 400:
+        what = "redirects elsewhere" if reply.status >= 300 else "did not answer with AWS's JSON"
+        return "", BackendError(
+            f"{host} {what} (HTTP {reply.status}). Is a proxy or a captive portal between?"
+        )
+    try:
+        fields = opaque(json.loads(reply.body))
+    except (ValueError, RecursionError):
+        fields = opaque({})
+    if not isinstance(fields(0), dict):
+        fields = opaque({})
+    code = str(reply.headers.get("x-amzn-errortype") or fields(0).get("__type") or "")
+    code = code.partition(":")[0].rpartition("#")[2]
+    message = str(fields(0).get("message") or fields(0).get("Message") or "")
+    return code, by_code(code, kind, status=reply.status, message=message)
+
+
+def clock_offset(reply: Outcome, signed_at: float) -> float | None:
+    """Return how far the clock of who refused is ahead of ours, if a signature fails by that."""
+    if isinstance(reply, Fault) or reply.status < 400:
+        return None
+    date = _seconds_of(reply.headers.get("date", ""))
+    if date is None or abs(date - signed_at) <= CLOCK_TOLERANCE:
+        return None
+    return date - time.time()
+
+
+def _seconds_of(date: str) -> float | None:
+    """Return the seconds since 1970 of a date of HTTP, such as Sun, 06 Nov 1994 08:49:37 GMT."""
+    import calendar
+
+    try:
+        _, day, month, year, clock, _ = date.split()
+        hour, minute, second = map(int, clock.split(":"))
+        number = _MONTHS.index(month) // 3 + 1
+        return calendar.timegm((int(year), number, int(day), hour, minute, second))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _unreached(host: str, fault: Fault) -> ResolutionError:
+    """Return the error for no answer of AWS at all."""
+    if fault.kind in _UNREACHABLE:
+        return BackendUnavailableError(
+            f"AWS cannot be reached at {host}: {_UNREACHABLE[fault.kind]}. Check the network path "
+            "to it (in a VPC: a NAT gateway or an endpoint), or raise timeout."
+        )
+    if fault.kind == "proxy":
+        return BackendUnavailableError(
+            f"{host} cannot be reached through the proxy: {fault.detail}. Check HTTPS_PROXY, or "
+            "add the host to NO_PROXY."
+        )
+    detail = fault.detail or "no reason given"
+    return BackendError(_FAULTS[fault.kind].format(host=host, detail=detail))
+
+
+# From the extension or the agent
+
+
+def by_extension(source: Source, reply: Outcome) -> ResolutionError:
     """Return the error for a fault or a status other than 200; the body itself is never shown."""
     if isinstance(reply, Fault):
-        return _failure(reply)
+        return _unheard(reply)
     if b"not ready to serve traffic" in reply.body:
         return NotReadyError(
             "the extension is not ready, as all through INIT. Read the secret in the handler, not "
@@ -37,13 +244,13 @@ def refusal(source: Source, reply: Reply | Fault) -> ResolutionError:
     # Before 2.1 the agent's errors are not always JSON: look for the code alone.
     colon, _, rest = reply.body.partition(b'"__type"')[2].decode("latin-1").partition('"')
     code = rest.partition('"')[0].rpartition("#")[2]
-    if colon.strip() == ":" and _codes.is_code(code):
-        expired = b"ignature expired" in reply.body or b"ignature not yet current" in reply.body
-        message = "Signature expired" if expired else ""
-        return _codes.refusal(
-            code, source.kind, status=reply.status, message=message, by_agent=True
-        )
+    if colon.strip() == ":" and is_code(code):
+        said = (text for text in _OF_THE_CLOCK if text[1:].encode() in reply.body)  # [Ss]ignature
+        message = next(said, "")
+        return by_code(code, source.kind, status=reply.status, message=message, by_agent=True)
     if reply.status in {401, 403}:
+        from ._extension_kinds import token_origin
+
         origin = token_origin()
         came = f"which came from {origin}" if origin else "but no token is set"
         return BackendError(
@@ -58,8 +265,8 @@ def refusal(source: Source, reply: Reply | Fault) -> ResolutionError:
     return _bare_refusal(source, reply)
 
 
-def _failure(fault: Fault) -> ResolutionError:
-    """Return the error for no answer at all."""
+def _unheard(fault: Fault) -> ResolutionError:
+    """Return the error for no answer of the extension at all."""
     if fault.kind == "reset":
         return BackendUnavailableError(
             "the extension closed the connection without an answer. Try again."
@@ -75,7 +282,7 @@ def _failure(fault: Fault) -> ResolutionError:
 def _bare_refusal(source: Source, reply: Reply) -> ResolutionError:
     """Return the error for a status that comes without a reason."""
     if reply.status == 400 or (source.kind == "appconfig" and reply.status < 500):
-        action = _codes.ACTIONS[source.kind].replace("GetParameters", "GetParameter")
+        action = ACTIONS[source.kind].replace("GetParameters", "GetParameter")
         return UnexplainedError(_UNEXPLAINED.format(action=action))
     if reply.status >= 500:
         return BackendUnavailableError(f"it answered HTTP {reply.status}. Try again.")

@@ -227,12 +227,12 @@ def failure_of(error: Exception, kind: str) -> ResolutionError:
     from botocore import exceptions
 
     if isinstance(error, exceptions.ClientError):
-        from ._codes import refusal
+        from ._refusals import by_code
 
         answer = error.response.get("Error", {})
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         code, message = str(answer.get("Code", "")), str(answer.get("Message", ""))
-        return refusal(code, kind, status=status, message=message)
+        return by_code(code, kind, status=status, message=message)
     if name in _UNASKED:
         return UnaskedError(_UNASKED[name])
     unreachable = (

@@ -13,8 +13,8 @@ import click
 
 from lambda_secrets._sources import Source
 from lambda_secrets.backends import backend_name
-from lambda_secrets.backends._codes import ACTIONS
 from lambda_secrets.backends._local import SECRET_REFERENCE
+from lambda_secrets.backends._refusals import ACTIONS
 from lambda_secrets.cli.failure import Failure, debug_option
 from lambda_secrets.cli.target import NOT_SEEN, declared_by, targets_argument
 from lambda_secrets.errors import DeclarationError

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lambda_secrets.backends import _aws_refusals, _states
+from lambda_secrets.backends import _aws, _states
 from tests.support.kept import Kept
 
 if TYPE_CHECKING:
@@ -35,6 +35,6 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         numbers.append(retry)
         return 0.001
 
-    for module in (_aws_refusals, _states):
+    for module in (_aws, _states):
         monkeypatch.setattr(module, "pause_before", pause_before)
     return numbers

@@ -27,9 +27,9 @@ from lambda_secrets import (
     SecretNotFoundError,
 )
 from lambda_secrets._explain import kind_of
-from lambda_secrets.backends import AwsBackend, _aws_refusals as refusals
+from lambda_secrets.backends import AwsBackend
 from lambda_secrets.backends._connections import Fault
-from lambda_secrets.backends._endpoints import Endpoint
+from lambda_secrets.backends._refusals import by_aws
 from lambda_secrets.backends._states import UnaskedError
 from tests.support import faults
 from tests.support.appconfig_data import AppConfigData
@@ -456,7 +456,7 @@ def test_each_refusal_has_its_error(
 )
 def test_each_fault_has_its_error(kind: str, expected: type[ResolutionError], says: str) -> None:
     """The message names the host, and what to look at."""
-    error = refusals._fault(Endpoint("the.host"), Fault(kind, "because"))
+    _, error = by_aws("secret", "the.host", Fault(kind, "because"))
     assert kind_of(error) is expected
     assert says in str(error)
     assert "the.host" in str(error) or kind == "trust"
