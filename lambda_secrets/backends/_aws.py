@@ -19,7 +19,7 @@ from ._tls import RemoteClient
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Self
 
     from ._calls import Call
     from ._container import Container
@@ -82,6 +82,10 @@ class AwsBackend:
         self._client.close()
         vars(self).pop("container", None)
         self._conversations.forget()
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return itself: connections and hidden credentials cannot be copied."""
+        return self
 
     def credentials(self, timeout: float) -> Hidden | ResolutionError:
         """Return key id, secret key and session token, hidden; or why there are none."""

@@ -67,8 +67,8 @@ _MEANINGS: tuple[tuple[type[ResolutionError], str, str], ...] = (
     (
         BackendError,
         (
-            "the credentials have expired. Renew them (for SSO: aws sso login); an agent may need to "
-            "be started again."
+            "the credentials have expired. Renew them (for SSO: aws sso login); an agent may need "
+            "to be started again."
         ),
         " ".join(EXPIRED),
     ),
@@ -138,6 +138,7 @@ def by_code(
     """
     said = code if is_code(code) else f"HTTP {status}"
     who = "AWS"
+    our: type[ResolutionError] = BackendError
     if message.lower().startswith(_OF_THE_CLOCK):
         our, advice = BackendUnavailableError, _CLOCK
     elif "AccessDenied" in code:
@@ -155,9 +156,9 @@ def by_code(
     elif status == 429 or status >= 500:
         our, advice = BackendUnavailableError, _AGAIN
     elif said != code:
-        our, advice = BackendError, "Is another program or a proxy between it and AWS?"
+        advice = "Is another program or a proxy between it and AWS?"
     else:
-        our, advice = BackendError, "See the AWS error reference for this code."
+        advice = "See the AWS error reference for this code."
     joint = "." if advice[:1].isupper() else ":"
     return our(f"{who} answered {said}{joint} {advice.format(kind=kind)}")
 

@@ -11,38 +11,60 @@ from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError, ResolutionError
 from ._botocore_log import quiet, silence
 from ._calls import Conversations
+from ._endpoints import endpoint_of
 from ._other_calls import singly
 from ._states import UnaskedError, pause_before
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Self
 
     from ._calls import Call
     from ._types import Answers, Hidden, Sources, Task
 
 PARALLEL = 20  # calls at once
 CONNECT_TIMEOUT, READ_TIMEOUT = 2, 5  # seconds; a round's timeout bounds both
-_METHODS = {
-    "GetSecretValue": "get_secret_value",
-    "BatchGetSecretValue": "batch_get_secret_value",
-    "GetParameters": "get_parameters",
-    "GetParametersByPath": "get_parameters_by_path",
-    "StartConfigurationSession": "start_configuration_session",
-    "GetLatestConfiguration": "get_latest_configuration",
-}
-# By the names of botocore's classes: its versions do not all have the same ones.
-_UNASKED = {
-    "NoCredentialsError": (
-        "boto3 finds no credentials. Run with the function's role, or set AWS_ACCESS_KEY_ID and "
-        "AWS_SECRET_ACCESS_KEY, or a profile in AWS_PROFILE."
-    ),
-    "NoRegionError": "boto3 knows no region. Set AWS_REGION.",
-    "PartialCredentialsError": "the credentials that boto3 finds are incomplete. Set both keys.",
-    "ProfileNotFound": "boto3 does not find the profile of AWS_PROFILE. Check its name.",
-    "SSOTokenLoadError": "there is no SSO login. Run: aws sso login.",
-    "TokenRetrievalError": "the SSO login has expired. Run: aws sso login.",
-    "UnauthorizedSSOTokenError": "the SSO login has expired. Run: aws sso login.",
+_NO_CREDENTIALS = "boto3 could not get its credentials ({name}). Try again."
+_SSO_EXPIRED = "the SSO login has expired. Run: aws sso login."
+_UNREACHABLE = "AWS cannot be reached ({name}). Check the network path to its endpoint."
+# By the names of boto3's classes and their bases: its versions do not all have the same ones.
+_MEANINGS: dict[type[ResolutionError], dict[str, str]] = {
+    UnaskedError: {
+        "ImportError": (
+            "boto3 cannot be imported ({name}). Install lambda-secrets[sdk], or use "
+            'backend="aws" or the extension.'
+        ),
+        "NoCredentialsError": (
+            "boto3 finds no credentials. Run with the function's role, or set AWS_ACCESS_KEY_ID "
+            "and AWS_SECRET_ACCESS_KEY, or a profile in AWS_PROFILE."
+        ),
+        "NoRegionError": "boto3 knows no region. Set AWS_REGION.",
+        "PartialCredentialsError": (
+            "the credentials that boto3 finds are incomplete. Set both keys."
+        ),
+        "ProfileNotFound": "boto3 does not find the profile of AWS_PROFILE. Check its name.",
+        "SSOTokenLoadError": "there is no SSO login. Run: aws sso login.",
+        "TokenRetrievalError": _SSO_EXPIRED,
+        "UnauthorizedSSOTokenError": _SSO_EXPIRED,
+    },
+    BackendUnavailableError: {
+        "CapacityNotAvailableError": _UNREACHABLE,
+        "ConnectionError": _UNREACHABLE,
+        "CredentialRetrievalError": _NO_CREDENTIALS,
+        "HTTPClientError": _UNREACHABLE,
+        "IncompleteReadError": _UNREACHABLE,
+        "MetadataRetrievalError": _NO_CREDENTIALS,
+        "OSError": _UNREACHABLE,
+    },
+    BackendError: {
+        "ParamValidationError": (
+            "boto3 does not accept its name, version or label. Check how it is written."
+        ),
+        "Exception": (
+            "boto3 raised {name} (its message is withheld). Check its settings, such as "
+            "AWS_PROFILE and AWS_ENDPOINT_URL."
+        ),
+    },
 }
 
 
@@ -78,12 +100,11 @@ class SdkBackend:
         from ._options import check_options
 
         check_options(batch=batch)
-        given = {
+        self._given = {
             "secretsmanager": client,
             "ssm": parameter_client,
             "appconfigdata": appconfig_client,
         }
-        self._given = {service: own for service, own in given.items() if own is not None}
         self._given_session = session
         self._session = session
         self._clients: dict[tuple[str, str], Any] = {}
@@ -116,12 +137,15 @@ class SdkBackend:
     def close(self) -> None:
         """Let go of clients, connections and configurations; the next fetch makes new ones."""
         for client in (*self._given.values(), *self._clients.values()):
-            close = getattr(client, "close", None)
-            if close is not None:
-                close()  # its connection pool; a client of your own stays usable
+            # Its connection pool; a client of your own stays usable, and need not have one.
+            getattr(client, "close", bool)()
         self._clients = {}
         self._session = self._given_session
         self._conversations.forget()
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return itself: clients and connections cannot be copied."""
+        return self
 
     def _run(self, tasks: list[Task], deadline: float) -> Answers:
         """Return what the calls answer until then, on daemon threads: a hanging one is left."""
@@ -169,7 +193,9 @@ class SdkBackend:
                 client = self._client(call.service, call.region)
                 if isinstance(client, ResolutionError):
                     return client
-                page = opaque(getattr(client, _METHODS[call.operation])(**call.arguments))
+                from botocore import xform_name
+
+                page = opaque(getattr(client, xform_name(call.operation))(**call.arguments))
                 if call.operation == "GetLatestConfiguration":
                     page = opaque({**page(0), "Configuration": page(0)["Configuration"].read()})
             except Exception as error:  # noqa: BLE001 - every error of botocore becomes one of ours
@@ -177,22 +203,25 @@ class SdkBackend:
             else:
                 return page
             pause = pause_before(retry)
-            retry += 1
             transient = isinstance(failure, BackendUnavailableError)
             if not transient or time.monotonic() + pause >= deadline:
                 return failure
             time.sleep(pause)
+            retry += 1
 
     def _client(self, service: str, region: str) -> Any:
         """Return the client for a service; a region that an ARN names may need another one."""
         silence()  # before a client is made: that may fetch credentials
-        given = self._given.get(service)
+        given = self._given[service]
         if given is not None:
             own = getattr(getattr(given, "meta", None), "region_name", None)
             if not region or not isinstance(own, str) or own == region:
                 return given
             if self._given_session is None:
-                return wrong_region(own, region)
+                return BackendError(
+                    f"the ARN names the region {region}, but the client that was given is one of "
+                    f"{own}. Give a session instead: clients of other regions are made from it."
+                )
         with self._lock:  # making clients from one session is not thread-safe
             client = self._clients.get((service, region))
             if client is None:
@@ -207,8 +236,7 @@ class SdkBackend:
                     retries={"mode": "standard", "total_max_attempts": 1},
                     user_agent_extra="lib/lambda-secrets",
                 )
-                if self._session is None:
-                    # AWS_REGION is what every function has, and boto3 does not read.
+                if self._session is None:  # boto3 does not read AWS_REGION, which functions have
                     own = os.environ.get("AWS_REGION") or None
                     self._session = boto3.Session(region_name=own)
                 client = self._session.client(service, config=config, region_name=region or None)
@@ -218,55 +246,23 @@ class SdkBackend:
 
 def failure_of(error: Exception, kind: str) -> ResolutionError:
     """Return our error for what boto3 raised when it read a source of this kind."""
-    name = type(error).__name__
-    if isinstance(error, ImportError):
-        return UnaskedError(
-            f"boto3 cannot be imported ({name}). Install lambda-secrets[sdk], or use "
-            'backend="aws" or the extension.'
-        )
-    from botocore import exceptions
-
-    if isinstance(error, exceptions.ClientError):
+    names = [each.__name__ for each in type(error).__mro__]
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
         from ._refusals import by_code
 
-        answer = error.response.get("Error", {})
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        answer = response.get("Error", {})
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         code, message = str(answer.get("Code", "")), str(answer.get("Message", ""))
         return by_code(code, kind, status=status, message=message)
-    if name in _UNASKED:
-        return UnaskedError(_UNASKED[name])
-    unreachable = (
-        exceptions.CapacityNotAvailableError,
-        exceptions.ConnectionError,
-        exceptions.HTTPClientError,
-        exceptions.IncompleteReadError,
-        OSError,
-    )
-    if isinstance(error, unreachable):
-        return BackendUnavailableError(
-            f"AWS cannot be reached ({name}). Check the network path to its endpoint."
-        )
-    if isinstance(error, (exceptions.CredentialRetrievalError, exceptions.MetadataRetrievalError)):
-        return BackendUnavailableError(f"boto3 could not get its credentials ({name}). Try again.")
-    if isinstance(error, exceptions.ParamValidationError):
-        return BackendError(
-            "boto3 does not accept its name, version or label (ParamValidationError). Check how it "
-            "is written."
-        )
-    if isinstance(error, ValueError) and "://" not in os.environ.get("AWS_ENDPOINT_URL", "://"):
-        return UnaskedError(
-            "AWS_ENDPOINT_URL is not a URL that begins with http:// or https://. Set it to one "
-            "such as http://localhost:4566."
-        )
-    return BackendError(
-        f"boto3 raised {name} (its message is withheld). Check its settings, such as AWS_PROFILE "
-        "and AWS_ENDPOINT_URL."
-    )
-
-
-def wrong_region(own: str, region: str) -> ResolutionError:
-    """Return the error for an ARN of another region than that of a client that was given."""
-    return BackendError(
-        f"the ARN names the region {region}, but the client that was given is one of {own}. Give "
-        "a session instead: clients of other regions are made from it."
+    if names[0] in {"ValueError", "HTTPClientError"}:  # raised for the URL of an endpoint, too
+        service = {"secret": "secretsmanager", "appconfig": "appconfigdata"}.get(kind, "ssm")
+        endpoint = endpoint_of(service, "us-east-1")  # any: only the variables matter
+        if isinstance(endpoint, UnaskedError):
+            return endpoint
+    return next(
+        our(texts[name].format(name=names[0]))
+        for our, texts in _MEANINGS.items()
+        for name in names
+        if name in texts
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import copy
 import email.utils
 import json
 import os
@@ -73,6 +74,17 @@ def test_a_request_is_what_aws_documents(
     assert headers["x-amz-security-token"] == "testing"
     assert headers["user-agent"].startswith("lambda_secrets/")
     assert "/us-east-1/secretsmanager/aws4_request" in headers["authorization"]
+
+
+def test_a_copy_of_a_configuration_has_the_same_backend(
+    backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frameworks copy what they are given; a backend that was used cannot be copied."""
+    with endpoint(found, tmp_path, monkeypatch):
+        assert fetch(backend, "x") == ["value of x"]
+        copied = copy.deepcopy({"backend": backend})["backend"]
+        assert copied is backend
+        assert fetch(copied, "x") == ["value of x"]
 
 
 def test_an_arn_is_read_in_the_region_that_it_names(

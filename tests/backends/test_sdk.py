@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import string
 import subprocess
@@ -1163,10 +1164,28 @@ def test_a_client_without_close_is_left_as_it_is() -> None:
     assert fetch(backend, "x") == ["value of x"]
 
 
-def test_an_endpoint_without_a_scheme_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """boto3 raises a bare ValueError for it."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "localhost:4566")
-    (error,) = fetch(SdkBackend(), "x", timeout=5)
-    assert kind_of(error) is BackendError
-    assert "http://" in str(error)
-    assert "AWS_ENDPOINT_URL" in str(error)
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SECRETS_MANAGER"])
+@pytest.mark.parametrize(
+    "url", ["localhost:4566", "http://", "http://h:port", "http://[::1", "http://a b", "ftp://h"]
+)
+def test_a_malformed_endpoint_is_named(
+    monkeypatch: pytest.MonkeyPatch, variable: str, url: str
+) -> None:
+    """boto3 raises a bare ValueError for it, or calls it unreachable."""
+    monkeypatch.setenv(variable, url)
+    backend = SdkBackend()
+    (error,) = fetch(backend, "x")
+    assert kind_of(error) is BackendError  # so it is not tried again
+    assert f"{variable} is not a URL that begins with http:// or https://" in str(error)
+    backend.close()
+
+
+def test_a_copy_of_a_configuration_has_the_same_backend(
+    sdk: SdkBackend, moto_server: MotoServer
+) -> None:
+    """Frameworks copy what they are given; a backend that was used cannot be copied."""
+    moto_server.put_secret("x", "v")
+    assert fetch(sdk, "x") == ["v"]
+    copied = copy.deepcopy({"backend": sdk})["backend"]
+    assert copied is sdk
+    assert fetch(copied, "x") == ["v"]
