@@ -49,21 +49,20 @@ class Trust:
             OSError: when ``AWS_CA_BUNDLE`` cannot be read or holds no certificate.
         """
         if self._context is None:
-            context = _empty_context()
             bundle = os.environ.get("AWS_CA_BUNDLE")
             paths = ssl.get_default_verify_paths()
+            roots = _issuers_in(paths.cafile) if paths.cafile and not bundle else b""
+            if not (bundle or roots):
+                return self.whole()
+            context = _empty_context()
             if bundle:
                 self.is_whole = True
                 is_folder = os.path.isdir(bundle)  # noqa: PTH112 - pathlib costs its import
                 context.load_verify_locations(**{"capath" if is_folder else "cafile": bundle})
             else:
-                roots = _issuers_in(paths.cafile) if paths.cafile else b""
-                if roots:
-                    context.load_verify_locations(cadata=roots)
+                context.load_verify_locations(cadata=roots)
                 if paths.capath:  # OpenSSL reads it on demand
                     context.load_verify_locations(capath=paths.capath)
-                if not roots:
-                    return self.whole()
             self._context = context
         return self._context
 
@@ -90,19 +89,17 @@ class RemoteExchange(Exchange):
 
     @property
     def writes(self) -> bool:
-        if self.opening is not None:
-            return self.until_writable
-        return self.sent < len(self.request(0))
+        return super().writes if self.opening is None else self.until_writable
 
     def proceed(self) -> Outcome | None:
-        if self.opening is not None:
-            try:
-                self.until_writable = next(self.opening)
-            except StopIteration as end:
-                self.opening, self.alarm = None, math.inf
-                return end.value  # type: ignore[no-any-return]  # a Steps ends so
-            return None
-        return super().proceed()
+        if self.opening is None:
+            return super().proceed()
+        try:
+            self.until_writable = next(self.opening)
+        except StopIteration as end:
+            self.opening, self.alarm = None, math.inf
+            return end.value  # type: ignore[no-any-return]  # a Steps ends so
+        return None
 
     def fault(self, error: OSError) -> Fault:
         if isinstance(error, ssl.SSLCertVerificationError):
@@ -124,11 +121,9 @@ class RemoteExchange(Exchange):
         return fault
 
     def _connect(self, client: RemoteClient, family: Any, place: Any, until: float) -> Steps:
-        context = None
         while True:
             try:
-                if self.address[2]:
-                    context = client.trust.context()
+                context = client.trust.context() if self.address[2] else None
             except OSError:  # an SSLError, too
                 return Fault("trust")
             partial = not client.trust.is_whole
@@ -137,21 +132,27 @@ class RemoteExchange(Exchange):
                 if fault is None and context is not None:
                     fault = yield from self._secure(client, context)
             except OSError as error:
-                if partial and isinstance(error, ssl.SSLCertVerificationError):
-                    client.trust.whole()
-                    continue  # once more: what has been tried was a part, even if others ended it
-                return self.fault(error)
-            return fault
+                if not (partial and isinstance(error, ssl.SSLCertVerificationError)):
+                    return self.fault(error)
+                client.trust.whole()  # once more, even if another thread has switched already
+            else:
+                return fault
 
     def _reach(self, family: Any, place: Any, until: float) -> Steps:
-        self.connection.close()
+        if self.connection is not None:
+            self.connection.close()
         self.connection = socket.socket(family, socket.SOCK_STREAM)
-        self.connection.setblocking(False)  # noqa: FBT003 - its name upstream
+        self.connection.settimeout(0)
         self.alarm = until
         with contextlib.suppress(BlockingIOError):
             self.connection.connect(place)
         yield True
-        if not _is_connected(self.connection):  # so it was the alarm that woke us
+        error = self.connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, os.strerror(error))
+        try:
+            self.connection.getpeername()
+        except OSError:  # not yet connected: it was the alarm that woke us
             return Fault("timeout")
         self.alarm = math.inf
         return None
@@ -212,40 +213,18 @@ class RemoteClient(Client):
             addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (socket.gaierror, UnicodeError):
             return Fault("unresolved")
-        try:
-            connection = socket.socket(addresses[0][0], socket.SOCK_STREAM)
-        except OSError:  # no file descriptor is left
-            return Fault("reset")
-        exchange.begin(connection, reused=False)
+        exchange.begin(None, reused=False)
         exchange.opening = exchange.open(self, _by_turns(addresses), deadline)
         fault = exchange.proceed()
-        if fault is not None:
+        if fault is not None and exchange.connection is not None:
             exchange.connection.close()
         return fault  # type: ignore[no-any-return]  # an opening ends with a Fault or None
 
-    def ready(self, running: Exchanges, seconds: float) -> Exchanges:
-        alarms = {exchange: getattr(exchange, "alarm", math.inf) for exchange in running}
-        earliest = min(alarms.values(), default=math.inf) - time.monotonic()
-        ready = super().ready(running, max(min(seconds, earliest), 0.0))
+    def ready(self, running: list[Any], seconds: float) -> Exchanges:
+        alarm = min((exchange.alarm for exchange in running), default=math.inf)
+        ready = super().ready(running, max(min(seconds, alarm - time.monotonic()), 0.0))
         now = time.monotonic()
-        late = [exchange for exchange, alarm in alarms.items() if alarm <= now]
-        return [*ready, *(exchange for exchange in late if exchange not in ready)]
-
-
-def _is_connected(connection: socket.socket) -> bool:
-    """Whether it is by now.
-
-    Raises:
-        OSError: when it failed.
-    """
-    error = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if error:
-        raise OSError(error, os.strerror(error))
-    try:
-        connection.getpeername()
-    except OSError:
-        return False
-    return True
+        return [*ready, *(each for each in running if each.alarm <= now and each not in ready)]
 
 
 def _by_turns(addresses: list[Any]) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import socket
 import ssl
@@ -309,6 +310,16 @@ def test_a_network_that_cannot_be_reached_is_passed_at_once(
         started = time.monotonic()
         assert ask(client, server, tls=False, timeout=5) == (200, b"fine")
         assert time.monotonic() - started < 1
+
+
+def test_a_network_that_cannot_be_reached_leaves_no_socket(
+    client: RemoteClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fails at the first step is closed: a socket that is left open is a warning here."""
+    with FaultServer([OK]) as server:
+        addressed(monkeypatch, (socket.AF_INET, ("255.255.255.255", 1)))
+        assert ask(client, server, tls=False, timeout=5) == "reset"
+    gc.collect()
 
 
 def test_families_take_turns() -> None:
