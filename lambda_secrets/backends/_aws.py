@@ -93,33 +93,27 @@ class AwsBackend:
         found = opaque(tuple(os.environ.get(variable, "").strip() for variable in variables))
         if all(found(0)[:2]) and all(map(_is_word, found(0))):
             return found
-        from ._container import Container, unusual_credentials
+        from ._container import unusual_credentials
 
-        # One for all threads, without a lock.
-        container = vars(self).setdefault("container", Container())
-        return unusual_credentials(container, found, timeout)
+        return unusual_credentials(self._container(), found, timeout)
 
-    def _renews(self) -> bool:
-        """Whether there may be better credentials than the ones that have just been refused."""
-        container: Container | None = vars(self).get("container")
-        return container is not None and container.expire()
+    def _container(self) -> Container:
+        """Return the one of all threads, without a lock."""
+        from ._container import Container
+
+        return vars(self).setdefault("container", Container())  # type: ignore[no-any-return]
 
     def _run(self, tasks: list[Task], credentials: Hidden, timeout: float) -> Answers:
-        jobs = {n: self._job(task, credentials) for n, task in enumerate(tasks)}
-        answers: Answers = {}
-        for some in self._client.run(jobs, timeout=timeout).values():
-            answers.update(some)
-        return answers
+        jobs = {n: self._job(talk(asked), credentials) for n, (talk, asked) in enumerate(tasks)}
+        results = self._client.run(jobs, timeout=timeout)
+        return {source: some[source] for some in results.values() for source in some}
 
-    def _job(self, task: Task, credentials: Hidden) -> Job:
+    def _job(self, conversation: Any, credentials: Hidden) -> Job:
         """Hold a conversation, as a job of the client."""
-        talk, sources = task
-        conversation = talk(sources)
         try:
             call = next(conversation)
             while True:
-                document = yield from self._called(call, credentials)
-                call = conversation.send(document)
+                call = conversation.send((yield from self._called(call, credentials)))
         except StopIteration as end:
             return end.value
 
@@ -146,7 +140,7 @@ class AwsBackend:
             if offset is not None:
                 self.offsets[endpoint.address] = offset
                 corrected = True
-            elif code in EXPIRED and not renewed and self._renews():
+            elif code in EXPIRED and not renewed and self._container().expire():
                 renewed = True
                 fresh = self.credentials(1.0)
                 if isinstance(fresh, ResolutionError):

@@ -31,12 +31,11 @@ def proxy() -> tuple[str, int] | Fault:
     """Return host and port of the proxy."""
     parts = _url()
     try:
-        host, port = parts(0).hostname, parts(0).port
-    except ValueError:
-        host = port = None
-    if parts(0).scheme != "http" or not host:
-        return Fault("proxy", "HTTPS_PROXY is not an http:// URL")
-    return host, port or 80
+        if parts(0).scheme == "http" and parts(0).hostname:
+            return parts(0).hostname, parts(0).port or 80
+    except ValueError:  # the port is not one
+        pass
+    return Fault("proxy", "HTTPS_PROXY is not an http:// URL")
 
 
 def tunnel(exchange: RemoteExchange) -> Steps:

@@ -33,64 +33,57 @@ ACTIONS = {
     "appconfig": "appconfig:StartConfigurationSession and appconfig:GetLatestConfiguration",
 }
 EXPIRED = ("ExpiredToken", "ExpiredTokenException")
+_ABSENT = (
+    "there is no such {kind} or version, or it has no value yet. Check the name and the region."
+)
 _AGAIN = "Try again."
 _CLOCK = "the machine's clock is off, or the request was frozen on its way. Try again."
-_OF_THE_CLOCK = ("signature expired", "signature not yet current")
-_MEANINGS: tuple[tuple[type[ResolutionError], str, str], ...] = (
-    (
-        SecretNotFoundError,
-        (
-            "there is no such {kind} or version, or it has no value yet. Check the name and the "
-            "region."
-        ),
-        """ParameterNotFound ParameterVersionLabelNotFound ParameterVersionNotFound
-        ResourceNotFoundException""",
-    ),
-    (
-        BackendUnavailableError,
-        _AGAIN,
-        """InternalError InternalFailure InternalServerError InternalServerException
-        InternalServiceError InternalServiceErrorException LimitExceededException
-        PriorRequestNotComplete RequestLimitExceeded RequestThrottled RequestThrottledException
-        RequestTimeout RequestTimeoutException ServiceUnavailable ServiceUnavailableException
-        SlowDown ThrottledException Throttling ThrottlingException TooManyRequestsException""",
-    ),
-    (BackendUnavailableError, _CLOCK, "RequestExpired RequestInTheFuture RequestTimeTooSkewed"),
-    # The agent's own words for an AWS that it does not reach.
-    (BackendUnavailableError, "the agent cannot reach AWS. Try again.", "ConnectionError"),
-    (BackendUnavailableError, "AWS did not answer the agent in time. Try again.", "TimeoutError"),
-    (
-        BackendError,
-        "its KMS key cannot decrypt it. Check whether the KMS key exists and is enabled.",
-        "DecryptionFailure InvalidKeyId",
-    ),
-    (
-        BackendError,
-        (
-            "the credentials have expired. Renew them (for SSO: aws sso login); an agent may need "
-            "to be started again."
-        ),
-        " ".join(EXPIRED),
-    ),
-    (
-        BackendError,
-        "it does not know these credentials. Check where they come from.",
-        """IncompleteSignature InvalidClientTokenId InvalidSignatureException
-        MissingAuthenticationToken MissingAuthenticationTokenException SignatureDoesNotMatch
-        UnrecognizedClientException""",
-    ),
-    (
-        BackendError,
-        "the name, version or label is not one that AWS accepts. Check how it is written.",
-        "BadRequestException InvalidParameterException ValidationError ValidationException",
-    ),
-    (
-        BackendError,
-        "the secret may be scheduled for deletion. Restore it, or declare another one.",
-        "InvalidRequestException",
-    ),
+_RENEW = (
+    "the credentials have expired. Renew them (for SSO: aws sso login); an agent may need to be "
+    "started again."
 )
-_TABLE = {code: (our, advice) for our, advice, codes in _MEANINGS for code in codes.split()}
+_OF_THE_CLOCK = ("signature expired", "signature not yet current")
+# The codes that stand for each advice, by our class.
+_MEANINGS: dict[type[ResolutionError], dict[str, str]] = {
+    SecretNotFoundError: {
+        _ABSENT: """ParameterNotFound ParameterVersionLabelNotFound ParameterVersionNotFound
+            ResourceNotFoundException""",
+    },
+    BackendUnavailableError: {
+        _AGAIN: """InternalError InternalFailure InternalServerError InternalServerException
+            InternalServiceError InternalServiceErrorException LimitExceededException
+            PriorRequestNotComplete RequestLimitExceeded RequestThrottled RequestThrottledException
+            RequestTimeout RequestTimeoutException ServiceUnavailable ServiceUnavailableException
+            SlowDown ThrottledException Throttling ThrottlingException TooManyRequestsException""",
+        _CLOCK: "RequestExpired RequestInTheFuture RequestTimeTooSkewed",
+        # The agent's own words for an AWS that it does not reach.
+        "the agent cannot reach AWS. Try again.": "ConnectionError",
+        "AWS did not answer the agent in time. Try again.": "TimeoutError",
+    },
+    BackendError: {
+        "its KMS key cannot decrypt it. Check whether the KMS key exists and is enabled.": (
+            "DecryptionFailure InvalidKeyId"
+        ),
+        _RENEW: " ".join(EXPIRED),
+        "it does not know these credentials. Check where they come from.": (
+            """IncompleteSignature InvalidClientTokenId InvalidSignatureException
+            MissingAuthenticationToken MissingAuthenticationTokenException SignatureDoesNotMatch
+            UnrecognizedClientException"""
+        ),
+        "the name, version or label is not one that AWS accepts. Check how it is written.": (
+            "BadRequestException InvalidParameterException ValidationError ValidationException"
+        ),
+        "the secret may be scheduled for deletion. Restore it, or declare another one.": (
+            "InvalidRequestException"
+        ),
+    },
+}
+_TABLE = {
+    code: (our, advice)
+    for our, meanings in _MEANINGS.items()
+    for advice, codes in meanings.items()
+    for code in codes.split()
+}
 
 _UNREACHABLE = {
     "unresolved": "its name cannot be resolved",

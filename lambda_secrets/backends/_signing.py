@@ -30,14 +30,9 @@ def signed(
 ) -> Hidden:
     """Return a signed request, hidden: head and body.
 
-    Args:
-        method: of HTTP.
-        target: path and query, percent-encoded, with the query's parameters in order.
-        body: what to send.
-        headers: those to sign, by lower-case name; ``host`` is one of them.
-        credentials: hide key id, secret key and session token, which may be empty.
-        where: the region and the service that the signature is for.
-        now: the time, in seconds since 1970.
+    The target is percent-encoded, its query's parameters in order; the headers to sign are by
+    lower-case name, with ``host``; the signature is for a region and a service, at a time in
+    seconds since 1970. Credentials are key id, secret key and session token, which may be empty.
     """
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
     scope = f"{stamp[:8]}/{where[0]}/{where[1]}/aws4_request"
@@ -57,10 +52,7 @@ def signed(
         f"AWS4-HMAC-SHA256 Credential={credentials(0)[0]}/{scope}, "
         f"SignedHeaders={names}, Signature={key(0).hex()}"
     )
-    # Not signed: a proxy may change it.
-    all_headers(0)["user-agent"] = f"lambda_secrets/{VERSION}"
+    all_headers(0)["user-agent"] = f"lambda_secrets/{VERSION}"  # a proxy may change it: not signed
+    all_headers(0)["content-length"] = str(len(body))
     head = opaque("".join(f"{name}: {value}\r\n" for name, value in all_headers(0).items()))
-    return opaque(
-        f"{method} {target} HTTP/1.1\r\n{head(0)}content-length: {len(body)}\r\n\r\n".encode()
-        + body
-    )
+    return opaque(f"{method} {target} HTTP/1.1\r\n{head(0)}\r\n".encode() + body)
