@@ -37,29 +37,28 @@ class Container:
     def __init__(self) -> None:
         """Ask for nothing yet."""
         self._client = RemoteClient(proxies=False)
-        self._held: Hidden | None = None
-        self._origin = ""
-        self._expires = 0.0
+        # The keys, hidden; when they expire; the settings that they came by.
+        self._held: tuple[Hidden, float, str] = opaque(()), 0.0, ""
 
     def expire(self) -> bool:
         """Let go of credentials that AWS calls expired; tell whether there were any."""
-        self._expires = 0.0
-        return self._held is not None
+        keys, _, origin = self._held
+        self._held = keys, 0.0, origin
+        return bool(origin)
 
     def credentials(self, timeout: float) -> Hidden | ResolutionError:
         """Return key id, secret key and session token, hidden; renewed where they expire soon."""
-        origin = f"{os.environ.get(RELATIVE)} {os.environ.get(FULL)}"
-        left = self._expires - time.time() if origin == self._origin else 0.0
-        if self._held is not None and left > RENEW_BEFORE:
-            return self._held
+        settings = f"{os.environ.get(RELATIVE)} {os.environ.get(FULL)}"
+        keys, expires, origin = self._held
+        left = expires - time.time() if origin == settings else 0.0
+        if left > RENEW_BEFORE:
+            return keys
         seconds = min(timeout, RENEWAL_SHARE) if left > 0 else timeout
         answer = self._client.run({None: _ask()}, timeout=seconds)[None]
-        if not isinstance(answer, ResolutionError):
-            self._held, self._expires = answer
-            self._origin = origin
-        elif self._held is None or left <= 0:
-            return answer
-        return self._held
+        if isinstance(answer, ResolutionError):
+            return keys if left > 0 else answer
+        self._held = (*answer, settings)
+        return self._held[0]
 
 
 def _ask() -> Job:

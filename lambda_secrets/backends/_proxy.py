@@ -17,18 +17,13 @@ if TYPE_CHECKING:
 LONGEST_HEAD = 65536  # bytes
 
 
-def is_proxied(host: str) -> bool:
-    """Whether a host is not one that ``NO_PROXY`` excludes."""
+def proxy_for(host: str) -> tuple[str, int] | Fault | None:
+    """Return host and port of the proxy; None for a host that ``NO_PROXY`` excludes."""
     excluded = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     for name in excluded.replace(",", " ").split():
         suffix = name.partition(":")[0].removeprefix("*").lstrip(".").lower()
         if name == "*" or (suffix and f".{host.lower()}".endswith(f".{suffix}")):
-            return False
-    return True
-
-
-def proxy() -> tuple[str, int] | Fault:
-    """Return host and port of the proxy."""
+            return None
     parts = _url()
     try:
         if parts(0).scheme == "http" and parts(0).hostname:

@@ -109,18 +109,28 @@ class RemoteExchange(Exchange):
             return Fault("tls", error.reason or "")
         return super().fault(error)
 
-    def open(self, client: RemoteClient, addresses: list[Any], deadline: float) -> Steps:
+    def open(self, client: RemoteClient, deadline: float) -> Steps:
         """Connect to one address after the other; each has its share of the time."""
+        proxy = client.proxy_for(self.address)
+        if isinstance(proxy, Fault):
+            return proxy
+        host, port = proxy or self.address[:2]
+        try:
+            addresses = _by_turns(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (socket.gaierror, UnicodeError):
+            return Fault("unresolved")
         fault: Fault | None = Fault("timeout")
         for n, (family, _, _, _, place) in enumerate(addresses):
             now = time.monotonic()
             until = now + (deadline - now) / (len(addresses) - n)
-            fault = yield from self._connect(client, family, place, until)
+            fault = yield from self._connect(client, family, place, until, proxied=bool(proxy))
             if fault is None or fault.kind in {"untrusted", "trust", "tls", "proxy"}:
                 break
         return fault
 
-    def _connect(self, client: RemoteClient, family: Any, place: Any, until: float) -> Steps:
+    def _connect(
+        self, client: RemoteClient, family: Any, place: Any, until: float, *, proxied: bool
+    ) -> Steps:
         while True:
             try:
                 context = client.trust.context() if self.address[2] else None
@@ -130,7 +140,7 @@ class RemoteExchange(Exchange):
             try:
                 fault = yield from self._reach(family, place, until)
                 if fault is None and context is not None:
-                    fault = yield from self._secure(client, context)
+                    fault = yield from self._secure(context, proxied=proxied)
             except OSError as error:
                 if not (partial and isinstance(error, ssl.SSLCertVerificationError)):
                     return self.fault(error)
@@ -157,8 +167,8 @@ class RemoteExchange(Exchange):
         self.alarm = math.inf
         return None
 
-    def _secure(self, client: RemoteClient, context: ssl.SSLContext) -> Steps:
-        if client.proxied(self.address):
+    def _secure(self, context: ssl.SSLContext, *, proxied: bool) -> Steps:
+        if proxied:
             from ._proxy import tunnel
 
             fault = yield from tunnel(self)
@@ -192,29 +202,18 @@ class RemoteClient(Client):
         self.trust = Trust()
         self._proxies = proxies
 
-    def proxied(self, address: Address) -> bool:
-        """Whether this address is reached through a proxy."""
-        if not (self._proxies and (os.environ.get("https_proxy") or os.environ.get("HTTPS_PROXY"))):
-            return False
-        from ._proxy import is_proxied
+    def proxy_for(self, address: Address) -> tuple[str, int] | Fault | None:
+        """Return host and port of the proxy through which an address is reached, if any."""
+        proxied = os.environ.get("https_proxy") or os.environ.get("HTTPS_PROXY")
+        if not (address[2] and self._proxies and proxied):
+            return None
+        from ._proxy import proxy_for
 
-        return is_proxied(address[0])
+        return proxy_for(address[0])
 
     def connect(self, exchange: Any, deadline: float) -> Fault | None:
-        host, port, tls = exchange.address
-        if tls and self.proxied(exchange.address):
-            from ._proxy import proxy
-
-            place = proxy()
-            if isinstance(place, Fault):
-                return place
-            host, port = place
-        try:
-            addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (socket.gaierror, UnicodeError):
-            return Fault("unresolved")
         exchange.begin(None, reused=False)
-        exchange.opening = exchange.open(self, _by_turns(addresses), deadline)
+        exchange.opening = exchange.open(self, deadline)
         fault = exchange.proceed()
         if fault is not None and exchange.connection is not None:
             exchange.connection.close()

@@ -530,7 +530,7 @@ def test_plain_http_and_credentials_use_no_proxy(
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
         assert ask(client, server, tls=False) == (200, b"fine")
         assert proxy.requests == []
-    assert not RemoteClient(proxies=False).proxied(("h", 443, True))
+    assert RemoteClient(proxies=False).proxy_for(("h", 443, True)) is None
 
 
 @pytest.mark.parametrize(
