@@ -91,7 +91,9 @@ class AwsBackend:
         """Return key id, secret key and session token, hidden; or why there are none."""
         variables = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
         found = opaque(tuple(os.environ.get(variable, "").strip() for variable in variables))
-        if all(found(0)[:2]) and all(map(_is_word, found(0))):
+        text = opaque("".join(found(0)))
+        is_header = text(0).isascii() and text(0).isprintable() and " " not in text(0)
+        if all(found(0)[:2]) and is_header:
             return found
         from ._container import unusual_credentials
 
@@ -185,8 +187,3 @@ def document_of(call: Call, reply: Outcome) -> Hidden | None:
     except (ValueError, RecursionError):
         return None
     return document if isinstance(document(0), dict) else None
-
-
-def _is_word(text: str) -> bool:
-    """Whether a header can take it as a part of its value."""
-    return text.isascii() and text.isprintable() and " " not in text

@@ -6,6 +6,7 @@ filter works only in the threads that make our calls.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
 _ours = threading.local()
 
 
-class quiet:  # noqa: N801 - a context manager, used like a function
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
     """While it is entered, this thread's calls are ours."""
-
-    def __enter__(self) -> None:
-        _ours.calling = True
-
-    def __exit__(self, *exc_info: object) -> None:
+    _ours.calling = True
+    try:
+        yield
+    finally:
         _ours.calling = False
 
 

@@ -85,14 +85,21 @@ _TABLE = {
     for code in codes.split()
 }
 
-_UNREACHABLE = {
-    "unresolved": "its name cannot be resolved",
-    "refused": "the connection was refused",
-    "reset": "the connection was closed without an answer",
-    "truncated": "the answer is cut off",
-    "timeout": "there was no answer in time",
-}
+_UNREACHED = (
+    "AWS cannot be reached at {host}: %s. Check the network path to it (in a VPC: a NAT gateway or "
+    "an endpoint), or raise timeout."
+)
+_FAULTS_THAT_STAY = ("untrusted", "trust", "tls", "malformed")
 _FAULTS = {
+    "unresolved": _UNREACHED % "its name cannot be resolved",
+    "refused": _UNREACHED % "the connection was refused",
+    "reset": _UNREACHED % "the connection was closed without an answer",
+    "truncated": _UNREACHED % "the answer is cut off",
+    "timeout": _UNREACHED % "there was no answer in time",
+    "proxy": (
+        "{host} cannot be reached through the proxy: {detail}. Check HTTPS_PROXY, or add the host "
+        "to NO_PROXY."
+    ),
     "untrusted": (
         "the certificate of {host} cannot be verified ({detail}). If a proxy of yours signs it, "
         "set AWS_CA_BUNDLE to a file with its root certificate."
@@ -162,7 +169,9 @@ def by_code(
 def by_aws(kind: str, host: str, reply: Outcome) -> tuple[str, ResolutionError]:
     """Return the code of AWS, empty where there is none, and the error for a reply."""
     if isinstance(reply, Fault):
-        return "", _unreached(host, reply)
+        our = BackendError if reply.kind in _FAULTS_THAT_STAY else BackendUnavailableError
+        detail = reply.detail or "no reason given"
+        return "", our(_FAULTS[reply.kind].format(host=host, detail=detail))
     if reply.status < 400:
         what = "redirects elsewhere" if reply.status >= 300 else "did not answer with AWS's JSON"
         return "", BackendError(
@@ -181,42 +190,22 @@ def by_aws(kind: str, host: str, reply: Outcome) -> tuple[str, ResolutionError]:
 
 
 def clock_offset(reply: Outcome, signed_at: float) -> float | None:
-    """Return how far the clock of who refused is ahead of ours, if a signature fails by that."""
-    if isinstance(reply, Fault) or reply.status < 400:
-        return None
-    date = _seconds_of(reply.headers.get("date", ""))
-    if date is None or abs(date - signed_at) <= CLOCK_TOLERANCE:
-        return None
-    return date - time.time()
+    """Return by how much the clock of who refused is ahead, if it is too much for signatures.
 
-
-def _seconds_of(date: str) -> float | None:
-    """Return the seconds since 1970 of a date of HTTP, such as Sun, 06 Nov 1994 08:49:37 GMT."""
+    The date of a reply is like Sun, 06 Nov 1994 08:49:37 GMT.
+    """
     import calendar
 
+    if isinstance(reply, Fault) or reply.status < 400:
+        return None
     try:
-        _, day, month, year, clock, _ = date.split()
+        _, day, month, year, clock, _ = reply.headers["date"].split()
         hour, minute, second = map(int, clock.split(":"))
         number = _MONTHS.index(month) // 3 + 1
-        return calendar.timegm((int(year), number, int(day), hour, minute, second))
-    except (ValueError, OverflowError):
+        date = calendar.timegm((int(year), number, int(day), hour, minute, second))
+    except (LookupError, ValueError, OverflowError):
         return None
-
-
-def _unreached(host: str, fault: Fault) -> ResolutionError:
-    """Return the error for no answer of AWS at all."""
-    if fault.kind in _UNREACHABLE:
-        return BackendUnavailableError(
-            f"AWS cannot be reached at {host}: {_UNREACHABLE[fault.kind]}. Check the network path "
-            "to it (in a VPC: a NAT gateway or an endpoint), or raise timeout."
-        )
-    if fault.kind == "proxy":
-        return BackendUnavailableError(
-            f"{host} cannot be reached through the proxy: {fault.detail}. Check HTTPS_PROXY, or "
-            "add the host to NO_PROXY."
-        )
-    detail = fault.detail or "no reason given"
-    return BackendError(_FAULTS[fault.kind].format(host=host, detail=detail))
+    return date - time.time() if abs(date - signed_at) > CLOCK_TOLERANCE else None
 
 
 # From the extension or the agent
