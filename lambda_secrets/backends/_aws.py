@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 import time
+from hashlib import sha256
 
 from .._values import opaque
 from ..errors import BackendUnavailableError, ResolutionError
@@ -13,7 +15,6 @@ from ._calls import Conversations
 from ._connections import Fault
 from ._endpoints import endpoint_of
 from ._http import Reply
-from ._signing import signed
 from ._states import pause_before
 from ._tls import RemoteClient
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ._endpoints import Endpoint
     from ._types import Answers, Hidden, Job, Outcome, Sources, Task
 
+VERSION = "0.1.0"  # the package's; importlib.metadata would cost a third of a cold start
 _TARGETS = {"secretsmanager": "secretsmanager.", "ssm": "AmazonSSM."}
 
 
@@ -187,3 +189,45 @@ def document_of(call: Call, reply: Outcome) -> Hidden | None:
     except (ValueError, RecursionError):
         return None
     return document if isinstance(document(0), dict) else None
+
+
+def signed(
+    method: str,
+    target: str,
+    body: bytes,
+    *,
+    headers: dict[str, str],
+    credentials: Hidden,
+    where: tuple[str, str],
+    now: float,
+) -> Hidden:
+    """Return a request, hidden, with AWS's signature version 4.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+
+    The target is percent-encoded, its query's parameters in order; the headers to sign are by
+    lower-case name, with ``host``; the signature is for a region and a service, at a time in
+    seconds since 1970. Credentials are key id, secret key and session token, which may be empty.
+    """
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+    scope = f"{stamp[:8]}/{where[0]}/{where[1]}/aws4_request"
+    all_headers = opaque({**headers, "x-amz-date": stamp})
+    if credentials(0)[2]:
+        all_headers(0)["x-amz-security-token"] = credentials(0)[2]
+    names = ";".join(sorted(all_headers(0)))
+    path, _, query = target.partition("?")
+    lines = (f"{name}:{all_headers(0)[name]}" for name in names.split(";"))
+    digest = sha256(body).hexdigest()
+    canonical = opaque("\n".join((method, path, query, *lines, "", names, digest)).encode())
+    text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(canonical(0)).hexdigest()}"
+    key = opaque(f"AWS4{credentials(0)[1]}".encode())
+    for part in (*scope.split("/"), text):
+        key = opaque(hmac.digest(key(0), part.encode(), "sha256"))
+    all_headers(0)["authorization"] = (
+        f"AWS4-HMAC-SHA256 Credential={credentials(0)[0]}/{scope}, "
+        f"SignedHeaders={names}, Signature={key(0).hex()}"
+    )
+    all_headers(0)["user-agent"] = f"lambda_secrets/{VERSION}"  # a proxy may change it: not signed
+    all_headers(0)["content-length"] = str(len(body))
+    head = opaque("".join(f"{name}: {value}\r\n" for name, value in all_headers(0).items()))
+    return opaque(f"{method} {target} HTTP/1.1\r\n{head(0)}\r\n".encode() + body)

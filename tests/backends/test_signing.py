@@ -18,8 +18,8 @@ from botocore.endpoint_provider import EndpointProvider
 from hypothesis import given, strategies as st
 
 from lambda_secrets._values import opaque
+from lambda_secrets.backends._aws import VERSION, signed
 from lambda_secrets.backends._endpoints import Endpoint, endpoint_of
-from lambda_secrets.backends._signing import VERSION, signed
 from lambda_secrets.backends._states import UnaskedError
 from tests.support.faults import Request
 
