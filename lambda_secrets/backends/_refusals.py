@@ -1,4 +1,4 @@
-"""What it means when AWS, the extension or the agent refuses, or does not answer.
+"""What it means when AWS, boto3, the extension or the agent refuses, or does not answer.
 
 The codes are those of Secrets Manager, Parameter Store, AppConfig and of all of AWS:
 https://docs.aws.amazon.com/secretsmanager/latest/apireference/CommonErrors.html.
@@ -18,7 +18,8 @@ from ..errors import (
     SecretNotFoundError,
 )
 from ._connections import Fault
-from ._states import NotReadyError, UnexplainedError
+from ._endpoints import endpoint_of
+from ._states import NotReadyError, UnaskedError, UnexplainedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,6 +115,48 @@ _FAULTS = {
     ),
     "malformed": "the answer of {host} is not HTTP. Check whether a proxy is in between.",
 }
+_NO_CREDENTIALS = "boto3 could not get its credentials ({name}). Try again."
+_SSO_EXPIRED = "the SSO login has expired. Run: aws sso login."
+_UNREACHABLE = "AWS cannot be reached ({name}). Check the network path to its endpoint."
+# By the names of boto3's classes and their bases: its versions do not all have the same ones.
+_BOTO3_MEANINGS: dict[type[ResolutionError], dict[str, str]] = {
+    UnaskedError: {
+        "ImportError": (
+            "boto3 cannot be imported ({name}). Install lambda-secrets[sdk], or use "
+            'backend="aws" or the extension.'
+        ),
+        "NoCredentialsError": (
+            "boto3 finds no credentials. Run with the function's role, or set AWS_ACCESS_KEY_ID "
+            "and AWS_SECRET_ACCESS_KEY, or a profile in AWS_PROFILE."
+        ),
+        "NoRegionError": "boto3 knows no region. Set AWS_REGION.",
+        "PartialCredentialsError": (
+            "the credentials that boto3 finds are incomplete. Set both keys."
+        ),
+        "ProfileNotFound": "boto3 does not find the profile of AWS_PROFILE. Check its name.",
+        "SSOTokenLoadError": "there is no SSO login. Run: aws sso login.",
+        "TokenRetrievalError": _SSO_EXPIRED,
+        "UnauthorizedSSOTokenError": _SSO_EXPIRED,
+    },
+    BackendUnavailableError: {
+        "CapacityNotAvailableError": _UNREACHABLE,
+        "ConnectionError": _UNREACHABLE,
+        "CredentialRetrievalError": _NO_CREDENTIALS,
+        "HTTPClientError": _UNREACHABLE,
+        "IncompleteReadError": _UNREACHABLE,
+        "MetadataRetrievalError": _NO_CREDENTIALS,
+        "OSError": _UNREACHABLE,
+    },
+    BackendError: {
+        "ParamValidationError": (
+            "boto3 does not accept its name, version or label. Check how it is written."
+        ),
+        "Exception": (
+            "boto3 raised {name} (its message is withheld). Check its settings, such as "
+            "AWS_PROFILE and AWS_ENDPOINT_URL."
+        ),
+    },
+}
 _UNEXPLAINED = (
     "the extension refused without a reason: either this name, version or label does not exist or "
     "has no value yet, or the role may not read it. Check the name and that the role allows "
@@ -206,6 +249,31 @@ def clock_offset(reply: Outcome, signed_at: float) -> float | None:
     except (LookupError, ValueError, OverflowError):
         return None
     return date - time.time() if abs(date - signed_at) > CLOCK_TOLERANCE else None
+
+
+# From boto3
+
+
+def by_boto3(error: Exception, kind: str) -> ResolutionError:
+    """Return our error for what boto3 raised when it read a source of this kind."""
+    names = [each.__name__ for each in type(error).__mro__]
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        answer = response.get("Error", {})
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        code, message = str(answer.get("Code", "")), str(answer.get("Message", ""))
+        return by_code(code, kind, status=status, message=message)
+    if names[0] in {"ValueError", "HTTPClientError"}:  # raised for the URL of an endpoint, too
+        service = {"secret": "secretsmanager", "appconfig": "appconfigdata"}.get(kind, "ssm")
+        endpoint = endpoint_of(service, "us-east-1")  # any: only the variables matter
+        if isinstance(endpoint, UnaskedError):
+            return endpoint
+    return next(
+        our(texts[name].format(name=names[0]))
+        for our, texts in _BOTO3_MEANINGS.items()
+        for name in names
+        if name in texts
+    )
 
 
 # From the extension or the agent

@@ -11,9 +11,8 @@ from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError, ResolutionError
 from ._botocore_log import quiet, silence
 from ._calls import Conversations
-from ._endpoints import endpoint_of
 from ._other_calls import singly
-from ._states import UnaskedError, pause_before
+from ._states import pause_before
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,48 +23,6 @@ if TYPE_CHECKING:
 
 PARALLEL = 20  # calls at once
 CONNECT_TIMEOUT, READ_TIMEOUT = 2, 5  # seconds; a round's timeout bounds both
-_NO_CREDENTIALS = "boto3 could not get its credentials ({name}). Try again."
-_SSO_EXPIRED = "the SSO login has expired. Run: aws sso login."
-_UNREACHABLE = "AWS cannot be reached ({name}). Check the network path to its endpoint."
-# By the names of boto3's classes and their bases: its versions do not all have the same ones.
-_MEANINGS: dict[type[ResolutionError], dict[str, str]] = {
-    UnaskedError: {
-        "ImportError": (
-            "boto3 cannot be imported ({name}). Install lambda-secrets[sdk], or use "
-            'backend="aws" or the extension.'
-        ),
-        "NoCredentialsError": (
-            "boto3 finds no credentials. Run with the function's role, or set AWS_ACCESS_KEY_ID "
-            "and AWS_SECRET_ACCESS_KEY, or a profile in AWS_PROFILE."
-        ),
-        "NoRegionError": "boto3 knows no region. Set AWS_REGION.",
-        "PartialCredentialsError": (
-            "the credentials that boto3 finds are incomplete. Set both keys."
-        ),
-        "ProfileNotFound": "boto3 does not find the profile of AWS_PROFILE. Check its name.",
-        "SSOTokenLoadError": "there is no SSO login. Run: aws sso login.",
-        "TokenRetrievalError": _SSO_EXPIRED,
-        "UnauthorizedSSOTokenError": _SSO_EXPIRED,
-    },
-    BackendUnavailableError: {
-        "CapacityNotAvailableError": _UNREACHABLE,
-        "ConnectionError": _UNREACHABLE,
-        "CredentialRetrievalError": _NO_CREDENTIALS,
-        "HTTPClientError": _UNREACHABLE,
-        "IncompleteReadError": _UNREACHABLE,
-        "MetadataRetrievalError": _NO_CREDENTIALS,
-        "OSError": _UNREACHABLE,
-    },
-    BackendError: {
-        "ParamValidationError": (
-            "boto3 does not accept its name, version or label. Check how it is written."
-        ),
-        "Exception": (
-            "boto3 raised {name} (its message is withheld). Check its settings, such as "
-            "AWS_PROFILE and AWS_ENDPOINT_URL."
-        ),
-    },
-}
 
 
 class SdkBackend:
@@ -199,7 +156,9 @@ class SdkBackend:
                 if call.operation == "GetLatestConfiguration":
                     page = opaque({**page(0), "Configuration": page(0)["Configuration"].read()})
             except Exception as error:  # noqa: BLE001 - every error of botocore becomes one of ours
-                failure = failure_of(error, call.kind)
+                from ._refusals import by_boto3
+
+                failure = by_boto3(error, call.kind)
             else:
                 return page
             pause = pause_before(retry)
@@ -242,27 +201,3 @@ class SdkBackend:
                 client = self._session.client(service, config=config, region_name=region or None)
                 self._clients[service, region] = client
             return client
-
-
-def failure_of(error: Exception, kind: str) -> ResolutionError:
-    """Return our error for what boto3 raised when it read a source of this kind."""
-    names = [each.__name__ for each in type(error).__mro__]
-    response = getattr(error, "response", None)
-    if isinstance(response, dict):
-        from ._refusals import by_code
-
-        answer = response.get("Error", {})
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        code, message = str(answer.get("Code", "")), str(answer.get("Message", ""))
-        return by_code(code, kind, status=status, message=message)
-    if names[0] in {"ValueError", "HTTPClientError"}:  # raised for the URL of an endpoint, too
-        service = {"secret": "secretsmanager", "appconfig": "appconfigdata"}.get(kind, "ssm")
-        endpoint = endpoint_of(service, "us-east-1")  # any: only the variables matter
-        if isinstance(endpoint, UnaskedError):
-            return endpoint
-    return next(
-        our(texts[name].format(name=names[0]))
-        for our, texts in _MEANINGS.items()
-        for name in names
-        if name in texts
-    )

@@ -36,7 +36,7 @@ from lambda_secrets import (
 )
 from lambda_secrets._explain import kind_of
 from lambda_secrets.backends import _sdk as module
-from lambda_secrets.backends._sdk import failure_of
+from lambda_secrets.backends._refusals import by_boto3
 from tests.support.appconfig_data import AppConfigData
 from tests.support.reading import fetch, shown, source
 
@@ -777,7 +777,7 @@ def test_every_error_of_botocore_is_one_of_ours(kind: type[Exception]) -> None:
     """Network, stream and credential services are transient, all else is not; none is quoted."""
     transient = any(base.__name__ in UNREACHABLE for base in kind.__mro__)
     for what in ("secret", "parameter", "tree", "appconfig"):
-        error = failure_of(raised(kind), what)
+        error = by_boto3(raised(kind), what)
         assert kind_of(error) is (BackendUnavailableError if transient else BackendError)
         assert "hunter2" not in str(error)
 
@@ -829,7 +829,7 @@ def test_each_failure_has_its_error(
     error: Exception, expected: type[ResolutionError], says: str
 ) -> None:
     """Code and status decide the class; the message says what to look at."""
-    ours = failure_of(error, "secret")
+    ours = by_boto3(error, "secret")
     assert kind_of(ours) is expected
     assert says in str(ours)
     assert "hunter2" not in str(ours)
@@ -846,7 +846,7 @@ def test_each_failure_has_its_error(
 )
 def test_a_denial_names_the_action(kind: str, action: str) -> None:
     """What the role has to be allowed depends on what is read."""
-    assert action in str(failure_of(client_error("AccessDeniedException"), kind))
+    assert action in str(by_boto3(client_error("AccessDeniedException"), kind))
 
 
 def test_errors_keep_nothing_of_what_caused_them() -> None:
@@ -1153,8 +1153,8 @@ def test_throttling_is_retried_until_the_deadline(monkeypatch: pytest.MonkeyPatc
 )
 def test_advice_fits_the_failure(error: Exception, says: str) -> None:
     """Who reads the message knows what to do next."""
-    assert says in str(failure_of(error, "secret"))
-    assert "hunter2" not in str(failure_of(error, "secret"))
+    assert says in str(by_boto3(error, "secret"))
+    assert "hunter2" not in str(by_boto3(error, "secret"))
 
 
 def test_a_client_without_close_is_left_as_it_is() -> None:
