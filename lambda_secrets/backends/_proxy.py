@@ -24,11 +24,11 @@ def proxy_for(host: str) -> tuple[str, int] | Fault | None:
         suffix = name.partition(":")[0].removeprefix("*").lstrip(".").lower()
         if name == "*" or (suffix and f".{host.lower()}".endswith(f".{suffix}")):
             return None
-    parts = _url()
     try:
+        parts = _url()
         if parts(0).scheme == "http" and parts(0).hostname:
             return parts(0).hostname, parts(0).port or 80
-    except ValueError:  # the port is not one
+    except ValueError:  # the port is not one, or brackets do not match
         pass
     return Fault("proxy", "HTTPS_PROXY is not an http:// URL")
 

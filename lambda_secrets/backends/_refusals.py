@@ -218,7 +218,7 @@ def by_aws(kind: str, host: str, reply: Outcome) -> tuple[str, ResolutionError]:
     if reply.status < 400:
         what = "redirects elsewhere" if reply.status >= 300 else "did not answer with AWS's JSON"
         return "", BackendError(
-            f"{host} {what} (HTTP {reply.status}). Is a proxy or a captive portal between?"
+            f"{host} {what} (HTTP {reply.status}). Is a proxy or a captive portal in between?"
         )
     try:
         fields = opaque(json.loads(reply.body))
@@ -285,7 +285,7 @@ def by_extension(source: Source, reply: Outcome) -> ResolutionError:
         return _unheard(reply)
     if b"not ready to serve traffic" in reply.body:
         return NotReadyError(
-            "the extension is not ready, as all through INIT. Read the secret in the handler, not "
+            "the extension is not ready, as always during INIT. Read the secret in the handler, not "
             "at import."
         )
     if reply.status == 429:

@@ -557,7 +557,9 @@ def test_a_tunnel_that_is_refused_is_a_fault(
         assert len(proxy.requests) == 1
 
 
-@pytest.mark.parametrize("url", ["https://proxy:1", "socks5://proxy:1", "http://", "http://h:x"])
+@pytest.mark.parametrize(
+    "url", ["https://proxy:1", "socks5://proxy:1", "http://", "http://h:x", "http://[::1"]
+)
 def test_a_proxy_that_cannot_be_used_is_told(
     client: RemoteClient, monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
