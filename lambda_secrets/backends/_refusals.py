@@ -285,8 +285,8 @@ def by_extension(source: Source, reply: Outcome) -> ResolutionError:
         return _unheard(reply)
     if b"not ready to serve traffic" in reply.body:
         return NotReadyError(
-            "the extension is not ready, as always during INIT. Read the secret in the handler, not "
-            "at import."
+            "the extension is not ready, as always during INIT. Read the secret in the handler, "
+            "not at import."
         )
     if reply.status == 429:
         return BackendUnavailableError("it has too many connections or requests (429). Try again.")
