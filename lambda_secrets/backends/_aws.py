@@ -2,54 +2,33 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 import time
+from hashlib import sha256
 
 from .._values import opaque
-from ..errors import ResolutionError
+from ..errors import BackendUnavailableError, ResolutionError
 from . import Answer, own_region
 from ._calls import Conversations
+from ._connections import Fault
+from ._endpoints import endpoint_of
 from ._http import Reply
-from ._signing import signed
+from ._states import pause_before
 from ._tls import RemoteClient
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Self
 
     from ._calls import Call
     from ._container import Container
-    from ._types import Answers, Hidden, Job, Sources, Task
+    from ._endpoints import Endpoint
+    from ._types import Answers, Hidden, Job, Outcome, Sources, Task
 
+VERSION = "0.1.0"  # the package's; importlib.metadata would cost a third of a cold start
 _TARGETS = {"secretsmanager": "secretsmanager.", "ssm": "AmazonSSM."}
-_USUAL_REGIONS = ("us-", "eu-", "ap-", "sa-", "ca-", "me-", "af-", "il-", "mx-")
-# Settings that ask for other hosts than the usual ones; the endpoint URLs are a prefix.
-_OTHER_HOSTS = ("AWS_ENDPOINT_URL", "AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT")
-
-
-class Endpoint:
-    """Where a service is asked in a region."""
-
-    __slots__ = ("address", "host", "path", "region", "service")
-
-    def __init__(
-        self,
-        service: str,
-        region: str,
-        host: str,
-        *,
-        port: int | None = None,
-        path: str = "",
-        tls: bool = True,
-    ) -> None:
-        usual = 443 if tls else 80
-        self.service = service
-        self.region = region
-        self.path = path
-        self.address = host, port or usual, tls
-        shown = f"[{host}]" if ":" in host else host
-        self.host = shown if port in {None, usual} else f"{shown}:{port}"
 
 
 class AwsBackend:
@@ -106,72 +85,76 @@ class AwsBackend:
         vars(self).pop("container", None)
         self._conversations.forget()
 
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return itself: connections and hidden credentials cannot be copied."""
+        return self
+
     def credentials(self, timeout: float) -> Hidden | ResolutionError:
         """Return key id, secret key and session token, hidden; or why there are none."""
         variables = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
         found = opaque(tuple(os.environ.get(variable, "").strip() for variable in variables))
-        if all(found(0)[:2]) and all(map(_is_word, found(0))):
+        text = opaque("".join(found(0)))
+        is_header = text(0).isascii() and text(0).isprintable() and " " not in text(0)
+        if all(found(0)[:2]) and is_header:
             return found
-        from ._container import Container, unusual_credentials
+        from ._container import unusual_credentials
 
-        # One for all threads, without a lock.
-        container = vars(self).setdefault("container", Container())
-        return unusual_credentials(container, found, timeout)
+        return unusual_credentials(self._container(), found, timeout)
 
-    def renew(self) -> bool:
-        """Whether there may be better credentials than the ones that have just been refused."""
-        container: Container | None = vars(self).get("container")
-        return container is not None and container.expire()
+    def _container(self) -> Container:
+        """Return the one of all threads, without a lock."""
+        from ._container import Container
+
+        return vars(self).setdefault("container", Container())  # type: ignore[no-any-return]
 
     def _run(self, tasks: list[Task], credentials: Hidden, timeout: float) -> Answers:
-        jobs = {n: self._job(task, credentials) for n, task in enumerate(tasks)}
-        answers: Answers = {}
-        for some in self._client.run(jobs, timeout=timeout).values():
-            answers.update(some)
-        return answers
+        jobs = {n: self._job(talk(asked), credentials) for n, (talk, asked) in enumerate(tasks)}
+        results = self._client.run(jobs, timeout=timeout)
+        return {source: some[source] for some in results.values() for source in some}
 
-    def _job(self, task: Task, credentials: Hidden) -> Job:
+    def _job(self, conversation: Any, credentials: Hidden) -> Job:
         """Hold a conversation, as a job of the client."""
-        talk, sources = task
-        conversation = talk(sources)
         try:
             call = next(conversation)
             while True:
-                document = yield from self._called(call, credentials)
-                call = conversation.send(document)
+                call = conversation.send((yield from self._called(call, credentials)))
         except StopIteration as end:
             return end.value
 
     def _called(self, call: Call, credentials: Hidden) -> Job:
-        endpoint = self._endpoint(call)
+        """Make a call, again and again while that may help."""
+        endpoint = endpoint_of(call.service, call.region or self._region or own_region())
         if isinstance(endpoint, ResolutionError):
             return endpoint
-        now = time.time() + self.offsets.get(endpoint.address, 0.0)
-        reply = yield endpoint.address, request_of(call, endpoint, credentials, now), 0.0
-        if isinstance(reply, Reply) and reply.status in {200, 201}:
+        failure: ResolutionError | None = None
+        retry, pause, corrected, renewed = 0, 0.0, False, False
+        while True:
+            now = time.time() + self.offsets.get(endpoint.address, 0.0)
+            reply = yield endpoint.address, request_of(call, endpoint, credentials, now), pause
             document = document_of(call, reply)
             if document is not None:
                 return document
-        from ._aws_refusals import called_again
+            if failure is not None and isinstance(reply, Fault) and reply.kind == "timeout":
+                return failure  # it says more
+            from ._refusals import EXPIRED, by_aws, clock_offset
 
-        return (
-            yield from called_again(self, call, endpoint, credentials, signed_at=now, reply=reply)
-        )
-
-    def _endpoint(self, call: Call) -> Endpoint | ResolutionError:
-        region = call.region or self._region or own_region()
-        is_usual = (
-            region.startswith(_USUAL_REGIONS)
-            and region.count("-") == 2
-            and region[-1:].isdecimal()
-            and region.isascii()
-            and region.replace("-", "").isalnum()
-        )
-        if not is_usual or any(name.startswith(_OTHER_HOSTS) for name in os.environ):
-            from ._endpoints import endpoint_of
-
-            return endpoint_of(call.service, region)
-        return Endpoint(call.service, region, f"{call.service}.{region}.amazonaws.com")
+            code, failure = by_aws(call.kind, endpoint.host, reply)
+            offset = None if corrected else clock_offset(reply, now)
+            pause = 0.0
+            if offset is not None:
+                self.offsets[endpoint.address] = offset
+                corrected = True
+            elif code in EXPIRED and not renewed and self._container().expire():
+                renewed = True
+                fresh = self.credentials(1.0)
+                if isinstance(fresh, ResolutionError):
+                    return failure
+                credentials = fresh
+            elif isinstance(failure, BackendUnavailableError):
+                pause = pause_before(retry)
+                retry += 1
+            else:
+                return failure
 
 
 def request_of(call: Call, endpoint: Endpoint, credentials: Hidden, now: float) -> Hidden:
@@ -193,8 +176,10 @@ def request_of(call: Call, endpoint: Endpoint, credentials: Hidden, now: float) 
     )
 
 
-def document_of(call: Call, reply: Reply) -> Hidden | None:
+def document_of(call: Call, reply: Outcome) -> Hidden | None:
     """Return the document in a good reply, hidden; None where there is none."""
+    if not isinstance(reply, Reply) or reply.status not in {200, 201}:
+        return None
     if call.operation == "GetLatestConfiguration":
         from ._calls import document_in
 
@@ -206,6 +191,43 @@ def document_of(call: Call, reply: Reply) -> Hidden | None:
     return document if isinstance(document(0), dict) else None
 
 
-def _is_word(text: str) -> bool:
-    """Whether a header can take it as a part of its value."""
-    return text.isascii() and text.isprintable() and " " not in text
+def signed(
+    method: str,
+    target: str,
+    body: bytes,
+    *,
+    headers: dict[str, str],
+    credentials: Hidden,
+    where: tuple[str, str],
+    now: float,
+) -> Hidden:
+    """Return a request, hidden, with AWS's signature version 4.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+
+    The target is percent-encoded, its query's parameters in order; the headers to sign are by
+    lower-case name, with ``host``; the signature is for a region and a service, at a time in
+    seconds since 1970. Credentials are key id, secret key and session token, which may be empty.
+    """
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+    scope = f"{stamp[:8]}/{where[0]}/{where[1]}/aws4_request"
+    all_headers = opaque({**headers, "x-amz-date": stamp})
+    if credentials(0)[2]:
+        all_headers(0)["x-amz-security-token"] = credentials(0)[2]
+    names = ";".join(sorted(all_headers(0)))
+    path, _, query = target.partition("?")
+    lines = (f"{name}:{all_headers(0)[name]}" for name in names.split(";"))
+    digest = sha256(body).hexdigest()
+    canonical = opaque("\n".join((method, path, query, *lines, "", names, digest)).encode())
+    text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(canonical(0)).hexdigest()}"
+    key = opaque(f"AWS4{credentials(0)[1]}".encode())
+    for part in (*scope.split("/"), text):
+        key = opaque(hmac.digest(key(0), part.encode(), "sha256"))
+    all_headers(0)["authorization"] = (
+        f"AWS4-HMAC-SHA256 Credential={credentials(0)[0]}/{scope}, "
+        f"SignedHeaders={names}, Signature={key(0).hex()}"
+    )
+    all_headers(0)["user-agent"] = f"lambda_secrets/{VERSION}"  # a proxy may change it: not signed
+    all_headers(0)["content-length"] = str(len(body))
+    head = opaque("".join(f"{name}: {value}\r\n" for name, value in all_headers(0).items()))
+    return opaque(f"{method} {target} HTTP/1.1\r\n{head(0)}\r\n".encode() + body)

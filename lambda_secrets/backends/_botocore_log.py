@@ -6,6 +6,7 @@ filter works only in the threads that make our calls.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
@@ -13,18 +14,18 @@ import threading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 _ours = threading.local()
 
 
-class quiet:  # noqa: N801 - a context manager, used like a function
+@contextlib.contextmanager
+def quiet() -> Generator[None]:
     """While it is entered, this thread's calls are ours."""
-
-    def __enter__(self) -> None:
-        _ours.calling = True
-
-    def __exit__(self, *exc_info: object) -> None:
+    _ours.calling = True
+    try:
+        yield
+    finally:
         _ours.calling = False
 
 

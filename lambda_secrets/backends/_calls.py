@@ -149,10 +149,10 @@ def _among(page: Hidden, source: Source) -> Result | None:
             return _read_in(item, secret_answer)
     for error in page(0).get("Errors") or ():
         if error.get("SecretId") == source.name:
-            from ._codes import refusal
+            from ._refusals import by_code
 
             code, message = str(error.get("ErrorCode")), str(error.get("Message") or "")
-            return refusal(code, "secret", message=message)
+            return by_code(code, "secret", message=message)
     return None
 
 
@@ -174,9 +174,9 @@ def parameters(sources: list[Source]) -> Talk:
         if base in found:
             answers[source] = _read_in(found[base], parameter_answer)
         elif base in missing:
-            from ._codes import refusal
+            from ._refusals import by_code
 
-            answers[source] = refusal("ParameterNotFound", "parameter")
+            answers[source] = by_code("ParameterNotFound", "parameter")
         elif len(sources) > 1:  # it has another name there: a call of its own tells
             answers.update((yield from parameters([source])))
         elif len(found) == 1:

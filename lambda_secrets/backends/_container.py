@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import calendar
 import json
+import math
 import os
 import time
 
 from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError, ResolutionError
-from ._endpoints import parts_of
+from ._connections import Fault
+from ._endpoints import endpoint_at
 from ._http import Reply
 from ._states import UnaskedError, pause_before
 from ._tls import RemoteClient
@@ -35,60 +37,53 @@ class Container:
     def __init__(self) -> None:
         """Ask for nothing yet."""
         self._client = RemoteClient(proxies=False)
-        self._held: Hidden | None = None
-        self._origin = ""
-        self._expires = 0.0
-        self._refused = False
+        # The keys, hidden; when they expire; the settings that they came by.
+        self._held: tuple[Hidden, float, str] = opaque(()), 0.0, ""
 
     def expire(self) -> bool:
         """Let go of credentials that AWS calls expired; tell whether there were any."""
-        self._refused = True
-        return self._held is not None
+        keys, _, origin = self._held
+        self._held = keys, 0.0, origin
+        return bool(origin)
 
     def credentials(self, timeout: float) -> Hidden | ResolutionError:
         """Return key id, secret key and session token, hidden; renewed where they expire soon."""
-        origin = f"{os.environ.get(RELATIVE)} {os.environ.get(FULL)}"
-        left = self._expires - time.time() if origin == self._origin and self._held else 0.0
-        if left > RENEW_BEFORE and not self._refused and self._held is not None:
-            return self._held
-        usable = left > 0 and not self._refused
-        seconds = min(timeout, RENEWAL_SHARE) if usable else timeout
-        answer = self._client.run({None: self._ask()}, timeout=seconds)[None]
+        settings = f"{os.environ.get(RELATIVE)} {os.environ.get(FULL)}"
+        keys, expires, origin = self._held
+        left = expires - time.time() if origin == settings else 0.0
+        if left > RENEW_BEFORE:
+            return keys
+        seconds = min(timeout, RENEWAL_SHARE) if left > 0 else timeout
+        answer = self._client.run({None: _ask()}, timeout=seconds)[None]
         if isinstance(answer, ResolutionError):
-            return self._held if usable and self._held is not None else answer
-        held: Hidden = answer[0]
-        self._expires = answer[1]
-        self._held, self._origin, self._refused = held, origin, False
-        return held
+            return keys if left > 0 else answer
+        self._held = (*answer, settings)
+        return self._held[0]
 
-    def _ask(self) -> Job:
-        target = _target()
-        if isinstance(target, ResolutionError):
-            return target
-        address, request = target
-        failure: ResolutionError | None = None
-        retry = 0
-        pause = 0.0
-        while True:
-            reply = yield address, request, pause
-            if isinstance(reply, Reply) and reply.status == 200:
-                found = _credentials_in(reply)
-                return found or BackendError(
-                    "the container's endpoint did not answer with credentials. Check "
-                    f"{RELATIVE} and {FULL}."
-                )
-            if not isinstance(reply, Reply):
-                if reply.kind == "timeout" and failure is not None:
-                    return failure
-                said = f"did not answer ({reply.kind})"
-            else:
-                said = f"answered HTTP {reply.status}"
-            message = f"the container's endpoint for credentials {said}. Try again."
-            if isinstance(reply, Reply) and reply.status < 500 and reply.status != 429:
-                return BackendError(message.replace("Try again", f"Check {TOKEN}"))
-            failure = BackendUnavailableError(message)
-            pause = pause_before(retry)
-            retry += 1
+
+def _ask() -> Job:
+    """Ask the endpoint, again while that may help; return credentials and when they expire."""
+    target = _target()
+    if isinstance(target, ResolutionError):
+        return target
+    failure: ResolutionError | None = None
+    retry, pause = 0, 0.0
+    while True:
+        reply = yield (*target, pause)
+        if isinstance(reply, Fault):
+            if reply.kind == "timeout" and failure is not None:
+                return failure
+            said = f"did not answer ({reply.kind})"
+        elif reply.status == 200:
+            return _credentials_in(reply)
+        else:
+            said = f"answered HTTP {reply.status}"
+        message = f"the container's endpoint for credentials {said}. Try again."
+        if isinstance(reply, Reply) and reply.status < 500 and reply.status != 429:
+            return BackendError(message.replace("Try again", f"Check {TOKEN}"))
+        failure = BackendUnavailableError(message)
+        pause = pause_before(retry)
+        retry += 1
 
 
 def unusual_credentials(
@@ -116,66 +111,62 @@ def _target() -> tuple[tuple[str, int, bool], Hidden] | ResolutionError:
     """Return the address and the request, hidden; or why it must not be sent."""
     relative = os.environ.get(RELATIVE)
     url = f"http://169.254.170.2{relative}" if relative else os.environ.get(FULL, "")
-    parts = parts_of(url)
-    if parts is None:
+    endpoint = endpoint_at(url)
+    if endpoint is None:
         return UnaskedError(f"{FULL} is not a URL. Set it to an http:// or https:// URL.")
-    scheme, host, port, path = parts
-    tls = scheme == "https"
+    host, _, tls = endpoint.address
     numbers = host.split(".")
     is_loopback = numbers[0] == "127" and len(numbers) == 4 and all(map(str.isdecimal, numbers))
-    is_local = scheme == "http" and (host in _HOSTS or is_loopback)
-    if not (tls or is_local):
+    if not (tls or host in _HOSTS or is_loopback):
         return UnaskedError(
             f"{FULL} must be an https:// URL, or name this machine or a container's own address: "
             "credentials are not sent for elsewhere."
         )
-    problem, token = _token()
-    if problem:
-        return BackendError(problem)
-    shown = f"[{host}]" if ":" in host else host
-    target = path or "/"
+    token = _token()
+    if isinstance(token, BackendError):
+        return token
     request = opaque(
-        f"GET {target} HTTP/1.1\r\nHost: {shown}{f':{port}' if port else ''}\r\n"
+        f"GET {endpoint.path or '/'} HTTP/1.1\r\nHost: {endpoint.host}\r\n"
         f"Accept: application/json\r\n{token(0)}\r\n".encode()
     )
-    return (host, port or (443 if tls else 80), tls), request
+    return endpoint.address, request
 
 
-def _token() -> tuple[str, Hidden]:
-    """Return what is wrong with the token, and its header line, hidden; a file is read anew."""
+def _token() -> Hidden | BackendError:
+    """Return the header line with the token, hidden, or what is wrong; a file is read anew."""
     path = os.environ.get(TOKEN_FILE)
+    token = opaque(os.environ.get(TOKEN, ""))
     if path:
         try:
             with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs its import
-                token = opaque(file.read().strip())
+                token = opaque(file.read())
         except (OSError, ValueError) as error:
             kind = type(error).__name__
-            return f"the file of {TOKEN_FILE} cannot be read ({kind}). Check its path.", opaque("")
-        variable = TOKEN_FILE
-    else:
-        token, variable = opaque(os.environ.get(TOKEN, "").strip()), TOKEN
-    if not (token(0).isascii() and token(0).isprintable()):
-        return f"{variable} has characters that no HTTP header takes. Correct it.", opaque("")
-    return "", opaque(f"Authorization: {token(0)}\r\n" if token(0) else "")
+            return BackendError(
+                f"the file of {TOKEN_FILE} cannot be read ({kind}). Check its path."
+            )
+    token = opaque(token(0).strip())
+    if token(0).isascii() and token(0).isprintable():
+        return opaque(f"Authorization: {token(0)}\r\n" if token(0) else "")
+    variable = TOKEN_FILE if path else TOKEN
+    return BackendError(f"{variable} has characters that no HTTP header takes. Correct it.")
 
 
-def _credentials_in(reply: Reply) -> tuple[Hidden, float] | None:
-    """Return credentials, hidden, with the time at which they expire; None where there are none."""
+def _credentials_in(reply: Reply) -> tuple[Hidden, float] | BackendError:
+    """Return credentials, hidden, with the time at which they expire."""
+    names = ("AccessKeyId", "SecretAccessKey", "Token")
     try:
         fields = opaque(json.loads(reply.body))
-        keys = opaque(
-            (
-                fields(0)["AccessKeyId"],
-                fields(0)["SecretAccessKey"],
-                fields(0).get("Token") or "",
-            )
-        )
-        if not all(isinstance(key, str) and key.isascii() and key.isprintable() for key in keys(0)):
-            return None
+        keys = opaque(tuple(fields(0).get(name) or "" for name in names))
         expiration = fields(0).get("Expiration")
-        if not expiration:
-            return keys, float("inf")
-        stamp = time.strptime(str(expiration)[:19], "%Y-%m-%dT%H:%M:%S")
-        return keys, float(calendar.timegm(stamp))
-    except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
-        return None
+        expires = math.inf
+        if expiration:
+            stamp = time.strptime(str(expiration)[:19], "%Y-%m-%dT%H:%M:%S")
+            expires = float(calendar.timegm(stamp))
+        if all(keys(0)[:2]) and all(key.isascii() and key.isprintable() for key in keys(0)):
+            return keys, expires
+    except (TypeError, ValueError, AttributeError, RecursionError):
+        pass
+    return BackendError(
+        f"the container's endpoint did not answer with credentials. Check {RELATIVE} and {FULL}."
+    )

@@ -1,4 +1,4 @@
-"""Where AWS is asked: other partitions, FIPS, dual-stack, and endpoints that variables name.
+"""Where AWS is asked: each partition, FIPS, dual-stack, and endpoints that variables name.
 
 The rules are botocore's for these three services; a test compares every region.
 """
@@ -6,28 +6,42 @@ The rules are botocore's for these three services; a test compares every region.
 from __future__ import annotations
 
 import os
-import re
 
-from ._aws import Endpoint
 from ._http import port_of
 from ._states import UnaskedError
 
-# A region's pattern, then the suffix of its hosts, and the one of its dual-stack hosts.
-_PARTITIONS = (
-    (r"(us|eu|ap|sa|ca|me|af|il|mx)-\w+-\d+", "amazonaws.com", "api.aws"),
-    (r"us-gov-\w+-\d+", "amazonaws.com", "api.aws"),
-    (r"cn-\w+-\d+", "amazonaws.com.cn", "api.amazonwebservices.com.cn"),
-    (r"eusc-(de)-\w+-\d+", "amazonaws.eu", "api.amazonwebservices.eu"),
-    (r"us-iso-\w+-\d+", "c2s.ic.gov", "api.aws.ic.gov"),
-    (r"us-isob-\w+-\d+", "sc2s.sgov.gov", "api.aws.scloud"),
-    (r"eu-isoe-\w+-\d+", "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"),
-    (r"us-isof-\w+-\d+", "csp.hci.ic.gov", "api.aws.hci.ic.gov"),
-)
+_USUAL = "amazonaws.com", "api.aws"
+# By how a region begins: the suffix of its hosts, and the one of its dual-stack hosts.
+_PARTITIONS = {
+    **dict.fromkeys(("us", "eu", "ap", "sa", "ca", "me", "af", "il", "mx", "us-gov"), _USUAL),
+    "cn": ("amazonaws.com.cn", "api.amazonwebservices.com.cn"),
+    "eusc-de": ("amazonaws.eu", "api.amazonwebservices.eu"),
+    "us-iso": ("c2s.ic.gov", "api.aws.ic.gov"),
+    "us-isob": ("sc2s.sgov.gov", "api.aws.scloud"),
+    "eu-isoe": ("cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"),
+    "us-isof": ("csp.hci.ic.gov", "api.aws.hci.ic.gov"),
+}
 _VARIABLES = {
     "secretsmanager": "AWS_ENDPOINT_URL_SECRETS_MANAGER",
     "ssm": "AWS_ENDPOINT_URL_SSM",
     "appconfigdata": "AWS_ENDPOINT_URL_APPCONFIGDATA",
 }
+
+
+class Endpoint:
+    """A server: its address, its name in a Host header, how its paths begin, its AWS region."""
+
+    __slots__ = ("address", "host", "path", "region")
+
+    def __init__(
+        self, host: str, port: int = 0, path: str = "", *, tls: bool = True, region: str = ""
+    ) -> None:
+        usual = 443 if tls else 80
+        self.address = host, port or usual, tls
+        shown = f"[{host}]" if ":" in host else host
+        self.host = shown if port in {0, usual} else f"{shown}:{port}"
+        self.path = path
+        self.region = region
 
 
 def endpoint_of(service: str, region: str) -> Endpoint | UnaskedError:
@@ -47,60 +61,52 @@ def endpoint_of(service: str, region: str) -> Endpoint | UnaskedError:
                 f"{variable} cannot be combined with FIPS or dual-stack endpoints. Unset "
                 "AWS_USE_FIPS_ENDPOINT and AWS_USE_DUALSTACK_ENDPOINT, or that variable."
             )
-        return _endpoint_at(url, variable, service, region)
-    for pattern, suffix, dual_suffix in _PARTITIONS:
-        if re.fullmatch(pattern, region, re.ASCII):
-            host = _host(service, region, suffix, dual_suffix, fips=fips, dual_stack=dual_stack)
-            return Endpoint(service, region, host)
-    return UnaskedError(
-        f"the region {region!r} belongs to no partition that this version knows. Check AWS_REGION, "
-        'or use backend="sdk".'
-    )
-
-
-def _host(
-    service: str, region: str, suffix: str, dual_suffix: str, *, fips: bool, dual_stack: bool
-) -> str:
-    """Return the host of a service, which has its own rules in some partitions."""
-    is_gov = region.startswith("us-gov-")
-    if service == "secretsmanager":
-        # Its ordinary hosts are dual-stack, except for China's FIPS hosts.
-        ordinary = suffix == "amazonaws.com" or (suffix == "amazonaws.com.cn" and not fips)
-        name = f"{service}-fips" if fips else service
-        return f"{name}.{region}.{dual_suffix if dual_stack and not ordinary else suffix}"
-    name = f"{service}-fips" if fips and (dual_stack or not is_gov) else service
-    return f"{name}.{region}.{dual_suffix if dual_stack else suffix}"
-
-
-def _endpoint_at(url: str, variable: str, service: str, region: str) -> Endpoint | UnaskedError:
-    """Return the endpoint of a URL, or what is wrong with it; the URL is not shown."""
-    parts = parts_of(url)
-    if parts is None or parts[0] not in {"http", "https"} or "?" in parts[3]:
+        endpoint = endpoint_at(url, region)
+        if endpoint is not None and "?" not in endpoint.path:
+            endpoint.path = endpoint.path.rstrip("/")
+            return endpoint
         return UnaskedError(
             f"{variable} is not a URL that begins with http:// or https:// and has a host. Set it "
             "to one such as http://localhost:4566."
         )
-    scheme, host, port, path = parts
-    return Endpoint(service, region, host, port=port, path=path.rstrip("/"), tls=scheme == "https")
+    prefix, *words = region.rsplit("-", 2)
+    is_region = len(words) == 2 and all(map(str.isalnum, words)) and words[1].isdecimal()
+    if not (is_region and region.isascii() and prefix in _PARTITIONS):
+        return UnaskedError(
+            f"the region {region!r} belongs to no partition that this version knows. Check "
+            'AWS_REGION, or use backend="sdk".'
+        )
+    ordinary, dual = _PARTITIONS[prefix]
+    suffix = dual if dual_stack else ordinary
+    if service == "secretsmanager":
+        # Its ordinary hosts are dual-stack, except for China's FIPS hosts.
+        if ordinary == "amazonaws.com" or (prefix == "cn" and not fips):
+            suffix = ordinary
+    elif prefix == "us-gov" and not dual_stack:
+        fips = False  # their ordinary hosts are FIPS hosts there
+    return Endpoint(f"{service}{'-fips' if fips else ''}.{region}.{suffix}", region=region)
 
 
-def parts_of(url: str) -> tuple[str, str, int | None, str] | None:
-    """Return scheme, host, port and the rest of a URL; None if it is malformed or has a login.
+def endpoint_at(url: str, region: str = "") -> Endpoint | None:
+    """Return the endpoint that a URL names; None if it is malformed or has a login.
 
     `urllib.parse` would import `ipaddress`.
     """
-    scheme, mark, rest = url.partition("://")
+    scheme, _, rest = url.partition("://")
     place, slash, path = rest.partition("/")
     host, bracket, tail = place.removeprefix("[").partition("]")
     if not bracket:
         host, colon, tail = place.partition(":")
         tail = colon + tail
     port = port_of(tail.removeprefix(":"))
-    if not (mark and host and (port or not tail)) or bool(bracket) != place.startswith("["):
+    if scheme.lower() not in {"http", "https"} or not host or (tail and not port):
         return None
-    if set("@?#[] ") & set(host) or not f"{host}{path}".isprintable():
+    if bool(bracket) != place.startswith("[") or set("@?#[] ") & set(host):
         return None
-    return scheme.lower(), host.lower(), port or None, slash + path
+    if not f"{host}{path}".isprintable():
+        return None
+    tls = scheme.lower() == "https"
+    return Endpoint(host.lower(), port, slash + path, tls=tls, region=region)
 
 
 def _is_on(variable: str) -> bool:

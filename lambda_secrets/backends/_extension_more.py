@@ -171,9 +171,9 @@ def unusual_answer(backend: ExtensionBackend, source: Source, reply: Outcome) ->
             "nothing listens on the extension's port. Add its layer to the function, or use "
             'backend="aws".'
         )
-    from ._refusals import refusal
+    from ._refusals import by_extension
 
-    return refusal(source, reply)
+    return by_extension(source, reply)
 
 
 def _value_in(backend: ExtensionBackend, source: Source, reply: Reply) -> Answer | BackendError:

@@ -17,26 +17,20 @@ if TYPE_CHECKING:
 LONGEST_HEAD = 65536  # bytes
 
 
-def is_proxied(host: str) -> bool:
-    """Whether a host is not one that ``NO_PROXY`` excludes."""
+def proxy_for(host: str) -> tuple[str, int] | Fault | None:
+    """Return host and port of the proxy; None for a host that ``NO_PROXY`` excludes."""
     excluded = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     for name in excluded.replace(",", " ").split():
         suffix = name.partition(":")[0].removeprefix("*").lstrip(".").lower()
         if name == "*" or (suffix and f".{host.lower()}".endswith(f".{suffix}")):
-            return False
-    return True
-
-
-def proxy() -> tuple[str, int] | Fault:
-    """Return host and port of the proxy."""
-    parts = _url()
+            return None
     try:
-        host, port = parts(0).hostname, parts(0).port
-    except ValueError:
-        host = port = None
-    if parts(0).scheme != "http" or not host:
-        return Fault("proxy", "HTTPS_PROXY is not an http:// URL")
-    return host, port or 80
+        parts = _url()
+        if parts(0).scheme == "http" and parts(0).hostname:
+            return parts(0).hostname, parts(0).port or 80
+    except ValueError:  # the port is not one, or brackets do not match
+        pass
+    return Fault("proxy", "HTTPS_PROXY is not an http:// URL")
 
 
 def tunnel(exchange: RemoteExchange) -> Steps:

@@ -1,34 +1,337 @@
-"""What it means when the extension or the agent refuses, or does not answer."""
+"""What it means when AWS, boto3, the extension or the agent refuses, or does not answer.
+
+The codes are those of Secrets Manager, Parameter Store, AppConfig and of all of AWS:
+https://docs.aws.amazon.com/secretsmanager/latest/apireference/CommonErrors.html.
+"""
 
 from __future__ import annotations
 
-from ..errors import BackendError, BackendUnavailableError, ResolutionError
-from . import _codes
+import json
+import time
+
+from .._values import opaque
+from ..errors import (
+    AccessDeniedError,
+    BackendError,
+    BackendUnavailableError,
+    ResolutionError,
+    SecretNotFoundError,
+)
 from ._connections import Fault
+from ._endpoints import endpoint_of
 from ._extension_more import token_origin
-from ._states import NotReadyError, UnexplainedError
+from ._states import NotReadyError, UnaskedError, UnexplainedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .._sources import Source
     from ._http import Reply
+    from ._types import Outcome
 
+ACTIONS = {
+    "secret": "secretsmanager:GetSecretValue",
+    "parameter": "ssm:GetParameters",
+    "tree": "ssm:GetParametersByPath",
+    "appconfig": "appconfig:StartConfigurationSession and appconfig:GetLatestConfiguration",
+}
+EXPIRED = ("ExpiredToken", "ExpiredTokenException")
+_ABSENT = (
+    "there is no such {kind} or version, or it has no value yet. Check the name and the region."
+)
+_AGAIN = "Try again."
+_CLOCK = "the machine's clock is off, or the request was frozen on its way. Try again."
+_RENEW = (
+    "the credentials have expired. Renew them (for SSO: aws sso login); an agent may need to be "
+    "started again."
+)
+_OF_THE_CLOCK = ("signature expired", "signature not yet current")
+# The codes that stand for each advice, by our class.
+_MEANINGS: dict[type[ResolutionError], dict[str, str]] = {
+    SecretNotFoundError: {
+        _ABSENT: """ParameterNotFound ParameterVersionLabelNotFound ParameterVersionNotFound
+            ResourceNotFoundException""",
+    },
+    BackendUnavailableError: {
+        _AGAIN: """IDPCommunicationError
+            InternalError InternalFailure InternalServerError InternalServerException
+            InternalServiceError InternalServiceErrorException LimitExceededException
+            PriorRequestNotComplete RequestLimitExceeded RequestThrottled RequestThrottledException
+            RequestTimeout RequestTimeoutException ServiceUnavailable ServiceUnavailableException
+            SlowDown ThrottledException Throttling ThrottlingException TooManyRequestsException""",
+        _CLOCK: "RequestExpired RequestInTheFuture RequestTimeTooSkewed",
+        # The agent's own words for an AWS that it does not reach.
+        "the agent cannot reach AWS. Try again.": "ConnectionError",
+        "AWS did not answer the agent in time. Try again.": "TimeoutError",
+    },
+    BackendError: {
+        "its KMS key cannot decrypt it. Check whether the KMS key exists and is enabled.": (
+            "DecryptionFailure InvalidKeyId"
+        ),
+        _RENEW: " ".join(EXPIRED),
+        "it does not know these credentials. Check where they come from.": (
+            """IncompleteSignature InvalidClientTokenId InvalidSignatureException
+            MissingAuthenticationToken MissingAuthenticationTokenException SignatureDoesNotMatch
+            UnrecognizedClientException"""
+        ),
+        "the name, version or label is not one that AWS accepts. Check how it is written.": (
+            "BadRequestException InvalidParameterException ValidationError ValidationException"
+        ),
+        "the secret may be scheduled for deletion. Restore it, or declare another one.": (
+            "InvalidRequestException"
+        ),
+    },
+}
+_TABLE = {
+    code: (our, advice)
+    for our, meanings in _MEANINGS.items()
+    for advice, codes in meanings.items()
+    for code in codes.split()
+}
+
+_UNREACHED = (
+    "AWS cannot be reached at {host}: %s. Check the network path to it (in a VPC: a NAT gateway or "
+    "an endpoint), or raise timeout."
+)
+_FAULTS_THAT_STAY = ("untrusted", "trust", "tls", "malformed")
+_FAULTS = {
+    "unresolved": _UNREACHED % "its name cannot be resolved",
+    "refused": _UNREACHED % "the connection was refused",
+    "reset": _UNREACHED % "the connection was closed without an answer",
+    "truncated": _UNREACHED % "the answer is cut off",
+    "timeout": _UNREACHED % "there was no answer in time",
+    "proxy": (
+        "{host} cannot be reached through the proxy: {detail}. Check HTTPS_PROXY, or add the host "
+        "to NO_PROXY."
+    ),
+    "untrusted": (
+        "the certificate of {host} cannot be verified ({detail}). If a proxy of yours signs it, "
+        "set AWS_CA_BUNDLE to a file with its root certificate."
+    ),
+    "trust": (
+        "AWS_CA_BUNDLE cannot be read, or holds no certificate. Set it to a file of certificates "
+        "in PEM, or unset it to use the machine's own."
+    ),
+    "tls": (
+        "the TLS handshake with {host} failed ({detail}). Check AWS_ENDPOINT_URL, AWS_CA_BUNDLE "
+        "and the proxy, if you set them."
+    ),
+    "malformed": "the answer of {host} is not HTTP. Check whether a proxy is in between.",
+}
+_NO_CREDENTIALS = (
+    "boto3 could not get its credentials ({name}). Try again, or run the profile's "
+    "credential_process by hand."
+)
+_NO_FILE = (
+    "boto3 cannot use a file or a program that it needs for its credentials ({name}). Check "
+    "AWS_WEB_IDENTITY_TOKEN_FILE, or the profile's credential_process."
+)
+_SSO_EXPIRED = "the SSO login has expired. Run: aws sso login."
+_UNREACHABLE = "AWS cannot be reached ({name}). Check the network path to its endpoint."
+# What boto3 calls to get temporary credentials.
+_FOR_CREDENTIALS = (
+    *("AssumeRole", "AssumeRoleWithWebIdentity", "GetRoleCredentials"),
+    *("CreateToken", "CreateOAuth2Token"),
+)
+# By the names of boto3's classes and their bases: its versions do not all have the same ones.
+_BOTO3_MEANINGS: dict[type[ResolutionError], dict[str, str]] = {
+    UnaskedError: {
+        "FileNotFoundError": _NO_FILE,
+        "ImportError": (
+            "boto3 cannot be imported ({name}). Install lambda-secrets[sdk], or use "
+            'backend="aws" or the extension.'
+        ),
+        "LoginRefreshRequired": "the login has expired. Run: aws login.",
+        "LoginTokenLoadError": "there is no login. Run: aws login.",
+        "NoCredentialsError": (
+            "boto3 finds no credentials. Run with the function's role, or set AWS_ACCESS_KEY_ID "
+            "and AWS_SECRET_ACCESS_KEY, or a profile in AWS_PROFILE. In a unit test use "
+            "override_secrets."
+        ),
+        "NoRegionError": (
+            "boto3 knows no region. Set AWS_REGION. In a unit test use override_secrets."
+        ),
+        "PartialCredentialsError": (
+            "the credentials that boto3 finds are incomplete. Set both keys, and source_profile "
+            "beside role_arn."
+        ),
+        "PermissionError": _NO_FILE,
+        "ProfileNotFound": "boto3 does not find the profile of AWS_PROFILE. Check its name.",
+        "SSOTokenLoadError": "there is no SSO login. Run: aws sso login.",
+        "TokenRetrievalError": _SSO_EXPIRED,
+        "UnauthorizedSSOTokenError": _SSO_EXPIRED,
+    },
+    BackendUnavailableError: {
+        "CapacityNotAvailableError": _UNREACHABLE,
+        "ConnectionError": _UNREACHABLE,
+        "CredentialRetrievalError": _NO_CREDENTIALS,
+        "HTTPClientError": _UNREACHABLE,
+        "IncompleteReadError": _UNREACHABLE,
+        "MetadataRetrievalError": _NO_CREDENTIALS,
+        "OSError": _UNREACHABLE,
+    },
+    BackendError: {
+        "ParamValidationError": (
+            "boto3 does not accept its name, version or label. Check how it is written."
+        ),
+        "Exception": (
+            "boto3 raised {name} (its message is withheld). Check its settings, such as "
+            "AWS_PROFILE and AWS_ENDPOINT_URL."
+        ),
+    },
+}
 _UNEXPLAINED = (
     "the extension refused without a reason: either this name, version or label does not exist or "
     "has no value yet, or the role may not read it. Check the name and that the role allows "
     "{action} (and kms:Decrypt on its key); the extension's log says which. Under "
     'backend="auto" AWS is asked why.'
 )
+CLOCK_TOLERANCE = 240.0  # seconds; AWS refuses signatures that are 5 minutes off
+_MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
 
 
-def refusal(source: Source, reply: Reply | Fault) -> ResolutionError:
+def is_code(text: str) -> bool:
+    """Whether it can be a code of AWS: a proxy's answer may be anything, and is not shown."""
+    return text.replace(".", "").isidentifier() and text.isascii()
+
+
+def by_code(
+    code: str, kind: str, *, status: int = 0, message: str = "", by_agent: bool = False
+) -> ResolutionError:
+    """Return the error for what AWS answered to the read of a source of this kind.
+
+    Of AWS's own messages only that of a denial is shown: it names principal, action and resource.
+    """
+    said = code if is_code(code) else f"HTTP {status}"
+    who = "AWS"
+    our: type[ResolutionError] = BackendError
+    if message.lower().startswith(_OF_THE_CLOCK):
+        our, advice = BackendUnavailableError, _CLOCK
+    elif "AccessDenied" in code:
+        allow = ACTIONS[kind]
+        if by_agent:
+            allow += " and secretsmanager:DescribeSecret, which the agent needs too"
+        text = f": {message}" if message else ""
+        return AccessDeniedError(
+            f"AWS denies it ({said}{text}). Allow the role {allow}, and kms:Decrypt on its key."
+        )
+    elif code in _TABLE:
+        our, advice = _TABLE[code]
+        if by_agent and code in {"ConnectionError", "TimeoutError"}:
+            who = "it"
+    elif status == 429 or status >= 500:
+        our, advice = BackendUnavailableError, _AGAIN
+    elif said != code:
+        advice = "Is another program or a proxy between it and AWS?"
+    else:
+        advice = "See the AWS error reference for this code."
+    joint = "." if advice[:1].isupper() else ":"
+    return our(f"{who} answered {said}{joint} {advice.format(kind=kind)}")
+
+
+# From AWS itself
+
+
+def by_aws(kind: str, host: str, reply: Outcome) -> tuple[str, ResolutionError]:
+    """Return the code of AWS, empty where there is none, and the error for a reply."""
+    if isinstance(reply, Fault):
+        our = BackendError if reply.kind in _FAULTS_THAT_STAY else BackendUnavailableError
+        detail = reply.detail or "no reason given"
+        return "", our(_FAULTS[reply.kind].format(host=host, detail=detail))
+    if reply.status < 400:
+        what = "redirects elsewhere" if reply.status >= 300 else "did not answer with AWS's JSON"
+        return "", BackendError(
+            f"{host} {what} (HTTP {reply.status}). Is a proxy or a captive portal in between?"
+        )
+    try:
+        fields = opaque(json.loads(reply.body))
+    except (ValueError, RecursionError):
+        fields = opaque({})
+    if not isinstance(fields(0), dict):
+        fields = opaque({})
+    code = str(reply.headers.get("x-amzn-errortype") or fields(0).get("__type") or "")
+    code = code.partition(":")[0].rpartition("#")[2]
+    message = str(fields(0).get("message") or fields(0).get("Message") or "")
+    return code, by_code(code, kind, status=reply.status, message=message)
+
+
+def clock_offset(reply: Outcome, signed_at: float) -> float | None:
+    """Return by how much the clock of who refused is ahead, if it is too much for signatures.
+
+    The date of a reply is like Sun, 06 Nov 1994 08:49:37 GMT.
+    """
+    import calendar
+
+    if isinstance(reply, Fault) or reply.status < 400:
+        return None
+    try:
+        _, day, month, year, clock, _ = reply.headers["date"].split()
+        hour, minute, second = map(int, clock.split(":"))
+        number = _MONTHS.index(month) // 3 + 1
+        date = calendar.timegm((int(year), number, int(day), hour, minute, second))
+    except (LookupError, ValueError, OverflowError):
+        return None
+    return date - time.time() if abs(date - signed_at) > CLOCK_TOLERANCE else None
+
+
+# From boto3
+
+
+def by_boto3(error: Exception, kind: str) -> ResolutionError:
+    """Return our error for what boto3 raised when it read a source of this kind."""
+    names = [each.__name__ for each in type(error).__mro__]
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        answer = response.get("Error", {})
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        code, message = str(answer.get("Code", "")), str(answer.get("Message", ""))
+        operation = getattr(error, "operation_name", "")
+        if operation in _FOR_CREDENTIALS:
+            return _by_issuer(operation, code, status, message)
+        return by_code(code, kind, status=status, message=message)
+    if names[0] in {"ValueError", "HTTPClientError"}:  # raised for the URL of an endpoint, too
+        service = {"secret": "secretsmanager", "appconfig": "appconfigdata"}.get(kind, "ssm")
+        endpoint = endpoint_of(service, "us-east-1")  # any: only the variables matter
+        if isinstance(endpoint, UnaskedError):
+            return endpoint
+    return next(
+        our(texts[name].format(name=names[0]))
+        for our, texts in _BOTO3_MEANINGS.items()
+        for name in names
+        if name in texts
+    )
+
+
+def _by_issuer(operation: str, code: str, status: int, message: str) -> ResolutionError:
+    """Return the error for what AWS answered when it was asked for temporary credentials.
+
+    Whatever it says is not about the secret: a role that does not exist is no missing secret.
+    """
+    our = type(by_code(code, "secret", status=status, message=message))
+    said = f"{code if is_code(code) else f'HTTP {status}'} to {operation}"
+    if our is AccessDeniedError or code == "ForbiddenException":  # as the SSO portal says it
+        text = f": {message}" if message else ""
+        return AccessDeniedError(
+            f"AWS denies the credentials ({said}{text}). Check that the role exists, and that its "
+            "trust policy or SSO assignment names whoever asks."
+        )
+    if our is BackendUnavailableError:
+        return our(f"AWS gave no credentials ({said}). Try again.")
+    return BackendError(
+        f"AWS gave no credentials ({said}). Check the profile and its role, or sign in again."
+    )
+
+
+# From the extension or the agent
+
+
+def by_extension(source: Source, reply: Outcome) -> ResolutionError:
     """Return the error for a fault or a status other than 200; the body itself is never shown."""
     if isinstance(reply, Fault):
-        return _failure(reply)
+        return _unheard(reply)
     if b"not ready to serve traffic" in reply.body:
         return NotReadyError(
-            "the extension is not ready, as all through INIT. Read the secret in the handler, not "
-            "at import."
+            "the extension is not ready, as always during INIT. Read the secret in the handler, "
+            "not at import."
         )
     if reply.status == 429:
         return BackendUnavailableError("it has too many connections or requests (429). Try again.")
@@ -37,12 +340,10 @@ def refusal(source: Source, reply: Reply | Fault) -> ResolutionError:
     # Before 2.1 the agent's errors are not always JSON: look for the code alone.
     colon, _, rest = reply.body.partition(b'"__type"')[2].decode("latin-1").partition('"')
     code = rest.partition('"')[0].rpartition("#")[2]
-    if colon.strip() == ":" and _codes.is_code(code):
-        expired = b"ignature expired" in reply.body or b"ignature not yet current" in reply.body
-        message = "Signature expired" if expired else ""
-        return _codes.refusal(
-            code, source.kind, status=reply.status, message=message, by_agent=True
-        )
+    if colon.strip() == ":" and is_code(code):
+        said = (text for text in _OF_THE_CLOCK if text[1:].encode() in reply.body)  # [Ss]ignature
+        message = next(said, "")
+        return by_code(code, source.kind, status=reply.status, message=message, by_agent=True)
     if reply.status in {401, 403}:
         origin = token_origin()
         came = f"which came from {origin}" if origin else "but no token is set"
@@ -58,8 +359,8 @@ def refusal(source: Source, reply: Reply | Fault) -> ResolutionError:
     return _bare_refusal(source, reply)
 
 
-def _failure(fault: Fault) -> ResolutionError:
-    """Return the error for no answer at all."""
+def _unheard(fault: Fault) -> ResolutionError:
+    """Return the error for no answer of the extension at all."""
     if fault.kind == "reset":
         return BackendUnavailableError(
             "the extension closed the connection without an answer. Try again."
@@ -75,7 +376,7 @@ def _failure(fault: Fault) -> ResolutionError:
 def _bare_refusal(source: Source, reply: Reply) -> ResolutionError:
     """Return the error for a status that comes without a reason."""
     if reply.status == 400 or (source.kind == "appconfig" and reply.status < 500):
-        action = _codes.ACTIONS[source.kind].replace("GetParameters", "GetParameter")
+        action = ACTIONS[source.kind].replace("GetParameters", "GetParameter")
         return UnexplainedError(_UNEXPLAINED.format(action=action))
     if reply.status >= 500:
         return BackendUnavailableError(f"it answered HTTP {reply.status}. Try again.")

@@ -11,54 +11,17 @@ from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError, ResolutionError
 from ._botocore_log import quiet, silence
 from ._calls import Conversations, singly
-from ._states import UnaskedError, pause_before
+from ._states import pause_before
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Self
 
     from ._calls import Call
     from ._types import Answers, Hidden, Sources, Task
 
 PARALLEL = 20  # calls at once
 CONNECT_TIMEOUT, READ_TIMEOUT = 2, 5  # seconds; a round's timeout bounds both
-_METHODS = {
-    "GetSecretValue": "get_secret_value",
-    "BatchGetSecretValue": "batch_get_secret_value",
-    "GetParameters": "get_parameters",
-    "GetParametersByPath": "get_parameters_by_path",
-    "StartConfigurationSession": "start_configuration_session",
-    "GetLatestConfiguration": "get_latest_configuration",
-}
-# What boto3 calls to get temporary credentials.
-_FOR_CREDENTIALS = (
-    *("AssumeRole", "AssumeRoleWithWebIdentity", "GetRoleCredentials"),
-    *("CreateToken", "CreateOAuth2Token"),
-)
-_FILES = (
-    "boto3 cannot use a file or a program that it needs for its credentials ({name}). Check "
-    "AWS_WEB_IDENTITY_TOKEN_FILE, or the profile's credential_process."
-)
-# By the names of botocore's classes: its versions do not all have the same ones.
-_UNASKED = {
-    "FileNotFoundError": _FILES.format(name="FileNotFoundError"),
-    "LoginRefreshRequired": "the login has expired. Run: aws login.",
-    "LoginTokenLoadError": "there is no login. Run: aws login.",
-    "NoCredentialsError": (
-        "boto3 finds no credentials. Run with the function's role, or set AWS_ACCESS_KEY_ID and "
-        "AWS_SECRET_ACCESS_KEY, or a profile in AWS_PROFILE. In a unit test use override_secrets."
-    ),
-    "NoRegionError": "boto3 knows no region. Set AWS_REGION. In a unit test use override_secrets.",
-    "PartialCredentialsError": (
-        "the credentials that boto3 finds are incomplete. Set both keys, and source_profile "
-        "beside role_arn."
-    ),
-    "PermissionError": _FILES.format(name="PermissionError"),
-    "ProfileNotFound": "boto3 does not find the profile of AWS_PROFILE. Check its name.",
-    "SSOTokenLoadError": "there is no SSO login. Run: aws sso login.",
-    "TokenRetrievalError": "the SSO login has expired. Run: aws sso login.",
-    "UnauthorizedSSOTokenError": "the SSO login has expired. Run: aws sso login.",
-}
 
 
 class SdkBackend:
@@ -93,12 +56,11 @@ class SdkBackend:
         from ._options import check_options
 
         check_options(batch=batch)
-        given = {
+        self._given = {
             "secretsmanager": client,
             "ssm": parameter_client,
             "appconfigdata": appconfig_client,
         }
-        self._given = {service: own for service, own in given.items() if own is not None}
         self._given_session = session
         self._session = session
         self._clients: dict[tuple[str, str], Any] = {}
@@ -131,12 +93,15 @@ class SdkBackend:
     def close(self) -> None:
         """Let go of clients, connections and configurations; the next fetch makes new ones."""
         for client in (*self._given.values(), *self._clients.values()):
-            close = getattr(client, "close", None)
-            if close is not None:
-                close()  # its connection pool; a client of your own stays usable
+            # Its connection pool; a client of your own stays usable, and need not have one.
+            getattr(client, "close", bool)()
         self._clients = {}
         self._session = self._given_session
         self._conversations.forget()
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return itself: clients and connections cannot be copied."""
+        return self
 
     def _run(self, tasks: list[Task], deadline: float) -> Answers:
         """Return what the calls answer until then, on daemon threads: a hanging one is left."""
@@ -186,30 +151,37 @@ class SdkBackend:
                 client = self._client(call.service, call.region)
                 if isinstance(client, ResolutionError):
                     return client
-                page = opaque(getattr(client, _METHODS[call.operation])(**call.arguments))
+                from botocore import xform_name
+
+                page = opaque(getattr(client, xform_name(call.operation))(**call.arguments))
                 if call.operation == "GetLatestConfiguration":
                     page = opaque({**page(0), "Configuration": page(0)["Configuration"].read()})
             except Exception as error:  # noqa: BLE001 - every error of botocore becomes one of ours
-                failure = failure_of(error, call.kind)
+                from ._refusals import by_boto3
+
+                failure = by_boto3(error, call.kind)
             else:
                 return page
             pause = pause_before(retry)
-            retry += 1
             transient = isinstance(failure, BackendUnavailableError)
             if not transient or time.monotonic() + pause >= deadline:
                 return failure
             time.sleep(pause)
+            retry += 1
 
     def _client(self, service: str, region: str) -> Any:
         """Return the client for a service; a region that an ARN names may need another one."""
         silence()  # before a client is made: that may fetch credentials
-        given = self._given.get(service)
+        given = self._given[service]
         if given is not None:
             own = getattr(getattr(given, "meta", None), "region_name", None)
             if not region or not isinstance(own, str) or own == region:
                 return given
             if self._given_session is None:
-                return wrong_region(own, region)
+                return BackendError(
+                    f"the ARN names the region {region}, but the client that was given is one of "
+                    f"{own}. Give a session instead: clients of other regions are made from it."
+                )
         with self._lock:  # making clients from one session is not thread-safe
             client = self._clients.get((service, region))
             if client is None:
@@ -224,71 +196,9 @@ class SdkBackend:
                     retries={"mode": "standard", "total_max_attempts": 1},
                     user_agent_extra="lib/lambda-secrets",
                 )
-                if self._session is None:
-                    # AWS_REGION is what every function has, and boto3 does not read.
+                if self._session is None:  # boto3 does not read AWS_REGION, which functions have
                     own = os.environ.get("AWS_REGION") or None
                     self._session = boto3.Session(region_name=own)
                 client = self._session.client(service, config=config, region_name=region or None)
                 self._clients[service, region] = client
             return client
-
-
-def failure_of(error: Exception, kind: str) -> ResolutionError:
-    """Return our error for what boto3 raised when it read a source of this kind."""
-    name = type(error).__name__
-    if isinstance(error, ImportError):
-        return UnaskedError(
-            f"boto3 cannot be imported ({name}). Install lambda-secrets[sdk], or use "
-            'backend="aws" or the extension.'
-        )
-    from botocore import exceptions
-
-    if isinstance(error, exceptions.ClientError):
-        from ._codes import credentials_refusal, refusal
-
-        answer = error.response.get("Error", {})
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        code, message = str(answer.get("Code", "")), str(answer.get("Message", ""))
-        if error.operation_name in _FOR_CREDENTIALS:
-            return credentials_refusal(error.operation_name, code, status=status, message=message)
-        return refusal(code, kind, status=status, message=message)
-    if name in _UNASKED:
-        return UnaskedError(_UNASKED[name])
-    unreachable = (
-        exceptions.CapacityNotAvailableError,
-        exceptions.ConnectionError,
-        exceptions.HTTPClientError,
-        exceptions.IncompleteReadError,
-        OSError,
-    )
-    if isinstance(error, unreachable):
-        return BackendUnavailableError(
-            f"AWS cannot be reached ({name}). Check the network path to its endpoint."
-        )
-    if isinstance(error, (exceptions.CredentialRetrievalError, exceptions.MetadataRetrievalError)):
-        return BackendUnavailableError(
-            f"boto3 could not get its credentials ({name}). Try again, or run the profile's "
-            "credential_process by hand."
-        )
-    if isinstance(error, exceptions.ParamValidationError):
-        return BackendError(
-            "boto3 does not accept its name, version or label (ParamValidationError). Check how it "
-            "is written."
-        )
-    if isinstance(error, ValueError) and "://" not in os.environ.get("AWS_ENDPOINT_URL", "://"):
-        return UnaskedError(
-            "AWS_ENDPOINT_URL is not a URL that begins with http:// or https://. Set it to one "
-            "such as http://localhost:4566."
-        )
-    return BackendError(
-        f"boto3 raised {name} (its message is withheld). Check its settings, such as AWS_PROFILE "
-        "and AWS_ENDPOINT_URL."
-    )
-
-
-def wrong_region(own: str, region: str) -> ResolutionError:
-    """Return the error for an ARN of another region than that of a client that was given."""
-    return BackendError(
-        f"the ARN names the region {region}, but the client that was given is one of {own}. Give "
-        "a session instead: clients of other regions are made from it."
-    )

@@ -49,21 +49,20 @@ class Trust:
             OSError: when ``AWS_CA_BUNDLE`` cannot be read or holds no certificate.
         """
         if self._context is None:
-            context = _empty_context()
             bundle = os.environ.get("AWS_CA_BUNDLE")
             paths = ssl.get_default_verify_paths()
+            roots = _issuers_in(paths.cafile) if paths.cafile and not bundle else b""
+            if not (bundle or roots):
+                return self.whole()
+            context = _empty_context()
             if bundle:
                 self.is_whole = True
                 is_folder = os.path.isdir(bundle)  # noqa: PTH112 - pathlib costs its import
                 context.load_verify_locations(**{"capath" if is_folder else "cafile": bundle})
             else:
-                roots = _issuers_in(paths.cafile) if paths.cafile else b""
-                if roots:
-                    context.load_verify_locations(cadata=roots)
+                context.load_verify_locations(cadata=roots)
                 if paths.capath:  # OpenSSL reads it on demand
                     context.load_verify_locations(capath=paths.capath)
-                if not roots:
-                    return self.whole()
             self._context = context
         return self._context
 
@@ -90,19 +89,17 @@ class RemoteExchange(Exchange):
 
     @property
     def writes(self) -> bool:
-        if self.opening is not None:
-            return self.until_writable
-        return self.sent < len(self.request(0))
+        return super().writes if self.opening is None else self.until_writable
 
     def proceed(self) -> Outcome | None:
-        if self.opening is not None:
-            try:
-                self.until_writable = next(self.opening)
-            except StopIteration as end:
-                self.opening, self.alarm = None, math.inf
-                return end.value  # type: ignore[no-any-return]  # a Steps ends so
-            return None
-        return super().proceed()
+        if self.opening is None:
+            return super().proceed()
+        try:
+            self.until_writable = next(self.opening)
+        except StopIteration as end:
+            self.opening, self.alarm = None, math.inf
+            return end.value  # type: ignore[no-any-return]  # a Steps ends so
+        return None
 
     def fault(self, error: OSError) -> Fault:
         if isinstance(error, ssl.SSLCertVerificationError):
@@ -112,52 +109,66 @@ class RemoteExchange(Exchange):
             return Fault("tls", error.reason or "")
         return fault_of(error)
 
-    def open(self, client: RemoteClient, addresses: list[Any], deadline: float) -> Steps:
+    def open(self, client: RemoteClient, deadline: float) -> Steps:
         """Connect to one address after the other; each has its share of the time."""
+        proxy = client.proxy_for(self.address)
+        if isinstance(proxy, Fault):
+            return proxy
+        host, port = proxy or self.address[:2]
+        try:
+            addresses = _by_turns(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (socket.gaierror, UnicodeError):
+            return Fault("unresolved")
         fault: Fault | None = Fault("timeout")
         for n, (family, _, _, _, place) in enumerate(addresses):
             now = time.monotonic()
             until = now + (deadline - now) / (len(addresses) - n)
-            fault = yield from self._connect(client, family, place, until)
+            fault = yield from self._connect(client, family, place, until, proxied=bool(proxy))
             if fault is None or fault.kind in {"untrusted", "trust", "tls", "proxy"}:
                 break
         return fault
 
-    def _connect(self, client: RemoteClient, family: Any, place: Any, until: float) -> Steps:
-        context = None
+    def _connect(
+        self, client: RemoteClient, family: Any, place: Any, until: float, *, proxied: bool
+    ) -> Steps:
         while True:
             try:
-                if self.address[2]:
-                    context = client.trust.context()
+                context = client.trust.context() if self.address[2] else None
             except OSError:  # an SSLError, too
                 return Fault("trust")
             partial = not client.trust.is_whole
             try:
                 fault = yield from self._reach(family, place, until)
                 if fault is None and context is not None:
-                    fault = yield from self._secure(client, context)
+                    fault = yield from self._secure(context, proxied=proxied)
             except OSError as error:
-                if partial and isinstance(error, ssl.SSLCertVerificationError):
-                    client.trust.whole()
-                    continue  # once more: what has been tried was a part, even if others ended it
-                return self.fault(error)
-            return fault
+                if not (partial and isinstance(error, ssl.SSLCertVerificationError)):
+                    return self.fault(error)
+                client.trust.whole()  # once more, even if another thread has switched already
+            else:
+                return fault
 
     def _reach(self, family: Any, place: Any, until: float) -> Steps:
-        self.connection.close()
+        if self.connection is not None:
+            self.connection.close()
         self.connection = socket.socket(family, socket.SOCK_STREAM)
-        self.connection.setblocking(False)  # noqa: FBT003 - its name upstream
+        self.connection.settimeout(0)
         self.alarm = until
         with contextlib.suppress(BlockingIOError):
             self.connection.connect(place)
         yield True
-        if not _is_connected(self.connection):  # so it was the alarm that woke us
+        error = self.connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, os.strerror(error))
+        try:
+            self.connection.getpeername()
+        except OSError:  # not yet connected: it was the alarm that woke us
             return Fault("timeout")
         self.alarm = math.inf
         return None
 
-    def _secure(self, client: RemoteClient, context: ssl.SSLContext) -> Steps:
-        if client.proxied(self.address):
+    def _secure(self, context: ssl.SSLContext, *, proxied: bool) -> Steps:
+        if proxied:
             from ._proxy import tunnel
 
             fault = yield from tunnel(self)
@@ -191,61 +202,28 @@ class RemoteClient(Client):
         self.trust = Trust()
         self._proxies = proxies
 
-    def proxied(self, address: Address) -> bool:
-        """Whether this address is reached through a proxy."""
-        if not (self._proxies and (os.environ.get("https_proxy") or os.environ.get("HTTPS_PROXY"))):
-            return False
-        from ._proxy import is_proxied
+    def proxy_for(self, address: Address) -> tuple[str, int] | Fault | None:
+        """Return host and port of the proxy through which an address is reached, if any."""
+        proxied = os.environ.get("https_proxy") or os.environ.get("HTTPS_PROXY")
+        if not (address[2] and self._proxies and proxied):
+            return None
+        from ._proxy import proxy_for
 
-        return is_proxied(address[0])
+        return proxy_for(address[0])
 
     def connect(self, exchange: Any, deadline: float) -> Fault | None:
-        host, port, tls = exchange.address
-        if tls and self.proxied(exchange.address):
-            from ._proxy import proxy
-
-            place = proxy()
-            if isinstance(place, Fault):
-                return place
-            host, port = place
-        try:
-            addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (socket.gaierror, UnicodeError):
-            return Fault("unresolved")
-        try:
-            connection = socket.socket(addresses[0][0], socket.SOCK_STREAM)
-        except OSError:  # no file descriptor is left
-            return Fault("reset")
-        exchange.begin(connection, reused=False)
-        exchange.opening = exchange.open(self, _by_turns(addresses), deadline)
+        exchange.begin(None, reused=False)
+        exchange.opening = exchange.open(self, deadline)
         fault = exchange.proceed()
-        if fault is not None:
+        if fault is not None and exchange.connection is not None:
             exchange.connection.close()
         return fault  # type: ignore[no-any-return]  # an opening ends with a Fault or None
 
-    def ready(self, running: Exchanges, seconds: float) -> Exchanges:
-        alarms = {exchange: getattr(exchange, "alarm", math.inf) for exchange in running}
-        earliest = min(alarms.values(), default=math.inf) - time.monotonic()
-        ready = super().ready(running, max(min(seconds, earliest), 0.0))
+    def ready(self, running: list[Any], seconds: float) -> Exchanges:
+        alarm = min((exchange.alarm for exchange in running), default=math.inf)
+        ready = super().ready(running, max(min(seconds, alarm - time.monotonic()), 0.0))
         now = time.monotonic()
-        late = [exchange for exchange, alarm in alarms.items() if alarm <= now]
-        return [*ready, *(exchange for exchange in late if exchange not in ready)]
-
-
-def _is_connected(connection: socket.socket) -> bool:
-    """Whether it is by now.
-
-    Raises:
-        OSError: when it failed.
-    """
-    error = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if error:
-        raise OSError(error, os.strerror(error))
-    try:
-        connection.getpeername()
-    except OSError:
-        return False
-    return True
+        return [*ready, *(each for each in running if each.alarm <= now and each not in ready)]
 
 
 def _by_turns(addresses: list[Any]) -> list[Any]:

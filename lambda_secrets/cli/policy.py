@@ -13,8 +13,8 @@ import click
 
 from lambda_secrets._sources import Source
 from lambda_secrets.backends import backend_name
-from lambda_secrets.backends._codes import ACTIONS
 from lambda_secrets.backends._local import SECRET_REFERENCE
+from lambda_secrets.backends._refusals import ACTIONS
 from lambda_secrets.cli.failure import Failure, debug_option
 from lambda_secrets.cli.target import NOT_SEEN, declared_by, targets_argument
 from lambda_secrets.errors import DeclarationError
@@ -56,6 +56,7 @@ _PARAMETER_ACTIONS = {
 }
 _KINDS = {"Parameter": "parameter", "ParameterTree": "tree", "AppConfig": "appconfig"}
 _SIDS = {
+    "secretsmanager:DescribeSecret": "ReadSecrets",
     "secretsmanager:GetSecretValue": "ReadSecrets",
     "ssm:GetParameter": "ReadParameters",
     "ssm:GetParameters": "ReadParameters",
@@ -95,6 +96,11 @@ class Place:
     "[default: the handler's own]",
 )
 @click.option(
+    "--agent",
+    is_flag=True,
+    help="The Secrets Manager Agent reads the secrets: it needs to describe them too.",
+)
+@click.option(
     "--kms-key",
     "kms_keys",
     multiple=True,
@@ -123,6 +129,7 @@ def policy(
     region: str,
     partition: str | None,
     backend: str | None,
+    agent: bool,
     kms_keys: tuple[str, ...],
     variables: tuple[str, ...],
     form: str,
@@ -155,7 +162,7 @@ def policy(
     if unset:
         click.echo(_UNSET_NOTE.format(", ".join(unset)), err=True)
     click.echo(NOT_SEEN, err=True)
-    click.echo(_FORMATS[form](statements(needs, place, kms_keys)))
+    click.echo(_FORMATS[form](statements(needs, place, kms_keys, agent=agent)))
 
 
 class Unset(Source):
@@ -178,7 +185,11 @@ def _source(declaration: Declaration) -> Source:
 
 
 def statements(
-    needs: Iterable[tuple[Source, tuple[str, ...]]], place: Place, kms_keys: Iterable[str] = ()
+    needs: Iterable[tuple[Source, tuple[str, ...]]],
+    place: Place,
+    kms_keys: Iterable[str] = (),
+    *,
+    agent: bool = False,
 ) -> list[Statement]:
     """Return the statements that let these readers ("extension", "sdk") read these sources."""
     resources: defaultdict[str, set[str]] = defaultdict(set)
@@ -187,6 +198,8 @@ def statements(
             resources[action].add(resource)
         if source.decrypt is not False:
             resources["kms:Decrypt"].update(kms_keys)
+    if agent:
+        resources["secretsmanager:DescribeSecret"] = resources[ACTIONS["secret"]]
     shared: defaultdict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
     for action, arns in resources.items():
         if arns:

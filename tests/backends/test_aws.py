@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import copy
 import email.utils
 import json
 import os
@@ -27,9 +28,9 @@ from lambda_secrets import (
     SecretNotFoundError,
 )
 from lambda_secrets._explain import kind_of
-from lambda_secrets.backends import AwsBackend, _aws_refusals as refusals
-from lambda_secrets.backends._aws import Endpoint
+from lambda_secrets.backends import AwsBackend
 from lambda_secrets.backends._connections import Fault
+from lambda_secrets.backends._refusals import by_aws
 from lambda_secrets.backends._states import UnaskedError
 from tests.support import faults
 from tests.support.appconfig_data import AppConfigData
@@ -73,6 +74,17 @@ def test_a_request_is_what_aws_documents(
     assert headers["x-amz-security-token"] == "testing"
     assert headers["user-agent"].startswith("lambda_secrets/")
     assert "/us-east-1/secretsmanager/aws4_request" in headers["authorization"]
+
+
+def test_a_copy_of_a_configuration_has_the_same_backend(
+    backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frameworks copy what they are given; a backend that was used cannot be copied."""
+    with endpoint(found, tmp_path, monkeypatch):
+        assert fetch(backend, "x") == ["value of x"]
+        copied = copy.deepcopy({"backend": backend})["backend"]
+        assert copied is backend
+        assert fetch(copied, "x") == ["value of x"]
 
 
 def test_an_arn_is_read_in_the_region_that_it_names(
@@ -456,7 +468,7 @@ def test_each_refusal_has_its_error(
 )
 def test_each_fault_has_its_error(kind: str, expected: type[ResolutionError], says: str) -> None:
     """The message names the host, and what to look at."""
-    error = refusals._fault(Endpoint("ssm", "r", "the.host"), Fault(kind, "because"))
+    _, error = by_aws("secret", "the.host", Fault(kind, "because"))
     assert kind_of(error) is expected
     assert says in str(error)
     assert "the.host" in str(error) or kind == "trust"

@@ -29,7 +29,7 @@ from lambda_secrets import (
     ResolutionError,
 )
 from lambda_secrets._explain import kind_of
-from lambda_secrets.backends._sdk import failure_of
+from lambda_secrets.backends._refusals import by_boto3
 from lambda_secrets.backends._states import UnaskedError
 from tests.support import canary, faults
 from tests.support.aws_endpoint import refused
@@ -520,7 +520,7 @@ def test_each_refusal_of_credentials_has_its_error(
         "Error": {"Code": code, "Message": "it says"},
         "ResponseMetadata": {"HTTPStatusCode": status},
     }
-    error = failure_of(ClientError(answer, "AssumeRole"), "secret")
+    error = by_boto3(ClientError(answer, "AssumeRole"), "secret")
     assert kind_of(error) is expected
     assert says in str(error)
     assert "AssumeRole" in str(error)
@@ -541,7 +541,7 @@ def test_each_refusal_of_credentials_has_its_error(
 )
 def test_what_a_provider_lacks_is_told(error: Exception, says: str) -> None:
     """boto3 has not asked AWS at all: another backend may know a way."""
-    ours = failure_of(error, "secret")
+    ours = by_boto3(error, "secret")
     assert isinstance(ours, UnaskedError)
     assert says in str(ours)
     assert "hunter2" not in str(ours)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import string
 import subprocess
@@ -36,7 +37,7 @@ from lambda_secrets import (
 )
 from lambda_secrets._explain import kind_of
 from lambda_secrets.backends import _sdk as module
-from lambda_secrets.backends._sdk import failure_of
+from lambda_secrets.backends._refusals import by_boto3
 from tests.support import faults
 from tests.support.appconfig_data import AppConfigData
 from tests.support.faults import FaultServer
@@ -779,7 +780,7 @@ def test_every_error_of_botocore_is_one_of_ours(kind: type[Exception]) -> None:
     """Network, stream and credential services are transient, all else is not; none is quoted."""
     transient = any(base.__name__ in UNREACHABLE for base in kind.__mro__)
     for what in ("secret", "parameter", "tree", "appconfig"):
-        error = failure_of(raised(kind), what)
+        error = by_boto3(raised(kind), what)
         assert kind_of(error) is (BackendUnavailableError if transient else BackendError)
         assert "hunter2" not in str(error)
 
@@ -831,7 +832,7 @@ def test_each_failure_has_its_error(
     error: Exception, expected: type[ResolutionError], says: str
 ) -> None:
     """Code and status decide the class; the message says what to look at."""
-    ours = failure_of(error, "secret")
+    ours = by_boto3(error, "secret")
     assert kind_of(ours) is expected
     assert says in str(ours)
     assert "hunter2" not in str(ours)
@@ -848,7 +849,7 @@ def test_each_failure_has_its_error(
 )
 def test_a_denial_names_the_action(kind: str, action: str) -> None:
     """What the role has to be allowed depends on what is read."""
-    assert action in str(failure_of(client_error("AccessDeniedException"), kind))
+    assert action in str(by_boto3(client_error("AccessDeniedException"), kind))
 
 
 def test_errors_keep_nothing_of_what_caused_them() -> None:
@@ -1213,8 +1214,8 @@ def test_throttling_is_retried_until_the_deadline(monkeypatch: pytest.MonkeyPatc
 )
 def test_advice_fits_the_failure(error: Exception, says: str) -> None:
     """Who reads the message knows what to do next."""
-    assert says in str(failure_of(error, "secret"))
-    assert "hunter2" not in str(failure_of(error, "secret"))
+    assert says in str(by_boto3(error, "secret"))
+    assert "hunter2" not in str(by_boto3(error, "secret"))
 
 
 def test_a_client_without_close_is_left_as_it_is() -> None:
@@ -1224,10 +1225,28 @@ def test_a_client_without_close_is_left_as_it_is() -> None:
     assert fetch(backend, "x") == ["value of x"]
 
 
-def test_an_endpoint_without_a_scheme_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """boto3 raises a bare ValueError for it."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "localhost:4566")
-    (error,) = fetch(SdkBackend(), "x", timeout=5)
-    assert kind_of(error) is BackendError
-    assert "http://" in str(error)
-    assert "AWS_ENDPOINT_URL" in str(error)
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SECRETS_MANAGER"])
+@pytest.mark.parametrize(
+    "url", ["localhost:4566", "http://", "http://h:port", "http://[::1", "http://a b", "ftp://h"]
+)
+def test_a_malformed_endpoint_is_named(
+    monkeypatch: pytest.MonkeyPatch, variable: str, url: str
+) -> None:
+    """boto3 raises a bare ValueError for it, or calls it unreachable."""
+    monkeypatch.setenv(variable, url)
+    backend = SdkBackend()
+    (error,) = fetch(backend, "x")
+    assert kind_of(error) is BackendError  # so it is not tried again
+    assert f"{variable} is not a URL that begins with http:// or https://" in str(error)
+    backend.close()
+
+
+def test_a_copy_of_a_configuration_has_the_same_backend(
+    sdk: SdkBackend, moto_server: MotoServer
+) -> None:
+    """Frameworks copy what they are given; a backend that was used cannot be copied."""
+    moto_server.put_secret("x", "v")
+    assert fetch(sdk, "x") == ["v"]
+    copied = copy.deepcopy({"backend": sdk})["backend"]
+    assert copied is sdk
+    assert fetch(copied, "x") == ["v"]

@@ -18,9 +18,8 @@ from botocore.endpoint_provider import EndpointProvider
 from hypothesis import given, strategies as st
 
 from lambda_secrets._values import opaque
-from lambda_secrets.backends._aws import Endpoint
-from lambda_secrets.backends._endpoints import endpoint_of
-from lambda_secrets.backends._signing import VERSION, signed
+from lambda_secrets.backends._aws import VERSION, signed
+from lambda_secrets.backends._endpoints import Endpoint, endpoint_of
 from lambda_secrets.backends._states import UnaskedError
 from tests.support.faults import Request
 
@@ -176,7 +175,18 @@ def test_hosts_are_botocores(
     assert compared > 100
 
 
-@pytest.mark.parametrize("region", ["xx-south-1", "us-east", "mars", "us-east-1.evil.example/"])
+@pytest.mark.parametrize(
+    "region",
+    [
+        "xx-south-1",
+        "us-east",
+        "mars",
+        "us--1",
+        "us-east-x",
+        "us-e\u00e4st-1",
+        "us-east-1.evil.example/",
+    ],
+)
 def test_a_region_that_is_not_known_is_said(region: str) -> None:
     """A host is never guessed: boto3 may know it."""
     error = endpoint_of("ssm", region)
@@ -263,6 +273,7 @@ def test_variables_name_endpoints(
         "http://u@h",
         "http://a b",
         "http://h/\n",
+        "http://h/?a=b",
     ],
 )
 def test_a_malformed_endpoint_is_named_and_not_shown(

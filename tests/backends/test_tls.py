@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import socket
 import ssl
@@ -311,6 +312,16 @@ def test_a_network_that_cannot_be_reached_is_passed_at_once(
         assert time.monotonic() - started < 1
 
 
+def test_a_network_that_cannot_be_reached_leaves_no_socket(
+    client: RemoteClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fails at the first step is closed: a socket that is left open is a warning here."""
+    with FaultServer([OK]) as server:
+        addressed(monkeypatch, (socket.AF_INET, ("255.255.255.255", 1)))
+        assert ask(client, server, tls=False, timeout=5) == "reset"
+    gc.collect()
+
+
 def test_families_take_turns() -> None:
     """The second family comes second, not after all addresses of the first."""
     six, four = socket.AF_INET6, socket.AF_INET
@@ -519,7 +530,7 @@ def test_plain_http_and_credentials_use_no_proxy(
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
         assert ask(client, server, tls=False) == (200, b"fine")
         assert proxy.requests == []
-    assert not RemoteClient(proxies=False).proxied(("h", 443, True))
+    assert RemoteClient(proxies=False).proxy_for(("h", 443, True)) is None
 
 
 @pytest.mark.parametrize(
@@ -546,7 +557,9 @@ def test_a_tunnel_that_is_refused_is_a_fault(
         assert len(proxy.requests) == 1
 
 
-@pytest.mark.parametrize("url", ["https://proxy:1", "socks5://proxy:1", "http://", "http://h:x"])
+@pytest.mark.parametrize(
+    "url", ["https://proxy:1", "socks5://proxy:1", "http://", "http://h:x", "http://[::1"]
+)
 def test_a_proxy_that_cannot_be_used_is_told(
     client: RemoteClient, monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:

@@ -25,7 +25,7 @@ WHERE = ("--account", "123456789012", "--region", "eu-west-1")
 PLACE = Place("aws", "eu-west-1", "123456789012")
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 ACTIONS = {
-    "secretsmanager": {"GetSecretValue"},
+    "secretsmanager": {"DescribeSecret", "GetSecretValue"},
     "ssm": {"GetParameter", "GetParameters", "GetParametersByPath"},
     "appconfig": {"StartConfigurationSession", "GetLatestConfiguration"},
     "kms": {"Decrypt"},
@@ -319,6 +319,19 @@ def test_several_targets_are_one_policy(run: Run, folder: Path) -> None:
         ("secretsmanager:GetSecretValue", f"{SECRET}prod/other-??????"),
     }
     assert "secrets that only resolve_secrets() reads, at run time, are not listed" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["app.failing", "app.under_others"])
+def test_the_agent_describes_secrets_too(run: Run, name: str) -> None:
+    """`--agent` adds one action on the secrets of the policy, and nothing where there are none."""
+    plain = json.loads(run("policy", name, *WHERE).stdout)
+    policy = json.loads(run("policy", name, *WHERE, "--agent").stdout)
+    check_grammar(policy)
+    read, describe = "secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"
+    described = {(describe, arn) for action, arn in _granted(plain) if action == read}
+    assert _granted(policy) == _granted(plain) | described
+    assert bool(described) is (name == "app.failing")
+    assert len(policy["Statement"]) == len(plain["Statement"])
 
 
 class Unnamed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lambda_secrets.backends._codes import is_code
+from lambda_secrets.backends._refusals import is_code
 from lambda_secrets.cli.emulator.records import (
     ConfigurationRecord,
     ParameterRecord,
