@@ -150,7 +150,7 @@ class Awaited:
         self._coroutine = _finish(call, awaitable, self._undo, steps)
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        return self._coroutine.__await__()
+        return (yield from self._coroutine.__await__())  # `self` must not go meanwhile
 
     def send(self, value: Any) -> Any:
         """Go on, as a coroutine."""

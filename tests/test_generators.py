@@ -336,6 +336,30 @@ def test_values_are_there_until_it_was_awaited(
     assert vars(context) == {}
 
 
+@pytest.mark.parametrize("refresh_on", [(), LoginError])
+@pytest.mark.parametrize("pack", [lambda coroutine: coroutine, asyncio.ensure_future])
+def test_it_can_be_awaited_where_it_is_returned(
+    backend: Recorder, pack: Any, refresh_on: Any
+) -> None:
+    """In `await handler(event, context)` nothing else holds what the handler has returned."""
+
+    @inject_secrets({"k": "k"}, backend=backend, refresh_on=refresh_on)
+    def handler(event: Any, context: Any) -> Any:
+        async def inner() -> Any:
+            await asyncio.sleep(0)
+            gc.collect()
+            return context.secrets.k
+
+        return pack(inner())
+
+    async def main() -> list[Any]:
+        return [await handler({}, context) for _ in range(2)]
+
+    context = SimpleNamespace()
+    assert asyncio.run(main()) == ["v", "v"]
+    assert vars(context) == {}
+
+
 @pytest.mark.parametrize("warm", [False, True])
 def test_one_that_is_never_awaited_restores(backend: Recorder, *, warm: bool) -> None:
     """Trap: a coroutine that never began runs no ``finally`` when it is closed or collected."""
