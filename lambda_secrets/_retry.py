@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
+import time
 from contextlib import suppress
 
 from ._build import builds_of, key_of
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from ._store import Entry
     from ._values import Secrets
 
-_RETRIED = "_lambda_secrets_retried"  # attribute of an exception that has left a second run
+_RETRIED = "_lambda_secrets_retried"  # in an exception: when it has left a second run
 _log = logging.getLogger("lambda_secrets")
 
 
@@ -68,12 +70,14 @@ class RetriedCall(Call):
         if not types or (outer is not None and outer.is_second_run_of(function)):
             return (yield from super().steps())
         self.use = Use({})
+        began = time.perf_counter()
         try:
             return (yield from super().steps())
         except types as error:
             not_run = self.secrets is None and isinstance(error, ResolutionError)
-            final = isinstance(error, InjectionError) or hasattr(error, _RETRIED)
-            if not_run or final or self.begun:
+            # Within this call, that is: who raises one object again and again gets each retried.
+            retried = vars(error).get(_RETRIED, -math.inf) >= began
+            if not_run or retried or self.begun or isinstance(error, InjectionError):
                 raise
             failed = error
         remaining = remaining_of(self.argument(1, "context"))
@@ -87,10 +91,10 @@ class RetriedCall(Call):
                 result = yield self
         except BaseException as error:
             newer.reject(failed=isinstance(error, types))
-            with suppress(Exception):  # it may take no attribute
-                if error is not failed:
+            vars(error)[_RETRIED] = time.perf_counter()
+            if error is not failed:
+                with suppress(Exception):  # it may take no attribute
                     error.__context__ = error.__context__ or failed
-                setattr(error, _RETRIED, True)
             raise
         else:
             if found:

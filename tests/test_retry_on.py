@@ -327,18 +327,42 @@ def test_there_is_never_a_second_retry(nested: Any, backend: Recorder) -> None:
 
 
 def test_an_exception_that_takes_no_attribute_gets_out_as_it_is(live: LiveSecrets) -> None:
-    """The mark of the retry is lost, and nothing else."""
+    """It is not retried by an outer decorator either: a frozen dataclass can be an exception."""
 
     class Frozen(LoginFailed):
         def __setattr__(self, name: str, value: object) -> None:
             raise AttributeError(name)
 
     @live.retry_on(LoginFailed)
+    @live.retry_on(LoginFailed)
     def call() -> None:
         raise Frozen(live.a)
 
     with pytest.raises(Frozen, match="1"):
         call()
+
+
+def test_an_exception_that_was_raised_before_is_retried_in_a_later_call(
+    live: LiveSecrets, backend: Recorder, stopped: FakeClock
+) -> None:
+    """A pool keeps its error, and raises it again after the next rotation."""
+    error, good = LoginFailed(), {"0"}
+
+    @live.retry_on(LoginFailed)
+    @live.retry_on(LoginFailed)
+    def call() -> Any:
+        value = live.a
+        if value not in good:
+            raise error
+        return value
+
+    assert call() == "0"
+    good.clear()
+    with pytest.raises(LoginFailed):
+        call()
+    stopped.tick(20)
+    good.add("2")
+    assert call() == "2"
 
 
 def test_one_exception_object_that_is_raised_twice_is_not_its_own_context(
