@@ -8,11 +8,12 @@ import inspect
 import json
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from ._sources import Mismatch, parsed_json
-from ._values import Wrapped
+from ._values import Wrapped, opaque
 from .errors import DeclarationError
 
 TYPE_CHECKING = False
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from ._secret import Declaration
+    from ._values import Opaque
 
-    Convert: TypeAlias = Callable[[Any], Any]
+    Convert: TypeAlias = Callable[[Opaque], Any]
     Fit: TypeAlias = Callable[..., Any]
 
 _BUILTINS = (str, bytes, int, float, bool, dict, list, NoneType)
@@ -47,18 +49,19 @@ def converter(name: str, declaration: Declaration, wanted: Any) -> Convert:
     raw = declaration.path is None and declaration.transform is None
     from_text, from_data = _read_from(wanted)
 
-    def convert(value: Any) -> Any:
-        """Return the value as that type, or a `Mismatch`."""
-        fitted: Any
-        if not (raw and from_data and isinstance(value, (str, bytes))):
+    def convert(hidden: Opaque) -> Any:
+        """Return the value as that type, or a `Mismatch`; no local is it while a type is made."""
+        if not (raw and from_data and isinstance(hidden(0), (str, bytes))):
             # A tree's and a list's values are texts, whatever they mean.
-            fitted = fit(value, lax=raw and isinstance(value, (dict, list)))
+            fitted = fit(hidden, lax=raw and isinstance(hidden(0), (dict, list)))
         else:
-            data = parsed_json(value)
-            fitted = data if isinstance(data, Mismatch) else fit(data, lax=False)
-            if from_text and (isinstance(data, str) or isinstance(fitted, Mismatch)):
-                fitted = fit(value, lax=False)
-        if fitted is value or isinstance(fitted, Mismatch):
+            data = opaque(parsed_json(hidden(0)))
+            is_text = from_text and isinstance(data(0), str)
+            fitted = data(0) if isinstance(data(0), Mismatch) or is_text else fit(data, lax=False)
+            if is_text or (from_text and isinstance(fitted, Mismatch)):
+                fitted = None
+                fitted = fit(hidden, lax=False)
+        if fitted is hidden(0) or isinstance(fitted, Mismatch):
             return fitted
         if all(type(part) in _DATA for part in _inside(fitted)):
             return fitted
@@ -71,7 +74,7 @@ def _fit_of(name: str, declaration: Declaration, wanted: Any) -> Fit:
     named = unaliased(wanted)
     constrained = any(map(_is_constraint, parts(named)))
     if not constrained and _is_builtin(named):
-        return functools.partial(_fitted, named)
+        return functools.partial(_builtin_fit, named)
     if any(map(_is_of_pydantic, parts(named))):
         tried = [_pydantic_fit(wanted, strict=None)]
     else:
@@ -100,13 +103,13 @@ def _is_checkable(kind: Any) -> bool:
     return inspect.isclass(kind)
 
 
-def _unless_instance(kind: type, fit: Fit, value: Any, *, lax: bool) -> Any:
+def _unless_instance(kind: type, fit: Fit, hidden: Opaque, *, lax: bool) -> Any:
     """Take what a transform has made as it is."""
-    return value if isinstance(value, kind) else fit(value, lax=lax)
+    return hidden(0) if isinstance(hidden(0), kind) else fit(hidden, lax=lax)
 
 
-def _refused(kind: type, value: Any, **_: object) -> Mismatch:
-    return _unexpected(kind, value, "$")
+def _refused(kind: type, hidden: Opaque, **_: object) -> Mismatch:
+    return _unexpected(kind, hidden(0), "$")
 
 
 def _read_from(wanted: Any) -> tuple[bool, bool]:
@@ -189,6 +192,10 @@ def _is_constraint(part: Any) -> bool:
     """Whether it annotates a type with what msgspec or pydantic is to check."""
     package = type(part).__module__.partition(".")[0]
     return package in {"annotated_types", "msgspec", "pydantic"} and not inspect.isclass(part)
+
+
+def _builtin_fit(wanted: Any, hidden: Opaque, *, lax: bool) -> Any:
+    return _fitted(wanted, hidden(0), lax=lax)
 
 
 def _fitted(wanted: Any, value: Any, *, lax: bool, at: str = "$") -> Any:
@@ -285,9 +292,9 @@ def _msgspec_fit(wanted: Any) -> Fit | str:
     if unknown is not None:
         return f"msgspec cannot build {inspect.formatannotation(unknown)}"
 
-    def fit(value: Any, *, lax: bool) -> Any:
+    def fit(hidden: Opaque, *, lax: bool) -> Any:
         try:
-            return msgspec.convert(value, wanted, strict=not lax, str_keys=True)
+            return msgspec.convert(hidden(0), wanted, strict=not lax, str_keys=True)
         except msgspec.ValidationError as error:
             reason = _msgspec_reason(str(error), error.__cause__)
         except Exception as error:  # noqa: BLE001 - a __post_init__ raises what it likes
@@ -351,17 +358,16 @@ def _pydantic_fit(wanted: Any, *, strict: bool | None) -> Fit | str:
     if not getattr(adapter, "pydantic_complete", True):  # new in 2.10
         return "pydantic cannot build it (it refers to a name that is not defined)"
 
-    def fit(value: Any, *, lax: bool) -> Any:
+    def fit(hidden: Opaque, *, lax: bool) -> Any:
         strictly = strict and not lax
-        try:
-            text = json.dumps(value)
-        except (TypeError, ValueError, RecursionError):  # a transform's own type
-            text = None
+        text = None
+        with suppress(TypeError, ValueError, RecursionError):  # a transform's own type
+            text = opaque(json.dumps(hidden(0)))
         try:
             if text is None:
-                return adapter.validate_python(value, strict=strictly)
+                return adapter.validate_python(hidden(0), strict=strictly)
             # From JSON even a strict model takes a date or an enum's value.
-            return adapter.validate_json(text, strict=strictly)
+            return adapter.validate_json(text(0), strict=strictly)
         except ValidationError as error:
             details = error.errors(include_url=False, include_context=False, include_input=False)
             names = {part for part in _inside(adapter.core_schema) if isinstance(part, str)}

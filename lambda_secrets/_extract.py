@@ -6,6 +6,7 @@ import functools
 import re
 
 from ._sources import Mismatch, parsed_json, walk
+from ._values import opaque
 from .errors import DeclarationError
 
 TYPE_CHECKING = False
@@ -13,30 +14,35 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Literal, TypeAlias
 
+    from ._values import Opaque
+
     Callback: TypeAlias = Callable[[Any], Any]
     Transform: TypeAlias = Literal["json", "binary"] | Callback
 
 
-def transformed(raw: Any, transform: Transform) -> Any:
-    """Return what the transform makes of a value, or of each value of a tree; or a `Mismatch`."""
-    if not isinstance(raw, dict):
-        return _transformed(raw, transform)
-    tree = {}
-    for name, text in raw.items():
-        value = _transformed(text, transform)
-        if isinstance(value, Mismatch):
-            return Mismatch(f"{name}: {value.reason}")
-        tree[name] = value
+def transformed(hidden: Opaque, transform: Transform) -> Opaque:
+    """Return what the transform makes of a value, or of each value of a tree; or a `Mismatch`.
+
+    While it runs, its own frames can show what it got, and ours do not.
+    """
+    if not isinstance(hidden(0), dict):
+        return opaque(_transformed(hidden, transform))
+    tree = opaque({})
+    for name in hidden(0):
+        value = opaque(_transformed(opaque(hidden(0)[name]), transform))
+        if isinstance(value(0), Mismatch):
+            return opaque(Mismatch(f"{name}: {value(0).reason}"))
+        tree(0)[name] = value(0)
     return tree
 
 
-def _transformed(raw: Any, transform: Transform) -> Any:
+def _transformed(hidden: Opaque, transform: Transform) -> Any:
     try:
         if transform == "json":
-            return parsed_json(raw)
+            return parsed_json(hidden(0))
         if transform == "binary":
-            return decoded_base64(raw)
-        return transform(raw)
+            return decoded_base64(hidden(0))
+        return transform(hidden(0))
     except Exception as error:  # noqa: BLE001 - a user's transform raises what it likes
         from ._explain import place_of
 

@@ -286,8 +286,9 @@ def run(steps: Steps[T]) -> T:
 def _extracted(
     declaration: Declaration, entry: Entry, convert: Callable[[Any], Any] | None
 ) -> Opaque | Mismatch:
-    value = declaration.extract(entry.answer.value)
+    value = declaration.extract(opaque(entry.answer.value))
     if convert is not None and not isinstance(value, Mismatch):
+        value = opaque(value)  # here too, while others' code runs
         value = convert(value)
     if callable(declaration.transform):
         from ._copies import repeats

@@ -105,13 +105,13 @@ class Declaration(Compared):
 
         return named(self)  # type: ignore[no-any-return]  # a copy of itself
 
-    def extract(self, raw: Any) -> Any:
+    def extract(self, hidden: Opaque) -> Any:
         """Return the declared value of what the backend read, or a `Mismatch`."""
-        value = raw
         if self.transform is not None:
             from ._extract import transformed
 
-            value = transformed(raw, self.transform)
+            hidden = transformed(hidden, self.transform)
+        value = hidden(0)
         if self.search is None or isinstance(value, Mismatch):
             return value
         data = parsed_json(value) if isinstance(value, (str, bytes)) else value

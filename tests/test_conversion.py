@@ -47,7 +47,7 @@ from lambda_secrets import (
     inject_secrets,
 )
 from lambda_secrets._signature import declared_in
-from lambda_secrets._values import Wrapped
+from lambda_secrets._values import Wrapped, opaque
 from lambda_secrets.testing import override_secrets
 
 if TYPE_CHECKING:
@@ -721,7 +721,7 @@ def test_nothing_is_raised_whatever_the_value(value: Any) -> None:
     """Every value fits every type or gives a reason: no exception can carry it away."""
     for declaration in (SECRET, Secret("prod/secret", "a"), TREE):
         for convert in converters(declaration):
-            convert(value)
+            convert(opaque(value))
 
 
 # Copies
@@ -766,7 +766,7 @@ def test_only_what_is_no_plain_data_is_copied_as_an_object(
 
     handler.__annotations__ = {"it": Annotated[wanted, SECRET]}
     text = value if isinstance(value, str) else json.dumps(value)
-    assert type(declared_in(handler, "")[1]["it"](text)) is kind
+    assert type(declared_in(handler, "")[1]["it"](opaque(text))) is kind
 
 
 def test_object_that_cannot_be_copied_is_shared() -> None:
@@ -818,7 +818,7 @@ def test_infinite_numbers_are_what_python_reads() -> None:
 # Types that nothing builds
 
 
-def opaque(event: Any, context: Any, *, it: Annotated[Opaque, SECRET]) -> None:
+def unbuildable(event: Any, context: Any, *, it: Annotated[Opaque, SECRET]) -> None:
     """Want what nothing builds."""
 
 
@@ -840,7 +840,7 @@ def protocol(
     ("function", "expected"),
     [
         (
-            opaque,
+            unbuildable,
             (
                 "Cannot convert 'it' to tests.test_conversion.Opaque: msgspec cannot build "
                 "tests.test_conversion.Opaque; pydantic cannot build it "

@@ -18,6 +18,7 @@ from hypothesis import given, strategies as st
 from lambda_secrets import AppConfig, DeclarationError, Parameter, ParameterTree, Secret, Source
 from lambda_secrets._declarations import declare, declare_all
 from lambda_secrets._sources import Mismatch
+from lambda_secrets._values import opaque
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,11 @@ CANARY = "hunter2-canary"
 VERSION = "EXAMPLE1-90ab-cdef-fedc-ba987EXAMPLE"  # as AWS shows one
 
 # The string form
+
+
+def extracted(declaration: Any, raw: Any) -> Any:
+    """Return what a declaration makes of what a backend has read."""
+    return declaration.extract(opaque(raw))
 
 
 def described(declaration: Any) -> tuple[str, str, str | None]:
@@ -457,7 +463,7 @@ def test_a_path_without_the_package_that_reads_it_is_refused(
     """A layer may come without jmespath: plain paths work, others say what is missing."""
     monkeypatch.setitem(sys.modules, "jmespath", None)
     assert Secret("db", "a.b").path == "a.b"
-    assert Secret("db", '"a-b"').extract('{"a-b": 1}') == 1
+    assert extracted(Secret("db", '"a-b"'), '{"a-b": 1}') == 1
     with pytest.raises(DeclarationError, match="needs the package jmespath") as raised:
         Secret("db", "a[0]")
     assert raised.value.__cause__ is None
@@ -477,7 +483,7 @@ def test_any_path_compiles_or_is_a_declaration_error(path: str) -> None:
     except DeclarationError:
         return
     for text in ('{"a": {"b0": [1, {"a": null}]}}', "[1, 2]", '"x"', "5", "no JSON"):
-        declaration.extract(text)
+        extracted(declaration, text)
 
 
 DOCUMENTS = [
@@ -495,7 +501,7 @@ DOCUMENTS = [
 @pytest.mark.parametrize("path", ["@", "a", "a.b", "b", "_c", "a.b.c", "A", "a0"])
 def test_plain_paths_find_what_jmespath_finds(path: str, document: Any) -> None:
     """A dotted path of identifiers, which needs no parser, means what JMESPath says."""
-    found = Secret("db", path).extract(json.dumps(document))
+    found = extracted(Secret("db", path), json.dumps(document))
     expected = jmespath.search(path, document)
     if expected is None:
         assert isinstance(found, Mismatch)
@@ -509,10 +515,10 @@ def test_plain_paths_find_what_jmespath_finds(path: str, document: Any) -> None:
 
 def test_a_source_alone_gives_what_was_read() -> None:
     """Without path and transform a value is the text, the bytes or the list itself."""
-    assert Secret("db").extract(" text ") == " text "
-    assert Secret("db").extract(b"\x00\xff") == b"\x00\xff"
-    assert Parameter("/hosts").extract(["a", "b"]) == ["a", "b"]
-    assert ParameterTree("/app/").extract({"a/b": "1", "hosts": ["c"]}) == {
+    assert extracted(Secret("db"), " text ") == " text "
+    assert extracted(Secret("db"), b"\x00\xff") == b"\x00\xff"
+    assert extracted(Parameter("/hosts"), ["a", "b"]) == ["a", "b"]
+    assert extracted(ParameterTree("/app/"), {"a/b": "1", "hosts": ["c"]}) == {
         "a/b": "1",
         "hosts": ["c"],
     }
@@ -521,17 +527,17 @@ def test_a_source_alone_gives_what_was_read() -> None:
 @pytest.mark.parametrize("found", [0, "", [], {}, False, 0.0, "null"])
 def test_falsy_values_are_values(found: Any) -> None:
     """What a path finds is the value, however empty it is."""
-    assert Secret("db", "a").extract(json.dumps({"a": found})) == found
-    assert Secret("db", "@").extract(json.dumps(found)) == found
+    assert extracted(Secret("db", "a"), json.dumps({"a": found})) == found
+    assert extracted(Secret("db", "@"), json.dumps(found)) == found
 
 
 def test_json_null_matched_nothing() -> None:
     """A path that yields null is absent, just as one that leads nowhere."""
     for text in ('{"a": null}', "{}", "null", '["a"]'):
-        found = Secret("db", "a").extract(text)
+        found = extracted(Secret("db", "a"), text)
         assert isinstance(found, Mismatch)
         assert found.absent
-    null = Secret("db", "@").extract("null")
+    null = extracted(Secret("db", "@"), "null")
     assert isinstance(null, Mismatch)
     assert null.absent
 
@@ -539,8 +545,8 @@ def test_json_null_matched_nothing() -> None:
 @pytest.mark.parametrize("text", ['\ufeff{"a": 1}', '\ufeff{"a": 1}'.encode()])
 def test_a_byte_order_mark_is_no_part_of_json(text: Any) -> None:
     """Editors on Windows begin files with one."""
-    assert Secret("db", "a").extract(text) == 1
-    assert Secret("db", transform="json").extract(text) == {"a": 1}
+    assert extracted(Secret("db", "a"), text) == 1
+    assert extracted(Secret("db", transform="json"), text) == {"a": 1}
 
 
 def test_none_is_told_from_other_things() -> None:
@@ -556,12 +562,12 @@ def test_no_declarations_are_declarations() -> None:
 
 def test_json_in_bytes_is_parsed() -> None:
     """A path works on a binary secret whose bytes are JSON."""
-    assert Secret("db", "a").extract(b'{"a": "\xc3\xa9"}') == "\u00e9"
+    assert extracted(Secret("db", "a"), b'{"a": "\xc3\xa9"}') == "\u00e9"
 
 
 def test_a_path_takes_an_item_of_a_list() -> None:
     """A path applies to a StringList as it is."""
-    assert Parameter("/hosts", "[1]").extract(["a", "b"]) == "b"
+    assert extracted(Parameter("/hosts", "[1]"), ["a", "b"]) == "b"
 
 
 @pytest.mark.parametrize(
@@ -581,22 +587,23 @@ def test_a_path_takes_an_item_of_a_list() -> None:
 )
 def test_a_transform_makes_the_value(transform: Any, raw: Any, value: Any) -> None:
     """`json` parses, `binary` decodes base64 text, a callable does what it does."""
-    assert Secret("db", transform=transform).extract(raw) == value
+    assert extracted(Secret("db", transform=transform), raw) == value
 
 
 def test_a_transform_comes_before_the_path() -> None:
     """The path applies to what the transform made, parsed if that is text."""
     inner = base64.b64encode(b'{"a": 1}').decode()
-    assert Secret("db", "a", transform="json").extract('{"a": 1}') == 1
-    assert Secret("db", "a", transform="binary").extract(inner) == 1
-    assert Secret("db", "a", transform=lambda text: text.strip("#")).extract('#{"a": 1}#') == 1
-    assert Secret("db", "a", transform=lambda text: {"a": text}).extract("x") == "x"
+    assert extracted(Secret("db", "a", transform="json"), '{"a": 1}') == 1
+    assert extracted(Secret("db", "a", transform="binary"), inner) == 1
+    stripped = Secret("db", "a", transform=lambda text: text.strip("#"))
+    assert extracted(stripped, '#{"a": 1}#') == 1
+    assert extracted(Secret("db", "a", transform=lambda text: {"a": text}), "x") == "x"
 
 
 def test_a_tree_is_transformed_value_by_value() -> None:
     """A tree's transform applies to each parameter below it."""
     tree = ParameterTree("/app/", transform="json")
-    assert tree.extract({"a": "1", "b/c": '{"d": 2}'}) == {"a": 1, "b/c": {"d": 2}}
+    assert extracted(tree, {"a": "1", "b/c": '{"d": 2}'}) == {"a": 1, "b/c": {"d": 2}}
 
 
 def failing(_: str) -> Any:
@@ -635,7 +642,7 @@ def test_a_value_that_does_not_fit_is_named_and_not_shown(
     declaration: Any, raw: Any, reason: str
 ) -> None:
     """The reason is returned, since what is raised carries the value along."""
-    mismatch = declaration.extract(raw)
+    mismatch = extracted(declaration, raw)
     assert isinstance(mismatch, Mismatch)
     assert mismatch.reason.startswith(reason)
     assert not mismatch.absent

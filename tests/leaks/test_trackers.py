@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
+import pydantic
 import pytest
 import sentry_sdk
 
 from lambda_secrets import (
     MemoryBackend,
+    ParameterTree,
     ResolutionError,
     Secret,
     Secrets,
@@ -19,12 +22,17 @@ from lambda_secrets import (
 )
 from lambda_secrets._values import opaque
 from tests.support import canary
-from tests.support.canary import DOCUMENT, TEXT
+from tests.support.canary import DOCUMENT, DOCUMENT_TEXT, TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-VALUES = {"prod/text": TEXT, "prod/db": DOCUMENT}
+VALUES: dict[str, Any] = {
+    "prod/text": TEXT,
+    "prod/db": DOCUMENT,
+    "prod/json": DOCUMENT_TEXT,
+    "ssm:/prod/key": TEXT,
+}
 DECLARED = {"text": "prod/text", "db": "prod/db#@"}
 
 
@@ -39,7 +47,10 @@ def sent() -> Iterator[list[Any]]:
     with sentry_sdk.isolation_scope(), sentry_sdk.new_scope() as scope:
         # No integration but those that are always there; nothing is sent.
         client = sentry_sdk.Client(
-            "https://key@sentry.invalid/1", before_send=keep, auto_enabling_integrations=False
+            "https://key@sentry.invalid/1",
+            before_send=keep,
+            auto_enabling_integrations=False,
+            attach_stacktrace=True,
         )
         scope.set_client(client)
         yield events
@@ -103,3 +114,65 @@ def test_sentry_shows_names_where_a_handler_has_the_view(sent: list[Any]) -> Non
     (shown,) = [frame["vars"] for frame in frames_of(sent[0]) if frame["function"] == "handler"]
     assert shown["secrets"] == "<Secrets: text>"
     assert shown["found"] == ["<Secrets: text>", {"nested": "<Secrets: text>"}]
+
+
+@dataclass
+class Checked:
+    """A type whose own check reports something."""
+
+    key: str
+
+    def __post_init__(self) -> None:
+        """Report, without an exception."""
+        sentry_sdk.capture_message("checked")
+
+
+class CheckedModel(pydantic.BaseModel):
+    """The same for pydantic."""
+
+    key: str
+
+    @pydantic.field_validator("key")
+    @classmethod
+    def check(cls, value: str) -> str:
+        """Report, without an exception."""
+        sentry_sdk.capture_message("checked")
+        return value
+
+
+def checked(value: Any) -> Any:
+    """Report, as a transform that meets something odd."""
+    sentry_sdk.capture_message("checked")
+    return value
+
+
+@pytest.mark.parametrize(
+    "declaration",
+    [
+        Annotated[str, Secret("prod/text", transform=checked)],
+        Annotated[Any, ParameterTree("/prod/", transform=checked)],
+        Annotated[Checked, Secret("prod/json")],
+        Annotated[CheckedModel, Secret("prod/json")],
+        Annotated[CheckedModel, Secret("prod/db", "@")],
+        Annotated[str | Checked, Secret("prod/json", transform=json.loads)],
+        Annotated[Any, Secret("prod/text", build=checked)],
+    ],
+)
+def test_our_frames_show_nothing_while_others_code_has_the_value(
+    declaration: Any, sent: list[Any]
+) -> None:
+    """What a transform, a type or a build reports has our frames in its stack."""
+
+    def handler(event: Any, context: Any, *, it: Any) -> None: ...
+
+    handler.__annotations__["it"] = declaration
+    inject_secrets(backend=MemoryBackend(VALUES))(handler)({}, SimpleNamespace())
+    [event] = sent
+    [thread] = event["threads"]["values"]
+    ours = [
+        frame
+        for frame in thread["stacktrace"]["frames"]
+        if frame["abs_path"].startswith(canary.PACKAGE)
+    ]
+    assert len(ours) >= 4
+    assert not canary.is_in(json.dumps(ours))
