@@ -23,9 +23,8 @@ from .errors import (
 
 # Few handlers use these: each is imported on its first use.
 _LATE = {
-    "_cache_info": "CacheInfo",
     "_kinds": "AppConfig Parameter ParameterTree",
-    "_live": "LiveSecrets",
+    "_live": "CacheInfo LiveSecrets",
     "_once": "clear_cache resolve_secrets",
     "_types": "Declaration InjectedHandler",
     "backends": (

@@ -310,9 +310,9 @@ def under_snapstart() -> bool:
     """Whether a snapshot will be taken; if so, see that it holds no value."""
     if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start":
         return False
-    from . import _snapstart
+    from ._maintenance import keep_out_of_snapshots
 
-    _snapstart.keep_out_of_snapshots(shared_cache)
+    keep_out_of_snapshots(shared_cache)
     return True
 
 

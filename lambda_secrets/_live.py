@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from typing import Any, NoReturn
 
-    from ._cache_info import CacheInfo
     from ._resolver import Steps
     from ._secret import Declaration
 
@@ -201,8 +200,6 @@ class LiveSecrets:
 
     def cache_info(self) -> CacheInfo:
         """Return what is cached of each declared name; never a value."""
-        from ._cache_info import CacheInfo, known_of
-
         return CacheInfo(
             (name, known_of(resolver, name))
             for resolver in self._resolvers
@@ -343,6 +340,49 @@ def resolver_of(live: Any, options: dict[str, Any], inject_secrets: Any) -> Reso
             "Cannot inject the secrets of a handler with several layers. Use a LiveSecrets."
         )
     return live._resolvers[0]  # type: ignore[no-any-return]  # noqa: SLF001
+
+
+class CacheInfo(dict[str, "dict[str, Any]"]):
+    """What is cached of each declared name; never a value.
+
+    ``info["db"]`` is a dict:
+
+    - ``source``: the declaration string
+    - ``backend``: the name of the backend that answered, None before the first read
+    - ``version``: the version that was read, where the backend tells
+    - ``age``: seconds since it was read, None before the first read
+    - ``ttl``: seconds for which it is fresh
+    - ``max_age``: seconds: how old it can become, a cache behind the backend included
+    - ``stale``: whether it is past its TTL
+    """
+
+    @property
+    def max_age(self) -> float:
+        """How old in seconds any of the values can become while their backend answers."""
+        return max((info["max_age"] for info in self.values()), default=0.0)
+
+
+def known_of(resolver: Resolver, name: str) -> dict[str, Any]:
+    """Return what the cache knows of a declared name; never a value."""
+    declaration = resolver.declaration(name)
+    entry = resolver.known([name])[name]
+    ttl = resolver.freshness(name).ttl
+    there = entry is not None and not entry.absent
+    if entry is not None and there:
+        upstream = entry.answer.upstream_ttl
+    else:
+        ask = getattr(resolver.cache.active(resolver.backend), "upstream_ttl", None)
+        upstream = ask(declaration.source) if ask else 0.0
+    age = resolver.cache.age(entry.sent) if entry is not None else None
+    return {
+        "source": str(declaration),
+        "backend": entry.backend if entry is not None else None,
+        "version": entry.answer.version if entry is not None and there else None,
+        "age": age,
+        "ttl": ttl,
+        "max_age": ttl + upstream,
+        "stale": age is not None and age >= ttl,
+    }
 
 
 _OWN_NAMES = frozenset(name for name in dir(LiveSecrets) if name[:1] != "_")

@@ -8,6 +8,7 @@ import weakref
 
 from ._signals import is_from_signal
 from ._values import opaque
+from .errors import DeclarationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -155,6 +156,28 @@ def _close(backend: Any) -> None:
             "Cannot close the backend %s: that raised %s (its message is withheld).",
             *(type(backend).__name__, type(error).__name__),
         )
+
+
+def keep_out_of_snapshots(store: Store) -> None:
+    """Register the hooks of the managed runtime, once for a store.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks-python.html
+
+    Raises:
+        DeclarationError: where the runtime's package is missing: secrets would be in the snapshot.
+    """
+    if store.has_hooks:
+        return
+    try:
+        import snapshot_restore_py as hooks  # in every managed runtime that has SnapStart
+    except ImportError:
+        raise DeclarationError(
+            "SnapStart is on, but the package snapshot_restore_py is missing, which keeps secrets "
+            "out of the snapshot. Install snapshot-restore-py in the image."
+        ) from None
+    store.has_hooks = True
+    hooks.register_before_snapshot(release, store)
+    hooks.register_after_restore(release, store)
 
 
 def after_fork(store: Store) -> None:

@@ -95,7 +95,7 @@ class Resolver:
         declaration = self.declarations[name]
         if declaration.variable is None:
             return declaration
-        from ._partial import from_environment
+        from ._shortfall import from_environment
 
         return from_environment(self, declaration, name)
 
@@ -189,7 +189,7 @@ class Resolver:
 
     def _wanted(self, names: Collection[str], beside: Collection[str]) -> dict[Source, Freshness]:
         if beside:
-            from ._partial import readable
+            from ._shortfall import readable
 
             beside = readable(self, beside)
         wanted: dict[Source, Freshness] = {}
@@ -244,7 +244,7 @@ class Resolver:
             until, wall = (instant + reading.good_for for instant in reading.now)
             state = (until, wall, secrets)
             if len(secrets) < len(self.declarations):
-                from ._partial import joined
+                from ._shortfall import joined
 
                 state = joined(self.partial, reading, state)
             self.partial = state
@@ -295,7 +295,7 @@ def _extracted(
     if convert is not None and not isinstance(value, Mismatch):
         value = convert(value)
     if callable(declaration.transform):
-        from ._copies import repeats
+        from ._deep import repeats
 
         if repeats(value):
             value = Wrapped(value, shared=False)

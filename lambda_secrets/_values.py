@@ -161,7 +161,7 @@ def _copied(value: Any) -> Any:
                 container[key] = copy = item.copy()
                 levels.append(copy)
             elif kind not in _IMMUTABLE:
-                from ._copies import copied
+                from ._deep import copied
 
                 container[key] = copied(item, wrapped=kind is Wrapped)
     return box[0]

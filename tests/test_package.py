@@ -166,7 +166,7 @@ assert lambda_handler({{}}, SimpleNamespace()) > 0
 
 
 LATE = {
-    *("_conversion", "_copies", "_deep", "_explain", "_extract", "_kinds", "_live", "_options"),
+    *("_conversion", "_deep", "_explain", "_extract", "_kinds", "_live", "_options"),
     *("_proxy", "_references", "_signature", "_targets", "_types", "_variables", "_wrap"),
     *("events", "logging", "testing"),
 }
