@@ -183,10 +183,13 @@ class LiveSecrets:
     def clear(self) -> None:
         """Forget the values: the next access fetches; close what was built from them."""
         for resolver in self._resolvers:
-            owner, gone = id(resolver.cache.active(resolver.backend)), set()
+            # An override by another thread may begin or end meanwhile.
+            owners = {id(resolver.backend), id(resolver.cache.active(resolver.backend))}
+            gone = set()
             for name in resolver.declarations:
                 with suppress(DeclarationError):  # a variable that is unset: nothing is known
-                    gone.add((owner, resolver.declaration(name).source))
+                    source = resolver.declaration(name).source
+                    gone |= {(owner, source) for owner in owners}
             resolver.cache.discard(gone.__contains__)
 
     @property
