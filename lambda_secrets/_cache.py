@@ -230,12 +230,6 @@ class Cache(Store):
 
     # What others ask and tell
 
-    def entry(self, backend: Backend, source: Source) -> Entry | None:
-        """Return what is known of a source, however old."""
-        from ._maintenance import entry
-
-        return entry(self, backend, source)
-
     def watch(self, watcher: Any) -> None:
         """Tell this holder of values, for as long as it lives, when to look here again."""
         with self.lock:
@@ -252,22 +246,6 @@ class Cache(Store):
         """Tell the listeners, if there are any, of a value that a handler is about to get."""
         for listener in list(self.listeners):
             listener.learn(value(0))
-
-    def listen(self, listener: Any) -> None:
-        """Tell this listener of each value, those held now first: it has learn() and forget()."""
-        from ._maintenance import listen
-
-        listen(self, listener)
-
-    def clear(self) -> None:
-        """Forget every value; what is being fetched now will not enter the cache."""
-        self.discard(lambda key: True)
-
-    def discard(self, gone: Callable[[Any], bool]) -> None:
-        """Forget these keys, or do so as soon as the lock is free that this thread holds."""
-        from ._maintenance import discard
-
-        discard(self, gone)
 
     def catch_up(self) -> None:
         """Forget what had to wait for the lock."""

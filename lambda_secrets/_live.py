@@ -8,6 +8,7 @@ from contextlib import suppress
 from ._awaitable import drive
 from ._cache import shared_cache
 from ._declarations import declare_all
+from ._maintenance import discard
 from ._resolver import Resolver, run
 from ._uses import running
 from ._values import Secrets, fresh, held, origins
@@ -190,7 +191,7 @@ class LiveSecrets:
                 with suppress(DeclarationError):  # a variable that is unset: nothing is known
                     source = resolver.declaration(name).source
                     gone |= {(owner, source) for owner in owners}
-            resolver.cache.discard(gone.__contains__)
+            discard(resolver.cache, gone.__contains__)
 
     @property
     def declarations(self) -> dict[str, Declaration]:
@@ -273,8 +274,7 @@ class LiveSecrets:
         secrets = None if resolver.builds else resolver.cached()
         if secrets is None:
             try:
-                beside = [name for name in resolver.declarations if name not in names]
-                secrets = yield from resolver.steps(names, beside=beside)
+                secrets = yield from resolver.steps(names, beside=True)
             except ResolutionError:
                 raise
             except Exception:  # what a build has raised
@@ -289,9 +289,6 @@ class LiveSecrets:
         return secrets
 
     def _current(self) -> Steps[Secrets]:
-        if len(self._resolvers) == 1:
-            resolver = self._resolvers[0]
-            return (yield from self._steps(resolver, resolver.declarations))
         values: dict[str, Any] = {}
         failures: dict[str, ResolutionError] = {}
         for resolver in self._resolvers:

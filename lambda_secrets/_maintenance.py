@@ -33,11 +33,16 @@ def keep_strongly(store: Store, owner: Backend) -> None:
     store.owners[id(owner)] = owner
 
 
-def entry(store: Store, backend: Backend, source: Source) -> Entry | None:
+def known_entry(store: Store, backend: Backend, source: Source) -> Entry | None:
     """Return what is known of a source, however old, but for what a clear has ended."""
     if store.deferred and not store.is_mine():
         catch_up(store)
     return store.entries.get((id(store.active(backend)), source))
+
+
+def clear(store: Store) -> None:
+    """Forget every value; what is being fetched now will not enter the cache."""
+    discard(store, lambda key: True)
 
 
 def discard(store: Store, gone: Callable[[Any], bool]) -> None:
@@ -166,15 +171,17 @@ def keep_out_of_snapshots(store: Store) -> None:
     Raises:
         DeclarationError: where the runtime's package is missing: secrets would be in the snapshot.
     """
+    from importlib.util import find_spec
+
     if store.has_hooks:
         return
-    try:
-        import snapshot_restore_py as hooks  # in every managed runtime that has SnapStart
-    except ImportError:
+    if find_spec("snapshot_restore_py") is None:
         raise DeclarationError(
             "SnapStart is on, but the package snapshot_restore_py is missing, which keeps secrets "
             "out of the snapshot. Install snapshot-restore-py in the image."
-        ) from None
+        )
+    import snapshot_restore_py as hooks  # in every managed runtime that has SnapStart
+
     store.has_hooks = True
     hooks.register_before_snapshot(release, store)
     hooks.register_after_restore(release, store)

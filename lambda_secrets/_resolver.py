@@ -61,14 +61,12 @@ class Resolver:
         observer: Any = None,
         converters: Mapping[str, Callable[[Any], Any]] | None = None,
     ) -> None:
-        self._rest = {
-            "jitter": jitter,
-            "stale_if_error": stale_if_error,
-            "refresh_ahead": refresh_ahead,
-        }
-        options = {"ttl": 0.0 if ttl is None else ttl, "timeout": timeout, **self._rest}
-        for option, seconds in options.items():
+        self._rest = (jitter, stale_if_error, refresh_ahead)
+        options = ("timeout", "jitter", "stale_if_error", "refresh_ahead")
+        for option, seconds in zip(options, (timeout, *self._rest), strict=True):
             check_seconds(seconds, option)
+        if ttl is not None:
+            check_seconds(ttl, "ttl")
         if not 0 < timeout < math.inf or jitter > 1 or not (observer is None or callable(observer)):
             from ._explain import wrong_option
 
@@ -83,21 +81,25 @@ class Resolver:
         self.converters = converters or {}
         self.mismatched: set[str] = set()
         self._ttl = ttl
-        self.resolved: dict[str, Declaration] = {}
+        self._fixed = {n: one for n, one in self.declarations.items() if one.variable is None}
+        self._resolved = self._fixed.copy()
         self._freshness: dict[str, Freshness] = {}
-        for name, declaration in self.declarations.items():
-            if declaration.variable is None or "AWS_LAMBDA_RUNTIME_API" in os.environ:
-                self.freshness(name)
+        for name in self.declarations if "AWS_LAMBDA_RUNTIME_API" in os.environ else self._fixed:
+            self.freshness(name)
         cache.watch(self)
 
     def declaration(self, name: str) -> Declaration:
-        """Return what is declared by that name, as its environment variable says if it has one."""
-        declaration = self.declarations[name]
-        if declaration.variable is None:
-            return declaration
-        from ._shortfall import from_environment
+        """Return what is declared by that name, as its environment variable says if it has one.
 
-        return from_environment(self, declaration, name)
+        Raises:
+            DeclarationError: when the variable is unset or wrong.
+        """
+        resolved = self._resolved  # the same until the next change
+        if name not in resolved:
+            from ._references import effective
+
+            resolved[name] = effective(self.declarations[name], self.cache.active(self.backend))
+        return resolved[name]
 
     def freshness(self, name: str) -> Freshness:
         """Return how long a value of that name is good."""
@@ -107,18 +109,17 @@ class Resolver:
             if ttl is None:
                 ttl = _environments_ttl(declaration.source.kind)
             accepts = declaration.default is not ...
-            self._freshness[name] = Freshness(ttl, **self._rest, accepts_absence=accepts)
+            self._freshness[name] = Freshness(ttl, *self._rest, accepts_absence=accepts)
         return self._freshness[name]
 
     def sources(self) -> list[Source]:
         """Return what it reads, as far as environment variables tell by now."""
-        names = (name for name, one in self.declarations.items() if one.variable is None)
-        return [self.declaration(name).source for name in (*names, *self.resolved)]
+        return [declaration.source for declaration in list(self._resolved.values())]
 
     def expire(self) -> None:
         """Look at the cache again before the next use."""
         self.state = self.partial = _NEVER
-        self.resolved = {}
+        self._resolved = self._fixed.copy()
 
     def injected(self) -> Iterator[Opaque]:
         """Go through the values that it holds."""
@@ -128,7 +129,10 @@ class Resolver:
 
     def known(self, names: Iterable[str]) -> dict[str, Entry | None]:
         """Return what the cache has of declared names, however old."""
-        return {n: self.cache.entry(self.backend, self.declaration(n).source) for n in names}
+        from ._maintenance import known_entry
+
+        sources = {name: self.declaration(name).source for name in names}
+        return {n: known_entry(self.cache, self.backend, s) for n, s in sources.items()}
 
     def cached(self) -> Secrets | None:
         """Return the values if nothing is due: two clock comparisons, however many there are."""
@@ -140,7 +144,7 @@ class Resolver:
         self,
         names: Collection[str] | None = None,
         *,
-        beside: Collection[str] = (),
+        beside: bool = False,
         remaining: float | None = None,
         mode: Mode = "usual",
         build: bool = True,
@@ -149,7 +153,7 @@ class Resolver:
 
         Args:
             names: declared names.
-            beside: other names that are read in the same round; what fails of them is left out.
+            beside: whether all others are read in the same round; what fails of them is left out.
             remaining: seconds that the invocation has left; bounds the round, as the timeout does.
             mode: how the cache is to read.
             build: whether objects are built.
@@ -158,7 +162,7 @@ class Resolver:
             ResolutionError: with all that failed.
         """
         names = self.declarations if names is None else names
-        wanted = self._wanted(names, beside)
+        wanted = self._wanted(names, beside=beside)
         wait = wait_within(remaining)
         reading: Reading = yield functools.partial(
             self.cache.read,
@@ -187,13 +191,13 @@ class Resolver:
             self._keep(reading, secrets)
         return secrets
 
-    def _wanted(self, names: Collection[str], beside: Collection[str]) -> dict[Source, Freshness]:
+    def _wanted(self, names: Collection[str], *, beside: bool) -> dict[Source, Freshness]:
         if beside:
-            from ._shortfall import readable
+            from ._shortfall import with_others
 
-            beside = readable(self, beside)
+            names = with_others(self, names)
         wanted: dict[Source, Freshness] = {}
-        for name in (*names, *beside):
+        for name in names:
             source, freshness = self.declaration(name).source, self.freshness(name)
             if source in wanted or name in self.mismatched:
                 from ._shortfall import strictest
@@ -260,12 +264,10 @@ def wait_within(remaining: float | None) -> float:
 
 
 class Unfinished:
-    """What a step returns where the rest of the steps has to be awaited."""
+    """What a step returns where the rest of the steps has to be awaited: `continued` does so."""
 
     __slots__ = ()
-
-    def continued(self, steps: Steps[Any] | None) -> Any:
-        """Return the awaitable that takes the rest of the steps."""
+    continued: Any
 
 
 def run(steps: Steps[T]) -> T:

@@ -13,6 +13,7 @@ import threading
 import time
 
 from ._build import builds_of, same as same_value, steps as build_steps, trial
+from ._maintenance import known_entry
 from ._renewal import same
 from ._resolver import wait_within
 from ._sources import Source, parsed_json
@@ -209,7 +210,7 @@ class Newer:
         results = yield from self._read(resolver, due, joined)
         found: Entries = {}
         for name, source in wanted.items():
-            pending = results.get(source) or cache.entry(resolver.backend, source)
+            pending = results.get(source) or known_entry(cache, resolver.backend, source)
             current = used[name]
             if not isinstance(pending, Entry) or pending.absent:
                 _log.debug("There is no pending version of %s to use.", source.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import suppress
 
 from ._signals import is_from_signal
 from ._sources import Mismatch
@@ -24,31 +25,16 @@ if TYPE_CHECKING:
     State: TypeAlias = tuple[float, float, Secrets]
 
 
-def from_environment(resolver: Any, declaration: Declaration, name: str) -> Declaration:
-    """Return what an environment variable declares, the same until the next change.
-
-    Raises:
-        DeclarationError: when the variable is unset or wrong.
-    """
-    known: dict[str, Declaration] = resolver.resolved
-    if name not in known:
-        from ._references import effective
-
-        known[name] = effective(declaration, resolver.cache.active(resolver.backend))
-    return known[name]
-
-
-def readable(resolver: Any, names: Collection[str]) -> list[str]:
-    """Return the names whose source is known: an environment variable may be unset."""
-    known = []
-    for name in names:
-        try:
-            resolver.freshness(name)
-            resolver.declaration(name)
-        except DeclarationError:
-            continue
-        known.append(name)
-    return known
+def with_others(resolver: Any, names: Collection[str]) -> list[str]:
+    """Return these names and all others whose environment variables, if any, are set."""
+    found = list(names)
+    for name in resolver.declarations:
+        with suppress(DeclarationError):
+            if name not in names:
+                resolver.freshness(name)
+                resolver.declaration(name)
+                found.append(name)
+    return found
 
 
 def joined(before: State, reading: Reading, state: State) -> State:
