@@ -7,16 +7,17 @@ import threading
 import weakref
 
 from ._signals import is_from_signal
-from ._values import opaque
+from ._values import held, opaque
 from .errors import DeclarationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from ._sources import Source
     from ._store import Entry, Store
+    from ._values import Opaque
     from .backends import Backend
 
 MOST_UNDECLARED = 4096  # entries that no handler declares
@@ -114,9 +115,17 @@ def listen(store: Store, listener: Any) -> None:
                 known.append(opaque(entry.answer.value))
             known += [made[-1] for made in entry.made.values()]
         for watcher in store.watchers.values():
-            known.extend(watcher.injected())
+            known += injected(watcher)
     for value in filter(callable, known):
         listener.learn(value(0))
+
+
+def injected(watcher: Any) -> Iterator[Opaque]:
+    """Go through the values that one who declares secrets holds."""
+    yield from held(watcher.partial[2]).values()
+    for declaration in watcher.declarations.values():
+        if declaration.default is not ...:
+            yield opaque(declaration.default)
 
 
 def override(store: Store, backend: Backend) -> None:

@@ -13,7 +13,7 @@ from .errors import DeclarationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Generator, Iterable, Mapping
     from typing import Any, TypeAlias, TypeVar
 
     from ._cache import Cache
@@ -120,12 +120,6 @@ class Resolver:
         """Look at the cache again before the next use."""
         self.state = self.partial = _NEVER
         self._resolved = self._fixed.copy()
-
-    def injected(self) -> Iterator[Opaque]:
-        """Go through the values that it holds."""
-        from ._shortfall import injected
-
-        return injected(self)
 
     def known(self, names: Iterable[str]) -> dict[str, Entry | None]:
         """Return what the cache has of declared names, however old."""

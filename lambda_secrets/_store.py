@@ -89,20 +89,20 @@ class Entry:
         self, answer: Any, backend: str, sent: Instant, jitter_draw: float, *, forced: bool = False
     ) -> None:
         self._answer = opaque(answer)
-        self.backend: str = answer.backend or backend
-        self.sent: Instant = sent
-        self.failed: Instant = sent
-        self.jitter_draw: float = jitter_draw
-        self.forced: bool = forced
+        self.backend = answer.backend or backend
+        self.sent = sent
+        self.failed = sent
+        self.jitter_draw = jitter_draw
+        self.forced = forced
         # Whether the backend has said that there is no such secret.
-        self.absent: bool = isinstance(answer, SecretNotFoundError)
-        self.limit: float = ABSENCE_LIMIT if self.absent else math.inf
+        self.absent = isinstance(answer, SecretNotFoundError)
+        self.limit = ABSENCE_LIMIT if self.absent else math.inf
         self.current: Entry | None = None
         self.made: dict[object, tuple[object, object, Opaque | Mismatch]] = {}
-        self.max_served_age: float = -1.0
-        self.failures: int = 0
-        self.warned: int = 0
-        self.refused: bool = False
+        self.max_served_age = -1.0
+        self.failures = 0
+        self.warned = 0
+        self.refused = False
 
     @property
     def answer(self) -> Any:
@@ -121,19 +121,19 @@ class Round:
     """
 
     def __init__(self, reading: Reading, sources: list[Source], timeout: float) -> None:
-        self.owner: Any = reading.owner
-        self.mode: Mode = reading.mode
-        self.fresh: bool = reading.mode == "fresh"
-        self.observer: Any = reading.observer
-        self.sources: list[Source] = sources
-        self.timeout: float = timeout
-        self.sent: Instant = reading.now
+        self.owner = reading.owner
+        self.mode = reading.mode
+        self.fresh = reading.mode == "fresh"
+        self.observer = reading.observer
+        self.sources = sources
+        self.timeout = timeout
+        self.sent = reading.now
         self.thread: int | None = threading.get_ident()
         self.runner: int | None = None
-        self.done: threading.Event = threading.Event()
-        self.over: bool = False
-        self.background: bool = False
-        self.exhausted: bool = reading.mode == "prefetch"  # which waits for nothing
+        self.done = threading.Event()
+        self.over = False
+        self.background = False
+        self.exhausted = reading.mode == "prefetch"  # which waits for nothing
         self.results: dict[Source, Entry | ResolutionError] = {}
 
 
@@ -157,26 +157,26 @@ class Reading:
         mode: Mode = "usual",
         observer: Any = None,
     ) -> None:
-        self.owner: Any = owner
-        self.wanted: Mapping[Source, Freshness] = wanted
-        self.timeout: float = timeout
-        self.mode: Mode = mode
-        self.observer: Any = observer
-        self.until: float = 0.0
+        self.owner = owner
+        self.wanted = wanted
+        self.timeout = timeout
+        self.mode = mode
+        self.observer = observer
+        self.until = 0.0
         self.joined: list[Source] = []
-        self.patience: float = STALE_WAIT
+        self.patience = STALE_WAIT
         self.results: dict[Source, Any] = {}
         self.stale: list[tuple[Source, Entry, float]] = []
-        self.generation: int = OUTDATED
-        self.now: Instant = (0.0, 0.0)
-        self.good_for: float = math.inf
+        self.generation = OUTDATED
+        self.now = (0.0, 0.0)
+        self.good_for = math.inf
 
 
 class Store:
     """The tables of a cache; to be changed by who holds the lock."""
 
     def __init__(self, clock: Any = time) -> None:
-        self.clock: Any = clock  # has monotonic() and time(), in seconds
+        self.clock = clock  # has monotonic() and time(), in seconds
         self.generation = 0
         # Built in: entering and leaving it, no signal can come between.
         self.lock = threading.RLock()

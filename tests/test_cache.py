@@ -31,7 +31,7 @@ from lambda_secrets._maintenance import (
 from lambda_secrets._resolver import Resolver, run
 from lambda_secrets._sources import Source
 from lambda_secrets._store import STALE_WAIT, Entry, Freshness, Reading, Round
-from lambda_secrets._values import opaque
+from lambda_secrets._values import Secrets, opaque
 from lambda_secrets.backends import Answer, backend_name
 from lambda_secrets.errors import (
     AccessDeniedError,
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from lambda_secrets._store import Mode
-    from lambda_secrets._values import Opaque
     from lambda_secrets.events import Event
     from tests.support.clock import FakeClock
 
@@ -104,7 +103,8 @@ class Watcher:
         self, backend: Any = None, values: Sequence[str] = (), declared: Sequence[Source] = ()
     ) -> None:
         self.backend = backend
-        self.values = values
+        self.partial = (0.0, 0.0, Secrets({value: opaque(value) for value in values}))
+        self.declarations: dict[str, Any] = {}
         self.declared = declared
         self.expired = 0
         self.temporary = False
@@ -112,10 +112,6 @@ class Watcher:
     def sources(self) -> Sequence[Source]:
         """Return what it will ask for again."""
         return self.declared
-
-    def injected(self) -> Iterator[Opaque]:
-        """Return them."""
-        return map(opaque, self.values)
 
     def expire(self) -> None:
         """Count it."""

@@ -36,6 +36,7 @@ from lambda_secrets import (
 )
 from lambda_secrets._cache import shared_cache
 from lambda_secrets._declarations import declare_all
+from lambda_secrets._maintenance import injected
 from lambda_secrets._resolver import Resolver, run
 from lambda_secrets.testing import override_secrets
 from tests.support.recorder import Recorder
@@ -1334,4 +1335,4 @@ def test_steps_decide_what_an_error_means() -> None:
 def test_a_listener_hears_of_defaults() -> None:
     """A default can be a secret, too."""
     resolver = partly(Recorder({}), a=Secret("a", default=CANARY))
-    assert [value(0) for value in resolver.injected()] == [CANARY]
+    assert [value(0) for value in injected(resolver)] == [CANARY]
