@@ -92,19 +92,11 @@ class LiveSecrets:
                     f"Cannot declare {name!r}: LiveSecrets has an attribute of that name. Rename "
                     "the secret."
                 )
-        resolver = Resolver(
-            declared,
-            cache=shared_cache,
-            backend=backend_of(backend),
-            ttl=ttl,
-            timeout=timeout,
-            jitter=jitter,
-            stale_if_error=stale_if_error,
-            refresh_ahead=refresh_ahead,
-            observer=observer,
-            converters=converters,
-        )
-        self._resolvers = [resolver]
+        options: dict[str, Any] = {"ttl": ttl, "timeout": timeout, "jitter": jitter}
+        options |= {"stale_if_error": stale_if_error, "refresh_ahead": refresh_ahead}
+        options |= {"observer": observer, "converters": converters}
+        chosen = backend_of(backend)
+        self._resolvers = [Resolver(declared, cache=shared_cache, backend=chosen, **options)]
 
     def __setattr__(self, name: str, value: object) -> None:
         """Refuse the name of a secret: it would be hidden here, and nowhere else."""
@@ -156,11 +148,7 @@ class LiveSecrets:
         return run(self._current())
 
     async def acurrent(self) -> Secrets:
-        """Return fresh values of all declarations, without blocking the event loop.
-
-        Raises:
-            ResolutionError: it reports every failure.
-        """
+        """Return fresh values, as `current` does, without blocking the event loop."""
         return await drive(self._current())  # type: ignore[no-any-return]  # what the steps return
 
     def refresh(self, *names: str) -> None:
@@ -173,12 +161,7 @@ class LiveSecrets:
         run(self._refreshed(names))
 
     async def arefresh(self, *names: str) -> None:
-        """Fetch now, as `refresh` does, without blocking the event loop.
-
-        Raises:
-            KeyError: for a name that is not declared, before anything is fetched.
-            ResolutionError: it reports every failure.
-        """
+        """Fetch now, as `refresh` does, without blocking the event loop."""
         await drive(self._refreshed(names))
 
     def clear(self) -> None:
