@@ -237,19 +237,19 @@ class Resolver:
 
     def _keep(self, reading: Reading, secrets: Secrets) -> None:
         """Keep values for as long as their reading is good, unless the cache changes meanwhile."""
+        cache = self.cache
+        with cache.lock:
+            if cache.generation == reading.generation:
+                until, wall = (instant + reading.good_for for instant in reading.now)
+                state = (until, wall, secrets)
+                if len(secrets) < len(self.declarations):
+                    from ._shortfall import joined
 
-        def install() -> None:
-            until, wall = (instant + reading.good_for for instant in reading.now)
-            state = (until, wall, secrets)
-            if len(secrets) < len(self.declarations):
-                from ._shortfall import joined
-
-                state = joined(self.partial, reading, state)
-            self.partial = state
-            if len(state[2]) == len(self.declarations):
-                self.state = state
-
-        self.cache.commit_if_current(reading, install)
+                    state = joined(self.partial, reading, state)
+                self.partial = state
+                if len(state[2]) == len(self.declarations):
+                    self.state = state
+        cache.catch_up()
 
 
 def wait_within(remaining: float | None) -> float:

@@ -70,7 +70,7 @@ def _is_missing(value: Any) -> bool:
 
 
 def contained(function: Callable[..., Any], *args: Any) -> Any:
-    """Call what runs a transform or a type; a `Mismatch` says that it raised no `Exception`."""
+    """Run a transform or a type; return a `Mismatch` if it raises `SystemExit` or its kin."""
     try:
         return function(*args)
     except BaseException as error:  # noqa: BLE001 - its traceback shows values
@@ -107,7 +107,7 @@ def check(resolver: Any, values: dict[str, Any], results: dict[str, Any]) -> Non
             from ._build import builds_of, key_of
 
             key = key_of(resolver.cache, resolver.backend, resolver.declaration(name))
-            builds_of(resolver.cache).forget(key)  # what was built of it counts as replaced
+            builds_of(resolver.cache).forget(key)  # what was built from it counts as replaced
         backend = results[name].backend or backend_name(resolver.cache.active(resolver.backend))
         failures[name] = failure(name, resolver.declaration(name), problem, backend)
     values.clear()  # a traceback can show them

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     Mode: TypeAlias = Literal["usual", "fresh", "prefetch"]
 
 ABSENCE_LIMIT = 300.0  # seconds for which a missing secret counts as missing
-GRACE = 0.1  # seconds in which a backend that keeps its timeout says itself what timed out
+GRACE = 0.1  # seconds past a timeout in which the backend can still say what timed out
 STALE_WAIT = 1.0  # seconds that an invocation waits at most when it has a value to fall back on
 OUTDATED = -1  # generation of a reading that may be used but must not be cached
 
 
 def run_apart(run: Callable[[], object], name: str) -> threading.Thread | None:
-    """Run it on a thread of our own; or here, and return None, where no thread can be had."""
+    """Run it on a new thread; if none can start, run it here and return None."""
     thread = threading.Thread(target=run, name=name, daemon=True)
     try:
         thread.start()
@@ -67,7 +67,7 @@ class Freshness:
         return min(self.ttl, entry.limit) * (1 - self.jitter * entry.jitter_draw)
 
     def ahead(self, entry: Entry) -> float:
-        """Return how long before expiry it is refreshed: or every invocation would fetch."""
+        """Return how long before expiry it is refreshed; not so long that every call fetches."""
         lifetime = self.lifetime(entry)
         return self.refresh_ahead if self.refresh_ahead < lifetime else lifetime / 2
 
