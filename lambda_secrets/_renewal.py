@@ -59,7 +59,7 @@ def _fetch_ahead(store: Store, reading: Reading, source: Source, rounds: list[Ro
     if not rounds:
         rounds.append(Round(reading, [], reading.timeout))
         rounds[0].background = True
-        rounds[0].sources.append(source)
+    rounds[0].sources.append(source)
     store.rounds[id(reading.owner), source] = rounds[0]
 
 

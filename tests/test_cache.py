@@ -882,6 +882,21 @@ def test_refresh_ahead_serves_the_current_value_and_fetches_beside_it(
     assert value(cache.read(backend, {DB: AHEAD}, timeout=5)) == "2"
 
 
+def test_refresh_ahead_fetches_all_that_is_soon_due_in_one_round(
+    cache: Cache, clock: FakeClock
+) -> None:
+    """One background round brings every source, as a usual one does."""
+    backend = Recorder(db="1", key="2")
+    wanted = {DB: AHEAD, KEY: AHEAD}
+    cache.read(backend, wanted, timeout=5)
+    clock.tick(6)
+    cache.read(backend, wanted, timeout=5)
+    settled(lambda: not _ours())
+    assert [names for names, *_ in backend.calls] == [["prod/db", "prod/key"]] * 2
+    assert not cache.rounds
+    assert cache.read(backend, wanted, timeout=5).good_for == 6
+
+
 def test_what_took_long_to_fetch_is_refreshed_ahead_too(cache: Cache, clock: FakeClock) -> None:
     """A value that is shortly before expiry when it arrives does not make the next caller wait."""
     backend = Gated(db=slowly(clock, 7))
