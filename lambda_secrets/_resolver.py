@@ -156,17 +156,23 @@ class Resolver:
             ResolutionError: with all that failed.
         """
         names = self.declarations if names is None else names
-        wanted = self._wanted(names, beside=beside)
+        asked = names
+        if beside:
+            from ._shortfall import with_others
+
+            asked = with_others(self, names)
+        # Looked up once: the next change may be an override's or an environment variable's.
+        sources = {name: self.declaration(name).source for name in asked}
         wait = wait_within(remaining)
         reading: Reading = yield functools.partial(
             self.cache.read,
-            *(self.backend, wanted),
+            *(self.backend, self._wanted(sources)),
             timeout=self.timeout,
             wait=wait,
             mode=mode,
             observer=self.observer,
         )
-        results = {n: reading.results[self.declaration(n).source] for n in names}
+        results = {name: reading.results[sources[name]] for name in names}
         values: dict[str, Any] = {n: self.value(n, result) for n, result in results.items()}
         if self.mismatched or not all(map(callable, values.values())):
             from ._shortfall import check
@@ -185,14 +191,10 @@ class Resolver:
             self._keep(reading, secrets)
         return secrets
 
-    def _wanted(self, names: Collection[str], *, beside: bool) -> dict[Source, Freshness]:
-        if beside:
-            from ._shortfall import with_others
-
-            names = with_others(self, names)
+    def _wanted(self, sources: Mapping[str, Source]) -> dict[Source, Freshness]:
         wanted: dict[Source, Freshness] = {}
-        for name in names:
-            source, freshness = self.declaration(name).source, self.freshness(name)
+        for name, source in sources.items():
+            freshness = self.freshness(name)
             if source in wanted or name in self.mismatched:
                 from ._shortfall import strictest
 

@@ -1272,6 +1272,31 @@ def test_a_variable_that_is_unset_fails_nobody_but_who_reads_it(
     assert [str(source) for source in resolver.sources()] == ["a"]
 
 
+def test_a_variable_may_change_and_an_override_begin_during_a_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever waits for the round gets what was asked for."""
+    monkeypatch.setenv("SECRET_NAME", "a")
+    override = override_secrets({"env:SECRET_NAME": "overridden"})
+
+    def changed() -> str:
+        monkeypatch.setenv("SECRET_NAME", "b")
+        return "1"
+
+    def overridden() -> str:
+        override.__enter__()
+        return "2"
+
+    backend = Recorder({"a": changed, "b": overridden})
+    resolver = partly(backend, it="env:SECRET_NAME")
+    assert run(resolver.steps()).it == "1"
+    try:
+        assert run(resolver.steps()).it == "2"
+        assert run(resolver.steps()).it == "overridden"
+    finally:
+        override.__exit__()
+
+
 def test_a_variable_is_read_when_the_decorator_is_applied_inside_lambda(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
