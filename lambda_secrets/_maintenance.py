@@ -12,7 +12,7 @@ from .errors import DeclarationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from ._sources import Source
@@ -39,6 +39,12 @@ def known_entry(store: Store, backend: Backend, source: Source) -> Entry | None:
     if store.deferred and not store.is_mine():
         catch_up(store)
     return store.entries.get((id(store.active(backend)), source))
+
+
+def known_entries(watcher: Any, names: Iterable[str]) -> dict[str, Entry | None]:
+    """Return what is known of the names that one declares."""
+    store, backend = watcher.cache, watcher.backend
+    return {n: known_entry(store, backend, watcher.declaration(n).source) for n in names}
 
 
 def clear(store: Store) -> None:

@@ -62,11 +62,10 @@ class Resolver:
         converters: Mapping[str, Callable[[Any], Any]] | None = None,
     ) -> None:
         self._rest = (jitter, stale_if_error, refresh_ahead)
-        options = ("timeout", "jitter", "stale_if_error", "refresh_ahead")
-        for option, seconds in zip(options, (timeout, *self._rest), strict=True):
+        options = {"ttl": 0.0 if ttl is None else ttl, "timeout": timeout, "jitter": jitter}
+        options |= {"stale_if_error": stale_if_error, "refresh_ahead": refresh_ahead}
+        for option, seconds in options.items():
             check_seconds(seconds, option)
-        if ttl is not None:
-            check_seconds(ttl, "ttl")
         if not 0 < timeout < math.inf or jitter > 1 or not (observer is None or callable(observer)):
             from ._explain import wrong_option
 
@@ -123,10 +122,9 @@ class Resolver:
 
     def known(self, names: Iterable[str]) -> dict[str, Entry | None]:
         """Return what the cache has of declared names, however old."""
-        from ._maintenance import known_entry
+        from ._maintenance import known_entries
 
-        sources = {name: self.declaration(name).source for name in names}
-        return {n: known_entry(self.cache, self.backend, s) for n, s in sources.items()}
+        return known_entries(self, names)
 
     def cached(self) -> Secrets | None:
         """Return the values if nothing is due: two clock comparisons, however many there are."""
