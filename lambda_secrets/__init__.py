@@ -9,9 +9,8 @@ from ._decorator import inject_secrets as inject_secrets
 
 # Where the other names are. Few handlers use many of them: each is looked up when it is used.
 _LATE = {
-    "_cache_info": "CacheInfo",
     "_kinds": "AppConfig Parameter ParameterTree",
-    "_live": "LiveSecrets",
+    "_live": "CacheInfo LiveSecrets",
     "_once": "clear_cache resolve_secrets",
     "_secret": "Secret",
     "_sources": "Source",

@@ -12,12 +12,12 @@ from typing import (
     overload,
 )
 
-from ._cache_info import CacheInfo as CacheInfo
 from ._kinds import (
     AppConfig as AppConfig,
     Parameter as Parameter,
     ParameterTree as ParameterTree,
 )
+from ._live import CacheInfo as CacheInfo
 from ._secret import Declaration as _Declaration, Secret as Secret
 from ._sources import Source as Source
 from ._values import Secrets as Secrets

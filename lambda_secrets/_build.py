@@ -15,11 +15,13 @@ from .errors import BackendUnavailableError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping
-    from typing import Any
+    from typing import Any, TypeAlias
 
     from ._secret import Declaration
     from ._store import Store
     from ._values import Opaque
+
+    Key: TypeAlias = tuple[Any, ...]
 
 _log = logging.getLogger("lambda_secrets")
 
@@ -28,14 +30,14 @@ class Built:
     """An object that was built, or is being built, for one declaration.
 
     Attributes:
-        key: backend, source, path, transform and ``build`` that it was made by.
+        key: what it is shared by: backend, source, path, transform and ``build``.
         value: the opaque value that it was made from.
         product: the opaque object; None while it is being built.
         outside: whether somebody got it while no call ran that declares it.
         users: the calls that began before it was replaced, and run still.
     """
 
-    def __init__(self, key: tuple[Any, ...], declaration: Declaration, value: Opaque) -> None:
+    def __init__(self, key: Key, declaration: Declaration, value: Opaque) -> None:
         self.key = key
         self.declaration = declaration
         self.build: Any = declaration.build
@@ -65,10 +67,6 @@ class Built:
             return
         raise error
 
-    def fits(self, value: Opaque) -> bool:
-        """Whether it was made from an equal value."""
-        return same(self.value, value)
-
     def end(self) -> None:
         """Close it, unless it was closed already."""
         close, self.close = self.close, None
@@ -91,10 +89,10 @@ class Builds:
         self.current: list[Built] = []
         self.making: list[Built] = []
         self.replaced: list[Built] = []
-        self.calls: dict[object, list[tuple[Any, ...]]] = {}
+        self.calls: dict[object, list[Key]] = {}
         self.inherited: list[Any] = []  # from before a fork: never used, never closed
 
-    def begin(self, call: object, keys: list[tuple[Any, ...]]) -> None:
+    def begin(self, call: object, keys: list[Key]) -> None:
         """Note that a call begins that declares objects of these keys."""
         with self.store.lock:
             self.calls[call] = keys
@@ -108,13 +106,14 @@ class Builds:
         self.close_unused()
 
     def claim(
-        self, key: tuple[Any, ...], declaration: Declaration, value: Opaque
+        self, key: Key, declaration: Declaration, value: Opaque
     ) -> tuple[Built | None, Any, Built | None]:
         """Return the object for a value, or who is building it, or what the caller is to build."""
         while True:
             with self.store.lock:
                 known = _find(self.current, key)
-            if known is not None and known.fits(value):  # others' code runs outside of the lock
+            # Others' code, which may compare the values, runs outside of the lock.
+            if known is not None and same(known.value, value):
                 return known, None, None
             with self.store.lock:
                 making = _find(self.making, key)
@@ -142,7 +141,7 @@ class Builds:
         self.retire([_find(self.current, built.key)])
         self.current.append(built)
 
-    def forget(self, key: tuple[Any, ...]) -> None:
+    def forget(self, key: Key) -> None:
         """Replace the object of a secret that is not there any more."""
         with self.store.lock:
             self.retire([_find(self.current, key)])
@@ -188,7 +187,7 @@ class Builds:
 
     def callers(self, built: Built) -> set[object]:
         """Return the calls that declare it; the caller holds the lock."""
-        return {call for call, keys in self.calls.items() if any(_same(built.key, k) for k in keys)}
+        return {call for call, keys in self.calls.items() if built.key in keys}
 
     def after_fork(self) -> None:
         """In a child: build everything anew, and keep what is the parent's as it is."""
@@ -204,19 +203,14 @@ def builds_of(store: Store) -> Builds:
         return store.builds  # type: ignore[no-any-return]  # which knows no type of this module
 
 
-def key_of(store: Store, backend: Any, declaration: Declaration) -> tuple[Any, ...]:
-    """Return what an object is shared by."""
-    owner = id(store.active(backend))
-    source, build = declaration.source, declaration.build
-    return (owner, source, declaration.path, declaration.transform, build)
+def key_of(store: Store, backend: Any, declaration: Declaration) -> Key:
+    """Return what an object is shared by; who has the key keeps the ``build`` of that id."""
+    owner, source = id(store.active(backend)), declaration.source
+    return owner, source, declaration.path, declaration.transform, id(declaration.build)
 
 
-def _find(among: list[Built], key: tuple[Any, ...]) -> Built | None:
-    return next((built for built in among if _same(built.key, key)), None)
-
-
-def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    return one[-1] is other[-1] and one[:-1] == other[:-1]
+def _find(among: list[Built], key: Key) -> Built | None:
+    return next((built for built in among if built.key == key), None)
 
 
 def _is_given(value: Opaque) -> bool:
@@ -269,8 +263,8 @@ def steps(
             if problem:
                 from ._explain import failure, gathered
 
-                error = failure(name, declaration, BackendUnavailableError(problem), "build")
-                raise gathered({name: error})
+                error = BackendUnavailableError(problem)
+                raise gathered({name: failure(name, declaration, error, "build")})
     return Secrets(values, origins(secrets))
 
 
@@ -285,7 +279,7 @@ def trial(
     values = dict(held(secrets))
     for name, declaration in declarations.items():
         key = key_of(store, backend, declaration)
-        built = next((one for one in tried if _same(one.key, key)), None)
+        built = _find(tried, key)
         if built is None:
             built = Built(key, declaration, values[name])
             built.make(name)

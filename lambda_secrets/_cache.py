@@ -15,7 +15,7 @@ from .errors import SecretNotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from ._sources import Source
@@ -72,14 +72,14 @@ class Cache(Store):
         return reading
 
     def fetch(self, reading: Reading, sources: Iterable[Source]) -> None:
-        """Begin the rounds that these sources need, and wait for all that is to bring them."""
+        """Start the rounds that these sources need, and wait for each round that brings one."""
         rounds: list[Round] = []
         try:
             with self.lock:
                 self._plan(reading, sources, rounds)
             for new in rounds:
                 self._start(new)
-            # Each of them once, and none that runs in the background.
+            # It waits for each round once, and for none in the background.
             awaited = {id(r): r for r in reading.results.values() if isinstance(r, Round)}
             for running in awaited.values():
                 self._wait(running, reading)
@@ -88,7 +88,7 @@ class Cache(Store):
                 new.thread = None
 
     def _plan(self, reading: Reading, sources: Iterable[Source], rounds: list[Round]) -> None:
-        """Pick what is there or on its way; register rounds for the rest."""
+        """Take what is cached or on its way; register a round for the rest."""
         self.catch_up()
         owner = reading.owner
         if id(owner) not in self.owners:
@@ -129,7 +129,7 @@ class Cache(Store):
             keep_strongly(self, owner)
 
     def _collect(self, reading: Reading) -> None:
-        """Make results of the rounds, and tell how long they are good."""
+        """Replace rounds by their results, and say how long these are good."""
         with self.lock:
             reading.generation, reading.now = self.generation, self.now()
             for source, freshness in reading.wanted.items():
@@ -188,7 +188,7 @@ class Cache(Store):
                     return
                 current.over = True
                 seconds = self.age(current.sent)
-                # First of all: who sees a new entry must not find an old value elsewhere.
+                # First: a caller that sees a new entry must not find an old value elsewhere.
                 self.changed()
                 # One draw a round: what was fetched together expires together.
                 draw = self.draw()
@@ -231,44 +231,15 @@ class Cache(Store):
 
     # What others ask and tell
 
-    def entry(self, backend: Backend, source: Source) -> Entry | None:
-        """Return what is known of a source, however old."""
-        from ._maintenance import entry
-
-        return entry(self, backend, source)
-
     def watch(self, watcher: Any) -> None:
-        """Tell this holder of values, for as long as it lives, when to look here again."""
+        """Tell this holder of values, while it lives, when to look here again."""
         with self.lock:
             self.watchers[id(watcher)] = watcher
-
-    def commit_if_current(self, reading: Reading, install: Callable[[], None]) -> None:
-        """Let a watcher keep what it made of a reading, unless something changed meanwhile."""
-        with self.lock:
-            if self.generation == reading.generation:
-                install()
-        self.catch_up()
 
     def reveal(self, value: Opaque) -> None:
         """Tell the listeners, if there are any, of a value that a handler is about to get."""
         for listener in list(self.listeners):
             listener.learn(value(0))
-
-    def listen(self, listener: Any) -> None:
-        """Tell this listener of each value, those held now first: it has learn() and forget()."""
-        from ._maintenance import listen
-
-        listen(self, listener)
-
-    def clear(self) -> None:
-        """Forget every value; what is being fetched now will not enter the cache."""
-        self.discard(lambda key: True)
-
-    def discard(self, gone: Callable[[Any], bool]) -> None:
-        """Forget these keys, or do so as soon as the lock is free that this thread holds."""
-        from ._maintenance import discard
-
-        discard(self, gone)
 
     def catch_up(self) -> None:
         """Forget what had to wait for the lock."""
@@ -279,14 +250,14 @@ class Cache(Store):
 
 
 def _answers(current: Round) -> Mapping[Source, Any]:
-    """Ask the backend, and make a well-formed answer for each source of whatever it does."""
+    """Ask the backend; turn whatever it does into a well-formed answer for each source."""
     owner, sources = current.owner, current.sources
     try:
         ask = functools.partial(owner.fetch, fresh=current.fresh)
         if current.mode == "prefetch" and hasattr(type(owner), "prefetch"):
             ask = owner.prefetch
         given = ask(list(sources), timeout=current.timeout)
-        # The usual, text in an `Answer`, needs no further look, nor the import of one.
+        # The usual answers are text: they need no check, nor its import.
         if type(given) is dict and all(
             type(given.get(source)) is Answer
             and type(given[source].value) is str
@@ -311,9 +282,9 @@ def under_snapstart() -> bool:
     """Whether a snapshot will be taken; if so, see that it holds no value."""
     if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start":
         return False
-    from . import _snapstart
+    from ._maintenance import keep_out_of_snapshots
 
-    _snapstart.keep_out_of_snapshots(shared_cache)
+    keep_out_of_snapshots(shared_cache)
     return True
 
 

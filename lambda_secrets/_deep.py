@@ -1,9 +1,10 @@
-"""Parses and compares JSON that is nested more deeply than Python recurses."""
+"""Parses, compares and copies what is not plain JSON, or nested deeper than Python recurses."""
 
 from __future__ import annotations
 
 import json
 from contextlib import suppress
+from copy import deepcopy
 from threading import Thread
 
 TYPE_CHECKING = False
@@ -49,3 +50,34 @@ def equal(one: Any, other: Any) -> bool:
         elif left is not right and left != right:
             return False
     return True
+
+
+def copied(value: Any, *, wrapped: bool) -> Any:
+    """Return a fresh copy of a container or a converted value; any other object as it is."""
+    if wrapped:
+        if value.shared:
+            return value.value(0)
+        value = value.value(0)
+    elif not isinstance(value, (dict, list, tuple, set, bytearray)):
+        return value
+    try:
+        return deepcopy(value)
+    except Exception:  # noqa: BLE001 - it holds a lock or a connection, which nobody can copy
+        return value
+
+
+def repeats(value: Any) -> bool:
+    """Whether a list or dict occurs more than once in a value: in itself, or by a YAML anchor.
+
+    Copied level by level, it would grow without end.
+    """
+    seen: set[int] = set()
+    rest = [value]
+    for item in rest:  # which grows meanwhile
+        kind = type(item)
+        if kind is dict or kind is list:
+            if id(item) in seen:
+                return True
+            seen.add(id(item))
+            rest += item.values() if kind is dict else item
+    return False

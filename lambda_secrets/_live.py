@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from ._cache import shared_cache
 from ._declarations import declare_all
+from ._maintenance import discard
 from ._resolver import Resolver, run
 from ._suspended import drive
 from ._uses import running
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from typing import Any, NoReturn
 
-    from ._cache_info import CacheInfo
     from ._resolver import Steps
     from ._secret import Declaration
 
@@ -92,19 +92,11 @@ class LiveSecrets:
                     f"Cannot declare {name!r}: LiveSecrets has an attribute of that name. Rename "
                     "the secret."
                 )
-        resolver = Resolver(
-            declared,
-            cache=shared_cache,
-            backend=backend_of(backend),
-            ttl=ttl,
-            timeout=timeout,
-            jitter=jitter,
-            stale_if_error=stale_if_error,
-            refresh_ahead=refresh_ahead,
-            observer=observer,
-            converters=converters,
-        )
-        self._resolvers = [resolver]
+        options: dict[str, Any] = {"ttl": ttl, "timeout": timeout, "jitter": jitter}
+        options |= {"stale_if_error": stale_if_error, "refresh_ahead": refresh_ahead}
+        options |= {"observer": observer, "converters": converters}
+        chosen = backend_of(backend)
+        self._resolvers = [Resolver(declared, cache=shared_cache, backend=chosen, **options)]
 
     def __setattr__(self, name: str, value: object) -> None:
         """Refuse the name of a secret: it would be hidden here, and nowhere else."""
@@ -156,11 +148,7 @@ class LiveSecrets:
         return run(self._current())
 
     async def acurrent(self) -> Secrets:
-        """Return fresh values of all declarations, without blocking the event loop.
-
-        Raises:
-            ResolutionError: it reports every failure.
-        """
+        """Return fresh values, as `current` does, without blocking the event loop."""
         return await drive(self._current())  # type: ignore[no-any-return]  # what the steps return
 
     def refresh(self, *names: str) -> None:
@@ -173,22 +161,20 @@ class LiveSecrets:
         run(self._refreshed(names))
 
     async def arefresh(self, *names: str) -> None:
-        """Fetch now, as `refresh` does, without blocking the event loop.
-
-        Raises:
-            KeyError: for a name that is not declared, before anything is fetched.
-            ResolutionError: it reports every failure.
-        """
+        """Fetch now, as `refresh` does, without blocking the event loop."""
         await drive(self._refreshed(names))
 
     def clear(self) -> None:
         """Forget the values: the next access fetches; close what was built from them."""
         for resolver in self._resolvers:
-            owner, gone = id(resolver.cache.active(resolver.backend)), set()
+            # An override by another thread may begin or end meanwhile.
+            owners = {id(resolver.backend), id(resolver.cache.active(resolver.backend))}
+            gone = set()
             for name in resolver.declarations:
                 with suppress(DeclarationError):  # a variable that is unset: nothing is known
-                    gone.add((owner, resolver.declaration(name).source))
-            resolver.cache.discard(gone.__contains__)
+                    source = resolver.declaration(name).source
+                    gone |= {(owner, source) for owner in owners}
+            discard(resolver.cache, gone.__contains__)
 
     @property
     def declarations(self) -> dict[str, Declaration]:
@@ -201,8 +187,6 @@ class LiveSecrets:
 
     def cache_info(self) -> CacheInfo:
         """Return what is cached of each declared name; never a value."""
-        from ._cache_info import CacheInfo, known_of
-
         return CacheInfo(
             (name, known_of(resolver, name))
             for resolver in self._resolvers
@@ -273,8 +257,7 @@ class LiveSecrets:
         secrets = None if resolver.builds else resolver.cached()
         if secrets is None:
             try:
-                beside = [name for name in resolver.declarations if name not in names]
-                secrets = yield from resolver.steps(names, beside=beside)
+                secrets = yield from resolver.steps(names, beside=True)
             except ResolutionError:
                 raise
             except Exception:  # what a build has raised
@@ -289,9 +272,6 @@ class LiveSecrets:
         return secrets
 
     def _current(self) -> Steps[Secrets]:
-        if len(self._resolvers) == 1:
-            resolver = self._resolvers[0]
-            return (yield from self._steps(resolver, resolver.declarations))
         values: dict[str, Any] = {}
         failures: dict[str, ResolutionError] = {}
         for resolver in self._resolvers:
@@ -343,6 +323,49 @@ def resolver_of(live: Any, options: dict[str, Any], inject_secrets: Any) -> Reso
             "Cannot inject the secrets of a handler with several layers. Use a LiveSecrets."
         )
     return live._resolvers[0]  # type: ignore[no-any-return]  # noqa: SLF001
+
+
+class CacheInfo(dict[str, "dict[str, Any]"]):
+    """What is cached of each declared name; never a value.
+
+    ``info["db"]`` is a dict:
+
+    - ``source``: the declaration string
+    - ``backend``: the name of the backend that answered, None before the first read
+    - ``version``: the version that was read, where the backend tells
+    - ``age``: seconds since it was read, None before the first read
+    - ``ttl``: seconds for which it is fresh
+    - ``max_age``: seconds: how old it can become, a cache behind the backend included
+    - ``stale``: whether it is past its TTL
+    """
+
+    @property
+    def max_age(self) -> float:
+        """How old in seconds any of the values can become while their backend answers."""
+        return max((info["max_age"] for info in self.values()), default=0.0)
+
+
+def known_of(resolver: Resolver, name: str) -> dict[str, Any]:
+    """Return what the cache knows of a declared name; never a value."""
+    declaration = resolver.declaration(name)
+    entry = resolver.known([name])[name]
+    ttl = resolver.freshness(name).ttl
+    there = entry is not None and not entry.absent
+    if entry is not None and there:
+        upstream = entry.answer.upstream_ttl
+    else:
+        ask = getattr(resolver.cache.active(resolver.backend), "upstream_ttl", None)
+        upstream = ask(declaration.source) if ask else 0.0
+    age = resolver.cache.age(entry.sent) if entry is not None else None
+    return {
+        "source": str(declaration),
+        "backend": entry.backend if entry is not None else None,
+        "version": entry.answer.version if entry is not None and there else None,
+        "age": age,
+        "ttl": ttl,
+        "max_age": ttl + upstream,
+        "stale": age is not None and age >= ttl,
+    }
 
 
 _OWN_NAMES = frozenset(name for name in dir(LiveSecrets) if name[:1] != "_")

@@ -7,15 +7,17 @@ import threading
 import weakref
 
 from ._signals import is_from_signal
-from ._values import opaque
+from ._values import held, opaque
+from .errors import DeclarationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from ._sources import Source
     from ._store import Entry, Store
+    from ._values import Opaque
     from .backends import Backend
 
 MOST_UNDECLARED = 4096  # entries that no handler declares
@@ -32,11 +34,22 @@ def keep_strongly(store: Store, owner: Backend) -> None:
     store.owners[id(owner)] = owner
 
 
-def entry(store: Store, backend: Backend, source: Source) -> Entry | None:
+def known_entry(store: Store, backend: Backend, source: Source) -> Entry | None:
     """Return what is known of a source, however old, but for what a clear has ended."""
     if store.deferred and not store.is_mine():
         catch_up(store)
     return store.entries.get((id(store.active(backend)), source))
+
+
+def known_entries(watcher: Any, names: Iterable[str]) -> dict[str, Entry | None]:
+    """Return what is known of the names that one declares."""
+    store, backend = watcher.cache, watcher.backend
+    return {n: known_entry(store, backend, watcher.declaration(n).source) for n in names}
+
+
+def clear(store: Store) -> None:
+    """Forget every value; what is being fetched now will not enter the cache."""
+    discard(store, lambda key: True)
 
 
 def discard(store: Store, gone: Callable[[Any], bool]) -> None:
@@ -108,9 +121,17 @@ def listen(store: Store, listener: Any) -> None:
                 known.append(opaque(entry.answer.value))
             known += [made[-1] for made in entry.made.values()]
         for watcher in store.watchers.values():
-            known.extend(watcher.injected())
+            known += injected(watcher)
     for value in filter(callable, known):
         listener.learn(value(0))
+
+
+def injected(watcher: Any) -> Iterator[Opaque]:
+    """Go through the values that one who declares secrets holds."""
+    yield from held(watcher.partial[2]).values()
+    for declaration in watcher.declarations.values():
+        if declaration.default is not ...:
+            yield opaque(declaration.default)
 
 
 def override(store: Store, backend: Backend) -> None:
@@ -155,6 +176,30 @@ def _close(backend: Any) -> None:
             "Cannot close the backend %s: that raised %s (its message is withheld).",
             *(type(backend).__name__, type(error).__name__),
         )
+
+
+def keep_out_of_snapshots(store: Store) -> None:
+    """Register the hooks of the managed runtime, once for a store.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks-python.html
+
+    Raises:
+        DeclarationError: where the runtime's package is missing: secrets would be in the snapshot.
+    """
+    from importlib.util import find_spec
+
+    if store.has_hooks:
+        return
+    if find_spec("snapshot_restore_py") is None:
+        raise DeclarationError(
+            "SnapStart is on, but the package snapshot_restore_py is missing, which keeps secrets "
+            "out of the snapshot. Install snapshot-restore-py in the image."
+        )
+    import snapshot_restore_py as hooks  # in every managed runtime that has SnapStart
+
+    store.has_hooks = True
+    hooks.register_before_snapshot(release, store)
+    hooks.register_after_restore(release, store)
 
 
 def after_fork(store: Store) -> None:

@@ -8,6 +8,7 @@ import weakref
 
 from ._cache import shared_cache, under_snapstart
 from ._declarations import declare_all
+from ._maintenance import clear
 from ._resolver import TTL_VARIABLES, Resolver, run
 from .backends import backend_of, environment
 from .errors import ResolutionError
@@ -66,7 +67,7 @@ def clear_cache() -> None:
 
     Clients and connections are kept. The next read fetches.
     """
-    shared_cache.clear()
+    clear(shared_cache)
 
 
 def prefetched(resolver: Resolver) -> None:

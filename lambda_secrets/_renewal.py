@@ -25,7 +25,7 @@ _log = logging.getLogger("lambda_secrets")
 
 
 def is_to_fetch(store: Store, reading: Reading, source: Source, rounds: list[Round]) -> bool:
-    """Pick the entry or the round that a source can be had from; tell whether there is neither."""
+    """Take a source from its entry or running round; return whether it must be fetched."""
     key = (id(reading.owner), source)
     freshness, is_fresh = reading.wanted[source], reading.mode == "fresh"
     entry = None if is_fresh else store.entries.get(key)
@@ -59,7 +59,7 @@ def _fetch_ahead(store: Store, reading: Reading, source: Source, rounds: list[Ro
     if not rounds:
         rounds.append(Round(reading, [], reading.timeout))
         rounds[0].background = True
-        rounds[0].sources.append(source)
+    rounds[0].sources.append(source)
     store.rounds[id(reading.owner), source] = rounds[0]
 
 
@@ -70,7 +70,7 @@ def interruption() -> BackendUnavailableError:
     """Return the error of a read that would wait for its own thread."""
     return BackendUnavailableError(
         "this thread is reading secrets already: a signal handler, a finalizer or the backend "
-        "itself reads them in the middle. Read the secret before, or outside of it."
+        "itself reads them in the middle. Read the secret before that, or elsewhere."
     )
 
 
@@ -137,13 +137,13 @@ def good_for(store: Store, reading: Reading, source: Source, entry: Entry) -> fl
     left = freshness.lifetime(entry) - age
     resting = _backoff(entry) - store.age(entry.failed)
     if left <= 0:
-        told = any(told is entry for _, told, _ in reading.stale)
-        if entry.failures and not told:
+        is_told = any(entry is other for _, other, _ in reading.stale)
+        if entry.failures and not is_told:
             reading.stale.append((source, entry, age))
         return max(0.0, min(resting, left + freshness.stale_if_error))
     if resting > 0:
         return min(left, resting)
-    # None runs if the value took long to arrive; one that does tells its end, or hangs.
+    # A refresh tells its end, unless it hangs. None runs if the value took long to arrive.
     running = store.rounds.get((id(reading.owner), source))
     if running is None:
         return 0.0
@@ -151,7 +151,7 @@ def good_for(store: Store, reading: Reading, source: Source, entry: Entry) -> fl
 
 
 def renewed(store: Store, known: Entry, result: Any, *, counts: bool) -> Entry | ResolutionError:
-    """Return what comes of an entry that was fetched again; failures that count are noted."""
+    """Return what replaces an entry that was fetched again; note a failure that counts."""
     if not isinstance(result, Entry):
         if counts:
             known.failures += 1

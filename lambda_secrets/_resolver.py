@@ -13,7 +13,7 @@ from .errors import DeclarationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Generator, Iterable, Mapping
     from typing import Any, TypeAlias, TypeVar
 
     from ._cache import Cache
@@ -61,12 +61,9 @@ class Resolver:
         observer: Any = None,
         converters: Mapping[str, Callable[[Any], Any]] | None = None,
     ) -> None:
-        self._rest = {
-            "jitter": jitter,
-            "stale_if_error": stale_if_error,
-            "refresh_ahead": refresh_ahead,
-        }
-        options = {"ttl": 0.0 if ttl is None else ttl, "timeout": timeout, **self._rest}
+        self._rest = (jitter, stale_if_error, refresh_ahead)
+        options = {"ttl": 0.0 if ttl is None else ttl, "timeout": timeout, "jitter": jitter}
+        options |= {"stale_if_error": stale_if_error, "refresh_ahead": refresh_ahead}
         for option, seconds in options.items():
             check_seconds(seconds, option)
         if not 0 < timeout < math.inf or jitter > 1 or not (observer is None or callable(observer)):
@@ -83,21 +80,25 @@ class Resolver:
         self.converters = converters or {}
         self.mismatched: set[str] = set()
         self._ttl = ttl
-        self.resolved: dict[str, Declaration] = {}
+        self._fixed = {n: one for n, one in self.declarations.items() if one.variable is None}
+        self._resolved = self._fixed.copy()
         self._freshness: dict[str, Freshness] = {}
-        for name, declaration in self.declarations.items():
-            if declaration.variable is None or "AWS_LAMBDA_RUNTIME_API" in os.environ:
-                self.freshness(name)
+        for name in self.declarations if "AWS_LAMBDA_RUNTIME_API" in os.environ else self._fixed:
+            self.freshness(name)
         cache.watch(self)
 
     def declaration(self, name: str) -> Declaration:
-        """Return what is declared by that name, as its environment variable says if it has one."""
-        declaration = self.declarations[name]
-        if declaration.variable is None:
-            return declaration
-        from ._partial import from_environment
+        """Return what is declared by that name, as its environment variable says if it has one.
 
-        return from_environment(self, declaration, name)
+        Raises:
+            DeclarationError: when the variable is unset or wrong.
+        """
+        resolved = self._resolved  # the same until the next change
+        if name not in resolved:
+            from ._kinds import effective
+
+            resolved[name] = effective(self.declarations[name], self.cache.active(self.backend))
+        return resolved[name]
 
     def freshness(self, name: str) -> Freshness:
         """Return how long a value of that name is good."""
@@ -107,28 +108,23 @@ class Resolver:
             if ttl is None:
                 ttl = _environments_ttl(declaration.source.kind)
             accepts = declaration.default is not ...
-            self._freshness[name] = Freshness(ttl, **self._rest, accepts_absence=accepts)
+            self._freshness[name] = Freshness(ttl, *self._rest, accepts_absence=accepts)
         return self._freshness[name]
 
     def sources(self) -> list[Source]:
         """Return what it reads, as far as environment variables tell by now."""
-        names = (name for name, one in self.declarations.items() if one.variable is None)
-        return [self.declaration(name).source for name in (*names, *self.resolved)]
+        return [declaration.source for declaration in list(self._resolved.values())]
 
     def expire(self) -> None:
         """Look at the cache again before the next use."""
         self.state = self.partial = _NEVER
-        self.resolved = {}
-
-    def injected(self) -> Iterator[Opaque]:
-        """Go through the values that it holds."""
-        from ._shortfall import injected
-
-        return injected(self)
+        self._resolved = self._fixed.copy()
 
     def known(self, names: Iterable[str]) -> dict[str, Entry | None]:
         """Return what the cache has of declared names, however old."""
-        return {n: self.cache.entry(self.backend, self.declaration(n).source) for n in names}
+        from ._maintenance import known_entries
+
+        return known_entries(self, names)
 
     def cached(self) -> Secrets | None:
         """Return the values if nothing is due: two clock comparisons, however many there are."""
@@ -140,7 +136,7 @@ class Resolver:
         self,
         names: Collection[str] | None = None,
         *,
-        beside: Collection[str] = (),
+        beside: bool = False,
         remaining: float | None = None,
         mode: Mode = "usual",
         build: bool = True,
@@ -149,7 +145,7 @@ class Resolver:
 
         Args:
             names: declared names.
-            beside: other names that are read in the same round; what fails of them is left out.
+            beside: whether all others are read in the same round; what fails of them is left out.
             remaining: seconds that the invocation has left; bounds the round, as the timeout does.
             mode: how the cache is to read.
             build: whether objects are built.
@@ -158,17 +154,23 @@ class Resolver:
             ResolutionError: with all that failed.
         """
         names = self.declarations if names is None else names
-        wanted = self._wanted(names, beside)
+        asked = names
+        if beside:
+            from ._shortfall import with_others
+
+            asked = with_others(self, names)
+        # Looked up once: the next change may be an override's or an environment variable's.
+        sources = {name: self.declaration(name).source for name in asked}
         wait = wait_within(remaining)
         reading: Reading = yield functools.partial(
             self.cache.read,
-            *(self.backend, wanted),
+            *(self.backend, self._wanted(sources)),
             timeout=self.timeout,
             wait=wait,
             mode=mode,
             observer=self.observer,
         )
-        results = {n: reading.results[self.declaration(n).source] for n in names}
+        results = {name: reading.results[sources[name]] for name in names}
         values: dict[str, Any] = {n: self.value(n, result) for n, result in results.items()}
         if self.mismatched or not all(map(callable, values.values())):
             from ._shortfall import check
@@ -187,14 +189,10 @@ class Resolver:
             self._keep(reading, secrets)
         return secrets
 
-    def _wanted(self, names: Collection[str], beside: Collection[str]) -> dict[Source, Freshness]:
-        if beside:
-            from ._partial import readable
-
-            beside = readable(self, beside)
+    def _wanted(self, sources: Mapping[str, Source]) -> dict[Source, Freshness]:
         wanted: dict[Source, Freshness] = {}
-        for name in (*names, *beside):
-            source, freshness = self.declaration(name).source, self.freshness(name)
+        for name, source in sources.items():
+            freshness = self.freshness(name)
             if source in wanted or name in self.mismatched:
                 from ._shortfall import strictest
 
@@ -239,19 +237,19 @@ class Resolver:
 
     def _keep(self, reading: Reading, secrets: Secrets) -> None:
         """Keep values for as long as their reading is good, unless the cache changes meanwhile."""
+        cache = self.cache
+        with cache.lock:
+            if cache.generation == reading.generation:
+                until, wall = (instant + reading.good_for for instant in reading.now)
+                state = (until, wall, secrets)
+                if len(secrets) < len(self.declarations):
+                    from ._shortfall import joined
 
-        def install() -> None:
-            until, wall = (instant + reading.good_for for instant in reading.now)
-            state = (until, wall, secrets)
-            if len(secrets) < len(self.declarations):
-                from ._partial import joined
-
-                state = joined(self.partial, reading, state)
-            self.partial = state
-            if len(state[2]) == len(self.declarations):
-                self.state = state
-
-        self.cache.commit_if_current(reading, install)
+                    state = joined(self.partial, reading, state)
+                self.partial = state
+                if len(state[2]) == len(self.declarations):
+                    self.state = state
+        cache.catch_up()
 
 
 def wait_within(remaining: float | None) -> float:
@@ -291,7 +289,7 @@ def _extracted(
         value = opaque(value)  # here too, while others' code runs
         value = convert(value)
     if callable(declaration.transform):
-        from ._copies import repeats
+        from ._deep import repeats
 
         if repeats(value):
             value = Wrapped(value, shared=False)

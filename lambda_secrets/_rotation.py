@@ -13,6 +13,7 @@ import threading
 import time
 
 from ._build import builds_of, same as same_value, steps as build_steps, trial
+from ._maintenance import known_entry
 from ._renewal import same
 from ._resolver import wait_within
 from ._sources import Source, parsed_json
@@ -201,7 +202,7 @@ class _Search:
         results = yield from self._read(due, joined)
         for name, attempt in wanted.items():
             source, current = attempt.key[1], self.used[name]
-            pending = results.get(source) or self.cache.entry(self.resolver.backend, source)
+            pending = results.get(source) or known_entry(self.cache, self.resolver.backend, source)
             if not isinstance(pending, Entry) or pending.absent:
                 _log.debug("There is no pending version of %s to use.", source.name)
             elif current is not None and self._may_serve(name, current, pending):

@@ -1,24 +1,50 @@
-"""What a resolver does where a value is missing or wrong: defaults, corrections, one error."""
+"""What a resolver does where values are incomplete: variables, some names, defaults, failures."""
 
 from __future__ import annotations
 
 import math
 import os
+from contextlib import suppress
 
 from ._signals import is_from_signal
 from ._sources import Mismatch
 from ._store import Entry, Freshness
-from ._values import Wrapped, held, opaque
+from ._values import Secrets, Wrapped, held, opaque, origins
 from .backends import backend_name
 from .errors import DeclarationError, SecretNotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from typing import Any
+    from collections.abc import Callable, Collection
+    from typing import Any, TypeAlias
 
     from ._secret import Declaration
-    from ._values import Opaque
+    from ._store import Reading
+
+    State: TypeAlias = tuple[float, float, Secrets]
+
+
+def with_others(resolver: Any, names: Collection[str]) -> list[str]:
+    """Return these names and all others whose environment variables, if any, are set."""
+    found = list(names)
+    for name in resolver.declarations:
+        with suppress(DeclarationError):
+            if name not in names:
+                resolver.freshness(name)
+                resolver.declaration(name)
+                found.append(name)
+    return found
+
+
+def joined(before: State, reading: Reading, state: State) -> State:
+    """Return the state of some names together with that of others that are still good."""
+    until, wall, secrets = state
+    other_until, other_wall, others = before
+    if other_until <= reading.now[0] or other_wall <= reading.now[1]:
+        return state
+    both = {**held(others), **held(secrets)}
+    known = Secrets(both, {**origins(others), **origins(secrets)})
+    return min(until, other_until), min(wall, other_wall), known
 
 
 def instead_of(resolver: Any, declaration: Declaration, value: Any) -> Any:
@@ -29,8 +55,7 @@ def instead_of(resolver: Any, declaration: Declaration, value: Any) -> Any:
         instead = given(resolver.cache.active(resolver.backend), declaration)
         if instead is not None:
             return instead
-    missing = isinstance(value, SecretNotFoundError) or getattr(value, "absent", False)
-    if not missing or declaration.default is ...:
+    if declaration.default is ... or not _is_missing(value):
         return value
     default = opaque(declaration.default)
     resolver.cache.reveal(default)
@@ -39,8 +64,13 @@ def instead_of(resolver: Any, declaration: Declaration, value: Any) -> Any:
     return opaque(Wrapped(declaration.default, shared=True))  # it is not passed to build
 
 
+def _is_missing(value: Any) -> bool:
+    """Whether there is no such secret, or nothing in it where the path leads."""
+    return isinstance(value, SecretNotFoundError) or getattr(value, "absent", False) is True
+
+
 def contained(function: Callable[..., Any], *args: Any) -> Any:
-    """Call what runs a transform or a type; a `Mismatch` says that it raised no `Exception`."""
+    """Run a transform or a type; return a `Mismatch` if it raises `SystemExit` or its kin."""
     try:
         return function(*args)
     except BaseException as error:  # noqa: BLE001 - its traceback shows values
@@ -50,27 +80,16 @@ def contained(function: Callable[..., Any], *args: Any) -> Any:
         return Mismatch(f"its transform or its type raised {type(error).__name__}")
 
 
-def injected(resolver: Any) -> Iterator[Opaque]:
-    """Go through the values that a resolver holds."""
-    yield from held(resolver.partial[2]).values()
-    for declaration in resolver.declarations.values():
-        if declaration.default is not ...:
-            yield opaque(declaration.default)
-
-
 def strictest(resolver: Any, name: str, freshness: Freshness, other: Freshness | None) -> Freshness:
     """Return how long a source is good that two declarations read, or whose value did not fit."""
-    if name in resolver.mismatched:  # somebody may have corrected it: it is read anew
-        freshness = _stricter(freshness, Freshness(0.0, accepts_absence=True))
-    return freshness if other is None else _stricter(freshness, other)
-
-
-def _stricter(one: Freshness, other: Freshness) -> Freshness:
-    return Freshness(
-        min(one.ttl, other.ttl),
-        *(one.jitter, one.stale_if_error, one.refresh_ahead),
-        accepts_absence=one.accepts_absence and other.accepts_absence,
-    )
+    ttl, accepts_absence = freshness.ttl, freshness.accepts_absence
+    if name in resolver.mismatched:
+        ttl = 0.0  # somebody may have corrected it: it is read anew
+    if other is not None:
+        ttl = min(ttl, other.ttl)
+        accepts_absence = accepts_absence and other.accepts_absence
+    rest = freshness.jitter, freshness.stale_if_error, freshness.refresh_ahead
+    return Freshness(ttl, *rest, accepts_absence=accepts_absence)
 
 
 def check(resolver: Any, values: dict[str, Any], results: dict[str, Any]) -> None:
@@ -84,22 +103,15 @@ def check(resolver: Any, values: dict[str, Any], results: dict[str, Any]) -> Non
 
     failures = {}
     for name, problem in problems.items():
-        if resolver.declarations[name].build is not None:
-            _forget_built(resolver, name, problem)
+        if resolver.declarations[name].build is not None and _is_missing(problem):
+            from ._build import builds_of, key_of
+
+            key = key_of(resolver.cache, resolver.backend, resolver.declaration(name))
+            builds_of(resolver.cache).forget(key)  # what was built from it counts as replaced
         backend = results[name].backend or backend_name(resolver.cache.active(resolver.backend))
         failures[name] = failure(name, resolver.declaration(name), problem, backend)
     values.clear()  # a traceback can show them
     raise gathered(failures)
-
-
-def _forget_built(resolver: Any, name: str, problem: Any) -> None:
-    """Replace the object that was built from a secret which is not there any more."""
-    if isinstance(problem, SecretNotFoundError) or getattr(problem, "absent", False):
-        from ._build import builds_of, key_of
-
-        declaration = resolver.declaration(name)
-        key = key_of(resolver.cache, resolver.backend, declaration)
-        builds_of(resolver.cache).forget(key)
 
 
 def ttl_of(variable: str) -> float:

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     Mode: TypeAlias = Literal["usual", "fresh", "prefetch"]
 
 ABSENCE_LIMIT = 300.0  # seconds for which a missing secret counts as missing
-GRACE = 0.1  # seconds in which a backend that keeps its timeout says itself what timed out
+GRACE = 0.1  # seconds past a timeout in which the backend can still say what timed out
 STALE_WAIT = 1.0  # seconds that an invocation waits at most when it has a value to fall back on
 OUTDATED = -1  # generation of a reading that may be used but must not be cached
 
 
 def run_apart(run: Callable[[], object], name: str) -> threading.Thread | None:
-    """Run it on a thread of our own; or here, and return None, where no thread can be had."""
+    """Run it on a new thread; if none can start, run it here and return None."""
     thread = threading.Thread(target=run, name=name, daemon=True)
     try:
         thread.start()
@@ -67,42 +67,33 @@ class Freshness:
         return min(self.ttl, entry.limit) * (1 - self.jitter * entry.jitter_draw)
 
     def ahead(self, entry: Entry) -> float:
-        """Return how long before expiry it is refreshed: or every invocation would fetch."""
+        """Return how long before expiry it is refreshed; not so long that every call fetches."""
         lifetime = self.lifetime(entry)
         return self.refresh_ahead if self.refresh_ahead < lifetime else lifetime / 2
 
 
 class Entry:
-    """What was read of a source, when it was asked for, and how its refreshes have gone since.
+    """What was read of a source, when it was asked for, and how its refreshes have gone since."""
 
-    Attributes:
-        answer: an `Answer`, or the error that says that there is no such secret.
-        sent: when it was asked for, by the monotonic and the wall clock.
-        forced: whether it was read past all caches.
-        limit: seconds for which it is good at most, and never stale; infinite for a usual value.
-        current: for a pending version that serves as the current one, that one's entry.
-        made: what declarations have made of it; kept while the raw value is the same.
-        max_served_age: seconds of age to which somebody may serve it; -1 before anybody has it.
-    """
+    current: Entry | None = None  # what a pending version stands in for, if it is one
+    max_served_age = -1.0  # seconds of age to which somebody may serve it; -1 before anybody has it
+    failures = 0  # refreshes in a row
+    warned = 0  # of how many failures the log tells
+    refused = False  # whether a refresh failed for good
 
     def __init__(
         self, answer: Any, backend: str, sent: Instant, jitter_draw: float, *, forced: bool = False
     ) -> None:
         self._answer = opaque(answer)
-        self.backend: str = answer.backend or backend
-        self.sent: Instant = sent
-        self.failed: Instant = sent
-        self.jitter_draw: float = jitter_draw
-        self.forced: bool = forced
-        # Whether the backend has said that there is no such secret.
-        self.absent: bool = isinstance(answer, SecretNotFoundError)
-        self.limit: float = ABSENCE_LIMIT if self.absent else math.inf
-        self.current: Entry | None = None
+        self.backend = answer.backend or backend
+        self.sent = self.failed = sent
+        self.jitter_draw = jitter_draw
+        self.forced = forced  # read past all caches
+        self.absent = isinstance(answer, SecretNotFoundError)
+        # Seconds for which it is good at most, and then never served stale.
+        self.limit = ABSENCE_LIMIT if self.absent else math.inf
+        # What declarations have made of it; kept while the raw value is the same.
         self.made: dict[object, tuple[object, object, Opaque | Mismatch]] = {}
-        self.max_served_age: float = -1.0
-        self.failures: int = 0
-        self.warned: int = 0
-        self.refused: bool = False
 
     @property
     def answer(self) -> Any:
@@ -111,44 +102,36 @@ class Entry:
 
 
 class Round:
-    """One call of a backend for several sources, which any number of callers can wait for.
+    """One call of a backend for several sources, which any number of callers can wait for."""
 
-    Attributes:
-        thread: the one that has begun it and waits for it; None when none does.
-        runner: the thread that it runs on.
-        over: whether it has ended, or nobody waits for it any more.
-        exhausted: whether its time was up: who has more may fetch again.
-    """
+    runner: int | None = None  # the thread that it runs on
+    background = False
+    over = False  # it has ended, or nobody waits for it any more
 
     def __init__(self, reading: Reading, sources: list[Source], timeout: float) -> None:
-        self.owner: Any = reading.owner
-        self.mode: Mode = reading.mode
-        self.fresh: bool = reading.mode == "fresh"
-        self.observer: Any = reading.observer
-        self.sources: list[Source] = sources
-        self.timeout: float = timeout
-        self.sent: Instant = reading.now
+        self.owner = reading.owner
+        self.mode = reading.mode
+        self.fresh = reading.mode == "fresh"
+        self.observer = reading.observer
+        self.sources = sources
+        self.timeout = timeout
+        self.sent = reading.now
+        # The one that has begun it and waits for it, if there is one.
         self.thread: int | None = threading.get_ident()
-        self.runner: int | None = None
-        self.done: threading.Event = threading.Event()
-        self.over: bool = False
-        self.background: bool = False
-        self.exhausted: bool = reading.mode == "prefetch"  # which waits for nothing
+        self.done = threading.Event()
+        # Whether its time was up: who has more may fetch again. A prefetch waits for nothing.
+        self.exhausted = reading.mode == "prefetch"
         self.results: dict[Source, Entry | ResolutionError] = {}
 
 
 class Reading:
-    """A read, and what its caller gets: an entry or an error by source, and for how long.
+    """A read, and what its caller gets: an entry or an error by source, and for how long."""
 
-    Attributes:
-        now: when it began, later when it ended, by both clocks.
-        until: when the caller wants its answer, by the monotonic clock.
-        allowed: seconds that the caller waits: its timeout, or less where it has less time left.
-        joined: sources that rounds of others are to bring.
-        patience: seconds that it waits at most: less where all that is due has a usable value.
-        results: entries, errors and, while it reads, rounds.
-        good_for: seconds from ``now`` after which somebody has to look again.
-    """
+    now: Instant = (0.0, 0.0)  # when it began, later when it ended
+    until = 0.0  # when the caller wants its answer, by the monotonic clock
+    patience = STALE_WAIT  # seconds that it waits; all where something due has no usable value
+    generation = OUTDATED
+    good_for = math.inf  # seconds from `now` after which somebody has to look again
 
     def __init__(
         self,
@@ -158,28 +141,27 @@ class Reading:
         mode: Mode = "usual",
         observer: Any = None,
     ) -> None:
-        self.owner: Any = owner
-        self.wanted: Mapping[Source, Freshness] = wanted
-        self.timeout: float = timeout
-        self.mode: Mode = mode
-        self.observer: Any = observer
-        self.until: float = 0.0
-        self.allowed: float = timeout
-        self.joined: list[Source] = []
-        self.patience: float = STALE_WAIT
-        self.results: dict[Source, Any] = {}
+        self.owner = owner
+        self.wanted = wanted
+        self.timeout = timeout
+        self.allowed = timeout  # seconds that it may wait: less where it has less time left
+        self.mode = mode
+        self.observer = observer
+        self.joined: list[Source] = []  # what rounds of others are to bring
+        self.results: dict[Source, Any] = {}  # entries, errors and, while it reads, rounds
         self.stale: list[tuple[Source, Entry, float]] = []
-        self.generation: int = OUTDATED
-        self.now: Instant = (0.0, 0.0)
-        self.good_for: float = math.inf
 
 
 class Store:
     """The tables of a cache; to be changed by who holds the lock."""
 
+    generation = 0
+    sweep_at = 1024  # entries
+    has_hooks = False  # of SnapStart
+    builds: Any = None
+
     def __init__(self, clock: Any = time) -> None:
-        self.clock: Any = clock  # has monotonic() and time(), in seconds
-        self.generation = 0
+        self.clock = clock  # has monotonic() and time(), in seconds
         # Built in: entering and leaving it, no signal can come between.
         self.lock = threading.RLock()
         self.placing = threading.RLock()  # held while a context's attribute changes
@@ -190,10 +172,7 @@ class Store:
         self.watchers: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self.listeners: weakref.WeakSet[Any] = weakref.WeakSet()
         self.deferred: deque[tuple[Callable[[Any], bool], bool]] = deque()
-        self.builds: Any = None
         self.attempts: dict[Key, Any] = {}  # of failing handlers to find newer values
-        self.sweep_at = 1024  # entries
-        self.has_hooks = False  # of SnapStart
 
     def now(self) -> Instant:
         """Return this instant by both clocks."""

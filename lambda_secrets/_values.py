@@ -95,6 +95,7 @@ class Secrets(Frozen):
             for name, value in self._values.items():  # a comprehension is a frame before 3.12
                 found[name] = _copied(value(0))
         except BaseException as interrupt:  # noqa: BLE001 - a signal's, as in `fresh`
+            found.clear()
             raise interrupt.with_traceback(None)  # noqa: B904
         return found
 
@@ -161,7 +162,7 @@ def _copied(value: Any) -> Any:
                 container[key] = copy = item.copy()
                 levels.append(copy)
             elif kind not in _IMMUTABLE:
-                from ._copies import copied
+                from ._deep import copied
 
                 container[key] = copied(item, wrapped=kind is Wrapped)
     return box[0]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ._cache import shared_cache
+from ._maintenance import listen
 from ._values import opaque
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class RedactSecrets(logging.Filter):
         """Learn the values in the cache, and every later one."""
         super().__init__()
         self.forget()
-        shared_cache.listen(self)
+        listen(shared_cache, self)
 
     def filter(self, record: logging.LogRecord) -> Any:
         """Let every record pass; one that shows a value as a redacted copy."""

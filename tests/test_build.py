@@ -342,6 +342,7 @@ def test_what_was_handed_out_outside_of_calls_is_closed_by_clear_alone(
         backend.answers["a"] = value
         stopped.tick(10)
         live.current()
+    LiveSecrets({"other": "b"}, backend=backend).clear()
     assert [client.closed for client in made] == [0, 0, 0]
     live.clear()
     assert [client.closed for client in made] == [1, 1, 1]

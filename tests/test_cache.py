@@ -17,11 +17,21 @@ import pytest
 from lambda_secrets import Secret, _cache as cache_module
 from lambda_secrets._build import builds_of
 from lambda_secrets._cache import Cache
-from lambda_secrets._maintenance import after_fork, override, release, restore, sweep
+from lambda_secrets._maintenance import (
+    after_fork,
+    clear,
+    discard,
+    known_entry,
+    listen,
+    override,
+    release,
+    restore,
+    sweep,
+)
 from lambda_secrets._resolver import Resolver, run
 from lambda_secrets._sources import Source
 from lambda_secrets._store import STALE_WAIT, Entry, Freshness, Reading, Round
-from lambda_secrets._values import opaque
+from lambda_secrets._values import Secrets, opaque
 from lambda_secrets.backends import Answer, backend_name
 from lambda_secrets.errors import (
     AccessDeniedError,
@@ -35,7 +45,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from lambda_secrets._store import Mode
-    from lambda_secrets._values import Opaque
     from lambda_secrets.events import Event
     from tests.support.clock import FakeClock
 
@@ -94,7 +103,8 @@ class Watcher:
         self, backend: Any = None, values: Sequence[str] = (), declared: Sequence[Source] = ()
     ) -> None:
         self.backend = backend
-        self.values = values
+        self.partial = (0.0, 0.0, Secrets({value: opaque(value) for value in values}))
+        self.declarations: dict[str, Any] = {}
         self.declared = declared
         self.expired = 0
         self.temporary = False
@@ -102,10 +112,6 @@ class Watcher:
     def sources(self) -> Sequence[Source]:
         """Return what it will ask for again."""
         return self.declared
-
-    def injected(self) -> Iterator[Opaque]:
-        """Return them."""
-        return map(opaque, self.values)
 
     def expire(self) -> None:
         """Count it."""
@@ -270,7 +276,7 @@ def test_chance_is_random_and_below_one() -> None:
     cache = Cache()
     draws = set()
     for _ in range(50):
-        cache.clear()
+        clear(cache)
         entry = cache.read(Recorder(db="1"), {DB: TTL}, timeout=5).results[DB]
         assert isinstance(entry, Entry)
         draws.add(entry.jitter_draw)
@@ -408,7 +414,7 @@ def test_a_backend_that_ignores_its_timeout_is_left_behind(cache: Cache) -> None
     assert "within 0.05 s" in str(result)
     backend.gate.set()
     settled(lambda: not _ours())
-    assert cache.entry(backend, DB) is None
+    assert known_entry(cache, backend, DB) is None
     assert value(cache.read(backend, {DB: TTL}, timeout=5)) == "late"
 
 
@@ -461,7 +467,7 @@ def test_a_backend_at_the_address_of_a_dead_one_serves_none_of_its_values(cache:
         again += id(backend) in seen
         seen.add(id(backend))
         if number % 2:
-            assert cache.entry(backend, DB) is None
+            assert known_entry(cache, backend, DB) is None
         assert value(cache.read(backend, {DB: TTL}, timeout=5)) == str(number)
         settled(lambda: not _ours())
         del backend
@@ -576,7 +582,7 @@ def test_a_late_refusal_of_a_replaced_round_says_nothing_of_the_new_value(
     assert value(cache.read(backend, {DB: STALE}, timeout=5, mode="fresh")) == "3"
     hung.set()
     ordinary.join()
-    entry = cache.entry(backend, DB)
+    entry = known_entry(cache, backend, DB)
     assert entry is not None
     assert (entry.refused, entry.failures) == (False, 0)
 
@@ -646,7 +652,7 @@ def test_a_forced_read_replaces_the_entry(cache: Cache) -> None:
     assert value(cache.read(backend, {DB: TTL}, timeout=5, mode="fresh")) == "2"
     assert value(cache.read(backend, {DB: TTL}, timeout=5)) == "2"
     for mode, forced in (("fresh", True), ("prefetch", False), ("usual", False)):
-        cache.clear()
+        clear(cache)
         entry = cache.read(backend, {DB: TTL}, timeout=5, mode=cast("Mode", mode)).results[DB]
         assert entry.forced is forced
 
@@ -876,6 +882,21 @@ def test_refresh_ahead_serves_the_current_value_and_fetches_beside_it(
     assert value(cache.read(backend, {DB: AHEAD}, timeout=5)) == "2"
 
 
+def test_refresh_ahead_fetches_all_that_is_soon_due_in_one_round(
+    cache: Cache, clock: FakeClock
+) -> None:
+    """One background round brings every source, as a usual one does."""
+    backend = Recorder(db="1", key="2")
+    wanted = {DB: AHEAD, KEY: AHEAD}
+    cache.read(backend, wanted, timeout=5)
+    clock.tick(6)
+    cache.read(backend, wanted, timeout=5)
+    settled(lambda: not _ours())
+    assert [names for names, *_ in backend.calls] == [["prod/db", "prod/key"]] * 2
+    assert not cache.rounds
+    assert cache.read(backend, wanted, timeout=5).good_for == 6
+
+
 def test_what_took_long_to_fetch_is_refreshed_ahead_too(cache: Cache, clock: FakeClock) -> None:
     """A value that is shortly before expiry when it arrives does not make the next caller wait."""
     backend = Gated(db=slowly(clock, 7))
@@ -992,7 +1013,7 @@ def test_what_a_handler_declares_is_kept_for_it(cache: Cache, clock: FakeClock) 
     cache.read(backend, {DB: TTL}, timeout=5)
     clock.tick(1_000)
     cache.read(backend, {KEY: TTL}, timeout=5)
-    assert cache.entry(backend, DB) is not None
+    assert known_entry(cache, backend, DB) is not None
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -1016,17 +1037,17 @@ def test_clear_forgets_and_what_is_in_flight_does_not_enter(cache: Cache) -> Non
     reader = threading.Thread(target=lambda: cache.read(backend, {DB: TTL}, timeout=5))
     reader.start()
     backend.asked.acquire()
-    cache.clear()
+    clear(cache)
     backend.gate.set()
     reader.join()
-    assert cache.entry(backend, DB) is None
+    assert known_entry(cache, backend, DB) is None
 
 
 def test_drop_forgets_only_these_sources(cache: Cache) -> None:
     """Clearing one handler leaves the sources of others."""
     backend = Recorder(db="1", key="2")
     cache.read(backend, {DB: TTL, KEY: TTL}, timeout=5)
-    cache.discard({(id(backend), DB)}.__contains__)
+    discard(cache, {(id(backend), DB)}.__contains__)
     cache.read(backend, {DB: TTL, KEY: TTL}, timeout=5)
     assert [names for names, _, _ in backend.calls] == [["prod/db", "prod/key"], ["prod/db"]]
 
@@ -1037,25 +1058,23 @@ def test_watchers_are_told_and_not_kept_alive(cache: Cache) -> None:
     cache.watch(watcher)
     cache.read(backend, {DB: TTL}, timeout=5)
     assert watcher.expired == 1
-    cache.clear()
-    cache.discard({(id(backend), DB)}.__contains__)
+    clear(cache)
+    discard(cache, {(id(backend), DB)}.__contains__)
     override(cache, backend)
     restore(cache, backend)
     assert watcher.expired == 5
     del watcher
-    cache.clear()
+    clear(cache)
     assert not list(cache.watchers.values())
 
 
-def test_a_reading_is_committed_only_if_nothing_changed_meanwhile(cache: Cache) -> None:
+def test_a_reading_is_of_a_generation_that_ends_with_any_change(cache: Cache) -> None:
     """What was made of a reading from before a clear is not kept after it."""
     backend = Recorder(db="1")
-    installed: list[int] = []
     reading = cache.read(backend, {DB: TTL}, timeout=5)
-    cache.commit_if_current(reading, lambda: installed.append(1))
-    cache.clear()
-    cache.commit_if_current(reading, lambda: installed.append(2))
-    assert installed == [1]
+    assert reading.generation == cache.generation
+    clear(cache)
+    assert reading.generation != cache.generation
 
 
 def test_an_override_answers_for_every_backend_and_restores_what_was_cached(cache: Cache) -> None:
@@ -1092,7 +1111,7 @@ def test_release_forgets_and_closes_what_backends_hold_open(cache: Cache) -> Non
     cache.read(backend, {DB: TTL}, timeout=5)
     release(cache)
     assert closed == ["closed"]
-    assert cache.entry(backend, DB) is None
+    assert known_entry(cache, backend, DB) is None
     assert [watcher.expired for watcher in watchers] == [2, 2, 2]
 
 
@@ -1114,7 +1133,7 @@ def test_release_closes_backends_that_no_handler_has(cache: Cache) -> None:
     for _ in range(2):
         cache.read(backend, {DB: TTL, KEY: TTL}, timeout=5)
         cache.read(Slotted(), {DB: TTL}, timeout=5)
-        cache.clear()
+        clear(cache)
     release(cache)
     assert closed == ["closed"]
 
@@ -1238,10 +1257,10 @@ def test_listeners_learn_what_is_held_then_what_comes(cache: Cache) -> None:
     cache.watch(watcher)
     cache.reveal(opaque("nobody listens"))
     listener = Listener()
-    cache.listen(listener)
+    listen(cache, listener)
     assert listener.known == ["1", "2"]
     cache.reveal(opaque("3"))
-    cache.clear()
+    clear(cache)
     assert listener.known == ["1", "2", "3"]
     release(cache)
     assert listener.known == []
@@ -1390,7 +1409,7 @@ def test_a_pending_version_serves_until_the_current_one_changes(
         assert value(cache.read(backend, {DB: TTL}, timeout=5)) == backend.answers["db"]
 
 
-@pytest.mark.parametrize("change", [Cache.clear, lambda cache: override(cache, Recorder())])
+@pytest.mark.parametrize("change", [clear, lambda cache: override(cache, Recorder())])
 def test_a_reading_from_before_a_change_is_not_kept(
     change: Callable[[Cache], None], cache: Cache
 ) -> None:
@@ -1400,11 +1419,9 @@ def test_a_reading_from_before_a_change_is_not_kept(
         change(cache)
         return "ours"
 
-    installed: list[int] = []
     reading = cache.read(Recorder(db=answer), {DB: TTL}, timeout=5)
-    cache.commit_if_current(reading, lambda: installed.append(1))
     assert value(reading) == "ours"
-    assert installed == []
+    assert reading.generation != cache.generation
 
 
 @pytest.mark.parametrize("wait", [0.3, 0.15, 0.05])
@@ -1457,9 +1474,9 @@ def test_20000_names_made_up_at_run_time_cost_the_same_each() -> None:
         costs.append(clock() - begin)
         most = max(most, len(cache.entries))
     assert most <= 4096 + 1
-    assert cache.entry(backend, DB) is not None
-    assert cache.entry(backend, Source("secret", "19/999")) is not None
-    assert cache.entry(backend, Source("secret", "0/0")) is None
+    assert known_entry(cache, backend, DB) is not None
+    assert known_entry(cache, backend, Source("secret", "19/999")) is not None
+    assert known_entry(cache, backend, Source("secret", "0/0")) is None
     assert min(costs[-5:]) < 3 * min(costs[:5])
 
 
@@ -1474,7 +1491,7 @@ def test_an_entry_that_is_read_again_is_young(cache: Cache, clock: FakeClock) ->
     cache.read(backend, {DB: Freshness(0)}, timeout=5)
     with cache.lock:
         sweep(cache)
-    assert cache.entry(backend, DB) is not None
+    assert known_entry(cache, backend, DB) is not None
     assert len(cache.entries) == 3072
 
 
@@ -1489,14 +1506,14 @@ def test_what_nobody_would_be_served_is_swept(cache: Cache, clock: FakeClock) ->
     clock.tick(60)
     with cache.lock:
         sweep(cache)
-    assert cache.entry(backend, DB) is not None
+    assert known_entry(cache, backend, DB) is not None
     assert cache.attempts
     clock.tick(0.1)
     with cache.lock:
         sweep(cache)
-    assert cache.entry(backend, DB) is None
+    assert known_entry(cache, backend, DB) is None
     assert not cache.attempts
-    assert cache.entry(forever, DB) is not None
+    assert known_entry(cache, forever, DB) is not None
 
 
 def test_backends_that_take_no_weak_reference_are_released_with_their_entries(
@@ -1685,7 +1702,7 @@ def test_who_sees_a_new_entry_finds_no_old_value_elsewhere(cache: Cache) -> None
 
     class Looking(Watcher):
         def expire(self) -> None:
-            entry = cache.entry(backend, DB)
+            entry = known_entry(cache, backend, DB)
             assert entry is not None
             seen.append(entry.answer.value)
 
@@ -1707,7 +1724,7 @@ def test_a_listener_hears_of_what_transforms_have_made(cache: Cache) -> None:
     run(resolver.steps())
     resolver.expire()
     listener = Listener()
-    cache.listen(listener)
+    listen(cache, listener)
     assert set(listener.known) == {"1", "made of 1"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hypothesis import settings, strategies as st
@@ -12,7 +13,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from lambda_secrets import Secret
 from lambda_secrets._cache import Cache
-from lambda_secrets._maintenance import after_fork, override, release, restore, sweep
+from lambda_secrets._maintenance import (
+    after_fork,
+    clear,
+    discard,
+    known_entry,
+    override,
+    release,
+    restore,
+    sweep,
+)
 from lambda_secrets._resolver import Resolver, run
 from lambda_secrets._sources import Source
 from lambda_secrets._store import Entry, Freshness, Round
@@ -163,19 +173,19 @@ class CacheStates(RuleBasedStateMachine):
         """Forget everything: at once, or when the lock is free that its own thread holds."""
         if how == "interrupt":
             with self.cache.lock:
-                self.cache.clear()
+                clear(self.cache)
                 assert self.resolver.cached() is None
         elif how == "release":
             release(self.cache)
         else:
-            self.cache.clear()
+            clear(self.cache)
         for backend in (self.usual, *self.overrides):
             backend.forget()
 
     @rule()
     def clear_one(self) -> None:
         """Forget one source of the active backend."""
-        self.cache.discard({(id(self.backend), SOURCES[0])}.__contains__)
+        discard(self.cache, {(id(self.backend), SOURCES[0])}.__contains__)
         for table in (self.backend.read, self.backend.failed, self.backend.refused):
             table.pop(SOURCES[0], None)
 
@@ -260,7 +270,7 @@ class CacheStates(RuleBasedStateMachine):
     @rule(freshness=st.sampled_from(FRESHNESS))
     def clear_while_reading(self, freshness: Freshness) -> None:
         """What was asked for before a clear does not enter the cache."""
-        self.backend.meanwhile = self.cache.clear
+        self.backend.meanwhile = partial(clear, self.cache)
         self.backend.asked.clear()
         self.cache.read(self.usual, dict.fromkeys(SOURCES, freshness), timeout=5, mode="fresh")
         for backend in (self.usual, *self.overrides):
@@ -292,7 +302,7 @@ class CacheStates(RuleBasedStateMachine):
     def errors_are_never_kept(self) -> None:
         """Check that the cache holds what was read latest, and nothing else."""
         for source in SOURCES:
-            entry = self.cache.entry(self.usual, source)
+            entry = known_entry(self.cache, self.usual, source)
             if entry is not None:
                 value = None if entry.absent else entry.answer.value
                 assert value == self.backend.read[source].value
@@ -373,7 +383,7 @@ def test_no_thread_is_served_what_is_older_than_its_own_clear_or_the_ttl() -> No
             not_before = begin - ttl
             step = own.random()
             if step < 0.05:
-                cache.clear()
+                clear(cache)
                 not_before = begin
             elif step < 0.1:
                 run(resolver.steps(mode="fresh"))  # which may share a forced round that runs

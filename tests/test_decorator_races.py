@@ -10,6 +10,7 @@ import pytest
 
 from lambda_secrets import Answer, clear_cache, inject_secrets
 from lambda_secrets._functions import layers_of
+from lambda_secrets._maintenance import injected
 from lambda_secrets.testing import override_secrets
 from tests.support.recorder import Recorder
 
@@ -64,7 +65,7 @@ def test_what_was_asked_before_a_clear_is_not_kept_after_it(everything: bool) ->
     clear = clear_cache if everything else handler.secrets.clear
     assert during_a_fetch(backend, handler, clear) == "1"
     (layer,) = layers_of(handler)
-    assert list(layer.resolver.injected()) == []
+    assert list(injected(layer.resolver)) == []
     assert handler({}, SimpleNamespace()) == "2"
     assert len(backend.calls) == 2
 

@@ -485,6 +485,18 @@ def test_a_name_in_two_layers_is_nobodys(backend: Recorder) -> None:
 # Threads
 
 
+def test_clear_within_an_override_forgets_what_was_read_before_it_too() -> None:
+    """Another thread may override meanwhile: whoever clears never reads an older value again."""
+    backend = Recorder({"a": "old"})
+    live = LiveSecrets({"a": "a"}, backend=backend)
+    assert live.a == "old"
+    with override_secrets({"a": "fake"}):
+        assert live.a == "fake"
+        backend.answers["a"] = "new"
+        live.clear()
+    assert live.a == "new"
+
+
 class Crowd:
     """Threads that read, refresh, clear and override; each value is the number of its reading."""
 

@@ -166,9 +166,8 @@ assert lambda_handler({{}}, SimpleNamespace()) > 0
 
 
 LATE = {
-    *("_conversion", "_copies", "_deep", "_explain", "_extract", "_functions", "_kinds", "_live"),
-    *("_options", "_overlap", "_proxy", "_signature", "_steps", "_suspended"),
-    *("_targets", "_types"),
+    *("_conversion", "_deep", "_explain", "_extract", "_functions", "_kinds", "_live", "_options"),
+    *("_overlap", "_proxy", "_signature", "_steps", "_suspended", "_targets", "_types"),
     *("events", "logging", "testing"),
 }
 

@@ -36,6 +36,7 @@ from lambda_secrets import (
 )
 from lambda_secrets._cache import shared_cache
 from lambda_secrets._declarations import declare_all
+from lambda_secrets._maintenance import injected
 from lambda_secrets._resolver import Resolver, run
 from lambda_secrets.testing import override_secrets
 from tests.support.recorder import Recorder
@@ -1243,8 +1244,7 @@ def test_an_override_is_what_is_cached_while_it_lasts() -> None:
 
 def one_by_one(resolver: Resolver, name: str) -> Any:
     """Read one name as `LiveSecrets` does: what else is due is fetched in the same round."""
-    rest = [other for other in resolver.declarations if other != name]
-    return run(resolver.steps([name], beside=rest))[name]
+    return run(resolver.steps([name], beside=True))[name]
 
 
 def partly(backend: Any, **declared: Any) -> Resolver:
@@ -1296,6 +1296,31 @@ def test_a_variable_that_is_unset_fails_nobody_but_who_reads_it(
     assert [str(source) for source in resolver.sources()] == ["a", "b"]
     resolver.expire()
     assert [str(source) for source in resolver.sources()] == ["a"]
+
+
+def test_a_variable_may_change_and_an_override_begin_during_a_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever waits for the round gets what was asked for."""
+    monkeypatch.setenv("SECRET_NAME", "a")
+    override = override_secrets({"env:SECRET_NAME": "overridden"})
+
+    def changed() -> str:
+        monkeypatch.setenv("SECRET_NAME", "b")
+        return "1"
+
+    def overridden() -> str:
+        override.__enter__()
+        return "2"
+
+    backend = Recorder({"a": changed, "b": overridden})
+    resolver = partly(backend, it="env:SECRET_NAME")
+    assert run(resolver.steps()).it == "1"
+    try:
+        assert run(resolver.steps()).it == "2"
+        assert run(resolver.steps()).it == "overridden"
+    finally:
+        override.__exit__()
 
 
 def test_a_variable_is_read_when_the_decorator_is_applied_inside_lambda(
@@ -1361,4 +1386,4 @@ def test_steps_decide_what_an_error_means() -> None:
 def test_a_listener_hears_of_defaults() -> None:
     """A default can be a secret, too."""
     resolver = partly(Recorder({}), a=Secret("a", default=CANARY))
-    assert [value(0) for value in resolver.injected()] == [CANARY]
+    assert [value(0) for value in injected(resolver)] == [CANARY]

@@ -14,11 +14,11 @@ import snapshot_restore_py
 
 from lambda_secrets import (
     DeclarationError,
-    _snapstart as snapstart,
     inject_secrets,
     resolve_secrets,
 )
 from lambda_secrets._cache import Cache, shared_cache
+from lambda_secrets._maintenance import keep_out_of_snapshots
 from tests.support.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def test_hooks_are_registered_once(hooks: Hooks) -> None:
     """However many handlers there are, the cache is emptied once."""
     handlers = [decorated(Recorder({})) for _ in range(3)]
     assert len(hooks.before) == len(hooks.after) == 1
-    snapstart.keep_out_of_snapshots(Cache())
+    keep_out_of_snapshots(Cache())
     assert len(hooks.before) == len(hooks.after) == 2
     assert handlers
 

@@ -12,7 +12,7 @@ import pprint
 import string
 import threading
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -274,11 +274,14 @@ class Interrupted(list[int]):
         raise KeyboardInterrupt
 
 
-def test_an_interrupted_copy_leaves_no_value_in_a_traceback() -> None:
+@pytest.mark.parametrize("access", [lambda secrets: secrets.it, Secrets.reveal])
+def test_an_interrupted_copy_leaves_no_value_in_a_traceback(
+    access: Callable[[Secrets], Any],
+) -> None:
     """The exception of a signal handler goes out without the frames that copy."""
-    secrets = made({"it": {"key": CANARY, "more": Interrupted([1])}})
+    secrets = made({"first": CANARY, "it": {"key": CANARY, "more": Interrupted([1])}})
     with pytest.raises(KeyboardInterrupt) as caught:
-        _ = secrets.it
+        access(secrets)
     frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)][1:]
     assert frames
     assert not any(CANARY in repr(frame.f_locals) for frame in frames)

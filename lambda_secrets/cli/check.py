@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lambda_secrets._cache import shared_cache
-from lambda_secrets._cache_info import known_of
+from lambda_secrets._live import known_of
 from lambda_secrets._maintenance import override
 from lambda_secrets._resolver import run
 from lambda_secrets.backends import FileBackend, backend_name, backend_of

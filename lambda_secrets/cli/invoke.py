@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lambda_secrets._cache_info import known_of
+from lambda_secrets._live import known_of
 from lambda_secrets.backends._local import (
     SCHEMES,
     base64_bytes,

@@ -86,4 +86,4 @@ def test_a_random_walk_in_the_runtime_client_serves_nothing_wrong(tmp_path: Path
         finally:
             ended.set()
             freezing.join()
-    assert served > 20
+    assert served > 10  # how many depends on when it is frozen

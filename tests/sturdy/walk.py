@@ -348,7 +348,7 @@ class Walk:
         # A read that interrupts an import of its own thread would see half of a module.
         for package in (lambda_secrets, backends):
             for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-                if module.name.rpartition(".")[2] not in ("__main__", "_snapstart"):
+                if module.name.rpartition(".")[2] != "__main__":
                     importlib.import_module(module.name)
         depth = 0
 
