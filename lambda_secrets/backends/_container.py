@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 RELATIVE, FULL = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 TOKEN, TOKEN_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
 RENEW_BEFORE = 300.0  # seconds before they expire
-RENEWAL_SHARE = 1.0  # seconds of a round that a failed renewal takes at most
+RENEWAL_SHARE = 1.0  # seconds that a failed renewal takes of a round at most, or half of it
 _HOSTS = ("169.254.170.2", "169.254.170.23", "fd00:ec2::23", "localhost", "::1")
 
 
@@ -53,7 +53,7 @@ class Container:
         left = expires - time.time() if origin == settings else 0.0
         if left > RENEW_BEFORE:
             return keys
-        seconds = min(timeout, RENEWAL_SHARE) if left > 0 else timeout
+        seconds = min(timeout / 2, RENEWAL_SHARE) if left > 0 else timeout
         answer = self._client.run({None: _ask()}, timeout=seconds)[None]
         if isinstance(answer, ResolutionError):
             return keys if left > 0 else answer

@@ -123,6 +123,17 @@ def test_a_failed_renewal_keeps_what_is_valid(
     assert "container" in str(error)
 
 
+def test_a_renewal_that_hangs_leaves_half_of_a_short_round(
+    container: Endpoint, aws: TlsServer, backend: AwsBackend
+) -> None:
+    """Where a stale value could be served, a round has one second: the read needs some of it."""
+    container.seconds = 200
+    assert read(backend) == "value of x"
+    container.fault = faults.hang
+    assert read(backend, timeout=1) == "value of x"
+    assert keys_of(aws) == ["first", "first"]
+
+
 def test_credentials_without_an_end_are_kept(
     container: Endpoint, aws: TlsServer, backend: AwsBackend
 ) -> None:
