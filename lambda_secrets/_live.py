@@ -87,10 +87,10 @@ class LiveSecrets:
         if declarations is not None:
             declared = declare_all(declarations)
         for name in declared:
-            if name in _OWN_NAMES:
+            if name[:1] == "_" or name in _OWN_NAMES:
                 raise DeclarationError(
-                    f"Cannot declare {name!r}: LiveSecrets has an attribute of that name. Rename "
-                    "the secret."
+                    f"Cannot declare {name!r}: in a LiveSecrets a name must not start with '_' or "
+                    "be one of its own attributes, such as 'refresh'. Rename it."
                 )
         options: dict[str, Any] = {"ttl": ttl, "timeout": timeout, "jitter": jitter}
         options |= {"stale_if_error": stale_if_error, "refresh_ahead": refresh_ahead}

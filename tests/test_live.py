@@ -247,6 +247,15 @@ def test_it_is_neither_a_mapping_nor_iterable_nor_a_pickle(live: LiveSecrets) ->
     assert not {"a", "db"} & set(dir(live))
 
 
+@pytest.mark.parametrize("name", ["_resolvers", "__class__", "__getitem__", "_mine"])
+def test_a_name_with_an_underscore_cannot_be_declared(name: str, backend: Recorder) -> None:
+    """What begins so belongs to Python or to the class."""
+    with pytest.raises(DeclarationError, match=f"Cannot declare '{name}'"):
+        LiveSecrets({name: "a"}, backend=backend)
+    with pytest.raises(DeclarationError, match=f"Cannot declare '{name}'"):
+        type("Config", (LiveSecrets,), {"__annotations__": {name: Annotated[str, Secret("a")]}})()
+
+
 OWN = ["current", "acurrent", "refresh", "arefresh", "clear", "declarations", "cache_info"]
 
 
