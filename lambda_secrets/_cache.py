@@ -278,13 +278,13 @@ shared_cache: Cache = Cache()
 """The one cache of this process."""
 
 
-def under_snapstart() -> bool:
-    """Whether a snapshot will be taken; if so, see that it holds no value."""
+def under_snapstart(cache: Cache) -> bool:
+    """Whether a snapshot will be taken; if so, see that it holds no value of this cache."""
     if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start":
         return False
     from ._maintenance import keep_out_of_snapshots
 
-    keep_out_of_snapshots(shared_cache)
+    keep_out_of_snapshots(cache)
     return True
 
 

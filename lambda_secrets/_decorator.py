@@ -127,7 +127,7 @@ def inject_secrets(
             if inner is not None:
                 return type(handler)(decorate(inner))
         layer = _layer(handler, given, into, key, refresh_on, backend=backend, options=options)
-        if not under_snapstart() and prefetch:
+        if prefetch and not under_snapstart(shared_cache):
             from ._once import prefetched
 
             prefetched(layer.resolver)

@@ -6,7 +6,7 @@ import logging
 import os
 import weakref
 
-from ._cache import shared_cache, under_snapstart
+from ._cache import shared_cache
 from ._declarations import declare_all
 from ._maintenance import clear
 from ._resolver import TTL_VARIABLES, Resolver, run
@@ -57,7 +57,6 @@ def resolve_secrets(
     # What was built is handed out anew each time, so that it counts as in use outside of calls.
     secrets = None if resolver.builds else resolver.cached()
     if secrets is None:
-        under_snapstart()
         secrets = run(resolver.steps())
     return secrets
 

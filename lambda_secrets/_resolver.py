@@ -6,6 +6,7 @@ import functools
 import math
 import os
 
+from ._cache import under_snapstart
 from ._sources import Mismatch, check_seconds
 from ._store import Entry, Freshness
 from ._values import Secrets, Wrapped, opaque, shielded
@@ -85,6 +86,7 @@ class Resolver:
         self._freshness: dict[str, Freshness] = {}
         for name in self.declarations if "AWS_LAMBDA_RUNTIME_API" in os.environ else self._fixed:
             self.freshness(name)
+        under_snapstart(cache)
         cache.watch(self)
 
     def declaration(self, name: str) -> Declaration:

@@ -21,6 +21,7 @@ from lambda_secrets import (
 )
 from lambda_secrets._declarations import declare
 from lambda_secrets._kinds import effective
+from lambda_secrets._values import opaque
 
 CANARY = "hunter2-canary"
 ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/db-AbCdEf"
@@ -54,7 +55,7 @@ def test_the_form_of_ecs_is_read(fields: str, expected: Secret | None) -> None:
 @pytest.mark.parametrize("key", ["user", "user.name", 'a"b\\c', "é", "@", "a-b", "*"])
 def test_a_key_of_ecs_is_found_as_it_is(key: str) -> None:
     """What means something to JMESPath means nothing in a key."""
-    assert declare(f"{ARN}:{key}::").extract({key: "found"}) == "found"
+    assert declare(f"{ARN}:{key}::").extract(opaque({key: "found"})) == "found"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ import snapshot_restore_py
 
 from lambda_secrets import (
     DeclarationError,
+    LiveSecrets,
+    Secret,
     inject_secrets,
     resolve_secrets,
 )
@@ -101,6 +103,17 @@ def test_what_is_resolved_outside_a_handler_is_kept_out_too(hooks: Hooks) -> Non
     backend.answers["db"] = "2"
     hooks.restore()
     assert resolve_secrets({"db": "db"}, backend=backend).db == "2"
+
+
+def test_live_secrets_and_what_is_built_are_kept_out_too(hooks: Hooks) -> None:
+    """FastAPI behind Mangum may use nothing else of this package."""
+    backend = Recorder({"db": "1"})
+    live = LiveSecrets({"db": "db", "pool": Secret("db", build=lambda db: [db])}, backend=backend)
+    assert [live.db, live.pool] == ["1", ["1"]]
+    hooks.snapshot()
+    backend.answers["db"] = "2"
+    hooks.restore()
+    assert [live.db, live.pool] == ["2", ["2"]]
 
 
 def test_what_was_read_between_the_hooks_is_forgotten(hooks: Hooks) -> None:
