@@ -127,7 +127,8 @@ class Declaration(Compared):
             return False
         return bool(self.default == other.default)
 
-    __hash__ = Compared.__hash__
+    def __hash__(self) -> int:
+        return super().__hash__()
 
     def __str__(self) -> str:
         from ._explain import spelled

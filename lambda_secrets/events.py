@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from ._sources import Source
-    from ._store import Entry, Round
 
     Observer: TypeAlias = Callable[["Event"], object]
 
@@ -97,7 +96,7 @@ class Retried(Event):
     kind = "retry"
 
 
-def tell_fetched(fetched: Round, seconds: float) -> None:
+def tell_fetched(fetched: Any, seconds: float) -> None:
     """Tell of each source of a round that is over, after that many seconds."""
     told: list[Event] = []
     for source, result in fetched.results.items():
@@ -118,17 +117,17 @@ def tell_fetched(fetched: Round, seconds: float) -> None:
         _tell_apart(fetched.observer, told, 0.05)
 
 
-def tell_stale(observer: Observer, source: Source, entry: Entry, age: float) -> None:
+def tell_stale(observer: Observer, source: Source, entry: Any, age: float) -> None:
     """Tell that an entry was served past its TTL, that many seconds old."""
     _tell_apart(observer, [_of(ServedStale, source, entry, age)], LONGEST_WAIT)
 
 
-def tell_retried(observer: Observer, source: Source, entry: Entry, seconds: float) -> None:
+def tell_retried(observer: Observer, source: Source, entry: Any, seconds: float) -> None:
     """Tell that a handler runs again with this entry, which took that many seconds to have."""
     _tell_apart(observer, [_of(Retried, source, entry, seconds)], LONGEST_WAIT)
 
 
-def _of(kind: type[Event], source: Source, entry: Entry, seconds: float) -> Event:
+def _of(kind: type[Event], source: Source, entry: Any, seconds: float) -> Event:
     return kind(str(source), entry.backend, "ok", seconds, version=entry.answer.version)
 
 
