@@ -15,11 +15,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import botocore
 import pytest
-from botocore.exceptions import (
-    ClientError,
-    PartialCredentialsError,
-)
+from botocore.exceptions import ClientError, PartialCredentialsError
 
 from lambda_secrets import (
     AccessDeniedError,
@@ -48,6 +46,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 ROLE = "arn:aws:iam::123456789012:role/reader"
+OLD = botocore.__version__ < "1.35"
 START_URL = "https://example.awsapps.com/start"
 SOURCE = Keys("AKIA-SOURCE", f"{canary.TOKEN}/key/source", "")
 
@@ -409,7 +408,8 @@ def test_an_sso_login_that_does_not_work_says_how_to_log_in(
     fail(machine, prepare)
     for outcome in machine.read("sdk", "auto"):
         assert outcome.kind == "BackendError"
-        assert "Run: aws sso login" in outcome.text
+        # An older botocore leaves it to the portal to refuse a start URL's token.
+        assert "Run: aws sso login" in outcome.text or (OLD and "sign in again" in outcome.text)
     assert machine.services.readers == []
 
 
