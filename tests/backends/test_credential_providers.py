@@ -405,6 +405,8 @@ def test_an_sso_login_that_does_not_work_says_how_to_log_in(
     machine: Machine, fail: Callable[..., None], prepare: Callable[..., None]
 ) -> None:
     """Through boto3 and "auto", whatever is wrong with the login."""
+    if OLD and (fail, prepare) == (expired, sso_legacy):
+        pytest.skip("this botocore sends a token that is too old, and the portal here takes it")
     fail(machine, prepare)
     for outcome in machine.read("sdk", "auto"):
         assert outcome.kind == "BackendError"
