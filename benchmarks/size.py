@@ -33,7 +33,7 @@ def measure() -> Figures:
             without(package, shipped)
             raw[shown] += [unzipped(package), zipped(package)]
             sizes = (f"{size / 1000:,.0f}" for size in raw[shown])
-            table.append([shown + bytecode_in(package), *sizes, version])
+            table.append([shown, *sizes, version + bytecode_in(package)])
     return Figures("Package size", {"": table}, [], {"bytes": raw})
 
 
