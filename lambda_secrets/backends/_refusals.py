@@ -194,6 +194,10 @@ def is_code(text: str) -> bool:
     return text.replace(".", "").isidentifier() and text.isascii()
 
 
+def _said(code: str, status: int) -> str:
+    return code if is_code(code) else f"HTTP {status}"
+
+
 def by_code(
     code: str, kind: str, *, status: int = 0, message: str = "", by_agent: bool = False
 ) -> ResolutionError:
@@ -201,7 +205,7 @@ def by_code(
 
     Of AWS's own messages only that of a denial is shown: it names principal, action and resource.
     """
-    said = code if is_code(code) else f"HTTP {status}"
+    said = _said(code, status)
     who = "AWS"
     our: type[ResolutionError] = BackendError
     if message.lower().startswith(_OF_THE_CLOCK):
@@ -307,7 +311,7 @@ def _by_issuer(operation: str, code: str, status: int, message: str) -> Resoluti
     Whatever it says is not about the secret: a role that does not exist is no missing secret.
     """
     our = type(by_code(code, "secret", status=status, message=message))
-    said = f"{code if is_code(code) else f'HTTP {status}'} to {operation}"
+    said = f"{_said(code, status)} to {operation}"
     if our is AccessDeniedError or code == "ForbiddenException":  # as the SSO portal says it
         text = f": {message}" if message else ""
         return AccessDeniedError(
