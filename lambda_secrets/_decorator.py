@@ -225,12 +225,15 @@ def _usual_handler_of(layer: Layer, function: Any) -> Callable[..., Any]:
         nonlocal general
         if not kwargs and len(args) == 2:
             context = args[1]
-            is_plain = type(context) is layer.plain or layer.is_plain(context)
-            if is_plain and key not in (own := context.__dict__):
+            if type(context) is layer.plain or layer.is_plain(context):
+                own = context.__dict__
+                secrets: Any
                 until, wall, secrets = resolver.state
                 if clock.monotonic() >= until or clock.time() >= wall:
-                    secrets = run(resolver.steps(remaining=remaining_of(context)))
-                if key not in own:  # nor has another call come meanwhile
+                    secrets = None
+                    if key not in own:
+                        secrets = run(resolver.steps(remaining=remaining_of(context)))
+                if secrets is not None and key not in own:
                     own[key] = secrets
                     try:
                         result = function(*args)
