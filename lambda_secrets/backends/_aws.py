@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hmac
 import json
 import os
@@ -10,7 +11,7 @@ from hashlib import sha256
 
 from .._values import opaque
 from ..errors import BackendUnavailableError, ResolutionError
-from . import Answer, own_region
+from . import own_region
 from ._calls import Conversations
 from ._connections import Fault
 from ._endpoints import endpoint_of
@@ -70,13 +71,8 @@ class AwsBackend:
         credentials = self.credentials(timeout)
         if isinstance(credentials, ResolutionError):
             return dict.fromkeys(sources, credentials)
-        tasks = self._conversations.tasks(sources)
-        answers = self._run(tasks, credentials, deadline - time.monotonic())
-        if any(type(answer) is not Answer for answer in answers.values()):
-            from ._calls import singly
-
-            again = singly(tasks, answers)
-            answers.update(self._run(again, credentials, deadline - time.monotonic()))
+        run = functools.partial(self._run, credentials, deadline)
+        answers = self._conversations.read(sources, run)
         return {source: answers[source] for source in sources}
 
     def close(self) -> None:
@@ -107,9 +103,9 @@ class AwsBackend:
 
         return vars(self).setdefault("container", Container())  # type: ignore[no-any-return]
 
-    def _run(self, tasks: list[Task], credentials: Hidden, timeout: float) -> Answers:
+    def _run(self, credentials: Hidden, deadline: float, tasks: list[Task]) -> Answers:
         jobs = {n: self._job(talk(asked), credentials) for n, (talk, asked) in enumerate(tasks)}
-        results = self._client.run(jobs, timeout=timeout)
+        results = self._client.run(jobs, timeout=deadline - time.monotonic())
         return {source: some[source] for some in results.values() for source in some}
 
     def _job(self, conversation: Any, credentials: Hidden) -> Job:

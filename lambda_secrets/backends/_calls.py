@@ -16,7 +16,7 @@ from ._decode import is_named, parameter_answer, secret_answer, text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from typing import Any
 
     from .._sources import Source
@@ -52,6 +52,17 @@ class Conversations:
         """Forget the configurations of these sources, or all."""
         for source in list(self.configurations) if sources is None else sources:
             self.configurations.pop(source, None)
+
+    def read(self, sources: Sources, run: Callable[[list[Task]], Answers]) -> Answers:
+        """Hold the conversations by ``run``; what fails only together is read source by source."""
+        tasks = self.tasks(sources)
+        answers = run(tasks)
+        if any(type(answer) is not Answer for answer in answers.values()):
+            again = _singly(tasks, answers)
+            for _, (source,) in again:
+                del answers[source]
+            answers.update(run(again))
+        return answers
 
     def tasks(self, sources: Sources) -> list[Task]:
         """Return the conversations to hold, each with its sources."""
@@ -211,7 +222,7 @@ def tree(sources: list[Source]) -> Talk:
     return {source: Answer(below(0))}
 
 
-def singly(tasks: list[Task], answers: Answers) -> list[Task]:
+def _singly(tasks: list[Task], answers: Answers) -> list[Task]:
     """Return the tasks to do again source by source.
 
     One name that is denied or malformed fails a whole call: the others in it are good.

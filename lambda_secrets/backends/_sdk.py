@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import time
@@ -10,7 +11,7 @@ from collections import deque
 from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError, ResolutionError
 from ._botocore_log import quiet, silence
-from ._calls import Conversations, singly
+from ._calls import Conversations
 from ._states import pause_before
 
 TYPE_CHECKING = False
@@ -79,12 +80,8 @@ class SdkBackend:
         sources = list(sources)
         if fresh:
             self._conversations.forget(sources)
-        tasks = self._conversations.tasks(sources)
-        answers = self._run(tasks, deadline)
-        again = singly(tasks, answers)
-        for _, (source,) in again:
-            del answers[source]
-        answers.update(self._run(again, deadline))
+        run = functools.partial(self._run, deadline)
+        answers = self._conversations.read(sources, run)
         late = BackendUnavailableError(
             "AWS did not answer in time. Check the network path to its endpoint, or raise timeout."
         )
@@ -103,7 +100,7 @@ class SdkBackend:
         """Return itself: clients and connections cannot be copied."""
         return self
 
-    def _run(self, tasks: list[Task], deadline: float) -> Answers:
+    def _run(self, deadline: float, tasks: list[Task]) -> Answers:
         """Return what the calls answer until then, on daemon threads: a hanging one is left."""
         answers: Answers = {}
         waiting = deque(tasks)
