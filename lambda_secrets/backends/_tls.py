@@ -78,7 +78,6 @@ class Trust:
 class RemoteExchange(Exchange):
     """An exchange on a connection that has to be opened first, by several steps."""
 
-    __slots__ = ("alarm", "opening", "until_writable")
     blocked = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
     opening: Steps | None
 
