@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from ._values import Secrets
     from .backends import Backend
 
 _CONTEXT = str(b"context", "ascii")  # told by its identity from the same text where it was given
@@ -214,6 +215,11 @@ def _wrapped(handler: Any, layer: Layer) -> Any:
     return wrapper
 
 
+def _read(resolver: Resolver, context: Any) -> Secrets:
+    """Return fresh values, within the time that the invocation has left."""
+    return run(resolver.steps(remaining=remaining_of(context)))
+
+
 def _usual_handler_of(layer: Layer, function: Any) -> Callable[..., Any]:
     """Return what does a usual call at once, and leaves others to a call in steps."""
     resolver, key = layer.resolver, layer.key
@@ -230,9 +236,7 @@ def _usual_handler_of(layer: Layer, function: Any) -> Callable[..., Any]:
                 secrets: Any
                 until, wall, secrets = resolver.state
                 if clock.monotonic() >= until or clock.time() >= wall:
-                    secrets = None
-                    if key not in own:
-                        secrets = run(resolver.steps(remaining=remaining_of(context)))
+                    secrets = None if key in own else _read(resolver, context)
                 if secrets is not None and key not in own:
                     own[key] = secrets
                     try:
