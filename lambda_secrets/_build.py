@@ -30,7 +30,7 @@ class Built:
     """An object that was built, or is being built, for one declaration.
 
     Attributes:
-        key: what it is shared by: backend, source, path, transform and ``build``.
+        key: backend, source, path, transform and ``build``: handlers that agree in all share it.
         value: the opaque value that it was made from.
         product: the opaque object; None while it is being built.
         outside: whether somebody got it while no call ran that declares it.

@@ -65,7 +65,7 @@ def instead_of(resolver: Any, declaration: Declaration, value: Any) -> Any:
 
 
 def _is_missing(value: Any) -> bool:
-    """Whether there is no such secret, or nothing in it where the path leads."""
+    """Whether the secret does not exist, or its path matches nothing."""
     return isinstance(value, SecretNotFoundError) or getattr(value, "absent", False) is True
 
 
