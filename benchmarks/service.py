@@ -116,7 +116,7 @@ class _State:
 
     def admits(self) -> bool:
         """Count a call to AWS, and tell whether the quota of this second has room for it."""
-        second = int(time.monotonic())
+        second = int(time.time())  # those that the fleet's start is timed by
         if second != self._second:
             self._second, self._left = second, self.quota
         self._left -= 1
