@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -66,7 +67,7 @@ def answered(body: Any, declaration: str | Declaration = "prod/db", status: int 
 
 
 def acted(
-    action: Action, declaration: str | Declaration = "prod/db", *, timeout: float = 0.2
+    action: Action, declaration: str | Declaration = "prod/db", *, timeout: float = 5
 ) -> Any:
     """Return what the backend makes of one reply."""
     with FaultServer([action]) as server:
@@ -102,6 +103,12 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeExtension]:
     with FakeExtension({"prod/db": "v"}) as running:
         monkeypatch.setenv(PORT, str(running.port))
         yield running
+
+
+@pytest.fixture
+def asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no time be enough for another try."""
+    monkeypatch.setattr(more, "SHORTEST_LEFT", math.inf)
 
 
 @pytest.fixture
@@ -537,6 +544,7 @@ def json_error(code: str) -> str:
         ("appconfig:a/b/c", "hunter2", 500, BackendUnavailableError, "500"),
     ],
 )
+@pytest.mark.usefixtures("asked_once")
 def test_each_refusal_has_its_error(
     declaration: str, body: str, status: int, expected: type[ResolutionError], says: str
 ) -> None:
@@ -557,11 +565,12 @@ def test_each_refusal_has_its_error(
         (faults.close, None, "closed the connection"),
     ],
 )
+@pytest.mark.usefixtures("asked_once")
 def test_no_reply_has_its_error(
     action: Action, expected: type[ResolutionError] | None, says: str
 ) -> None:
     """What was lost on the way may be there the next time; what is no HTTP will not."""
-    error = acted(action)
+    error = acted(action, timeout=0.2 if action is faults.hang else 5)
     assert kind_of(error) is (expected or BackendUnavailableError)
     assert says in str(error)
 
