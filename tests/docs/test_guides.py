@@ -76,10 +76,10 @@ def test_command_of_the_testing_guide_runs(tmp_path: Path) -> None:
 
 def test_start_page_does_what_it_says(tmp_path: Path) -> None:
     """Its handler, its test and its commands, up to the package, work as the page shows them."""
-    handler, _, test = blocks("start.md", "python")
+    [handler], [values], [test] = (blocks("start.md", name) for name in ("python", "toml", "py"))
     (tmp_path / "app.py").write_text(handler)
-    (tmp_path / "secrets.toml").write_text(blocks("start.md", "toml")[0])
-    (tmp_path / "test_app.py").write_text(f"from app import lambda_handler\n{test}")
+    (tmp_path / "secrets.toml").write_text(values)
+    (tmp_path / "test_app.py").write_text(test)
     scripts = sysconfig.get_path("scripts")
     for session in blocks("start.md", "console"):
         command, *shown = session.removeprefix("$ ").splitlines()
@@ -90,6 +90,17 @@ def test_start_page_does_what_it_says(tmp_path: Path) -> None:
         assert len(notes) == 1
     options = ["-q", "-p", "no:cacheprovider", "-W", "error"]
     assert "1 passed" in ran([sys.executable, "-m", "pytest", *options], tmp_path)
+    (tmp_path / "secrets.toml").write_text(values.replace("prod/db", "prod/bd"))
+    command = ["invoke", "app.lambda_handler", "--secrets", "secrets.toml"]
+    wrong = subprocess.run(
+        [f"{scripts}/lambda-secrets", *command],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert wrong.returncode == 1
+    assert "Cannot resolve 'db' (prod/db#@)" in wrong.stderr
 
 
 @pytest.fixture
