@@ -101,7 +101,7 @@ class LiveSecrets:
     def __setattr__(self, name: str, value: object) -> None:
         """Refuse the name of a secret: it would be hidden here, and nowhere else."""
         if self._typed and name in self._typed[0]:
-            raise AttributeError(f"Cannot set {name!r}: a test overrides it by override_secrets.")
+            raise AttributeError(f"Cannot set {name!r}. In a test use override_secrets.")
         super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
@@ -315,8 +315,8 @@ def resolver_of(live: Any, options: dict[str, Any], inject_secrets: Any) -> Reso
     for option, value in options.items():
         if value is not usual[option]:
             raise DeclarationError(
-                f"Cannot inject secrets: {option} belongs to the LiveSecrets that is given. Set "
-                f"it there: LiveSecrets(…, {option}=…)."
+                f"Cannot inject secrets: {option} belongs to the LiveSecrets. Set it there: "
+                f"LiveSecrets(…, {option}=…)."
             )
     if len(live._resolvers) > 1:  # noqa: SLF001 - its own module
         raise DeclarationError(

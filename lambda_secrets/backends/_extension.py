@@ -164,9 +164,9 @@ class ExtensionBackend:
         if found.upstream_ttl and not self._told:
             self._told = True
             _log.info(
-                "The extension's cache stands behind ours: a value can be older than ttl by its "
-                "own, SECRETS_MANAGER_TTL or SSM_PARAMETER_STORE_TTL (300 s by default). Set them "
-                "to 0 to make ttl exact, and set a ttl then: it is their default too."
+                "The extension has a cache of its own: a value can be older than ttl, by up to "
+                "SECRETS_MANAGER_TTL or SSM_PARAMETER_STORE_TTL (300 s by default). To make ttl "
+                "exact, set both to 0, and give a ttl: without one, ttl is 0 too."
             )
         return found
 

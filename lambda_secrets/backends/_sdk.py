@@ -176,8 +176,8 @@ class SdkBackend:
                 return given
             if self._given_session is None:
                 return BackendError(
-                    f"the ARN names the region {region}, but the client that was given is one of "
-                    f"{own}. Give a session instead: clients of other regions are made from it."
+                    f"the ARN names the region {region}, but the given client reads in {own}. "
+                    "Give a session instead, which makes clients for other regions too."
                 )
         with self._lock:  # making clients from one session is not thread-safe
             client = self._clients.get((service, region))

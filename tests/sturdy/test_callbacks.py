@@ -530,7 +530,7 @@ def test_a_backend_that_cannot_be_closed_keeps_no_other_one_open(
         handler({}, SimpleNamespace())
     release(shared_cache)
     assert len(closed) == 1
-    assert caplog.text.count(f"Raises{kind.__name__}: that raised {kind.__name__}") == 2
+    assert caplog.text.count(f"Raises{kind.__name__}: it raised {kind.__name__}") == 2
     assert SECRET not in caplog.text
 
 
