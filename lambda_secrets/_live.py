@@ -194,17 +194,17 @@ class LiveSecrets:
         )
 
     def retry_on(self, *types: Any) -> Callable[[Any], Any]:
-        """Decorate a function that raises one of these types when a secret has rotated.
+        """Decorate a function, method or coroutine function that fails when a secret has rotated.
 
-        The secrets that it read are then fetched past every cache. If one has changed, the function
-        runs once more; if not, the exception propagates::
+        When it raises one of these types, the secrets that it read are fetched past every cache. If
+        one has changed, it runs once more; if not, the exception propagates::
 
             @live.retry_on(LoginFailed)
             def report():
                 with connect(**live.db) as connection: ...
 
         Args:
-            types: exception types, for a function, a method or a coroutine function.
+            types: exception types.
 
         Raises:
             DeclarationError: when one is not an exception type, or for a generator function.

@@ -94,16 +94,15 @@ class FileBackend:
 
     Args:
         path: the file; a relative one is below the working directory.
+
+    Raises:
+        DeclarationError: when it is not a path.
     """
 
     name = "file"
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Read nothing yet.
-
-        Raises:
-            DeclarationError: when it is not a path.
-        """
+        """Read nothing yet."""
         if not (isinstance(path, (str, os.PathLike)) and path):
             kind = type(path).__name__  # it may be the values themselves: not shown
             raise DeclarationError(f"Cannot read secrets: expected the path of a file, got {kind}.")
