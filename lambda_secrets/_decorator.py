@@ -85,11 +85,11 @@ def inject_secrets(
         ttl: seconds for which a value is fresh; 0 fetches for each invocation, ``math.inf`` once.
             None: 300, or what the environment says.
         backend: where to read: a name, or an object with the `Backend` protocol.
-        timeout: seconds that one round of fetches may take.
+        timeout: seconds that one round of fetches may take at most.
         jitter: fraction, from 0 to 1, by up to which each lifetime is randomly shortened.
-        stale_if_error: seconds past its TTL for which a value outlives a transient failure.
-        refresh_ahead: seconds before expiry in which a background refresh begins; 0 for none.
-        refresh_on: exception types of the handler that call for new values and one retry.
+        stale_if_error: seconds past its TTL for which transient failures leave a value in use.
+        refresh_ahead: seconds before expiry at which a background refresh begins; 0 for none.
+        refresh_on: exception types of the handler after which it gets new values and one retry.
         prefetch: whether to fetch when the decorator is applied.
         observer: called with an `Event` for each fetch, stale serve and retry.
 

@@ -56,8 +56,8 @@ def not_a_declaration(thing: object) -> str:
     """Return why something is neither a string nor a declaration object."""
     if thing is None:
         return (
-            "expected a string or a declaration object, got None. Is the environment variable "
-            "unset that os.environ.get() reads? Use 'env:NAME' for a secret that a variable names."
+            "expected a string or a declaration object, got None. If it comes from "
+            "os.environ.get(), the environment variable is unset. Declare 'env:NAME' instead."
         )
     kind = type(thing).__name__
     return (
@@ -69,16 +69,16 @@ def not_a_declaration(thing: object) -> str:
 def not_a_mapping(thing: object) -> str:
     """Return why declarations cannot be read from something."""
     return (
-        f"Cannot declare secrets from a {type(thing).__name__}. "
-        "Use a mapping such as {'db': 'prod/db#@'}."
+        "Cannot declare secrets: expected a mapping such as {'db': 'prod/db#@'}, "
+        f"got {type(thing).__name__}."
     )
 
 
 def own_name(name: str) -> str:
     """Return why a secret cannot have a name that `Secrets` has itself."""
     return (
-        f"Cannot declare {name!r}: a name must not start with '_' or be 'reveal', which Secrets "
-        "has itself. Rename it, or use into='kwargs'."
+        f"Cannot declare {name!r}: a name must not start with '_' or be 'reveal', since Secrets "
+        "has such names itself. Rename it, or use into='kwargs'."
     )
 
 
@@ -144,7 +144,7 @@ def no_context() -> str:
 
 def read_only_context(context: object, key: str, outcome: str) -> str:
     """Return why a context does not take an attribute."""
-    what = f"Cannot put secrets on the context: setting {key!r} on a {type(context).__name__}"
+    what = f"Cannot put secrets on the context: setting {key!r} on this {type(context).__name__}"
     return f"{what} {outcome}. {_elsewhere(context)}"
 
 
@@ -177,7 +177,7 @@ def _elsewhere(thing: object) -> str:
             "A durable execution's input and context are frozen: put @inject_secrets below "
             "@durable_execution, with into='kwargs', or read a LiveSecrets inside of a step."
         )
-    return "Pass an object that takes it, or use into='kwargs'."
+    return "Pass another object, or use into='kwargs'."
 
 
 def unexpected_keyword(error: TypeError, function: Any, names: Any) -> str:
@@ -195,7 +195,7 @@ def unexpected_keyword(error: TypeError, function: Any, names: Any) -> str:
         return ""
     return (
         f"Cannot pass {found[0]!r} as a keyword argument: a decorator below @inject_secrets on "
-        f"{called.__qualname__}() does not hand it on. Put @inject_secrets directly above the "
+        f"{called.__qualname__}() does not pass it on. Put @inject_secrets directly above the "
         "handler."
     )
 

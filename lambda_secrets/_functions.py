@@ -124,7 +124,7 @@ def function_in(handler: Any) -> Any:
         return handler.__func__
     if not callable(handler):
         raise DeclarationError(
-            f"Cannot inject secrets into a {type(handler).__name__}: it cannot be called. "
+            f"Cannot inject secrets: expected a function, got {type(handler).__name__}. "
             "Put @inject_secrets(…) above a function."
         )
     return None

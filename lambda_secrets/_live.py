@@ -101,7 +101,7 @@ class LiveSecrets:
     def __setattr__(self, name: str, value: object) -> None:
         """Refuse the name of a secret: it would be hidden here, and nowhere else."""
         if self._typed and name in self._typed[0]:
-            raise AttributeError(f"Cannot set {name!r}: a test overrides it by override_secrets.")
+            raise AttributeError(f"Cannot set {name!r}. In a test use override_secrets.")
         super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
@@ -194,17 +194,17 @@ class LiveSecrets:
         )
 
     def retry_on(self, *types: Any) -> Callable[[Any], Any]:
-        """Decorate a function that raises one of these types when a secret has rotated.
+        """Decorate a function, method or coroutine function that fails when a secret has rotated.
 
-        The secrets that it read are then fetched past every cache. If one has changed, the function
-        runs once more; if not, the exception propagates::
+        When it raises one of these types, the secrets that it read are fetched past every cache. If
+        one has changed, it runs once more; if not, the exception propagates::
 
             @live.retry_on(LoginFailed)
             def report():
                 with connect(**live.db) as connection: ...
 
         Args:
-            types: exception types, for a function, a method or a coroutine function.
+            types: exception types.
 
         Raises:
             DeclarationError: when one is not an exception type, or for a generator function.
@@ -315,8 +315,8 @@ def resolver_of(live: Any, options: dict[str, Any], inject_secrets: Any) -> Reso
     for option, value in options.items():
         if value is not usual[option]:
             raise DeclarationError(
-                f"Cannot inject secrets: {option} belongs to the LiveSecrets that is given. Set "
-                f"it there: LiveSecrets(…, {option}=…)."
+                f"Cannot inject secrets: {option} belongs to the LiveSecrets. Set it there: "
+                f"LiveSecrets(…, {option}=…)."
             )
     if len(live._resolvers) > 1:  # noqa: SLF001 - its own module
         raise DeclarationError(

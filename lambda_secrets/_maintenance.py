@@ -173,7 +173,7 @@ def _close(backend: Any) -> None:
         if is_from_signal(error):
             raise
         _log.warning(
-            "Cannot close the backend %s: that raised %s (its message is withheld).",
+            "Cannot close the backend %s: it raised %s (its message is withheld).",
             *(type(backend).__name__, type(error).__name__),
         )
 
@@ -192,8 +192,8 @@ def keep_out_of_snapshots(store: Store) -> None:
         return
     if find_spec("snapshot_restore_py") is None:
         raise DeclarationError(
-            "SnapStart is on, but the package snapshot_restore_py is missing, which keeps secrets "
-            "out of the snapshot. Install snapshot-restore-py in the image."
+            "SnapStart is on, but the package snapshot_restore_py is missing, without which the "
+            "snapshot would hold secrets. Install snapshot-restore-py in the image."
         )
     import snapshot_restore_py as hooks  # in every managed runtime that has SnapStart
 

@@ -74,7 +74,7 @@ def prefetched(resolver: Resolver) -> None:
     try:
         run(resolver.steps(mode="prefetch", build=False))
     except ResolutionError as error:
-        message = "Prefetch failed; the first invocation resolves. %s"
+        message = "Prefetch failed; the first invocation reads again. %s"
         logging.getLogger("lambda_secrets").warning(message, error)
 
 

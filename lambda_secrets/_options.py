@@ -40,7 +40,7 @@ def wrong_name(name: object, kind: str) -> str:
     if name is None or name == "None":
         return (
             f"{what}: an environment variable was probably unset when this name was made. Set it, "
-            "or use 'env:NAME', which says so."
+            "or declare 'env:NAME', whose error names the variable."
         )
     if not isinstance(name, str) or not name.strip():
         return f"{what}: use a non-empty string as the name."
@@ -131,7 +131,7 @@ def check_options(what: str, **options: Any) -> None:
     if options["ttl"] is not None:
         check_seconds(options["ttl"], f"{what}: ttl")
     if options["close"] is not None and options["build"] is None:
-        raise DeclarationError(f"{what}: close= needs build=: it closes what build has made.")
+        raise DeclarationError(f"{what}: close= needs build=: it closes the built object.")
     if options.get("version") is not None and options.get("label") is not None:
         raise DeclarationError(f"{what}: give version or label, not both.")
     if options.get("pending") and (options["version_id"] or options["version_stage"]):

@@ -70,7 +70,7 @@ def interruption() -> BackendUnavailableError:
     """Return the error of a read that would wait for its own thread."""
     return BackendUnavailableError(
         "this thread is reading secrets already: a signal handler, a finalizer or the backend "
-        "itself reads them in the middle. Read the secret before that, or elsewhere."
+        "itself began another read meanwhile. Read the secret before that, or elsewhere."
     )
 
 

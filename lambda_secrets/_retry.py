@@ -157,8 +157,8 @@ def retry_on(resolvers: list[Resolver], types: tuple[type[Exception], ...], func
         )
     if flags_of(function) & (GENERATOR | ASYNC_GENERATOR):
         raise DeclarationError(
-            f"Cannot retry {name}: a generator's items cannot be taken back. Put retry_on on what "
-            "it calls."
+            f"Cannot retry {name}: a generator's items cannot be taken back. Put retry_on on a "
+            "function that it calls."
         )
     layer = _RetryLayer(resolvers[0], "", types, function)
     layer.resolvers = resolvers

@@ -122,7 +122,7 @@ def _plain_function(function: Any) -> FunctionType:
     if hasattr(found, "__code__"):
         return found  # type: ignore[no-any-return]  # it has what a function has
     raise DeclarationError(
-        f"Cannot inject secrets into a {type(function).__name__}: its signature cannot be read. "
+        f"Cannot inject secrets into this {type(function).__name__}: its signature cannot be read. "
         "Decorate a function, or pass a mapping."
     )
 

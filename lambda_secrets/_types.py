@@ -20,8 +20,8 @@ Declaration: TypeAlias = str | _Declaration
 class InjectedHandler(Generic[P, R_co]):
     """The type of a decorated handler: called as before, with a `LiveSecrets` as ``secrets``.
 
-    It serves annotations alone: what the decorator returns is a function, or looks like what it
-    decorates. ``handler.secrets`` is the `LiveSecrets` of all its layers.
+    For annotations only: the decorator returns a function, or an object that looks like the
+    handler. ``handler.secrets`` is the `LiveSecrets` of all its layers.
     """
 
     secrets: LiveSecrets

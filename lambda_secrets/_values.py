@@ -60,9 +60,9 @@ class Secrets(Frozen):
     """The values of one handler by declared name: ``secrets.db`` or ``secrets["db"]``.
 
     Each access hands out a fresh copy of a dict or list. ``"db" in secrets``, ``len(secrets)`` and
-    ``==`` work. ``repr``, ``str`` and ``format`` show names only. To get all values at once, call
-    `reveal`: it is not iterable and not a mapping, it does not pickle, and ``json.dumps`` refuses
-    it. A name that is not declared is an `AttributeError` or a `KeyError`.
+    ``==`` work. ``repr``, ``str`` and ``format`` show names only. It is neither iterable nor a
+    mapping, does not pickle, and ``json.dumps`` refuses it: call `reveal` to get all values. A name
+    that is not declared is an `AttributeError` or a `KeyError`.
     """
 
     __slots__ = ("_origins", "_values")

@@ -7,7 +7,7 @@ SecretsError
     ├── SecretNotFoundError           the backend says that it does not exist
     ├── AccessDeniedError             the backend says that it may not be read
     ├── BackendUnavailableError       transient: unreachable, timed out, throttled, 5xx, not ready
-    ├── BackendError                  anything else that the backend answered
+    ├── BackendError                  any other failure of the backend
     └── SecretValueError              read, but not JSON, no match, wrong type, transform failed
 
 No message, attribute, cause or context of any of them holds a secret value.
@@ -43,7 +43,7 @@ class ResolutionError(SecretsError):
             for name, failure in error.failures.items():
                 print(name, type(failure).__name__)
 
-    A backend of your own answers one with the reason alone: ``BackendError("it is sealed")``.
+    A backend of your own returns one with the reason alone: ``BackendError("it is sealed")``.
 
     Attributes:
         failures: declared name → its own error. Empty for the error of a single secret.
@@ -82,7 +82,7 @@ class BackendUnavailableError(ResolutionError):
 
 
 class BackendError(ResolutionError):
-    """The backend answered something else: bad token, malformed reply, refusal without a reason."""
+    """The backend failed otherwise: bad token, malformed reply, refusal without a reason."""
 
 
 class SecretValueError(ResolutionError):

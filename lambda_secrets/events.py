@@ -36,8 +36,8 @@ class Event(Frozen):
         outcome: ``"ok"``, or the name of an error class.
         seconds: for a fetch, how long its round took; for a stale serve, the age of the value; for
             a retry, how long it took to get new values.
-        version: the version that was read, where the backend tells.
-        background: whether a fetch ran beside the handler.
+        version: the version that was read, if the backend tells it.
+        background: whether a fetch ran in the background.
     """
 
     __slots__ = ("backend", "background", "outcome", "seconds", "source", "version")

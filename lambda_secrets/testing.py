@@ -123,7 +123,7 @@ class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, 
         with override_secrets({"prod/db": {"user": "app"}, "ssm:/prod/url": "https://a.example"}):
             lambda_handler({}, LambdaContext())
 
-    What is not listed is not found. A nested override replaces the outer one; after it, what was
+    Anything else is not found. A nested override replaces the outer one; after it, what was
     cached before is served again. It holds for all threads and tasks. The mapping is read at each
     fetch: change it, and the secret has rotated.
 

@@ -123,7 +123,7 @@ def test_an_unknown_name_is_refused(name: Any) -> None:
 )
 def test_what_has_no_fetch_is_refused(wrong: Any) -> None:
     """An object without the protocol, or a class in place of an object, is no backend."""
-    with pytest.raises(DeclarationError, match=r"it has no fetch\(\)"):
+    with pytest.raises(DeclarationError, match=r"with a fetch\(\) method"):
         backend_of(wrong)
 
 

@@ -353,11 +353,11 @@ def test_good_siblings_of_a_failed_source_are_kept(cache: Cache) -> None:
 @pytest.mark.parametrize(
     ("source", "answer", "reason"),
     [
-        (DB, 5, "a int for a secret"),
-        (DB, {"a": "dict"}, "a dict for a secret"),
+        (DB, 5, "returned int for this secret"),
+        (DB, {"a": "dict"}, "returned dict for this secret"),
         (DB, None, "did not return this source"),
-        (TREE, "text", "a str for a tree"),
-        (TREE, Answer("text"), "a str for a tree"),
+        (TREE, "text", "returned str for this tree"),
+        (TREE, Answer("text"), "returned str for this tree"),
     ],
 )
 def test_a_malformed_answer_is_a_backend_error(

@@ -551,7 +551,7 @@ def test_a_byte_order_mark_is_no_part_of_json(text: Any) -> None:
 
 def test_none_is_told_from_other_things() -> None:
     """An unset variable read with `os.environ.get` gets a message of its own (case 34)."""
-    with pytest.raises(DeclarationError, match=r"got None. Is the environment variable unset"):
+    with pytest.raises(DeclarationError, match=r"got None. .* the environment variable is unset"):
         declare_all({"it": None})  # type: ignore[dict-item]  # wrong on purpose
 
 
@@ -824,5 +824,5 @@ def test_a_name_is_a_non_empty_string(name: Any) -> None:
 @pytest.mark.parametrize("wrong", ["prod/db", ["prod/db"], None, 5, {"prod/db"}])
 def test_declarations_are_a_mapping(wrong: Any) -> None:
     """Anything that maps no names is refused."""
-    with pytest.raises(DeclarationError, match="Use a mapping"):
+    with pytest.raises(DeclarationError, match="expected a mapping"):
         declare_all(wrong)

@@ -315,7 +315,7 @@ def test_a_context_that_takes_no_attribute_is_an_error(backend: Recorder, contex
     with pytest.raises(InjectionError) as raised:
         handler({}, context)
     message = str(raised.value)
-    assert message.startswith("Cannot put secrets on the context: setting 'secrets' on a")
+    assert message.startswith("Cannot put secrets on the context: setting 'secrets' on this ")
     assert type(context).__name__ in message
     assert raised.value.__context__ is None
 

@@ -114,7 +114,7 @@ def test_nothing_declared_is_nothing_resolved() -> None:
 @pytest.mark.parametrize("wrong", [None, "prod/db", ["prod/db"]])
 def test_resolving_takes_a_mapping(wrong: Any) -> None:
     """Outside a handler declarations are a mapping, too."""
-    with pytest.raises(DeclarationError, match="Use a mapping such as"):
+    with pytest.raises(DeclarationError, match="expected a mapping such as"):
         resolve_secrets(wrong, backend=Recorder({}))
 
 

@@ -174,7 +174,7 @@ def test_what_cannot_be_run_again_is_refused(live: LiveSecrets) -> None:
 
     retry = live.retry_on(LoginFailed)
     for function in (generator, async_generator, functools.partial(generator)):
-        with pytest.raises(DeclarationError, match="Put retry_on on what it calls"):
+        with pytest.raises(DeclarationError, match="Put retry_on on a function"):
             retry(function)
     with pytest.raises(DeclarationError, match="cannot be called"):
         retry(5)  # type: ignore[type-var]

@@ -414,11 +414,11 @@ def empty(event: Any, context: Any, *, it: Annotated[str, Secret("")]) -> None:
         (
             len,
             (
-                "Cannot inject secrets into a builtin_function_or_method: its signature cannot be "
-                "read. Decorate a function, or pass a mapping."
+                "Cannot inject secrets into this builtin_function_or_method: its signature cannot "
+                "be read. Decorate a function, or pass a mapping."
             ),
         ),
-        (functools.partial(positional), "Cannot inject secrets into a partial: "),
+        (functools.partial(positional), "Cannot inject secrets into this partial: "),
     ],
 )
 def test_wrong_signature_is_refused(function: Callable[..., Any], expected: str) -> None:

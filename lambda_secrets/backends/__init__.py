@@ -64,7 +64,7 @@ class Answer:
     Attributes:
         value: the value, as in `Backend.fetch`; hidden from what walks slots and ``__dict__``.
         version: its version, shown in events and ``cache_info()``.
-        backend: the name of the backend that really answered, where one asks others.
+        backend: the name of the backend that answered, if this one asked another.
         upstream_ttl: how many seconds a cache behind the backend may have kept it.
     """
 

@@ -22,14 +22,15 @@ LONGEST_SHARE = 1.0  # seconds that an extension gets at most if it fails otherw
 class AutoBackend:
     """The extension first; then AWS, whose answer also says why the extension refused.
 
-    AWS is asked directly inside Lambda, and through boto3 where only that knows how to
-    authenticate; elsewhere through boto3 where it is installed.
+    Inside Lambda, AWS is asked directly, or through boto3 if only boto3 can get credentials.
+    Elsewhere, AWS is asked through boto3 if that is installed.
 
     Args:
-        extension: one with ports of your own.
-        aws: one with options of your own. AWS is then asked through it first, on a laptop too.
-        sdk: one with a session or clients of your own. Without ``aws`` beside it, AWS is always
-            asked through it.
+        extension: a backend with ports of your own.
+        aws: a backend with options of your own. AWS is then asked through it first, on a laptop
+            too.
+        sdk: a backend with a session or clients of your own. If ``aws`` is not given too, AWS is
+            always asked through it.
     """
 
     name = "auto"

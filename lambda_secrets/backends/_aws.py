@@ -36,21 +36,20 @@ class AwsBackend:
     """AWS's own HTTPS endpoints, with what a Lambda environment has: no SDK is imported.
 
     Args:
-        region: where names are read; ``AWS_REGION``, then ``AWS_DEFAULT_REGION`` by default. An
-            ARN is read in the region that it names.
+        region: where names are read. None: ``AWS_REGION``, else ``AWS_DEFAULT_REGION``. An ARN is
+            read in the region that it names.
         batch: read current secrets by ``BatchGetSecretValue``, twenty a call. It has a quota of 100
             calls a second in an account, and needs its own permission on ``*`` beside
             ``GetSecretValue`` on each secret.
+
+    Raises:
+        DeclarationError: when an option has the wrong type.
     """
 
     name = "aws"
 
     def __init__(self, *, region: str | None = None, batch: bool = False) -> None:
-        """Connect to nothing yet.
-
-        Raises:
-            DeclarationError: when an option has the wrong type.
-        """
+        """Connect to nothing yet."""
         if not isinstance(batch, bool) or not (region is None or isinstance(region, str)):
             from ._options import check_options
 

@@ -18,8 +18,8 @@ def checked(given: Any, sources: list[Source]) -> dict[Source, Answer | Resoluti
     if hasattr(given, "get"):
         return {source: _checked(source, given.get(source)) for source in sources}
     failure = BackendError(
-        f"the backend returned a {type(given).__name__}. "
-        "Make its fetch() return a mapping of the sources."
+        f"the backend returned {type(given).__name__}, which is not a mapping. "
+        "Make its fetch() return one, keyed by source."
     )
     return dict.fromkeys(sources, failure)
 
@@ -56,7 +56,7 @@ def _checked(source: Source, answer: Any) -> Answer | ResolutionError:
     if not fits:
         kind = type(value).__name__
         return BackendError(
-            f"the backend returned a {kind} for a {source.kind}. Make it return {what}."
+            f"the backend returned {kind} for this {source.kind}. Make it return {what}."
         )
     return Answer(
         fresh(opaque(value)),  # a copy: the backend may keep and change what it returned

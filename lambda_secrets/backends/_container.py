@@ -94,7 +94,7 @@ def unusual_credentials(
         if all(found(0)[:2]):
             return UnaskedError(
                 "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_SESSION_TOKEN has characters that "
-                "no HTTP header takes. Set them without spaces and line breaks."
+                "no HTTP header allows. Set them without spaces and line breaks."
             )
         missing = "AWS_SECRET_ACCESS_KEY" if found(0)[0] else "AWS_ACCESS_KEY_ID"
         return UnaskedError(f"the credentials are incomplete: {missing} is not set. Set both keys.")
@@ -119,8 +119,8 @@ def _target() -> tuple[tuple[str, int, bool], Hidden] | ResolutionError:
     is_loopback = numbers[0] == "127" and len(numbers) == 4 and all(map(str.isdecimal, numbers))
     if not (tls or host in _HOSTS or is_loopback):
         return UnaskedError(
-            f"{FULL} must be an https:// URL, or name this machine or a container's own address: "
-            "credentials are not sent for elsewhere."
+            f"{FULL} must be an https:// URL, or name this machine or a container's own address. "
+            "Other hosts are not asked for credentials."
         )
     token = _token()
     if isinstance(token, BackendError):
@@ -149,7 +149,7 @@ def _token() -> Hidden | BackendError:
     if token(0).isascii() and token(0).isprintable():
         return opaque(f"Authorization: {token(0)}\r\n" if token(0) else "")
     variable = TOKEN_FILE if path else TOKEN
-    return BackendError(f"{variable} has characters that no HTTP header takes. Correct it.")
+    return BackendError(f"{variable} has characters that no HTTP header allows. Correct it.")
 
 
 def _credentials_in(reply: Reply) -> tuple[Hidden, float] | BackendError:

@@ -40,6 +40,9 @@ class ExtensionBackend:
         port: of the extension. None: ``PARAMETERS_SECRETS_EXTENSION_HTTP_PORT``, else 2773.
         appconfig_port: of the AppConfig extension. None: ``AWS_APPCONFIG_EXTENSION_HTTP_PORT``,
             else 2772.
+
+    Raises:
+        DeclarationError: when a port is not a number from 1 to 65535.
     """
 
     name = "extension"
@@ -48,11 +51,7 @@ class ExtensionBackend:
     silent_at: str = ""  # where one whole wait has seen nothing
 
     def __init__(self, *, port: int | None = None, appconfig_port: int | None = None) -> None:
-        """Connect to nothing yet.
-
-        Raises:
-            DeclarationError: when a port is not a number from 1 to 65535.
-        """
+        """Connect to nothing yet."""
         if port is not None or appconfig_port is not None:
             from ._extension_more import check_ports
 
@@ -164,9 +163,9 @@ class ExtensionBackend:
         if found.upstream_ttl and not self._told:
             self._told = True
             _log.info(
-                "The extension's cache stands behind ours: a value can be older than ttl by its "
-                "own, SECRETS_MANAGER_TTL or SSM_PARAMETER_STORE_TTL (300 s by default). Set them "
-                "to 0 to make ttl exact, and set a ttl then: it is their default too."
+                "The extension has a cache of its own: a value can be older than ttl, by up to "
+                "SECRETS_MANAGER_TTL or SSM_PARAMETER_STORE_TTL (300 s by default). To make ttl "
+                "exact, set both to 0, and give a ttl: without one, ttl is 0 too."
             )
         return found
 

@@ -152,7 +152,7 @@ def unusual_token() -> Hidden | BackendError:
             return BackendError(f"its token file {path} cannot be read ({kind}). Check {origin}.")
     token = opaque(token(0).strip())
     if not (token(0).isascii() and token(0).isprintable()):
-        return BackendError(f"its token has characters that no HTTP header takes. Check {origin}.")
+        return BackendError(f"its token has characters that no HTTP header allows. Check {origin}.")
     return token
 
 

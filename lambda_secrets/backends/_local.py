@@ -94,19 +94,18 @@ class FileBackend:
 
     Args:
         path: the file; a relative one is below the working directory.
+
+    Raises:
+        DeclarationError: when it is not a path.
     """
 
     name = "file"
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Read nothing yet.
-
-        Raises:
-            DeclarationError: when it is not a path.
-        """
+        """Read nothing yet."""
         if not (isinstance(path, (str, os.PathLike)) and path):
             kind = type(path).__name__  # it may be the values themselves: not shown
-            raise DeclarationError(f"Cannot read secrets from a {kind}: use the path of a file.")
+            raise DeclarationError(f"Cannot read secrets: expected the path of a file, got {kind}.")
         self._path = path
 
     def __repr__(self) -> str:
@@ -199,8 +198,8 @@ def _check(document: dict[str, Any]) -> None:
         for name, value in entries.items():
             as_text = table in {"binary", "secure_strings"}
             if not isinstance(value, str if as_text else (str, list, dict)):
-                use = "a string" if as_text else "a string, or a table"
-                raise BackendError(f"{table}.{name} is a {type(value).__name__}. Use {use}.")
+                use = "a string" if as_text else "a string or a table"
+                raise BackendError(f"{table}.{name} must be {use}, not {type(value).__name__}.")
             if table == "binary" and base64_bytes(str(value)) is None:
                 raise BackendError(f"{table}.{name} is not base64 text.")
             other = seen.setdefault(SCHEMES[table] + name, table)
@@ -244,8 +243,8 @@ def _table(values: Values) -> dict[Key, Any]:
             }
         else:
             raise DeclarationError(
-                f"Cannot hold {key!s}: its value is a {type(value).__name__}. "
-                "Use a dict by the rest of each parameter's name."
+                f"Cannot hold {key!s}: its value must be a dict by the rest of each parameter's "
+                f"name, not {type(value).__name__}."
             )
     return table
 
@@ -256,8 +255,8 @@ def as_read(value: Any, kind: str, key: object) -> str | bytes | list[str]:
         return value
     if not isinstance(value, (list, dict)):
         raise DeclarationError(
-            f"Cannot hold {key!s}: its value is a {type(value).__name__}. "
-            "Use str, bytes, a list or a dict."
+            f"Cannot hold {key!s}: its value must be str, bytes, a list or a dict, "
+            f"not {type(value).__name__}."
         )
     if kind == "parameter" and isinstance(value, list):
         if all(isinstance(item, str) for item in value):
@@ -294,4 +293,4 @@ def _looked_up(table: dict[Key, Any], source: Source) -> Result:
         key = ("secret", source.name.removeprefix(SECRET_REFERENCE), None, None, None, None)
     if key in table:
         return Answer(table[key])
-    return SecretNotFoundError("it is not among the values held here. Add it, or check the name.")
+    return SecretNotFoundError("this backend has no value for it. Add one, or check the name.")

@@ -20,8 +20,8 @@ def unknown_backend(given: object, chosen: object) -> DeclarationError:
     if not isinstance(chosen, str):
         # Only its type: it may be the values, without a MemoryBackend around them.
         return DeclarationError(
-            f"Cannot use a {type(chosen).__name__} as backend: it has no fetch() method. Use "
-            "'auto', 'extension', 'aws', 'sdk', 'file' or an object with the Backend protocol."
+            "Cannot use this backend: expected 'auto', 'extension', 'aws', 'sdk', 'file' or an "
+            f"object with a fetch() method, got {type(chosen).__name__}."
         )
     variable = " (from LAMBDA_SECRETS_BACKEND)" if chosen != given else ""
     return DeclarationError(

@@ -42,7 +42,7 @@ _AGAIN = "Try again."
 _CLOCK = "the machine's clock is off, or the request was frozen on its way. Try again."
 _RENEW = (
     "the credentials have expired. Renew them (for SSO: aws sso login); an agent may need to be "
-    "started again."
+    "restarted."
 )
 _OF_THE_CLOCK = ("signature expired", "signature not yet current")
 # The codes that stand for each advice, by our class.
@@ -73,7 +73,7 @@ _MEANINGS: dict[type[ResolutionError], dict[str, str]] = {
             MissingAuthenticationToken MissingAuthenticationTokenException SignatureDoesNotMatch
             UnrecognizedClientException"""
         ),
-        "the name, version or label is not one that AWS accepts. Check how it is written.": (
+        "the name, version or label is not valid. Check how it is written.": (
             "BadRequestException InvalidParameterException ValidationError ValidationException"
         ),
         "the secret may be scheduled for deletion. Restore it, or declare another one.": (
@@ -148,7 +148,7 @@ _BOTO3_MEANINGS: dict[type[ResolutionError], dict[str, str]] = {
             "override_secrets."
         ),
         "NoRegionError": (
-            "boto3 knows no region. Set AWS_REGION. In a unit test use override_secrets."
+            "boto3 finds no region. Set AWS_REGION. In a unit test use override_secrets."
         ),
         "PartialCredentialsError": (
             "the credentials that boto3 finds are incomplete. Set both keys, and source_profile "
@@ -225,7 +225,7 @@ def by_code(
     elif status == 429 or status >= 500:
         our, advice = BackendUnavailableError, _AGAIN
     elif said != code:
-        advice = "Is another program or a proxy between it and AWS?"
+        advice = "Is a proxy or another program in between?"
     else:
         advice = "See the AWS error reference for this code."
     joint = "." if advice[:1].isupper() else ":"
@@ -316,7 +316,7 @@ def _by_issuer(operation: str, code: str, status: int, message: str) -> Resoluti
         text = f": {message}" if message else ""
         return AccessDeniedError(
             f"AWS denies the credentials ({said}{text}). Check that the role exists, and that its "
-            "trust policy or SSO assignment names whoever asks."
+            "trust policy or SSO assignment allows it."
         )
     if our is BackendUnavailableError:
         return our(f"AWS gave no credentials ({said}). Try again.")

@@ -30,12 +30,16 @@ class SdkBackend:
 
     Args:
         client: a Secrets Manager client of your own.
-        session: a boto3 session that clients are made from; ``boto3.Session()`` by default.
+        session: a boto3 session that makes the clients. None: ``boto3.Session()``, in the region of
+            ``AWS_REGION`` if that is set.
         batch: read current secrets by ``BatchGetSecretValue``, twenty a call. It has a quota of 100
             calls a second in an account, and needs its own permission on ``*`` beside
             ``GetSecretValue`` on each secret.
         parameter_client: an SSM client of your own.
         appconfig_client: an AppConfig Data client of your own.
+
+    Raises:
+        DeclarationError: when ``batch`` is not a bool.
     """
 
     name = "sdk"
@@ -49,11 +53,7 @@ class SdkBackend:
         parameter_client: Any = None,
         appconfig_client: Any = None,
     ) -> None:
-        """Make no client yet.
-
-        Raises:
-            DeclarationError: when batch is not a bool.
-        """
+        """Make no client yet."""
         from ._options import check_options
 
         check_options(batch=batch)
@@ -176,8 +176,8 @@ class SdkBackend:
                 return given
             if self._given_session is None:
                 return BackendError(
-                    f"the ARN names the region {region}, but the client that was given is one of "
-                    f"{own}. Give a session instead: clients of other regions are made from it."
+                    f"the ARN names the region {region}, but the given client reads in {own}. "
+                    "Give a session instead, which makes clients for other regions too."
                 )
         with self._lock:  # making clients from one session is not thread-safe
             client = self._clients.get((service, region))

@@ -103,7 +103,7 @@ def invoke(
     timeout: float,
     attributes: str,
 ) -> int:
-    """Run a handler on this machine: its result goes to stdout, everything else to stderr.
+    """Run a handler on this machine. Its result goes to stdout, everything else to stderr.
 
     TARGET is app.lambda_handler or path/to/app.py:lambda_handler.
     """

@@ -33,7 +33,7 @@ _APPCONFIG_NOTE = (
     "Replace each name by its id."
 )
 _BATCH_NOTE = (
-    "Note: SdkBackend(batch=True) needs secretsmanager:BatchGetSecretValue too, which IAM grants "
+    "Note: batch=True needs secretsmanager:BatchGetSecretValue too, which IAM grants "
     'on "*" only. It is not in this policy: add it, or read one by one.'
 )
 _UNSET_NOTE = (
@@ -87,18 +87,18 @@ class Place:
 )
 @targets_argument
 @click.option("--account", required=True, metavar="ID", help="The 12 digits of the account.")
-@click.option("--region", required=True, help="Such as eu-west-1.")
-@click.option("--partition", help="[default: that of the region]")
+@click.option("--region", required=True, metavar="REGION", help="Such as eu-west-1.")
+@click.option("--partition", metavar="PARTITION", help="[default: that of the region]")
 @click.option(
     "--backend",
     type=click.Choice(["extension", "aws", "sdk", "auto"]),
-    help="The backend that reads the values: each needs other actions. "
+    help="The backend that reads the values; the actions depend on it. "
     "[default: the handler's own]",
 )
 @click.option(
     "--agent",
     is_flag=True,
-    help="The Secrets Manager Agent reads the secrets: it needs to describe them too.",
+    help="Add secretsmanager:DescribeSecret, which the Secrets Manager Agent needs.",
 )
 @click.option(
     "--kms-key",

@@ -34,12 +34,14 @@ if TYPE_CHECKING:
 @click.option(
     "--secrets",
     type=click.Path(path_type=Path),
+    metavar="FILE",
     help="Serve this TOML or JSON file; it is read again when it changes.",
 )
 @click.option("--aws", is_flag=True, help="Read from AWS; AWS_ENDPOINT_URL may point elsewhere.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
+    metavar="PORT",
     help="0 takes free ports. [default: PARAMETERS_SECRETS_EXTENSION_HTTP_PORT, else 2773]",
 )
 @click.option("--agent", is_flag=True, help="Answer as the Secrets Manager Agent does.")
@@ -61,11 +63,11 @@ if TYPE_CHECKING:
 def serve(
     *, secrets: Path | None, aws: bool, port: int | None, agent: bool, init: float, latency: float
 ) -> None:
-    """Run a local stand-in for the AWS Parameters and Secrets Lambda Extension.
+    """Run a local stand-in for the AWS extension.
 
-    It listens on localhost, asks for the token in AWS_SESSION_TOKEN, and honours the extension's
-    environment variables. It prints the variables that a client needs. Each request is logged in
-    one line, without values.
+    It answers as the AWS Parameters and Secrets Lambda Extension does, on localhost only. It reads
+    the extension's environment variables, and the token from AWS_SESSION_TOKEN. It prints the
+    variables that a client needs. Each request is logged in one line, without values.
     """
     if (secrets is None) != aws:
         raise click.UsageError("Give either --secrets FILE or --aws.")

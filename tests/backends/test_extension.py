@@ -1076,7 +1076,7 @@ def test_an_agent_with_expired_credentials_may_be_started_again() -> None:
     with FaultServer(lambda _: faults.answer(json_error("ExpiredTokenException"), 400)) as server:
         (error,) = fetch(ExtensionBackend(port=server.port), "x")
     assert "AWS answered ExpiredTokenException: the credentials have expired" in str(error)
-    assert "started again" in str(error)
+    assert "restarted" in str(error)
 
 
 @pytest.mark.parametrize("message", ["Signature expired: 1", "Signature not yet current: 2"])

@@ -80,7 +80,7 @@ def test_what_is_no_mapping_is_an_error(given: Any) -> None:
     """The error names what came instead of a mapping, and says what to do."""
     error = failure_of(lambda _: given)
     assert type(error) is BackendError
-    assert f"returned a {type(given).__name__}" in str(error)
+    assert f"returned {type(given).__name__}, which" in str(error)
     assert "mapping" in str(error)
 
 
@@ -99,7 +99,7 @@ def test_values_of_other_types_are_errors(
     """What is neither text, bytes nor a list of strings is refused by its type, bare or wrapped."""
     error = failure_of(lambda sources: {sources[0]: wrap(value)}, declaration)
     assert type(error) is BackendError
-    assert f"a {type(value).__name__} for a" in str(error)
+    assert f"returned {type(value).__name__} for this" in str(error)
 
 
 @pytest.mark.parametrize("value", ["hunter2", ["hunter2"], {"x": 5}, {"x": {"y": "hunter2"}}])
@@ -108,7 +108,7 @@ def test_trees_of_other_shapes_are_errors(value: Any) -> None:
     for wrapped in (value, Answer(value)):
         error = failure_of(lambda sources, it=wrapped: {sources[0]: it}, "ssm:/t/")  # type: ignore[misc]  # a default does not tell its type
         assert type(error) is BackendError
-        assert "for a tree" in str(error)
+        assert "for this tree" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_a_mapping_that_became_wrong_is_told_without_its_values() -> None:
     values: dict[str, Any] = {"prod/text": TEXT}
     backend = MemoryBackend(values)
     values["prod/port"] = 5432
-    with pytest.raises(BackendError, match="prod/port: its value is a int") as caught:
+    with pytest.raises(BackendError, match="prod/port: its value must be") as caught:
         resolve_secrets({"it": "prod/text"}, backend=backend)
     assert leaks(caught.value) == []
     source = Source("secret", "prod/text")

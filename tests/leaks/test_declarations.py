@@ -106,7 +106,7 @@ def test_declaration_with_a_default_shows_none(kind: Any) -> None:
 def test_mapping_without_a_backend_around_it_shows_no_value() -> None:
     """A test's values, given where their backend should be, are not quoted."""
     backend: Any = {"it": TEXT}
-    with pytest.raises(DeclarationError, match="Cannot use a dict as backend") as caught:
+    with pytest.raises(DeclarationError, match=r"fetch\(\) method, got dict") as caught:
         resolve_secrets({"a": "it"}, backend=backend)
     # What the caller passes as an option stays in the frames as it is.
     assert [where for where in leaks(caught.value) if not where.startswith("local ")] == []

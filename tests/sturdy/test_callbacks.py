@@ -111,7 +111,7 @@ def hooked(hook: str, of: str, kind: type[BaseException]) -> Any:
 @pytest.mark.parametrize("hook", ["__setattr__", "__getattribute__", "__getattr__"])
 def test_a_context_that_raises_is_an_injection_error(hook: str, kind: type[BaseException]) -> None:
     """It cannot take an attribute."""
-    with pytest.raises(InjectionError, match="on a Context raised") as raised:
+    with pytest.raises(InjectionError, match="on this Context raised") as raised:
         called(hooked(hook, "secrets", kind))
     assert kind.__name__ in str(raised.value)
     assert SECRET not in str(raised.value)
@@ -135,7 +135,7 @@ def test_a_context_that_ignores_an_attribute_is_an_injection_error(before: Any) 
         def __setattr__(self, name: str, value: object) -> None:
             """Do nothing."""
 
-    with pytest.raises(InjectionError, match="'secrets' on a Ignoring had no effect"):
+    with pytest.raises(InjectionError, match="'secrets' on this Ignoring had no effect"):
         called(Ignoring())
 
 
@@ -530,7 +530,7 @@ def test_a_backend_that_cannot_be_closed_keeps_no_other_one_open(
         handler({}, SimpleNamespace())
     release(shared_cache)
     assert len(closed) == 1
-    assert caplog.text.count(f"Raises{kind.__name__}: that raised {kind.__name__}") == 2
+    assert caplog.text.count(f"Raises{kind.__name__}: it raised {kind.__name__}") == 2
     assert SECRET not in caplog.text
 
 
