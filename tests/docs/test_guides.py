@@ -91,9 +91,9 @@ def test_start_page_does_what_it_says(tmp_path: Path) -> None:
     options = ["-q", "-p", "no:cacheprovider", "-W", "error"]
     assert "1 passed" in ran([sys.executable, "-m", "pytest", *options], tmp_path)
     (tmp_path / "secrets.toml").write_text(values.replace("prod/db", "prod/bd"))
-    command = ["invoke", "app.lambda_handler", "--secrets", "secrets.toml"]
+    mistaken = ["invoke", "app.lambda_handler", "--secrets", "secrets.toml"]
     wrong = subprocess.run(
-        [f"{scripts}/lambda-secrets", *command],
+        [f"{scripts}/lambda-secrets", *mistaken],
         cwd=tmp_path,
         capture_output=True,
         text=True,
