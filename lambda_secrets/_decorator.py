@@ -200,7 +200,7 @@ def _wrapped(handler: Any, layer: Layer) -> Any:
             from ._retry import RetriedCall
 
             call_of = RetriedCall
-        wrapper = handler_of(layer, handler, call_of)
+        wrapper = handler_of(layer, call_of)
     if not _is_function(handler):
         from ._proxy import HandlerProxy
 

@@ -6,6 +6,7 @@ A usual call is done at once, see `_decorator`.
 from __future__ import annotations
 
 import functools
+from contextlib import nullcontext
 
 from ._call import NOT_AWAITED, Layer, remaining_of
 from ._functions import SUSPENDED, Arguments, flags_of, parameter
@@ -42,7 +43,7 @@ class SteppedLayer(Layer):
 
     def invoke(self, call: Call) -> Any:
         """Call the handler."""
-        return call.function(*call.args, **call.kwargs)
+        return self.function(*call.args, **call.kwargs)
 
 
 class ContextLayer(SteppedLayer):
@@ -79,13 +80,11 @@ class Call:
         begun: whether a generator has handed out an item.
     """
 
-    __slots__ = ("_undo", "args", "function", "kwargs", "layer", "secrets")
-    use: Any = None
+    use: Any = nullcontext()
     begun = False
 
-    def __init__(self, layer: Any, function: Any, args: tuple[Any, ...], kwargs: Any) -> None:
+    def __init__(self, layer: Any, args: tuple[Any, ...], kwargs: Any) -> None:
         self.layer = layer
-        self.function = function
         self.args = args
         self.kwargs = kwargs
         if kwargs:
@@ -115,11 +114,8 @@ class Call:
         """Run the handler with the values in place."""
         undo = self.layer.place(self)
         try:
-            if self.use is None:
+            with self.use:
                 result = self.layer.invoke(self)
-            else:
-                with self.use:
-                    result = self.layer.invoke(self)
             if type(result) not in NOT_AWAITED and hasattr(result, "__await__"):
                 from ._suspended import Awaited
 
@@ -138,7 +134,7 @@ class Call:
             return MISSING
         value = self.kwargs.get(name, MISSING)
         if value is MISSING:
-            return self.kwargs.get(parameter(self.function, index), MISSING)
+            return self.kwargs.get(parameter(self.layer.function, index), MISSING)
         return value
 
 
@@ -153,15 +149,15 @@ def _take_off(cache: Any, context: Any, key: str, secrets: Secrets) -> None:
         leave_first(cache, context, key, secrets)
 
 
-def handler_of(layer: Any, function: Any, call_of: type[Call]) -> Callable[..., Any]:
+def handler_of(layer: Any, call_of: type[Call]) -> Callable[..., Any]:
     """Return what is called instead of a function, and is of its kind."""
-    if flags_of(function) & SUSPENDED:
+    if flags_of(layer.function) & SUSPENDED:
         from ._suspended import wrapper_of
 
-        return wrapper_of(layer, function, call_of)
+        return wrapper_of(layer, call_of)
 
     def handler(*args: Any, **kwargs: Any) -> Any:
-        call = call_of(layer, function, args, kwargs)
+        call = call_of(layer, args, kwargs)
         del args, kwargs  # which may be another layer's values
         if call_of is Call:
             call.secrets = layer.cached(call)
@@ -178,7 +174,7 @@ def handler_of(layer: Any, function: Any, call_of: type[Call]) -> Callable[..., 
 def general_of(layer: Any) -> Callable[..., Any]:
     """Return what makes the calls of a usual handler that are not usual."""
     layer.__class__ = ContextLayer
-    return handler_of(layer, layer.function, Call)
+    return handler_of(layer, Call)
 
 
 def unawaited(layer: Any, args: tuple[Any, ...], secrets: Secrets, awaitable: Any) -> Any:
@@ -186,6 +182,6 @@ def unawaited(layer: Any, args: tuple[Any, ...], secrets: Secrets, awaitable: An
     from ._suspended import Awaited
 
     layer.__class__ = ContextLayer
-    call = Call(layer, layer.function, args, {})
+    call = Call(layer, args, {})
     call.secrets = secrets
     return Awaited(call, awaitable, layer.place(call), None)

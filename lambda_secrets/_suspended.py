@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from contextlib import aclosing, nullcontext, suppress
+from contextlib import aclosing, closing, suppress
 from contextvars import copy_context
 from types import coroutine
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 _END = object()  # instead of another item
 
 
-def wrapper_of(layer: Any, function: Any, call_of: Any) -> Callable[..., Any]:
+def wrapper_of(layer: Any, call_of: Any) -> Callable[..., Any]:
     """Return what is called instead of a function that pauses, and is of its kind."""
-    flags = flags_of(function)
+    flags = flags_of(layer.function)
     if flags & COROUTINE:
-        return _coroutine_of(layer, function, call_of)
+        return _coroutine_of(layer, call_of)
     if flags & GENERATOR:
-        return _generator_of(layer, function, call_of)
-    return _async_generator_of(layer, function, call_of)
+        return _generator_of(layer, call_of)
+    return _async_generator_of(layer, call_of)
 
 
 @coroutine
@@ -52,9 +52,9 @@ def _taken(
 # Coroutines
 
 
-def _coroutine_of(layer: Any, function: Any, call_of: Any) -> Callable[..., Any]:
+def _coroutine_of(layer: Any, call_of: Any) -> Callable[..., Any]:
     async def handler(*args: Any, **kwargs: Any) -> Any:
-        call = call_of(layer, function, args, kwargs)
+        call = call_of(layer, args, kwargs)
         del args, kwargs  # which may be another layer's values
         return await _taken(_awaitable, call.steps())
 
@@ -72,11 +72,8 @@ def _awaitable(step: Any) -> Coroutine[Any, Any, Any]:
 
 async def _awaited(call: Any) -> Any:
     """Run a handler with the values in place until what it returns has been awaited."""
-    with call:
-        if call.use is None:
-            return await call.layer.invoke(call)
-        with call.use:
-            return await call.layer.invoke(call)
+    with call, call.use:
+        return await call.layer.invoke(call)
 
 
 async def off_loop(step: Callable[[], Any]) -> Any:
@@ -119,7 +116,7 @@ async def _finish(
 ) -> Any:
     proceed: Any = None
     try:
-        with call.use or nullcontext():
+        with call.use:
             value = await awaitable
     except BaseException as error:
         if steps is None:
@@ -178,9 +175,9 @@ class Awaited:
 # Generators
 
 
-def _generator_of(layer: Any, function: Any, call_of: Any) -> Callable[..., Any]:
+def _generator_of(layer: Any, call_of: Any) -> Callable[..., Any]:
     def handler(*args: Any, **kwargs: Any) -> Any:
-        call = call_of(layer, function, args, kwargs)
+        call = call_of(layer, args, kwargs)
         del args, kwargs
         items: Any = _taken(_iterated, call.steps())  # which can be awaited, and iterated as well
         return (yield from items)
@@ -195,10 +192,7 @@ def _iterated(step: Any) -> Generator[Any, Any, Any]:
 def _items(call: Any) -> Generator[Any, Any, Any]:
     """Hand out a generator's items with the values in place; its reads are noted for it alone."""
     items = call.layer.invoke(call)  # which runs nothing yet, but may raise
-    undo = call.layer.place(call)
-    try:
-        if call.use is None:
-            return (yield from items)
+    with call, closing(items):
         resume, value = items.send, None
         while True:
             try:
@@ -213,15 +207,11 @@ def _items(call: Any) -> Generator[Any, Any, Any]:
                 raise
             except BaseException as error:  # noqa: BLE001 - the handler decides
                 resume, value = items.throw, error
-    finally:
-        items.close()
-        if undo is not None:
-            undo()
 
 
-def _async_generator_of(layer: Any, function: Any, call_of: Any) -> Callable[..., Any]:
+def _async_generator_of(layer: Any, call_of: Any) -> Callable[..., Any]:
     async def handler(*args: Any, **kwargs: Any) -> Any:
-        steps = call_of(layer, function, args, kwargs).steps()
+        steps = call_of(layer, args, kwargs).steps()
         del args, kwargs
         proceed: Any = steps.send
         value: Any = None
@@ -237,16 +227,15 @@ def _async_generator_of(layer: Any, function: Any, call_of: Any) -> Callable[...
                     items = step.layer.invoke(step)
                     with step:
                         async with aclosing(items):
-                            item = await _next(step, items.asend, None)
-                            while item is not _END:
+                            resume: Any = items.asend
+                            sent: Any = None
+                            while (item := await _next(step, resume, sent)) is not _END:
                                 try:
-                                    sent = yield item
+                                    resume, sent = items.asend, (yield item)
                                 except GeneratorExit:
                                     raise
                                 except BaseException as error:  # noqa: BLE001 - the handler decides
-                                    item = await _next(step, items.athrow, error)
-                                else:
-                                    item = await _next(step, items.asend, sent)
+                                    resume, sent = items.athrow, error
                     value = None
                 proceed = steps.send
             except BaseException as error:  # noqa: BLE001 - the steps decide
@@ -258,10 +247,9 @@ def _async_generator_of(layer: Any, function: Any, call_of: Any) -> Callable[...
 async def _next(call: Any, resume: Callable[[Any], Any], value: object) -> Any:
     """Return the next item, if there is one."""
     try:
-        with call.use or nullcontext():  # at each resume: between two, its consumer runs
+        with call.use:  # at each resume: between two, its consumer runs
             item = await resume(value)
     except StopAsyncIteration:
         return _END
-    if call.use is not None:
-        call.begun = True
+    call.begun = True
     return item
