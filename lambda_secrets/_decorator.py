@@ -6,7 +6,7 @@ import functools
 from types import FunctionType
 
 from ._cache import shared_cache, under_snapstart
-from ._call import NOT_AWAITED, Layer, remaining_of
+from ._call import NOT_AWAITED, SUSPENDED, Layer, remaining_of
 from ._declarations import declare_all
 from ._resolver import Resolver, run
 from .backends import backend_of
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from .backends import Backend
 
 _CONTEXT = str(b"context", "ascii")  # told by its identity from the same text where it was given
-_KINDS = 0x20 | 0x80 | 0x200  # flags of code that is iterated or awaited, as `inspect` has them
 
 
 class _HandlerSecrets:
@@ -165,7 +164,7 @@ def _layer(
         from . import _targets
 
         layer_class = _targets.EventLayer if into == "event" else _targets.KeywordLayer
-    elif offset or refresh_on or given.builds or not _is_function(handler, _KINDS):
+    elif offset or refresh_on or given.builds or not _is_function(handler, SUSPENDED):
         from ._steps import ContextLayer
 
         layer_class = ContextLayer

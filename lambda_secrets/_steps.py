@@ -8,8 +8,8 @@ from __future__ import annotations
 import functools
 from contextlib import nullcontext
 
-from ._call import NOT_AWAITED, Layer, remaining_of
-from ._functions import SUSPENDED, Arguments, flags_of, parameter
+from ._call import NOT_AWAITED, SUSPENDED, Layer, remaining_of
+from ._functions import Arguments, flags_of, parameter
 from ._resolver import Unfinished, run
 from .errors import InjectionError
 
@@ -82,6 +82,7 @@ class Call:
 
     use: Any = nullcontext()
     begun = False
+    _undo: Any = None
 
     def __init__(self, layer: Any, args: tuple[Any, ...], kwargs: Any) -> None:
         self.layer = layer
@@ -103,27 +104,30 @@ class Call:
         return (yield self)
 
     def __enter__(self) -> None:
-        """Put the values in place, for a handler that pauses."""
+        """Put the values in place."""
         self._undo = self.layer.place(self)
 
     def __exit__(self, *exc_info: object) -> None:
-        if self._undo is not None:
-            self._undo()
+        """Put back what was there, once."""
+        undo, self._undo = self._undo, None
+        if undo is not None:
+            undo()
 
     def __call__(self) -> Any:
         """Run the handler with the values in place."""
-        undo = self.layer.place(self)
+        result = None
+        self._undo = self.layer.place(self)
         try:
             with self.use:
                 result = self.layer.invoke(self)
             if type(result) not in NOT_AWAITED and hasattr(result, "__await__"):
                 from ._suspended import Awaited
 
-                result, undo = Unfinished(Awaited, self, result, undo), None
+                result = Unfinished(Awaited, self, result)
             return result
         finally:
-            if undo is not None:
-                undo()
+            if type(result) is not Unfinished:
+                self.__exit__()
 
     def argument(self, index: int, name: str) -> Any:
         """Return the event (0) or context (1), positional or by keyword."""
@@ -184,4 +188,5 @@ def unawaited(layer: Any, args: tuple[Any, ...], secrets: Secrets, awaitable: An
     layer.__class__ = ContextLayer
     call = Call(layer, args, {})
     call.secrets = secrets
-    return Awaited(call, awaitable, layer.place(call), None)
+    call.__enter__()
+    return Awaited(call, awaitable, None)

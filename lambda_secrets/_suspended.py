@@ -111,9 +111,7 @@ async def off_loop(step: Callable[[], Any]) -> Any:
 # Awaitables that a plain function has returned
 
 
-async def _finish(
-    call: Any, awaitable: Any, undo: Callable[[], object], steps: Steps[Any] | None
-) -> Any:
+async def _finish(call: Any, awaitable: Any, steps: Steps[Any] | None) -> Any:
     proceed: Any = None
     try:
         with call.use:
@@ -123,7 +121,7 @@ async def _finish(
             raise
         proceed, value = steps.throw, error
     finally:
-        undo()
+        call.__exit__()
     return value if steps is None else await drive(steps, proceed, value)
 
 
@@ -134,17 +132,11 @@ class Awaited:
     `asyncio.run` and its kin it is a coroutine.
     """
 
-    def __init__(
-        self,
-        call: Any,
-        awaitable: Any,
-        undo: Callable[[], None] | None,
-        steps: Steps[Any] | None,
-    ) -> None:
+    def __init__(self, call: Any, awaitable: Any, steps: Steps[Any] | None) -> None:
+        self._call = call
         self._awaitable = awaitable
         self._steps = steps
-        self._undo = functools.cache(undo or int)  # by whichever comes first
-        self._coroutine = _finish(call, awaitable, self._undo, steps)
+        self._coroutine = _finish(call, awaitable, steps)
 
     def __await__(self) -> Generator[Any, Any, Any]:
         return (yield from self._coroutine.__await__())  # `self` must not go meanwhile
@@ -166,7 +158,7 @@ class Awaited:
         self._coroutine.close()  # one that never began runs no `finally` of its own
         if self._steps is not None:
             self._steps.close()
-        self._undo()
+        self._call.__exit__()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._awaitable, name)
