@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ._values import Secrets
     from .backends import Backend
 
 _CONTEXT = str(b"context", "ascii")  # told by its identity from the same text where it was given
@@ -214,7 +213,7 @@ def _wrapped(handler: Any, layer: Layer) -> Any:
     return wrapper
 
 
-def _read(resolver: Resolver, context: Any) -> Secrets:
+def _read(resolver: Resolver, context: Any) -> Any:
     """Return fresh values, within the time that the invocation has left."""
     return run(resolver.steps(remaining=remaining_of(context)))
 

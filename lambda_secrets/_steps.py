@@ -177,16 +177,18 @@ def handler_of(layer: Any, call_of: type[Call]) -> Callable[..., Any]:
 
 def general_of(layer: Any) -> Callable[..., Any]:
     """Return what makes the calls of a usual handler that are not usual."""
-    layer.__class__ = ContextLayer
-    return handler_of(layer, Call)
+    return handler_of(_stepped(layer), Call)
 
 
 def unawaited(layer: Any, args: tuple[Any, ...], secrets: Secrets, awaitable: Any) -> Any:
     """Return what is to be awaited instead of what a usual call has returned."""
     from ._suspended import Awaited
 
-    layer.__class__ = ContextLayer
-    call = Call(layer, args, {})
+    call = Call(_stepped(layer), args, {})
     call.secrets = secrets
     call.__enter__()
     return Awaited(call, awaitable, None)
+
+
+def _stepped(layer: Layer) -> ContextLayer:
+    return ContextLayer(layer.resolver, layer.key, (), layer.function)
