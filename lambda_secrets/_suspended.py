@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from contextlib import aclosing, closing, suppress
+from contextlib import aclosing, closing
 from contextvars import copy_context
 from types import coroutine
 
@@ -82,30 +82,23 @@ async def off_loop(step: Callable[[], Any]) -> Any:
     A task that is cancelled meanwhile does not wait for it.
     """
     try:
-        loop = sys.modules["asyncio"].get_running_loop()
+        asyncio: Any = sys.modules["asyncio"]
+        loop = asyncio.get_running_loop()
     except (KeyError, RuntimeError):  # another event loop, or none: a coroutine driven by hand
         return step()
-    future = loop.create_future()
+    from concurrent.futures import Future  # as asyncio itself does
 
-    def deliver(error: BaseException | None, result: Any) -> None:
-        if future.done():  # cancelled
-            return
-        if error is None:
-            future.set_result(result)
-        else:
-            future.set_exception(error)
+    future: Future[Any] = Future()
+    future.set_running_or_notify_cancel()
 
     def work() -> None:
-        outcome: tuple[BaseException | None, Any]
         try:
-            outcome = None, step()
+            future.set_result(step())
         except BaseException as error:  # noqa: BLE001 - raised where it is awaited
-            outcome = error, None
-        with suppress(RuntimeError):  # the loop was closed meanwhile
-            loop.call_soon_threadsafe(deliver, *outcome)
+            future.set_exception(error)
 
     run_apart(functools.partial(copy_context().run, work), "lambda_secrets async")
-    return await future
+    return await asyncio.wrap_future(future, loop=loop)
 
 
 # Awaitables that a plain function has returned
