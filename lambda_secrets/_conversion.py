@@ -72,7 +72,7 @@ def _fit_of(name: str, declaration: Declaration, wanted: Any) -> Fit:
     named = unaliased(wanted)
     constrained = any(map(_is_constraint, parts(named)))
     if not constrained and _is_builtin(named):
-        return functools.partial(_builtin_fit, named)
+        return lambda hidden, *, lax: _fitted(named, hidden(0), lax=lax)
     if any(map(_is_of_pydantic, parts(named))):
         tried = [_pydantic_fit(wanted, strict=None)]
     else:
@@ -187,10 +187,6 @@ def _is_constraint(part: Any) -> bool:
     """Whether it annotates a type with what msgspec or pydantic is to check."""
     package = type(part).__module__.partition(".")[0]
     return package in {"annotated_types", "msgspec", "pydantic"} and not inspect.isclass(part)
-
-
-def _builtin_fit(wanted: Any, hidden: Opaque, *, lax: bool) -> Any:
-    return _fitted(wanted, hidden(0), lax=lax)
 
 
 def _fitted(wanted: Any, value: Any, *, lax: bool, at: str = "$") -> Any:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .backends import Backend
 
-_CONTEXT = str(b"context", "ascii")  # told by its identity from the same text where it was given
+_CONTEXT = str(b"context", "ascii")  # its identity tells the default from a given "context"
 
 
 class _HandlerSecrets:
@@ -173,14 +173,14 @@ def _layer(
     return layer
 
 
-def _is_function(handler: Any, kinds: int = 0) -> bool:
-    """Whether it is a function, of none of these kinds."""
+def _is_function(handler: Any, flags: int = 0) -> bool:
+    """Whether it is a plain function whose code has none of these flags."""
     plain = type(handler) is FunctionType and not hasattr(handler, "_is_coroutine_mark")
-    return plain and not handler.__code__.co_flags & kinds
+    return plain and not handler.__code__.co_flags & flags
 
 
 def _wrapped(handler: Any, layer: Layer) -> Any:
-    """Return what is called instead of the handler, and looks like it."""
+    """Return the wrapper that is called instead of the handler and looks like it."""
     resolvers = [layer.resolver]
     if hasattr(handler, "__wrapped__"):
         from ._functions import check_names, layers_of
@@ -219,7 +219,7 @@ def _read(resolver: Resolver, context: Any) -> Any:
 
 
 def _usual_handler_of(layer: Layer, function: Any) -> Callable[..., Any]:
-    """Return what does a usual call at once, and leaves others to a call in steps."""
+    """Return a wrapper that makes usual calls directly; the others are calls in steps."""
     resolver, key = layer.resolver, layer.key
     clock = resolver.cache.clock
     general: Any = None

@@ -1,6 +1,6 @@
 """One call in steps: of a method, with another target, on a shared context, run once more.
 
-A usual call is done at once, see `_decorator`.
+The wrapper in `_decorator` makes a usual call directly.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def _take_off(cache: Any, context: Any, key: str, secrets: Secrets) -> None:
 
 
 def handler_of(layer: Any, call_of: type[Call]) -> Callable[..., Any]:
-    """Return what is called instead of a function, and is of its kind."""
+    """Return a wrapper of the same kind as the function of the layer."""
     if flags_of(layer.function) & SUSPENDED:
         from ._suspended import wrapper_of
 
@@ -176,12 +176,12 @@ def handler_of(layer: Any, call_of: type[Call]) -> Callable[..., Any]:
 
 
 def general_of(layer: Any) -> Callable[..., Any]:
-    """Return what makes the calls of a usual handler that are not usual."""
+    """Return a wrapper for the calls of a usual handler that are not usual."""
     return handler_of(_stepped(layer), Call)
 
 
 def unawaited(layer: Any, args: tuple[Any, ...], secrets: Secrets, awaitable: Any) -> Any:
-    """Return what is to be awaited instead of what a usual call has returned."""
+    """Return a stand-in for an awaitable that a usual call has returned."""
     from ._suspended import Awaited
 
     call = Call(_stepped(layer), args, {})

@@ -22,7 +22,7 @@ _END = object()  # instead of another item
 
 
 def wrapper_of(layer: Any, call_of: Any) -> Callable[..., Any]:
-    """Return what is called instead of a function that pauses, and is of its kind."""
+    """Return a wrapper of the same kind as the function of the layer, which pauses."""
     flags = flags_of(layer.function)
     if flags & COROUTINE:
         return _coroutine_of(layer, call_of)
@@ -62,7 +62,7 @@ def _coroutine_of(layer: Any, call_of: Any) -> Callable[..., Any]:
 
 
 def drive(steps: Steps[Any], proceed: Any = None, value: Any = None) -> Any:
-    """Return what is to be awaited: what blocks runs on a thread of our own."""
+    """Return an awaitable that takes steps; those that block run on a thread of our own."""
     return _taken(_awaitable, steps, proceed, value)
 
 
@@ -119,7 +119,7 @@ async def _finish(call: Any, awaitable: Any, steps: Steps[Any] | None) -> Any:
 
 
 class Awaited:
-    """Is awaited instead of what a handler has returned, and looks like it.
+    """Stands in for an awaitable that a handler has returned, and looks like it.
 
     Until then its values stay in place; then the rest of the steps, if any, is taken. To
     `asyncio.run` and its kin it is a coroutine.
