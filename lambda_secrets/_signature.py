@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from types import SimpleNamespace
-from typing import Annotated, Any, cast, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 from ._conversion import converter, parts, unaliased
 from ._secret import Declaration
@@ -102,9 +102,9 @@ def _found(
 
 def _with_default(declaration: Declaration, defaults: Opaque, name: str) -> Declaration:
     """Return the same declaration with the default of that parameter."""
-    _, slots = cast("tuple[None, dict[str, Any]]", object.__getstate__(declaration))
+    state: Any = object.__getstate__(declaration)  # None for its dict, and its slots by name
     copy = object.__new__(type(declaration))
-    copy._freeze(**slots)
+    copy._freeze(**state[1])
     copy._hide(defaults(0)[name])
     return copy
 
