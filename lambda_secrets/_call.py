@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from ._resolver import Resolver
 
-_GIL = getattr(sys, "_is_gil_enabled", bool("GIL").__bool__)()
+_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
+SUSPENDED = 0x20 | 0x80 | 0x200  # flags of code that is iterated or awaited, as `inspect` has them
 NOT_AWAITED = frozenset({type(None), dict, str, list, int, bool})  # results
 
 

@@ -56,11 +56,8 @@ def converter(name: str, declaration: Declaration, wanted: Any) -> Convert:
             fitted = fit(hidden, lax=raw and isinstance(hidden(0), (dict, list)))
         else:
             data = opaque(parsed_json(hidden(0)))
-            fitted = data(0) if isinstance(data(0), Mismatch) else None
-            is_text = from_text and isinstance(data(0), str)
-            if fitted is None and not is_text:
-                fitted = fit(data, lax=False)
-            if is_text or (from_text and isinstance(fitted, Mismatch)):
+            fitted = data(0) if isinstance(data(0), Mismatch) else fit(data, lax=False)
+            if from_text and (isinstance(data(0), str) or isinstance(fitted, Mismatch)):
                 fitted = fit(hidden, lax=False)
         if fitted is hidden(0) or isinstance(fitted, Mismatch):
             return fitted
@@ -75,7 +72,7 @@ def _fit_of(name: str, declaration: Declaration, wanted: Any) -> Fit:
     named = unaliased(wanted)
     constrained = any(map(_is_constraint, parts(named)))
     if not constrained and _is_builtin(named):
-        return functools.partial(_builtin_fit, named)
+        return lambda hidden, *, lax: _fitted(named, hidden(0), lax=lax)
     if any(map(_is_of_pydantic, parts(named))):
         tried = [_pydantic_fit(wanted, strict=None)]
     else:
@@ -85,8 +82,7 @@ def _fit_of(name: str, declaration: Declaration, wanted: Any) -> Fit:
     fit = tried[-1]
     kind = _bare(named)
     if callable(declaration.transform) and _is_checkable(kind):
-        fit = functools.partial(_refused, kind) if isinstance(fit, str) else fit
-        return fit if constrained else functools.partial(_unless_instance, kind, fit)
+        return functools.partial(_made_fit, kind, fit, as_it_is=not constrained)
     if isinstance(fit, str):
         raise DeclarationError(
             f"Cannot convert {name!r} to {inspect.formatannotation(kind)}: "
@@ -104,13 +100,11 @@ def _is_checkable(kind: Any) -> bool:
     return inspect.isclass(kind)
 
 
-def _unless_instance(kind: type, fit: Fit, hidden: Opaque, *, lax: bool) -> Any:
-    """Take what a transform has made as it is."""
-    return hidden(0) if isinstance(hidden(0), kind) else fit(hidden, lax=lax)
-
-
-def _refused(kind: type, hidden: Opaque, **_: object) -> Mismatch:
-    return _unexpected(kind, hidden(0), "$")
+def _made_fit(kind: type, fit: Fit | str, hidden: Opaque, *, as_it_is: bool, lax: bool) -> Any:
+    """Return what a transform has made, if it is of the type, as it is or converted."""
+    if as_it_is and isinstance(hidden(0), kind):
+        return hidden(0)
+    return _unexpected(kind, hidden(0), "$") if isinstance(fit, str) else fit(hidden, lax=lax)
 
 
 def _read_from(wanted: Any) -> tuple[bool, bool]:
@@ -193,10 +187,6 @@ def _is_constraint(part: Any) -> bool:
     """Whether it annotates a type with what msgspec or pydantic is to check."""
     package = type(part).__module__.partition(".")[0]
     return package in {"annotated_types", "msgspec", "pydantic"} and not inspect.isclass(part)
-
-
-def _builtin_fit(wanted: Any, hidden: Opaque, *, lax: bool) -> Any:
-    return _fitted(wanted, hidden(0), lax=lax)
 
 
 def _fitted(wanted: Any, value: Any, *, lax: bool, at: str = "$") -> Any:

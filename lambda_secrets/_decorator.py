@@ -6,7 +6,7 @@ import functools
 from types import FunctionType
 
 from ._cache import shared_cache, under_snapstart
-from ._call import NOT_AWAITED, Layer, remaining_of
+from ._call import NOT_AWAITED, SUSPENDED, Layer, remaining_of
 from ._declarations import declare_all
 from ._resolver import Resolver, run
 from .backends import backend_of
@@ -16,11 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ._values import Secrets
     from .backends import Backend
 
-_CONTEXT = str(b"context", "ascii")  # told by its identity from the same text where it was given
-_KINDS = 0x20 | 0x80 | 0x200  # flags of code that is iterated or awaited, as `inspect` has them
+_CONTEXT = str(b"context", "ascii")  # its identity tells the default from a given "context"
 
 
 class _HandlerSecrets:
@@ -165,7 +163,7 @@ def _layer(
         from . import _targets
 
         layer_class = _targets.EventLayer if into == "event" else _targets.KeywordLayer
-    elif offset or refresh_on or given.builds or not _is_function(handler, _KINDS):
+    elif offset or refresh_on or given.builds or not _is_function(handler, SUSPENDED):
         from ._steps import ContextLayer
 
         layer_class = ContextLayer
@@ -175,14 +173,14 @@ def _layer(
     return layer
 
 
-def _is_function(handler: Any, kinds: int = 0) -> bool:
-    """Whether it is a function, of none of these kinds."""
+def _is_function(handler: Any, flags: int = 0) -> bool:
+    """Whether it is a plain function whose code has none of these flags."""
     plain = type(handler) is FunctionType and not hasattr(handler, "_is_coroutine_mark")
-    return plain and not handler.__code__.co_flags & kinds
+    return plain and not handler.__code__.co_flags & flags
 
 
 def _wrapped(handler: Any, layer: Layer) -> Any:
-    """Return what is called instead of the handler, and looks like it."""
+    """Return the wrapper that is called instead of the handler and looks like it."""
     resolvers = [layer.resolver]
     if hasattr(handler, "__wrapped__"):
         from ._functions import check_names, layers_of
@@ -200,7 +198,7 @@ def _wrapped(handler: Any, layer: Layer) -> Any:
             from ._retry import RetriedCall
 
             call_of = RetriedCall
-        wrapper = handler_of(layer, handler, call_of)
+        wrapper = handler_of(layer, call_of)
     if not _is_function(handler):
         from ._proxy import HandlerProxy
 
@@ -215,13 +213,13 @@ def _wrapped(handler: Any, layer: Layer) -> Any:
     return wrapper
 
 
-def _read(resolver: Resolver, context: Any) -> Secrets:
+def _read(resolver: Resolver, context: Any) -> Any:
     """Return fresh values, within the time that the invocation has left."""
     return run(resolver.steps(remaining=remaining_of(context)))
 
 
 def _usual_handler_of(layer: Layer, function: Any) -> Callable[..., Any]:
-    """Return what does a usual call at once, and leaves others to a call in steps."""
+    """Return a wrapper that makes usual calls directly; the others are calls in steps."""
     resolver, key = layer.resolver, layer.key
     clock = resolver.cache.clock
     general: Any = None

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 # Flags of a code object, as `inspect` has them.
 TAKES_ALL, GENERATOR, COROUTINE, ASYNC_GENERATOR = 0x08, 0x20, 0x80, 0x200
-SUSPENDED = GENERATOR | COROUTINE | ASYNC_GENERATOR
 
 
 class Arguments:

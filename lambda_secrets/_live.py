@@ -17,7 +17,7 @@ from .errors import DeclarationError, ResolutionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from typing import Any, NoReturn
 
     from ._resolver import Steps
@@ -272,32 +272,28 @@ class LiveSecrets:
         return secrets
 
     def _current(self) -> Steps[Secrets]:
-        values: dict[str, Any] = {}
-        failures: dict[str, ResolutionError] = {}
-        for resolver in self._resolvers:
-            for name in resolver.declarations:
-                self._only(name)
-            try:
-                values.update(held((yield from self._steps(resolver, resolver.declarations))))
-            except ResolutionError as error:
-                failures.update(error.failures)
-        return _all_of(values, failures)
+        for name in self.declarations:
+            self._only(name)
+        return (yield from _gathered(self._steps(r, r.declarations) for r in self._resolvers))
 
     def _refreshed(self, names: tuple[str, ...]) -> Steps[None]:
         for name in names:
             if name not in self.declarations:
                 self._only(name)  # which says so
-        failures: dict[str, ResolutionError] = {}
-        for resolver in self._resolvers:
-            wanted = [n for n in resolver.declarations if n in names or not names]
-            try:
-                yield from resolver.steps(wanted, mode="fresh", build=False)
-            except ResolutionError as error:
-                failures.update(error.failures)
-        _all_of({}, failures)
+        wanted = [[n for n in r.declarations if n in names or not names] for r in self._resolvers]
+        refreshed = zip(self._resolvers, wanted, strict=True)
+        yield from _gathered(r.steps(ns, mode="fresh", build=False) for r, ns in refreshed)
 
 
-def _all_of(values: dict[str, Any], failures: dict[str, ResolutionError]) -> Secrets:
+def _gathered(parts: Iterable[Steps[Secrets]]) -> Steps[Secrets]:
+    """Take the steps of each resolver; return all values, or raise one error for all failures."""
+    values: dict[str, Any] = {}
+    failures: dict[str, ResolutionError] = {}
+    for steps in parts:
+        try:
+            values.update(held((yield from steps)))
+        except ResolutionError as error:
+            failures.update(error.failures)
     if failures:
         from ._explain import gathered
 

@@ -18,10 +18,6 @@ _MISSING: Any = object()
 _log = logging.getLogger("lambda_secrets")
 
 
-class _IgnoredError(Exception):
-    """A context is as it was, though nothing was raised."""
-
-
 class _Shown(Secrets):
     """What a context shows while calls run on it: it knows the others."""
 
@@ -73,7 +69,7 @@ class _Overlap:
         setattr(self.context, self.key, self.shown())
 
     def begin(self) -> bool:
-        """Show it for the first time; False where the call before it has ended meanwhile."""
+        """Show it for the first time; False if that did nothing, or the call before it ended."""
         first, shown, key = self.before[0], self.shown(), self.key
         if isinstance(first, Secrets):  # of a call that takes no lock: see Layer.is_plain
             own = self.context.__dict__
@@ -82,9 +78,7 @@ class _Overlap:
                 return True
             return False
         setattr(self.context, key, shown)
-        if getattr(self.context, key, _MISSING) is self.before[1]:
-            raise _IgnoredError
-        return True
+        return getattr(self.context, key, _MISSING) is not self.before[1]
 
     def end(self) -> None:
         """Leave the attribute as it was."""
@@ -122,8 +116,8 @@ def placed(cache: Any, context: Any, key: str, secrets: Secrets) -> Callable[[],
                     overlap.show()
                 if joined or overlap.begin():
                     return functools.partial(overlap.leave, call)
-            except _IgnoredError:
-                outcome = "had no effect"
+                if not isinstance(overlap.before[0], Secrets):
+                    outcome = "had no effect"
             except BaseException as error:
                 if overlap is not None:
                     overlap.running.pop(call, None)

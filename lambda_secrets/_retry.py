@@ -1,4 +1,4 @@
-"""Runs a call once more with newer values, when it says that those it had are no good."""
+"""Runs a call once more with newer values, after it has raised that its own are no good."""
 
 from __future__ import annotations
 
@@ -109,10 +109,11 @@ class RetriedCall(Call):
         if not _is_durable(self.argument(1, "context")):
             return (yield from newer.steps())
         yield from newer.refresh()
+        function = self.layer.function
         _log.warning(
             "The secrets of %s were refreshed, but a durable execution is never run twice. Put "
             "retry_on around the code inside of a step.",
-            getattr(self.function, "__qualname__", type(self.function).__name__),
+            getattr(function, "__qualname__", type(function).__name__),
         )
         return {}
 
@@ -162,7 +163,7 @@ def retry_on(resolvers: list[Resolver], types: tuple[type[Exception], ...], func
         )
     layer = _RetryLayer(resolvers[0], "", types, function)
     layer.resolvers = resolvers
-    return functools.update_wrapper(handler_of(layer, function, _RetryOnCall), function)
+    return functools.update_wrapper(handler_of(layer, _RetryOnCall), function)
 
 
 def _is_durable(context: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Tells what a signal handler raises, which gets out, from what others' code raises itself."""
+"""Tells exceptions of signal handlers, which propagate, from those that others' code raises."""
 
 from __future__ import annotations
 

@@ -102,11 +102,9 @@ def _found(
 
 def _with_default(declaration: Declaration, defaults: Opaque, name: str) -> Declaration:
     """Return the same declaration with the default of that parameter."""
+    state: Any = object.__getstate__(declaration)  # None for its dict, and its slots by name
     copy = object.__new__(type(declaration))
-    for kind in type(declaration).__mro__:
-        copy._freeze(
-            **{slot: getattr(declaration, slot) for slot in vars(kind).get("__slots__", ())}
-        )
+    copy._freeze(**state[1])
     copy._hide(defaults(0)[name])
     return copy
 

@@ -1,14 +1,15 @@
 """One call in steps: of a method, with another target, on a shared context, run once more.
 
-A usual call is done at once, see `_decorator`.
+The wrapper in `_decorator` makes a usual call directly.
 """
 
 from __future__ import annotations
 
 import functools
+from contextlib import nullcontext
 
-from ._call import NOT_AWAITED, Layer, remaining_of
-from ._functions import SUSPENDED, Arguments, flags_of, parameter
+from ._call import NOT_AWAITED, SUSPENDED, Layer, remaining_of
+from ._functions import Arguments, flags_of, parameter
 from ._resolver import Unfinished, run
 from .errors import InjectionError
 
@@ -42,7 +43,7 @@ class SteppedLayer(Layer):
 
     def invoke(self, call: Call) -> Any:
         """Call the handler."""
-        return call.function(*call.args, **call.kwargs)
+        return self.function(*call.args, **call.kwargs)
 
 
 class ContextLayer(SteppedLayer):
@@ -79,13 +80,12 @@ class Call:
         begun: whether a generator has handed out an item.
     """
 
-    __slots__ = ("_undo", "args", "function", "kwargs", "layer", "secrets")
-    use: Any = None
+    use: Any = nullcontext()
     begun = False
+    _undo: Any = None
 
-    def __init__(self, layer: Any, function: Any, args: tuple[Any, ...], kwargs: Any) -> None:
+    def __init__(self, layer: Any, args: tuple[Any, ...], kwargs: Any) -> None:
         self.layer = layer
-        self.function = function
         self.args = args
         self.kwargs = kwargs
         if kwargs:
@@ -104,30 +104,30 @@ class Call:
         return (yield self)
 
     def __enter__(self) -> None:
-        """Put the values in place, for a handler that pauses."""
+        """Put the values in place."""
         self._undo = self.layer.place(self)
 
     def __exit__(self, *exc_info: object) -> None:
-        if self._undo is not None:
-            self._undo()
+        """Put back what was there, once."""
+        undo, self._undo = self._undo, None
+        if undo is not None:
+            undo()
 
     def __call__(self) -> Any:
         """Run the handler with the values in place."""
-        undo = self.layer.place(self)
+        result = None
+        self._undo = self.layer.place(self)
         try:
-            if self.use is None:
+            with self.use:
                 result = self.layer.invoke(self)
-            else:
-                with self.use:
-                    result = self.layer.invoke(self)
             if type(result) not in NOT_AWAITED and hasattr(result, "__await__"):
                 from ._suspended import Awaited
 
-                result, undo = Unfinished(Awaited, self, result, undo), None
+                result = Unfinished(Awaited, self, result)
             return result
         finally:
-            if undo is not None:
-                undo()
+            if type(result) is not Unfinished:
+                self.__exit__()
 
     def argument(self, index: int, name: str) -> Any:
         """Return the event (0) or context (1), positional or by keyword."""
@@ -138,7 +138,7 @@ class Call:
             return MISSING
         value = self.kwargs.get(name, MISSING)
         if value is MISSING:
-            return self.kwargs.get(parameter(self.function, index), MISSING)
+            return self.kwargs.get(parameter(self.layer.function, index), MISSING)
         return value
 
 
@@ -153,15 +153,15 @@ def _take_off(cache: Any, context: Any, key: str, secrets: Secrets) -> None:
         leave_first(cache, context, key, secrets)
 
 
-def handler_of(layer: Any, function: Any, call_of: type[Call]) -> Callable[..., Any]:
-    """Return what is called instead of a function, and is of its kind."""
-    if flags_of(function) & SUSPENDED:
+def handler_of(layer: Any, call_of: type[Call]) -> Callable[..., Any]:
+    """Return a wrapper of the same kind as the function of the layer."""
+    if flags_of(layer.function) & SUSPENDED:
         from ._suspended import wrapper_of
 
-        return wrapper_of(layer, function, call_of)
+        return wrapper_of(layer, call_of)
 
     def handler(*args: Any, **kwargs: Any) -> Any:
-        call = call_of(layer, function, args, kwargs)
+        call = call_of(layer, args, kwargs)
         del args, kwargs  # which may be another layer's values
         if call_of is Call:
             call.secrets = layer.cached(call)
@@ -176,16 +176,19 @@ def handler_of(layer: Any, function: Any, call_of: type[Call]) -> Callable[..., 
 
 
 def general_of(layer: Any) -> Callable[..., Any]:
-    """Return what makes the calls of a usual handler that are not usual."""
-    layer.__class__ = ContextLayer
-    return handler_of(layer, layer.function, Call)
+    """Return a wrapper for the calls of a usual handler that are not usual."""
+    return handler_of(_stepped(layer), Call)
 
 
 def unawaited(layer: Any, args: tuple[Any, ...], secrets: Secrets, awaitable: Any) -> Any:
-    """Return what is to be awaited instead of what a usual call has returned."""
+    """Return a stand-in for an awaitable that a usual call has returned."""
     from ._suspended import Awaited
 
-    layer.__class__ = ContextLayer
-    call = Call(layer, layer.function, args, {})
+    call = Call(_stepped(layer), args, {})
     call.secrets = secrets
-    return Awaited(call, awaitable, layer.place(call), None)
+    call.__enter__()
+    return Awaited(call, awaitable, None)
+
+
+def _stepped(layer: Layer) -> ContextLayer:
+    return ContextLayer(layer.resolver, layer.key, (), layer.function)

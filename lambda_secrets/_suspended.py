@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from contextlib import aclosing, nullcontext, suppress
+from contextlib import aclosing, closing
 from contextvars import copy_context
 from types import coroutine
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 _END = object()  # instead of another item
 
 
-def wrapper_of(layer: Any, function: Any, call_of: Any) -> Callable[..., Any]:
-    """Return what is called instead of a function that pauses, and is of its kind."""
-    flags = flags_of(function)
+def wrapper_of(layer: Any, call_of: Any) -> Callable[..., Any]:
+    """Return a wrapper of the same kind as the function of the layer, which pauses."""
+    flags = flags_of(layer.function)
     if flags & COROUTINE:
-        return _coroutine_of(layer, function, call_of)
+        return _coroutine_of(layer, call_of)
     if flags & GENERATOR:
-        return _generator_of(layer, function, call_of)
-    return _async_generator_of(layer, function, call_of)
+        return _generator_of(layer, call_of)
+    return _async_generator_of(layer, call_of)
 
 
 @coroutine
@@ -52,9 +52,9 @@ def _taken(
 # Coroutines
 
 
-def _coroutine_of(layer: Any, function: Any, call_of: Any) -> Callable[..., Any]:
+def _coroutine_of(layer: Any, call_of: Any) -> Callable[..., Any]:
     async def handler(*args: Any, **kwargs: Any) -> Any:
-        call = call_of(layer, function, args, kwargs)
+        call = call_of(layer, args, kwargs)
         del args, kwargs  # which may be another layer's values
         return await _taken(_awaitable, call.steps())
 
@@ -62,7 +62,7 @@ def _coroutine_of(layer: Any, function: Any, call_of: Any) -> Callable[..., Any]
 
 
 def drive(steps: Steps[Any], proceed: Any = None, value: Any = None) -> Any:
-    """Return what is to be awaited: what blocks runs on a thread of our own."""
+    """Return an awaitable that takes steps; those that block run on a thread of our own."""
     return _taken(_awaitable, steps, proceed, value)
 
 
@@ -72,11 +72,8 @@ def _awaitable(step: Any) -> Coroutine[Any, Any, Any]:
 
 async def _awaited(call: Any) -> Any:
     """Run a handler with the values in place until what it returns has been awaited."""
-    with call:
-        if call.use is None:
-            return await call.layer.invoke(call)
-        with call.use:
-            return await call.layer.invoke(call)
+    with call, call.use:
+        return await call.layer.invoke(call)
 
 
 async def off_loop(step: Callable[[], Any]) -> Any:
@@ -85,69 +82,54 @@ async def off_loop(step: Callable[[], Any]) -> Any:
     A task that is cancelled meanwhile does not wait for it.
     """
     try:
-        loop = sys.modules["asyncio"].get_running_loop()
+        asyncio: Any = sys.modules["asyncio"]
+        loop = asyncio.get_running_loop()
     except (KeyError, RuntimeError):  # another event loop, or none: a coroutine driven by hand
         return step()
-    future = loop.create_future()
+    from concurrent.futures import Future  # as asyncio itself does
 
-    def deliver(error: BaseException | None, result: Any) -> None:
-        if future.done():  # cancelled
-            return
-        if error is None:
-            future.set_result(result)
-        else:
-            future.set_exception(error)
+    future: Future[Any] = Future()
+    future.set_running_or_notify_cancel()
 
     def work() -> None:
-        outcome: tuple[BaseException | None, Any]
         try:
-            outcome = None, step()
+            future.set_result(step())
         except BaseException as error:  # noqa: BLE001 - raised where it is awaited
-            outcome = error, None
-        with suppress(RuntimeError):  # the loop was closed meanwhile
-            loop.call_soon_threadsafe(deliver, *outcome)
+            future.set_exception(error)
 
     run_apart(functools.partial(copy_context().run, work), "lambda_secrets async")
-    return await future
+    return await asyncio.wrap_future(future, loop=loop)
 
 
 # Awaitables that a plain function has returned
 
 
-async def _finish(
-    call: Any, awaitable: Any, undo: Callable[[], object], steps: Steps[Any] | None
-) -> Any:
+async def _finish(call: Any, awaitable: Any, steps: Steps[Any] | None) -> Any:
     proceed: Any = None
     try:
-        with call.use or nullcontext():
+        with call.use:
             value = await awaitable
     except BaseException as error:
         if steps is None:
             raise
         proceed, value = steps.throw, error
     finally:
-        undo()
+        call.__exit__()
     return value if steps is None else await drive(steps, proceed, value)
 
 
 class Awaited:
-    """Is awaited instead of what a handler has returned, and looks like it.
+    """Stands in for an awaitable that a handler has returned, and looks like it.
 
     Until then its values stay in place; then the rest of the steps, if any, is taken. To
     `asyncio.run` and its kin it is a coroutine.
     """
 
-    def __init__(
-        self,
-        call: Any,
-        awaitable: Any,
-        undo: Callable[[], None] | None,
-        steps: Steps[Any] | None,
-    ) -> None:
+    def __init__(self, call: Any, awaitable: Any, steps: Steps[Any] | None) -> None:
+        self._call = call
         self._awaitable = awaitable
         self._steps = steps
-        self._undo = functools.cache(undo or int)  # by whichever comes first
-        self._coroutine = _finish(call, awaitable, self._undo, steps)
+        self._coroutine = _finish(call, awaitable, steps)
 
     def __await__(self) -> Generator[Any, Any, Any]:
         return (yield from self._coroutine.__await__())  # `self` must not go meanwhile
@@ -169,7 +151,7 @@ class Awaited:
         self._coroutine.close()  # one that never began runs no `finally` of its own
         if self._steps is not None:
             self._steps.close()
-        self._undo()
+        self._call.__exit__()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._awaitable, name)
@@ -178,9 +160,9 @@ class Awaited:
 # Generators
 
 
-def _generator_of(layer: Any, function: Any, call_of: Any) -> Callable[..., Any]:
+def _generator_of(layer: Any, call_of: Any) -> Callable[..., Any]:
     def handler(*args: Any, **kwargs: Any) -> Any:
-        call = call_of(layer, function, args, kwargs)
+        call = call_of(layer, args, kwargs)
         del args, kwargs
         items: Any = _taken(_iterated, call.steps())  # which can be awaited, and iterated as well
         return (yield from items)
@@ -195,10 +177,7 @@ def _iterated(step: Any) -> Generator[Any, Any, Any]:
 def _items(call: Any) -> Generator[Any, Any, Any]:
     """Hand out a generator's items with the values in place; its reads are noted for it alone."""
     items = call.layer.invoke(call)  # which runs nothing yet, but may raise
-    undo = call.layer.place(call)
-    try:
-        if call.use is None:
-            return (yield from items)
+    with call, closing(items):
         resume, value = items.send, None
         while True:
             try:
@@ -213,15 +192,11 @@ def _items(call: Any) -> Generator[Any, Any, Any]:
                 raise
             except BaseException as error:  # noqa: BLE001 - the handler decides
                 resume, value = items.throw, error
-    finally:
-        items.close()
-        if undo is not None:
-            undo()
 
 
-def _async_generator_of(layer: Any, function: Any, call_of: Any) -> Callable[..., Any]:
+def _async_generator_of(layer: Any, call_of: Any) -> Callable[..., Any]:
     async def handler(*args: Any, **kwargs: Any) -> Any:
-        steps = call_of(layer, function, args, kwargs).steps()
+        steps = call_of(layer, args, kwargs).steps()
         del args, kwargs
         proceed: Any = steps.send
         value: Any = None
@@ -237,16 +212,15 @@ def _async_generator_of(layer: Any, function: Any, call_of: Any) -> Callable[...
                     items = step.layer.invoke(step)
                     with step:
                         async with aclosing(items):
-                            item = await _next(step, items.asend, None)
-                            while item is not _END:
+                            resume: Any = items.asend
+                            sent: Any = None
+                            while (item := await _next(step, resume, sent)) is not _END:
                                 try:
-                                    sent = yield item
+                                    resume, sent = items.asend, (yield item)
                                 except GeneratorExit:
                                     raise
                                 except BaseException as error:  # noqa: BLE001 - the handler decides
-                                    item = await _next(step, items.athrow, error)
-                                else:
-                                    item = await _next(step, items.asend, sent)
+                                    resume, sent = items.athrow, error
                     value = None
                 proceed = steps.send
             except BaseException as error:  # noqa: BLE001 - the steps decide
@@ -258,10 +232,9 @@ def _async_generator_of(layer: Any, function: Any, call_of: Any) -> Callable[...
 async def _next(call: Any, resume: Callable[[Any], Any], value: object) -> Any:
     """Return the next item, if there is one."""
     try:
-        with call.use or nullcontext():  # at each resume: between two, its consumer runs
+        with call.use:  # at each resume: between two, its consumer runs
             item = await resume(value)
     except StopAsyncIteration:
         return _END
-    if call.use is not None:
-        call.begun = True
+    call.begun = True
     return item

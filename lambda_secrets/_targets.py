@@ -42,10 +42,10 @@ class EventLayer(SteppedLayer):
             event = self._filled(call, event)
         if len(args) > self.offset:
             rest = args[self.offset + 1 :]
-            return call.function(*args[: self.offset], event, *rest, **call.kwargs)
-        names = {"event", parameter(call.function, self.offset)}
+            return self.function(*args[: self.offset], event, *rest, **call.kwargs)
+        names = {"event", parameter(self.function, self.offset)}
         name = next(name for name in call.kwargs if name in names)
-        return call.function(*args, **{**call.kwargs, name: event})
+        return self.function(*args, **{**call.kwargs, name: event})
 
     def _filled(self, call: Call, event: Any) -> dict[Any, Any]:
         """Fill an event that has secrets already, or is more than a dict."""
@@ -113,12 +113,12 @@ class KeywordLayer(SteppedLayer):
     def invoke(self, call: Call) -> Any:
         """Call the handler with the values as keyword arguments."""
         try:
-            return call.function(*call.args, **call.kwargs, **call.secrets.reveal())
+            return self.function(*call.args, **call.kwargs, **call.secrets.reveal())
         except TypeError as error:
             from ._explain import unexpected_keyword
 
             # Only one that a decorator below raises, before the handler has run.
-            problem = unexpected_keyword(error, call.function, held(call.secrets))
+            problem = unexpected_keyword(error, self.function, held(call.secrets))
             if not problem:
                 raise
         raise InjectionError(problem)
@@ -127,7 +127,7 @@ class KeywordLayer(SteppedLayer):
         """Return the declared names that the caller passes explicitly."""
         names = set(call.kwargs)
         if len(call.args) > self.offset + 2:
-            names.update(signature_of(call.function).bind_partial(*call.args).arguments)
+            names.update(signature_of(self.function).bind_partial(*call.args).arguments)
         return names.intersection(self.resolver.declarations)
 
 

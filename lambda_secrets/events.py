@@ -117,18 +117,15 @@ def tell_fetched(fetched: Any, seconds: float) -> None:
         _tell_apart(fetched.observer, told, 0.05)
 
 
-def tell_stale(observer: Observer, source: Source, entry: Any, age: float) -> None:
-    """Tell that an entry was served past its TTL, that many seconds old."""
-    _tell_apart(observer, [_of(ServedStale, source, entry, age)], LONGEST_WAIT)
+def _tell_one(
+    kind: type[Event], observer: Observer, source: Source, entry: Any, seconds: float
+) -> None:
+    event = kind(str(source), entry.backend, "ok", seconds, version=entry.answer.version)
+    _tell_apart(observer, [event], LONGEST_WAIT)
 
 
-def tell_retried(observer: Observer, source: Source, entry: Any, seconds: float) -> None:
-    """Tell that a handler runs again with this entry, which took that many seconds to have."""
-    _tell_apart(observer, [_of(Retried, source, entry, seconds)], LONGEST_WAIT)
-
-
-def _of(kind: type[Event], source: Source, entry: Any, seconds: float) -> Event:
-    return kind(str(source), entry.backend, "ok", seconds, version=entry.answer.version)
+tell_stale = functools.partial(_tell_one, ServedStale)  # that many seconds old
+tell_retried = functools.partial(_tell_one, Retried)  # with this entry, found in that many seconds
 
 
 def _tell_apart(observer: Observer, told: list[Event], wait: float) -> None:
