@@ -6,7 +6,7 @@ import math
 import sys
 from types import FunctionType
 
-from .errors import DeclarationError
+from ._values import check_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,11 +40,7 @@ class Layer:
 
     def check_handler(self) -> None:
         """Raise a `DeclarationError` where this handler cannot take the values."""
-        for name in self.resolver.declarations:
-            if name[:1] == "_" or name == "reveal":
-                from ._explain import own_name
-
-                raise DeclarationError(own_name(name))
+        check_names(self.resolver.declarations)
 
     def is_plain(self, context: Any) -> bool:
         """Whether attributes of a context are what is in its dict: so that one can be put there.

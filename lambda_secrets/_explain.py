@@ -74,9 +74,9 @@ def not_a_mapping(thing: object) -> str:
     )
 
 
-def own_name(name: str) -> str:
-    """Return why a secret cannot have a name that `Secrets` has itself."""
-    return (
+def own_name(name: str) -> DeclarationError:
+    """Return the error of a secret with a name that `Secrets` has itself."""
+    return DeclarationError(
         f"Cannot declare {name!r}: a name must not start with '_' or be 'reveal', since Secrets "
         "has such names itself. Rename it, or use into='kwargs'."
     )

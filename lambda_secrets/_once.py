@@ -10,6 +10,7 @@ from ._cache import shared_cache
 from ._declarations import declare_all
 from ._maintenance import clear
 from ._resolver import TTL_VARIABLES, Resolver, run
+from ._values import check_names
 from .backends import backend_of, environment
 from .errors import ResolutionError
 
@@ -96,7 +97,9 @@ def resolver_for(
     except TypeError:  # it takes no weak reference
         key, alive = None, lambda: chosen
     given = dict(zip(_OPTIONS, options, strict=True))
-    made = _Once(declare_all(declarations), cache=shared_cache, backend=alive, **given)
+    declared = declare_all(declarations)
+    check_names(declared)
+    made = _Once(declared, cache=shared_cache, backend=alive, **given)
     if key is not None:
         if len(_known) >= _MOST_KEPT:
             _known.clear()

@@ -52,7 +52,7 @@ def wrong_name(name: object, kind: str) -> str:
         return f"{what}: it has a placeholder that was not filled in. Check the template."
     scheme, colon, rest = name.partition(":")
     if scheme == "arn":
-        wrong = f"{what}: it is not the ARN of a {kind}. Copy the whole ARN from AWS."
+        wrong = f"{what}: it is not a valid {kind} ARN. Copy the whole ARN from AWS."
         return "" if is_arn_of(kind, name) else wrong
     if not colon or scheme not in {"ssm", "appconfig", "env"}:
         return ""
@@ -124,9 +124,11 @@ def check_options(what: str, **options: Any) -> None:
     for option, value in options.items():
         expected = "" if value is None and option not in _FLAGS else _expected(option, value)
         if expected:
-            shown = type(value).__name__ if option in _CALLBACKS else repr(value)
-            if option == "transform" and isinstance(value, str):
-                shown = repr(value)
+            shown = repr(value)
+            if callable(value):
+                shown = "a coroutine function"
+            elif option in _CALLBACKS and not (option == "transform" and isinstance(value, str)):
+                shown = type(value).__name__
             raise DeclarationError(f"{what}: {option} must be {expected}, not {shown}.")
     if options["ttl"] is not None:
         check_seconds(options["ttl"], f"{what}: ttl")

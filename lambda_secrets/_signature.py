@@ -182,7 +182,8 @@ def _declared(name: str, hint: Any, *, injected: bool) -> tuple[Declaration | No
         )
     if not found:
         raise DeclarationError(
-            f"{what}: the declaration is inside another type. Put Annotated[…] around all of it."
+            f"{what}: the declaration must stand directly in Annotated[…], as in "
+            "Annotated[str, Secret(…)]."
         )
     if len(inside) > 1:
         raise DeclarationError(f"{what}: it has {len(inside)} declarations. Leave one of them.")

@@ -6,7 +6,7 @@ from types import CellType, MethodType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any, ClassVar, NoReturn, Self, TypeAlias
 
     Opaque: TypeAlias = Callable[[int], Any]
@@ -44,6 +44,15 @@ class Frozen:
 
     def __deepcopy__(self, memo: object) -> Self:
         return self
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise a `DeclarationError` for a name that `Secrets` has itself."""
+    for name in names:
+        if name[:1] == "_" or name == "reveal":
+            from ._explain import own_name
+
+            raise own_name(name)
 
 
 class Wrapped:

@@ -101,7 +101,7 @@ class OverrideBackend(MemoryBackend):
     def _not_listed(self) -> SecretNotFoundError:
         keys = ", ".join(repr(str(key)) for key, _ in self._given(0).items())
         built = ", ".join(repr(str(key)) for key in self._built(0))
-        objects = f", and for declarations with build= objects for {built}" if built else ""
+        objects = f", and built objects for {built}" if built else ""
         return SecretNotFoundError(
             f"override_secrets does not list it; it lists {keys or 'nothing'}{objects}. Keys are "
             "the names of secrets, such as 'prod/db' or 'ssm:/prod/url', not declared names."

@@ -130,7 +130,7 @@ def test_any_other_arn_is_refused(arn: str) -> None:
 )
 def test_an_arn_of_the_other_service_is_refused(kind: Callable[[str], Any], arn: str) -> None:
     """An object takes no ARN of another kind of thing."""
-    with pytest.raises(DeclarationError, match="it is not the ARN of a"):
+    with pytest.raises(DeclarationError, match="it is not a valid"):
         kind(arn)
 
 
@@ -360,14 +360,20 @@ def test_a_slash_inside_an_appconfig_name_is_no_separator() -> None:
         (made(Secret, "db", build=len, close=5), "close must be a callable, not int"),
         (made(Secret, "db", close=print), "close= needs build="),
         (made(Secret, "db", build=asynchronous), "build must be a plain function, since an async"),
-        (made(Parameter, "/url", build=Asynchronous()), "build must be a plain function"),
+        (made(Parameter, "/url", build=Asynchronous()), "plain function, since an async"),
         (made(ParameterTree, "/a", build=functools.partial(asynchronous, 1)), "plain function"),
         (made(AppConfig, "a", "e", "p", build=Asynchronous().method), "plain function"),
-        (made(Secret, "db", build=len, close=asynchronous), "close must be a plain function"),
+        (
+            made(Secret, "db", build=len, close=asynchronous),
+            "application's lifespan), not a coroutine function",
+        ),
         (made(Secret, "db", transform="yaml"), "or a callable, not 'yaml'"),
         (made(Secret, "db", transform=5), "or a callable, not int"),
         (made(Secret, "db", transform=["json"]), "or a callable, not list"),
-        (made(Secret, "db", transform=asynchronous), "transform must be a plain function"),
+        (
+            made(Secret, "db", transform=asynchronous),
+            "which returns the value itself, not a coroutine function",
+        ),
         (made(ParameterTree, "/app/", transform=""), "or a callable, not ''"),
     ],
 )

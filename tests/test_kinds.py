@@ -62,10 +62,13 @@ def test_a_key_of_ecs_is_found_as_it_is(key: str) -> None:
     ("text", "problem"),
     [
         (f"{ARN}:user::#name", "it has a JSON key and a JMESPath expression. Drop ':user' or"),
-        (f"{ARN}:user:", "it is not the ARN of a secret"),
-        (f"{ARN}::::", "it is not the ARN of a secret"),
+        (f"{ARN}:user:", "it is not a valid secret ARN"),
+        (f"{ARN}::::", "it is not a valid secret ARN"),
         (f"{ARN}:::v1", "version_id must be 32 to 64 characters long"),
-        ("arn:aws:secretsmanager:eu-west-1:123456789012:secret:::::", "it is not the ARN"),
+        (
+            "arn:aws:secretsmanager:eu-west-1:123456789012:secret:::::",
+            "it is not a valid secret ARN",
+        ),
     ],
 )
 def test_a_wrong_form_of_ecs_is_refused(text: str, problem: str) -> None:

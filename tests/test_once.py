@@ -151,3 +151,10 @@ def test_a_clear_is_seen(backend: Recorder) -> None:
     clear_cache()
     backend.answers["a"] = "new"
     assert resolve_secrets({"a": "a"}).a == "new"
+
+
+@pytest.mark.parametrize("name", ["reveal", "_db"])
+def test_a_name_that_secrets_have_themselves_is_refused(name: str) -> None:
+    """`secrets.reveal` is a method, so a secret of that name could not be read."""
+    with pytest.raises(DeclarationError, match=f"Cannot declare '{name}'"):
+        resolve_secrets({name: "a"}, backend=Recorder({"a": "1"}))

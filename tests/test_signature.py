@@ -381,8 +381,8 @@ def empty(event: Any, context: Any, *, it: Annotated[str, Secret("")]) -> None:
         (
             inside,
             (
-                "Cannot declare 'it': the declaration is inside another type. "
-                "Put Annotated[…] around all of it."
+                "Cannot declare 'it': the declaration must stand directly in Annotated[…], as in "
+                "Annotated[str, Secret(…)]."
             ),
         ),
         (

@@ -467,9 +467,7 @@ def test_what_is_not_listed_says_which_objects_are() -> None:
         pytest.raises(SecretNotFoundError) as raised,
     ):
         read()
-    assert "it lists nothing, and for declarations with build= objects for 'prod/key'." in str(
-        raised.value
-    )
+    assert "it lists nothing, and built objects for 'prod/key'." in str(raised.value)
 
 
 def test_the_order_of_built_objects_does_not_matter() -> None:

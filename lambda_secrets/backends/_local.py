@@ -233,7 +233,7 @@ def _table(values: Values) -> dict[Key, Any]:
         source = declaration.source
         if declaration.path is not None:
             raise DeclarationError(
-                f"Cannot hold {key!s}: a key must not have a path. Hold the whole secret."
+                f"Cannot hold {key!s}: a key must not have a path. List the whole secret."
             )
         if source.kind != "tree":
             table[_key(source)] = as_read(value, source.kind, key)

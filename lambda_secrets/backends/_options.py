@@ -19,9 +19,10 @@ def unknown_backend(given: object, chosen: object) -> DeclarationError:
     """Return the error for what is neither the name of a backend nor a backend."""
     if not isinstance(chosen, str):
         # Only its type: it may be the values, without a MemoryBackend around them.
+        got = "its class" if isinstance(chosen, type) else type(chosen).__name__
         return DeclarationError(
             "Cannot use this backend: expected 'auto', 'extension', 'aws', 'sdk', 'file' or an "
-            f"object with a fetch() method, got {type(chosen).__name__}."
+            f"object with a fetch() method, got {got}."
         )
     variable = " (from LAMBDA_SECRETS_BACKEND)" if chosen != given else ""
     return DeclarationError(
