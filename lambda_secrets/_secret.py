@@ -29,19 +29,6 @@ class Declaration(Compared):
         variable: the environment variable that names the secret (``env:NAME``), or None.
     """
 
-    __slots__ = (
-        "_default",
-        "_source",
-        "build",
-        "close",
-        "name",
-        "path",
-        "pending",
-        "search",
-        "transform",
-        "ttl",
-        "variable",
-    )
     _source: Source | None
     _default: Opaque
     name: str
@@ -168,7 +155,6 @@ class Secret(Declaration):
         DeclarationError: when an argument is wrong.
     """
 
-    __slots__ = ("version_id", "version_stage")
     version_id: str | None
     version_stage: str | None
 

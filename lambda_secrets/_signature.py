@@ -103,10 +103,7 @@ def _found(
 def _with_default(declaration: Declaration, defaults: Opaque, name: str) -> Declaration:
     """Return the same declaration with the default of that parameter."""
     copy = object.__new__(type(declaration))
-    for kind in type(declaration).__mro__:
-        copy._freeze(
-            **{slot: getattr(declaration, slot) for slot in vars(kind).get("__slots__", ())}
-        )
+    copy._freeze(**vars(declaration))
     copy._hide(defaults(0)[name])
     return copy
 

@@ -27,7 +27,6 @@ class Mismatch:
 class Compared(Frozen):
     """Compares by its fields, and hashes; a default or a callable need not have a hash."""
 
-    __slots__ = ("_hash", "_identity")
     _hash: int
     _identity: tuple[Any, ...]
 
@@ -60,16 +59,6 @@ class Source(Compared):
         recursive: whether a tree goes below its first level.
     """
 
-    __slots__ = (
-        "decrypt",
-        "kind",
-        "label",
-        "name",
-        "recursive",
-        "version",
-        "version_id",
-        "version_stage",
-    )
     kind: Kind
     name: str
     version_id: str | None
@@ -93,7 +82,7 @@ class Source(Compared):
     ) -> None:
         self._freeze(kind=kind, name=name, version_id=version_id, version_stage=version_stage)
         self._freeze(version=version, label=label, decrypt=decrypt, recursive=recursive)
-        self._identify(name, *(getattr(self, field) for field in self.__slots__))
+        self._identify(*vars(self).values())
 
     @property
     def region(self) -> str:
