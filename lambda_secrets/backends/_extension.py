@@ -54,7 +54,7 @@ class ExtensionBackend:
             DeclarationError: when a port is not a number from 1 to 65535.
         """
         if port is not None or appconfig_port is not None:
-            from ._extension_more import check_ports
+            from .._options import check_ports
 
             check_ports(port, appconfig_port)
         self._port = port

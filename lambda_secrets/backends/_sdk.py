@@ -11,12 +11,12 @@ from collections import deque
 from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError, ResolutionError
 from ._botocore_log import quiet, silence
-from ._calls import Conversations
+from ._calls import ConversingBackend
 from ._states import pause_before
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Self
+    from typing import Any
 
     from ._calls import Call
     from ._types import Answers, Hidden, Sources, Task
@@ -25,7 +25,7 @@ PARALLEL = 20  # calls at once
 CONNECT_TIMEOUT, READ_TIMEOUT = 2, 5  # seconds; a round's timeout bounds both
 
 
-class SdkBackend:
+class SdkBackend(ConversingBackend):
     """AWS through boto3, which is imported on first use.
 
     Args:
@@ -54,9 +54,7 @@ class SdkBackend:
         Raises:
             DeclarationError: when batch is not a bool.
         """
-        from ._options import check_options
-
-        check_options(batch=batch)
+        super().__init__(batch=batch)
         self._given = {
             "secretsmanager": client,
             "ssm": parameter_client,
@@ -65,8 +63,6 @@ class SdkBackend:
         self._given_session = session
         self._session = session
         self._clients: dict[tuple[str, str], Any] = {}
-        self._batch = batch
-        self._conversations = Conversations(batch=batch)
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
@@ -76,29 +72,17 @@ class SdkBackend:
             self._lock = threading.Lock()
             self._pid = os.getpid()
             self.close()
-        deadline = time.monotonic() + timeout
-        sources = list(sources)
-        if fresh:
-            self._conversations.forget(sources)
-        run = functools.partial(self._run, deadline)
-        answers = self._conversations.read(sources, run)
-        late = BackendUnavailableError(
-            "AWS did not answer in time. Check the network path to its endpoint, or raise timeout."
-        )
-        return {source: answers.get(source, late) for source in sources}
+        run = functools.partial(self._run, time.monotonic() + timeout)
+        return self._read(sources, run, fresh=fresh)
 
     def close(self) -> None:
         """Let go of clients, connections and configurations; the next fetch makes new ones."""
+        super().close()
         for client in (*self._given.values(), *self._clients.values()):
             # Its connection pool; a client of your own stays usable, and need not have one.
             getattr(client, "close", bool)()
         self._clients = {}
         self._session = self._given_session
-        self._conversations.forget()
-
-    def __deepcopy__(self, memo: object) -> Self:
-        """Return itself: clients and connections cannot be copied."""
-        return self
 
     def _run(self, deadline: float, tasks: list[Task]) -> Answers:
         """Return what the calls answer until then, on daemon threads: a hanging one is left."""
