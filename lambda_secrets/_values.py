@@ -90,14 +90,7 @@ class Secrets(Frozen):
 
     def reveal(self) -> dict[str, Any]:
         """Return all values by declared name, in a dict of the caller's own."""
-        found = {}
-        try:
-            for name, value in self._values.items():  # a comprehension is a frame before 3.12
-                found[name] = _copied(value(0))
-        except BaseException as interrupt:  # noqa: BLE001 - a signal's, as in `fresh`
-            found.clear()
-            raise interrupt.with_traceback(None)  # noqa: B904
-        return found
+        return shielded(_revealed, self._values)  # type: ignore[no-any-return]
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name in self._values  # a list has no hash
@@ -146,6 +139,10 @@ def fresh(value: Opaque) -> Any:
         return _copied(value(0))
     except BaseException as interrupt:  # noqa: BLE001 - a signal's: the copying frame shows values
         raise interrupt.with_traceback(None)  # noqa: B904 - it is the same exception
+
+
+def _revealed(values: Mapping[str, Opaque]) -> dict[str, Any]:
+    return {name: _copied(value(0)) for name, value in values.items()}
 
 
 def _copied(value: Any) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import logging
 import os
 import threading
 import time
@@ -10,12 +12,12 @@ from collections import deque
 
 from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError, ResolutionError
-from ._botocore_log import quiet, silence
 from ._calls import ConversingBackend
 from ._states import pause_before
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
     from typing import Any
 
     from ._calls import Call
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 PARALLEL = 20  # calls at once
 CONNECT_TIMEOUT, READ_TIMEOUT = 2, 5  # seconds; a round's timeout bounds both
+_ours = threading.local()
 
 
 class SdkBackend(ConversingBackend):
@@ -183,3 +186,55 @@ class SdkBackend(ConversingBackend):
                 client = self._session.client(service, config=config, region_name=region or None)
                 self._clients[service, region] = client
             return client
+
+
+# The log: botocore's and urllib3's records of our own calls are kept out of it, since they quote
+# replies and signed headers. The application's own calls are logged as before: the filter works
+# only in the threads that make ours.
+
+
+@contextlib.contextmanager
+def quiet() -> Generator[None]:
+    """While it is entered, this thread's calls are ours."""
+    _ours.calling = True
+    try:
+        yield
+    finally:
+        _ours.calling = False
+
+
+def _passes(record: logging.LogRecord) -> bool:
+    if not getattr(_ours, "calling", False):
+        return True
+    # A warning of urllib3 quotes a malformed reply; botocore's own name what went wrong.
+    return record.levelno > logging.DEBUG and not record.name.startswith("urllib3")
+
+
+@functools.cache
+def silence() -> None:
+    """Filter every logger of botocore and urllib3, including those that do not exist yet."""
+    import botocore
+    import urllib3
+
+    for package in (botocore, urllib3):
+        for name in _modules(package.__name__, list(package.__path__)):
+            logging.getLogger(name).addFilter(_passes)
+
+
+def _modules(name: str, folders: list[str]) -> Iterator[str]:
+    """Name a package and all modules below it, imported or not."""
+    yield name
+    for folder in folders:
+        try:
+            entries = list(os.scandir(folder))
+        except OSError:  # it is in a zip, which pkgutil knows, at the cost of its import
+            from pkgutil import walk_packages
+
+            yield from (module.name for module in walk_packages([folder], f"{name}."))
+            continue
+        for entry in entries:
+            stem, dot, _ = entry.name.partition(".")
+            if dot:
+                yield f"{name}.{stem}"
+            elif os.path.exists(f"{entry.path}/__init__.py"):  # noqa: PTH110 - pathlib costs too
+                yield from _modules(f"{name}.{stem}", [entry.path])
