@@ -175,9 +175,6 @@ def keep_out_of_snapshots(store: Store) -> None:
     """Register the hooks of the managed runtime, once for a store.
 
     https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks-python.html
-
-    Raises:
-        DeclarationError: where the runtime's package is missing: secrets would be in the snapshot.
     """
     from importlib.util import find_spec
 

@@ -91,11 +91,7 @@ class Resolver:
         cache.watch(self)
 
     def declaration(self, name: str) -> Declaration:
-        """Return what is declared by that name, as its environment variable says if it has one.
-
-        Raises:
-            DeclarationError: when the variable is unset or wrong.
-        """
+        """Return what is declared by that name, as its environment variable says if it has one."""
         resolved = self.resolved  # the same until the next change
         if name not in resolved:
             from ._kinds import effective

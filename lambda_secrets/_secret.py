@@ -58,9 +58,9 @@ class Declaration(Compared):
             name=name,
             path=path,
             search=None if path is None else _compiled(path, what),
+            _identity=(type(self), name, path, *options.values()),
             **options,
         )
-        self._identify(type(self), name, path, *options.values())
 
     def _hide(self, default: Any) -> None:
         """Take the default out of the locals of a constructor: its traceback can show them."""
@@ -81,11 +81,7 @@ class Declaration(Compared):
         return self._source or self.resolved().source
 
     def resolved(self) -> Declaration:
-        """Return the declaration with the name that its environment variable has.
-
-        Raises:
-            DeclarationError: when the variable is unset, empty or wrong.
-        """
+        """Return the declaration with the name that its environment variable has."""
         if self.variable is None:
             return self
         from ._options import named

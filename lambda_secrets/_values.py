@@ -49,8 +49,6 @@ class Frozen:
 class Wrapped:
     """A value that is not copied as JSON is: an object that was built, or converted to a type."""
 
-    __slots__ = ("shared", "value")
-
     def __init__(self, value: Any, *, shared: bool) -> None:
         self.value = opaque(value)
         self.shared = shared  # handed out as it is, not as a copy

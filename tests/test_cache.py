@@ -10,6 +10,7 @@ import threading
 import time
 import weakref
 from contextvars import ContextVar
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest

@@ -46,8 +46,7 @@ class Trust:
     def context(self) -> ssl.SSLContext:
         """Return what to verify with: a part of the machine's store, or all of it.
 
-        Raises:
-            OSError: when ``AWS_CA_BUNDLE`` cannot be read or holds no certificate.
+        An ``OSError`` says that ``AWS_CA_BUNDLE`` cannot be read or holds no certificate.
         """
         if self._context is None:
             bundle = os.environ.get("AWS_CA_BUNDLE")
