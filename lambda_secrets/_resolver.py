@@ -104,8 +104,12 @@ class Resolver:
         if name not in self._freshness:
             declaration = self.declaration(name)
             ttl = declaration.ttl if declaration.ttl is not None else self._ttl
+            if ttl is None and any(map(os.environ.get, TTL_VARIABLES)):
+                from ._shortfall import environments_ttl
+
+                ttl = environments_ttl(declaration.source.kind, *TTL_VARIABLES)
             if ttl is None:
-                ttl = _environments_ttl(declaration.source.kind)
+                ttl = DEFAULT_TTL
             accepts = declaration.default is not ...
             self._freshness[name] = Freshness(ttl, *self._rest, accepts_absence=accepts)
         return self._freshness[name]
@@ -289,14 +293,3 @@ def _extracted(
         if repeats(value):
             value = Wrapped(value, shared=False)
     return value if isinstance(value, Mismatch) else opaque(value)
-
-
-def _environments_ttl(kind: str) -> float:
-    """Return the TTL of the first variable that is set: ours, then the extension's."""
-    ours, secrets, parameters = TTL_VARIABLES
-    for variable in (ours, {"secret": secrets, "appconfig": ours}.get(kind, parameters)):
-        if os.environ.get(variable):
-            from ._shortfall import ttl_of
-
-            return ttl_of(variable)
-    return DEFAULT_TTL
