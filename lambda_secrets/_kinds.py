@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from ._options import declared_by, is_arn_of, wrong_name
 from ._secret import Declaration, Secret, checked_name
-from ._sources import Compared, Source
+from ._sources import Source
 from .errors import DeclarationError
 
 TYPE_CHECKING = False
@@ -41,7 +41,6 @@ class Parameter(Declaration):
         DeclarationError: when an argument is wrong.
     """
 
-    __slots__ = ("decrypt", "label", "version")
     version: int | None
     label: str | None
     decrypt: bool
@@ -96,7 +95,6 @@ class ParameterTree(Declaration):
         DeclarationError: when an argument is wrong.
     """
 
-    __slots__ = ("decrypt", "recursive")
     recursive: bool
     decrypt: bool
 
@@ -149,7 +147,6 @@ class AppConfig(Declaration):
         DeclarationError: when an argument is wrong.
     """
 
-    __slots__ = ("application", "environment", "profile")
     application: str
     environment: str
     profile: str
@@ -185,8 +182,6 @@ class AppConfig(Declaration):
 
 class Variable(Declaration):
     """The string form ``env:NAME``: the declaration is what the environment variable says."""
-
-    __slots__ = ()
 
     def __init__(self, name: str, path: str | None) -> None:
         self._hide(...)
@@ -275,9 +270,8 @@ def effective(declaration: Declaration, backend: Any) -> Declaration:
     if declaration.path is None:
         with suppress(DeclarationError):  # the variable may hold anything
             named = declaration.resolved()
-    slots = (*Compared.__slots__, *Declaration.__slots__)
-    fields = {slot: getattr(declaration, slot) for slot in slots}
-    fields |= {"_source": Source("env", variable), "variable": None}
-    stand_in = object.__new__(Declaration)
-    stand_in._freeze(**{**fields, "path": named.path, "search": named.search})
-    return stand_in
+    source = Source("env", variable)
+    copy = object.__new__(Declaration)
+    copy._freeze(**vars(declaration))
+    copy._freeze(_source=source, variable=None, path=named.path, search=named.search)
+    return copy

@@ -83,10 +83,10 @@ def sweep(store: Store) -> None:
     """Forget what nobody would be served any more: names can be made up at run time."""
     entries = store.entries
     declared = {
-        (id(store.active(watcher.backend)), source)
+        (id(store.active(watcher.backend)), declaration.source)
         for watcher in store.watchers.values()
         if not watcher.temporary
-        for source in watcher.sources()
+        for declaration in list(watcher.resolved.values())
     }
     for key, entry in list(entries.items()):
         if key not in declared and 0 <= entry.max_served_age < store.age(entry.sent):
@@ -160,31 +160,21 @@ def release(store: Store) -> None:
     for listener in list(store.listeners):
         listener.forget()
     for backend in backends.values():
-        _close(backend)
-
-
-def _close(backend: Any) -> None:
-    """Close what a backend holds open; one that raises keeps no other one open."""
-    try:
-        close = getattr(backend, "close", None)
-        if close is not None:
-            close()
-    except BaseException as error:
-        if is_from_signal(error):
-            raise
-        _log.warning(
-            "Cannot close the backend %s: it raised %s (its message is withheld).",
-            *(type(backend).__name__, type(error).__name__),
-        )
+        try:
+            (getattr(backend, "close", None) or bool)()
+        except BaseException as error:  # it keeps no other one open
+            if is_from_signal(error):
+                raise
+            _log.warning(
+                "Cannot close the backend %s: it raised %s (its message is withheld).",
+                *(type(backend).__name__, type(error).__name__),
+            )
 
 
 def keep_out_of_snapshots(store: Store) -> None:
     """Register the hooks of the managed runtime, once for a store.
 
     https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks-python.html
-
-    Raises:
-        DeclarationError: where the runtime's package is missing: secrets would be in the snapshot.
     """
     from importlib.util import find_spec
 

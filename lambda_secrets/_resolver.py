@@ -42,6 +42,7 @@ class Resolver:
         state: until when (by the monotonic and the wall clock) which `Secrets` are good: all that a
             warm invocation looks at. Replaced as a whole, so that threads see one state.
         partial: the same for the names that somebody has asked for one by one.
+        resolved: its declarations, as far as environment variables tell by now.
         builds: whether objects are built from what it reads.
         temporary: whether its sources need not be kept: nobody declares them for long.
     """
@@ -82,7 +83,7 @@ class Resolver:
         self.mismatched: set[str] = set()
         self._ttl = ttl
         self._fixed = {n: one for n, one in self.declarations.items() if one.variable is None}
-        self._resolved = self._fixed.copy()
+        self.resolved = self._fixed.copy()
         self._freshness: dict[str, Freshness] = {}
         for name in self.declarations if "AWS_LAMBDA_RUNTIME_API" in os.environ else self._fixed:
             self.freshness(name)
@@ -90,12 +91,8 @@ class Resolver:
         cache.watch(self)
 
     def declaration(self, name: str) -> Declaration:
-        """Return what is declared by that name, as its environment variable says if it has one.
-
-        Raises:
-            DeclarationError: when the variable is unset or wrong.
-        """
-        resolved = self._resolved  # the same until the next change
+        """Return what is declared by that name, as its environment variable says if it has one."""
+        resolved = self.resolved  # the same until the next change
         if name not in resolved:
             from ._kinds import effective
 
@@ -107,20 +104,20 @@ class Resolver:
         if name not in self._freshness:
             declaration = self.declaration(name)
             ttl = declaration.ttl if declaration.ttl is not None else self._ttl
+            if ttl is None and any(map(os.environ.get, TTL_VARIABLES)):
+                from ._shortfall import environments_ttl
+
+                ttl = environments_ttl(declaration.source.kind, *TTL_VARIABLES)
             if ttl is None:
-                ttl = _environments_ttl(declaration.source.kind)
+                ttl = DEFAULT_TTL
             accepts = declaration.default is not ...
             self._freshness[name] = Freshness(ttl, *self._rest, accepts_absence=accepts)
         return self._freshness[name]
 
-    def sources(self) -> list[Source]:
-        """Return what it reads, as far as environment variables tell by now."""
-        return [declaration.source for declaration in list(self._resolved.values())]
-
     def expire(self) -> None:
         """Look at the cache again before the next use."""
         self.state = self.partial = _NEVER
-        self._resolved = self._fixed.copy()
+        self.resolved = self._fixed.copy()
 
     def known(self, names: Iterable[str]) -> dict[str, Entry | None]:
         """Return what the cache has of declared names, however old."""
@@ -296,14 +293,3 @@ def _extracted(
         if repeats(value):
             value = Wrapped(value, shared=False)
     return value if isinstance(value, Mismatch) else opaque(value)
-
-
-def _environments_ttl(kind: str) -> float:
-    """Return the TTL of the first variable that is set: ours, then the extension's."""
-    ours, secrets, parameters = TTL_VARIABLES
-    for variable in (ours, {"secret": secrets, "appconfig": ours}.get(kind, parameters)):
-        if os.environ.get(variable):
-            from ._shortfall import ttl_of
-
-            return ttl_of(variable)
-    return DEFAULT_TTL

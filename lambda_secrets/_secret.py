@@ -29,19 +29,6 @@ class Declaration(Compared):
         variable: the environment variable that names the secret (``env:NAME``), or None.
     """
 
-    __slots__ = (
-        "_default",
-        "_source",
-        "build",
-        "close",
-        "name",
-        "path",
-        "pending",
-        "search",
-        "transform",
-        "ttl",
-        "variable",
-    )
     _source: Source | None
     _default: Opaque
     name: str
@@ -71,9 +58,9 @@ class Declaration(Compared):
             name=name,
             path=path,
             search=None if path is None else _compiled(path, what),
+            _identity=(type(self), name, path, *options.values()),
             **options,
         )
-        self._identify(type(self), name, path, *options.values())
 
     def _hide(self, default: Any) -> None:
         """Take the default out of the locals of a constructor: its traceback can show them."""
@@ -94,11 +81,7 @@ class Declaration(Compared):
         return self._source or self.resolved().source
 
     def resolved(self) -> Declaration:
-        """Return the declaration with the name that its environment variable has.
-
-        Raises:
-            DeclarationError: when the variable is unset, empty or wrong.
-        """
+        """Return the declaration with the name that its environment variable has."""
         if self.variable is None:
             return self
         from ._options import named
@@ -127,8 +110,7 @@ class Declaration(Compared):
             return False
         return bool(self.default == other.default)
 
-    def __hash__(self) -> int:
-        return super().__hash__()
+    __hash__ = Compared.__hash__  # which an __eq__ alone would take away
 
     def __str__(self) -> str:
         from ._explain import spelled
@@ -168,7 +150,6 @@ class Secret(Declaration):
         DeclarationError: when an argument is wrong.
     """
 
-    __slots__ = ("version_id", "version_stage")
     version_id: str | None
     version_stage: str | None
 

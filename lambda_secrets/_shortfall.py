@@ -114,13 +114,13 @@ def check(resolver: Any, values: dict[str, Any], results: dict[str, Any]) -> Non
     raise gathered(failures)
 
 
-def ttl_of(variable: str) -> float:
-    """Return the TTL that an environment variable gives, in seconds.
-
-    Raises:
-        DeclarationError: when it is not a number of seconds.
-    """
-    text = os.environ[variable]
+def environments_ttl(kind: str, ours: str, secrets: str, parameters: str) -> float | None:
+    """Return the TTL of the first variable that is set for a kind: ours, then the extension's."""
+    theirs = {"secret": secrets, "appconfig": ours}.get(kind, parameters)
+    variable = ours if os.environ.get(ours) else theirs
+    text = os.environ.get(variable)
+    if not text:
+        return None
     try:
         seconds = float(text)
     except ValueError:

@@ -102,9 +102,8 @@ def _found(
 
 def _with_default(declaration: Declaration, defaults: Opaque, name: str) -> Declaration:
     """Return the same declaration with the default of that parameter."""
-    state: Any = object.__getstate__(declaration)  # None for its dict, and its slots by name
     copy = object.__new__(type(declaration))
-    copy._freeze(**state[1])
+    copy._freeze(**vars(declaration))
     copy._hide(defaults(0)[name])
     return copy
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 class Mismatch:
     """Why a value is not what its declaration says; returned: raised, it would carry the value."""
 
-    __slots__ = ("absent", "reason")
-
     def __init__(self, reason: str, *, absent: bool = False) -> None:
         self.reason = reason
         self.absent = absent
@@ -27,22 +25,17 @@ class Mismatch:
 class Compared(Frozen):
     """Compares by its fields, and hashes; a default or a callable need not have a hash."""
 
-    __slots__ = ("_hash", "_identity")
-    _hash: int
     _identity: tuple[Any, ...]
 
     def _freeze(self, **fields: Any) -> None:
         for field, value in fields.items():
             object.__setattr__(self, field, value)
 
-    def _identify(self, *identity: Any) -> None:
-        self._freeze(_identity=identity, _hash=hash(identity[:3]))
-
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and self._identity == other._identity
 
     def __hash__(self) -> int:
-        return self._hash
+        return hash(self._identity[:3])
 
 
 class Source(Compared):
@@ -60,16 +53,6 @@ class Source(Compared):
         recursive: whether a tree goes below its first level.
     """
 
-    __slots__ = (
-        "decrypt",
-        "kind",
-        "label",
-        "name",
-        "recursive",
-        "version",
-        "version_id",
-        "version_stage",
-    )
     kind: Kind
     name: str
     version_id: str | None
@@ -93,7 +76,7 @@ class Source(Compared):
     ) -> None:
         self._freeze(kind=kind, name=name, version_id=version_id, version_stage=version_stage)
         self._freeze(version=version, label=label, decrypt=decrypt, recursive=recursive)
-        self._identify(name, *(getattr(self, field) for field in self.__slots__))
+        self._freeze(_identity=tuple(vars(self).values()))
 
     @property
     def region(self) -> str:

@@ -58,8 +58,6 @@ def check_names(names: Iterable[str]) -> None:
 class Wrapped:
     """A value that is not copied as JSON is: an object that was built, or converted to a type."""
 
-    __slots__ = ("shared", "value")
-
     def __init__(self, value: Any, *, shared: bool) -> None:
         self.value = opaque(value)
         self.shared = shared  # handed out as it is, not as a copy
@@ -99,14 +97,7 @@ class Secrets(Frozen):
 
     def reveal(self) -> dict[str, Any]:
         """Return all values by declared name, in a dict of the caller's own."""
-        found = {}
-        try:
-            for name, value in self._values.items():  # a comprehension is a frame before 3.12
-                found[name] = _copied(value(0))
-        except BaseException as interrupt:  # noqa: BLE001 - a signal's, as in `fresh`
-            found.clear()
-            raise interrupt.with_traceback(None)  # noqa: B904
-        return found
+        return shielded(_revealed, self._values)  # type: ignore[no-any-return]
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name in self._values  # a list has no hash
@@ -155,6 +146,10 @@ def fresh(value: Opaque) -> Any:
         return _copied(value(0))
     except BaseException as interrupt:  # noqa: BLE001 - a signal's: the copying frame shows values
         raise interrupt.with_traceback(None)  # noqa: B904 - it is the same exception
+
+
+def _revealed(values: Mapping[str, Opaque]) -> dict[str, Any]:
+    return {name: _copied(value(0)) for name, value in values.items()}
 
 
 def _copied(value: Any) -> Any:

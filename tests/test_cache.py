@@ -10,6 +10,7 @@ import threading
 import time
 import weakref
 from contextvars import ContextVar
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -105,13 +106,9 @@ class Watcher:
         self.backend = backend
         self.partial = (0.0, 0.0, Secrets({value: opaque(value) for value in values}))
         self.declarations: dict[str, Any] = {}
-        self.declared = declared
+        self.resolved = {str(source): SimpleNamespace(source=source) for source in declared}
         self.expired = 0
         self.temporary = False
-
-    def sources(self) -> Sequence[Source]:
-        """Return what it will ask for again."""
-        return self.declared
 
     def expire(self) -> None:
         """Count it."""

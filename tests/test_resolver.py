@@ -1293,9 +1293,9 @@ def test_a_variable_that_is_unset_fails_nobody_but_who_reads_it(
         one_by_one(resolver, "b")
     monkeypatch.setenv("SECRET_NAME", "b")
     assert one_by_one(resolver, "b") == "2"
-    assert [str(source) for source in resolver.sources()] == ["a", "b"]
+    assert list(resolver.resolved) == ["a", "b"]
     resolver.expire()
-    assert [str(source) for source in resolver.sources()] == ["a"]
+    assert list(resolver.resolved) == ["a"]
 
 
 def test_a_variable_may_change_and_an_override_begin_during_a_round(

@@ -42,20 +42,15 @@ _MODULES = {
     "MemoryBackend": "_local",
     "SdkBackend": "_sdk",
 }
+_NAMES = ("auto", "extension", "aws", "sdk", "file")  # of the classes, less "Backend"
+PORT = "PARAMETERS_SECRETS_EXTENSION_HTTP_PORT"
+APPCONFIG_PORT = "AWS_APPCONFIG_EXTENSION_HTTP_PORT"
 # What a backend made by its name depends on: shared for the same settings, made anew for others.
-_AWS_SETTINGS = (
+_SETTINGS = (
+    *("LAMBDA_SECRETS_FILE", "AWS_LAMBDA_RUNTIME_API", PORT, APPCONFIG_PORT),
     *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL"),
     *("AWS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"),
 )
-PORT = "PARAMETERS_SECRETS_EXTENSION_HTTP_PORT"
-APPCONFIG_PORT = "AWS_APPCONFIG_EXTENSION_HTTP_PORT"
-_SETTINGS = {  # by the class's name, less "Backend"
-    "auto": ("AWS_LAMBDA_RUNTIME_API", PORT, APPCONFIG_PORT, *_AWS_SETTINGS),
-    "extension": (PORT, APPCONFIG_PORT),
-    "aws": _AWS_SETTINGS,
-    "sdk": _AWS_SETTINGS,
-    "file": ("LAMBDA_SECRETS_FILE",),
-}
 
 
 class Answer:
@@ -108,11 +103,11 @@ def backend_of(choice: str | Backend) -> Backend:
     if isinstance(choice, str):
         if choice == "auto" and any(environment(("LAMBDA_SECRETS_BACKEND",))):  # set, not empty
             chosen = os.environ["LAMBDA_SECRETS_BACKEND"]
-        if chosen in _SETTINGS:
-            return _shared(chosen, *environment(_SETTINGS[chosen]))
+        if chosen in _NAMES:
+            return _shared(chosen, *environment(_SETTINGS))
     elif callable(getattr(choice, "fetch", None)) and not isinstance(choice, type):
         return choice
-    from ._options import unknown_backend
+    from .._options import unknown_backend
 
     raise unknown_backend(choice, chosen)
 
@@ -152,7 +147,7 @@ def _shared(name: str, *_: Any) -> Backend:
     backend_class = __getattr__(f"{name.capitalize()}Backend")
     if name != "file":
         return backend_class()  # type: ignore[no-any-return]  # chosen by name
-    from ._options import file_named_by
+    from .._options import file_named_by
 
     return backend_class(file_named_by(os.environ.get("LAMBDA_SECRETS_FILE")))  # type: ignore[no-any-return]  # as above
 

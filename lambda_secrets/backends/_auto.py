@@ -43,7 +43,6 @@ class AutoBackend:
         aws: AwsBackend | None = None,
         sdk: SdkBackend | None = None,
     ) -> None:
-        """Import neither yet."""
         self._extension = extension or ExtensionBackend()
         behind = {"aws": aws, "sdk": sdk}
         self._behind = {name: backend for name, backend in behind.items() if backend is not None}

@@ -12,7 +12,7 @@ from hashlib import sha256
 from .._values import opaque
 from ..errors import BackendUnavailableError, ResolutionError
 from . import own_region
-from ._calls import Conversations
+from ._calls import ConversingBackend
 from ._connections import Fault
 from ._endpoints import endpoint_of
 from ._http import Reply
@@ -21,7 +21,7 @@ from ._tls import RemoteClient
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Self
+    from typing import Any
 
     from ._calls import Call
     from ._container import Container
@@ -32,7 +32,7 @@ VERSION = "0.1.0"  # the package's; importlib.metadata would cost a third of a c
 _TARGETS = {"secretsmanager": "secretsmanager.", "ssm": "AmazonSSM."}
 
 
-class AwsBackend:
+class AwsBackend(ConversingBackend):
     """AWS's own HTTPS endpoints, with what a Lambda environment has: no SDK is imported.
 
     Args:
@@ -50,13 +50,7 @@ class AwsBackend:
 
     def __init__(self, *, region: str | None = None, batch: bool = False) -> None:
         """Connect to nothing yet."""
-        if not isinstance(batch, bool) or not (region is None or isinstance(region, str)):
-            from ._options import check_options
-
-            check_options(region=region, batch=batch)
-        self._region = region
-        self._batch = batch
-        self._conversations = Conversations(batch=batch)
+        super().__init__(batch=batch, region=region)
         self._client = RemoteClient()
         self.offsets: dict[Any, float] = {}
         """Seconds that each endpoint's clock is ahead of ours, where that is minutes."""
@@ -64,25 +58,16 @@ class AwsBackend:
     def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
         """Read the sources by parallel calls; failures that may pass are retried in that time."""
         deadline = time.monotonic() + timeout
-        sources = list(sources)
-        if fresh:
-            self._conversations.forget(sources)
         credentials = self.credentials(timeout)
         if isinstance(credentials, ResolutionError):
             return dict.fromkeys(sources, credentials)
-        run = functools.partial(self._run, credentials, deadline)
-        answers = self._conversations.read(sources, run)
-        return {source: answers[source] for source in sources}
+        return self._read(sources, functools.partial(self._run, credentials, deadline), fresh=fresh)
 
     def close(self) -> None:
         """Let go of connections, credentials and configurations; the next fetch starts anew."""
+        super().close()
         self._client.close()
         vars(self).pop("container", None)
-        self._conversations.forget()
-
-    def __deepcopy__(self, memo: object) -> Self:
-        """Return itself: connections and hidden credentials cannot be copied."""
-        return self
 
     def credentials(self, timeout: float) -> Hidden | ResolutionError:
         """Return key id, secret key and session token, hidden; or why there are none."""
@@ -160,11 +145,15 @@ def request_of(call: Call, endpoint: Endpoint, credentials: Hidden, now: float) 
     if call.service in _TARGETS:
         headers["content-type"] = "application/x-amz-json-1.1"
         headers["x-amz-target"] = _TARGETS[call.service] + call.operation
+    elif call.operation == "StartConfigurationSession":  # REST, where the others have JSON
+        # https://docs.aws.amazon.com/appconfig/2019-10-09/APIReference/API_Operations_AWS_AppConfig_Data.html
+        path = "/configurationsessions"
+        headers["content-type"] = "application/json"
     else:
-        from ._calls import http_of
+        from ._extension import encoded
 
-        method, path, body, extra = http_of(call)
-        headers.update(extra)
+        token = encoded(call.arguments["ConfigurationToken"])
+        method, path, body = "GET", f"/configuration?configuration_token={token}", b""
     target = endpoint.path + path
     return signed(
         method, target, body, headers=headers, credentials=credentials, where=where, now=now
@@ -176,9 +165,15 @@ def document_of(call: Call, reply: Outcome) -> Hidden | None:
     if not isinstance(reply, Reply) or reply.status not in {200, 201}:
         return None
     if call.operation == "GetLatestConfiguration":
-        from ._calls import document_in
-
-        return document_in(reply)
+        interval = reply.headers.get("next-poll-interval-in-seconds", "")
+        return opaque(  # as the SDK would have it
+            {
+                "Configuration": reply.body,
+                "NextPollConfigurationToken": reply.headers.get("next-poll-configuration-token"),
+                "NextPollIntervalInSeconds": int(interval) if interval.isdecimal() else 0,
+                "VersionLabel": reply.headers.get("version-label"),
+            }
+        )
     try:
         document = opaque(json.loads(reply.body))
     except (ValueError, RecursionError):

@@ -6,7 +6,6 @@ conversations are driven over HTTP by `_aws` and through boto3 by `_sdk`.
 
 from __future__ import annotations
 
-import json
 import time
 
 from .._values import opaque
@@ -17,10 +16,9 @@ from ._decode import is_named, parameter_answer, secret_answer, text_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-    from typing import Any
+    from typing import Any, Self
 
     from .._sources import Source
-    from ._http import Reply
     from ._types import Answers, Decode, Hidden, Result, Sources, Talk, Task
 
 PARAMETERS_A_CALL, SECRETS_A_CALL = 10, 20  # the services' limits
@@ -40,31 +38,47 @@ class Call:
         self.arguments = arguments
 
 
-class Conversations:
+class ConversingBackend:
     """Reads sources by as few operations as it takes; remembers sessions of AppConfig."""
 
-    def __init__(self, *, batch: bool) -> None:
-        self.batch = batch
-        self.configurations: dict[Source, tuple[str, Answer, float]] = {}
-        """For each: the token of the next poll, what the last one said, and when to poll."""
+    def __init__(self, *, batch: bool, region: str | None = None) -> None:
+        if not isinstance(batch, bool) or not (region is None or isinstance(region, str)):
+            from .._options import check_aws_options
 
-    def forget(self, sources: Sources | None = None) -> None:
-        """Forget the configurations of these sources, or all."""
-        for source in list(self.configurations) if sources is None else sources:
-            self.configurations.pop(source, None)
+            check_aws_options(region=region, batch=batch)
+        self._batch = batch
+        self._region = region
+        # For each: the token of the next poll, what the last one said, and when to poll.
+        self._configurations: dict[Source, tuple[str, Answer, float]] = {}
 
-    def read(self, sources: Sources, run: Callable[[list[Task]], Answers]) -> Answers:
+    def _read(
+        self, sources: Sources, run: Callable[[list[Task]], Answers], *, fresh: bool
+    ) -> Answers:
         """Hold the conversations by ``run``; what fails only together is read source by source."""
-        tasks = self.tasks(sources)
+        sources = list(sources)
+        for source in sources if fresh else ():
+            self._configurations.pop(source, None)
+        tasks = self._tasks(sources)
         answers = run(tasks)
         if any(type(answer) is not Answer for answer in answers.values()):
             again = _singly(tasks, answers)
             for _, (source,) in again:
                 del answers[source]
             answers.update(run(again))
-        return answers
+        late = BackendUnavailableError(
+            "AWS did not answer in time. Check the network path to its endpoint, or raise timeout."
+        )
+        return {source: answers.get(source, late) for source in sources}
 
-    def tasks(self, sources: Sources) -> list[Task]:
+    def close(self) -> None:
+        """Let go of connections, credentials and configurations; the next fetch starts anew."""
+        self._configurations = {}
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return itself: connections and hidden credentials cannot be copied."""
+        return self
+
+    def _tasks(self, sources: Sources) -> list[Task]:
         """Return the conversations to hold, each with its sources."""
         tasks: list[Task] = []
         batches: list[list[Source]] = []
@@ -75,8 +89,8 @@ class Conversations:
             elif source.kind == "tree":
                 tasks.append((tree, [source]))
             elif source.kind == "appconfig":
-                tasks.append((self.configuration, [source]))
-            elif source.versioned or not self.batch:
+                tasks.append((self._configuration, [source]))
+            elif source.versioned or not self._batch:
                 tasks.append((secret, [source]))
             else:
                 _add_to_call(batches, source, SECRETS_A_CALL)
@@ -84,13 +98,13 @@ class Conversations:
         tasks += [(parameters, chunk) for chunk in chunks]
         return tasks
 
-    def configuration(self, sources: list[Source]) -> Talk:
+    def _configuration(self, sources: list[Source]) -> Talk:
         """Poll within a session; each answer renews its token, and an empty one means unchanged."""
         (source,) = sources
         # Out of the table while it is used: each token is good for one call.
-        token, known, poll_at = self.configurations.pop(source, ("", None, 0.0))
+        token, known, poll_at = self._configurations.pop(source, ("", None, 0.0))
         if known is not None and time.monotonic() < poll_at:
-            self.configurations[source] = token, known, poll_at
+            self._configurations[source] = token, known, poll_at
             return {source: known}
         while True:
             if not token:
@@ -120,7 +134,7 @@ class Conversations:
             known = Answer(text_of(page(0)["Configuration"]), version=version)
         known.upstream_ttl = float(page(0).get("NextPollIntervalInSeconds") or 0)
         token = str(page(0).get("NextPollConfigurationToken") or "")
-        self.configurations[source] = token, known, time.monotonic() + known.upstream_ttl
+        self._configurations[source] = token, known, time.monotonic() + known.upstream_ttl
         return {source: known}
 
 
@@ -236,34 +250,6 @@ def _singly(tasks: list[Task], answers: Answers) -> list[Task]:
         and all(answers.get(source) is failure for source in sources)
         for source in sources
     ]
-
-
-# AppConfig's data plane is REST, where the other services have JSON:
-# https://docs.aws.amazon.com/appconfig/2019-10-09/APIReference/API_Operations_AWS_AppConfig_Data.html
-
-
-def http_of(call: Call) -> tuple[str, str, bytes, dict[str, str]]:
-    """Return method, path with query, body and more headers of a call of AppConfig."""
-    if call.operation == "StartConfigurationSession":
-        body = json.dumps(call.arguments).encode()
-        return "POST", "/configurationsessions", body, {"content-type": "application/json"}
-    from ._extension import encoded
-
-    token = encoded(call.arguments["ConfigurationToken"])
-    return "GET", f"/configuration?configuration_token={token}", b"", {}
-
-
-def document_in(reply: Reply) -> Hidden:
-    """Return the answer of GetLatestConfiguration as the SDK would have it, hidden."""
-    interval = reply.headers.get("next-poll-interval-in-seconds", "")
-    return opaque(
-        {
-            "Configuration": reply.body,
-            "NextPollConfigurationToken": reply.headers.get("next-poll-configuration-token"),
-            "NextPollIntervalInSeconds": int(interval) if interval.isdecimal() else 0,
-            "VersionLabel": reply.headers.get("version-label"),
-        }
-    )
 
 
 def _pages(

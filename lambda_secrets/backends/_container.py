@@ -17,7 +17,7 @@ from ..errors import BackendError, BackendUnavailableError, ResolutionError
 from ._connections import Fault
 from ._endpoints import endpoint_at
 from ._http import Reply
-from ._states import UnaskedError, pause_before
+from ._states import UnaskedError, pause_before, token_in
 from ._tls import RemoteClient
 
 TYPE_CHECKING = False
@@ -35,7 +35,6 @@ class Container:
     """The credentials of a container, and where they come from."""
 
     def __init__(self) -> None:
-        """Ask for nothing yet."""
         self._client = RemoteClient(proxies=False)
         # The keys, hidden; when they expire; the settings that they came by.
         self._held: tuple[Hidden, float, str] = opaque(()), 0.0, ""
@@ -122,34 +121,16 @@ def _target() -> tuple[tuple[str, int, bool], Hidden] | ResolutionError:
             f"{FULL} must be an https:// URL, or name this machine or a container's own address. "
             "Other hosts are not asked for credentials."
         )
-    token = _token()
+    path = os.environ.get(TOKEN_FILE) or None
+    token = token_in(TOKEN_FILE if path else TOKEN, path)
     if isinstance(token, BackendError):
         return token
+    header = opaque(f"Authorization: {token(0)}\r\n" if token(0) else "")
     request = opaque(
         f"GET {endpoint.path or '/'} HTTP/1.1\r\nHost: {endpoint.host}\r\n"
-        f"Accept: application/json\r\n{token(0)}\r\n".encode()
+        f"Accept: application/json\r\n{header(0)}\r\n".encode()
     )
     return endpoint.address, request
-
-
-def _token() -> Hidden | BackendError:
-    """Return the header line with the token, hidden, or what is wrong; a file is read anew."""
-    path = os.environ.get(TOKEN_FILE)
-    token = opaque(os.environ.get(TOKEN, ""))
-    if path:
-        try:
-            with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs its import
-                token = opaque(file.read())
-        except (OSError, ValueError) as error:
-            kind = type(error).__name__
-            return BackendError(
-                f"the file of {TOKEN_FILE} cannot be read ({kind}). Check its path."
-            )
-    token = opaque(token(0).strip())
-    if token(0).isascii() and token(0).isprintable():
-        return opaque(f"Authorization: {token(0)}\r\n" if token(0) else "")
-    variable = TOKEN_FILE if path else TOKEN
-    return BackendError(f"{variable} has characters that no HTTP header allows. Correct it.")
 
 
 def _credentials_in(reply: Reply) -> tuple[Hidden, float] | BackendError:

@@ -31,8 +31,6 @@ _VARIABLES = {
 class Endpoint:
     """A server: its address, its name in a Host header, how its paths begin, its AWS region."""
 
-    __slots__ = ("address", "host", "path", "region")
-
     def __init__(
         self, host: str, port: int = 0, path: str = "", *, tls: bool = True, region: str = ""
     ) -> None:

@@ -53,7 +53,7 @@ class ExtensionBackend:
     def __init__(self, *, port: int | None = None, appconfig_port: int | None = None) -> None:
         """Connect to nothing yet."""
         if port is not None or appconfig_port is not None:
-            from ._extension_more import check_ports
+            from .._options import check_ports
 
             check_ports(port, appconfig_port)
         self._port = port

@@ -10,13 +10,19 @@ import os
 import time
 
 from .._values import opaque
-from ..errors import BackendError, BackendUnavailableError, DeclarationError, ResolutionError
+from ..errors import BackendError, BackendUnavailableError, ResolutionError
 from . import APPCONFIG_PORT, PORT, Answer
 from ._connections import Fault
 from ._decode import is_named, parameter_answer, text_of
 from ._extension import TOKENS, encoded, is_elsewhere, request_to
 from ._http import Reply, port_of
-from ._states import NotListeningError, NotReadyError, pause_before
+from ._states import (
+    NotListeningError,
+    NotReadyError,
+    UnexplainedError,
+    pause_before,
+    token_in,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,16 +32,13 @@ if TYPE_CHECKING:
 
 SILENT_WAIT = 0.5  # seconds to wait for a start, where one whole wait has seen none
 SHORTEST_LEFT = 0.005  # seconds in which another try is worth it
+_UNEXPLAINED = (
+    "the extension refused without a reason: either this name, version or label does not exist or "
+    "has no value yet, or the role may not read it. Check the name and that the role allows "
+    "{action} (and kms:Decrypt on its key); the extension's log says which. Under "
+    'backend="auto" AWS is asked why.'
+)
 _AGENT_TOKEN_FILE = "/var/run/awssmatoken"  # noqa: S105 - a path, not a password
-
-
-def check_ports(*ports: object) -> None:
-    """Raise a `DeclarationError` unless each is None or a port."""
-    for port in ports:
-        if port is not None and not (type(port) is int and 0 < port < 65536):
-            raise DeclarationError(
-                f"Cannot use port {port!r}: a port must be a number from 1 to 65535."
-            )
 
 
 # Asking again
@@ -141,19 +144,9 @@ def token_origin() -> str:
 def unusual_token() -> Hidden | BackendError:
     """Return the token, which a file may hold; empty where there is none; or what is wrong."""
     origin = token_origin()
-    token = opaque(os.environ.get(origin, f"file://{origin}" if origin else ""))
-    if token(0).startswith("file://"):
-        path = token(0).removeprefix("file://")
-        try:
-            with open(path, encoding="ascii") as file:  # noqa: PTH123
-                token = opaque(file.read())
-        except (OSError, ValueError) as error:
-            kind = type(error).__name__
-            return BackendError(f"its token file {path} cannot be read ({kind}). Check {origin}.")
-    token = opaque(token(0).strip())
-    if not (token(0).isascii() and token(0).isprintable()):
-        return BackendError(f"its token has characters that no HTTP header allows. Check {origin}.")
-    return token
+    held = opaque(os.environ.get(origin, f"file://{origin}" if origin else ""))
+    path = held(0).removeprefix("file://") if held(0).startswith("file://") else None
+    return token_in(origin, path)
 
 
 # Replies
@@ -161,19 +154,13 @@ def unusual_token() -> Hidden | BackendError:
 
 def unusual_answer(backend: ExtensionBackend, source: Source, reply: Outcome) -> Result:
     """Return what any reply but the value of a secret says."""
-    if isinstance(reply, Reply):
-        if reply.status == 200:
-            return _value_in(backend, source, reply)
-        if source.kind == "secret" and b'"__type"' in reply.body:
-            backend.agent_at = backend.place
-    elif reply.kind == "refused":
-        return NotListeningError(
-            "nothing listens on the extension's port. Add its layer to the function, or use "
-            'backend="aws".'
-        )
-    from ._refusals import by_extension
-
-    return by_extension(source, reply)
+    if isinstance(reply, Fault):
+        return _unheard(reply)
+    if reply.status == 200:
+        return _value_in(backend, source, reply)
+    if source.kind == "secret" and b'"__type"' in reply.body:
+        backend.agent_at = backend.place
+    return _refusal(source, reply)
 
 
 def _value_in(backend: ExtensionBackend, source: Source, reply: Reply) -> Answer | BackendError:
@@ -199,3 +186,69 @@ def _value_in(backend: ExtensionBackend, source: Source, reply: Reply) -> Answer
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
         pass
     return BackendError(problem) if found is None else backend.with_ttl(source, found)
+
+
+def _unheard(fault: Fault) -> ResolutionError:
+    """Return the error for no answer of the extension at all."""
+    if fault.kind == "refused":
+        return NotListeningError(
+            "nothing listens on the extension's port. Add its layer to the function, or use "
+            'backend="aws".'
+        )
+    if fault.kind == "reset":
+        return BackendUnavailableError(
+            "the extension closed the connection without an answer. Try again."
+        )
+    if fault.kind == "malformed":
+        return BackendError("its answer is not HTTP. Is another program on its port?")
+    what = "in time" if fault.kind == "timeout" else "in full"
+    return BackendUnavailableError(
+        f"the extension did not answer {what}. Try again, or raise timeout."
+    )
+
+
+def _refusal(source: Source, reply: Reply) -> ResolutionError:
+    """Return the error for a status other than 200; the body itself is never shown."""
+    if b"not ready to serve traffic" in reply.body:
+        return NotReadyError(
+            "the extension is not ready, as always during INIT. Read the secret in the handler, "
+            "not at import."
+        )
+    if reply.status == 429:
+        return BackendUnavailableError("it has too many connections or requests (429). Try again.")
+    if source.kind == "appconfig":  # asked without a token; its errors are documented nowhere
+        return _bare_refusal(source, reply)
+    from ._refusals import OF_THE_CLOCK, by_code, is_code
+
+    # Before 2.1 the agent's errors are not always JSON: look for the code alone.
+    colon, _, rest = reply.body.partition(b'"__type"')[2].decode("latin-1").partition('"')
+    code = rest.partition('"')[0].rpartition("#")[2]
+    if colon.strip() == ":" and is_code(code):
+        said = (text for text in OF_THE_CLOCK if text[1:].encode() in reply.body)  # [Ss]ignature
+        message = next(said, "")
+        return by_code(code, source.kind, status=reply.status, message=message, by_agent=True)
+    if reply.status in {401, 403}:
+        origin = token_origin()
+        came = f"which came from {origin}" if origin else "but no token is set"
+        return BackendError(
+            f"it refused the token (HTTP {reply.status}), {came}. "
+            "Set AWS_SESSION_TOKEN to the value that the extension has."
+        )
+    if reply.status == 404 and source.kind == "parameter":
+        return BackendError(
+            "it answered HTTP 404, as the Secrets Manager Agent does, which reads no parameters. "
+            'Use backend="auto", "aws" or "sdk".'
+        )
+    return _bare_refusal(source, reply)
+
+
+def _bare_refusal(source: Source, reply: Reply) -> ResolutionError:
+    """Return the error for a status that comes without a reason."""
+    if reply.status == 400 or (source.kind == "appconfig" and reply.status < 500):
+        from ._refusals import ACTIONS
+
+        action = ACTIONS[source.kind].replace("GetParameters", "GetParameter")
+        return UnexplainedError(_UNEXPLAINED.format(action=action))
+    if reply.status >= 500:
+        return BackendUnavailableError(f"it answered HTTP {reply.status}. Try again.")
+    return BackendError(f"it answered HTTP {reply.status}. Is another program on its port?")

@@ -56,7 +56,6 @@ class MemoryBackend:
     name = "memory"
 
     def __init__(self, values: Values) -> None:
-        """Check the mapping, and keep it."""
         self.values = values
         problem = _table_or_problem(values) if hasattr(values, "items") else _NO_MAPPING
         del values  # a traceback can show locals

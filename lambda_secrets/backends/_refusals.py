@@ -1,4 +1,4 @@
-"""What it means when AWS, boto3, the extension or the agent refuses, or does not answer.
+"""What it means when AWS or boto3 refuses, or does not answer.
 
 The codes are those of Secrets Manager, Parameter Store, AppConfig and of all of AWS:
 https://docs.aws.amazon.com/secretsmanager/latest/apireference/CommonErrors.html.
@@ -19,13 +19,10 @@ from ..errors import (
 )
 from ._connections import Fault
 from ._endpoints import endpoint_of
-from ._extension_more import token_origin
-from ._states import NotReadyError, UnaskedError, UnexplainedError
+from ._states import UnaskedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .._sources import Source
-    from ._http import Reply
     from ._types import Outcome
 
 ACTIONS = {
@@ -44,7 +41,7 @@ _RENEW = (
     "the credentials have expired. Renew them (for SSO: aws sso login); an agent may need to be "
     "restarted."
 )
-_OF_THE_CLOCK = ("signature expired", "signature not yet current")
+OF_THE_CLOCK = ("signature expired", "signature not yet current")
 # The codes that stand for each advice, by our class.
 _MEANINGS: dict[type[ResolutionError], dict[str, str]] = {
     SecretNotFoundError: {
@@ -179,12 +176,6 @@ _BOTO3_MEANINGS: dict[type[ResolutionError], dict[str, str]] = {
         ),
     },
 }
-_UNEXPLAINED = (
-    "the extension refused without a reason: either this name, version or label does not exist or "
-    "has no value yet, or the role may not read it. Check the name and that the role allows "
-    "{action} (and kms:Decrypt on its key); the extension's log says which. Under "
-    'backend="auto" AWS is asked why.'
-)
 CLOCK_TOLERANCE = 240.0  # seconds; AWS refuses signatures that are 5 minutes off
 _MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
 
@@ -208,7 +199,7 @@ def by_code(
     said = _said(code, status)
     who = "AWS"
     our: type[ResolutionError] = BackendError
-    if message.lower().startswith(_OF_THE_CLOCK):
+    if message.lower().startswith(OF_THE_CLOCK):
         our, advice = BackendUnavailableError, _CLOCK
     elif "AccessDenied" in code:
         allow = ACTIONS[kind]
@@ -323,65 +314,3 @@ def _by_issuer(operation: str, code: str, status: int, message: str) -> Resoluti
     return BackendError(
         f"AWS gave no credentials ({said}). Check the profile and its role, or sign in again."
     )
-
-
-# From the extension or the agent
-
-
-def by_extension(source: Source, reply: Outcome) -> ResolutionError:
-    """Return the error for a fault or a status other than 200; the body itself is never shown."""
-    if isinstance(reply, Fault):
-        return _unheard(reply)
-    if b"not ready to serve traffic" in reply.body:
-        return NotReadyError(
-            "the extension is not ready, as always during INIT. Read the secret in the handler, "
-            "not at import."
-        )
-    if reply.status == 429:
-        return BackendUnavailableError("it has too many connections or requests (429). Try again.")
-    if source.kind == "appconfig":  # asked without a token; its errors are documented nowhere
-        return _bare_refusal(source, reply)
-    # Before 2.1 the agent's errors are not always JSON: look for the code alone.
-    colon, _, rest = reply.body.partition(b'"__type"')[2].decode("latin-1").partition('"')
-    code = rest.partition('"')[0].rpartition("#")[2]
-    if colon.strip() == ":" and is_code(code):
-        said = (text for text in _OF_THE_CLOCK if text[1:].encode() in reply.body)  # [Ss]ignature
-        message = next(said, "")
-        return by_code(code, source.kind, status=reply.status, message=message, by_agent=True)
-    if reply.status in {401, 403}:
-        origin = token_origin()
-        came = f"which came from {origin}" if origin else "but no token is set"
-        return BackendError(
-            f"it refused the token (HTTP {reply.status}), {came}. "
-            "Set AWS_SESSION_TOKEN to the value that the extension has."
-        )
-    if reply.status == 404 and source.kind == "parameter":
-        return BackendError(
-            "it answered HTTP 404, as the Secrets Manager Agent does, which reads no parameters. "
-            'Use backend="auto", "aws" or "sdk".'
-        )
-    return _bare_refusal(source, reply)
-
-
-def _unheard(fault: Fault) -> ResolutionError:
-    """Return the error for no answer of the extension at all."""
-    if fault.kind == "reset":
-        return BackendUnavailableError(
-            "the extension closed the connection without an answer. Try again."
-        )
-    if fault.kind == "malformed":
-        return BackendError("its answer is not HTTP. Is another program on its port?")
-    what = "in time" if fault.kind == "timeout" else "in full"
-    return BackendUnavailableError(
-        f"the extension did not answer {what}. Try again, or raise timeout."
-    )
-
-
-def _bare_refusal(source: Source, reply: Reply) -> ResolutionError:
-    """Return the error for a status that comes without a reason."""
-    if reply.status == 400 or (source.kind == "appconfig" and reply.status < 500):
-        action = ACTIONS[source.kind].replace("GetParameters", "GetParameter")
-        return UnexplainedError(_UNEXPLAINED.format(action=action))
-    if reply.status >= 500:
-        return BackendUnavailableError(f"it answered HTTP {reply.status}. Try again.")
-    return BackendError(f"it answered HTTP {reply.status}. Is another program on its port?")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import logging
 import os
 import threading
 import time
@@ -10,22 +12,23 @@ from collections import deque
 
 from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError, ResolutionError
-from ._botocore_log import quiet, silence
-from ._calls import Conversations
+from ._calls import ConversingBackend
 from ._states import pause_before
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Self
+    from collections.abc import Generator, Iterator
+    from typing import Any
 
     from ._calls import Call
     from ._types import Answers, Hidden, Sources, Task
 
 PARALLEL = 20  # calls at once
 CONNECT_TIMEOUT, READ_TIMEOUT = 2, 5  # seconds; a round's timeout bounds both
+_ours = threading.local()
 
 
-class SdkBackend:
+class SdkBackend(ConversingBackend):
     """AWS through boto3, which is imported on first use.
 
     Args:
@@ -54,9 +57,7 @@ class SdkBackend:
         appconfig_client: Any = None,
     ) -> None:
         """Make no client yet."""
-        from ._options import check_options
-
-        check_options(batch=batch)
+        super().__init__(batch=batch)
         self._given = {
             "secretsmanager": client,
             "ssm": parameter_client,
@@ -65,8 +66,6 @@ class SdkBackend:
         self._given_session = session
         self._session = session
         self._clients: dict[tuple[str, str], Any] = {}
-        self._batch = batch
-        self._conversations = Conversations(batch=batch)
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
@@ -76,29 +75,17 @@ class SdkBackend:
             self._lock = threading.Lock()
             self._pid = os.getpid()
             self.close()
-        deadline = time.monotonic() + timeout
-        sources = list(sources)
-        if fresh:
-            self._conversations.forget(sources)
-        run = functools.partial(self._run, deadline)
-        answers = self._conversations.read(sources, run)
-        late = BackendUnavailableError(
-            "AWS did not answer in time. Check the network path to its endpoint, or raise timeout."
-        )
-        return {source: answers.get(source, late) for source in sources}
+        run = functools.partial(self._run, time.monotonic() + timeout)
+        return self._read(sources, run, fresh=fresh)
 
     def close(self) -> None:
         """Let go of clients, connections and configurations; the next fetch makes new ones."""
+        super().close()
         for client in (*self._given.values(), *self._clients.values()):
             # Its connection pool; a client of your own stays usable, and need not have one.
             getattr(client, "close", bool)()
         self._clients = {}
         self._session = self._given_session
-        self._conversations.forget()
-
-    def __deepcopy__(self, memo: object) -> Self:
-        """Return itself: clients and connections cannot be copied."""
-        return self
 
     def _run(self, deadline: float, tasks: list[Task]) -> Answers:
         """Return what the calls answer until then, on daemon threads: a hanging one is left."""
@@ -199,3 +186,55 @@ class SdkBackend:
                 client = self._session.client(service, config=config, region_name=region or None)
                 self._clients[service, region] = client
             return client
+
+
+# The log: botocore's and urllib3's records of our own calls are kept out of it, since they quote
+# replies and signed headers. The application's own calls are logged as before: the filter works
+# only in the threads that make ours.
+
+
+@contextlib.contextmanager
+def quiet() -> Generator[None]:
+    """While it is entered, this thread's calls are ours."""
+    _ours.calling = True
+    try:
+        yield
+    finally:
+        _ours.calling = False
+
+
+def _passes(record: logging.LogRecord) -> bool:
+    if not getattr(_ours, "calling", False):
+        return True
+    # A warning of urllib3 quotes a malformed reply; botocore's own name what went wrong.
+    return record.levelno > logging.DEBUG and not record.name.startswith("urllib3")
+
+
+@functools.cache
+def silence() -> None:
+    """Filter every logger of botocore and urllib3, including those that do not exist yet."""
+    import botocore
+    import urllib3
+
+    for package in (botocore, urllib3):
+        for name in _modules(package.__name__, list(package.__path__)):
+            logging.getLogger(name).addFilter(_passes)
+
+
+def _modules(name: str, folders: list[str]) -> Iterator[str]:
+    """Name a package and all modules below it, imported or not."""
+    yield name
+    for folder in folders:
+        try:
+            entries = list(os.scandir(folder))
+        except OSError:  # it is in a zip, which pkgutil knows, at the cost of its import
+            from pkgutil import walk_packages
+
+            yield from (module.name for module in walk_packages([folder], f"{name}."))
+            continue
+        for entry in entries:
+            stem, dot, _ = entry.name.partition(".")
+            if dot:
+                yield f"{name}.{stem}"
+            elif os.path.exists(f"{entry.path}/__init__.py"):  # noqa: PTH110 - pathlib costs too
+                yield from _modules(f"{name}.{stem}", [entry.path])

@@ -1,10 +1,15 @@
-"""The errors of backends that cannot answer yet or at all, and when to ask again."""
+"""What backends share: errors where they cannot ask or answer, pauses before retries, tokens."""
 
 from __future__ import annotations
 
 import os
 
+from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._types import Hidden
 
 
 class NotListeningError(BackendUnavailableError):
@@ -27,3 +32,19 @@ def pause_before(retry: int) -> float:
     """Return the seconds to wait before a retry: full jitter, from 50 ms doubling to 1 s."""
     share = int.from_bytes(os.urandom(4), "big") / 2**32  # without the cost of importing `random`
     return share * min(1.0, 0.05 * 2.0 ** min(retry, 9))
+
+
+def token_in(origin: str, path: str | None) -> Hidden | BackendError:
+    """Return the token, hidden, that a variable or the file at a path holds; or what is wrong."""
+    token = opaque(os.environ.get(origin, ""))
+    if path is not None:  # read anew each time: EKS writes a new token every hour
+        try:
+            with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs its import
+                token = opaque(file.read())
+        except (OSError, ValueError) as error:
+            kind = type(error).__name__
+            return BackendError(f"the token file {path} cannot be read ({kind}). Check {origin}.")
+    token = opaque(token(0).strip())
+    if token(0).isascii() and token(0).isprintable():
+        return token
+    return BackendError(f"the token has characters that no HTTP header allows. Check {origin}.")

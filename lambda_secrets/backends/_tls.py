@@ -13,9 +13,10 @@ import os
 import socket
 import ssl
 import time
-from binascii import a2b_base64
+from binascii import a2b_base64, b2a_base64
 from itertools import zip_longest
 
+from .._values import opaque
 from ._connections import Fault, fault_of
 from ._http import Client, Exchange
 
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from typing import Any, TypeAlias
 
-    from ._types import Exchanges, Outcome
+    from ._types import Exchanges, Hidden, Outcome
 
     Address: TypeAlias = tuple[str, int, bool]  # host, port, whether to speak TLS
     # What is waited for (True: until it can be written), and how it ended.
     Steps: TypeAlias = Generator[bool, None, "Fault | None"]
 
 _ISSUERS = (b"Amazon", b"Starfield")  # https://www.amazontrust.com/repository/
+LONGEST_HEAD = 65536  # bytes
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 
 
@@ -38,15 +40,13 @@ class Trust:
     """The certificates that a connection may be verified with."""
 
     def __init__(self) -> None:
-        """Load nothing yet."""
         self._context: ssl.SSLContext | None = None
         self.is_whole = False
 
     def context(self) -> ssl.SSLContext:
         """Return what to verify with: a part of the machine's store, or all of it.
 
-        Raises:
-            OSError: when ``AWS_CA_BUNDLE`` cannot be read or holds no certificate.
+        An ``OSError`` says that ``AWS_CA_BUNDLE`` cannot be read or holds no certificate.
         """
         if self._context is None:
             bundle = os.environ.get("AWS_CA_BUNDLE")
@@ -168,9 +168,7 @@ class RemoteExchange(Exchange):
 
     def _secure(self, context: ssl.SSLContext, *, proxied: bool) -> Steps:
         if proxied:
-            from ._proxy import tunnel
-
-            fault = yield from tunnel(self)
+            fault = yield from self._tunnel()
             if fault is not None:
                 return fault
         self.connection = context.wrap_socket(
@@ -189,6 +187,32 @@ class RemoteExchange(Exchange):
             else:
                 return None
 
+    def _tunnel(self) -> Steps:
+        """Ask the proxy for a tunnel to the host; TLS to the host itself begins in there."""
+        host, port, _ = self.address
+        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        request = opaque(
+            f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{_authorization()(0)}\r\n".encode()
+        )
+        sent = 0
+        while sent < len(request(0)):
+            yield True
+            sent += self.connection.send(request(0)[sent:])
+        head = b""
+        while b"\r\n\r\n" not in head:
+            yield False
+            seen = self.connection.recv(LONGEST_HEAD, socket.MSG_PEEK)
+            end = (head + seen).find(b"\r\n\r\n")
+            # What follows the head belongs to TLS.
+            head += self.connection.recv(end + 4 - len(head) if end >= 0 else len(seen))
+            if not seen or len(head) > LONGEST_HEAD:
+                return Fault("proxy", "the proxy did not answer with the head of a reply")
+        status = head.split(b" ", 2)[1:2]
+        if not head.startswith(b"HTTP/1.") or status != [b"200"]:
+            code = status[0].decode("latin-1") if status and status[0].isdigit() else "no HTTP"
+            return Fault("proxy", f"the proxy refused the tunnel ({code})")
+        return None
+
 
 class RemoteClient(Client):
     """The kept-alive connections of this process to other machines."""
@@ -203,12 +227,15 @@ class RemoteClient(Client):
 
     def proxy_for(self, address: Address) -> tuple[str, int] | Fault | None:
         """Return host and port of the proxy through which an address is reached, if any."""
-        proxied = os.environ.get("https_proxy") or os.environ.get("HTTPS_PROXY")
-        if not (address[2] and self._proxies and proxied):
+        if not (address[2] and self._proxies and _proxy_url()(0)) or _is_excluded(address[0]):
             return None
-        from ._proxy import proxy_for
-
-        return proxy_for(address[0])
+        try:
+            parts = _proxy_parts()
+            if parts(0).scheme == "http" and parts(0).hostname:
+                return parts(0).hostname, parts(0).port or 80
+        except ValueError:  # the port is not one, or brackets do not match
+            pass
+        return Fault("proxy", "HTTPS_PROXY is not an http:// URL")
 
     def connect(self, exchange: Any, deadline: float) -> Fault | None:
         exchange.begin(None, reused=False)
@@ -223,6 +250,39 @@ class RemoteClient(Client):
         ready = super().ready(running, max(min(seconds, alarm - time.monotonic()), 0.0))
         now = time.monotonic()
         return [*ready, *(each for each in running if each.alarm <= now and each not in ready)]
+
+
+def _is_excluded(host: str) -> bool:
+    """Whether ``NO_PROXY`` names a host."""
+    excluded = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    for name in excluded.replace(",", " ").split():
+        suffix = name.partition(":")[0].removeprefix("*").lstrip(".").lower()
+        if name == "*" or (suffix and f".{host.lower()}".endswith(f".{suffix}")):
+            return True
+    return False
+
+
+def _proxy_url() -> Hidden:
+    """Return the URL of the proxy, which may hold a password; empty where none is set."""
+    return opaque(os.environ.get("https_proxy") or os.environ.get("HTTPS_PROXY") or "")
+
+
+def _proxy_parts() -> Hidden:
+    from urllib.parse import urlsplit
+
+    url = _proxy_url()
+    return opaque(urlsplit(url(0) if "://" in url(0) else f"http://{url(0)}"))
+
+
+def _authorization() -> Hidden:
+    """Return the header line with the login that the proxy's URL holds, if it does."""
+    from urllib.parse import unquote
+
+    parts = _proxy_parts()
+    if parts(0).username is None:
+        return opaque("")
+    login = f"{unquote(parts(0).username)}:{unquote(parts(0).password or '')}".encode()
+    return opaque(f"Proxy-Authorization: Basic {b2a_base64(login, newline=False).decode()}\r\n")
 
 
 def _by_turns(addresses: list[Any]) -> list[Any]:

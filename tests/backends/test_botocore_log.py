@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import botocore
 import urllib3
 
-from lambda_secrets.backends._botocore_log import _modules, quiet, silence
+from lambda_secrets.backends._sdk import _modules, quiet, silence
 
 if TYPE_CHECKING:
     from pathlib import Path
