@@ -220,7 +220,8 @@ def by_code(
     else:
         advice = "See the AWS error reference for this code."
     joint = "." if advice[:1].isupper() else ":"
-    return our(f"{who} answered {said}{joint} {advice.format(kind=kind)}")
+    thing = "configuration" if kind == "appconfig" else kind
+    return our(f"{who} answered {said}{joint} {advice.format(kind=thing)}")
 
 
 # From AWS itself

@@ -156,13 +156,18 @@ def policy(
     ]
     if any(source.kind == "appconfig" for source, _ in needs):
         click.echo(_APPCONFIG_NOTE, err=True)
-    if any(getattr(resolver.backend, "_batch", False) for resolver in resolvers):
+    if any(_is_batching(resolver.backend) for resolver in resolvers):
         click.echo(_BATCH_NOTE, err=True)
     unset = sorted({source.name for source, _ in needs if isinstance(source, Unset)})
     if unset:
         click.echo(_UNSET_NOTE.format(", ".join(unset)), err=True)
     click.echo(NOT_SEEN, err=True)
     click.echo(_FORMATS[form](statements(needs, place, kms_keys, agent=agent)))
+
+
+def _is_batching(backend: Any) -> bool:
+    behind = getattr(backend, "_behind", {})  # what "auto" was given
+    return any(getattr(one, "_batch", False) for one in (backend, *behind.values()))
 
 
 class Unset(Source):

@@ -697,21 +697,31 @@ def test_a_forced_read_starts_a_new_session(appconfig: AppConfigData, poller: Sd
 
 
 @pytest.mark.parametrize(
-    ("operation", "refusal", "expected"),
+    ("operation", "refusal", "expected", "says"),
     [
-        ("StartConfigurationSession", (404, "ResourceNotFoundException"), SecretNotFoundError),
-        ("StartConfigurationSession", (403, "AccessDeniedException"), AccessDeniedError),
-        ("GetLatestConfiguration", (403, "AccessDeniedException"), AccessDeniedError),
-        ("GetLatestConfiguration", (400, "BadRequestException"), BackendError),
-        ("GetLatestConfiguration", (400, "ThrottlingException"), BackendUnavailableError),
+        (
+            *("StartConfigurationSession", (404, "ResourceNotFoundException")),
+            *(SecretNotFoundError, "there is no such configuration"),
+        ),
+        (
+            *("StartConfigurationSession", (403, "AccessDeniedException")),
+            *(AccessDeniedError, "appconfig:StartConfigurationSession"),
+        ),
+        (
+            *("GetLatestConfiguration", (403, "AccessDeniedException")),
+            *(AccessDeniedError, "appconfig:GetLatestConfiguration"),
+        ),
+        ("GetLatestConfiguration", (400, "BadRequestException"), BackendError, "is not valid"),
+        ("GetLatestConfiguration", (400, "ThrottlingException"), BackendUnavailableError, "again"),
     ],
 )
+@pytest.mark.usefixtures("poller")
 def test_refused_polls_have_their_errors(
     appconfig: AppConfigData,
-    poller: SdkBackend,
     operation: str,
     refusal: tuple[int, str],
     expected: type[ResolutionError],
+    says: str,
 ) -> None:
     """A refusal of either call is an error of its class; the poll after it starts anew."""
     client = boto3.client(
@@ -725,6 +735,7 @@ def test_refused_polls_have_their_errors(
     appconfig.tokens.clear()
     (error,) = fetch(backend, FLAGS)
     assert kind_of(error) is expected
+    assert says in str(error)
     appconfig.refuse.clear()
     assert fetch(backend, FLAGS) == ['{"on": true}']
     backend.close()

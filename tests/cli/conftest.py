@@ -22,7 +22,7 @@ import time
 from decimal import Decimal
 
 from lambda_secrets import Secret, inject_secrets
-from lambda_secrets.backends import SdkBackend
+from lambda_secrets.backends import AutoBackend, AwsBackend, SdkBackend
 
 DECLARED = {
     "db": "prod/db#@",
@@ -121,6 +121,11 @@ def variables(event, context):
 
 @inject_secrets({"db": "prod/db"}, backend=SdkBackend(batch=True))
 def batched(event, context):
+    """Never called."""
+
+
+@inject_secrets({"db": "prod/db"}, backend=AutoBackend(aws=AwsBackend(batch=True)))
+def batched_without_layer(event, context):
     """Never called."""
 
 

@@ -214,9 +214,10 @@ def test_the_handlers_declarations_are_granted(run: Run) -> None:
     assert "CANARY" not in result.output
 
 
-def test_what_only_a_wildcard_grants_is_left_out_and_told(run: Run) -> None:
+@pytest.mark.parametrize("handler", ["batched", "batched_without_layer"])
+def test_what_only_a_wildcard_grants_is_left_out_and_told(run: Run, handler: str) -> None:
     """Batched reads need an action that no resource narrows down: a note says so."""
-    result = run("policy", "app.batched", *WHERE)
+    result = run("policy", f"app.{handler}", *WHERE)
     check_grammar(json.loads(result.stdout))
     assert "secretsmanager:BatchGetSecretValue" in result.stderr
 
