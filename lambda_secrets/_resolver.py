@@ -229,9 +229,9 @@ class Resolver:
             from ._shortfall import contained as extract
         made = extract(_extracted, declaration, entry, convert)
         if callable(made):
-            # Kept before it is told: a new listener looks here. What is kept with it keeps its id.
-            entry.made[key] = (declaration.transform, convert, made)
-            self.cache.reveal(made)
+            self.cache.reveal(made)  # before another thread gets it
+            entry.made[key] = (declaration.transform, convert, made)  # they keep their ids
+            self.cache.reveal(made)  # to a listener that came in between
         return made  # type: ignore[no-any-return]
 
     def _keep(self, reading: Reading, secrets: Secrets) -> None:

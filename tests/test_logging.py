@@ -1445,3 +1445,28 @@ def test_urls_of_other_libraries_are_redacted(log: Log, escaped: str) -> None:
     """requests, JavaScript and others leave other characters as they are, or write %5e."""
     log.redact.learn("Kq7^w!Zt{9m)L@x4")
     assert log.redact.redact(f"/v1?key={escaped}&n=1") == "/v1?key=***&n=1"
+
+
+def test_a_value_is_known_before_another_thread_gets_it(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that reads and logs a secret while the filter learns it in another one."""
+    learn = RedactSecrets.learn
+
+    def log_it() -> None:
+        log.logger.info("got %s", read().it)
+
+    def learn_late(redact: RedactSecrets, value: Any) -> None:
+        monkeypatch.setattr(RedactSecrets, "learn", learn)
+        thread = threading.Thread(target=log_it)
+        thread.start()
+        thread.join()
+        redact.learn(value)
+
+    def read() -> Any:
+        return resolve_secrets({"it": "db"}, backend=backend)
+
+    backend = MemoryBackend({"db": SECRET})
+    monkeypatch.setattr(RedactSecrets, "learn", learn_late)
+    assert read().it == SECRET
+    assert log.text == "got ***\n"
