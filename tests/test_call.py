@@ -367,7 +367,7 @@ def test_an_interrupt_in_the_middle_of_a_copy_gets_out_without_values() -> None:
     secrets = resolve_secrets(declared, backend=Recorder({"k": "v"}))
     with pytest.raises(KeyboardInterrupt) as raised:
         secrets.reveal()
-    assert [entry.name for entry in raised.traceback][1:] == ["reveal"]
+    assert [entry.name for entry in raised.traceback][1:] == ["reveal", "shielded"]
 
 
 def test_a_value_that_does_not_fit_builds_nothing_and_forgets_nothing() -> None:
