@@ -110,7 +110,8 @@ class Declaration(Compared):
             return False
         return bool(self.default == other.default)
 
-    __hash__ = Compared.__hash__  # which an __eq__ alone would take away
+    def __hash__(self) -> int:
+        return super().__hash__()
 
     def __str__(self) -> str:
         from ._explain import spelled
