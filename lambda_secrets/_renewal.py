@@ -185,9 +185,9 @@ def tell_stale(reading: Reading) -> None:
                 *(source, age, entry.backend, _backoff(entry)),
             )
         if reading.observer is not None:
-            from .events import tell_stale
+            from .events import ServedStale, tell_one
 
-            tell_stale(reading.observer, source, entry, age)
+            tell_one(ServedStale, reading.observer, source, entry, age)
 
 
 # Ages

@@ -251,12 +251,12 @@ class _Search:
     def tell(self, begin: float) -> None:
         """Tell the observer that the call runs again, and with what."""
         if self.resolver.observer is not None:
-            from .events import tell_retried
+            from .events import Retried, tell_one
 
             seconds = self.cache.clock.monotonic() - begin
             told = {self.resolver.declaration(n).source: e for n, e in self.changed.items()}
             for source, entry in told.items():
-                tell_retried(self.resolver.observer, source, entry, seconds)
+                tell_one(Retried, self.resolver.observer, source, entry, seconds)
 
     def _left(self) -> float:
         return max(0.0, self._until - float(self.cache.clock.monotonic()))

@@ -117,15 +117,12 @@ def tell_fetched(fetched: Any, seconds: float) -> None:
         _tell_apart(fetched.observer, told, 0.05)
 
 
-def _tell_one(
+def tell_one(
     kind: type[Event], observer: Observer, source: Source, entry: Any, seconds: float
 ) -> None:
+    """Tell that an entry is served past its TTL, or to a call that runs once more."""
     event = kind(str(source), entry.backend, "ok", seconds, version=entry.answer.version)
     _tell_apart(observer, [event], LONGEST_WAIT)
-
-
-tell_stale = functools.partial(_tell_one, ServedStale)  # that many seconds old
-tell_retried = functools.partial(_tell_one, Retried)  # with this entry, found in that many seconds
 
 
 def _tell_apart(observer: Observer, told: list[Event], wait: float) -> None:
