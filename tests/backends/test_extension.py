@@ -66,7 +66,7 @@ def answered(body: Any, declaration: str | Declaration = "prod/db", status: int 
     return acted(faults.answer(text, status), declaration)
 
 
-def acted(action: Action, declaration: str | Declaration = "prod/db", *, timeout: float = 5) -> Any:
+def acted(action: Action, declaration: str | Declaration = "prod/db", *, timeout: float = 30) -> Any:
     """Return what the backend makes of one reply."""
     with FaultServer([action]) as server:
         backend = ExtensionBackend(port=server.port, appconfig_port=server.port)
@@ -568,7 +568,7 @@ def test_no_reply_has_its_error(
     action: Action, expected: type[ResolutionError] | None, says: str
 ) -> None:
     """What was lost on the way may be there the next time; what is no HTTP will not."""
-    error = acted(action, timeout=0.2 if action is faults.hang else 5)
+    error = acted(action, timeout=0.2 if action is faults.hang else 30)
     assert kind_of(error) is (expected or BackendUnavailableError)
     assert says in str(error)
 

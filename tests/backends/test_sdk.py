@@ -888,11 +888,11 @@ def test_a_page_of_html_is_neither_a_value_nor_a_missing_secret(
     monkeypatch: pytest.MonkeyPatch, status: int, declaration: str
 ) -> None:
     """Case 31: what a captive portal answers is an error that does not quote it."""
-    monkeypatch.setattr(module, "pause_before", lambda _: 9.0)
+    monkeypatch.setattr(module, "pause_before", lambda _: 99.0)
     with FaultServer([faults.answer("<html>hunter2</html>", status)]) as portal:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{portal.port}")
         backend = SdkBackend()
-        (error,) = fetch(backend, declaration)
+        (error,) = fetch(backend, declaration, timeout=30)
         backend.close()
     assert kind_of(error) is (BackendUnavailableError if status == 503 else BackendError)
     assert "KeyError" not in str(error)
