@@ -35,8 +35,8 @@ SHORTEST_LEFT = 0.005  # seconds in which another try is worth it
 _UNEXPLAINED = (
     "the extension refused without a reason: either this name, version or label does not exist or "
     "has no value yet, or the role may not read it. Check the name and that the role allows "
-    "{action} (and kms:Decrypt on its key); the extension's log says which. Under "
-    'backend="auto" AWS is asked why.'
+    "{action} (and kms:Decrypt on its key); the extension's log says which, and so "
+    'does AWS under backend="auto".'
 )
 _AGENT_TOKEN_FILE = "/var/run/awssmatoken"  # noqa: S105 - a path, not a password
 
