@@ -66,7 +66,9 @@ def answered(body: Any, declaration: str | Declaration = "prod/db", status: int 
     return acted(faults.answer(text, status), declaration)
 
 
-def acted(action: Action, declaration: str | Declaration = "prod/db", *, timeout: float = 30) -> Any:
+def acted(
+    action: Action, declaration: str | Declaration = "prod/db", *, timeout: float = 30
+) -> Any:
     """Return what the backend makes of one reply."""
     with FaultServer([action]) as server:
         backend = ExtensionBackend(port=server.port, appconfig_port=server.port)
