@@ -56,8 +56,11 @@ def converter(name: str, declaration: Declaration, wanted: Any) -> Convert:
             fitted = fit(hidden, lax=raw and isinstance(hidden(0), (dict, list)))
         else:
             data = opaque(parsed_json(hidden(0)))
-            fitted = data(0) if isinstance(data(0), Mismatch) else fit(data, lax=False)
-            if from_text and (isinstance(data(0), str) or isinstance(fitted, Mismatch)):
+            fitted = data(0) if isinstance(data(0), Mismatch) else None
+            is_text = from_text and isinstance(data(0), str)
+            if fitted is None and not is_text:
+                fitted = fit(data, lax=False)
+            if is_text or (from_text and isinstance(fitted, Mismatch)):
                 fitted = fit(hidden, lax=False)
         if fitted is hidden(0) or isinstance(fitted, Mismatch):
             return fitted

@@ -124,11 +124,10 @@ def check_options(what: str, **options: Any) -> None:
     for option, value in options.items():
         expected = "" if value is None and option not in _FLAGS else _expected(option, value)
         if expected:
-            shown = repr(value)
-            if callable(value):
-                shown = "a coroutine function"
-            elif option in _CALLBACKS and not (option == "transform" and isinstance(value, str)):
-                shown = type(value).__name__
+            if option not in _CALLBACKS or (option == "transform" and isinstance(value, str)):
+                shown = repr(value)
+            else:
+                shown = "a coroutine function" if callable(value) else type(value).__name__
             raise DeclarationError(f"{what}: {option} must be {expected}, not {shown}.")
     if options["ttl"] is not None:
         check_seconds(options["ttl"], f"{what}: ttl")

@@ -103,7 +103,9 @@ def _found(
 def _with_default(declaration: Declaration, defaults: Opaque, name: str) -> Declaration:
     """Return the same declaration with the default of that parameter."""
     copy = object.__new__(type(declaration))
-    copy._freeze(**vars(declaration))
+    state: Any = object.__getstate__(declaration)  # a subclass may have slots beside its dict
+    for fields in state if isinstance(state, tuple) else (state,):
+        copy._freeze(**fields)
     copy._hide(defaults(0)[name])
     return copy
 

@@ -178,6 +178,16 @@ def test_a_plain_dict_in_place_of_the_environment_is_read(
     assert resolve_secrets({"db": "prod/db"}).db == "from the file"
 
 
+@pytest.mark.parametrize("variable", ["AWS_PROFILE", "AWS_REGION", "LAMBDA_SECRETS_FILE"])
+def test_a_setting_of_another_backend_changes_nothing(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connections to the extension are kept when a variable changes that it does not read."""
+    before = backend_of("extension")
+    monkeypatch.setenv(variable, "another")
+    assert backend_of("extension") is before
+
+
 def test_another_file_is_another_backend(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What one file says is not served in the place of another."""
     assert resolve_secrets({"db": "prod/db"}, backend="file").db == "from the file"

@@ -464,6 +464,19 @@ def test_texts_of_lists_and_trees_are_read_as_what_is_wanted(
     assert received(wanted, value, declaration) == expected
 
 
+def test_a_quoted_text_is_validated_once() -> None:
+    """A validator with an effect, of a type that takes text too, sees the text as it is."""
+    seen: list[object] = []
+
+    def note(value: object) -> object:
+        seen.append(value)
+        return value
+
+    wanted = Annotated[str | int, pydantic.AfterValidator(note)]
+    assert received(wanted, '"quoted"') == '"quoted"'
+    assert seen == ['"quoted"']
+
+
 @pytest.mark.parametrize(
     ("wanted", "declaration", "value", "expected"),
     [

@@ -342,6 +342,7 @@ def test_a_slash_inside_an_appconfig_name_is_no_separator() -> None:
             "an ARN cannot be read by path",
         ),
         (made(ParameterTree, "/app/", recursive="no"), "recursive must be True or False, not 'no'"),
+        (made(ParameterTree, "/app/", recursive=print), "not <built-in function print>"),
         (made(ParameterTree, "/app/", decrypt=0), "decrypt must be True or False, not 0"),
         (made(AppConfig, "", "e", "p"), "use a non-empty string"),
         (made(AppConfig, "a", "e", None), "an environment variable was probably unset"),

@@ -467,6 +467,32 @@ def test_converter_returns_and_never_raises() -> None:
     assert isinstance(made["it"](opaque(b"")), Mismatch)
 
 
+class Owned(Secret):
+    """A declaration of the application's own, with a slot and an attribute."""
+
+    __slots__ = ("owner",)
+    owner: str
+    since: int
+
+    def __init__(self, name: str, owner: str) -> None:
+        """Set both past the guard of declarations, which do not change."""
+        super().__init__(name)
+        object.__setattr__(self, "owner", owner)
+        object.__setattr__(self, "since", 2026)
+
+
+def test_a_default_leaves_a_declaration_of_ones_own_as_it_is() -> None:
+    """What a subclass adds is there beside the default of the parameter."""
+
+    @inject_secrets
+    def handler(
+        event: Any, context: Any, *, it: Annotated[str, Owned("a", "team")] = "dev"
+    ) -> None: ...
+
+    declared: Any = handler.secrets.declarations["it"]
+    assert (declared.owner, declared.since, declared.default) == ("team", 2026, "dev")
+
+
 # Typed subclasses of LiveSecrets
 
 

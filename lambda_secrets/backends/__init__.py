@@ -42,15 +42,20 @@ _MODULES = {
     "MemoryBackend": "_local",
     "SdkBackend": "_sdk",
 }
-_NAMES = ("auto", "extension", "aws", "sdk", "file")  # of the classes, less "Backend"
 PORT = "PARAMETERS_SECRETS_EXTENSION_HTTP_PORT"
 APPCONFIG_PORT = "AWS_APPCONFIG_EXTENSION_HTTP_PORT"
 # What a backend made by its name depends on: shared for the same settings, made anew for others.
-_SETTINGS = (
-    *("LAMBDA_SECRETS_FILE", "AWS_LAMBDA_RUNTIME_API", PORT, APPCONFIG_PORT),
+_AWS_SETTINGS = (
     *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL"),
     *("AWS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"),
 )
+_SETTINGS = {  # by the class's name, less "Backend"
+    "auto": ("AWS_LAMBDA_RUNTIME_API", PORT, APPCONFIG_PORT, *_AWS_SETTINGS),
+    "extension": (PORT, APPCONFIG_PORT),
+    "aws": _AWS_SETTINGS,
+    "sdk": _AWS_SETTINGS,
+    "file": ("LAMBDA_SECRETS_FILE",),
+}
 
 
 class Answer:
@@ -103,8 +108,8 @@ def backend_of(choice: str | Backend) -> Backend:
     if isinstance(choice, str):
         if choice == "auto" and any(environment(("LAMBDA_SECRETS_BACKEND",))):  # set, not empty
             chosen = os.environ["LAMBDA_SECRETS_BACKEND"]
-        if chosen in _NAMES:
-            return _shared(chosen, *environment(_SETTINGS))
+        if chosen in _SETTINGS:
+            return _shared(chosen, *environment(_SETTINGS[chosen]))
     elif callable(getattr(choice, "fetch", None)) and not isinstance(choice, type):
         return choice
     from .._options import unknown_backend

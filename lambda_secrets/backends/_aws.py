@@ -59,8 +59,6 @@ class AwsBackend(ConversingBackend):
         """Read the sources by parallel calls; failures that may pass are retried in that time."""
         deadline = time.monotonic() + timeout
         credentials = self.credentials(timeout)
-        if isinstance(credentials, ResolutionError):
-            return dict.fromkeys(sources, credentials)
         return self._read(sources, functools.partial(self._run, credentials, deadline), fresh=fresh)
 
     def close(self) -> None:
@@ -87,7 +85,11 @@ class AwsBackend(ConversingBackend):
 
         return vars(self).setdefault("container", Container())  # type: ignore[no-any-return]
 
-    def _run(self, credentials: Hidden, deadline: float, tasks: list[Task]) -> Answers:
+    def _run(
+        self, credentials: Hidden | ResolutionError, deadline: float, tasks: list[Task]
+    ) -> Answers:
+        if isinstance(credentials, ResolutionError):
+            return {source: credentials for _, asked in tasks for source in asked}
         jobs = {n: self._job(talk(asked), credentials) for n, (talk, asked) in enumerate(tasks)}
         results = self._client.run(jobs, timeout=deadline - time.monotonic())
         return {source: some[source] for some in results.values() for source in some}

@@ -43,7 +43,8 @@ def token_in(origin: str, path: str | None) -> Hidden | BackendError:
                 token = opaque(file.read())
         except (OSError, ValueError) as error:
             kind = type(error).__name__
-            return BackendError(f"the token file {path} cannot be read ({kind}). Check {origin}.")
+            # Without the path: it may be the token itself.
+            return BackendError(f"the token file cannot be read ({kind}). Check {origin}.")
     token = opaque(token(0).strip())
     if token(0).isascii() and token(0).isprintable():
         return token

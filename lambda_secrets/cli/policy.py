@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lambda_secrets._sources import Source
-from lambda_secrets.backends import backend_name
+from lambda_secrets.backends import AutoBackend, backend_name
 from lambda_secrets.backends._local import SECRET_REFERENCE
 from lambda_secrets.backends._refusals import ACTIONS
 from lambda_secrets.cli.failure import Failure, debug_option
@@ -166,8 +166,8 @@ def policy(
 
 
 def _is_batching(backend: Any) -> bool:
-    behind = getattr(backend, "_behind", {})  # what "auto" was given
-    return any(getattr(one, "_batch", False) for one in (backend, *behind.values()))
+    behind = backend._behind.values() if isinstance(backend, AutoBackend) else ()  # noqa: SLF001
+    return any(getattr(one, "_batch", False) for one in (backend, *behind))
 
 
 class Unset(Source):

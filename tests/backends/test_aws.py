@@ -255,6 +255,12 @@ def test_configurations_are_polled_no_sooner_than_allowed(
                 "GetLatestConfiguration": 1,
             }
             assert fetch(backend, source, fresh=True) == ["two"]
+            configurations.configurations["a", "b", "c"] = b"three"
+            with monkeypatch.context() as unset:
+                unset.delenv("AWS_SECRET_ACCESS_KEY")
+                (failed,) = fetch(backend, source, fresh=True)
+                assert isinstance(failed, ResolutionError)
+            assert fetch(backend, source) == ["three"]  # the old one was not wanted any more
             (missing,) = fetch(backend, AppConfig("a", "b", "none"))
             assert type(missing) is SecretNotFoundError
 

@@ -124,6 +124,18 @@ def batched(event, context):
     """Never called."""
 
 
+class Own:
+    _behind = None
+
+    def fetch(self, sources, *, timeout, fresh):
+        """Never called."""
+
+
+@inject_secrets({"db": "prod/db"}, backend=Own())
+def through_ones_own(event, context):
+    """Never called."""
+
+
 @inject_secrets({"db": "prod/db"}, backend=AutoBackend(aws=AwsBackend(batch=True)))
 def batched_without_layer(event, context):
     """Never called."""

@@ -222,6 +222,13 @@ def test_what_only_a_wildcard_grants_is_left_out_and_told(run: Run, handler: str
     assert "secretsmanager:BatchGetSecretValue" in result.stderr
 
 
+def test_a_backend_of_ones_own_may_have_any_attributes(run: Run) -> None:
+    """Of its private ones none is looked at."""
+    result = run("policy", "app.through_ones_own", *WHERE)
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["Statement"][0]["Sid"] == "ReadSecrets"
+
+
 @pytest.mark.parametrize("handler", ["lambda_handler", "failing", "forever"])
 @pytest.mark.parametrize("backend", ["sdk", "auto"])
 def test_iam_takes_the_policy(

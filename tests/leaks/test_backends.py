@@ -166,6 +166,16 @@ def test_refused_token_and_bad_port_show_no_token(monkeypatch: pytest.MonkeyPatc
     assert PORT in str(failure(ExtensionBackend()))
 
 
+def test_a_token_in_place_of_its_files_path_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two variables of a container differ in `_FILE` alone: they are easily mixed up."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/")
+    with monkeypatch.context() as mixed_up:
+        mixed_up.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", TOKEN)
+        assert "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE" in str(failure(AwsBackend()))
+
+
 @pytest.mark.parametrize(
     "wrong", [{PORT: "no port"}, {"AWS_SESSION_TOKEN": f"{TOKEN}\n\nü"}], ids=["port", "token"]
 )
