@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import string
 import subprocess
@@ -38,10 +39,10 @@ from lambda_secrets import (
 from lambda_secrets._explain import kind_of
 from lambda_secrets.backends import _sdk as module
 from lambda_secrets.backends._refusals import by_boto3
-from tests.support import faults
+from tests.support import faults, reading
 from tests.support.appconfig_data import AppConfigData
 from tests.support.faults import FaultServer
-from tests.support.reading import fetch, shown, source
+from tests.support.reading import shown, source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
     from tests.support.botocore_calls import BotocoreCalls
     from tests.support.kept import Kept
     from tests.support.moto_server import MotoServer
+
+
+fetch = functools.partial(reading.fetch, timeout=30)  # boto3's first client may take its time
 
 
 def client_error(code: str, status: int = 400, message: str = "it says") -> ClientError:
@@ -410,7 +414,7 @@ def test_a_batch_that_is_throttled_is_not_asked_again() -> None:
         raise client_error("ThrottlingException")
 
     client = FakeSecretsManager(batch=batch)
-    errors = fetch(SdkBackend(client=client, batch=True), "a", "b")
+    errors = fetch(SdkBackend(client=client, batch=True), "a", "b", timeout=1)
     assert [type(error) for error in errors] == [BackendUnavailableError] * 2
     assert client.asked == []
 
@@ -733,7 +737,7 @@ def test_refused_polls_have_their_errors(
     fetch(backend, FLAGS)
     appconfig.refuse[operation] = refusal
     appconfig.tokens.clear()
-    (error,) = fetch(backend, FLAGS)
+    (error,) = fetch(backend, FLAGS, timeout=2)
     assert kind_of(error) is expected
     assert says in str(error)
     appconfig.refuse.clear()
@@ -956,7 +960,7 @@ def test_an_endpoint_that_refuses_is_unreachable(monkeypatch: pytest.MonkeyPatch
     """No connection to AWS is transient: a stale value may be served."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     client = boto3.client("secretsmanager", config=Config(retries={"max_attempts": 0}))
-    (error,) = fetch(SdkBackend(client=client), "x")
+    (error,) = fetch(SdkBackend(client=client), "x", timeout=2)
     assert type(error) is BackendUnavailableError
     assert "EndpointConnectionError" in str(error)
 
