@@ -6,7 +6,7 @@ import math
 import sys
 from types import FunctionType
 
-from ._values import check_names
+from ._values import check_own_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Layer:
 
     def check_handler(self) -> None:
         """Raise a `DeclarationError` where this handler cannot take the values."""
-        check_names(self.resolver.declarations)
+        check_own_names(self.resolver.declarations)
 
     def is_plain(self, context: Any) -> bool:
         """Whether attributes of a context are what is in its dict: so that one can be put there.

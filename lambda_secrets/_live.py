@@ -280,9 +280,14 @@ class LiveSecrets:
         for name in names:
             if name not in self.declarations:
                 self._only(name)  # which says so
-        wanted = [[n for n in r.declarations if n in names or not names] for r in self._resolvers]
-        refreshed = zip(self._resolvers, wanted, strict=True)
-        yield from _gathered(r.steps(ns, mode="fresh", build=False) for r, ns in refreshed)
+        yield from _gathered(
+            resolver.steps(
+                [name for name in resolver.declarations if name in names or not names],
+                mode="fresh",
+                build=False,
+            )
+            for resolver in self._resolvers
+        )
 
 
 def _gathered(parts: Iterable[Steps[Secrets]]) -> Steps[Secrets]:

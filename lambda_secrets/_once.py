@@ -10,7 +10,7 @@ from ._cache import shared_cache
 from ._declarations import declare_all
 from ._maintenance import clear
 from ._resolver import TTL_VARIABLES, Resolver, run
-from ._values import check_names
+from ._values import check_own_names
 from .backends import backend_of, environment
 from .errors import ResolutionError
 
@@ -98,7 +98,7 @@ def resolver_for(
         key, alive = None, lambda: chosen
     given = dict(zip(_OPTIONS, options, strict=True))
     declared = declare_all(declarations)
-    check_names(declared)
+    check_own_names(declared)
     made = _Once(declared, cache=shared_cache, backend=alive, **given)
     if key is not None:
         if len(_known) >= _MOST_KEPT:

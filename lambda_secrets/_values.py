@@ -46,7 +46,7 @@ class Frozen:
         return self
 
 
-def check_names(names: Iterable[str]) -> None:
+def check_own_names(names: Iterable[str]) -> None:
     """Raise a `DeclarationError` for a name that `Secrets` has itself."""
     for name in names:
         if name[:1] == "_" or name == "reveal":

@@ -51,6 +51,7 @@ class AwsBackend(ConversingBackend):
     def __init__(self, *, region: str | None = None, batch: bool = False) -> None:
         """Connect to nothing yet."""
         super().__init__(batch=batch, region=region)
+        self._region = region
         self._client = RemoteClient()
         self.offsets: dict[Any, float] = {}
         """Seconds that each endpoint's clock is ahead of ours, where that is minutes."""

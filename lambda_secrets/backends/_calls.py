@@ -47,7 +47,6 @@ class ConversingBackend:
 
             check_aws_options(region=region, batch=batch)
         self._batch = batch
-        self._region = region
         # For each: the token of the next poll, what the last one said, and when to poll.
         self._configurations: dict[Source, tuple[str, Answer, float]] = {}
 
@@ -71,7 +70,7 @@ class ConversingBackend:
         return {source: answers.get(source, late) for source in sources}
 
     def close(self) -> None:
-        """Let go of connections, credentials and configurations; the next fetch starts anew."""
+        """Forget the configurations; the next fetch begins new sessions."""
         self._configurations = {}
 
     def __deepcopy__(self, memo: object) -> Self:
