@@ -1,4 +1,4 @@
-"""Runs a call once more with newer values, after it has raised that its own are no good."""
+"""Runs a call once more with newer values after it has failed with the old ones."""
 
 from __future__ import annotations
 

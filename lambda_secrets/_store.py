@@ -129,7 +129,7 @@ class Reading:
 
     now: Instant = (0.0, 0.0)  # when it began, later when it ended
     until = 0.0  # when the caller wants its answer, by the monotonic clock
-    patience = STALE_WAIT  # seconds it waits at most, unless something due has no usable value
+    patience = STALE_WAIT  # its longest wait in seconds, unless something due has no usable value
     generation = OUTDATED
     good_for = math.inf  # seconds from `now` after which somebody has to look again
 
