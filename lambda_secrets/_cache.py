@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
+    from ._names import Mode, Opaque
     from ._sources import Source
-    from ._store import Freshness, Mode
-    from ._values import Opaque
+    from ._store import Freshness
     from .backends import Backend
 
 LONGEST_WAIT = 86_400.0  # seconds; the operating system's waits have a bound
@@ -116,13 +116,10 @@ class Cache(Store):
     def _keep(self, owner: Backend) -> None:
         """Keep a backend's entries for as long as others refer to it: its id is in their key."""
         number = id(owner)
-
-        # A finalizer may run anywhere, also where the lock is held.
-        def forget(_: object) -> None:
-            self.deferred.append((lambda key: key[0] == number, False))
-
+        gone = (lambda key: key[0] == number), False
         try:
-            self.owners[number] = weakref.ref(owner, forget)
+            # A finalizer may run anywhere, also where the lock is held.
+            self.owners[number] = weakref.ref(owner, lambda _: self.deferred.append(gone))
         except TypeError:
             from ._maintenance import keep_strongly
 

@@ -12,8 +12,9 @@ from contextlib import suppress
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from ._deep import Wrapped
 from ._sources import Mismatch, parsed_json
-from ._values import Wrapped, opaque
+from ._values import opaque
 from .errors import DeclarationError
 
 TYPE_CHECKING = False
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import TypeAlias
 
+    from ._names import Opaque
     from ._secret import Declaration
-    from ._values import Opaque
 
     Convert: TypeAlias = Callable[[Opaque], Any]
     Fit: TypeAlias = Callable[..., Any]
@@ -66,7 +67,7 @@ def converter(name: str, declaration: Declaration, wanted: Any) -> Convert:
             return fitted
         if all(type(part) in _DATA for part in _inside(fitted)):
             return fitted
-        return Wrapped(fitted, shared=False)
+        return Wrapped(opaque(fitted), shared=False)
 
     return convert
 

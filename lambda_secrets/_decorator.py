@@ -1,52 +1,24 @@
-"""The decorator: check what is given, choose how the handler is called, wrap it."""
+"""The decorator: check what is given, and wrap a usual handler; `_wrap` wraps the others."""
 
 from __future__ import annotations
 
-import functools
 from types import FunctionType
 
-from ._cache import shared_cache, under_snapstart
-from ._call import NOT_AWAITED, SUSPENDED, Layer, remaining_of
+from ._cache import shared_cache
+from ._call import SUSPENDED, Layer
 from ._declarations import declare_all
-from ._resolver import Resolver, run
+from ._resolver import Resolver
+from ._usual import dressed, usual_handler
 from .backends import backend_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
+    from ._secret import Declaration
     from .backends import Backend
 
 _CONTEXT = str(b"context", "ascii")  # its identity tells the default from a given "context"
-
-
-class _HandlerSecrets:
-    """What a handler offers as ``secrets``; a `LiveSecrets` from the first look at it on.
-
-    So a cold start compiles nothing of it.
-    """
-
-    __slots__ = ("_resolvers",)
-
-    def __init__(self, resolvers: list[Resolver]) -> None:
-        object.__setattr__(self, "_resolvers", resolvers)
-
-    def __getattribute__(self, name: str) -> Any:
-        from ._live import LiveSecrets
-
-        if name == "__class__":  # as isinstance() asks, which wants no other answer from type()
-            return LiveSecrets
-        object.__setattr__(self, "__class__", LiveSecrets)
-        return getattr(self, name)
-
-    def __getitem__(self, name: str) -> Any:
-        return self.__getitem__(name)  # of LiveSecrets, which it is from that look on
-
-    def __repr__(self) -> str:
-        return self.__repr__()
-
-    __iter__ = None
 
 
 def inject_secrets(
@@ -108,157 +80,38 @@ def inject_secrets(
     bare = isinstance(declarations, (classmethod, staticmethod)) or (
         callable(declarations) and not hasattr(declarations, "items")
     )
-    given: Any = None
+
+    live = declared = None
     # Already here, not when a function follows: the traceback ends at the wrong declaration.
     if hasattr(type(declarations), "_resolvers"):
-        from ._live import resolver_of
+        from ._live import shared_resolver
 
-        given = resolver_of(declarations, {**options, "backend": backend}, inject_secrets)
+        live = shared_resolver(declarations, {**options, "backend": backend}, inject_secrets)
     elif declarations is not None and not bare:
-        mapping: Any = declarations
-        given = declare_all(mapping)
+        declared = declare_all(declarations)
+
+    def resolver_of(declared: dict[str, Declaration], converters: Any = None) -> Resolver:
+        given = {**options, "backend": backend_of(backend), "converters": converters}
+        return Resolver(declared, cache=shared_cache, **given)
 
     def decorate(handler: Any) -> Any:
-        if type(handler) is not FunctionType:
-            from ._functions import function_in
+        resolver = live if declared is None else resolver_of(declared)
+        if (
+            resolver is None
+            or (into, refresh_on, prefetch) != ("context", (), False)
+            or resolver.builds
+            or type(handler) is not FunctionType
+            or handler.__dict__  # marked as a coroutine function, or it wraps another one
+            or not handler.__qualname__.isidentifier()  # a method may be inside
+            or handler.__code__.co_flags & SUSPENDED
+        ):
+            from ._wrap import wrapped
 
-            inner = function_in(handler)
-            if inner is not None:
-                return type(handler)(decorate(inner))
-        layer = _layer(handler, given, into, key, refresh_on, backend=backend, options=options)
-        if prefetch and not under_snapstart(shared_cache):
-            from ._once import prefetched
-
-            prefetched(layer.resolver)
-        return _wrapped(handler, layer)
+            where = {"into": "" if into is _CONTEXT else into, "key": key}
+            given = resolver or resolver_of
+            return wrapped(handler, given, **where, refresh_on=refresh_on, prefetch=prefetch)
+        layer = Layer(resolver, key, (), handler)
+        layer.check_handler()
+        return dressed(usual_handler(layer), layer, [resolver])
 
     return decorate(declarations) if bare else decorate
-
-
-def _layer(
-    handler: Any,
-    given: Any,
-    into: str,
-    key: str,
-    refresh_on: Any,
-    *,
-    backend: str | Backend,
-    options: dict[str, Any],
-) -> Layer:
-    """Return what is injected into a handler: a resolver, declarations, or its signature's."""
-    if given is None:
-        from ._signature import declared_in
-
-        given, converters = declared_in(handler, "" if into is _CONTEXT else into)
-        into, options = "kwargs", {**options, "converters": converters}
-    if not isinstance(given, Resolver):
-        given = Resolver(given, cache=shared_cache, backend=backend_of(backend), **options)
-    offset = 0
-    if type(handler) is not FunctionType or not handler.__qualname__.isidentifier():
-        from ._functions import offset_of
-
-        offset = offset_of(handler)
-    layer_class = Layer
-    if into != "context":
-        from . import _targets
-
-        layer_class = _targets.EventLayer if into == "event" else _targets.KeywordLayer
-    elif offset or refresh_on or given.builds or not _is_function(handler, SUSPENDED):
-        from ._steps import ContextLayer
-
-        layer_class = ContextLayer
-    layer = layer_class(given, key, refresh_on, handler)
-    layer.offset = offset
-    layer.check_handler()
-    return layer
-
-
-def _is_function(handler: Any, flags: int = 0) -> bool:
-    """Whether it is a plain function whose code has none of these flags."""
-    plain = type(handler) is FunctionType and not hasattr(handler, "_is_coroutine_mark")
-    return plain and not handler.__code__.co_flags & flags
-
-
-def _wrapped(handler: Any, layer: Layer) -> Any:
-    """Return the wrapper that is called instead of the handler and looks like it."""
-    resolvers = [layer.resolver]
-    if hasattr(handler, "__wrapped__"):
-        from ._functions import check_names, layers_of
-
-        check_names(layer)
-        resolvers += [inner.resolver for inner in layers_of(handler)]
-    secrets = _HandlerSecrets(resolvers)
-    if type(layer) is Layer:
-        wrapper = _usual_handler_of(layer, handler)
-    else:
-        from ._steps import Call, handler_of
-
-        call_of = Call
-        if layer.refresh_on or layer.resolver.builds:
-            from ._retry import RetriedCall
-
-            call_of = RetriedCall
-        wrapper = handler_of(layer, call_of)
-    if not _is_function(handler):
-        from ._proxy import HandlerProxy
-
-        return HandlerProxy(handler, layer, wrapper, secrets)
-    functools.update_wrapper(wrapper, handler)
-    vars(wrapper).update(_self_lambda_secrets=layer, secrets=secrets)
-    if layer.into == "kwargs":
-        from ._targets import Uninjected
-
-        names = frozenset(layer.resolver.declarations)
-        vars(wrapper)["__wrapped__"] = Uninjected(handler, names)
-    return wrapper
-
-
-def _read(resolver: Resolver, context: Any) -> Any:
-    """Return fresh values, within the time that the invocation has left."""
-    return run(resolver.steps(remaining=remaining_of(context)))
-
-
-def _usual_handler_of(layer: Layer, function: Any) -> Callable[..., Any]:
-    """Return a wrapper that makes usual calls directly; the others are calls in steps."""
-    resolver, key = layer.resolver, layer.key
-    clock = resolver.cache.clock
-    general: Any = None
-
-    # One frame for all: each is a tenth of a warm call.
-    def handler(*args: Any, **kwargs: Any) -> Any:
-        nonlocal general
-        if not kwargs and len(args) == 2:
-            context = args[1]
-            if type(context) is layer.plain or layer.is_plain(context):
-                own = context.__dict__
-                secrets: Any
-                until, wall, secrets = resolver.state
-                if clock.monotonic() >= until or clock.time() >= wall:
-                    secrets = None if key in own else _read(resolver, context)
-                if secrets is not None and key not in own:
-                    own[key] = secrets
-                    try:
-                        result = function(*args)
-                        if type(result) in NOT_AWAITED or not hasattr(result, "__await__"):
-                            return result
-                        from ._steps import unawaited
-
-                        return unawaited(layer, args, secrets, result)
-                    finally:
-                        if key in own and own[key] is secrets:
-                            del own[key]
-                        else:
-                            from ._overlap import leave_first
-
-                            leave_first(resolver.cache, context, key, secrets)
-        if kwargs:
-            from ._functions import Arguments
-
-            kwargs = Arguments(kwargs)  # type: ignore[assignment]  # expands as one
-        if general is None:
-            from ._steps import general_of
-
-            general = general_of(layer)
-        return general(*args, **kwargs)
-
-    return handler

@@ -11,6 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ._names import Opaque
+
 
 def parsed_again(text: Any, error: Exception) -> list[Any] | str:
     """Return what a text says, in a list, or why it is not JSON, after an error of `json`."""
@@ -35,6 +37,14 @@ def _parsed_apart(text: str | bytes) -> list[Any]:
     return found
 
 
+class Wrapped:
+    """A hidden value that is not copied as JSON is: one that was built, or converted to a type."""
+
+    def __init__(self, value: Opaque, *, shared: bool) -> None:
+        self.value = value
+        self.shared = shared  # handed out as it is, not as a copy
+
+
 def equal(one: Any, other: Any) -> bool:
     """Compare two values level by level."""
     pairs = [(one, other)]
@@ -52,9 +62,9 @@ def equal(one: Any, other: Any) -> bool:
     return True
 
 
-def copied(value: Any, *, wrapped: bool) -> Any:
-    """Return a fresh copy of a container or a converted value; any other object as it is."""
-    if wrapped:
+def copied(value: Any) -> Any:
+    """Return a fresh copy of a container or a wrapped value; any other object as it is."""
+    if type(value) is Wrapped:
         if value.shared:
             return value.value(0)
         value = value.value(0)

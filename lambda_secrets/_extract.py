@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Literal, TypeAlias
 
-    from ._values import Opaque
+    from ._names import Opaque
 
     Callback: TypeAlias = Callable[[Any], Any]
     Transform: TypeAlias = Literal["json", "binary"] | Callback

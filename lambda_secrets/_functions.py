@@ -114,7 +114,7 @@ def offset_of(handler: Any) -> int:
 
 
 def function_in(handler: Any) -> Any:
-    """Return the function inside of a classmethod or staticmethod, None for another callable.
+    """Return the function inside of a classmethod or staticmethod, another callable as it is.
 
     Raises:
         DeclarationError: for what cannot be called.
@@ -126,4 +126,4 @@ def function_in(handler: Any) -> Any:
             f"Cannot inject secrets: expected a function, got {type(handler).__name__}. "
             "Put @inject_secrets(…) above a function."
         )
-    return None
+    return handler

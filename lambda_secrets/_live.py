@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from ._cache import shared_cache
 from ._declarations import declare_all
-from ._maintenance import discard
+from ._maintenance import discard, known_entries
 from ._resolver import Resolver, run
 from ._suspended import drive
 from ._uses import running
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
     from typing import Any, NoReturn
 
-    from ._resolver import Steps
+    from ._names import Steps
     from ._secret import Declaration
 
 
@@ -262,7 +262,7 @@ class LiveSecrets:
                 raise
             except Exception:  # what a build has raised
                 if use is not None:
-                    use.note(resolver, resolver.known(names))
+                    use.note(resolver, known_entries(resolver, names))
                 raise
         if use is not None:
             entries = origins(secrets)
@@ -306,7 +306,7 @@ def _gathered(parts: Iterable[Steps[Secrets]]) -> Steps[Secrets]:
     return Secrets(values)
 
 
-def resolver_of(live: Any, options: dict[str, Any], inject_secrets: Any) -> Resolver:
+def shared_resolver(live: Any, options: dict[str, Any], inject_secrets: Any) -> Resolver:
     """Return what a `LiveSecrets` reads through, for a handler that shares it.
 
     Raises:
@@ -349,7 +349,7 @@ class CacheInfo(dict[str, "dict[str, Any]"]):
 def known_of(resolver: Resolver, name: str) -> dict[str, Any]:
     """Return what the cache knows of a declared name; never a value."""
     declaration = resolver.declaration(name)
-    entry = resolver.known([name])[name]
+    entry = known_entries(resolver, [name])[name]
     ttl = resolver.freshness(name).ttl
     there = entry is not None and not entry.absent
     if entry is not None and there:

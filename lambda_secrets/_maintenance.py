@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
+    from ._names import Opaque
     from ._sources import Source
     from ._store import Entry, Store
-    from ._values import Opaque
     from .backends import Backend
 
 MOST_UNDECLARED = 4096  # entries that no handler declares

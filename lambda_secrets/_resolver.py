@@ -9,24 +9,21 @@ import os
 from ._cache import under_snapstart
 from ._sources import Mismatch, check_seconds
 from ._store import Entry, Freshness
-from ._values import Secrets, Wrapped, opaque, shielded
+from ._values import Secrets, opaque, shielded
 from .errors import DeclarationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterable, Mapping
-    from typing import Any, TypeAlias, TypeVar
+    from collections.abc import Callable, Collection, Mapping
+    from typing import Any
 
     from ._cache import Cache
+    from ._names import Mode, Opaque, Steps, T
     from ._secret import Declaration
     from ._sources import Source
-    from ._store import Mode, Reading
-    from ._values import Opaque
+    from ._store import Reading
     from .backends import Backend
     from .errors import ResolutionError
-
-    T = TypeVar("T")
-    Steps: TypeAlias = Generator[Callable[[], Any], Any, T]
 
 DEFAULT_TTL = 300.0  # seconds, as the extension's own
 ANSWER_MARGIN = 0.2  # seconds of an invocation's remaining time that are left for its answer
@@ -118,12 +115,6 @@ class Resolver:
         """Look at the cache again before the next use."""
         self.state = self.partial = _NEVER
         self.resolved = self._fixed.copy()
-
-    def known(self, names: Iterable[str]) -> dict[str, Entry | None]:
-        """Return what the cache has of declared names, however old."""
-        from ._maintenance import known_entries
-
-        return known_entries(self, names)
 
     def cached(self) -> Secrets | None:
         """Return the values if nothing is due: two clock comparisons, however many there are."""
@@ -288,8 +279,8 @@ def _extracted(
         value = opaque(value)  # here too, while others' code runs
         value = convert(value)
     if callable(declaration.transform):
-        from ._deep import repeats
+        from ._deep import Wrapped, repeats
 
         if repeats(value):
-            value = Wrapped(value, shared=False)
+            value = Wrapped(opaque(value), shared=False)
     return value if isinstance(value, Mismatch) else opaque(value)

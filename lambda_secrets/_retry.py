@@ -11,6 +11,7 @@ from contextlib import suppress
 from ._build import builds_of, key_of
 from ._call import remaining_of
 from ._functions import ASYNC_GENERATOR, GENERATOR, flags_of, innermost
+from ._maintenance import known_entries
 from ._rotation import Newer
 from ._steps import Call, SteppedLayer, handler_of
 from ._uses import Use, running
@@ -21,7 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ._resolver import Resolver, Steps
+    from ._names import Steps
+    from ._resolver import Resolver
     from ._store import Entry
     from ._values import Secrets
 
@@ -59,7 +61,7 @@ class RetriedCall(Call):
         """Return the entries that the first run had, by resolver and declared name."""
         resolver = self.layer.resolver
         if self.secrets is None:  # a build has failed
-            return {resolver: resolver.known(resolver.declarations)}
+            return {resolver: known_entries(resolver, resolver.declarations)}
         return {resolver: {name: origins(self.secrets).get(name) for name in held(self.secrets)}}
 
     def _retried(self) -> Steps[Any]:
@@ -127,7 +129,7 @@ class _RetryOnCall(RetriedCall):
     def used(self) -> dict[Resolver, dict[str, Entry | None]]:
         resolvers = self.resolvers()
         reads = {r: names for r, names in self.use.reads.items() if r in resolvers}
-        return reads or {resolver: resolver.known(resolver.declarations) for resolver in resolvers}
+        return reads or {r: known_entries(r, r.declarations) for r in resolvers}
 
     def argument(self, index: int, name: str) -> None:
         """Return None: it gets neither event nor context."""

@@ -13,7 +13,7 @@ import threading
 import time
 
 from ._build import builds_of, same as same_value, steps as build_steps, trial
-from ._maintenance import known_entry
+from ._maintenance import known_entries, known_entry
 from ._renewal import same
 from ._resolver import wait_within
 from ._sources import Source, parsed_json
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._build import Built
-    from ._resolver import Resolver, Steps
+    from ._names import Steps
+    from ._resolver import Resolver
     from ._secret import Declaration
     from ._store import Key, Store
 
@@ -158,7 +159,7 @@ class _Search:
     def newer(self) -> Entries:
         """Return what the cache has of these names, where that is not what was used."""
         changed = {}
-        for name, entry in self.resolver.known(self.used).items():
+        for name, entry in known_entries(self.resolver, self.used).items():
             before = self.used[name]
             if entry is not None and not entry.absent and not (before and same(entry, before)):
                 changed[name] = entry

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._extract import Callback, Transform
-    from ._sources import Kind
-    from ._values import Opaque
+    from ._names import Kind, Opaque
 
 
 class Declaration(Compared):
@@ -31,6 +30,7 @@ class Declaration(Compared):
 
     _source: Source | None
     _default: Opaque
+    _given: tuple[Any, ...]
     name: str
     path: str | None
     transform: Transform | None
@@ -58,7 +58,7 @@ class Declaration(Compared):
             name=name,
             path=path,
             search=None if path is None else _compiled(path, what),
-            _identity=(type(self), name, path, *options.values()),
+            _given=(name, path, *options.values()),
             **options,
         )
 
@@ -105,13 +105,9 @@ class Declaration(Compared):
             return Mismatch("the JMESPath expression matches nothing in it", absent=True)
         return found
 
-    def __eq__(self, other: object) -> bool:
-        if not (isinstance(other, Declaration) and super().__eq__(other)):
-            return False
-        return bool(self.default == other.default)
-
-    def __hash__(self) -> int:
-        return super().__hash__()
+    @property
+    def _identity(self) -> tuple[Any, ...]:  # type: ignore[override]  # the default stays hidden
+        return (*self._given, self.default)
 
     def __str__(self) -> str:
         from ._explain import spelled

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from ._conversion import Convert
-    from ._values import Opaque
+    from ._names import Opaque
 
     Declared: TypeAlias = tuple[dict[str, Declaration], dict[str, Convert]]
 

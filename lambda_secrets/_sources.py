@@ -9,9 +9,9 @@ from .errors import DeclarationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Literal, TypeAlias
+    from typing import Any
 
-    Kind: TypeAlias = Literal["secret", "parameter", "tree", "appconfig", "env"]
+    from ._names import Kind
 
 
 class Mismatch:

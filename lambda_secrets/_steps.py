@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ._resolver import Steps
+    from ._names import Steps
     from ._values import Secrets
 
 MISSING: Any = object()

@@ -14,16 +14,14 @@ from .errors import SecretNotFoundError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any, Literal, TypeAlias
+    from typing import Any, TypeAlias
 
-    from ._sources import Mismatch, Source
-    from ._values import Opaque
+    from ._names import Instant, Mode
+    from ._sources import Source
     from .backends import Backend
     from .errors import ResolutionError
 
     Key: TypeAlias = tuple[int, Source]
-    Instant: TypeAlias = tuple[float, float]
-    Mode: TypeAlias = Literal["usual", "fresh", "prefetch"]
 
 ABSENCE_LIMIT = 300.0  # seconds for which a missing secret counts as missing
 GRACE = 0.1  # seconds past a timeout in which the backend can still say what timed out
@@ -93,7 +91,7 @@ class Entry:
         # Seconds for which it is good at most, and then never served stale.
         self.limit = ABSENCE_LIMIT if self.absent else math.inf
         # What declarations have made of it; kept while the raw value is the same.
-        self.made: dict[object, tuple[object, object, Opaque | Mismatch]] = {}
+        self.made: dict[object, tuple[Any, ...]] = {}
 
     @property
     def answer(self) -> Any:
@@ -171,7 +169,7 @@ class Store:
         self.owners: dict[int, Any] = {}  # backends by id, weakly where that is possible
         self.watchers: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self.listeners: weakref.WeakSet[Any] = weakref.WeakSet()
-        self.deferred: deque[tuple[Callable[[Any], bool], bool]] = deque()
+        self.deferred: deque[Any] = deque()  # which keys to forget, and whether to say so
         self.attempts: dict[Key, Any] = {}  # of failing handlers to find newer values
 
     def now(self) -> Instant:

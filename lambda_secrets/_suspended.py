@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
     from typing import Any
 
-    from ._resolver import Steps
+    from ._names import Steps
 
 _END = object()  # instead of another item
 

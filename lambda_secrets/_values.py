@@ -7,9 +7,9 @@ from types import CellType, MethodType
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from typing import Any, ClassVar, NoReturn, Self, TypeAlias
+    from typing import Any, ClassVar, NoReturn, Self
 
-    Opaque: TypeAlias = Callable[[int], Any]
+    from ._names import Opaque
 
 _IMMUTABLE = frozenset({str, int, float, bool, bytes, type(None)})
 _content: Any = CellType.cell_contents.__get__
@@ -53,14 +53,6 @@ def check_own_names(names: Iterable[str]) -> None:
             from ._explain import own_name
 
             raise own_name(name)
-
-
-class Wrapped:
-    """A value that is not copied as JSON is: an object that was built, or converted to a type."""
-
-    def __init__(self, value: Any, *, shared: bool) -> None:
-        self.value = opaque(value)
-        self.shared = shared  # handed out as it is, not as a copy
 
 
 class Secrets(Frozen):
@@ -171,5 +163,5 @@ def _copied(value: Any) -> Any:
             elif kind not in _IMMUTABLE:
                 from ._deep import copied
 
-                container[key] = copied(item, wrapped=kind is Wrapped)
+                container[key] = copied(item)
     return box[0]

@@ -1,0 +1,100 @@
+"""A usual call, made directly: of a plain function, with the values on its context."""
+
+from __future__ import annotations
+
+import functools
+
+from ._call import NOT_AWAITED, Layer, remaining_of
+from ._resolver import Resolver, run
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ._names import Function
+
+
+class HandlerSecrets:
+    """What a handler offers as ``secrets``; a `LiveSecrets` from the first look at it on.
+
+    So a cold start compiles nothing of it.
+    """
+
+    __slots__ = ("_resolvers",)
+
+    def __init__(self, resolvers: list[Resolver]) -> None:
+        object.__setattr__(self, "_resolvers", resolvers)
+
+    def __getattribute__(self, name: str) -> Any:
+        from ._live import LiveSecrets
+
+        if name == "__class__":  # as isinstance() asks, which wants no other answer from type()
+            return LiveSecrets
+        object.__setattr__(self, "__class__", LiveSecrets)
+        return getattr(self, name)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.__getitem__(name)  # of LiveSecrets, which it is from that look on
+
+    def __repr__(self) -> str:
+        return self.__repr__()
+
+    __iter__ = None
+
+
+def dressed(wrapper: Function, layer: Layer, resolvers: list[Resolver]) -> Any:
+    """Return the wrapper of a function, which looks like that and has its secrets."""
+    functools.update_wrapper(wrapper, layer.function)
+    vars(wrapper).update(_self_lambda_secrets=layer, secrets=HandlerSecrets(resolvers))
+    return wrapper
+
+
+def _fresh(resolver: Resolver, context: Any) -> Any:
+    """Return fresh values, within the time that the invocation has left."""
+    return run(resolver.steps(remaining=remaining_of(context)))
+
+
+def usual_handler(layer: Layer) -> Function:
+    """Return a wrapper that makes usual calls directly; the others are calls in steps."""
+    resolver, key, function = layer.resolver, layer.key, layer.function
+    clock = resolver.cache.clock
+    general: Any = None
+
+    # One frame for all: each is a tenth of a warm call.
+    def handler(*args: Any, **kwargs: Any) -> Any:
+        nonlocal general
+        if not kwargs and len(args) == 2:
+            context = args[1]
+            if type(context) is layer.plain or layer.is_plain(context):
+                own = context.__dict__
+                secrets: Any
+                until, wall, secrets = resolver.state
+                if clock.monotonic() >= until or clock.time() >= wall:
+                    secrets = None if key in own else _fresh(resolver, context)
+                if secrets is not None and key not in own:
+                    own[key] = secrets
+                    try:
+                        result = function(*args)
+                        if type(result) in NOT_AWAITED or not hasattr(result, "__await__"):
+                            return result
+                        from ._steps import unawaited
+
+                        return unawaited(layer, args, secrets, result)
+                    finally:
+                        if key in own and own[key] is secrets:
+                            del own[key]
+                        else:
+                            from ._overlap import leave_first
+
+                            leave_first(resolver.cache, context, key, secrets)
+        if kwargs:
+            from ._functions import Arguments
+
+            kwargs = Arguments(kwargs)  # type: ignore[assignment]  # expands as one
+        if general is None:
+            from ._steps import general_of
+
+            general = general_of(layer)
+        return general(*args, **kwargs)
+
+    return handler

@@ -1,0 +1,93 @@
+"""Wraps handlers that are not usual: by what they are, or by where their values go."""
+
+from __future__ import annotations
+
+from types import FunctionType
+
+from ._cache import shared_cache, under_snapstart
+from ._call import SUSPENDED, Layer
+from ._functions import check_names, function_in, layers_of, offset_of
+from ._resolver import Resolver
+from ._usual import HandlerSecrets, dressed, usual_handler
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ._names import Function
+
+
+def wrapped(
+    handler: Any,
+    resolver: Resolver | Callable[..., Resolver],
+    *,
+    into: str,
+    key: str,
+    refresh_on: Any,
+    prefetch: bool,
+) -> Any:
+    """Return what is called instead of a handler and looks like it.
+
+    The resolver may be what makes one of the declarations in the handler's signature; ``into`` is
+    empty where it was not given.
+    """
+    function = function_in(handler)
+    if function is not handler:
+        options = {"into": into, "key": key, "refresh_on": refresh_on, "prefetch": prefetch}
+        return type(handler)(wrapped(function, resolver, **options))
+    if not isinstance(resolver, Resolver):
+        from ._signature import declared_in
+
+        resolver, into = resolver(*declared_in(handler, into)), "kwargs"
+    layer = _layer_class(handler, resolver, into, refresh_on)(resolver, key, refresh_on, handler)
+    layer.offset = offset_of(handler)
+    layer.check_handler()
+    check_names(layer)
+    if prefetch and not under_snapstart(shared_cache):
+        from ._once import prefetched
+
+        prefetched(resolver)
+    wrapper = usual_handler(layer) if type(layer) is Layer else _stepped_handler(layer)
+    resolvers = [resolver, *(inner.resolver for inner in layers_of(handler))]
+    if not _is_function(handler):
+        from ._proxy import HandlerProxy
+
+        return HandlerProxy(handler, layer, wrapper, HandlerSecrets(resolvers))
+    dressed(wrapper, layer, resolvers)
+    if layer.into == "kwargs":
+        from ._targets import Uninjected
+
+        names = frozenset(resolver.declarations)
+        vars(wrapper)["__wrapped__"] = Uninjected(handler, names)
+    return wrapper
+
+
+def _layer_class(handler: Any, resolver: Resolver, into: str, refresh_on: Any) -> type[Layer]:
+    """Return the class of the layer: how its values are placed, and whether calls take steps."""
+    if into not in {"", "context"}:
+        from . import _targets
+
+        return _targets.EventLayer if into == "event" else _targets.KeywordLayer
+    usual = _is_function(handler) and not handler.__code__.co_flags & SUSPENDED
+    if usual and not (offset_of(handler) or refresh_on or resolver.builds):
+        return Layer
+    from ._steps import ContextLayer
+
+    return ContextLayer
+
+
+def _stepped_handler(layer: Layer) -> Function:
+    from ._steps import Call, handler_of
+
+    call_of = Call
+    if layer.refresh_on or layer.resolver.builds:
+        from ._retry import RetriedCall
+
+        call_of = RetriedCall
+    return handler_of(layer, call_of)
+
+
+def _is_function(handler: Any) -> bool:
+    """Whether it is a plain function, which is not marked as a coroutine function."""
+    return type(handler) is FunctionType and not hasattr(handler, "_is_coroutine_mark")
