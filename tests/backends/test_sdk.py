@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import MagicMock
 
@@ -1176,6 +1177,33 @@ def test_batch_is_yes_or_no() -> None:
     batch: Any = "no"
     with pytest.raises(DeclarationError, match="batch='no' must be True or False"):
         SdkBackend(batch=batch)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"client": 5},
+        {"client": boto3.client("ssm", region_name="us-east-1")},
+        {"session": boto3.client("ssm", region_name="us-east-1")},
+        {"parameter_client": object()},
+        {"appconfig_client": "appconfigdata"},
+    ],
+)
+def test_what_is_not_a_client_or_session_is_refused(given: Any) -> None:
+    """What cannot be called as one is named where it is given, a client of another service too."""
+    ((option, what),) = given.items()
+    expected = (
+        f"Cannot read from AWS: {option} must be a boto3 object .*, not {type(what).__name__}"
+    )
+    with pytest.raises(DeclarationError, match=expected):
+        SdkBackend(**given)
+
+
+def test_a_client_of_trees_alone_is_one() -> None:
+    """A fake needs no method that its test does not call."""
+    page = {"Parameters": [{"Name": "/t/a", "Value": "v"}]}
+    client = SimpleNamespace(get_parameters_by_path=lambda **_: page)
+    assert fetch(SdkBackend(parameter_client=client), "ssm:/t/") == [{"a": "v"}]
 
 
 def test_an_arn_of_another_region_is_read_there(botocore_calls: BotocoreCalls) -> None:
