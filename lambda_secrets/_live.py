@@ -11,7 +11,7 @@ from ._maintenance import discard
 from ._resolver import Resolver, run
 from ._suspended import drive
 from ._uses import running
-from ._values import Secrets, fresh, held, origins
+from ._values import Frozen, Secrets, fresh, held, origins
 from .backends import backend_of
 from .errors import DeclarationError, ResolutionError
 
@@ -99,9 +99,11 @@ class LiveSecrets:
         self._resolvers = [Resolver(declared, cache=shared_cache, backend=chosen, **options)]
 
     def __setattr__(self, name: str, value: object) -> None:
-        """Refuse the name of a secret: it would be hidden here, and nowhere else."""
-        if self._typed and name in self._typed[0]:
-            raise AttributeError(f"Cannot set {name!r}. In a test use override_secrets.")
+        """Refuse all but a subclass's own attributes: a secret would be hidden here alone."""
+        if hasattr(self, "_resolvers") and (type(self) is LiveSecrets or name in self.declarations):
+            del value  # a traceback can show locals
+            what = f"Cannot change {name!r}: {type(self).__name__} is read-only."
+            raise AttributeError(f"{what} In a test use override_secrets.")
         super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
@@ -227,11 +229,7 @@ class LiveSecrets:
         """Refuse: a pickle would fetch elsewhere."""
         raise TypeError(f"Cannot pickle a {type(self).__name__}: make one in each process.")
 
-    def __copy__(self) -> LiveSecrets:
-        return self
-
-    def __deepcopy__(self, memo: object) -> LiveSecrets:
-        return self
+    __copy__, __deepcopy__ = Frozen.__copy__, Frozen.__deepcopy__
 
     def _only(self, name: str) -> Resolver:
         """Return the one resolver that declares a name."""
