@@ -9,6 +9,8 @@ from ._cache import shared_cache
 from ._declarations import declare_all
 from ._maintenance import discard
 from ._resolver import Resolver, run
+from ._signals import is_from_signal
+from ._sources import check_seconds
 from ._suspended import drive
 from ._uses import running
 from ._values import Frozen, Secrets, fresh, held, origins
@@ -349,20 +351,24 @@ def known_of(resolver: Resolver, name: str) -> dict[str, Any]:
     declaration = resolver.declaration(name)
     entry = resolver.known([name])[name]
     ttl = resolver.freshness(name).ttl
-    there = entry is not None and not entry.absent
-    if entry is not None and there:
-        upstream = entry.answer.upstream_ttl
-    else:
-        ask = getattr(resolver.cache.active(resolver.backend), "upstream_ttl", None)
-        upstream = ask(declaration.source) if ask else 0.0
+    answer: Any = None if entry is None or entry.absent else entry.answer
+    max_age = ttl
+    try:
+        backend: Any = resolver.cache.active(resolver.backend)
+        behind = answer.upstream_ttl if answer else backend.upstream_ttl(declaration.source)
+        check_seconds(behind, "upstream_ttl")
+        max_age += behind
+    except BaseException as error:  # it tells none, or is wrong
+        if is_from_signal(error):
+            raise
     age = resolver.cache.age(entry.sent) if entry is not None else None
     return {
         "source": str(declaration),
         "backend": entry.backend if entry is not None else None,
-        "version": entry.answer.version if entry is not None and there else None,
+        "version": answer.version if answer else None,
         "age": age,
         "ttl": ttl,
-        "max_age": ttl + upstream,
+        "max_age": max_age,
         "stale": age is not None and age >= ttl,
     }
 
