@@ -241,7 +241,8 @@ class LiveSecrets:
 
             raise KeyError(unknown_name(name, self.declarations))
         if len(found) > 1:
-            sources = " and ".join(str(resolver.declarations[name]) for resolver in found)
+            declared = [str(resolver.declarations[name]) for resolver in found]
+            sources = " and ".join(dict.fromkeys(declared))  # one may be in two places
             raise ResolutionError(
                 f"{name!r} is declared by {len(found)} layers of this handler ({sources}). Rename "
                 "one, or read it from where it is injected."

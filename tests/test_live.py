@@ -509,6 +509,10 @@ def test_a_name_in_two_layers_is_nobodys(backend: Recorder) -> None:
     for look in (lambda: live.x, lambda: live["x"], live.current):
         with pytest.raises(ResolutionError, match=r"'x' is declared by 2 layers.*a and b"):
             look()
+    same = inject_secrets({"x": "b"}, backend=backend, key="other")(handler)
+    same = inject_secrets({"x": "b"}, backend=backend, key="more")(same)
+    with pytest.raises(ResolutionError, match=r"'x' is declared by 4 layers .* \(b and a\)\."):
+        _ = same.secrets.x
     assert live.y == "2"
     assert str(live.declarations["x"]) == "b"
     live.refresh("x")
