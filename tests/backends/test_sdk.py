@@ -637,6 +637,24 @@ def test_a_path_without_parameters_is_not_found(sdk: SdkBackend) -> None:
     assert type(error) is SecretNotFoundError
 
 
+@pytest.mark.parametrize("name", ["/other/a", "/apples", "/app/", "app", "", None])
+def test_a_tree_with_a_parameter_from_elsewhere_is_an_error(name: str | None) -> None:
+    """No parameter is taken for one of the tree that is not below its path."""
+    page = {"Parameters": [{"Name": "/app/a", "Value": "1"}, {"Name": name, "Value": "2"}]}
+    client = SimpleNamespace(get_parameters_by_path=lambda **_: page)
+    (error,) = fetch(SdkBackend(parameter_client=client), "ssm:/app/")
+    assert type(error) is BackendError
+    assert "a parameter of another path" in str(error)
+
+
+def test_the_whole_tree_may_have_names_without_a_slash() -> None:
+    """Parameter Store takes such names; the first slash makes no difference."""
+    page = {"Parameters": [{"Name": "plain", "Value": "1"}, {"Name": "/app/a", "Value": "2"}]}
+    client = SimpleNamespace(get_parameters_by_path=lambda **_: page)
+    (tree,) = fetch(SdkBackend(parameter_client=client), "ssm:/")
+    assert tree == {"plain": "1", "app/a": "2"}
+
+
 # Configurations
 
 
