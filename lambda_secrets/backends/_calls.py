@@ -236,7 +236,7 @@ def tree(sources: list[Source]) -> Talk:
                 return {source: BackendError(problem)}
             below(0)[rest] = answer.value
     if not below(0):
-        return {source: SecretNotFoundError("no parameter is below that path. Check the path.")}
+        return {source: SecretNotFoundError("there are no parameters below it. Check the path.")}
     return {source: Answer(below(0))}
 
 
@@ -279,7 +279,7 @@ def _read_in(document: ResolutionError | Hidden, decode: Decode) -> Result:
         answer = decode(document(0))
     except (AttributeError, TypeError, ValueError):
         answer = None
-    return answer or BackendError("the answer of AWS has no value. Try again.")
+    return answer or BackendError("AWS answered without a value. Try again.")
 
 
 def _base(name: str) -> str:
