@@ -59,17 +59,11 @@ class SdkBackend(ConversingBackend):
         """Make no client yet."""
         super().__init__(batch=batch)
         self._given = {
-            "secretsmanager": _checked(
-                "client", client, "get_secret_value", "batch_get_secret_value"
-            ),
-            "ssm": _checked(
-                "parameter_client", parameter_client, "get_parameters", "get_parameters_by_path"
-            ),
-            "appconfigdata": _checked(
-                "appconfig_client", appconfig_client, "get_latest_configuration"
-            ),
+            "secretsmanager": _checked(client, "get_secret_value", "batch_get_secret_value"),
+            "ssm": _checked(parameter_client, "get_parameters", "get_parameters_by_path"),
+            "appconfigdata": _checked(appconfig_client, "get_latest_configuration"),
         }
-        self._given_session = _checked("session", session, "client")
+        self._given_session = _checked(session, "client")
         self._session = session
         self._clients: dict[tuple[str, str], Any] = {}
         self._lock = threading.Lock()
@@ -194,12 +188,12 @@ class SdkBackend(ConversingBackend):
             return client
 
 
-def _checked(option: str, given: Any, *methods: str) -> Any:
+def _checked(given: Any, *methods: str) -> Any:
     """Return what has one of the methods that are called of it, or None."""
     if given is None or any(callable(getattr(given, method, None)) for method in methods):
         return given
     raise DeclarationError(
-        f"Cannot read from AWS: {option} must be a boto3 object with a {methods[0]}() method, not "
+        f"Cannot read from AWS: expected a boto3 object with a {methods[0]}() method, got "
         f"{type(given).__name__}."
     )
 
