@@ -113,7 +113,8 @@ def check_injection(into: object, key: Any, prefetch: object, refresh_on: Any) -
     if into not in ("context", "event", "kwargs"):
         problem = f"into must be 'context', 'event' or 'kwargs', not {into!r}."
     elif not isinstance(key, str) or not (key if into == "event" else key.isidentifier()):
-        problem = f"key must be a valid identifier, not {key!r}."
+        form = "a non-empty string" if into == "event" else "a valid identifier"
+        problem = f"key must be {form}, not {key!r}."
     elif not isinstance(prefetch, bool):
         problem = f"prefetch must be True or False, not {prefetch!r}."
     if problem:

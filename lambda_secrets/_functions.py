@@ -97,7 +97,7 @@ def check_names(layer: Any) -> None:
             for name in layer.resolver.declarations.keys() & inner.resolver.declarations:
                 raise DeclarationError(
                     f"Cannot declare {name!r} twice on one handler: the inner @inject_secrets "
-                    "has it. Rename one, or give it another key."
+                    "already has it. Rename one, or give it another key."
                 )
 
 

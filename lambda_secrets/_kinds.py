@@ -249,7 +249,7 @@ def _ecs_form(text: str, fields: list[str], path: str | None) -> Secret:
     key, stage, version = fields[7:]
     if key and path is not None:
         raise DeclarationError(
-            f"Cannot declare {text!r}: it has a JSON key and a JMESPath expression. "
+            f"Cannot declare {text!r}: it has both a JSON key and a JMESPath expression. "
             f"Drop ':{key}' or '#{path}'."
         )
     # The key is a literal, which JMESPath writes in quotes.

@@ -9,9 +9,11 @@ from ._cache import shared_cache
 from ._declarations import declare_all
 from ._maintenance import discard, known_entries
 from ._resolver import Resolver, run
+from ._signals import is_from_signal
+from ._sources import check_seconds
 from ._suspended import drive
 from ._uses import running
-from ._values import Secrets, fresh, held, origins
+from ._values import Frozen, Secrets, fresh, held, origins
 from .backends import backend_of
 from .errors import DeclarationError, ResolutionError
 
@@ -99,9 +101,11 @@ class LiveSecrets:
         self._resolvers = [Resolver(declared, cache=shared_cache, backend=chosen, **options)]
 
     def __setattr__(self, name: str, value: object) -> None:
-        """Refuse the name of a secret: it would be hidden here, and nowhere else."""
-        if self._typed and name in self._typed[0]:
-            raise AttributeError(f"Cannot set {name!r}. In a test use override_secrets.")
+        """Refuse all but a subclass's own attributes: a secret would be hidden here alone."""
+        if hasattr(self, "_resolvers") and (type(self) is LiveSecrets or name in self.declarations):
+            del value  # a traceback can show locals
+            what = f"Cannot change {name!r}: {type(self).__name__} is read-only."
+            raise AttributeError(f"{what} In a test use override_secrets.")
         super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
@@ -227,11 +231,7 @@ class LiveSecrets:
         """Refuse: a pickle would fetch elsewhere."""
         raise TypeError(f"Cannot pickle a {type(self).__name__}: make one in each process.")
 
-    def __copy__(self) -> LiveSecrets:
-        return self
-
-    def __deepcopy__(self, memo: object) -> LiveSecrets:
-        return self
+    __copy__, __deepcopy__ = Frozen.__copy__, Frozen.__deepcopy__
 
     def _only(self, name: str) -> Resolver:
         """Return the one resolver that declares a name."""
@@ -241,7 +241,8 @@ class LiveSecrets:
 
             raise KeyError(unknown_name(name, self.declarations))
         if len(found) > 1:
-            sources = " and ".join(str(resolver.declarations[name]) for resolver in found)
+            declared = [str(resolver.declarations[name]) for resolver in found]
+            sources = " and ".join(dict.fromkeys(declared))  # one may be in two places
             raise ResolutionError(
                 f"{name!r} is declared by {len(found)} layers of this handler ({sources}). Rename "
                 "one, or read it from where it is injected."
@@ -351,20 +352,24 @@ def known_of(resolver: Resolver, name: str) -> dict[str, Any]:
     declaration = resolver.declaration(name)
     entry = known_entries(resolver, [name])[name]
     ttl = resolver.freshness(name).ttl
-    there = entry is not None and not entry.absent
-    if entry is not None and there:
-        upstream = entry.answer.upstream_ttl
-    else:
-        ask = getattr(resolver.cache.active(resolver.backend), "upstream_ttl", None)
-        upstream = ask(declaration.source) if ask else 0.0
+    answer: Any = None if entry is None or entry.absent else entry.answer
+    max_age = ttl
+    try:
+        backend: Any = resolver.cache.active(resolver.backend)
+        behind = answer.upstream_ttl if answer else backend.upstream_ttl(declaration.source)
+        check_seconds(behind, "upstream_ttl")
+        max_age += behind
+    except BaseException as error:  # it tells none, or is wrong
+        if is_from_signal(error):
+            raise
     age = resolver.cache.age(entry.sent) if entry is not None else None
     return {
         "source": str(declaration),
         "backend": entry.backend if entry is not None else None,
-        "version": entry.answer.version if entry is not None and there else None,
+        "version": answer.version if answer else None,
         "age": age,
         "ttl": ttl,
-        "max_age": ttl + upstream,
+        "max_age": max_age,
         "stale": age is not None and age >= ttl,
     }
 

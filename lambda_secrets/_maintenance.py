@@ -182,8 +182,8 @@ def keep_out_of_snapshots(store: Store) -> None:
         return
     if find_spec("snapshot_restore_py") is None:
         raise DeclarationError(
-            "SnapStart is on, but the package snapshot_restore_py is missing, without which the "
-            "snapshot would hold secrets. Install snapshot-restore-py in the image."
+            "SnapStart is on, but the package snapshot_restore_py is missing. Without it "
+            "the snapshot would hold secrets. Install snapshot-restore-py in the image."
         )
     import snapshot_restore_py as hooks  # in every managed runtime that has SnapStart
 

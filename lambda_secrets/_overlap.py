@@ -51,7 +51,7 @@ class _Overlap:
                 if is_from_signal(error):
                     raise
                 _log.warning(  # the handler's own outcome is what counts
-                    "Cannot take %r off this %s: it raised %s (its message is withheld).",
+                    "Cannot remove %r from this %s: it raised %s (its message is withheld).",
                     *(self.key, type(self.context).__name__, type(error).__name__),
                 )
 

@@ -90,8 +90,8 @@ def _found(
         if name in defaults(0):  # no local has the default: a traceback can show locals
             if declaration.default is not ...:
                 raise DeclarationError(
-                    f"Cannot declare {name!r}: its declaration and its parameter have a default. "
-                    "Give one of them."
+                    f"Cannot declare {name!r}: both its declaration and its parameter have a "
+                    "default. Keep one of them."
                 )
             declaration = _with_default(declaration, defaults, name)
         declarations[name] = declaration
@@ -187,7 +187,7 @@ def _declared(name: str, hint: Any, *, injected: bool) -> tuple[Declaration | No
             "Annotated[str, Secret(…)]."
         )
     if len(inside) > 1:
-        raise DeclarationError(f"{what}: it has {len(inside)} declarations. Leave one of them.")
+        raise DeclarationError(f"{what}: it has {len(inside)} declarations. Keep one of them.")
     rest = tuple(item for item in metadata if item is not found[0])
     wanted = hint.__origin__
     return found[0], Annotated[(wanted, *rest)] if rest else wanted

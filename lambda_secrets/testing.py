@@ -190,11 +190,13 @@ class LambdaContext:
         attributes: any attribute, as in ``LambdaContext(function_name="orders", tenant_id="a")``.
 
     Raises:
-        TypeError: when the context of Lambda has no such attribute.
+        TypeError: when the context of Lambda has no such attribute, or timeout is not a number.
     """
 
     def __init__(self, *, timeout: float = 3.0, **attributes: Any) -> None:
         """Set the attributes; each can be set later, too."""
+        if not isinstance(timeout, (int, float)):
+            raise TypeError(f"timeout must be a number of seconds, not {timeout!r}.")
         name = attributes.get("function_name", "function")
         prefix = f"arn:aws:lambda:{own_region() or 'us-east-1'}:123456789012:function:"
         self.aws_request_id: str = str(uuid.uuid4())

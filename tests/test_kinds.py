@@ -61,7 +61,7 @@ def test_a_key_of_ecs_is_found_as_it_is(key: str) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (f"{ARN}:user::#name", "it has a JSON key and a JMESPath expression. Drop ':user' or"),
+        (f"{ARN}:user::#name", "it has both a JSON key and a JMESPath expression. Drop ':user' or"),
         (f"{ARN}:user:", "it is not a valid secret ARN"),
         (f"{ARN}::::", "it is not a valid secret ARN"),
         (f"{ARN}:::v1", "version_id must be 32 to 64 characters long"),

@@ -345,10 +345,35 @@ def test_a_typed_subclass_shows_and_fetches_nothing_when_it_is_inspected(
 def test_a_secret_of_a_typed_subclass_cannot_be_set(backend: Recorder) -> None:
     """It would be hidden on this object alone; what is not a secret can be set."""
     config: Any = Config(backend=backend)
-    with pytest.raises(AttributeError, match=r"Cannot set 'a'. .* override_secrets"):
+    with pytest.raises(AttributeError, match=r"'a': Config is read-only\. .* override_secrets"):
         config.a = 2
     config.requests = 1
     assert (config.a, config.requests) == (1, 1)
+
+
+def test_it_is_read_only(live: LiveSecrets, backend: Recorder) -> None:
+    """Nothing can be set on one, nor on a handler's; on a subclass's, its own attributes can."""
+
+    class Counting(LiveSecrets):
+        def __init__(self, **options: Any) -> None:
+            self.count = 0
+            super().__init__({"a": "a"}, **options)
+
+    handler = inject_secrets({"a": "a"}, backend=backend)(lambda event, context: None)
+    mine: Any = Counting(backend=backend)
+    mine.count += 1
+    every: list[Any] = [live, handler.secrets, mine]
+    for refusing in every:
+        assert refusing.a == "1"
+        kind = type(refusing).__name__
+        with pytest.raises(AttributeError, match=f"'a': {kind} is read-only") as caught:
+            refusing.a = "canary"
+        assert "canary" not in str(caught.traceback[-1].locals)
+        assert refusing.a == "1"
+    for name in ("c", "current"):
+        with pytest.raises(AttributeError, match=f"Cannot change '{name}': LiveSecrets is"):
+            setattr(live, name, 1)
+    assert mine.count == 1
 
 
 def test_two_objects_of_a_typed_subclass_are_two(backend: Recorder) -> None:
@@ -484,6 +509,10 @@ def test_a_name_in_two_layers_is_nobodys(backend: Recorder) -> None:
     for look in (lambda: live.x, lambda: live["x"], live.current):
         with pytest.raises(ResolutionError, match=r"'x' is declared by 2 layers.*a and b"):
             look()
+    same = inject_secrets({"x": "b"}, backend=backend, key="other")(handler)
+    same = inject_secrets({"x": "b"}, backend=backend, key="more")(same)
+    with pytest.raises(ResolutionError, match=r"'x' is declared by 4 layers .* \(b and a\)\."):
+        _ = same.secrets.x
     assert live.y == "2"
     assert str(live.declarations["x"]) == "b"
     live.refresh("x")

@@ -1225,6 +1225,49 @@ def test_cache_info_tells_what_is_cached(stopped: FakeClock) -> None:
     assert handled(Recorder({})).secrets.cache_info()["a"]["max_age"] == 300
 
 
+def raising(error: BaseException) -> Any:
+    """Return a function that raises it."""
+
+    def function(source: Any) -> Any:
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize(
+    "upstream",
+    [
+        raising(ValueError(CANARY)),
+        raising(SystemExit(CANARY)),
+        *(lambda _: CANARY, lambda _: None, lambda _: -1, lambda _: math.nan, lambda _: True),
+        *(lambda _: 10**400, CANARY),
+    ],
+)
+def test_what_is_behind_a_backend_cannot_break_cache_info(
+    upstream: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A method or an answer of yours that tells no seconds counts as 0, and is not shown."""
+    backend: Any = Recorder({"a": "1", "b": '{"x": 1}'})
+    backend.upstream_ttl = upstream
+    handler = handled(backend, ttl=10.0)
+    caplog.set_level(0)
+    assert handler.secrets.cache_info().max_age == 10
+    wrongs: list[Any] = [CANARY, None, -1, math.nan, 10**400]
+    for wrong in wrongs:
+        backend.answers["a"] = Answer("1", upstream_ttl=wrong)
+        handler.secrets.refresh()
+        assert handler.secrets.cache_info().max_age == 10
+    assert CANARY not in caplog.text
+
+
+def test_ctrl_c_gets_out_of_cache_info() -> None:
+    """It is not the backend's."""
+    backend: Any = Recorder({})
+    backend.upstream_ttl = raising(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        handled(backend).secrets.cache_info()
+
+
 def test_an_override_is_what_is_cached_while_it_lasts() -> None:
     """`cache_info` and `refresh` are about what the handler would get now."""
     backend = Recorder({"a": "1", "b": '{"x": 1}'})

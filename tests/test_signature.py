@@ -376,7 +376,7 @@ def empty(event: Any, context: Any, *, it: Annotated[str, Secret("")]) -> None:
             ),
         ),
         (variadic, "Cannot declare 'it': the parameter is not keyword-only."),
-        (twice, "Cannot declare 'it': it has 2 declarations. Leave one of them."),
+        (twice, "Cannot declare 'it': it has 2 declarations. Keep one of them."),
         (inside_as_well, "Cannot declare 'it': it has 2 declarations."),
         (
             inside,
@@ -388,8 +388,8 @@ def empty(event: Any, context: Any, *, it: Annotated[str, Secret("")]) -> None:
         (
             two_defaults,
             (
-                "Cannot declare 'it': its declaration and its parameter have a default. "
-                "Give one of them."
+                "Cannot declare 'it': both its declaration and its parameter have a default. "
+                "Keep one of them."
             ),
         ),
         (

@@ -429,6 +429,9 @@ def test_lambda_context_can_be_set(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "a line"
     with pytest.raises(TypeError, match=r"LambdaContext has no request_id\. It has aws_request_id"):
         LambdaContext(request_id="r")
+    wrong: Any = "30 s"
+    with pytest.raises(TypeError, match="timeout must be a number of seconds, not '30 s'"):
+        LambdaContext(timeout=wrong)
 
 
 def test_a_built_object_may_stand_for_one_version_or_kind() -> None:

@@ -229,9 +229,14 @@ def tree(sources: list[Source]) -> Talk:
             answer = _read_in(item, parameter_answer)
             if isinstance(answer, ResolutionError):
                 return {source: answer}
-            below(0)[str(item(0).get("Name")).removeprefix(source.name)] = answer.value
+            name = "/" + str(item(0).get("Name") or "").lstrip("/")  # the first one is optional
+            rest = name.removeprefix(source.name)
+            if rest in {"", name}:
+                problem = "AWS answered with a parameter of another path. Check AWS_ENDPOINT_URL."
+                return {source: BackendError(problem)}
+            below(0)[rest] = answer.value
     if not below(0):
-        return {source: SecretNotFoundError("no parameter is below that path. Check the path.")}
+        return {source: SecretNotFoundError("there are no parameters below it. Check the path.")}
     return {source: Answer(below(0))}
 
 
@@ -274,7 +279,7 @@ def _read_in(document: ResolutionError | Hidden, decode: Decode) -> Result:
         answer = decode(document(0))
     except (AttributeError, TypeError, ValueError):
         answer = None
-    return answer or BackendError("the answer of AWS has no value. Try again.")
+    return answer or BackendError("AWS answered without a value. Try again.")
 
 
 def _base(name: str) -> str:

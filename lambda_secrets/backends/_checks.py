@@ -51,7 +51,7 @@ def _checked(source: Source, answer: Any) -> Answer | ResolutionError:
     value: Any = getattr(whole, "value", None)  # a subclass may have set nothing
     what, fits = "str, bytes or a list of strings", _is_read(value)
     if source.kind == "tree":
-        what = f"a dict of {what} by the rest of each name"
+        what = f"a dict of {what}, keyed by the rest of each name"
         fits = isinstance(value, dict) and all(map(_is_read, value.values()))
     if not fits:
         kind = type(value).__name__

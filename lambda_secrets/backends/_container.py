@@ -93,7 +93,7 @@ def unusual_credentials(
         if all(found(0)[:2]):
             return UnaskedError(
                 "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_SESSION_TOKEN has characters that "
-                "no HTTP header allows. Set them without spaces and line breaks."
+                "no HTTP header allows. Set them without spaces or line breaks."
             )
         missing = "AWS_SECRET_ACCESS_KEY" if found(0)[0] else "AWS_ACCESS_KEY_ID"
         return UnaskedError(f"the credentials are incomplete: {missing} is not set. Set both keys.")

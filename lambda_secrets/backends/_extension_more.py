@@ -229,7 +229,7 @@ def _refusal(source: Source, reply: Reply) -> ResolutionError:
         return by_code(code, source.kind, status=reply.status, message=message, by_agent=True)
     if reply.status in {401, 403}:
         origin = token_origin()
-        came = f"which came from {origin}" if origin else "but no token is set"
+        came = f"which came from {origin}" if origin else "which is not set"
         return BackendError(
             f"it refused the token (HTTP {reply.status}), {came}. "
             "Set AWS_SESSION_TOKEN to the value that the extension has."

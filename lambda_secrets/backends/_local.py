@@ -242,8 +242,8 @@ def _table(values: Values) -> dict[Key, Any]:
             }
         else:
             raise DeclarationError(
-                f"Cannot hold {key!s}: its value must be a dict by the rest of each parameter's "
-                f"name, not {type(value).__name__}."
+                f"Cannot hold {key!s}: its value must be a dict keyed by the rest of each "
+                f"parameter's name, not {type(value).__name__}."
             )
     return table
 
@@ -287,7 +287,7 @@ def _looked_up(table: dict[Key, Any], source: Source) -> Result:
             tree = {rest: value for rest, value in tree.items() if "/" not in rest}
         if tree:
             return Answer(tree)
-        return SecretNotFoundError("no parameter is below that path. Add one, or check the path.")
+        return SecretNotFoundError("there are no parameters below it. Check the path.")
     if key not in table and source.name.startswith(SECRET_REFERENCE):
         key = ("secret", source.name.removeprefix(SECRET_REFERENCE), None, None, None, None)
     if key in table:

@@ -152,7 +152,7 @@ _BOTO3_MEANINGS: dict[type[ResolutionError], dict[str, str]] = {
             "beside role_arn."
         ),
         "PermissionError": _NO_FILE,
-        "ProfileNotFound": "boto3 does not find the profile of AWS_PROFILE. Check its name.",
+        "ProfileNotFound": "boto3 cannot find the profile that AWS_PROFILE names. Check its name.",
         "SSOTokenLoadError": "there is no SSO login. Run: aws sso login.",
         "TokenRetrievalError": _SSO_EXPIRED,
         "UnauthorizedSSOTokenError": _SSO_EXPIRED,

@@ -11,7 +11,7 @@ import time
 from collections import deque
 
 from .._values import opaque
-from ..errors import BackendError, BackendUnavailableError, ResolutionError
+from ..errors import BackendError, BackendUnavailableError, DeclarationError, ResolutionError
 from ._calls import ConversingBackend
 from ._states import pause_before
 
@@ -42,7 +42,7 @@ class SdkBackend(ConversingBackend):
         appconfig_client: an AppConfig Data client of your own.
 
     Raises:
-        DeclarationError: when ``batch`` is not a bool.
+        DeclarationError: when ``batch`` is not a bool, or a client or session is something else.
     """
 
     name = "sdk"
@@ -59,11 +59,11 @@ class SdkBackend(ConversingBackend):
         """Make no client yet."""
         super().__init__(batch=batch)
         self._given = {
-            "secretsmanager": client,
-            "ssm": parameter_client,
-            "appconfigdata": appconfig_client,
+            "secretsmanager": _checked(client, "get_secret_value", "batch_get_secret_value"),
+            "ssm": _checked(parameter_client, "get_parameters", "get_parameters_by_path"),
+            "appconfigdata": _checked(appconfig_client, "get_latest_configuration"),
         }
-        self._given_session = session
+        self._given_session = _checked(session, "client")
         self._session = session
         self._clients: dict[tuple[str, str], Any] = {}
         self._lock = threading.Lock()
@@ -186,6 +186,16 @@ class SdkBackend(ConversingBackend):
                 client = self._session.client(service, config=config, region_name=region or None)
                 self._clients[service, region] = client
             return client
+
+
+def _checked(given: Any, *methods: str) -> Any:
+    """Return what has one of the methods that are called of it, or None."""
+    if given is None or any(callable(getattr(given, method, None)) for method in methods):
+        return given
+    raise DeclarationError(
+        f"Cannot read from AWS: expected a boto3 object with a {methods[0]}() method, got "
+        f"{type(given).__name__}."
+    )
 
 
 # The log: botocore's and urllib3's records of our own calls are kept out of it, since they quote

@@ -206,7 +206,7 @@ class RemoteExchange(Exchange):
             # What follows the head belongs to TLS.
             head += self.connection.recv(end + 4 - len(head) if end >= 0 else len(seen))
             if not seen or len(head) > LONGEST_HEAD:
-                return Fault("proxy", "the proxy did not answer with the head of a reply")
+                return Fault("proxy", "the proxy did not answer in HTTP")
         status = head.split(b" ", 2)[1:2]
         if not head.startswith(b"HTTP/1.") or status != [b"200"]:
             code = status[0].decode("latin-1") if status and status[0].isdigit() else "no HTTP"

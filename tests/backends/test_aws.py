@@ -425,8 +425,8 @@ def test_a_kept_connection_that_dies_of_a_request_is_replaced(
         (faults.answer("<html>hunter2</html>"), BackendError, "captive portal"),
         (faults.answer("[]"), BackendError, "AWS's JSON"),
         (faults.answer("[]", 400), BackendError, "HTTP 400"),
-        (faults.answer("{}"), BackendError, "no value"),
-        (faults.answer('{"SecretBinary": "hunter2!"}'), BackendError, "no value"),
+        (faults.answer("{}"), BackendError, "without a value"),
+        (faults.answer('{"SecretBinary": "hunter2!"}'), BackendError, "without a value"),
         (faults.answer("[" * 100_000), BackendError, "AWS's JSON"),
         (
             faults.send(faults.message("", 307, {"Location": "https://evil.example/"})),

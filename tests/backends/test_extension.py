@@ -580,7 +580,7 @@ def test_no_reply_has_its_error(
     [
         ({"AWS_TOKEN": "a", "AWS_SESSION_TOKEN": "b"}, "came from AWS_TOKEN"),
         ({"AWS_CONTAINER_AUTHORIZATION_TOKEN": "c"}, "AWS_CONTAINER_AUTHORIZATION_TOKEN"),
-        ({}, "no token is set"),
+        ({}, "which is not set"),
     ],
 )
 def test_refused_token_is_named_by_its_origin(

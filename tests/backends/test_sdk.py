@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import MagicMock
 
@@ -636,6 +637,24 @@ def test_a_path_without_parameters_is_not_found(sdk: SdkBackend) -> None:
     assert type(error) is SecretNotFoundError
 
 
+@pytest.mark.parametrize("name", ["/other/a", "/apples", "/app/", "app", "", None])
+def test_a_tree_with_a_parameter_from_elsewhere_is_an_error(name: str | None) -> None:
+    """No parameter is taken for one of the tree that is not below its path."""
+    page = {"Parameters": [{"Name": "/app/a", "Value": "1"}, {"Name": name, "Value": "2"}]}
+    client = SimpleNamespace(get_parameters_by_path=lambda **_: page)
+    (error,) = fetch(SdkBackend(parameter_client=client), "ssm:/app/")
+    assert type(error) is BackendError
+    assert "a parameter of another path" in str(error)
+
+
+def test_the_whole_tree_may_have_names_without_a_slash() -> None:
+    """Parameter Store takes such names; the first slash makes no difference."""
+    page = {"Parameters": [{"Name": "plain", "Value": "1"}, {"Name": "/app/a", "Value": "2"}]}
+    client = SimpleNamespace(get_parameters_by_path=lambda **_: page)
+    (tree,) = fetch(SdkBackend(parameter_client=client), "ssm:/")
+    assert tree == {"plain": "1", "app/a": "2"}
+
+
 # Configurations
 
 
@@ -1176,6 +1195,31 @@ def test_batch_is_yes_or_no() -> None:
     batch: Any = "no"
     with pytest.raises(DeclarationError, match="batch='no' must be True or False"):
         SdkBackend(batch=batch)
+
+
+@pytest.mark.parametrize(
+    ("given", "method"),
+    [
+        ({"client": 5}, "get_secret_value"),
+        ({"client": boto3.client("ssm", region_name="us-east-1")}, "get_secret_value"),
+        ({"session": boto3.client("ssm", region_name="us-east-1")}, "client"),
+        ({"parameter_client": object()}, "get_parameters"),
+        ({"appconfig_client": "appconfigdata"}, "get_latest_configuration"),
+    ],
+)
+def test_what_is_not_a_client_or_session_is_refused(given: Any, method: str) -> None:
+    """What cannot be called as one is refused where it is given, another service's client too."""
+    (what,) = given.values()
+    expected = rf"expected a boto3 object with a {method}\(\) method, got {type(what).__name__}\."
+    with pytest.raises(DeclarationError, match=expected):
+        SdkBackend(**given)
+
+
+def test_a_client_of_trees_alone_is_one() -> None:
+    """A fake needs no method that its test does not call."""
+    page = {"Parameters": [{"Name": "/t/a", "Value": "v"}]}
+    client = SimpleNamespace(get_parameters_by_path=lambda **_: page)
+    assert fetch(SdkBackend(parameter_client=client), "ssm:/t/") == [{"a": "v"}]
 
 
 def test_an_arn_of_another_region_is_read_there(botocore_calls: BotocoreCalls) -> None:
