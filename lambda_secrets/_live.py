@@ -102,7 +102,9 @@ class LiveSecrets:
 
     def __setattr__(self, name: str, value: object) -> None:
         """Refuse all but a subclass's own attributes: a secret would be hidden here alone."""
-        if hasattr(self, "_resolvers") and (type(self) is LiveSecrets or name in self.declarations):
+        typed: Any = self._typed[0] if self._typed else ()
+        declared = self.declarations if hasattr(self, "_resolvers") else typed
+        if name in declared or (type(self) is LiveSecrets and name != "_resolvers"):
             del value  # a traceback can show locals
             what = f"Cannot change {name!r}: {type(self).__name__} is read-only."
             raise AttributeError(f"{what} In a test use override_secrets.")

@@ -344,7 +344,15 @@ def test_a_typed_subclass_shows_and_fetches_nothing_when_it_is_inspected(
 
 def test_a_secret_of_a_typed_subclass_cannot_be_set(backend: Recorder) -> None:
     """It would be hidden on this object alone; what is not a secret can be set."""
+
+    class Early(Config):
+        def __init__(self) -> None:
+            self.a = 2
+            super().__init__(backend=backend)
+
     config: Any = Config(backend=backend)
+    with pytest.raises(AttributeError, match=r"'a': Early is read-only"):
+        Early()
     with pytest.raises(AttributeError, match=r"'a': Config is read-only\. .* override_secrets"):
         config.a = 2
     config.requests = 1

@@ -756,7 +756,7 @@ def test_refused_polls_have_their_errors(
     fetch(backend, FLAGS)
     appconfig.refuse[operation] = refusal
     appconfig.tokens.clear()
-    (error,) = fetch(backend, FLAGS, timeout=2)
+    (error,) = fetch(backend, FLAGS, timeout=5)
     assert kind_of(error) is expected
     assert says in str(error)
     appconfig.refuse.clear()
