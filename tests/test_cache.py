@@ -45,7 +45,7 @@ from lambda_secrets.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from lambda_secrets._store import Mode
+    from lambda_secrets._names import Mode
     from lambda_secrets.events import Event
     from tests.support.clock import FakeClock
 
