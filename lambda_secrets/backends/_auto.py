@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 
-from . import Answer
+from . import Answer, backend_of
 from ._extension import ExtensionBackend, is_elsewhere
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .._sources import Source
     from ._aws import AwsBackend
     from ._beyond import Beyond
@@ -31,6 +33,9 @@ class AutoBackend:
             too.
         sdk: a backend with a session or clients of your own. If ``aws`` is not given too, AWS is
             always asked through it.
+
+    Raises:
+        DeclarationError: when one of them is not a backend.
     """
 
     name = "auto"
@@ -43,9 +48,10 @@ class AutoBackend:
         aws: AwsBackend | None = None,
         sdk: SdkBackend | None = None,
     ) -> None:
-        self._extension = extension or ExtensionBackend()
-        behind = {"aws": aws, "sdk": sdk}
-        self._behind = {name: backend for name, backend in behind.items() if backend is not None}
+        chosen: Any = backend_of(extension or ExtensionBackend())
+        self._extension: ExtensionBackend = chosen
+        behind = (("aws", aws), ("sdk", sdk))
+        self._behind: dict[str, Any] = {n: backend_of(one) for n, one in behind if one is not None}
 
     def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
         """Read the sources; a refused connection is not tried again, but left to AWS."""

@@ -16,6 +16,7 @@ from lambda_secrets import (
     AutoBackend,
     BackendError,
     BackendUnavailableError,
+    DeclarationError,
     ExtensionBackend,
     ResolutionError,
     SdkBackend,
@@ -631,6 +632,15 @@ def test_closing_before_the_first_read_closes_what_was_given() -> None:
     sdk = FakeSdk()
     AutoBackend(sdk=cast("SdkBackend", sdk)).close()
     assert sdk.closed == 1
+
+
+@pytest.mark.parametrize("option", ["extension", "aws", "sdk"])
+def test_what_is_not_a_backend_is_refused(option: str) -> None:
+    """The error comes from the constructor, and shows the type alone."""
+    wrong: Any = {option: {"prod/db": "canary"}}
+    with pytest.raises(DeclarationError, match=r"a fetch\(\) method, got dict") as caught:
+        AutoBackend(**wrong)
+    assert "canary" not in str(caught.value)
 
 
 def test_the_sdk_is_made_once(moto_server: MotoServer, botocore_calls: BotocoreCalls) -> None:
