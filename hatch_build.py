@@ -17,17 +17,25 @@ RELATIVE = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|#)([^)]+)\)")
 
 
 class Bytecode(BuildHookInterface[Any]):
-    """Puts the bytecode of every Python that is here into the wheel: see `scripts/bytecode.py`."""
+    """Puts bytecode into the wheel: see `scripts/bytecode.py`.
+
+    WHEEL_PYTHON is a command, such as ``python3.13``. It makes a wheel for that Python, which pip
+    prefers there to the one for all: that one has the bytecode of every Python that is here.
+    """
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, unless it is an editable installation, whose sources are to change."""
         self._folder = TemporaryDirectory()
+        pythons = [python] if (python := os.environ.get("WHEEL_PYTHON")) else []
         if version != "editable":
             script = Path(self.root, "scripts", "bytecode.py")
             package = Path(self.root, "lambda_secrets")
-            subprocess.run([sys.executable, script, package, self._folder.name], check=True)
+            command = [sys.executable, script, package, self._folder.name, *pythons]
+            subprocess.run(command, check=True)
         for file in Path(self._folder.name).iterdir():
             build_data["force_include"][str(file)] = f"lambda_secrets/{file.name}"
+            if pythons:  # cpython-313 → py313
+                build_data["tag"] = f"py{file.stem.rpartition('-')[2]}-none-any"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Remove what is in the wheel now."""

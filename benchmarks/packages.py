@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import compileall
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -43,9 +44,9 @@ def install(target: Path, requirements: Sequence[str]) -> None:
     if requirements:
         pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
         options = ["--no-compile", "--no-warn-conflicts", "--target", str(target)]
-        subprocess.run(
-            [*pip, *options, *requirements], check=True, stderr=subprocess.PIPE, text=True
-        )
+        command = [*pip, *options, *requirements]
+        env = {**os.environ, "WHEEL_PYTHON": sys.executable}  # as pip gets it from an index
+        subprocess.run(command, check=True, stderr=subprocess.PIPE, text=True, env=env)
 
 
 def without(package: Path, shipped: Path) -> None:

@@ -1,6 +1,6 @@
 """Compiles the library for each Python of a runtime that is here: the wheel's data files.
 
-    python scripts/bytecode.py lambda_secrets FOLDER
+    python scripts/bytecode.py lambda_secrets FOLDER [PYTHON …]
 
 `lambda_secrets/_bytecode.py` reads them. Left out: what does not run in a function.
 """
@@ -20,10 +20,11 @@ RUNTIMES = ("python3.11", "python3.12", "python3.13", "python3.14")
 LEFT_OUT = ("__init__.py", "__main__.py", "_bytecode.py", "cli", "pytest_plugin.py", "testing.py")
 
 
-def main(package: str, folder: str) -> None:
-    """Compile with this Python, and with each runtime's that is on the PATH."""
+def main(package: str, folder: str, *pythons: str) -> None:
+    """Compile with these Pythons; without any, with this one and each runtime's on the PATH."""
     here = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    for python in [sys.executable, *(name for name in RUNTIMES if name != here and runs(name))]:
+    others = (name for name in RUNTIMES if name != here and runs(name))
+    for python in pythons or (sys.executable, *others):
         # The order of a frozen set is that of its hashes: the same sources give the same bytes.
         options = {"PYTHONHASHSEED": "0", "PYTHONNODEBUGRANGES": "1"}  # no columns: a third less
         command = [python, __file__, "--here", package, folder]

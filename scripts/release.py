@@ -9,6 +9,7 @@ a rehearsal.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+
+from scripts.bytecode import RUNTIMES, runs
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -38,7 +41,9 @@ def main(tag: str = "") -> None:
         shutil.rmtree(folder, ignore_errors=True)
     run(PYTHON, "-m", "build", "--outdir", dist, ROOT)
     wheel, sdist = next(dist.glob("*.whl")), next(dist.glob("*.tar.gz"))
-    run(PYTHON, "-m", "twine", "check", "--strict", wheel, sdist)
+    for runtime in filter(runs, RUNTIMES):  # smaller: with one Python's bytecode
+        run(PYTHON, "-m", "build", "--wheel", "--outdir", dist, ROOT, WHEEL_PYTHON=runtime)
+    run(PYTHON, "-m", "twine", "check", "--strict", *dist.iterdir())
     run(PYTHON, "-m", "scripts.layer", wheel, layer / "lambda-secrets-layer.zip")
     with imported_afterwards(version) as python:
         run(PYTHON, "-m", "pip", "--python", python, "install", "--quiet", wheel)
@@ -62,9 +67,10 @@ def imported_afterwards(version: str) -> Generator[Path]:
             sys.exit(f"installed {imported} instead of {version}")
 
 
-def run(*command: object) -> None:
+def run(*command: object, **variables: str) -> None:
     """Run a command; end where it fails."""
-    subprocess.run([str(part) for part in command], cwd=ROOT, check=True)
+    arguments = [str(part) for part in command]
+    subprocess.run(arguments, cwd=ROOT, check=True, env={**os.environ, **variables})
 
 
 if __name__ == "__main__":

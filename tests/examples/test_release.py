@@ -9,7 +9,8 @@ from zipfile import ZipFile
 
 import pytest
 
-from tests.examples.conftest import copied
+from scripts.bytecode import RUNTIMES, runs
+from tests.examples.conftest import PYTHON, copied
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,12 +61,32 @@ def metadata(wheel: Path) -> str:
 def test_release_lists_what_it_made(released: str) -> None:
     """Packages and layer are there, checked and listed with their digests."""
     made = [line.split()[1] for line in released.splitlines() if re.match("[0-9a-f]{64} ", line)]
+    pythons = [runtime.replace("python3.", "3") for runtime in RUNTIMES if runs(runtime)]
     assert made == [
         f"dist/lambda_secrets-{VERSION}-py3-none-any.whl",
+        *(f"dist/lambda_secrets-{VERSION}-py{python}-none-any.whl" for python in pythons),
         f"dist/lambda_secrets-{VERSION}.tar.gz",
         "layer/lambda-secrets-layer.zip",
     ]
-    assert released.count("PASSED") == 2
+    assert released.count("PASSED") == len(made) - 1
+
+
+@pytest.mark.usefixtures("released")
+def test_pip_prefers_the_wheel_of_the_python(project: Checkout) -> None:
+    """It has the bytecode of that Python alone; a Python without one gets the wheel for all."""
+    for python in (PYTHON.removeprefix("python"), "3.99"):
+        project.run(
+            "python3 -m pip download --quiet --no-deps --no-index --find-links dist "
+            f"--only-binary :all: --python-version {python} --dest for-{python} lambda-secrets"
+        )
+    [own] = (project.root / f"for-{PYTHON.removeprefix('python')}").iterdir()
+    [other] = (project.root / "for-3.99").iterdir()
+    tag = PYTHON.removeprefix("python").replace(".", "")
+    assert own.name == f"lambda_secrets-{VERSION}-py{tag}-none-any.whl"
+    assert other.name == f"lambda_secrets-{VERSION}-py3-none-any.whl"
+    with ZipFile(own) as archive:
+        files = [name for name in archive.namelist() if name.endswith(".bin")]
+    assert files == [f"lambda_secrets/_bytecode.cpython-{tag}.bin"]
 
 
 def test_wheel_holds_the_package_alone(wheel: Path) -> None:
