@@ -23,14 +23,14 @@ class HandlerSecrets:
     __slots__ = ("_resolvers",)
 
     def __init__(self, resolvers: list[Resolver]) -> None:
-        object.__setattr__(self, "_resolvers", resolvers)
+        self._resolvers = resolvers
 
     def __getattribute__(self, name: str) -> Any:
         from ._live import LiveSecrets
 
         if name == "__class__":  # as isinstance() asks, which wants no other answer from type()
             return LiveSecrets
-        object.__setattr__(self, "__class__", LiveSecrets)
+        self.__class__ = LiveSecrets  # type: ignore[assignment]  # it has the same slots
         return getattr(self, name)
 
     def __getitem__(self, name: str) -> Any:
