@@ -75,12 +75,12 @@ def inject_secrets(
         from ._explain import check_injection
 
         check_injection(into, key, prefetch, refresh_on)
-    options = {"ttl": ttl, "timeout": timeout, "jitter": jitter, "observer": observer}
+    options: dict[str, Any] = {"ttl": ttl, "timeout": timeout, "jitter": jitter}
     options |= {"stale_if_error": stale_if_error, "refresh_ahead": refresh_ahead}
+    options["observer"] = observer
     bare = isinstance(declarations, (classmethod, staticmethod)) or (
         callable(declarations) and not hasattr(declarations, "items")
     )
-
     live = declared = None
     # Already here, not when a function follows: the traceback ends at the wrong declaration.
     if hasattr(type(declarations), "_resolvers"):
@@ -88,11 +88,12 @@ def inject_secrets(
 
         live = shared_resolver(declarations, {**options, "backend": backend}, inject_secrets)
     elif declarations is not None and not bare:
-        declared = declare_all(declarations)
+        mapping: Any = declarations
+        declared = declare_all(mapping)
 
     def resolver_of(declared: dict[str, Declaration], converters: Any = None) -> Resolver:
-        given = {**options, "backend": backend_of(backend), "converters": converters}
-        return Resolver(declared, cache=shared_cache, **given)
+        given = {**options, "converters": converters}
+        return Resolver(declared, cache=shared_cache, backend=backend_of(backend), **given)
 
     def decorate(handler: Any) -> Any:
         resolver = live if declared is None else resolver_of(declared)

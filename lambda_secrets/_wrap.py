@@ -34,8 +34,10 @@ def wrapped(
     """
     function = function_in(handler)
     if function is not handler:
-        options = {"into": into, "key": key, "refresh_on": refresh_on, "prefetch": prefetch}
-        return type(handler)(wrapped(function, resolver, **options))
+        inner = wrapped(
+            function, resolver, into=into, key=key, refresh_on=refresh_on, prefetch=prefetch
+        )
+        return type(handler)(inner)
     if not isinstance(resolver, Resolver):
         from ._signature import declared_in
 
