@@ -1,4 +1,5 @@
 """The boundary to where secrets are kept: what a backend answers, and how one is chosen by name."""
+# pyright: reportUnsupportedDunderAll=false
 
 from __future__ import annotations
 
@@ -20,19 +21,6 @@ if TYPE_CHECKING:
 
     Value: TypeAlias = str | bytes | list[str] | dict[str, Any]
 
-__all__ = [
-    "Answer",
-    "AutoBackend",
-    "AwsBackend",
-    "Backend",
-    "ExtensionBackend",
-    "FileBackend",
-    "MemoryBackend",
-    "SdkBackend",
-    "backend_name",
-    "backend_of",
-]
-
 _MODULES = {
     "AutoBackend": "_auto",
     "AwsBackend": "_aws",
@@ -42,6 +30,8 @@ _MODULES = {
     "MemoryBackend": "_local",
     "SdkBackend": "_sdk",
 }
+__all__ = ["Answer", *_MODULES]  # noqa: PLE0604 - which are strings
+
 PORT = "PARAMETERS_SECRETS_EXTENSION_HTTP_PORT"
 APPCONFIG_PORT = "AWS_APPCONFIG_EXTENSION_HTTP_PORT"
 # What a backend made by its name depends on: shared for the same settings, made anew for others.

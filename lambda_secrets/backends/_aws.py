@@ -23,10 +23,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .._names import Opaque
     from ._calls import Call
     from ._container import Container
     from ._endpoints import Endpoint
-    from ._types import Answers, Hidden, Job, Outcome, Sources, Task
+    from ._types import Answers, Job, Outcome, Sources, Task
 
 VERSION = "0.1.0"  # the package's; importlib.metadata would cost a third of a cold start
 _TARGETS = {"secretsmanager": "secretsmanager.", "ssm": "AmazonSSM."}
@@ -68,7 +69,7 @@ class AwsBackend(ConversingBackend):
         self._client.close()
         vars(self).pop("container", None)
 
-    def credentials(self, timeout: float) -> Hidden | ResolutionError:
+    def credentials(self, timeout: float) -> Opaque | ResolutionError:
         """Return key id, secret key and session token, hidden; or why there are none."""
         variables = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
         found = opaque(tuple(os.environ.get(variable, "").strip() for variable in variables))
@@ -87,7 +88,7 @@ class AwsBackend(ConversingBackend):
         return vars(self).setdefault("container", Container())  # type: ignore[no-any-return]
 
     def _run(
-        self, credentials: Hidden | ResolutionError, deadline: float, tasks: list[Task]
+        self, credentials: Opaque | ResolutionError, deadline: float, tasks: list[Task]
     ) -> Answers:
         if isinstance(credentials, ResolutionError):
             return {source: credentials for _, asked in tasks for source in asked}
@@ -95,7 +96,7 @@ class AwsBackend(ConversingBackend):
         results = self._client.run(jobs, timeout=deadline - time.monotonic())
         return {source: some[source] for some in results.values() for source in some}
 
-    def _job(self, conversation: Any, credentials: Hidden) -> Job:
+    def _job(self, conversation: Any, credentials: Opaque) -> Job:
         """Hold a conversation, as a job of the client."""
         try:
             call = next(conversation)
@@ -104,7 +105,7 @@ class AwsBackend(ConversingBackend):
         except StopIteration as end:
             return end.value
 
-    def _called(self, call: Call, credentials: Hidden) -> Job:
+    def _called(self, call: Call, credentials: Opaque) -> Job:
         """Make a call, again and again while that may help."""
         endpoint = endpoint_of(call.service, call.region or self._region or own_region())
         if isinstance(endpoint, ResolutionError):
@@ -140,7 +141,7 @@ class AwsBackend(ConversingBackend):
                 return failure
 
 
-def request_of(call: Call, endpoint: Endpoint, credentials: Hidden, now: float) -> Hidden:
+def request_of(call: Call, endpoint: Endpoint, credentials: Opaque, now: float) -> Opaque:
     """Return a signed request, hidden."""
     where = endpoint.region, call.service.removesuffix("data")  # AppConfig's name for signatures
     headers = {"host": endpoint.host}
@@ -163,7 +164,7 @@ def request_of(call: Call, endpoint: Endpoint, credentials: Hidden, now: float) 
     )
 
 
-def document_of(call: Call, reply: Outcome) -> Hidden | None:
+def document_of(call: Call, reply: Outcome) -> Opaque | None:
     """Return the document in a good reply, hidden; None where there is none."""
     if not isinstance(reply, Reply) or reply.status not in {200, 201}:
         return None
@@ -190,10 +191,10 @@ def signed(
     body: bytes,
     *,
     headers: dict[str, str],
-    credentials: Hidden,
+    credentials: Opaque,
     where: tuple[str, str],
     now: float,
-) -> Hidden:
+) -> Opaque:
     """Return a request, hidden, with AWS's signature version 4.
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html

@@ -24,9 +24,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .._names import Instant
     from .._sources import Source
     from ._extension import ExtensionBackend
-    from ._types import Answers, Instant, Result
+    from ._types import Answers, Result
 
 LONGEST_REST = 600.0  # seconds; on Managed Instances an extension may stay "not ready"
 

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from typing import Any, Self
 
+    from .._names import Opaque
     from .._sources import Source
-    from ._types import Answers, Decode, Hidden, Result, Sources, Talk, Task
+    from ._types import Answers, Decode, Result, Sources, Talk, Task
 
 PARAMETERS_A_CALL, SECRETS_A_CALL = 10, 20  # the services' limits
 POLL_INTERVAL = 15  # seconds, the shortest that AppConfig accepts
@@ -165,7 +166,7 @@ def secrets(sources: list[Source]) -> Talk:
     return answers
 
 
-def _among(page: Hidden, source: Source) -> Result | None:
+def _among(page: Opaque, source: Source) -> Result | None:
     """Return what a page of a batch says about a source, if it does."""
     asked = "ARN" if source.name.startswith("arn:") else "Name"
     for item in map(opaque, page(0).get("SecretValues") or ()):
@@ -258,9 +259,9 @@ def _singly(tasks: list[Task], answers: Answers) -> list[Task]:
 
 def _pages(
     service: str, operation: str, source: Source, arguments: dict[str, Any]
-) -> Generator[Call, ResolutionError | Hidden, list[Hidden] | ResolutionError]:
+) -> Generator[Call, ResolutionError | Opaque, list[Opaque] | ResolutionError]:
     """Make a call for each page of an answer; return them all, or the error of one."""
-    pages: list[Hidden] = []
+    pages: list[Opaque] = []
     while True:
         page = yield Call(service, operation, source, arguments)
         if isinstance(page, ResolutionError):
@@ -271,7 +272,7 @@ def _pages(
         arguments = {**arguments, "NextToken": page(0)["NextToken"]}
 
 
-def _read_in(document: ResolutionError | Hidden, decode: Decode) -> Result:
+def _read_in(document: ResolutionError | Opaque, decode: Decode) -> Result:
     """Return the value in a document; an error as it is."""
     if isinstance(document, ResolutionError):
         return document

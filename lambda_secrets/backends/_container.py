@@ -22,7 +22,8 @@ from ._tls import RemoteClient
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ._types import Hidden, Job
+    from .._names import Opaque
+    from ._types import Job
 
 RELATIVE, FULL = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 TOKEN, TOKEN_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
@@ -37,7 +38,7 @@ class Container:
     def __init__(self) -> None:
         self._client = RemoteClient(proxies=False)
         # The keys, hidden; when they expire; the settings that they came by.
-        self._held: tuple[Hidden, float, str] = opaque(()), 0.0, ""
+        self._held: tuple[Opaque, float, str] = opaque(()), 0.0, ""
 
     def expire(self) -> bool:
         """Let go of credentials that AWS calls expired; tell whether there were any."""
@@ -45,7 +46,7 @@ class Container:
         self._held = keys, 0.0, origin
         return bool(origin)
 
-    def credentials(self, timeout: float) -> Hidden | ResolutionError:
+    def credentials(self, timeout: float) -> Opaque | ResolutionError:
         """Return key id, secret key and session token, hidden; renewed where they expire soon."""
         settings = f"{os.environ.get(RELATIVE)} {os.environ.get(FULL)}"
         keys, expires, origin = self._held
@@ -86,8 +87,8 @@ def _ask() -> Job:
 
 
 def unusual_credentials(
-    container: Container, found: Hidden, timeout: float
-) -> Hidden | ResolutionError:
+    container: Container, found: Opaque, timeout: float
+) -> Opaque | ResolutionError:
     """Return a container's credentials, hidden; or what is wrong with those in the environment."""
     if any(found(0)[:2]):
         if all(found(0)[:2]):
@@ -106,7 +107,7 @@ def unusual_credentials(
     )
 
 
-def _target() -> tuple[tuple[str, int, bool], Hidden] | ResolutionError:
+def _target() -> tuple[tuple[str, int, bool], Opaque] | ResolutionError:
     """Return the address and the request, hidden; or why it must not be sent."""
     relative = os.environ.get(RELATIVE)
     url = f"http://169.254.170.2{relative}" if relative else os.environ.get(FULL, "")
@@ -133,7 +134,7 @@ def _target() -> tuple[tuple[str, int, bool], Hidden] | ResolutionError:
     return endpoint.address, request
 
 
-def _credentials_in(reply: Reply) -> tuple[Hidden, float] | BackendError:
+def _credentials_in(reply: Reply) -> tuple[Opaque, float] | BackendError:
     """Return credentials, hidden, with the time at which they expire."""
     names = ("AccessKeyId", "SecretAccessKey", "Token")
     try:

@@ -23,8 +23,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .._names import Opaque
     from .._sources import Source
-    from ._types import Answers, Hidden, Job, Outcome, Patience, Request, Result, Sources
+    from ._types import Answers, Job, Outcome, Patience, Request, Result, Sources
 
 TOKENS = ("AWS_TOKEN", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
 _log = logging.getLogger("lambda_secrets")
@@ -175,7 +176,7 @@ def is_elsewhere(source: Source) -> bool:
     return bool(source.region) and own_region() not in ("", source.region)
 
 
-def request_to(port: int, path: str, query: dict[str, Any], token: Hidden) -> Request:
+def request_to(port: int, path: str, query: dict[str, Any], token: Opaque) -> Request:
     """Return port and bytes of a GET, with the token where there is one."""
     text = "&".join(
         f"{name}={encoded(str(value))}" for name, value in query.items() if value is not None
@@ -198,7 +199,7 @@ def seconds_in(variable: str, default: float) -> float:
     return float(text) if text.isdecimal() else default
 
 
-def _token() -> Hidden | BackendError:
+def _token() -> Opaque | BackendError:
     """Return the token; empty where there is none; or what is wrong with it."""
     token = opaque(next(filter(None, map(os.environ.get, TOKENS)), "").strip())
     is_usual = token(0) and token(0).isascii() and token(0).isprintable()

@@ -26,9 +26,10 @@ from ._states import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .._names import Opaque
     from .._sources import Source
     from ._extension import ExtensionBackend
-    from ._types import Answers, Hidden, Job, Outcome, Patience, Request, Result, Sources
+    from ._types import Answers, Job, Outcome, Patience, Request, Result, Sources
 
 SILENT_WAIT = 0.5  # seconds to wait for a start, where one whole wait has seen none
 SHORTEST_LEFT = 0.005  # seconds in which another try is worth it
@@ -96,7 +97,7 @@ def _deadline(failure: ResolutionError, patience: Patience) -> float:
 
 
 def unusual_request(
-    backend: ExtensionBackend, source: Source, token: Hidden | BackendError
+    backend: ExtensionBackend, source: Source, token: Opaque | BackendError
 ) -> Request | BackendError:
     """Return port and bytes to send, or why nothing can be sent."""
     if source.kind == "tree":
@@ -141,7 +142,7 @@ def token_origin() -> str:
     return _AGENT_TOKEN_FILE if os.path.exists(_AGENT_TOKEN_FILE) else ""  # noqa: PTH110 - pathlib costs its import
 
 
-def unusual_token() -> Hidden | BackendError:
+def unusual_token() -> Opaque | BackendError:
     """Return the token, which a file may hold; empty where there is none; or what is wrong."""
     origin = token_origin()
     held = opaque(os.environ.get(origin, f"file://{origin}" if origin else ""))

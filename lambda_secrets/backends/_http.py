@@ -18,8 +18,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .._names import Opaque
     from ._connections import Fault
-    from ._types import Exchanges, Headers, Hidden, Jobs, Outcome, Results
+    from ._types import Exchanges, Headers, Jobs, Outcome, Results
 
 LIMIT = 16 * 1024 * 1024  # bytes of a reply; a secret has 64 KiB at most, a configuration 4 MiB
 LONGEST_WAIT = 3600.0  # seconds in one wait; poll() takes no number without bounds
@@ -53,7 +54,7 @@ class Exchange:
     """
 
     address: Any
-    request: Hidden
+    request: Opaque
     due: float
     blocked: Any = BlockingIOError
 

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from typing import Any
 
+    from .._names import Opaque
     from ._calls import Call
-    from ._types import Answers, Hidden, Sources, Task
+    from ._types import Answers, Sources, Task
 
 PARALLEL = 20  # calls at once
 CONNECT_TIMEOUT, READ_TIMEOUT = 2, 5  # seconds; a round's timeout bounds both
@@ -127,7 +128,7 @@ class SdkBackend(ConversingBackend):
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]  # a Talk ends with answers
 
-    def _called(self, call: Call, deadline: float) -> Hidden | ResolutionError:
+    def _called(self, call: Call, deadline: float) -> Opaque | ResolutionError:
         """Make a call, again and again while that may help and time is left."""
         retry = 0
         while True:

@@ -9,7 +9,7 @@ from ..errors import BackendError, BackendUnavailableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ._types import Hidden
+    from .._names import Opaque
 
 
 class NotListeningError(BackendUnavailableError):
@@ -34,7 +34,7 @@ def pause_before(retry: int) -> float:
     return share * min(1.0, 0.05 * 2.0 ** min(retry, 9))
 
 
-def token_in(origin: str, path: str | None) -> Hidden | BackendError:
+def token_in(origin: str, path: str | None) -> Opaque | BackendError:
     """Return the token, hidden, that a variable or the file at a path holds; or what is wrong."""
     token = opaque(os.environ.get(origin, ""))
     if path is not None:  # read anew each time: EKS writes a new token every hour

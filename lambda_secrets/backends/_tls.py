@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from typing import Any, TypeAlias
 
-    from ._types import Exchanges, Hidden, Outcome
+    from .._names import Opaque
+    from ._types import Exchanges, Outcome
 
     Address: TypeAlias = tuple[str, int, bool]  # host, port, whether to speak TLS
     # What is waited for (True: until it can be written), and how it ended.
@@ -262,19 +263,19 @@ def _is_excluded(host: str) -> bool:
     return False
 
 
-def _proxy_url() -> Hidden:
+def _proxy_url() -> Opaque:
     """Return the URL of the proxy, which may hold a password; empty where none is set."""
     return opaque(os.environ.get("https_proxy") or os.environ.get("HTTPS_PROXY") or "")
 
 
-def _proxy_parts() -> Hidden:
+def _proxy_parts() -> Opaque:
     from urllib.parse import urlsplit
 
     url = _proxy_url()
     return opaque(urlsplit(url(0) if "://" in url(0) else f"http://{url(0)}"))
 
 
-def _authorization() -> Hidden:
+def _authorization() -> Opaque:
     """Return the header line with the login that the proxy's URL holds, if it does."""
     from urllib.parse import unquote
 

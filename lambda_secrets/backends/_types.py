@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
+    from .._names import Opaque
     from .._sources import Source
     from ..errors import ResolutionError
     from . import Answer, Value
@@ -14,14 +15,12 @@ if TYPE_CHECKING:
     from ._connections import Fault
     from ._http import Exchange, Reply
 
-    Hidden: TypeAlias = Callable[[int], Any]
-    """Gives a value back for 0; see `opaque`."""
     Headers: TypeAlias = dict[str, str]
     Outcome: TypeAlias = Reply | Fault
     Exchanges: TypeAlias = list[Exchange]
     Request: TypeAlias = Sequence[Any]
     """An address, and the bytes to send there, hidden."""
-    Job: TypeAlias = Generator[tuple[Any, Hidden, float], Outcome, Any]
+    Job: TypeAlias = Generator[tuple[Any, Opaque, float], Outcome, Any]
     Jobs: TypeAlias = dict[Any, Job]
     Results: TypeAlias = dict[Any, Any]
     Result: TypeAlias = Answer | ResolutionError
@@ -29,11 +28,9 @@ if TYPE_CHECKING:
     Answers: TypeAlias = dict[Source, Result]
     Decode: TypeAlias = Callable[[Any], Answer | None]
     """Makes an answer of a document of AWS, if it holds a value."""
-    Talk: TypeAlias = Generator[Call, ResolutionError | Hidden, Answers]
+    Talk: TypeAlias = Generator[Call, ResolutionError | Opaque, Answers]
     """A conversation with AWS; it is sent an error, or a document that is hidden."""
     Task: TypeAlias = tuple[Callable[[list[Source]], Talk], list[Source]]
-    Instant: TypeAlias = tuple[float, float]
-    """What the monotonic and the wall clock said."""
     Patience: TypeAlias = tuple[float, float, float, float]
     """When it began; for how long to wait for a start, for readiness, and in all."""
 

@@ -265,4 +265,4 @@ def test_a_name_that_raises_is_the_name_of_the_class() -> None:
 
 def test_the_names_of_types_are_for_type_checkers_alone() -> None:
     """Who imports the protocol does not import what they name."""
-    assert not hasattr(_types, "Hidden")
+    assert not hasattr(_types, "Sources")
