@@ -32,12 +32,7 @@ _BUILTINS = (str, bytes, int, float, bool, dict, list, NoneType)
 _DATA = frozenset(_BUILTINS)  # what `Secrets` copies, or never changes
 _TEXTS = (str, bytes, bytearray)
 # What tells that a class is built from a JSON object.
-_FIELDS = (
-    "__dataclass_fields__",
-    "__struct_fields__",
-    "__attrs_attrs__",
-    "__pydantic_validator__",
-)
+_FIELDS = ("__dataclass_fields__", "__struct_fields__", "__attrs_attrs__", "__pydantic_validator__")
 
 
 def converter(name: str, declaration: Declaration, wanted: Any) -> Convert:
