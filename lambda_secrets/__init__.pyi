@@ -2,14 +2,15 @@ from collections.abc import Callable, Mapping
 from typing import (
     Any,
     ClassVar,
-    Generic,
     Literal,
     NoReturn,
     ParamSpec,
+    Protocol,
     Self,
     TypeAlias,
     TypeVar,
     overload,
+    runtime_checkable,
 )
 
 from ._kinds import (
@@ -129,7 +130,8 @@ class LiveSecrets:
     def cache_info(self) -> CacheInfo: ...
     def retry_on(self, *types: _Exceptions) -> Callable[[_F], _F]: ...
 
-class InjectedHandler(Generic[_P, _R_co]):
+@runtime_checkable
+class InjectedHandler(Protocol[_P, _R_co]):
     secrets: LiveSecrets
     __name__: str
     __qualname__: str

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import subprocess
 import sys
 from importlib.metadata import distribution, requires
 from inspect import ismodule
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -127,10 +129,17 @@ def test_types_for_annotations_work_at_run_time() -> None:
     assert not isinstance(None, lambda_secrets.Declaration)
     handler = lambda_secrets.InjectedHandler[..., str]
     assert str(handler).endswith("InjectedHandler[..., str]")
-    with pytest.raises(NotImplementedError):
-        lambda_secrets.InjectedHandler()()
-    with pytest.raises(NotImplementedError):
-        lambda_secrets.InjectedHandler().__get__(None)
+
+
+def test_a_decorated_handler_is_an_injected_handler() -> None:
+    """Functions and callable objects are; what is not decorated is not."""
+
+    def plain(event: object, context: object) -> None: ...
+
+    inject: Any = lambda_secrets.inject_secrets({"db": "prod/db"})
+    for handler in (plain, functools.partial(plain)):
+        assert isinstance(inject(handler), lambda_secrets.InjectedHandler)
+        assert not isinstance(handler, lambda_secrets.InjectedHandler)
 
 
 def test_unknown_attribute_is_an_attribute_error() -> None:
