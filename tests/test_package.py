@@ -10,11 +10,12 @@ import sys
 from importlib.metadata import distribution, requires
 from inspect import ismodule
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
 import lambda_secrets
+from lambda_secrets import _values
 from lambda_secrets.backends import _aws
 
 PACKAGE = Path(lambda_secrets.__file__).parent
@@ -129,6 +130,20 @@ def test_types_for_annotations_work_at_run_time() -> None:
     assert not isinstance(None, lambda_secrets.Declaration)
     handler = lambda_secrets.InjectedHandler[..., str]
     assert str(handler).endswith("InjectedHandler[..., str]")
+
+
+def test_names_for_annotations_are_for_type_checkers() -> None:
+    """The private ones are right, and no module imports theirs when it runs."""
+    names = importlib.import_module("lambda_secrets._names")
+    assert get_type_hints(_values.opaque, vars(names))["return"] == names.Opaque
+    everything = (
+        "import importlib, pkgutil, sys, lambda_secrets as package\n"
+        "for module in pkgutil.walk_packages(package.__path__, 'lambda_secrets.'):\n"
+        "    if not module.name.endswith(('._names', '__main__', 'pytest_plugin')):\n"
+        "        importlib.import_module(module.name)\n"
+        "assert 'lambda_secrets._names' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", everything], check=True)
 
 
 def test_a_decorated_handler_is_an_injected_handler() -> None:
