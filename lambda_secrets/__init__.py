@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-from . import _bytecode as _bytecode  # first: it loads the others
+from . import _bytecode as _bytecode  # first: the others load through it
 from ._decorator import inject_secrets as inject_secrets
 
-# Where the other names are. Few handlers use many of them: each is looked up when it is used.
+# The modules of the other names, imported when a name is used: few handlers need many of them.
 _LATE = {
     "_kinds": "AppConfig Parameter ParameterTree",
     "_live": "CacheInfo LiveSecrets",

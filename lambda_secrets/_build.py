@@ -30,11 +30,11 @@ class Built:
     """An object that was built, or is being built, for one declaration.
 
     Attributes:
-        key: backend, source, path, transform and ``build``: handlers that agree in all share it.
+        key: backend, source, path, transform and ``build``; equal keys share one object.
         value: the opaque value that it was made from.
         product: the opaque object; None while it is being built.
-        outside: whether somebody got it while no call ran that declares it.
-        users: the calls that began before it was replaced, and run still.
+        outside: whether it was handed out while no call that declares it was running.
+        users: the calls that began before it was replaced and are still running.
     """
 
     def __init__(self, key: Key, declaration: Declaration, value: Opaque) -> None:
@@ -50,10 +50,10 @@ class Built:
         self.done = threading.Event()
 
     def make(self, name: str) -> None:
-        """Build it for a declared name; what that raises goes through unchanged.
+        """Build the object for a declared name; exceptions of ``build`` propagate unchanged.
 
         Raises:
-            SecretValueError: instead of a ``StopIteration``, which no generator lets through.
+            SecretValueError: in place of a ``StopIteration``, which cannot leave a generator.
         """
         try:
             made = self.build(fresh(self.value))
@@ -74,7 +74,7 @@ class Built:
             return
         try:
             close(fresh(self.product))
-        except BaseException as error:  # nobody waits for it
+        except BaseException as error:  # no caller could handle it
             if is_from_signal(error):
                 raise
             kind = type(error).__name__
@@ -82,7 +82,7 @@ class Built:
 
 
 class Builds:
-    """All objects that were built in a process; its tables change under the cache's lock."""
+    """All objects built in this process; the tables change under the cache's lock."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -93,12 +93,12 @@ class Builds:
         self.inherited: list[Any] = []  # from before a fork: never used, never closed
 
     def begin(self, call: object, keys: list[Key]) -> None:
-        """Note that a call begins that declares objects of these keys."""
+        """Register a call that declares objects with these keys."""
         with self.store.lock:
             self.calls[call] = keys
 
     def end(self, call: object) -> None:
-        """Note that it has ended; what nobody uses any more is closed."""
+        """Unregister a call; close objects that nobody uses any more."""
         with self.store.lock:
             self.calls.pop(call, None)
             for built in self.replaced:
@@ -108,11 +108,11 @@ class Builds:
     def claim(
         self, key: Key, declaration: Declaration, value: Opaque
     ) -> tuple[Built | None, Any, Built | None]:
-        """Return the object for a value, or who is building it, or what the caller is to build."""
+        """Return the object for a value, or one in the making, or one for the caller to make."""
         while True:
             with self.store.lock:
                 known = _find(self.current, key)
-            # Others' code, which may compare the values, runs outside of the lock.
+            # Comparing values may run other people's code: not under the lock.
             if known is not None and same(known.value, value):
                 return known, None, None
             with self.store.lock:
@@ -124,12 +124,12 @@ class Builds:
                     return None, None, mine
 
     def make(self, built: Built, name: str) -> None:
-        """Build what was claimed, in this thread and outside of all locks."""
+        """Build a claimed object, in this thread and outside all locks."""
         try:
             built.make(name)
         finally:
             with self.store.lock:
-                if built in self.making:  # a fork may have come between
+                if built in self.making:  # not after a fork in between
                     self.making.remove(built)
                 if built.product is not None:
                     self.replace(built)
@@ -137,26 +137,26 @@ class Builds:
         self.close_unused()
 
     def replace(self, built: Built) -> None:
-        """Let an object take the place of the one before it; the caller holds the lock."""
+        """Make this the current object of its key; the caller holds the lock."""
         self.retire([_find(self.current, built.key)])
         self.current.append(built)
 
     def forget(self, key: Key) -> None:
-        """Replace the object of a secret that is not there any more."""
+        """Retire the current object of this key, and close objects that nobody uses."""
         with self.store.lock:
             self.retire([_find(self.current, key)])
         self.close_unused()
 
     def retire(self, gone: Iterable[Built | None]) -> None:
-        """Replace these objects; each is closed when the calls that run now have ended."""
+        """Take these out of use; each can be closed once the running calls that declare it end."""
         for built in filter(None, gone):
             self.current.remove(built)
             built.users = self.callers(built)
             self.replaced.append(built)
-            self.store.changed()  # a later call must not find it among kept values
+            self.store.changed()  # a later call must not find it among cached values
 
     def drop(self, gone: Callable[[Any], bool], *, cleared: bool = True) -> None:
-        """Let go of what was built from these sources; if cleared, what calls do not have too."""
+        """Retire objects of these sources; ``cleared`` also ends their use outside of calls."""
         self.retire([built for built in self.current if gone(built.key[:2])])
         for built in self.replaced if cleared else ():
             if gone(built.key[:2]):
@@ -164,17 +164,17 @@ class Builds:
 
     def close_unused(self) -> None:
         """Close replaced objects that nobody uses."""
-        while True:  # one by one: what gets out of one close leaves the others for later
+        while True:  # one by one: if one close is interrupted, the others come later
             with self.store.lock:
                 unused = (built for built in self.replaced if not (built.users or built.outside))
                 built = next(unused, None)
                 if built is None:
                     return
                 self.replaced.remove(built)
-            built.end()  # others' code runs outside of the lock
+            built.end()  # other people's code: not under the lock
 
     def hand_out(self, built: Built, declaration: Declaration) -> Opaque | None:
-        """Return the object, unless it is closed by now; note who has it, and how to close it."""
+        """Return the object, or None if it is closed; note who uses it and how to close it."""
         with self.store.lock:
             callers = self.callers(built)
             if built in self.replaced:
@@ -186,11 +186,11 @@ class Builds:
         return built.product
 
     def callers(self, built: Built) -> set[object]:
-        """Return the calls that declare it; the caller holds the lock."""
+        """Return the running calls that declare this object; the caller holds the lock."""
         return {call for call, keys in self.calls.items() if built.key in keys}
 
     def after_fork(self) -> None:
-        """In a child: build everything anew, and keep what is the parent's as it is."""
+        """In a child: start without objects, and leave the parent's untouched."""
         self.inherited += [self.current, self.making, self.replaced]
         self.current, self.making, self.replaced, self.calls = [], [], [], {}
 
@@ -200,11 +200,11 @@ def builds_of(store: Store) -> Builds:
     with store.lock:
         if store.builds is None:
             store.builds = Builds(store)
-        return store.builds  # type: ignore[no-any-return]  # which knows no type of this module
+        return store.builds  # type: ignore[no-any-return]  # typed as Any in the store
 
 
 def key_of(store: Store, backend: Any, declaration: Declaration) -> Key:
-    """Return what an object is shared by; who has the key keeps the ``build`` of that id."""
+    """Return the key of a built object; it holds the id of ``build``, so keep that alive."""
     owner, source = id(store.active(backend)), declaration.source
     return owner, source, declaration.path, declaration.transform, id(declaration.build)
 
@@ -214,13 +214,13 @@ def _find(among: list[Built], key: Key) -> Built | None:
 
 
 def _is_given(value: Opaque) -> bool:
-    """Whether it is injected as it is."""
+    """Whether a value is injected unchanged, without a build."""
     return type(value(0)) is Wrapped and bool(value(0).shared)
 
 
 def given(backend: Any, declaration: Declaration) -> Opaque | None:
-    """Return the object that an override has instead of a built one."""
-    # The class is asked: a mock makes up whatever it is asked for.
+    """Return the object that an override provides in place of a built one, if any."""
+    # Ask the class: a mock makes up any attribute.
     return backend.built_for(declaration) if hasattr(type(backend), "built_for") else None
 
 
@@ -231,7 +231,7 @@ def steps(
     secrets: Secrets,
     wait: float,
 ) -> Generator[Callable[[], Any], Any, Secrets]:
-    """Yield what blocks; return the secrets with built objects instead of their values.
+    """Yield blocking calls; return the secrets with built objects in place of their values.
 
     Raises:
         ResolutionError: when another caller has been building for longer than ``wait`` seconds.
@@ -241,7 +241,7 @@ def steps(
     until = store.clock.monotonic() + wait
     for name, declaration in declarations.items():
         key = key_of(store, backend, declaration)
-        if _is_given(values[name]):  # a default or an override's: nothing is built
+        if _is_given(values[name]):  # a default or an override's object: nothing to build
             builds.forget(key)
             continue
         while True:
@@ -275,7 +275,7 @@ def trial(
     secrets: Secrets,
     tried: list[Built],
 ) -> Secrets:
-    """Return the secrets with objects that nobody shares yet; add these to what was tried."""
+    """Return the secrets with objects that are not shared yet; add these objects to ``tried``."""
     values = dict(held(secrets))
     for name, declaration in declarations.items():
         key = key_of(store, backend, declaration)
@@ -289,12 +289,12 @@ def trial(
 
 
 def same(one: Opaque, other: Opaque) -> bool:
-    """Whether two opaque values are equal, as far as what a transform made can be compared."""
+    """Whether two opaque values are equal; False if they cannot be compared."""
     return bool(shielded(_same_values, one, other))
 
 
 def _same_values(one: Opaque, other: Opaque) -> bool:
     try:
         return equal(fresh(one), fresh(other))
-    except Exception:  # noqa: BLE001 - an array has no truth value, and its secret has changed
+    except Exception:  # noqa: BLE001 - such as an array, which has no truth value
         return False

@@ -1,8 +1,8 @@
-"""Takes this package's modules from the bytecode that its wheel brings in a data file.
+"""Loads this package's modules from bytecode that its wheel ships in a data file.
 
-Most tools that build deployment packages drop `.pyc` files or spoil their times, so that each cold
-start would compile what it imports. They keep data files. importlib checks this bytecode as it does
-any `.pyc` with a checked hash (PEP 552): another Python's, or another source's, is left alone.
+Most tools that build deployment packages drop `.pyc` files or spoil their timestamps, so each cold
+start would compile every import. They keep data files. importlib checks this bytecode like any
+`.pyc` with a checked hash (PEP 552), and ignores it if the Python version or the source differs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TAG = sys.implementation.cache_tag
 
 
 def use_bytecode(folder: str, *packages: str) -> None:
-    """Load modules of a folder and of packages in it from its file; without one, change nothing."""
+    """Load modules of a folder, and of packages in it, from its bytecode file if it has one."""
     file = os.path.join(folder, f"_bytecode.{TAG}.bin")  # noqa: PTH118 - pathlib costs more
     try:
         with open(file, "rb") as stored:  # noqa: PTH123
@@ -40,7 +40,7 @@ def use_bytecode(folder: str, *packages: str) -> None:
 
 
 def is_valid(cached: str, source: str) -> bool:
-    """Return whether Python would take a `.pyc` file for its source: by hash, or by time."""
+    """Whether Python would use a `.pyc` file: it is hash-based, or has the time of its source."""
     try:
         with open(cached, "rb") as file:  # noqa: PTH123
             head = file.read(12)
@@ -51,6 +51,6 @@ def is_valid(cached: str, source: str) -> bool:
 
 
 _folder = os.path.dirname(__file__)  # noqa: PTH120
-# Where one module has a valid .pyc file, all have: that is faster by the reading of the sources.
+# If one module has a valid .pyc file, all have; using these saves reading the sources.
 if not is_valid(f"{_folder}/__pycache__/_decorator.{TAG}.pyc", f"{_folder}/_decorator.py"):
     use_bytecode(_folder, "backends")

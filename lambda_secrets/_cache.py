@@ -1,4 +1,4 @@
-"""Reads sources through the cache: TTL and single flight; `_renewal` renews what is there."""
+"""Reads sources through the cache, with TTL and single flight; `_renewal` does the refreshing."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ class Cache(Store):
         mode: Mode = "usual",
         observer: Any = None,
     ) -> Reading:
-        """Return every source, fetching what is not fresh in one round.
+        """Return the entry or error of each source; fetch all that are not fresh in one round.
 
         Args:
-            backend: is asked, unless an override is.
+            backend: where to read, unless an override replaces it.
             wanted: how long a value of each source is good.
-            timeout: seconds that the backend has.
-            wait: seconds after which the caller wants its answer, whatever the timeout is.
+            timeout: seconds that the backend may take.
+            wait: seconds that the caller waits at most, whatever the timeout is.
             mode: ``"fresh"`` reads past all caches, ``"prefetch"`` does not wait for a backend
                 that is not ready.
             observer: is told of each fetch and of each stale value.
 
-        It never raises: what failed is in the reading.
+        It never raises: the reading holds the errors.
         """
         reading = Reading(self.active(backend), wanted, timeout, mode, observer)
         if self.is_mine():
@@ -72,14 +72,14 @@ class Cache(Store):
         return reading
 
     def fetch(self, reading: Reading, sources: Iterable[Source]) -> None:
-        """Start the rounds that these sources need, and wait for each round that brings one."""
+        """Start the rounds that these sources need, and wait for each that reads one of them."""
         rounds: list[Round] = []
         try:
             with self.lock:
                 self._plan(reading, sources, rounds)
             for new in rounds:
                 self._start(new)
-            # It waits for each round once, and for none in the background.
+            # Wait for each round once, and never for a background round.
             awaited = {id(r): r for r in reading.results.values() if isinstance(r, Round)}
             for running in awaited.values():
                 self._wait(running, reading)
@@ -114,11 +114,11 @@ class Cache(Store):
                 self.rounds[id(owner), source] = reading.results[source] = rounds[-1]
 
     def _keep(self, owner: Backend) -> None:
-        """Keep a backend's entries for as long as others refer to it: its id is in their key."""
+        """Keep a backend's entries only as long as it lives: their keys hold its id."""
         number = id(owner)
         gone = (lambda key: key[0] == number), False
         try:
-            # A finalizer may run anywhere, also where the lock is held.
+            # A finalizer may run anywhere, even while the lock is held.
             self.owners[number] = weakref.ref(owner, lambda _: self.deferred.append(gone))
         except TypeError:
             from ._maintenance import keep_strongly
@@ -126,7 +126,7 @@ class Cache(Store):
             keep_strongly(self, owner)
 
     def _collect(self, reading: Reading) -> None:
-        """Replace rounds by their results, and say how long these are good."""
+        """Replace rounds by their results, and set how long these are good."""
         with self.lock:
             reading.generation, reading.now = self.generation, self.now()
             for source, freshness in reading.wanted.items():
@@ -159,7 +159,7 @@ class Cache(Store):
     # Rounds
 
     def _start(self, new: Round) -> None:
-        # A background round outlives its invocation, whose trace it must not be part of.
+        # A background round outlives its invocation, so it must not join the invocation's trace.
         context = contextvars.Context() if new.background else contextvars.copy_context()
         run: Any = functools.partial(context.run, self._run, new)
         run_apart(run, "lambda_secrets")
@@ -169,7 +169,7 @@ class Cache(Store):
         self.finish(current, _answers(current))
 
     def _wait(self, running: Round, reading: Reading) -> None:
-        """Wait until it is done, the caller's time is up, or its own is."""
+        """Wait until the round is done, or its own or the caller's time is up."""
         left = running.timeout + GRACE - self.age(running.sent)
         left = min(left, reading.until - self.clock.monotonic())
         if not running.done.wait(max(0.0, left)) and running.thread == threading.get_ident():
@@ -178,7 +178,7 @@ class Cache(Store):
             give_up(self, running)
 
     def finish(self, current: Round, answers: Mapping[Source, Any]) -> None:
-        """Store what was read, unless somebody gave this round up or replaced it meanwhile."""
+        """Store the answers, unless this round was given up or replaced meanwhile."""
         try:
             with self.lock:
                 if current.over:
@@ -187,7 +187,7 @@ class Cache(Store):
                 seconds = self.age(current.sent)
                 # First: a caller that sees a new entry must not find an old value elsewhere.
                 self.changed()
-                # One draw a round: what was fetched together expires together.
+                # One draw per round: values fetched together expire together.
                 draw = self.draw()
                 for source, answer in answers.items():
                     self._store(current, source, answer, draw)
@@ -200,7 +200,7 @@ class Cache(Store):
                 from .events import tell_fetched
 
                 tell_fetched(current, seconds)
-            # A backend that pauses between its tries gives up before its time is up.
+            # A backend that pauses between retries may give up before its time is up.
             current.exhausted |= seconds > current.timeout / 2
         finally:
             current.done.set()
@@ -226,20 +226,20 @@ class Cache(Store):
         """Return a random number from 0 to 1, without the cost of importing `random`."""
         return int.from_bytes(os.urandom(4), "big") / 2**32
 
-    # What others ask and tell
+    # Watchers and listeners
 
     def watch(self, watcher: Any) -> None:
-        """Tell this holder of values, while it lives, when to look here again."""
+        """Expire this holder of values, while it lives, whenever the cache changes."""
         with self.lock:
             self.watchers[id(watcher)] = watcher
 
     def reveal(self, value: Opaque) -> None:
-        """Tell the listeners, if there are any, of a value that a handler is about to get."""
+        """Tell the listeners about a value that a handler is about to get."""
         for listener in list(self.listeners):
             listener.learn(value(0))
 
     def catch_up(self) -> None:
-        """Forget what had to wait for the lock."""
+        """Forget the keys whose removal had to wait for the lock."""
         if self.deferred:
             from ._maintenance import catch_up
 
@@ -247,14 +247,14 @@ class Cache(Store):
 
 
 def _answers(current: Round) -> Mapping[Source, Any]:
-    """Ask the backend; turn whatever it does into a well-formed answer for each source."""
+    """Ask the backend; turn all it returns or raises into a valid answer for each source."""
     owner, sources = current.owner, current.sources
     try:
         ask = functools.partial(owner.fetch, fresh=current.fresh)
         if current.mode == "prefetch" and hasattr(type(owner), "prefetch"):
             ask = owner.prefetch
         given = ask(list(sources), timeout=current.timeout)
-        # The usual answers are text: they need no check, nor its import.
+        # Text, the usual answer, needs no check, so the module for checks is not imported.
         if type(given) is dict and all(
             type(given.get(source)) is Answer
             and type(given[source].value) is str
@@ -265,7 +265,7 @@ def _answers(current: Round) -> Mapping[Source, Any]:
         from .backends._checks import checked
 
         return checked(given, sources)
-    except BaseException as error:  # noqa: BLE001 - another's code may raise anything
+    except BaseException as error:  # noqa: BLE001 - a backend may raise anything
         from .backends._checks import raised
 
         return dict.fromkeys(sources, raised(error))
@@ -276,7 +276,7 @@ shared_cache: Cache = Cache()
 
 
 def under_snapstart(cache: Cache) -> bool:
-    """Whether a snapshot will be taken; if so, see that it holds no value of this cache."""
+    """Whether a snapshot will be taken; if so, make sure that it holds no value of this cache."""
     if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start":
         return False
     from ._maintenance import keep_out_of_snapshots

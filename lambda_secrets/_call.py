@@ -1,4 +1,4 @@
-"""What one ``inject_secrets`` on a handler is, and what its calls ask of their context."""
+"""One ``inject_secrets`` on a handler, and the facts that its calls need about their context."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from ._resolver import Resolver
 
 _GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
-SUSPENDED = 0x20 | 0x80 | 0x200  # flags of code that is iterated or awaited, as `inspect` has them
-NOT_AWAITED = frozenset({type(None), dict, str, list, int, bool})  # results
+SUSPENDED = 0x20 | 0x80 | 0x200  # flags of code that is iterated or awaited, as in `inspect`
+NOT_AWAITED = frozenset({type(None), dict, str, list, int, bool})  # types of results
 
 
 class Layer:
-    """One ``inject_secrets`` on a handler: what it resolves, and where the values go: the context.
+    """One ``inject_secrets`` on a handler: what it resolves, and puts on the context.
 
     Attributes:
         function: the handler that it was applied to.
@@ -39,14 +39,14 @@ class Layer:
         self.function = function
 
     def check_handler(self) -> None:
-        """Raise a `DeclarationError` where this handler cannot take the values."""
+        """Raise a `DeclarationError` if this handler cannot take the values."""
         check_own_names(self.resolver.declarations)
 
     def is_plain(self, context: Any) -> bool:
-        """Whether attributes of a context are what is in its dict: so that one can be put there.
+        """Whether a context keeps all attributes in its dict, so that one can be set there.
 
-        In CPython, threads switch and signals arrive at calls and jumps back: between a look into
-        a dict and a change of it, nobody comes. Without its lock, `_overlap` has to help.
+        CPython switches threads and delivers signals only at calls and backward jumps, so nothing
+        runs between a look into a dict and a change of it. Without the GIL, `_overlap` must help.
         """
         kind = type(context)
         if _GIL and not hasattr(kind, self.key):
@@ -59,16 +59,16 @@ class Layer:
 
 
 def remaining_of(context: Any) -> float | None:
-    """Return the seconds that the invocation has left, if its context can tell."""
+    """Return the seconds that the invocation has left, or None if its context cannot tell."""
     method = "get_remaining_time_in_millis"
     try:
         ask: Any = getattr(context, method, None)
         if not callable(ask):  # a durable execution's context has the Lambda context inside
             ask = getattr(getattr(context, "lambda_context", None), method, None)
         millis: Any = ask() if callable(ask) else None
-        # No bool, no mock that can be made a number, and no NaN.
+        # Not a bool, NaN, or a mock that converts to a number.
         return millis / 1000 if type(millis) in (int, float) and not math.isnan(millis) else None
-    except BaseException as error:  # it is others' code; an int may be too large, too
+    except BaseException as error:  # other people's code; also an int too large for a float
         from ._signals import is_from_signal
 
         if is_from_signal(error):

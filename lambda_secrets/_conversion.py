@@ -1,4 +1,4 @@
-"""Makes values of the types that a signature annotates, or says why they do not fit."""
+"""Converts values to the types that a signature annotates, or says why they do not fit."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ if TYPE_CHECKING:
     Fit: TypeAlias = Callable[..., Any]
 
 _BUILTINS = (str, bytes, int, float, bool, dict, list, NoneType)
-_DATA = frozenset(_BUILTINS)  # what `Secrets` copies, or never changes
+_DATA = frozenset(_BUILTINS)  # types that `Secrets` copies, or that never change
 _TEXTS = (str, bytes, bytearray)
-# What tells that a class is built from a JSON object.
+# Attributes of classes that are built from a JSON object.
 _FIELDS = ("__dataclass_fields__", "__struct_fields__", "__attrs_attrs__", "__pydantic_validator__")
 
 
 def converter(name: str, declaration: Declaration, wanted: Any) -> Convert:
-    """Return what makes a declared value one of this type.
+    """Return a function that converts a declared value to this type.
 
     Raises:
-        DeclarationError: when nothing can.
+        DeclarationError: when no installed library can do so.
     """
     fit = _fit_of(name, declaration, wanted)
     raw = declaration.path is None and declaration.transform is None
     from_text, from_data = _read_from(wanted)
 
     def convert(hidden: Opaque) -> Any:
-        """Return the value as that type, or a `Mismatch`; no local is it while a type is made."""
+        """Return the value as that type, or a `Mismatch`; keep it out of locals meanwhile."""
         if not (raw and from_data and isinstance(hidden(0), (str, bytes))):
-            # A tree's and a list's values are texts, whatever they mean.
+            # The values in a tree or a list are strings, whatever they stand for.
             fitted = fit(hidden, lax=raw and isinstance(hidden(0), (dict, list)))
         else:
             data = opaque(parsed_json(hidden(0)))
@@ -91,7 +91,7 @@ def _fit_of(name: str, declaration: Declaration, wanted: Any) -> Fit:
 
 
 def _is_checkable(kind: Any) -> bool:
-    """Whether `isinstance` works with it, as it does not with a TypedDict."""
+    """Whether it is a class that `isinstance` accepts, unlike a TypedDict."""
     try:
         isinstance(None, kind)
     except TypeError:
@@ -100,14 +100,14 @@ def _is_checkable(kind: Any) -> bool:
 
 
 def _made_fit(kind: type, fit: Fit | str, hidden: Opaque, *, as_it_is: bool, lax: bool) -> Any:
-    """Return what a transform has made, if it is of the type, as it is or converted."""
+    """Return a transform's result: unchanged if it has the type, else converted or a `Mismatch`."""
     if as_it_is and isinstance(hidden(0), kind):
         return hidden(0)
     return _unexpected(kind, hidden(0), "$") if isinstance(fit, str) else fit(hidden, lax=lax)
 
 
 def _read_from(wanted: Any) -> tuple[bool, bool]:
-    """Tell whether a type takes the text of a secret, and whether it takes what its JSON says."""
+    """Return whether a type takes the text of a secret, and whether it takes its parsed JSON."""
     wanted = _bare(unaliased(wanted))
     origin = get_origin(wanted) or wanted
     if origin in {Union, UnionType}:
@@ -134,9 +134,9 @@ def _is_made_of_json(kind: type) -> bool:
 
 
 def _inside(value: Any) -> Iterator[Any]:
-    """Go through a value and all that it holds, keys included."""
+    """Yield a value and everything inside it, keys included."""
     found = [value]
-    for part in found:  # which grows meanwhile: it may be nested deeper than Python recurses
+    for part in found:  # grows in the loop: a value may be nested too deeply for recursion
         yield part
         if isinstance(part, dict):
             found += [*part, *part.values()]
@@ -145,21 +145,21 @@ def _inside(value: Any) -> Iterator[Any]:
 
 
 def parts(hint: Any) -> Iterator[Any]:
-    """Go through a type, its arguments and what annotates them."""
+    """Yield a type, its arguments and its annotations, at every level."""
     yield hint
     for part in get_args(hint):
         yield from parts(part)
 
 
 def unaliased(hint: Any) -> Any:
-    """Return what `type X = …` stands for."""
+    """Return the type that an alias (`type X = …`) stands for."""
     while hasattr(hint, "__value__"):
         hint = hint.__value__
     return hint
 
 
 def _bare(wanted: Any) -> Any:
-    """Return a type without a `NewType` around it and without what annotates it."""
+    """Return a type without `NewType` and `Annotated` around it."""
     while get_origin(wanted) is Annotated or hasattr(wanted, "__supertype__"):
         wanted = getattr(wanted, "__supertype__", None) or wanted.__origin__
     if get_origin(wanted) in {list, dict} and not get_args(wanted):  # typing.List, typing.Dict
@@ -183,13 +183,13 @@ def _is_builtin(wanted: Any) -> bool:
 
 
 def _is_constraint(part: Any) -> bool:
-    """Whether it annotates a type with what msgspec or pydantic is to check."""
+    """Whether an annotation of a type is a constraint that msgspec or pydantic checks."""
     package = type(part).__module__.partition(".")[0]
     return package in {"annotated_types", "msgspec", "pydantic"} and not inspect.isclass(part)
 
 
 def _fitted(wanted: Any, value: Any, *, lax: bool, at: str = "$") -> Any:
-    """Return the value as a builtin type, or a `Mismatch`; lax reads what a text says as JSON."""
+    """Return the value as a builtin type, or a `Mismatch`; lax also tries a string as JSON."""
     fitted = _strictly_fitted(_bare(wanted), value, lax=lax, at=at)
     if lax and isinstance(fitted, Mismatch) and isinstance(value, str):
         again = _fitted(wanted, parsed_json(value), lax=False, at=at)
@@ -277,7 +277,7 @@ def _msgspec_fit(wanted: Any) -> Fit | str:
         return "msgspec is not installed"
     try:
         unknown = _unknown_to_msgspec(wanted)
-    except Exception as error:  # noqa: BLE001 - resolving a user's annotations raises anything
+    except Exception as error:  # noqa: BLE001 - resolving a user's annotations may raise anything
         return f"msgspec cannot build it ({_line(error)})"
     if unknown is not None:
         return f"msgspec cannot build {inspect.formatannotation(unknown)}"
@@ -287,7 +287,7 @@ def _msgspec_fit(wanted: Any) -> Fit | str:
             return msgspec.convert(hidden(0), wanted, strict=not lax, str_keys=True)
         except msgspec.ValidationError as error:
             reason = _msgspec_reason(str(error), error.__cause__)
-        except Exception as error:  # noqa: BLE001 - a __post_init__ raises what it likes
+        except Exception as error:  # noqa: BLE001 - a __post_init__ may raise anything
             reason = _withheld(error)
         return Mismatch(reason)
 
@@ -295,12 +295,12 @@ def _msgspec_fit(wanted: Any) -> Fit | str:
 
 
 def _unknown_to_msgspec(wanted: Any) -> Any:
-    """Return a type in there that JSON never becomes; None if there is none."""
+    """Return a part of the type that msgspec cannot build from JSON, if there is one."""
     from msgspec.inspect import CustomType, Field, Type, type_info
 
     found: list[Any] = [type_info(wanted)]
     seen: set[int] = set()
-    for info in found:  # which grows meanwhile: a type may hold itself
+    for info in found:  # grows in the loop: a type may contain itself
         if isinstance(info, CustomType) and info.cls is not object:
             return info.cls
         if isinstance(info, (Type, Field)) and id(info) not in seen:
@@ -312,7 +312,7 @@ def _unknown_to_msgspec(wanted: Any) -> Any:
 
 
 def _msgspec_reason(message: str, cause: BaseException | None) -> str:
-    """Return what msgspec says of types and fields, and nothing that may quote a value."""
+    """Return the types and fields in a message of msgspec, without text that may quote a value."""
     if cause is not None:  # raised by a user's own check
         told, reason = message.removeprefix(str(cause)), _withheld(cause)
     else:
@@ -336,14 +336,14 @@ def _is_of_pydantic(part: Any) -> bool:
 
 
 def _pydantic_fit(wanted: Any, *, strict: bool | None) -> Fit | str:
-    """Return pydantic's validation, or why there is none; strict None leaves that to the model."""
+    """Return pydantic's validation, or why there is none; strict=None lets the model decide."""
     try:
         from pydantic import TypeAdapter, ValidationError
     except ImportError:
         return "pydantic is not installed"
     try:
         adapter = TypeAdapter(wanted)
-    except Exception as error:  # noqa: BLE001 - resolving a user's annotations raises anything
+    except Exception as error:  # noqa: BLE001 - resolving a user's annotations may raise anything
         return f"pydantic cannot build it ({_line(error)})"
     if not getattr(adapter, "pydantic_complete", True):  # new in 2.10
         return "pydantic cannot build it (it refers to a name that is not defined)"
@@ -351,18 +351,18 @@ def _pydantic_fit(wanted: Any, *, strict: bool | None) -> Fit | str:
     def fit(hidden: Opaque, *, lax: bool) -> Any:
         strictly = strict and not lax
         text = None
-        with suppress(TypeError, ValueError, RecursionError):  # a transform's own type
+        with suppress(TypeError, ValueError, RecursionError):  # of a transform's own type
             text = opaque(json.dumps(hidden(0)))
         try:
             if text is None:
                 return adapter.validate_python(hidden(0), strict=strictly)
-            # From JSON even a strict model takes a date or an enum's value.
+            # Even a strict model accepts a date or an enum's value from JSON.
             return adapter.validate_json(text(0), strict=strictly)
         except ValidationError as error:
             details = error.errors(include_url=False, include_context=False, include_input=False)
             names = {part for part in _inside(adapter.core_schema) if isinstance(part, str)}
             reason = "; ".join(_pydantic_reason(detail, names) for detail in details)
-        except Exception as error:  # noqa: BLE001 - a validator raises what it likes
+        except Exception as error:  # noqa: BLE001 - a validator may raise anything
             reason = _withheld(error)
         return Mismatch(reason)
 
@@ -370,7 +370,7 @@ def _pydantic_fit(wanted: Any, *, strict: bool | None) -> Fit | str:
 
 
 def _pydantic_reason(detail: Any, names: set[str]) -> str:
-    """Return the place and the kind of a complaint: its message may quote the value."""
+    """Return the place and kind of an error, without its message, which may quote the value."""
     from pydantic_core.core_schema import ErrorType
 
     kind = detail["type"] if detail["type"] in get_args(ErrorType) else "custom error"

@@ -35,7 +35,7 @@ def _declared(text: str) -> Declaration:
 
 
 def declare_all(declarations: Mapping[str, str | Declaration]) -> dict[str, Declaration]:
-    """Return the declarations of a mapping; an error says the declared name too."""
+    """Return the declarations of a mapping; errors include the declared name."""
     if not hasattr(declarations, "items"):
         from ._explain import not_a_mapping
 

@@ -1,4 +1,4 @@
-"""The decorator: check what is given, and wrap a usual handler; `_wrap` wraps the others."""
+"""The decorator: checks its arguments and wraps usual handlers; `_wrap` wraps the others."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def inject_secrets(
     prefetch: bool = False,
     observer: Any = None,
 ) -> Any:
-    """Decorate a handler so that its declared secrets are there, fresh, on each invocation.
+    """Decorate a handler so that each invocation gets fresh values of its declared secrets.
 
     Example::
 
@@ -53,13 +53,13 @@ def inject_secrets(
             (``event["secrets"]``, in a copy) or ``"kwargs"`` (keyword arguments).
         key: the name in the context or the event, instead of ``secrets``.
         ttl: seconds for which a value is fresh; 0 fetches for each invocation, ``math.inf`` once.
-            None: 300, or what the environment says.
-        backend: where to read: a name, or an object with the `Backend` protocol.
+            None: the TTL in the environment, else 300.
+        backend: where to read: a name, or an object that implements the `Backend` protocol.
         timeout: seconds that one round of fetches may take at most.
-        jitter: fraction, from 0 to 1, by up to which each lifetime is randomly shortened.
-        stale_if_error: seconds past its TTL for which transient failures leave a value in use.
+        jitter: largest fraction, from 0 to 1, by which each lifetime is shortened at random.
+        stale_if_error: seconds past the TTL for which a value serves if refreshes fail transiently.
         refresh_ahead: seconds before expiry at which a background refresh begins; 0 for none.
-        refresh_on: exception types of the handler after which it gets new values and one retry.
+        refresh_on: exception types; a handler that raises one is retried once if a secret changed.
         prefetch: whether to fetch when the decorator is applied.
         observer: called with an `Event` for each fetch, stale serve and retry.
 
@@ -82,7 +82,7 @@ def inject_secrets(
         callable(declarations) and not hasattr(declarations, "items")
     )
     live = declared = None
-    # Already here, not when a function follows: the traceback ends at the wrong declaration.
+    # Checked before a function is given, so that a traceback ends at the wrong declaration.
     if hasattr(type(declarations), "_resolvers"):
         from ._live import shared_resolver
 
@@ -103,7 +103,7 @@ def inject_secrets(
             or resolver.builds
             or type(handler) is not FunctionType
             or handler.__dict__  # marked as a coroutine function, or it wraps another one
-            or not handler.__qualname__.isidentifier()  # a method may be inside
+            or not handler.__qualname__.isidentifier()  # it may be a method
             or handler.__code__.co_flags & SUSPENDED
         ):
             from ._wrap import wrapped

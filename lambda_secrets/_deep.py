@@ -1,4 +1,4 @@
-"""Parses, compares and copies what is not plain JSON, or nested deeper than Python recurses."""
+"""Parses, compares and copies values that are not plain JSON, or too deep for recursion."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def parsed_again(text: Any, error: Exception) -> list[Any] | str:
-    """Return what a text says, in a list, or why it is not JSON, after an error of `json`."""
+    """After an error of `json`, return the parsed text in a list, or why it is not JSON."""
     if isinstance(error, json.JSONDecodeError):
         return f"it is not JSON (line {error.lineno}, column {error.colno})"
     if isinstance(error, RecursionError):
@@ -24,7 +24,7 @@ def parsed_again(text: Any, error: Exception) -> list[Any] | str:
 
 
 def _parsed_apart(text: str | bytes) -> list[Any]:
-    """Return what the text says, on a thread's own stack; an empty list where that fails."""
+    """Parse on a new thread's stack; return the value in a list, or an empty list on failure."""
     found: list[Any] = []
 
     def parse() -> None:
@@ -38,18 +38,18 @@ def _parsed_apart(text: str | bytes) -> list[Any]:
 
 
 class Wrapped:
-    """A hidden value that is not copied as JSON is: one that was built, or converted to a type."""
+    """A hidden value that is not copied like JSON, such as one that was built or converted."""
 
     def __init__(self, value: Opaque, *, shared: bool) -> None:
         self.value = value
-        self.shared = shared  # handed out as it is, not as a copy
+        self.shared = shared  # handed out itself, not as a copy
 
 
 def equal(one: Any, other: Any) -> bool:
-    """Compare two values level by level."""
+    """Whether two values are equal, however deeply they are nested."""
     pairs = [(one, other)]
     seen = set()
-    for left, right in pairs:  # which grows meanwhile
+    for left, right in pairs:  # grows in the loop
         if (pair := (id(left), id(right))) in seen:
             continue
         seen.add(pair)
@@ -63,7 +63,7 @@ def equal(one: Any, other: Any) -> bool:
 
 
 def copied(value: Any) -> Any:
-    """Return a fresh copy of a container or a wrapped value; any other object as it is."""
+    """Return a fresh copy of a container or a wrapped value; any other object unchanged."""
     if type(value) is Wrapped:
         if value.shared:
             return value.value(0)
@@ -79,11 +79,11 @@ def copied(value: Any) -> Any:
 def repeats(value: Any) -> bool:
     """Whether a list or dict occurs more than once in a value: in itself, or by a YAML anchor.
 
-    Copied level by level, it would grow without end.
+    A level-by-level copy of such a value could grow without end.
     """
     seen: set[int] = set()
     rest = [value]
-    for item in rest:  # which grows meanwhile
+    for item in rest:  # grows in the loop
         kind = type(item)
         if kind is dict or kind is list:
             if id(item) in seen:

@@ -1,4 +1,4 @@
-"""Words every long message: why an option, a name, a value or a call is wrong, and what to do."""
+"""The long messages: why an option, a name, a value or a call is wrong, and what to do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def spelled(source: Any, path: str | None) -> str:
-    """Return a source, or ``env:NAME``, as a declaration string; the rest follows in brackets."""
+    """Return a source, or ``env:NAME``, as a declaration string; options follow in brackets."""
     options: list[str] = []
     name = source
     if not isinstance(source, str):
@@ -36,7 +36,7 @@ def spelled(source: Any, path: str | None) -> str:
 
 
 def shown(declaration: Any) -> str:
-    """Return the repr of a declaration; that of a callable may show what it holds."""
+    """Return the repr of a declaration, without the repr of callables: that may show values."""
     parts = [repr(str(declaration))]
     for field in ("transform", "build", "close"):
         value = getattr(declaration, field)
@@ -75,7 +75,7 @@ def not_a_mapping(thing: object) -> str:
 
 
 def own_name(name: str) -> DeclarationError:
-    """Return the error of a secret with a name that `Secrets` has itself."""
+    """Return the error for a declared name that `Secrets` reserves."""
     return DeclarationError(
         f"Cannot declare {name!r}: a name must not start with '_' or be 'reveal', since Secrets "
         "has such names itself. Rename it, or use into='kwargs'."
@@ -83,7 +83,7 @@ def own_name(name: str) -> DeclarationError:
 
 
 def unknown_name(name: object, declared: Iterable[str]) -> str:
-    """Return which names there are, for one that there is not."""
+    """Return that a name is not declared, and which names are."""
     return f"No secret is declared as {name!r}. Declared: {', '.join(declared) or 'none'}."
 
 
@@ -124,7 +124,7 @@ def check_injection(into: object, key: Any, prefetch: object, refresh_on: Any) -
 
 
 def check_exceptions(option: str, kinds: tuple[Any, ...]) -> None:
-    """Raise a `DeclarationError` for what is not an exception type."""
+    """Raise a `DeclarationError` unless all are exception types."""
     for kind in kinds:
         if not (isinstance(kind, type) and issubclass(kind, Exception)):
             raise DeclarationError(
@@ -136,7 +136,7 @@ def check_exceptions(option: str, kinds: tuple[Any, ...]) -> None:
 
 
 def no_context() -> str:
-    """Return why a call without a context cannot take values there."""
+    """Return why values cannot be put on the context of a call without one."""
     return (
         "Cannot put secrets on the context: the handler was called without one. In a test, pass "
         "lambda_secrets.testing.LambdaContext(), or use into='kwargs'."
@@ -170,7 +170,7 @@ def read_only_event(event: object, raised: str) -> str:
 
 
 def _elsewhere(thing: object) -> str:
-    """Return where else the values can go; what a durable execution hands out is frozen."""
+    """Return where else the values can go; the objects of a durable execution are frozen."""
     if "durable" in type(thing).__module__ or type(thing).__name__.startswith(
         ("Durable", "Frozen")
     ):
@@ -182,7 +182,7 @@ def _elsewhere(thing: object) -> str:
 
 
 def unexpected_keyword(error: TypeError, function: Any, names: Any) -> str:
-    """Return what to do where a decorator below does not hand a keyword argument on."""
+    """Return what to do if a decorator below does not pass on a keyword argument, else ""."""
     found = [name for name in names if f"unexpected keyword argument {name!r}" in str(error)]
     called = function
     while hasattr(called, "__wrapped__"):
@@ -190,7 +190,7 @@ def unexpected_keyword(error: TypeError, function: Any, names: Any) -> str:
     trace = error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code is getattr(called, "__code__", None):
-            return ""  # the handler's own
+            return ""  # the handler's own error
         trace = trace.tb_next
     if not found or called is function:
         return ""
@@ -220,7 +220,7 @@ def failure(name: str, declaration: object, problem: Any, backend: str) -> Resol
 
 
 def gathered(failures: dict[str, ResolutionError]) -> ResolutionError:
-    """Return one error for all failures: of their class where they share it."""
+    """Return one error for all failures, of their class if they share one."""
     leaves = list(failures.values())
     kinds = {type(leaf) for leaf in leaves}
     kind = kinds.pop() if len(kinds) == 1 else ResolutionError
@@ -234,13 +234,13 @@ def gathered(failures: dict[str, ResolutionError]) -> ResolutionError:
 
 
 def kind_of(error: ResolutionError) -> type[ResolutionError]:
-    """Return which of the five kinds it is of; a plain `ResolutionError` is a `BackendError`."""
+    """Return which of five classes an error is; a plain `ResolutionError` is a `BackendError`."""
     kinds = (SecretNotFoundError, AccessDeniedError, BackendUnavailableError, SecretValueError)
     return next((kind for kind in kinds if isinstance(error, kind)), BackendError)
 
 
 def place_of(error: BaseException) -> str:
-    """Return file and line where the code that was called failed; empty if calling it failed."""
+    """Return the file and line where called code failed; empty if the call itself failed."""
     trace = error.__traceback__
     if trace is None or trace.tb_next is None:
         return ""

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def transformed(hidden: Opaque, transform: Transform) -> Opaque:
-    """Return what the transform makes of a value, or of each value of a tree; or a `Mismatch`.
+    """Transform a value, or each value of a tree; return the result or a `Mismatch`.
 
-    While it runs, its own frames can show what it got, and ours do not.
+    A traceback can show the value in the transform's own frames, but not in ours.
     """
     if not isinstance(hidden(0), dict):
         return opaque(_transformed(hidden, transform))
@@ -43,7 +43,7 @@ def _transformed(hidden: Opaque, transform: Transform) -> Any:
         if transform == "binary":
             return decoded_base64(hidden(0))
         return transform(hidden(0))
-    except Exception as error:  # noqa: BLE001 - a user's transform raises what it likes
+    except Exception as error:  # noqa: BLE001 - a user's transform may raise anything
         from ._explain import place_of
 
         raised = type(error).__name__
@@ -57,7 +57,7 @@ def _transformed(hidden: Opaque, transform: Transform) -> Any:
 
 
 def decoded_base64(text: str | bytes) -> bytes:
-    """Return the bytes of a base64 text, which may have white space; or raise a `ValueError`."""
+    """Decode base64 text, which may have white space; raise a `ValueError` if it is invalid."""
     from binascii import a2b_base64
 
     data = text if isinstance(text, bytes) else text.encode("ascii")
@@ -65,7 +65,7 @@ def decoded_base64(text: str | bytes) -> bytes:
 
 
 def compiled(path: object, what: str) -> Callback:
-    """Return the search that a JMESPath expression means; an error points at the column."""
+    """Return the search function of a JMESPath expression; an error points at the column."""
     if not isinstance(path, str):
         kind = type(path).__name__
         raise DeclarationError(f"{what}: the path must be a string (JMESPath), got {kind}.")
@@ -73,7 +73,7 @@ def compiled(path: object, what: str) -> Callback:
         raise DeclarationError(
             f"{what}: the JMESPath expression is empty. Use '@' for the whole document."
         )
-    if re.fullmatch(r'"[^"\\]+"', path):  # one key, as ECS has it, needs no parser
+    if re.fullmatch(r'"[^"\\]+"', path):  # one quoted key, as in the ECS form, needs no parser
         return functools.partial(walk, (path[1:-1],))
     try:
         import jmespath
@@ -101,7 +101,7 @@ def _found(search: Callback, data: Any) -> Any:
 
 
 def _quoting(path: str) -> str:
-    """Return how to write the expression where a key was probably meant literally."""
+    """Return how to write the expression if a key was probably meant literally."""
     if not re.fullmatch(r"[\w.@:/ -]+", path):
         return ""
     keys = (key if key.isidentifier() else f'"{key}"' for key in path.split("."))

@@ -1,4 +1,4 @@
-"""What a handler is: its kind and parameters, what it is wrapped in, and the arguments it gets."""
+"""Facts about a handler: its kind, parameters and layers, and the arguments of its calls."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from inspect import Signature
     from typing import Any
 
-# Flags of a code object, as `inspect` has them.
+# Flags of a code object, as in `inspect`.
 TAKES_ALL, GENERATOR, COROUTINE, ASYNC_GENERATOR = 0x08, 0x20, 0x80, 0x200
 
 
 class Arguments:
-    """Keyword arguments that no tool can look into; not a mapping, but expands as one."""
+    """Keyword arguments that tools cannot look into; not a mapping, but ``**`` expands them."""
 
     __slots__ = ("_names", "get")
 
@@ -28,7 +28,7 @@ class Arguments:
         self._names = tuple(given)
 
     def keys(self) -> Iterator[str]:
-        """Go through the names."""
+        """Iterate over the names."""
         return iter(self._names)
 
     __iter__ = keys
@@ -38,7 +38,7 @@ class Arguments:
 
 
 def parameter(function: Any, index: int) -> str:
-    """Return what a handler calls its parameter at this place; empty where there is none."""
+    """Return the name of a handler's parameter at this position; empty if there is none."""
     try:
         names = list(signature_of(function).parameters)
     except (TypeError, ValueError):  # a builtin
@@ -52,7 +52,7 @@ def signature_of(function: Any) -> Signature:
 
     try:
         return inspect.signature(function)
-    except NameError:  # from Python 3.14 on, an annotation may name what type checkers alone import
+    except NameError:  # from Python 3.14 on, annotations may name imports for type checkers only
         from annotationlib import Format  # type: ignore[import-not-found,unused-ignore]
 
         options = {"annotation_format": Format.STRING}
@@ -60,21 +60,21 @@ def signature_of(function: Any) -> Signature:
 
 
 def flags_of(function: Any) -> int:
-    """Return the flags of a function's code; of a partial or an object, those of what it calls."""
+    """Return the code flags of a function, or of the function that a partial or object calls."""
     while isinstance(function, functools.partial):
         function = function.func
     function = getattr(function, "__func__", function)
     code = getattr(function, "__code__", None)
     if code is None:
-        code = getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004 - it is looked at
+        code = getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004 - it is read
     flags: int = getattr(code, "co_flags", 0)
     # The mark of inspect.markcoroutinefunction.
     return flags | COROUTINE if hasattr(function, "_is_coroutine_mark") else flags
 
 
 def layers_of(handler: Any) -> Iterator[Any]:
-    """Go through the layers of a handler, the outermost first, others' decorators between."""
-    seen: list[Any] = []  # functools.wraps copies the attribute of what it wraps
+    """Yield the layers of a handler, outermost first, looking through other decorators."""
+    seen: list[Any] = []  # functools.wraps copies the attribute of the function it wraps
     while handler is not None:
         layer = getattr(handler, "_self_lambda_secrets", None)
         if isinstance(getattr(layer, "resolver", None), Resolver) and layer not in seen:
@@ -114,10 +114,10 @@ def offset_of(handler: Any) -> int:
 
 
 def function_in(handler: Any) -> Any:
-    """Return the function inside of a classmethod or staticmethod, another callable as it is.
+    """Return the function inside a classmethod or staticmethod; any other callable unchanged.
 
     Raises:
-        DeclarationError: for what cannot be called.
+        DeclarationError: when it is not callable.
     """
     if isinstance(handler, (classmethod, staticmethod)):
         return handler.__func__

@@ -1,6 +1,6 @@
-"""The kinds of declarations beside `Secret`, and the strings that declare them.
+"""The declarations other than `Secret`, and the strings with a scheme or an ARN.
 
-Strings point elsewhere by their scheme, in ECS's form, or through an environment variable.
+An ARN may have the form of ECS; the scheme ``env:`` reads the string from a variable.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Parameter(Declaration):
         name: its name or ARN, or ``env:NAME`` for the variable that holds it.
         path: a JMESPath expression into its JSON.
         version: one version. None: the latest.
-        label: one label, not together with ``version``.
+        label: one label; not allowed together with ``version``.
         decrypt: whether a SecureString is decrypted.
         transform, build, close, ttl, default: as for `Secret`.
 
@@ -89,7 +89,7 @@ class ParameterTree(Declaration):
         decrypt: whether SecureStrings are decrypted.
         transform: as for `Secret`, applied to each parameter's value.
         build, close, ttl: as for `Secret`.
-        default: the value when no parameter is below the path. Without one that is an error.
+        default: the value when no parameter is below the path. Without a default, that is an error.
 
     Raises:
         DeclarationError: when an argument is wrong.
@@ -130,15 +130,15 @@ class ParameterTree(Declaration):
 
 
 class AppConfig(Declaration):
-    """An AppConfig configuration: its text, or bytes where it is not UTF-8.
+    """An AppConfig configuration: its text, or bytes if it is not UTF-8.
 
     Example::
 
         AppConfig("shop", "prod", "flags", "checkout.enabled", default=False)
 
     Args:
-        application: its name or id.
-        environment: its name or id.
+        application: the name or id of the application.
+        environment: the name or id of the environment.
         profile: the name or id of the configuration profile.
         path: a JMESPath expression into its JSON.
         transform, build, close, ttl, default: as for `Secret`.
@@ -181,7 +181,7 @@ class AppConfig(Declaration):
 
 
 class Variable(Declaration):
-    """The string form ``env:NAME``: the declaration is what the environment variable says."""
+    """The string form ``env:NAME``: an environment variable holds the declaration."""
 
     def __init__(self, name: str, path: str | None) -> None:
         self._hide(...)
@@ -189,8 +189,8 @@ class Variable(Declaration):
         self._declare("env", name, path, {}, **options)
 
     def resolved(self) -> Declaration:
-        """Return what the environment variable declares; a path given here wins."""
-        return declared_by(self, self._parsed)  # type: ignore[no-any-return]  # what it returns
+        """Return the declaration in the environment variable; a path given here wins."""
+        return declared_by(self, self._parsed)  # type: ignore[no-any-return]  # a Declaration
 
     def _parsed(self, text: str) -> Declaration:
         name, mark, path = text.partition("#")
@@ -201,7 +201,7 @@ class Variable(Declaration):
 
 
 def declare_scheme(name: str, path: str | None) -> Declaration:
-    """Return what a name with a scheme, or an ARN, declares."""
+    """Return the declaration for a name with a scheme, or for an ARN."""
     text = name if path is None else f"{name}#{path}"
     scheme, _, rest = name.partition(":")
     if "${" in name or "{{" in name:
@@ -262,7 +262,7 @@ def _ecs_form(text: str, fields: list[str], path: str | None) -> Secret:
 
 
 def effective(declaration: Declaration, backend: Any) -> Declaration:
-    """Return `resolved`, unless the backend is an override that lists ``env:NAME`` itself."""
+    """Return `resolved()`, unless the backend is an override that lists ``env:NAME`` itself."""
     variable = declaration.variable or ""
     if not (hasattr(type(backend), "holds_variable") and backend.holds_variable(variable)):
         return declaration.resolved()

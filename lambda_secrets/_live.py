@@ -30,7 +30,7 @@ class LiveSecrets:
     """Declared secrets that are fresh at each access: ``live.db`` or ``live["db"]``.
 
     For code outside a handler: a route, a helper, a long loop. Nothing is fetched before the first
-    access. An access that finds something expired fetches all that has expired, in one round::
+    access. An access that finds any value expired fetches all expired values, in one round::
 
         live = LiveSecrets({"db": "prod/db#@", "stripe": "prod/stripe#key"}, ttl=300)
 
@@ -77,7 +77,7 @@ class LiveSecrets:
         refresh_ahead: float = 0,
         observer: Any = None,
     ) -> None:
-        """Declare, and fetch nothing yet."""
+        """Check the declarations and options; fetch nothing yet."""
         declared, converters = self._typed or ({}, {})
         if (declarations is None) != bool(declared):
             raise DeclarationError(
@@ -101,7 +101,7 @@ class LiveSecrets:
         self._resolvers = [Resolver(declared, cache=shared_cache, backend=chosen, **options)]
 
     def __setattr__(self, name: str, value: object) -> None:
-        """Refuse all but a subclass's own attributes: a secret would be hidden here alone."""
+        """Refuse, except a subclass's own attributes: others would hide a secret on this object."""
         typed: Any = self._typed[0] if self._typed else ()
         declared = self.declarations if hasattr(self, "_resolvers") else typed
         if name in declared or (type(self) is LiveSecrets and name != "_resolvers"):
@@ -158,7 +158,7 @@ class LiveSecrets:
         return await drive(self._current())  # type: ignore[no-any-return]  # what the steps return
 
     def refresh(self, *names: str) -> None:
-        """Fetch these declared names now, past every cache that can be passed; without names, all.
+        """Fetch these declared names now (all by default), past every cache that can be bypassed.
 
         Raises:
             KeyError: for a name that is not declared, before anything is fetched.
@@ -171,13 +171,13 @@ class LiveSecrets:
         await drive(self._refreshed(names))
 
     def clear(self) -> None:
-        """Forget the values: the next access fetches; close what was built from them."""
+        """Forget the values, so that the next access fetches; close objects built from them."""
         for resolver in self._resolvers:
             # An override by another thread may begin or end meanwhile.
             owners = {id(resolver.backend), id(resolver.cache.active(resolver.backend))}
             gone = set()
             for name in resolver.declarations:
-                with suppress(DeclarationError):  # a variable that is unset: nothing is known
+                with suppress(DeclarationError):  # its variable is unset: nothing is cached
                     source = resolver.declaration(name).source
                     gone |= {(owner, source) for owner in owners}
             discard(resolver.cache, gone.__contains__)
@@ -192,7 +192,7 @@ class LiveSecrets:
         }
 
     def cache_info(self) -> CacheInfo:
-        """Return what is cached of each declared name; never a value."""
+        """Return what is cached for each declared name, but never a value."""
         return CacheInfo(
             (name, known_of(resolver, name))
             for resolver in self._resolvers
@@ -203,7 +203,7 @@ class LiveSecrets:
         """Decorate a function, method or coroutine function that fails when a secret has rotated.
 
         When it raises one of these types, the secrets that it read are fetched past every cache. If
-        one has changed, it runs once more; if not, the exception propagates::
+        one has changed, the function runs once more; if not, the exception propagates::
 
             @live.retry_on(LoginFailed)
             def report():
@@ -222,7 +222,7 @@ class LiveSecrets:
         check_exceptions("retry_on", kinds or (None,))
         return functools.partial(retry_on, self._resolvers, kinds)
 
-    # Neither a mapping nor iterable: nothing is to go through all values by accident.
+    # Neither a mapping nor iterable, so that nothing goes through all values by accident.
     __iter__ = None
 
     def __repr__(self) -> str:
@@ -230,7 +230,7 @@ class LiveSecrets:
         return f"<{type(self).__name__}: {', '.join(self.declarations) or 'none'}>"
 
     def __reduce__(self) -> NoReturn:
-        """Refuse: a pickle would fetch elsewhere."""
+        """Refuse: an unpickled copy would fetch elsewhere."""
         raise TypeError(f"Cannot pickle a {type(self).__name__}: make one in each process.")
 
     __copy__, __deepcopy__ = Frozen.__copy__, Frozen.__deepcopy__
@@ -252,7 +252,7 @@ class LiveSecrets:
         return found[0]
 
     def _steps(self, resolver: Resolver, names: Collection[str]) -> Steps[Secrets]:
-        """Read these names; what else is due is fetched in the same round."""
+        """Return the values of these names; any others that are due are fetched with them."""
         use = running.get()
         given = None if use is None else use.given_to(resolver)
         if given is not None and all(name in held(given) for name in names):
@@ -263,7 +263,7 @@ class LiveSecrets:
                 secrets = yield from resolver.steps(names, beside=True)
             except ResolutionError:
                 raise
-            except Exception:  # what a build has raised
+            except Exception:  # raised by a build
                 if use is not None:
                     use.note(resolver, known_entries(resolver, names))
                 raise
@@ -282,7 +282,7 @@ class LiveSecrets:
     def _refreshed(self, names: tuple[str, ...]) -> Steps[None]:
         for name in names:
             if name not in self.declarations:
-                self._only(name)  # which says so
+                self._only(name)  # raises the KeyError
         yield from _gathered(
             resolver.steps(
                 [name for name in resolver.declarations if name in names or not names],
@@ -294,7 +294,7 @@ class LiveSecrets:
 
 
 def _gathered(parts: Iterable[Steps[Secrets]]) -> Steps[Secrets]:
-    """Take the steps of each resolver; return all values, or raise one error for all failures."""
+    """Run the steps of each resolver; return all values, or raise one error for all failures."""
     values: dict[str, Any] = {}
     failures: dict[str, ResolutionError] = {}
     for steps in parts:
@@ -310,7 +310,7 @@ def _gathered(parts: Iterable[Steps[Secrets]]) -> Steps[Secrets]:
 
 
 def shared_resolver(live: Any, options: dict[str, Any], inject_secrets: Any) -> Resolver:
-    """Return what a `LiveSecrets` reads through, for a handler that shares it.
+    """Return the resolver of a `LiveSecrets`, for a handler that shares it.
 
     Raises:
         DeclarationError: for an option of `inject_secrets` that belongs to the `LiveSecrets`.
@@ -330,16 +330,16 @@ def shared_resolver(live: Any, options: dict[str, Any], inject_secrets: Any) -> 
 
 
 class CacheInfo(dict[str, "dict[str, Any]"]):
-    """What is cached of each declared name; never a value.
+    """What is cached for each declared name, but never a value.
 
     ``info["db"]`` is a dict:
 
     - ``source``: the declaration string
     - ``backend``: the name of the backend that answered, None before the first read
-    - ``version``: the version that was read, where the backend tells
+    - ``version``: the version that was read, if the backend tells it
     - ``age``: seconds since it was read, None before the first read
     - ``ttl``: seconds for which it is fresh
-    - ``max_age``: seconds: how old it can become, a cache behind the backend included
+    - ``max_age``: how old in seconds it can become, including a cache behind the backend
     - ``stale``: whether it is past its TTL
     """
 
@@ -350,7 +350,7 @@ class CacheInfo(dict[str, "dict[str, Any]"]):
 
 
 def known_of(resolver: Resolver, name: str) -> dict[str, Any]:
-    """Return what the cache knows of a declared name; never a value."""
+    """Return what the cache knows about a declared name, but never a value."""
     declaration = resolver.declaration(name)
     entry = known_entries(resolver, [name])[name]
     ttl = resolver.freshness(name).ttl
@@ -361,7 +361,7 @@ def known_of(resolver: Resolver, name: str) -> dict[str, Any]:
         behind = answer.upstream_ttl if answer else backend.upstream_ttl(declaration.source)
         check_seconds(behind, "upstream_ttl")
         max_age += behind
-    except BaseException as error:  # it tells none, or is wrong
+    except BaseException as error:  # it has no upstream TTL, or a wrong one
         if is_from_signal(error):
             raise
     age = resolver.cache.age(entry.sent) if entry is not None else None

@@ -1,4 +1,4 @@
-"""What the cache does now and then: overrides, clearing, sweeping, listeners, snapshots, forks."""
+"""The cache's rarer tasks: overrides, clearing, sweeping, listeners, snapshots and forks."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from ._store import Entry, Store
     from .backends import Backend
 
-MOST_UNDECLARED = 4096  # entries that no handler declares
+MOST_UNDECLARED = 4096  # entries that no handler declares: names can be made up at run time
 SWEEP_EVERY = 1024  # new entries
-MOST_STRONG = 8  # backends that take no weak reference, before they are looked at
+MOST_STRONG = 8  # backends without weak references, before a sweep
 _log = logging.getLogger("lambda_secrets")
 
 
 def keep_strongly(store: Store, owner: Backend) -> None:
-    """Keep a backend that takes no weak reference until its entries expire."""
+    """Keep a backend that cannot be weakly referenced, until its entries expire."""
     strong = sum(not isinstance(kept, weakref.ref) for kept in store.owners.values())
     if strong >= MOST_STRONG:
         sweep(store)
@@ -35,25 +35,25 @@ def keep_strongly(store: Store, owner: Backend) -> None:
 
 
 def known_entry(store: Store, backend: Backend, source: Source) -> Entry | None:
-    """Return what is known of a source, however old, but for what a clear has ended."""
+    """Return the entry of a source, however old, unless it was cleared."""
     if store.deferred and not store.is_mine():
         catch_up(store)
     return store.entries.get((id(store.active(backend)), source))
 
 
 def known_entries(watcher: Any, names: Iterable[str]) -> dict[str, Entry | None]:
-    """Return what is known of the names that one declares."""
+    """Return the known entries of these names, which the watcher declares."""
     store, backend = watcher.cache, watcher.backend
     return {n: known_entry(store, backend, watcher.declaration(n).source) for n in names}
 
 
 def clear(store: Store) -> None:
-    """Forget every value; what is being fetched now will not enter the cache."""
+    """Forget every value; values being fetched now will not enter the cache."""
     discard(store, lambda key: True)
 
 
 def discard(store: Store, gone: Callable[[Any], bool]) -> None:
-    """Forget these keys, or do so as soon as the lock is free that this thread holds."""
+    """Forget these keys; if this thread holds the lock, as soon as it is released."""
     store.deferred.append((gone, True))
     if store.is_mine():
         store.changed()  # nothing that was read before is kept
@@ -62,7 +62,7 @@ def discard(store: Store, gone: Callable[[Any], bool]) -> None:
 
 
 def catch_up(store: Store) -> None:
-    """Forget what had to wait for the lock."""
+    """Forget the keys whose removal had to wait for the lock."""
     with store.lock:
         while store.deferred:
             gone, told = store.deferred.popleft()
@@ -80,7 +80,7 @@ def catch_up(store: Store) -> None:
 
 
 def sweep(store: Store) -> None:
-    """Forget what nobody would be served any more: names can be made up at run time."""
+    """Forget entries too old to serve and, beyond a limit, the oldest that no handler declares."""
     entries = store.entries
     declared = {
         (id(store.active(watcher.backend)), declaration.source)
@@ -103,7 +103,7 @@ def sweep(store: Store) -> None:
 
 
 def _let_go(store: Store, unused: set[int]) -> None:
-    """Let go of unused backends; those that live are still to be closed before a snapshot."""
+    """Drop unused backends, except live, weakly held ones: a snapshot must still close them."""
     for number in unused:
         owner = store.owners[number]
         if not isinstance(owner, weakref.ref) or owner() is None:
@@ -111,8 +111,8 @@ def _let_go(store: Store, unused: set[int]) -> None:
 
 
 def listen(store: Store, listener: Any) -> None:
-    """Tell this listener, for as long as it lives, of each value: those held now come first."""
-    # What is made from now on is told by who makes it, outside of the lock: it has one of its own.
+    """Tell this listener about each value while it lives, beginning with those held now."""
+    # Whoever makes later values tells them, outside of the lock: the listener has its own.
     store.listeners.add(listener)
     with store.lock:
         known: list[Any] = []
@@ -127,7 +127,7 @@ def listen(store: Store, listener: Any) -> None:
 
 
 def injected(watcher: Any) -> Iterator[Opaque]:
-    """Go through the values that one who declares secrets holds."""
+    """Yield the values and defaults that a watcher holds."""
     yield from held(watcher.partial[2]).values()
     for declaration in watcher.declarations.values():
         if declaration.default is not ...:
@@ -142,7 +142,7 @@ def override(store: Store, backend: Backend) -> None:
 
 
 def restore(store: Store, backend: Backend) -> None:
-    """End that override and forget its values; those from before it are served again."""
+    """End this override and forget its values; earlier values are served again."""
     with store.lock:
         store.overrides = [other for other in store.overrides if other is not backend]
         store.deferred.append((lambda key: key[0] == id(backend), True))
@@ -150,7 +150,7 @@ def restore(store: Store, backend: Backend) -> None:
 
 
 def release(store: Store) -> None:
-    """Forget every value, and close what the backends of all handlers hold open."""
+    """Forget every value, and close the backends of all handlers."""
     with store.lock:
         backends = {id(watcher.backend): watcher.backend for watcher in store.watchers.values()}
         for number, owner in store.owners.items():
@@ -162,7 +162,7 @@ def release(store: Store) -> None:
     for backend in backends.values():
         try:
             (getattr(backend, "close", None) or bool)()
-        except BaseException as error:  # it keeps no other one open
+        except BaseException as error:  # the others must still be closed
             if is_from_signal(error):
                 raise
             _log.warning(
@@ -172,7 +172,7 @@ def release(store: Store) -> None:
 
 
 def keep_out_of_snapshots(store: Store) -> None:
-    """Register the hooks of the managed runtime, once for a store.
+    """Register the hooks of the managed runtime, once per store.
 
     https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks-python.html
     """

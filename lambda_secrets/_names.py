@@ -1,4 +1,4 @@
-"""Names for annotations; apart, so that no cold start compiles them."""
+"""Names for annotations; in their own module, so that no cold start compiles them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ T = TypeVar("T")
 
 Function: TypeAlias = Callable[..., Any]
 Instant: TypeAlias = tuple[float, float]
-"""What the monotonic and the wall clock said."""
+"""Seconds by the monotonic and by the wall clock."""
 Kind: TypeAlias = Literal["secret", "parameter", "tree", "appconfig", "env"]
 Mode: TypeAlias = Literal["usual", "fresh", "prefetch"]
 Opaque: TypeAlias = Callable[[int], Any]
-"""Gives a value back for 0."""
+"""Returns its value when called with 0."""
 Steps: TypeAlias = Generator[Callable[[], Any], Any, T]
-"""Yields what blocks, as callables; returns a result."""
+"""Yields blocking calls, as callables; returns a result."""

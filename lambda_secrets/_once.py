@@ -1,4 +1,4 @@
-"""Resolves secrets without a handler; what was parsed is kept, since it is called again."""
+"""Resolves secrets without a handler; keeps its resolvers, so that equal calls parse once."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def resolve_secrets(
     refresh_ahead: float = 0.0,
     observer: Any = None,
 ) -> Secrets:
-    """Return the values of these declarations once, outside a handler.
+    """Return the values of these declarations, read once, outside a handler.
 
-    What is fresh in the cache is not fetched. For values that stay fresh use `LiveSecrets`.
+    Fresh values in the cache are not fetched. For values that stay fresh, use `LiveSecrets`.
 
     Example::
 
@@ -55,7 +55,7 @@ def resolve_secrets(
     """
     options = (ttl, timeout, jitter, stale_if_error, refresh_ahead, observer)
     resolver = resolver_for(declarations, backend, options)
-    # What was built is handed out anew each time, so that it counts as in use outside of calls.
+    # Built objects are handed out by each call, so that they count as in use outside of calls.
     secrets = None if resolver.builds else resolver.cached()
     if secrets is None:
         secrets = run(resolver.steps())
@@ -63,7 +63,7 @@ def resolve_secrets(
 
 
 def clear_cache() -> None:
-    """Forget every value of this process, and close what was built from them.
+    """Forget every value of this process, and close the objects built from them.
 
     Clients and connections are kept. The next read fetches.
     """
@@ -71,7 +71,7 @@ def clear_cache() -> None:
 
 
 def prefetched(resolver: Resolver) -> None:
-    """Fetch at import already; what fails is left to the first invocation."""
+    """Fetch during import; if that fails, warn, and let the first invocation read again."""
     try:
         run(resolver.steps(mode="prefetch", build=False))
     except ResolutionError as error:
@@ -82,19 +82,19 @@ def prefetched(resolver: Resolver) -> None:
 def resolver_for(
     declarations: Mapping[str, str | Declaration], backend: str | Backend, options: tuple[Any, ...]
 ) -> Resolver:
-    """Return a resolver of these declarations, the same for the same ones."""
+    """Return a resolver of these declarations, the same one for equal arguments."""
     chosen: Any = backend_of(backend)
     key: Any = None
     try:
         key = id(chosen), *_spelled(declarations, options, is_own=chosen is backend)
         known = _known.get(key)
-    except Exception:  # noqa: BLE001 - not a mapping, or what cannot be hashed, compared or kept
+    except Exception:  # noqa: BLE001 - not a mapping, or it cannot be hashed, compared or kept
         key = known = None
     if known is not None and known.backend is chosen:
         return known
     try:
         alive: Any = weakref.ref(chosen, lambda _: _known.pop(key, None))
-    except TypeError:  # it takes no weak reference
+    except TypeError:  # it cannot be weakly referenced
         key, alive = None, lambda: chosen
     given = dict(zip(_OPTIONS, options, strict=True))
     declared = declare_all(declarations)
@@ -108,16 +108,16 @@ def resolver_for(
 
 
 def _spelled(declarations: Any, options: tuple[Any, ...], *, is_own: bool) -> tuple[Any, ...]:
-    """Return what equal calls have in common: declarations, options, variables; by type too.
+    """Return the key of a call: its declarations, options, their types, and variables.
 
     Raises:
-        TypeError: where it would keep what may hold a backend of the caller's own.
+        TypeError: when the key might keep the caller's own backend alive.
     """
     rest = [one for one in declarations.values() if type(one) is not str or one[:4] == "env:"]
     if is_own and (rest or options[-1] is not None):
         raise TypeError
     variables = environment(TTL_VARIABLES) if options[0] is None else ()
-    kinds = tuple(map(type, options))  # True == 1, and is not a number of seconds
+    kinds = tuple(map(type, options))  # True == 1, but True is not a number of seconds
     return tuple(declarations.items()), tuple(map(_seen, rest)), options, kinds, variables
 
 
@@ -130,7 +130,7 @@ def _seen(declaration: Any) -> object:
 
 
 class _Once(Resolver):
-    """A resolver that is kept for equal declarations, and does not keep its backend."""
+    """A resolver that is kept for later calls, but does not keep its backend alive."""
 
     temporary = True
 

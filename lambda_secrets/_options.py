@@ -1,6 +1,6 @@
-"""Checks what few declarations and backends give: unusual names, and options.
+"""Checks unusual names and options, which few declarations and backends have.
 
-What an environment variable holds that names a secret is never shown.
+The text of an environment variable that names a secret is never shown.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from typing import Any
 
 _OF_NAMES = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/_+=.@!-:")
-_COROUTINE = 0x80  # a code object's flag, as `inspect` has it
+_COROUTINE = 0x80  # a code object's flag, as in `inspect`
 _FLAGS = ("decrypt", "recursive")
 _CALLBACKS = ("transform", "build", "close")
 
 
 def variable_in(name: object, kind: str) -> str | None:
-    """Return the environment variable that an ``env:NAME`` names, or None for another good name."""
+    """Return the environment variable that an ``env:NAME`` names, or None for other valid names."""
     if isinstance(name, str) and name.isprintable() and name == name.strip():
         variable = name.removeprefix("env:")
         if variable not in ("", name) and not set(variable) & set(" #=:"):
@@ -35,7 +35,7 @@ def variable_in(name: object, kind: str) -> str | None:
 
 
 def wrong_name(name: object, kind: str) -> str:
-    """Return why something cannot be the name of a secret or parameter; empty where it can."""
+    """Return why something cannot be the name of a secret or parameter; empty if it can."""
     what = f"Cannot declare {name!r}" if kind == "env" else f"Cannot declare {kind} {name!r}"
     if name is None or name == "None":
         return (
@@ -64,7 +64,7 @@ def wrong_name(name: object, kind: str) -> str:
 
 
 def is_arn_of(kind: str, name: str) -> bool:
-    """Whether it is arn:partition:service:region:account:resource of such a thing."""
+    """Whether a name is an ARN (arn:partition:service:region:account:resource) of this kind."""
     fields = name.split(":")
     service, resource = fields[2:3], fields[5:]
     if kind == "secret":
@@ -77,7 +77,7 @@ def declared_by(
     declare: Callable[[str], Any],
     form: str = "the string form of a declaration",
 ) -> Any:
-    """Return what is declared by the text of a declaration's variable, which no error shows."""
+    """Return the declaration in the text of a variable; errors never show that text."""
     variable = declaration.variable
     if not os.environ.get(variable):
         raise DeclarationError(
@@ -94,12 +94,12 @@ def declared_by(
 
 
 def _declared_by(variable: str, declare: Callable[[str], Any]) -> Any:
-    """Return None where the text is wrong: a traceback through here would show it."""
+    """Return the declaration, or None if the text is wrong: a traceback from here would show it."""
     with suppress(DeclarationError):
         found = declare(os.environ[variable])
-        if found.variable:  # no variable names another one
+        if found.variable:  # a variable must not name another one
             return None
-        # What cannot be a name in AWS may be the secret itself, which errors would show.
+        # Text that cannot be a name in AWS may be the secret itself, and errors would show it.
         free = found.source.kind == "appconfig"
         return found if free or set(found.name) <= _OF_NAMES else None
     return None
@@ -120,7 +120,7 @@ def _named(declaration: Any, name: str) -> Any:
 
 
 def check_options(what: str, **options: Any) -> None:
-    """Raise a `DeclarationError` for an option of a declaration that is wrong."""
+    """Raise a `DeclarationError` if an option of a declaration is wrong."""
     for option, value in options.items():
         expected = "" if value is None and option not in _FLAGS else _expected(option, value)
         if expected:
@@ -142,7 +142,7 @@ def check_options(what: str, **options: Any) -> None:
 
 
 def _expected(option: str, value: Any) -> str:
-    """Return what an option must be, or nothing if it is."""
+    """Return what an option must be; empty if its value is valid."""
     if option in _FLAGS or option == "pending":
         return "" if isinstance(value, bool) else "True or False"
     if option == "version_id":
@@ -185,9 +185,9 @@ def check_aws_options(*, batch: object, region: object) -> None:
 
 
 def unknown_backend(given: object, chosen: object) -> DeclarationError:
-    """Return the error for what is neither the name of a backend nor a backend."""
+    """Return the error for a value that is neither a backend nor the name of one."""
     if not isinstance(chosen, str):
-        # Only its type: it may be the values, without a MemoryBackend around them.
+        # Show its type only: it may be the secret values, without a MemoryBackend around them.
         got = "its class" if isinstance(chosen, type) else type(chosen).__name__
         return DeclarationError(
             "Cannot use this backend: expected 'auto', 'extension', 'aws', 'sdk', 'file' or an "
@@ -201,7 +201,7 @@ def unknown_backend(given: object, chosen: object) -> DeclarationError:
 
 
 def file_named_by(path: str | None) -> str:
-    """Return the path that the variable of the backend "file" names."""
+    """Return the path for the backend "file", which its variable must name."""
     if not path:
         raise DeclarationError(
             "Cannot use backend 'file': LAMBDA_SECRETS_FILE is not set. "

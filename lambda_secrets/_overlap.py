@@ -19,7 +19,7 @@ _log = logging.getLogger("lambda_secrets")
 
 
 class _Shown(Secrets):
-    """What a context shows while calls run on it: it knows the others."""
+    """The secrets on a shared context while calls run on it, with their `_Overlap`."""
 
     __slots__ = ("overlap",)
     overlap: _Overlap
@@ -39,7 +39,7 @@ class _Overlap:
         self.running: dict[object, Secrets] = {}  # by call, the latest last
 
     def leave(self, call: object) -> None:
-        """Take the values of a call off the context; after the last, it is as it was."""
+        """Remove the values of a call from the context; the last call restores the context."""
         with self.cache.placing:
             del self.running[call]
             try:
@@ -50,13 +50,13 @@ class _Overlap:
             except BaseException as error:
                 if is_from_signal(error):
                     raise
-                _log.warning(  # the handler's own outcome is what counts
+                _log.warning(  # it must not replace the handler's outcome
                     "Cannot remove %r from this %s: it raised %s (its message is withheld).",
                     *(self.key, type(self.context).__name__, type(error).__name__),
                 )
 
     def shown(self) -> _Shown:
-        """Return the union of what the running calls have; for one name, the latest."""
+        """Return the union of the running calls' values; for equal names, the latest call's."""
         parts = list(self.running.values())
         if isinstance(self.before[1], Secrets):
             parts.insert(0, self.before[1])
@@ -65,11 +65,11 @@ class _Overlap:
         return shown
 
     def show(self) -> None:
-        """Let the context show that union."""
+        """Set the context's attribute to that union."""
         setattr(self.context, self.key, self.shown())
 
     def begin(self) -> bool:
-        """Show it for the first time; False if that did nothing, or the call before it ended."""
+        """Set it for the first time; False if that had no effect, or the earlier call has ended."""
         first, shown, key = self.before[0], self.shown(), self.key
         if isinstance(first, Secrets):  # of a call that takes no lock: see Layer.is_plain
             own = self.context.__dict__
@@ -81,7 +81,7 @@ class _Overlap:
         return getattr(self.context, key, _MISSING) is not self.before[1]
 
     def end(self) -> None:
-        """Leave the attribute as it was."""
+        """Restore the attribute as it was before."""
         context, key = self.context, self.key
         own, seen = self.before
         if getattr(context, key, _MISSING) is seen:
@@ -89,7 +89,7 @@ class _Overlap:
         if own is _MISSING:
             mine = getattr(context, "__dict__", None)
             if type(mine) is dict and mine.pop(key, _MISSING) is not _MISSING:
-                return  # what its class has, or what a mock makes up, is seen again
+                return  # the attribute of its class, or of a mock, shows again
         if seen is not _MISSING:
             setattr(context, key, seen)
         else:
@@ -97,7 +97,7 @@ class _Overlap:
 
 
 def placed(cache: Any, context: Any, key: str, secrets: Secrets) -> Callable[[], None]:
-    """Set the attribute of a context, beside those of other calls on it; return what ends that.
+    """Put values on a context, next to those of other calls; return a function that removes them.
 
     Raises:
         InjectionError: when the context does not take it.
@@ -130,7 +130,7 @@ def placed(cache: Any, context: Any, key: str, secrets: Secrets) -> Callable[[],
 
 
 def leave_first(cache: Any, context: Any, key: str, secrets: Secrets) -> None:
-    """End the call that was alone on a context, where others came, or where it changed that."""
+    """End a call that began alone on a context: others joined, or the attribute was changed."""
     with cache.placing:
         shown = getattr(context, key, _MISSING)
         if isinstance(shown, _Shown) and shown.overlap.before[1] is secrets:

@@ -1,4 +1,4 @@
-"""Wraps callable objects, partials and builtins: what a plain function cannot stand for."""
+"""Wraps callable objects, partials and builtins, which a plain function cannot imitate."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FunctionWrapper: Any = wrapt.FunctionWrapper  # which has types from wrapt 2 on
 
 
 class HandlerProxy(_FunctionWrapper):  # type: ignore[misc]  # its types differ between versions
-    """Looks like a callable in every way, but calls the wrapper, and has these ``secrets``."""
+    """Looks like the handler in every way, but calls the wrapper and has ``secrets``."""
 
     def __init__(
         self, handler: Any, layer: Layer, wrapper: Callable[..., Any], secrets: object
@@ -37,7 +37,7 @@ class HandlerProxy(_FunctionWrapper):  # type: ignore[misc]  # its types differ 
     def secrets(self) -> Any:
         return self._self_secrets
 
-    # As a function does: a copy is itself, and a pickle has its name.
+    # Like a function, it is its own copy and is pickled by name.
 
     def __copy__(self) -> Any:
         return self

@@ -1,4 +1,4 @@
-"""Renews what is there already: refresh ahead, stale-if-error and its back-off, shared rounds."""
+"""Refreshes cached values: refresh ahead, stale-if-error with its back-off, and shared rounds."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ _log = logging.getLogger("lambda_secrets")
 
 
 def is_to_fetch(store: Store, reading: Reading, source: Source, rounds: list[Round]) -> bool:
-    """Take a source from its entry or running round; return whether it must be fetched."""
+    """Use the entry or running round of a source if possible; return whether to fetch it."""
     key = (id(reading.owner), source)
     freshness, is_fresh = reading.wanted[source], reading.mode == "fresh"
     entry = None if is_fresh else store.entries.get(key)
     running = store.rounds.get(key)
-    # A freeze can leave a round hanging that never ends: nobody waits past its timeout.
+    # After a freeze, a round may never end: do not wait past its timeout.
     if running is not None and store.age(running.sent) >= running.timeout + GRACE:
         running = None
     if is_good(store, entry, freshness):
         reading.results[source] = entry
-        if running is None and _is_soon_due(store, entry, freshness):  # type: ignore[arg-type]  # good
+        if running is None and _is_soon_due(store, entry, freshness):  # type: ignore[arg-type]  # not None
             _fetch_ahead(store, reading, source, rounds)
         return False
     if not _usable(store, entry, freshness):
         reading.patience = math.inf
-    # Nobody waits for a background round: it may have been frozen in the middle; nor for one that
-    # an exception of a signal handler has kept from starting.
+    # Do not wait for a background round, which may be frozen midway, or for a round that never
+    # started because a signal handler raised.
     if running is None or running.background or (is_fresh and not running.fresh):
         return True
     if running.thread is running.runner is None:
@@ -55,7 +55,7 @@ def is_to_fetch(store: Store, reading: Reading, source: Source, rounds: list[Rou
 
 
 def _fetch_ahead(store: Store, reading: Reading, source: Source, rounds: list[Round]) -> None:
-    """Let the background round of this read fetch a source, too."""
+    """Add a source to the background round of this read."""
     if not rounds:
         rounds.append(Round(reading, [], reading.timeout))
         rounds[0].background = True
@@ -63,7 +63,7 @@ def _fetch_ahead(store: Store, reading: Reading, source: Source, rounds: list[Ro
     store.rounds[id(reading.owner), source] = rounds[0]
 
 
-# Instead of one
+# Instead of a round
 
 
 def interruption() -> BackendUnavailableError:
@@ -75,7 +75,7 @@ def interruption() -> BackendUnavailableError:
 
 
 def interrupted(store: Store, reading: Reading) -> Reading:
-    """Answer a read that interrupts its own thread under the lock: with what is fresh."""
+    """Answer a read that interrupts its own thread under the lock, from fresh entries only."""
     reading.good_for = 0.0
     for source, freshness in reading.wanted.items():
         entry = store.entries.get((id(reading.owner), source))
@@ -84,11 +84,11 @@ def interrupted(store: Store, reading: Reading) -> Reading:
     return reading
 
 
-# After it
+# After a round
 
 
 def fetch_again(cache: Any, reading: Reading) -> None:
-    """Fetch what rounds of others did not bring, which had less time or patience than this read."""
+    """Fetch what other calls' rounds did not bring because they had less time than this read."""
     while True:
         reading.now = cache.now()
         joined, reading.joined = reading.joined, []
@@ -99,7 +99,7 @@ def fetch_again(cache: Any, reading: Reading) -> None:
 
 
 def _gave_up(store: Store, running: Round, source: Source) -> bool:
-    """Whether a round has ended for want of time, or never will end."""
+    """Whether a round ran out of time, or will never end."""
     result = running.results.get(source)
     if result is None:
         return store.age(running.sent) >= running.timeout
@@ -113,7 +113,7 @@ def give_up(cache: Any, running: Round) -> None:
 
 
 def instead_of(store: Store, reading: Reading, source: Source, failure: Any) -> Any:
-    """Return the last value where stale-if-error allows it; else why there is no new one."""
+    """Return the last entry if stale-if-error allows it, else the error."""
     error = failure or unanswered(reading.allowed)
     entry = store.entries.get((id(reading.owner), source))
     transient = isinstance(error, BackendUnavailableError) and reading.mode != "fresh"
@@ -132,7 +132,7 @@ def unanswered(timeout: float) -> BackendUnavailableError:
 
 
 def good_for(store: Store, reading: Reading, source: Source, entry: Entry) -> float:
-    """Return the seconds until an entry, near its expiry or past it, is to be looked at again."""
+    """Return the seconds until an entry near or past its expiry must be looked at again."""
     freshness, age = reading.wanted[source], store.age(entry.sent)
     left = freshness.lifetime(entry) - age
     resting = _backoff(entry) - store.age(entry.failed)
@@ -143,7 +143,7 @@ def good_for(store: Store, reading: Reading, source: Source, entry: Entry) -> fl
         return max(0.0, min(resting, left + freshness.stale_if_error))
     if resting > 0:
         return min(left, resting)
-    # A refresh tells its end, unless it hangs. None runs if the value took long to arrive.
+    # A refresh reports its end, unless it hangs. There is none if the value was slow to arrive.
     running = store.rounds.get((id(reading.owner), source))
     if running is None:
         return 0.0
@@ -151,7 +151,7 @@ def good_for(store: Store, reading: Reading, source: Source, entry: Entry) -> fl
 
 
 def renewed(store: Store, known: Entry, result: Any, *, counts: bool) -> Entry | ResolutionError:
-    """Return what replaces an entry that was fetched again; note a failure that counts."""
+    """Return the entry or error after a source was fetched again; note a failure if it counts."""
     if not isinstance(result, Entry):
         if counts:
             known.failures += 1
@@ -176,7 +176,7 @@ def same(one: Entry, other: Entry) -> bool:
 
 
 def tell_stale(reading: Reading) -> None:
-    """Log and tell the observer what is served past its TTL."""
+    """Log the values served past their TTL, and tell the observer."""
     for source, entry, age in reading.stale:
         if entry.warned < entry.failures:
             entry.warned = entry.failures
@@ -207,7 +207,7 @@ def _usable(store: Store, entry: Entry | None, freshness: Freshness) -> bool:
 
 
 def is_good(store: Store, entry: Entry | None, freshness: Freshness) -> bool:
-    """Whether an entry can be served without asking: fresh, or stale while its backend rests."""
+    """Whether an entry can be served without a fetch: fresh, or stale during its back-off."""
     if entry is None or (entry.absent and not freshness.accepts_absence):
         return False
     if store.age(entry.sent) < freshness.lifetime(entry):
@@ -220,6 +220,6 @@ def _is_resting(store: Store, entry: Entry) -> bool:
 
 
 def _is_soon_due(store: Store, entry: Entry, freshness: Freshness) -> bool:
-    """Whether a fresh entry is to be fetched ahead."""
+    """Whether a fresh entry must be refreshed ahead."""
     left = freshness.lifetime(entry) - store.age(entry.sent)
     return 0 < left <= freshness.ahead(entry) and not _is_resting(store, entry)

@@ -1,4 +1,4 @@
-"""Resolves declarations to `Secrets` through the cache, and gathers what fails under its name."""
+"""Resolves declarations to `Secrets` through the cache, and gathers failures by declared name."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
     from .backends import Backend
     from .errors import ResolutionError
 
-DEFAULT_TTL = 300.0  # seconds, as the extension's own
-ANSWER_MARGIN = 0.2  # seconds of an invocation's remaining time that are left for its answer
+DEFAULT_TTL = 300.0  # seconds, like the extension's default
+ANSWER_MARGIN = 0.2  # seconds of the remaining time that are kept for the invocation's answer
 TTL_VARIABLES = ("LAMBDA_SECRETS_TTL", "SECRETS_MANAGER_TTL", "SSM_PARAMETER_STORE_TTL")
 
 _NEVER = (-math.inf, -math.inf, Secrets({}))
 
 
 class Resolver:
-    """One handler's declarations, and the values that it has of them.
+    """One handler's declarations, and the latest values of them.
 
     Attributes:
-        state: until when (by the monotonic and the wall clock) which `Secrets` are good: all that a
-            warm invocation looks at. Replaced as a whole, so that threads see one state.
-        partial: the same for the names that somebody has asked for one by one.
-        resolved: its declarations, as far as environment variables tell by now.
-        builds: whether objects are built from what it reads.
-        temporary: whether its sources need not be kept: nobody declares them for long.
+        state: when the values expire, by the monotonic and the wall clock, and the values: all that
+            a warm invocation looks at. Replaced as a whole, so that threads see one state.
+        partial: the same for names that were read one by one.
+        resolved: its declarations; those with ``env:NAME`` once their variable has been read.
+        builds: whether any declaration builds an object.
+        temporary: whether the cache may drop its sources: nobody declares them for long.
     """
 
     temporary = False
@@ -88,8 +88,8 @@ class Resolver:
         cache.watch(self)
 
     def declaration(self, name: str) -> Declaration:
-        """Return what is declared by that name, as its environment variable says if it has one."""
-        resolved = self.resolved  # the same until the next change
+        """Return the declaration of that name, with its environment variable, if any, looked up."""
+        resolved = self.resolved  # a local, since any change replaces it
         if name not in resolved:
             from ._kinds import effective
 
@@ -117,7 +117,7 @@ class Resolver:
         self.resolved = self._fixed.copy()
 
     def cached(self) -> Secrets | None:
-        """Return the values if nothing is due: two clock comparisons, however many there are."""
+        """Return the values, or None if any is due: two clock comparisons for any number."""
         until, wall, secrets = self.state
         clock = self.cache.clock
         return None if clock.monotonic() >= until or clock.time() >= wall else secrets
@@ -131,13 +131,13 @@ class Resolver:
         mode: Mode = "usual",
         build: bool = True,
     ) -> Steps[Secrets]:
-        """Yield what blocks, as callables; return fresh values of these names, of all by default.
+        """Yield blocking calls, as callables; return fresh values of these names (all by default).
 
         Args:
             names: declared names.
-            beside: whether all others are read in the same round; what fails of them is left out.
+            beside: whether all others are read in the same round; their failures are ignored.
             remaining: seconds that the invocation has left; bounds the round, as the timeout does.
-            mode: how the cache is to read.
+            mode: as for `Cache.read`.
             build: whether objects are built.
 
         Raises:
@@ -149,7 +149,7 @@ class Resolver:
             from ._shortfall import with_others
 
             asked = with_others(self, names)
-        # Looked up once: the next change may be an override's or an environment variable's.
+        # Looked up once: an override or an environment variable may change meanwhile.
         sources = {name: self.declaration(name).source for name in asked}
         wait = wait_within(remaining)
         reading: Reading = yield functools.partial(
@@ -191,7 +191,7 @@ class Resolver:
         return wanted
 
     def value(self, name: str, result: Entry | ResolutionError) -> Opaque | Mismatch | Any:
-        """Return the opaque value of a declared name, or what is wrong with it."""
+        """Return the opaque value of a declared name, or a `Mismatch` or error in its place."""
         declaration = self.declaration(name)
         value: Any = result
         if isinstance(result, Entry):
@@ -212,17 +212,17 @@ class Resolver:
     def _make(
         self, declaration: Declaration, convert: Any, key: object, entry: Entry
     ) -> Opaque | Mismatch:
-        """Make a value of an entry, and keep it there."""
+        """Make a declared value from an entry, and keep it in the entry."""
         extract: Any = shielded
-        # A transform may log what it gets; what is converted is not looked into.
+        # A transform may log its input; and listeners do not look into converted objects.
         if declaration.transform is not None or convert is not None:
             self.cache.reveal(opaque(entry.answer.value))
             from ._shortfall import contained as extract
         made = extract(_extracted, declaration, entry, convert)
         if callable(made):
             self.cache.reveal(made)  # before another thread gets it
-            entry.made[key] = (declaration.transform, convert, made)  # they keep their ids
-            self.cache.reveal(made)  # to a listener that came in between
+            entry.made[key] = (declaration.transform, convert, made)  # `key` has the ids of both
+            self.cache.reveal(made)  # to a listener that was added in between
         return made  # type: ignore[no-any-return]
 
     def _keep(self, reading: Reading, secrets: Secrets) -> None:
@@ -243,16 +243,16 @@ class Resolver:
 
 
 def wait_within(remaining: float | None) -> float:
-    """Return the seconds that a call may wait: what its invocation has left, less its answer's."""
+    """Return the seconds that a call may wait: the remaining time less the answer's margin."""
     return math.inf if remaining is None else max(0.0, remaining - ANSWER_MARGIN)
 
 
 class Unfinished(functools.partial):  # type: ignore[type-arg]  # of anything
-    """What a step returns where the rest of the steps has to be awaited: makes that awaitable."""
+    """A step's result if the rest must be awaited; called with the steps, it gives an awaitable."""
 
 
 def run(steps: Steps[T]) -> T:
-    """Take steps of which each may block this thread."""
+    """Run steps, each of which may block this thread; return their result."""
     proceed: Any = steps.send
     value: Any = None
     while True:
@@ -262,7 +262,7 @@ def run(steps: Steps[T]) -> T:
             return end.value  # type: ignore[no-any-return]  # what the steps return
         try:
             proceed, value = steps.send, step()
-        except StopIteration:  # no generator lets it through
+        except StopIteration:  # a generator would turn it into a RuntimeError
             steps.close()
             raise
         except BaseException as error:  # noqa: BLE001 - the steps decide
@@ -276,7 +276,7 @@ def _extracted(
 ) -> Opaque | Mismatch:
     value = declaration.extract(opaque(entry.answer.value))
     if convert is not None and not isinstance(value, Mismatch):
-        value = opaque(value)  # here too, while others' code runs
+        value = opaque(value)  # hidden while other people's code runs
         value = convert(value)
     if callable(declaration.transform):
         from ._deep import Wrapped, repeats

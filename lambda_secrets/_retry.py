@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from ._store import Entry
     from ._values import Secrets
 
-_RETRIED = "_lambda_secrets_retried"  # in an exception: when it has left a second run
+_RETRIED = "_lambda_secrets_retried"  # of an exception: when it last left a second run
 _log = logging.getLogger("lambda_secrets")
 
 
 class RetriedCall(Call):
-    """A call of a handler with ``refresh_on``, or of one whose objects are closed."""
+    """A call of a handler with ``refresh_on`` or built objects."""
 
     def steps(self) -> Steps[Any]:
-        """Yield what blocks, and itself for each run; return what the last run returns."""
+        """Yield blocking calls, and itself for each run; return the result of the last run."""
         built = [
             (resolver, resolver.declaration(name))
             for resolver in self.resolvers()
@@ -44,7 +44,7 @@ class RetriedCall(Call):
         ]
         if not built:
             return (yield from self._retried())
-        # It registers before it takes an object, so that none is closed in its hands.
+        # Registered before it takes any object, so that none is closed while in use.
         builds = builds_of(self.layer.resolver.cache)
         call = object()
         builds.begin(call, [key_of(r.cache, r.backend, declaration) for r, declaration in built])
@@ -54,7 +54,7 @@ class RetriedCall(Call):
             builds.end(call)
 
     def resolvers(self) -> list[Resolver]:
-        """Return what its secrets are read through."""
+        """Return the resolvers of its secrets."""
         return [self.layer.resolver]
 
     def used(self) -> dict[Resolver, dict[str, Entry | None]]:
@@ -77,7 +77,7 @@ class RetriedCall(Call):
             return (yield from super().steps())
         except types as error:
             not_run = self.secrets is None and isinstance(error, ResolutionError)
-            # Within this call, that is: who raises one object again and again gets each retried.
+            # Only in this call: code may raise the same object again in a later one.
             retried = vars(error).get(_RETRIED, -math.inf) >= began
             if not_run or retried or self.begun or isinstance(error, InjectionError):
                 raise
@@ -104,10 +104,10 @@ class RetriedCall(Call):
                 return result
             raise failed
         finally:
-            del failed  # its traceback has this frame
+            del failed  # its traceback refers to this frame
 
     def _newer(self, newer: Newer) -> Steps[dict[Resolver, Secrets]]:
-        """Return the values that have changed since, by resolver; none for a durable execution."""
+        """Return newer values, by resolver; none for a durable execution."""
         if not _is_durable(self.argument(1, "context")):
             return (yield from newer.steps())
         yield from newer.refresh()
@@ -136,7 +136,7 @@ class _RetryOnCall(RetriedCall):
 
 
 class _RetryLayer(SteppedLayer):
-    """What ``retry_on`` is to a call."""
+    """The layer of a function with ``retry_on``."""
 
     into = "nothing"
     resolvers: list[Resolver]
@@ -146,7 +146,7 @@ class _RetryLayer(SteppedLayer):
 
 
 def retry_on(resolvers: list[Resolver], types: tuple[type[Exception], ...], function: Any) -> Any:
-    """Return a function that runs once more where it raises one of these and a secret has changed.
+    """Return a function that runs once more if it raises one of these and a secret has changed.
 
     Raises:
         DeclarationError: for a generator function, whose items cannot be taken back.
@@ -169,7 +169,7 @@ def retry_on(resolvers: list[Resolver], types: tuple[type[Exception], ...], func
 
 
 def _is_durable(context: Any) -> bool:
-    """Whether it is the context of a durable execution: by its class, which no mock has."""
+    """Whether a context is that of a durable execution, by its class: a mock has any attribute."""
     return any(
         kind.__name__ == "DurableContext"
         and kind.__module__.partition(".")[0] == "aws_durable_execution_sdk_python"

@@ -36,17 +36,17 @@ if TYPE_CHECKING:
     Used = dict[str, Entry | None]
 
 FORCED_PAUSE = 1.0  # seconds between two forced reads of a source that failing calls ask for
-LONGEST_PAUSE = 15.0  # seconds, where forced reads bring nothing new
+LONGEST_PAUSE = 15.0  # seconds, if forced reads bring nothing new
 PENDING_LIMIT = 60.0  # seconds for which a pending version serves as the current one
 _log = logging.getLogger("lambda_secrets")
 
 
 class Attempt:
-    """What failing calls have done about one source.
+    """The attempts of failing calls to find a newer value of one source.
 
     Attributes:
-        key: the source, and whose it is.
-        at: when it was last read past all caches.
+        key: the backend's id and the source.
+        at: when the source was last read past all caches.
         ended: set when that read has ended.
         fruitless: how many such reads in a row brought nothing new.
         refused: pending versions that failed.
@@ -72,7 +72,7 @@ class Newer:
     """The search of one failing call for newer values."""
 
     def __init__(self, cache: Store, used: dict[Resolver, Used], remaining: float | None) -> None:
-        """Search for what was used, within the seconds that the invocation has left, if known."""
+        """Search for newer values of the used entries, within the remaining seconds, if known."""
         self._cache = cache
         self._begin = cache.clock.monotonic()
         until = self._begin + wait_within(remaining)
@@ -81,12 +81,12 @@ class Newer:
         self._tried: list[Built] = []
 
     def refresh(self) -> Steps[None]:
-        """Read past all caches what may be read so."""
+        """Read past all caches the used sources that are due and have no newer value yet."""
         for search in self._searches:
             yield from search.force()
 
     def steps(self) -> Steps[dict[Resolver, Secrets]]:
-        """Yield what blocks; return values for the names used, by resolver, where one is new."""
+        """Yield blocking calls; return the values of each resolver that has a new one."""
         yield from self.refresh()
         for search in self._searches:
             search.changed = search.newer()
@@ -105,11 +105,11 @@ class Newer:
         return found
 
     def accept(self) -> None:
-        """Let pending values, and what was built from them, serve everybody: they were good."""
+        """Serve the pending values, and objects built from them, to everybody: they worked."""
         if not self._bridged:
             return
         cache = self._cache
-        with cache.lock:  # together: or somebody builds from a value that he finds
+        with cache.lock:  # all at once, or another call builds from a value that it finds
             pending = [(search, name) for search in self._searches for name in search.changed]
             served = {search.attempt(name).key for search, name in pending if search.serve(name)}
             good = [built for built in self._tried if built.key[:2] in served]
@@ -121,7 +121,7 @@ class Newer:
         self.reject(failed=False)
 
     def reject(self, *, failed: bool) -> None:
-        """Close what was built from pending values; those that failed are not tried again."""
+        """Close objects built from pending values; values that failed are not tried again."""
         tried, self._tried = self._tried, []
         for built in tried:
             built.end()
@@ -135,7 +135,7 @@ class _Search:
 
     Attributes:
         used: the entries that the failing call had, by declared name.
-        changed: newer ones.
+        changed: the newer entries found.
         forced: the sources that it has read past all caches.
         alone: the names whose sources are left alone.
     """
@@ -150,14 +150,14 @@ class _Search:
         self._until = until
 
     def attempt(self, name: str, source: Source | None = None) -> Attempt:
-        """Return what was done about the source of a name, or another source."""
+        """Return the `Attempt` for the source of a name, or for another source."""
         source = source or self.resolver.declaration(name).source
         key = id(self.cache.active(self.resolver.backend)), source
         attempt: Attempt = self.cache.attempts.setdefault(key, Attempt(key))
         return attempt
 
     def newer(self) -> Entries:
-        """Return what the cache has of these names, where that is not what was used."""
+        """Return the cached entries of these names whose values differ from those used."""
         changed = {}
         for name, entry in known_entries(self.resolver, self.used).items():
             before = self.used[name]
@@ -166,7 +166,7 @@ class _Search:
         return changed
 
     def force(self) -> Steps[None]:
-        """Read past all caches what may be."""
+        """Read past all caches the used sources that are due and have no newer value yet."""
         waited: dict[Attempt, Any] = {}
         while True:
             with self.cache.lock:
@@ -179,7 +179,7 @@ class _Search:
                 if not delay:
                     self.forced = self._claimed(due)
                     break
-            # Two rotations in a row: the rest of that second is waited for.
+            # Two rotations in a row: wait until the sources may be read again.
             waited = {self.attempt(name): self.attempt(name).at for name in late}
             yield functools.partial(time.sleep, delay)
         yield from self._read(self.forced, joined)
@@ -223,9 +223,9 @@ class _Search:
         return True
 
     def secrets(self, tried: list[Built] | None) -> Steps[Secrets | None]:
-        """Return the values of all names, if one of them is new as it is declared.
+        """Return the values of all names, or None if no declared value is new.
 
-        What is built from pending versions is added to what was tried.
+        Objects built from pending versions are added to ``tried``.
         """
         resolver, cache = self.resolver, self.cache
         entries = {n: e for n, e in {**self.used, **self.changed}.items() if e is not None}
@@ -236,7 +236,7 @@ class _Search:
             values[name] = resolver.value(name, entries.get(name, absent))
             old = resolver.value(name, absent if before is None else before)
             if not callable(values[name]):
-                values[name] = old  # what does not fit keeps its value
+                values[name] = old  # a new value that does not fit is ignored
             elif name in self.changed and not (callable(old) and same_value(old, values[name])):
                 new.append(name)
         if not new or not all(map(callable, values.values())):
@@ -250,7 +250,7 @@ class _Search:
         return (yield from build_steps(cache, resolver.backend, built, secrets, wait))
 
     def tell(self, begin: float) -> None:
-        """Tell the observer that the call runs again, and with what."""
+        """Tell the observer that the call runs again, and with which new values."""
         if self.resolver.observer is not None:
             from .events import Retried, tell_one
 
@@ -265,14 +265,14 @@ class _Search:
     def _sorted(
         self, waited: dict[Attempt, Any]
     ) -> tuple[list[Attempt], set[threading.Event], dict[str, float]]:
-        """Return what to read, what to wait for and what to read when; note what to leave alone."""
+        """Return what to read now, what to wait for, and delays by name; note names to skip."""
         due, joined, late = [], set(), {}
         self.alone = []
         changed = self.newer()
         for name in [name for name in self.used if name not in changed]:
             entry, attempt = self.used[name], self.attempt(name)
             since = self.cache.age(attempt.at)
-            if entry is not None and entry.forced:  # maybe by hand
+            if entry is not None and entry.forced:  # maybe by a refresh()
                 since = min(since, self.cache.age(entry.sent))
             if self._is_running(attempt):
                 joined.add(attempt.ended)
@@ -297,7 +297,7 @@ class _Search:
     def _read(
         self, due: list[Attempt], joined: Iterable[threading.Event]
     ) -> Steps[dict[Source, Any]]:
-        """Read past all caches what was claimed; wait for what others read."""
+        """Read the claimed sources past all caches; wait for those that other calls read."""
         resolver = self.resolver
         results: dict[Source, Any] = {}
         try:

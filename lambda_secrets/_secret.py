@@ -1,4 +1,4 @@
-"""What every declaration is, and the one of a secret."""
+"""The base class of declarations, and the declaration of a secret."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class Declaration(Compared):
-    """What every declaration has: a source, and how its text becomes a value.
+    """The base of all declarations: a source, and how its text becomes a value.
 
     Attributes:
-        name: the name or ARN, or ``env:NAME``; of AppConfig as that of its `Source`.
-        source: what is read.
+        name: the name or ARN, or ``env:NAME``; for AppConfig, the name of its `Source`.
+        source: the source to read.
         path: the JMESPath expression, or None for the text itself.
-        transform, build, close: what is called with the value, as given.
+        transform, build, close: as passed to the constructor.
         ttl: seconds, or None for that of the decorator.
         default: the value that stands in for a missing secret; ``...`` for none.
         variable: the environment variable that names the secret (``env:NAME``), or None.
@@ -44,7 +44,7 @@ class Declaration(Compared):
     def _declare(
         self, kind: Kind, name: str, path: str | None, read: dict[str, Any], **options: Any
     ) -> None:
-        """Check and keep what is given; ``read`` has the options that say what to read."""
+        """Check and keep the arguments; ``read`` has the options of the source."""
         options = {"pending": None, **read, **options}
         variable = checked_name(name, kind)
         what = f"Cannot declare {kind} {name!r}"
@@ -63,7 +63,7 @@ class Declaration(Compared):
         )
 
     def _hide(self, default: Any) -> None:
-        """Take the default out of the locals of a constructor: its traceback can show them."""
+        """Hide the default from the locals of a constructor, which a traceback can show."""
         self._freeze(_default=opaque(default))
 
     @property
@@ -73,7 +73,7 @@ class Declaration(Compared):
 
     @property
     def source(self) -> Source:
-        """What is read.
+        """The source to read.
 
         Raises:
             DeclarationError: when the environment variable that names it is unset or wrong.
@@ -81,7 +81,7 @@ class Declaration(Compared):
         return self._source or self.resolved().source
 
     def resolved(self) -> Declaration:
-        """Return the declaration with the name that its environment variable has."""
+        """Return the declaration with the name that its environment variable holds."""
         if self.variable is None:
             return self
         from ._options import named
@@ -89,7 +89,7 @@ class Declaration(Compared):
         return named(self)  # type: ignore[no-any-return]  # a copy of itself
 
     def extract(self, hidden: Opaque) -> Any:
-        """Return the declared value of what the backend read, or a `Mismatch`."""
+        """Return the declared value from the raw value, or a `Mismatch`."""
         if self.transform is not None:
             from ._extract import transformed
 
@@ -134,14 +134,14 @@ class Secret(Declaration):
         version_stage: one staging label, such as ``AWSPREVIOUS``. None: the current version.
         transform: ``"json"``, ``"binary"`` (base64 text to bytes) or a callable that gets the text
             and returns the value. It is applied before the path.
-        build: a callable that gets the value and returns what is injected instead, such as a
+        build: a callable that gets the value and returns the object to inject instead, such as a
             connection pool. It is called again when, and only when, the value has changed.
-        close: a callable that gets a built object that was replaced, once no call uses it.
+        close: a callable that gets each built object after its replacement, once no call uses it.
         pending: whether ``refresh_on`` may use the version AWSPENDING during a rotation. None: only
             where it differs from the current version in ``password`` alone.
         ttl: seconds for which a value is fresh; None: as the decorator says.
-        default: the value when the secret does not exist or the path matches nothing. Without one
-            that is an error.
+        default: the value when the secret does not exist or the path matches nothing. Without a
+            default, that is an error.
 
     Raises:
         DeclarationError: when an argument is wrong.
@@ -172,7 +172,7 @@ class Secret(Declaration):
 
 
 def checked_name(name: object, kind: str) -> str | None:
-    """Return the environment variable that an ``env:NAME`` names, or None for a good name."""
+    """Return the environment variable that an ``env:NAME`` names, or None for other valid names."""
     usual = isinstance(name, str) and name.isprintable() and not set(name) & set(" :#{")
     if usual and name not in ("", "None"):
         return None
@@ -182,9 +182,9 @@ def checked_name(name: object, kind: str) -> str | None:
 
 
 def _compiled(path: object, what: str) -> Callback:
-    """Return the search that an expression means."""
+    """Return the search function of a JMESPath expression."""
     if isinstance(path, str) and path.isascii():
-        # The part of JMESPath that needs no parser, so that most declarations never import one.
+        # Dotted identifiers need no parser, so most declarations never import one.
         keys = () if path == "@" else tuple(path.split("."))
         if all(key.isidentifier() for key in keys):
             return functools.partial(walk, keys)

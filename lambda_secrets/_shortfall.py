@@ -1,4 +1,4 @@
-"""What a resolver does where values are incomplete: variables, some names, defaults, failures."""
+"""The resolver's rarer cases: environment variables, reads of some names, defaults, failures."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def with_others(resolver: Any, names: Collection[str]) -> list[str]:
 
 
 def joined(before: State, reading: Reading, state: State) -> State:
-    """Return the state of some names together with that of others that are still good."""
+    """Return the state of some names, merged with that of others if these are still good."""
     until, wall, secrets = state
     other_until, other_wall, others = before
     if other_until <= reading.now[0] or other_wall <= reading.now[1]:
@@ -71,7 +71,7 @@ def _is_missing(value: Any) -> bool:
 
 
 def contained(function: Callable[..., Any], *args: Any) -> Any:
-    """Run a transform or a type; return a `Mismatch` if it raises `SystemExit` or its kin."""
+    """Run a transform or a type's code; return a `Mismatch` for `SystemExit` and the like."""
     try:
         return function(*args)
     except BaseException as error:  # noqa: BLE001 - its traceback shows values
@@ -82,10 +82,10 @@ def contained(function: Callable[..., Any], *args: Any) -> Any:
 
 
 def strictest(resolver: Any, name: str, freshness: Freshness, other: Freshness | None) -> Freshness:
-    """Return how long a source is good that two declarations read, or whose value did not fit."""
+    """Return the freshness of a source with two declarations, or with a value that did not fit."""
     ttl, accepts_absence = freshness.ttl, freshness.accepts_absence
     if name in resolver.mismatched:
-        ttl = 0.0  # somebody may have corrected it: it is read anew
+        ttl = 0.0  # somebody may have corrected it: read it again
     if other is not None:
         ttl = min(ttl, other.ttl)
         accepts_absence = accepts_absence and other.accepts_absence
@@ -94,7 +94,7 @@ def strictest(resolver: Any, name: str, freshness: Freshness, other: Freshness |
 
 
 def check(resolver: Any, values: dict[str, Any], results: dict[str, Any]) -> None:
-    """Note which values do not fit, and raise one error for all that failed, if something did."""
+    """Note which values do not fit; raise one error for all failures, if there are any."""
     problems = {name: value for name, value in values.items() if not callable(value)}
     unfit = {name for name in problems if isinstance(results[name], Entry)}
     resolver.mismatched = resolver.mismatched.difference(values) | unfit
@@ -108,7 +108,7 @@ def check(resolver: Any, values: dict[str, Any], results: dict[str, Any]) -> Non
             from ._build import builds_of, key_of
 
             key = key_of(resolver.cache, resolver.backend, resolver.declaration(name))
-            builds_of(resolver.cache).forget(key)  # what was built from it counts as replaced
+            builds_of(resolver.cache).forget(key)  # its object counts as replaced
         backend = results[name].backend or backend_name(resolver.cache.active(resolver.backend))
         failures[name] = failure(name, resolver.declaration(name), problem, backend)
     values.clear()  # a traceback can show them

@@ -1,10 +1,10 @@
-"""Tells exceptions of signal handlers, which propagate, from those that others' code raises."""
+"""Tells exceptions of signal handlers, which must propagate, from those of other people's code."""
 
 from __future__ import annotations
 
 
 def is_from_signal(error: BaseException) -> bool:
-    """Whether a signal handler has raised this: for Ctrl-C, a timer, the end of the process."""
+    """Whether a signal handler raised this: for Ctrl-C, a timer or the end of the process."""
     if isinstance(error, KeyboardInterrupt):
         return True
     import signal  # its enums cost a cold start a millisecond

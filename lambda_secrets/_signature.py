@@ -26,13 +26,12 @@ if TYPE_CHECKING:
 
 
 def declared_in(function: Any, into: str) -> Declared:
-    """Return the declarations of the annotated keyword-only parameters, and what converts values.
+    """Return the declarations of the annotated keyword-only parameters, and their converters.
 
-    A converter takes a declared value and returns it as the type of the annotation, or a
-    `Mismatch`.
+    A converter takes a declared value and returns it as the annotated type, or a `Mismatch`.
 
     Raises:
-        DeclarationError: when an annotation is wrong, or none is a declaration.
+        DeclarationError: when an annotation is wrong, or no annotation has a declaration.
     """
     if into not in {"", "kwargs"}:
         raise DeclarationError(
@@ -42,7 +41,7 @@ def declared_in(function: Any, into: str) -> Declared:
     plain = _plain_function(function)
     code = plain.__code__
     injected = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
-    scope = opaque((plain.__globals__, _scope(code)))  # in which there may be anything
+    scope = opaque((plain.__globals__, _scope(code)))  # hidden: it may hold anything
     defaults = opaque(plain.__kwdefaults__ or {})
     found = _found(_annotations(plain), injected, scope, defaults)
     if not found[0]:
@@ -55,7 +54,7 @@ def declared_in(function: Any, into: str) -> Declared:
 
 
 def declared_in_class(cls: type) -> Declared | None:
-    """Return the declarations of a typed subclass's annotations; its defaults move to them.
+    """Return the declarations in a typed subclass's annotations, with its attributes as defaults.
 
     Raises:
         DeclarationError: when an annotation is wrong.
@@ -75,7 +74,7 @@ def declared_in_class(cls: type) -> Declared | None:
 def _found(
     annotations: Mapping[str, Any], injected: tuple[str, ...], scope: Opaque, defaults: Opaque
 ) -> Declared:
-    """Return what annotations declare, and what converts values to their types."""
+    """Return the declarations in annotations, and the converters to their types."""
     declarations: dict[str, Declaration] = {}
     converters: dict[str, Convert] = {}
     for name, annotation in annotations.items():
@@ -83,7 +82,7 @@ def _found(
         if isinstance(hint, Mismatch):
             if name in injected:
                 raise DeclarationError(f"Cannot read the annotation of {name!r}: {hint.reason}")
-            continue  # the type of the event or the context, which concerns nobody here
+            continue  # the type of the event or the context does not matter here
         declaration, wanted = _declared(name, hint, injected=name in injected)
         if declaration is None:
             continue
@@ -101,7 +100,7 @@ def _found(
 
 
 def _with_default(declaration: Declaration, defaults: Opaque, name: str) -> Declaration:
-    """Return the same declaration with the default of that parameter."""
+    """Return a copy of a declaration with the default of that parameter."""
     copy = object.__new__(type(declaration))
     state: Any = object.__getstate__(declaration)  # a subclass may have slots beside its dict
     for fields in state if isinstance(state, tuple) else (state,):
@@ -140,7 +139,7 @@ def _annotations(function: Any) -> Mapping[str, Any]:
 
 
 def _scope(code: CodeType | None, module: str = "") -> dict[str, Any]:
-    """Return the local names around a function, or a module's class, inside of another function."""
+    """Return the local names in the frames around a function, or around a class of a module."""
     names: dict[str, Any] = {}
     frame = sys._getframe()  # noqa: SLF001 - as the standard library's own dataclasses do
     while frame is not None and frame.f_back is not None:
@@ -153,7 +152,7 @@ def _scope(code: CodeType | None, module: str = "") -> dict[str, Any]:
 
 
 def _evaluated(name: str, annotation: Any, scope: Opaque) -> Any | Mismatch:
-    """Return what an annotation says, or why that cannot be known."""
+    """Return the evaluated annotation, or why it cannot be evaluated."""
     holder = SimpleNamespace(__annotations__={name: annotation})
     try:
         return get_type_hints(holder, scope(0)[0], scope(0)[1], include_extras=True)[name]

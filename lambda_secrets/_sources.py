@@ -1,4 +1,4 @@
-"""What one fetch reads, and the first steps from its text to a value."""
+"""`Source`, which one fetch reads, and the first steps from its text to a value."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Mismatch:
-    """Why a value is not what its declaration says; returned: raised, it would carry the value."""
+    """Why a value does not fit its declaration; not raised, since tracebacks can show the value."""
 
     def __init__(self, reason: str, *, absent: bool = False) -> None:
         self.reason = reason
@@ -23,7 +23,7 @@ class Mismatch:
 
 
 class Compared(Frozen):
-    """Compares by its fields, and hashes; a default or a callable need not have a hash."""
+    """Compares and hashes by its fields; a default or a callable need not be hashable."""
 
     _identity: tuple[Any, ...]
 
@@ -44,7 +44,7 @@ class Source(Compared):
     Attributes:
         kind: ``"secret"``, ``"parameter"``, ``"tree"`` or ``"appconfig"``.
         name: the name or ARN; a tree's prefix, which ends in ``/``; for AppConfig
-            ``application/environment/profile``, with a ``/`` inside one of them as ``%2F``.
+            ``application/environment/profile``, with any ``/`` inside these as ``%2F``.
         version_id: of a secret; None means the current version.
         version_stage: of a secret; None means the current version.
         version: of a parameter; None means the latest version.
@@ -90,7 +90,7 @@ class Source(Compared):
 
     @property
     def versioned(self) -> bool:
-        """Whether one version is asked for, not the current one."""
+        """Whether it names a version or label, instead of the current one."""
         return any((self.version_id, self.version_stage, self.version, self.label))
 
     def __str__(self) -> str:
@@ -112,7 +112,7 @@ def check_seconds(seconds: Any, what: str) -> None:
 
 
 def parsed_json(text: Any) -> Any:
-    """Return what a JSON text says, or a `Mismatch` that does not quote it."""
+    """Return the value of a JSON text, or a `Mismatch` that does not quote the text."""
     text = text.removeprefix("\ufeff") if isinstance(text, str) else text
     try:
         return json.loads(text)
@@ -124,7 +124,7 @@ def parsed_json(text: Any) -> Any:
 
 
 def walk(keys: tuple[str, ...], data: Any) -> Any:
-    """Search as JMESPath does for a dotted path of plain identifiers."""
+    """Search by a dotted path of plain identifiers, as JMESPath does."""
     for key in keys:
         data = data.get(key) if isinstance(data, dict) else None
     return data

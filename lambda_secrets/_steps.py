@@ -1,6 +1,6 @@
-"""One call in steps: of a method, with another target, on a shared context, run once more.
+"""Calls in steps: of methods, with other targets, on shared contexts, with retries.
 
-The wrapper in `_decorator` makes a usual call directly.
+The wrapper in `_usual` makes usual calls directly.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class SteppedLayer(Layer):
     """A layer whose calls are made in steps."""
 
     def check_call(self, call: Call) -> None:
-        """Raise an `InjectionError` where this call cannot take the values: nothing is fetched."""
+        """Raise an `InjectionError`, before any fetch, if this call cannot take the values."""
 
     def cached(self, call: Call) -> Secrets | None:
-        """Return the values if nothing is due."""
+        """Return the values, or None if any is due."""
         return self.resolver.cached()
 
     def names(self, call: Call) -> set[str] | None:
@@ -39,7 +39,7 @@ class SteppedLayer(Layer):
         return None
 
     def place(self, call: Call) -> Callable[[], None] | None:
-        """Put the values in place; return what puts back what was there."""
+        """Put the values in place; return a function that takes them away again, if needed."""
 
     def invoke(self, call: Call) -> Any:
         """Call the handler."""
@@ -50,7 +50,7 @@ class ContextLayer(SteppedLayer):
     """Puts the values on the context."""
 
     def check_call(self, call: Call) -> None:
-        """Raise an `InjectionError` where this call cannot take the values: nothing is fetched."""
+        """Raise an `InjectionError`, before any fetch, if this call cannot take the values."""
         context = call.argument(1, "context")
         if context is None or context is MISSING:
             from ._explain import no_context
@@ -58,7 +58,7 @@ class ContextLayer(SteppedLayer):
             raise InjectionError(no_context())
 
     def place(self, call: Call) -> Callable[[], None] | None:
-        """Put the values in place; return what puts back what was there."""
+        """Put the values in place; return a function that takes them away again, if needed."""
         context, key = call.argument(1, "context"), self.key
         if type(context) is self.plain or self.is_plain(context):
             own = context.__dict__
@@ -72,12 +72,12 @@ class ContextLayer(SteppedLayer):
 
 
 class Call:
-    """A call of a handler; one of the steps that it takes is itself: to run the handler.
+    """A call of a handler. One of its steps is the call itself, which runs the handler.
 
     Attributes:
         secrets: the values for this run of the handler.
-        use: what notes the reads of this run, where it may be retried.
-        begun: whether a generator has handed out an item.
+        use: the context manager that notes the reads of this run, if it may be retried.
+        begun: whether a generator has yielded an item.
     """
 
     use: Any = nullcontext()
@@ -93,7 +93,7 @@ class Call:
         self.secrets: Any = None
 
     def steps(self) -> Steps[Any]:
-        """Yield what blocks, and itself when the handler is to run; return what that returns."""
+        """Yield blocking calls, and itself to run the handler; return the handler's result."""
         layer = self.layer
         self.secrets = layer.cached(self)
         if self.secrets is None:
@@ -108,7 +108,7 @@ class Call:
         self._undo = self.layer.place(self)
 
     def __exit__(self, *exc_info: object) -> None:
-        """Put back what was there, once."""
+        """Take the values away again, once."""
         undo, self._undo = self._undo, None
         if undo is not None:
             undo()
@@ -143,7 +143,7 @@ class Call:
 
 
 def _take_off(cache: Any, context: Any, key: str, secrets: Secrets) -> None:
-    """Take the values of a call off a plain context."""
+    """Remove the values of a call from a plain context."""
     own = context.__dict__
     if key in own and own[key] is secrets:
         del own[key]
@@ -154,7 +154,7 @@ def _take_off(cache: Any, context: Any, key: str, secrets: Secrets) -> None:
 
 
 def handler_of(layer: Any, call_of: type[Call]) -> Callable[..., Any]:
-    """Return a wrapper of the same kind as the function of the layer."""
+    """Return a wrapper of the same kind as the layer's function."""
     if flags_of(layer.function) & SUSPENDED:
         from ._suspended import wrapper_of
 
@@ -167,7 +167,7 @@ def handler_of(layer: Any, call_of: type[Call]) -> Callable[..., Any]:
             call.secrets = layer.cached(call)
         if call.secrets is None:
             return run(call.steps())
-        if layer.into != "context":  # nothing is to be put back
+        if layer.into != "context":  # nothing to take away again
             return layer.invoke(call)
         result = call()
         return result(None) if isinstance(result, Unfinished) else result
@@ -176,7 +176,7 @@ def handler_of(layer: Any, call_of: type[Call]) -> Callable[..., Any]:
 
 
 def general_of(layer: Any) -> Callable[..., Any]:
-    """Return a wrapper for the calls of a usual handler that are not usual."""
+    """Return a wrapper for the unusual calls of a usual handler."""
     return handler_of(_stepped(layer), Call)
 
 

@@ -1,4 +1,4 @@
-"""What the cache keeps: entries, running rounds, and the clock that their ages are told by."""
+"""The data of the cache: entries, running rounds, and the clock that measures their ages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OUTDATED = -1  # generation of a reading that may be used but must not be cached
 
 
 def run_apart(run: Callable[[], object], name: str) -> threading.Thread | None:
-    """Run it on a new thread; if none can start, run it here and return None."""
+    """Run a function on a new thread; if none can start, run it here and return None."""
     thread = threading.Thread(target=run, name=name, daemon=True)
     try:
         thread.start()
@@ -61,22 +61,22 @@ class Freshness:
         self.accepts_absence = accepts_absence  # each declaration of the source has a default
 
     def lifetime(self, entry: Entry) -> float:
-        """Return the TTL, less the random share of the jitter that its round has drawn."""
+        """Return the TTL, shortened by the jitter that the entry's round has drawn."""
         return min(self.ttl, entry.limit) * (1 - self.jitter * entry.jitter_draw)
 
     def ahead(self, entry: Entry) -> float:
-        """Return how long before expiry it is refreshed; not so long that every call fetches."""
+        """Return how long before expiry to refresh an entry: not so long that each call fetches."""
         lifetime = self.lifetime(entry)
         return self.refresh_ahead if self.refresh_ahead < lifetime else lifetime / 2
 
 
 class Entry:
-    """What was read of a source, when it was asked for, and how its refreshes have gone since."""
+    """The answer for a source, when it was requested, and how its refreshes have gone since."""
 
-    current: Entry | None = None  # what a pending version stands in for, if it is one
-    max_served_age = -1.0  # seconds of age to which somebody may serve it; -1 before anybody has it
-    failures = 0  # refreshes in a row
-    warned = 0  # of how many failures the log tells
+    current: Entry | None = None  # if this is a pending version: the entry that it stands in for
+    max_served_age = -1.0  # the highest age in seconds at which it may be served; -1 before use
+    failures = 0  # failed refreshes in a row
+    warned = 0  # failures that the log has reported
     refused = False  # whether a refresh failed for good
 
     def __init__(
@@ -88,14 +88,14 @@ class Entry:
         self.jitter_draw = jitter_draw
         self.forced = forced  # read past all caches
         self.absent = isinstance(answer, SecretNotFoundError)
-        # Seconds for which it is good at most, and then never served stale.
+        # Seconds for which it is good at most; if finite, it is never served stale.
         self.limit = ABSENCE_LIMIT if self.absent else math.inf
-        # What declarations have made of it; kept while the raw value is the same.
+        # The values that declarations have made from it; kept while the raw value is the same.
         self.made: dict[object, tuple[Any, ...]] = {}
 
     @property
     def answer(self) -> Any:
-        """What the backend answered, where no tool looks."""
+        """The backend's answer, which no tool can look into."""
         return self._answer(0)
 
 
@@ -114,10 +114,10 @@ class Round:
         self.sources = sources
         self.timeout = timeout
         self.sent = reading.now
-        # The one that has begun it and waits for it, if there is one.
+        # The thread that began it and waits for it, if there is one.
         self.thread: int | None = threading.get_ident()
         self.done = threading.Event()
-        # Whether its time was up: who has more may fetch again. A prefetch waits for nothing.
+        # Whether its time was up, so that a caller with more may fetch again: always in a prefetch.
         self.exhausted = reading.mode == "prefetch"
         self.results: dict[Source, Entry | ResolutionError] = {}
 
@@ -142,16 +142,16 @@ class Reading:
         self.owner = owner
         self.wanted = wanted
         self.timeout = timeout
-        self.allowed = timeout  # seconds that it may wait: less where it has less time left
+        self.allowed = timeout  # seconds that it may wait: less if the caller has less
         self.mode = mode
         self.observer = observer
-        self.joined: list[Source] = []  # what rounds of others are to bring
+        self.joined: list[Source] = []  # sources that other calls' rounds fetch
         self.results: dict[Source, Any] = {}  # entries, errors and, while it reads, rounds
         self.stale: list[tuple[Source, Entry, float]] = []
 
 
 class Store:
-    """The tables of a cache; to be changed by who holds the lock."""
+    """The tables of a cache; only the holder of the lock may change them."""
 
     generation = 0
     sweep_at = 1024  # entries
@@ -160,16 +160,16 @@ class Store:
 
     def __init__(self, clock: Any = time) -> None:
         self.clock = clock  # has monotonic() and time(), in seconds
-        # Built in: entering and leaving it, no signal can come between.
+        # A built-in type: no signal can interrupt entering or leaving it.
         self.lock = threading.RLock()
         self.placing = threading.RLock()  # held while a context's attribute changes
         self.entries: dict[Key, Entry] = {}
         self.rounds: dict[Key, Round] = {}
         self.overrides: list[Backend] = []
-        self.owners: dict[int, Any] = {}  # backends by id, weakly where that is possible
+        self.owners: dict[int, Any] = {}  # backends by id, weakly if possible
         self.watchers: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self.listeners: weakref.WeakSet[Any] = weakref.WeakSet()
-        self.deferred: deque[Any] = deque()  # which keys to forget, and whether to say so
+        self.deferred: deque[Any] = deque()  # which keys to forget, and whether to tell watchers
         self.attempts: dict[Key, Any] = {}  # of failing handlers to find newer values
 
     def now(self) -> Instant:
@@ -177,7 +177,7 @@ class Store:
         return self.clock.monotonic(), self.clock.time()
 
     def age(self, instant: Instant) -> float:
-        """Return the seconds since an instant, by the clock that says more."""
+        """Return the seconds since an instant, by the clock that shows more."""
         # Neither a paused clock nor one set back makes a value immortal.
         monotonic, wall = self.now()
         return max(monotonic - instant[0], wall - instant[1])
@@ -188,7 +188,7 @@ class Store:
         return overrides[-1] if overrides else backend
 
     def changed(self) -> None:
-        """Let every holder of values look here again before its next use."""
+        """Make every holder of values look here again before its next use."""
         self.generation += 1
         for watcher in list(self.watchers.values()):
             watcher.expire()

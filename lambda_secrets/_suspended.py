@@ -1,4 +1,4 @@
-"""Takes the steps of calls that pause: coroutines, generators, and awaitables that are returned."""
+"""Runs the steps of calls that pause: coroutines, generators and returned awaitables."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from ._names import Steps
 
-_END = object()  # instead of another item
+_END = object()  # stands for the end of the items
 
 
 def wrapper_of(layer: Any, call_of: Any) -> Callable[..., Any]:
-    """Return a wrapper of the same kind as the function of the layer, which pauses."""
+    """Return a wrapper of the same kind as the layer's function, which pauses."""
     flags = flags_of(layer.function)
     if flags & COROUTINE:
         return _coroutine_of(layer, call_of)
@@ -35,7 +35,7 @@ def wrapper_of(layer: Any, call_of: Any) -> Callable[..., Any]:
 def _taken(
     perform: Callable[[Any], Any], steps: Steps[Any], proceed: Any = None, value: Any = None
 ) -> Generator[Any, Any, Any]:
-    """Take steps; each is delegated to what is made of it."""
+    """Run steps; delegate each to the generator or awaitable that ``perform`` makes of it."""
     proceed = proceed or steps.send
     while True:
         try:
@@ -62,7 +62,7 @@ def _coroutine_of(layer: Any, call_of: Any) -> Callable[..., Any]:
 
 
 def drive(steps: Steps[Any], proceed: Any = None, value: Any = None) -> Any:
-    """Return an awaitable that takes steps; those that block run on a thread of our own."""
+    """Return an awaitable that runs steps; blocking calls run on a thread of our own."""
     return _taken(_awaitable, steps, proceed, value)
 
 
@@ -71,13 +71,13 @@ def _awaitable(step: Any) -> Coroutine[Any, Any, Any]:
 
 
 async def _awaited(call: Any) -> Any:
-    """Run a handler with the values in place until what it returns has been awaited."""
+    """Run a handler and await its result, with the values in place."""
     with call, call.use:
         return await call.layer.invoke(call)
 
 
 async def off_loop(step: Callable[[], Any]) -> Any:
-    """Run what blocks on a thread of our own: the loop's executor is everybody's.
+    """Run a blocking call on a thread of our own: the loop's executor is shared with everybody.
 
     A task that is cancelled meanwhile does not wait for it.
     """
@@ -121,8 +121,8 @@ async def _finish(call: Any, awaitable: Any, steps: Steps[Any] | None) -> Any:
 class Awaited:
     """Stands in for an awaitable that a handler has returned, and looks like it.
 
-    Until then its values stay in place; then the rest of the steps, if any, is taken. To
-    `asyncio.run` and its kin it is a coroutine.
+    The values stay in place until it has been awaited; then the rest of the steps, if any, runs.
+    `asyncio.run` and the like take it for a coroutine.
     """
 
     def __init__(self, call: Any, awaitable: Any, steps: Steps[Any] | None) -> None:
@@ -132,18 +132,18 @@ class Awaited:
         self._coroutine = _finish(call, awaitable, steps)
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        return (yield from self._coroutine.__await__())  # `self` must not go meanwhile
+        return (yield from self._coroutine.__await__())  # `self` must stay alive meanwhile
 
     def send(self, value: Any) -> Any:
-        """Go on, as a coroutine."""
+        """Resume it, like a coroutine."""
         return self._coroutine.send(value)
 
     def throw(self, *error: Any) -> Any:
-        """Raise in it, as in a coroutine."""
+        """Raise in it, like in a coroutine."""
         return self._coroutine.throw(*error)
 
     def close(self) -> None:
-        """End it, and what it stands for."""
+        """Close it, and the awaitable that it stands for."""
         self.__del__()
         getattr(self._awaitable, "close", int)()
 
@@ -175,13 +175,13 @@ def _iterated(step: Any) -> Generator[Any, Any, Any]:
 
 
 def _items(call: Any) -> Generator[Any, Any, Any]:
-    """Hand out a generator's items with the values in place; its reads are noted for it alone."""
+    """Yield a generator's items with the values in place; note the generator's reads alone."""
     items = call.layer.invoke(call)  # which runs nothing yet, but may raise
     with call, closing(items):
         resume, value = items.send, None
         while True:
             try:
-                with call.use:  # at each resume: between two, its consumer runs
+                with call.use:  # at each resume: in between, the consumer runs
                     item = resume(value)
             except StopIteration as end:
                 return end.value
@@ -230,9 +230,9 @@ def _async_generator_of(layer: Any, call_of: Any) -> Callable[..., Any]:
 
 
 async def _next(call: Any, resume: Callable[[Any], Any], value: object) -> Any:
-    """Return the next item, if there is one."""
+    """Return the next item, or `_END`."""
     try:
-        with call.use:  # at each resume: between two, its consumer runs
+        with call.use:  # at each resume: in between, the consumer runs
             item = await resume(value)
     except StopAsyncIteration:
         return _END

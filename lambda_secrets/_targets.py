@@ -25,7 +25,7 @@ class EventLayer(SteppedLayer):
     into = "event"
 
     def check_call(self, call: Call) -> None:
-        """Raise an `InjectionError` where this event cannot take the values."""
+        """Raise an `InjectionError` if this event cannot take the values."""
         event = call.argument(0, "event")
         taken = isinstance(event, dict) and not isinstance(event.get(self.key, _FREE), Secrets)
         if not isinstance(event, dict) or taken:
@@ -48,7 +48,7 @@ class EventLayer(SteppedLayer):
         return self.function(*args, **{**call.kwargs, name: event})
 
     def _filled(self, call: Call, event: Any) -> dict[Any, Any]:
-        """Fill an event that has secrets already, or is more than a dict."""
+        """Return a filled copy of an event that has secrets already, or is more than a dict."""
         self.check_call(call)
         secrets = call.secrets
         if self.key in event:
@@ -73,7 +73,7 @@ class KeywordLayer(SteppedLayer):
     into = "kwargs"
 
     def check_handler(self) -> None:
-        """Raise a `DeclarationError` where this handler cannot take the values."""
+        """Raise a `DeclarationError` if this handler cannot take the values."""
         function, declared = self.function, self.resolver.declarations
         for name in declared:
             if not name.isidentifier() or keyword.iskeyword(name):
@@ -107,7 +107,7 @@ class KeywordLayer(SteppedLayer):
         return None if more and self._passed(call) else self.resolver.cached()
 
     def names(self, call: Call) -> set[str] | None:
-        """Return the names to resolve: what the caller passes itself wins."""
+        """Return the names to resolve: all but those that the caller passes itself."""
         return self.resolver.declarations.keys() - self._passed(call)
 
     def invoke(self, call: Call) -> Any:
@@ -117,7 +117,7 @@ class KeywordLayer(SteppedLayer):
         except TypeError as error:
             from ._explain import unexpected_keyword
 
-            # Only one that a decorator below raises, before the handler has run.
+            # Only an error from a decorator below, raised before the handler has run.
             problem = unexpected_keyword(error, self.function, held(call.secrets))
             if not problem:
                 raise
@@ -132,10 +132,10 @@ class KeywordLayer(SteppedLayer):
 
 
 class Uninjected:
-    """The handler, as `inspect.signature` is to see it: without the injected parameters.
+    """The handler as `inspect.signature` sees it: without the injected parameters.
 
     Frameworks that fill parameters from a request must neither ask callers for a secret nor let
-    them set one. As ``__wrapped__`` of the decorated handler it is found by `inspect` alone.
+    them set one. Only `inspect` finds it, as ``__wrapped__`` of the decorated handler.
     """
 
     def __init__(self, function: Any, names: frozenset[str]) -> None:
@@ -149,7 +149,7 @@ class Uninjected:
     def __signature__(self) -> Signature:
         import inspect
 
-        try:  # of strings too: in the globals of the handler, not of this module
+        try:  # string annotations belong to the handler's globals, not this module's
             signature = inspect.signature(self.__wrapped__, eval_str=True)
         except Exception:  # noqa: BLE001 - an annotation may be for type checkers alone
             signature = signature_of(self.__wrapped__)

@@ -20,7 +20,7 @@ class Use:
     Attributes:
         reads: the entries that it has read, by resolver and declared name.
         given: the values that a second run gets instead of those in the cache, by resolver.
-        innermost: the function below all decorators, where this is its second run.
+        innermost: the function below all decorators, if this is its second run.
     """
 
     __slots__ = ("_outer", "_token", "given", "innermost", "reads")
@@ -39,7 +39,7 @@ class Use:
             running.reset(self._token)
 
     def chain(self) -> Iterator[Use]:
-        """Go through this run and those around it."""
+        """Yield this run and those around it, innermost first."""
         use: Use | None = self
         while use is not None:
             yield use
@@ -50,12 +50,12 @@ class Use:
         return any(use.innermost is function for use in self.chain())
 
     def note(self, resolver: Resolver, entries: Mapping[str, Entry | None]) -> None:
-        """Note what is read, for this run and those around it; the latest reading counts."""
+        """Note entries as read by this run and those around it; the latest reading counts."""
         for use in self.chain():
             use.reads.setdefault(resolver, {}).update(entries)
 
     def given_to(self, resolver: Resolver) -> Secrets | None:
-        """Return the values that a second run is to get."""
+        """Return the values that a second run gets from this resolver, if any."""
         return next((u.given[resolver] for u in self.chain() if resolver in u.given), None)
 
 

@@ -1,4 +1,4 @@
-"""A usual call, made directly: of a plain function, with the values on its context."""
+"""Makes usual calls directly: of plain functions, with the values on the context."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class HandlerSecrets:
-    """What a handler offers as ``secrets``; a `LiveSecrets` from the first look at it on.
+    """The ``secrets`` of a handler, which become a `LiveSecrets` on first use.
 
-    So a cold start compiles nothing of it.
+    Thus a cold start compiles nothing of that class.
     """
 
     __slots__ = ("_resolvers",)
@@ -28,13 +28,13 @@ class HandlerSecrets:
     def __getattribute__(self, name: str) -> Any:
         from ._live import LiveSecrets
 
-        if name == "__class__":  # as isinstance() asks, which wants no other answer from type()
+        if name == "__class__":  # for isinstance(), which ignores this if type() says the same
             return LiveSecrets
         self.__class__ = LiveSecrets  # type: ignore[assignment]  # it has the same slots
         return getattr(self, name)
 
     def __getitem__(self, name: str) -> Any:
-        return self.__getitem__(name)  # of LiveSecrets, which it is from that look on
+        return self.__getitem__(name)  # of LiveSecrets, which looking it up turns this into
 
     def __repr__(self) -> str:
         return self.__repr__()
@@ -43,7 +43,7 @@ class HandlerSecrets:
 
 
 def dressed(wrapper: Function, layer: Layer, resolvers: list[Resolver]) -> Any:
-    """Return the wrapper of a function, which looks like that and has its secrets."""
+    """Make a wrapper look like the layer's function and have its ``secrets``; return it."""
     functools.update_wrapper(wrapper, layer.function)
     vars(wrapper).update(_self_lambda_secrets=layer, secrets=HandlerSecrets(resolvers))
     return wrapper
@@ -55,12 +55,12 @@ def _fresh(resolver: Resolver, context: Any) -> Any:
 
 
 def usual_handler(layer: Layer) -> Function:
-    """Return a wrapper that makes usual calls directly; the others are calls in steps."""
+    """Return a wrapper that makes usual calls directly, and all others in steps."""
     resolver, key, function = layer.resolver, layer.key, layer.function
     clock = resolver.cache.clock
     general: Any = None
 
-    # One frame for all: each is a tenth of a warm call.
+    # All in one frame: each further frame would cost a tenth of a warm call.
     def handler(*args: Any, **kwargs: Any) -> Any:
         nonlocal general
         if not kwargs and len(args) == 2:

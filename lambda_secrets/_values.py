@@ -16,7 +16,7 @@ _content: Any = CellType.cell_contents.__get__
 
 
 def opaque(value: Any) -> Opaque:
-    """Return a call that gives the value back for 0, and that no tool can look into.
+    """Return a callable that gives the value back for 0, and that no tool can look into.
 
     Error trackers and serializers go through mappings, sequences, slots, ``__dict__`` and what a
     pickle would hold. A cell has none of them, and reading it adds no frame with locals.
@@ -47,7 +47,7 @@ class Frozen:
 
 
 def check_own_names(names: Iterable[str]) -> None:
-    """Raise a `DeclarationError` for a name that `Secrets` has itself."""
+    """Raise a `DeclarationError` for a name that `Secrets` reserves."""
     for name in names:
         if name[:1] == "_" or name == "reveal":
             from ._explain import own_name
@@ -61,7 +61,7 @@ class Secrets(Frozen):
     Each access hands out a fresh copy of a dict or list. ``"db" in secrets``, ``len(secrets)`` and
     ``==`` work. ``repr``, ``str`` and ``format`` show names only. It is neither iterable nor a
     mapping, does not pickle, and ``json.dumps`` refuses it: call `reveal` to get all values. A name
-    that is not declared is an `AttributeError` or a `KeyError`.
+    that is not declared raises `AttributeError` or `KeyError`.
     """
 
     __slots__ = ("_origins", "_values")
@@ -69,7 +69,7 @@ class Secrets(Frozen):
     _origins: Opaque
 
     def __init__(self, values: Mapping[str, Opaque], origins: Mapping[str, Any] = {}) -> None:
-        """Hold opaque values by name; origins are the cache's entries that they were made of."""
+        """Hold opaque values by name; origins are the cache's entries that they were made from."""
         object.__setattr__(self, "_values", dict(values))
         object.__setattr__(self, "_origins", opaque(origins))  # jsonpickle reads properties too
 
@@ -88,19 +88,19 @@ class Secrets(Frozen):
         raise KeyError(unknown_name(name, self._values))
 
     def reveal(self) -> dict[str, Any]:
-        """Return all values by declared name, in a dict of the caller's own."""
+        """Return all values by declared name, in a new dict."""
         try:
             return _revealed(self._values)
         except BaseException as interrupt:  # noqa: BLE001 - a signal's, as in `fresh`
             raise interrupt.with_traceback(None)  # noqa: B904
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name in self._values  # a list has no hash
+        return isinstance(name, str) and name in self._values  # a list is not hashable
 
     def __len__(self) -> int:
         return len(self._values)
 
-    # Without these two, Python falls back on __getitem__, and on the identity.
+    # Without these two, Python would iterate by __getitem__, and hash by identity.
     __iter__: ClassVar[None] = None
     __hash__: ClassVar[None] = None  # type: ignore[assignment]  # it compares by values, which may change
 
@@ -122,12 +122,12 @@ def held(secrets: Secrets) -> dict[str, Opaque]:
 
 
 def origins(secrets: Secrets) -> Mapping[str, Any]:
-    """Return the cache's entries that the values were made of, by declared name."""
+    """Return the cache's entries that the values were made from, by declared name."""
     return secrets._origins(0)  # type: ignore[no-any-return]  # noqa: SLF001
 
 
 def shielded(function: Callable[..., Any], *args: Any) -> Any:
-    """Call what has values in its locals: what a signal raises there leaves without its frames."""
+    """Call a function with values in its locals; exceptions leave it without its frames."""
     try:
         return function(*args)
     except BaseException as interrupt:  # noqa: BLE001 - it goes on
@@ -136,7 +136,7 @@ def shielded(function: Callable[..., Any], *args: Any) -> Any:
 
 
 def fresh(value: Opaque) -> Any:
-    """Return what an opaque value holds, with fresh copies of all that can change."""
+    """Return what an opaque value holds, with fresh copies of everything mutable."""
     try:
         return _copied(value(0))
     except BaseException as interrupt:  # noqa: BLE001 - a signal's: the copying frame shows values
@@ -148,12 +148,12 @@ def _revealed(values: Mapping[str, Opaque]) -> dict[str, Any]:
 
 
 def _copied(value: Any) -> Any:
-    """Copy level by level: a value may be nested deeper than Python recurses."""
+    """Copy level by level: a value may be nested too deeply for recursion."""
     if type(value) in _IMMUTABLE:
         return value
     box = [value]
     levels: list[Any] = [box]
-    for container in levels:  # which grows meanwhile
+    for container in levels:  # grows in the loop
         items = container.items() if type(container) is dict else enumerate(container)
         for key, item in items:
             kind = type(item)

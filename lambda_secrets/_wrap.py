@@ -1,4 +1,4 @@
-"""Wraps handlers that are not usual: by what they are, or by where their values go."""
+"""Wraps handlers that are unusual in kind, or in where their values go."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def wrapped(
     refresh_on: Any,
     prefetch: bool,
 ) -> Any:
-    """Return what is called instead of a handler and looks like it.
+    """Return a wrapper that looks like the handler.
 
-    The resolver may be what makes one of the declarations in the handler's signature; ``into`` is
-    empty where it was not given.
+    The resolver may be a function that makes one from the declarations in the handler's signature;
+    ``into`` is empty if it was not given.
     """
     function = function_in(handler)
     if function is not handler:
@@ -66,7 +66,7 @@ def wrapped(
 
 
 def _layer_class(handler: Any, resolver: Resolver, into: str, refresh_on: Any) -> type[Layer]:
-    """Return the class of the layer: how its values are placed, and whether calls take steps."""
+    """Return the class of the layer, for where its values go and whether its calls take steps."""
     if into not in {"", "context"}:
         from . import _targets
 
@@ -91,5 +91,5 @@ def _stepped_handler(layer: Layer) -> Function:
 
 
 def _is_function(handler: Any) -> bool:
-    """Whether it is a plain function, which is not marked as a coroutine function."""
+    """Whether it is a plain function that is not marked as a coroutine function."""
     return type(handler) is FunctionType and not hasattr(handler, "_is_coroutine_mark")

@@ -35,7 +35,7 @@ class InjectionError(SecretsError, TypeError):
 class ResolutionError(SecretsError):
     """One or more secrets could not be resolved.
 
-    One error reports every failure of a round. Its class is theirs if they share one::
+    One error reports every failure of a round. If all failures have one class, it has that too::
 
         try:
             lambda_handler(event, context)
@@ -43,7 +43,7 @@ class ResolutionError(SecretsError):
             for name, failure in error.failures.items():
                 print(name, type(failure).__name__)
 
-    A backend of your own returns one with the reason alone: ``BackendError("it is sealed")``.
+    A backend of your own returns one with just the reason: ``BackendError("it is sealed")``.
 
     Attributes:
         failures: declared name → its own error. Empty for the error of a single secret.

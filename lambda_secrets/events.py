@@ -65,7 +65,7 @@ class Event(Frozen):
             object.__setattr__(self, field, value)
 
     def __reduce__(self) -> tuple[Any, ...]:  # type: ignore[override]  # it holds no secret
-        """Go through a queue to another process."""
+        """Allow pickling, as for a queue to another process."""
         told = {field: getattr(self, field) for field in Event.__slots__}
         return functools.partial(type(self), **told), ()
 
@@ -97,7 +97,7 @@ class Retried(Event):
 
 
 def tell_fetched(fetched: Any, seconds: float) -> None:
-    """Tell of each source of a round that is over, after that many seconds."""
+    """Tell the observer of each source of a finished round, which took that many seconds."""
     told: list[Event] = []
     for source, result in fetched.results.items():
         answer: Any = result if isinstance(result, ResolutionError) else result.answer
@@ -120,7 +120,7 @@ def tell_fetched(fetched: Any, seconds: float) -> None:
 def tell_one(
     kind: type[Event], observer: Observer, source: Source, entry: Any, seconds: float
 ) -> None:
-    """Tell that an entry is served past its TTL, or to a call that runs once more."""
+    """Tell the observer that an entry is served past its TTL, or to a call that runs once more."""
     event = kind(str(source), entry.backend, "ok", seconds, version=entry.answer.version)
     _tell_apart(observer, [event], LONGEST_WAIT)
 

@@ -32,14 +32,14 @@ CHARACTERS = 2_000_000  # kept in all these strings together
 DEPTH = 16  # levels of nested containers; deeper ones are redacted as text
 _PREFIX = 120  # characters compared before a long string is escaped; base64 needs a multiple of 3
 
-_REPLACES = sys.version_info >= (3, 12)  # before, a filter can only change the record
+_REPLACES = sys.version_info >= (3, 12)  # before 3.12, a filter can only change the record
 _WITHOUT_VALUES = {
     *("name", "levelname", "levelno", "pathname", "filename", "module", "lineno", "funcName"),
     *("created", "msecs", "relativeCreated", "asctime", "thread", "threadName"),
     *("process", "processName", "taskName", "exc_info"),
 }
 _SMALLEST = 10 ** (SHORTEST - 1)
-# Characters that URLs leave as they are: quote, forms, SQLAlchemy, requests, urllib3, JavaScript.
+# Characters left unescaped in URLs by quote, forms, SQLAlchemy, requests, urllib3, JavaScript.
 _SAFE = ("", "/", " ", " +", "!#$%&'()*+,/:;=?@[]~", "!$&'()*+,;=:@/?", "!'()*~")
 
 
@@ -51,9 +51,9 @@ class RedactSecrets(logging.Filter):
         for handler in logging.getLogger().handlers:
             handler.addFilter(RedactSecrets())
 
-    Values are strings of at least 8 characters, also those inside JSON; they are found as plain
-    text and as JSON, `repr` or a URL escape them, bytes as text, base64 or hex. Values from before
-    a rotation stay redacted. The 2,000 strings used last are kept, up to 2,000,000 characters.
+    Values are strings of at least 8 characters, including those inside JSON. They are found as
+    plain text and as escaped by JSON, `repr` or URLs; bytes as text, base64 or hex. Old values stay
+    redacted after a rotation. The 2,000 strings used last are kept, up to 2,000,000 characters.
 
     On Python 3.12 and later, other handlers get the original record; on 3.11, the redacted one.
     """
@@ -65,7 +65,7 @@ class RedactSecrets(logging.Filter):
         listen(shared_cache, self)
 
     def filter(self, record: logging.LogRecord) -> Any:
-        """Let every record pass; one that shows a value as a redacted copy."""
+        """Let every record pass; return a redacted one for a record that shows a value."""
         if not self._known(0):
             return True
         redacted = _Redaction(self._known(0).complete().redact).apply(record)
@@ -126,8 +126,8 @@ class _Known:
     def learn(self, value: Any) -> None:
         """Note every string in a value without running code of its classes."""
         found = [value]
-        seen: set[int] = set()  # a container may be in itself
-        for item in found:  # which grows meanwhile
+        seen: set[int] = set()  # a container may contain itself
+        for item in found:  # grows in the loop
             content = _content(item)
             if content is None:
                 if id(item) not in seen:
@@ -146,7 +146,7 @@ class _Known:
         self._catch_up()
 
     def complete(self) -> _Known:
-        """Return what has all strings in its index: itself, or a copy while a thread writes."""
+        """Return itself with all strings indexed, or a full copy while another thread writes."""
         if self._catch_up():
             return self
         made = _Known()
@@ -173,7 +173,7 @@ class _Known:
         return not interrupted
 
     def _index_new(self) -> None:
-        """Index new strings, then drop the oldest ones. What interrupts it loses none."""
+        """Index new strings, then drop the oldest ones. An interruption loses none."""
         while self._new:
             for key, string in list(self._new.items()):
                 if key not in self._strings:
@@ -254,7 +254,7 @@ class _String:
 
 
 def _content(item: Any) -> str | bytes | None:
-    """Return the string to look for, "" for a short number, None for what is neither."""
+    """Return the string to look for, "" for a short number, None for anything else."""
     kind = type(item)
     if issubclass(kind, int):
         return int.__repr__(item) if _SMALLEST <= int.__abs__(item) < 10**100 else ""
@@ -285,7 +285,7 @@ def _inside(content: str | bytes) -> list[Any]:
 
 
 def _forms(content: str | bytes) -> set[bytes]:
-    """Return how a log may write a string, by itself or inside something else.
+    """Return the forms in which a log may write a string, alone or inside something else.
 
     Every character is escaped by itself, so the forms of a prefix are prefixes of the forms.
     """
@@ -296,7 +296,7 @@ def _forms(content: str | bytes) -> set[bytes]:
         return {encoded, urlsafe, *map(str.encode, shown)}
     forms = {content}
     urls = {quote(content, safe, errors="replace") for safe in _SAFE}
-    if urls != forms:  # else nothing escapes it
+    if urls != forms:  # else it has nothing to escape
         for _ in range(2):  # JSON inside JSON is escaped twice
             forms |= {escaped for form in forms for escaped in _escaped(form)}
         urls |= {url.replace(" ", "+") for url in urls}
@@ -318,7 +318,7 @@ def _with_lower_case(url: str) -> str:
 
 
 class _StandIn(str):
-    """The redacted text of an object. Formats take it for a number, too: none fails."""
+    """The redacted text of an object. It also works as a number, so that no format fails."""
 
     __slots__ = ()
     __repr__ = str.__str__
@@ -338,11 +338,11 @@ class _StandIn(str):
         return self  # for a format such as {user.name}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return str, (str(self),)  # who unpickles a record may not have this package
+        return str, (str(self),)  # the reader of a pickle may not have this package
 
 
 class _Redaction:
-    """Redacts one record. What shows no value stays the very same object."""
+    """Redacts one record. Objects that show no value are kept as they are."""
 
     __slots__ = ("_redact",)
 
@@ -359,7 +359,7 @@ class _Redaction:
         redacted = _attempt(copy.copy, record, failed=record) if _REPLACES else record
         vars(redacted).update(changes)
         if text is not None and not self._reads_as(message, redacted):
-            # A format may want a number, or bring out a value that no argument has by itself.
+            # A format may need a number, or combine arguments into a value.
             vars(redacted).update(msg=message, args=())
             if _message(redacted) != message:  # a class with a format of its own
                 vars(redacted)["getMessage"] = message.__str__
@@ -378,13 +378,13 @@ class _Redaction:
         if isinstance(info, tuple) and info[1] is not None:
             error = _attempt(self._clean, info[1])
             if error is not info[1]:
-                # The text that an earlier formatter made quotes the original.
+                # exc_text, which an earlier formatter made, quotes the original.
                 changes["exc_info"] = error and (type(error), error, info[2])
                 changes["exc_text"] = None if error else MASK
         return changes
 
     def _reads_as(self, message: Any, redacted: logging.LogRecord) -> bool:
-        """Tell whether the record gives the message, padding aside, and no value."""
+        """Whether the record reads as the message, padding aside, and shows no value."""
         told = _message(redacted)
         if told is None or self._redact(told) is not told:
             return False
@@ -437,7 +437,7 @@ class _Redaction:
         return made[id(error)]
 
     def _stand_in(self, error: BaseException, made: dict[int, Any]) -> Any:
-        """Return an exception that logs show like another one, with redacted text and notes."""
+        """Return an exception that looks like another one in logs, with redacted text and notes."""
         kind = type(error)
         text = self._redact(_text(error))
         looks: dict[str, Any] = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
@@ -453,7 +453,7 @@ class _Redaction:
 
 
 def _attempt(call: Callable[..., Any], *args: Any, failed: Any = None) -> Any:
-    """Return what others' code returns, or something else if it raises."""
+    """Return the result of other people's code, or ``failed`` if it raises."""
     try:
         return call(*args)
     except Exception:  # noqa: BLE001
@@ -473,7 +473,7 @@ def _linked(error: BaseException) -> list[BaseException]:
     """Return an exception with its causes, contexts and members of groups."""
     found: dict[int, BaseException] = {}
     rest: list[BaseException | None] = [error]
-    for one in rest:  # which grows meanwhile
+    for one in rest:  # grows in the loop
         if one is not None and id(one) not in found:
             found[id(one)] = one
             rest += (one.__cause__, one.__context__, *_members(one))

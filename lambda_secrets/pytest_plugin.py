@@ -35,7 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let reads from AWS fail, from the collection of the tests on, if the ini option says so."""
+    """Make reads from AWS fail, from the collection of the tests on, if the ini option is set."""
     if not config.getini("lambda_secrets_offline"):
         return
     from .backends import AutoBackend, AwsBackend, ExtensionBackend, SdkBackend
@@ -51,8 +51,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def override_secrets() -> Iterator[Callable[..., AbstractContextManager[object]]]:
     """Return a function that serves these values to every handler.
 
-    It takes what `lambda_secrets.testing.override_secrets` takes. The values are served until the
-    test ends, or to the end of a ``with`` statement around the call.
+    It takes the arguments of `lambda_secrets.testing.override_secrets`. The values are served until
+    the test ends, or until the end of a ``with`` statement around the call.
     """
     from . import testing
     from ._values import opaque
@@ -62,7 +62,7 @@ def override_secrets() -> Iterator[Callable[..., AbstractContextManager[object]]
         def override(values: Values | None = None, *, built: Built | None = None) -> ExitStack:
             given = opaque((values, built))
             del values, built  # a traceback can show locals
-            # A stack ends what it has entered only once: after its `with`, or with the test.
+            # A stack exits what it has entered only once: after its `with`, or with the test.
             started = until_the_end.enter_context(ExitStack())
             started.enter_context(testing.override_secrets(given(0)[0], built=given(0)[1]))
             return started
@@ -72,7 +72,7 @@ def override_secrets() -> Iterator[Callable[..., AbstractContextManager[object]]
 
 @pytest.fixture(autouse=True)
 def _lambda_secrets_isolated(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Clear the cache around each test, if the ini option says so."""
+    """Clear the cache around each test, if the ini option is set."""
     if not request.config.getini("lambda_secrets_isolate"):
         yield
         return

@@ -39,7 +39,7 @@ _VARIABLE = "env:"
 
 
 class _Named:
-    """The entries of a mapping as it is now, but those with a key ``env:NAME``."""
+    """The current entries of a mapping, except those with a key ``env:NAME``."""
 
     def __init__(self, given: Opaque) -> None:
         self._given = given
@@ -51,7 +51,7 @@ class _Named:
 
 
 class OverrideBackend(MemoryBackend):
-    """The values of one override. Keys may be ``env:NAME`` too; errors list the keys there are."""
+    """The values of one override. Keys may be ``env:NAME`` too; errors list all keys."""
 
     def __init__(self, values: Values, built: Built) -> None:
         """Check the values."""
@@ -60,10 +60,10 @@ class OverrideBackend(MemoryBackend):
         del values, built  # a traceback can show locals
         super().__init__(_Named(self._given))
         for key in self._built(0):
-            _place_of(key)  # which refuses what is not a declaration
+            _place_of(key)  # raises if the key is not a declaration
 
     def built_for(self, declaration: Declaration) -> Opaque | None:
-        """Return the object, opaque, to inject instead of what the declaration would build."""
+        """Return the opaque object to inject instead of one that the declaration would build."""
         found, source = None, declaration.source
         wanted = f"{_VARIABLE}{source.name}" if source.kind == "env" else source
         for key in self._built(0):
@@ -83,7 +83,7 @@ class OverrideBackend(MemoryBackend):
     def fetch(
         self, sources: Iterable[Source], *, timeout: float, fresh: bool
     ) -> dict[Source, Answer | ResolutionError]:
-        """Look the sources up; what is not there is not found."""
+        """Look the sources up; one that is not listed is a `SecretNotFoundError`."""
         found = super().fetch(sources, timeout=timeout, fresh=fresh)
         for source, answer in found.items():
             if source.kind == "env":
@@ -93,7 +93,7 @@ class OverrideBackend(MemoryBackend):
         return found
 
     def _of_variable(self, name: str) -> Answer | None:
-        # Which kind it is only the variable could say: it is served as a secret is.
+        # Only the variable could tell the kind of the value: it is served like a secret.
         for key, value in self._given(0).items():
             if key == f"{_VARIABLE}{name}":
                 return Answer(as_read(value, "secret", key))
@@ -117,25 +117,25 @@ def _place_of(key: str | Declaration) -> tuple[object, str | None]:
 
 
 class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, as its fixture is
-    """Serve these values to every handler of the process, those decorated before too.
+    """Serve these values to every handler of the process, including those decorated before.
 
-    A context manager, or a decorator of a test, an ``async def`` too::
+    A context manager, or a decorator for tests, including ``async def`` ones::
 
         with override_secrets({"prod/db": {"user": "app"}, "ssm:/prod/url": "https://a.example"}):
             lambda_handler({}, LambdaContext())
 
-    Anything else is not found. A nested override replaces the outer one; after it, what was
-    cached before is served again. It holds for all threads and tasks. The mapping is read at each
-    fetch: change it, and the secret has rotated.
+    Any other secret is not found. A nested override replaces the outer one; after an override,
+    values cached before it are served again. It applies to all threads and tasks. The mapping is
+    read at each fetch: change it to rotate a secret.
 
     Args:
         values: declaration string without a path, or ``env:NAME`` → ``str``, ``bytes``, a list
-            (StringList) or a dict (JSON; of a tree, by rest of name).
+            (StringList) or a dict (JSON; for a tree, keyed by the rest of the name).
         built: declaration, which may carry a ``#path`` → the object to inject where a
             declaration has ``build``. It is never closed.
 
     Raises:
-        DeclarationError: when a key or a value is none of these.
+        DeclarationError: when a key or a value is not one of these.
     """
 
     def __init__(self, values: Values | None = None, *, built: Built | None = None) -> None:
@@ -151,18 +151,18 @@ class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, 
         raise TypeError("Cannot pickle override_secrets: the pickle would hold its values.")
 
     def __enter__(self) -> None:
-        """Begin to serve them."""
-        # One backend for each time that it is entered: that may be at the same time, in any order.
+        """Begin to serve the values."""
+        # One backend per entry: several may overlap, and end in any order.
         backend = OverrideBackend(self._values(0), self._built(0))
         override(shared_cache, backend)
         self._entered.append(backend)
 
     def __exit__(self, *exc_info: object) -> None:
-        """Serve again what was served before."""
+        """End the override; serve the earlier values again."""
         restore(shared_cache, self._entered.pop())
 
     def __call__(self, function: F) -> F:
-        """Decorate a test, an ``async def`` one too."""
+        """Decorate a test, which may be ``async def``."""
         if isclass(function) or isgeneratorfunction(function) or isasyncgenfunction(function):
             raise DeclarationError(
                 f"Cannot override secrets around {function.__qualname__}: the override would end "
@@ -220,9 +220,9 @@ class LambdaContext:
         vars(self).update(attributes)
 
     def get_remaining_time_in_millis(self) -> int:
-        """Return the milliseconds until the invocation is ended."""
+        """Return the milliseconds until the deadline."""
         return max(0, int((self._deadline - time.monotonic()) * 1000))
 
     def log(self, message: object) -> None:
-        """Write to the log, here stderr."""
+        """Write to the log, which is stderr here."""
         sys.stderr.write(str(message))
