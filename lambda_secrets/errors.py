@@ -25,7 +25,7 @@ class SecretsError(Exception):
 
 
 class DeclarationError(SecretsError, ValueError):
-    """A declaration or an option is wrong; raised when the decorator is applied."""
+    """A declaration or an option is wrong; raised as early as that can be known."""
 
 
 class InjectionError(SecretsError, TypeError):

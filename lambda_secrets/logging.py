@@ -51,9 +51,10 @@ class RedactSecrets(logging.Filter):
         for handler in logging.getLogger().handlers:
             handler.addFilter(RedactSecrets())
 
-    Values are strings of at least 8 characters, including those inside JSON. They are found as
-    plain text and as escaped by JSON, `repr` or URLs; bytes as text, base64 or hex. Old values stay
-    redacted after a rotation. The 2,000 strings used last are kept, up to 2,000,000 characters.
+    Values are strings of at least 8 characters and whole numbers of at least 8 digits, including
+    those inside JSON. They are found as plain text and as escaped by JSON, `repr` or URLs; bytes as
+    text, base64 or hex. Old values stay redacted after a rotation. The 2,000 strings used last are
+    kept, up to 2,000,000 characters.
 
     On Python 3.12 and later, other handlers get the original record; on 3.11, the redacted one.
     """
