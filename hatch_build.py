@@ -1,4 +1,4 @@
-"""Adds to a build: the wheel's bytecode, and the metadata that the project's address decides."""
+"""Build hooks: the wheel's bytecode, and the metadata that depends on the project's address."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ RELATIVE = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|#)([^)]+)\)")
 class Bytecode(BuildHookInterface[Any]):
     """Puts bytecode into the wheel: see `scripts/bytecode.py`.
 
-    WHEEL_PYTHON is a command, such as ``python3.13``. It makes a wheel for that Python, which pip
-    prefers there to the one for all: that one has the bytecode of every Python that is here.
+    With WHEEL_PYTHON, a command such as ``python3.13``, the wheel is for that Python, and pip there
+    prefers it to the wheel for all, which has the bytecode of every installed Python.
     """
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile, unless it is an editable installation, whose sources are to change."""
+        """Compile, except for an editable installation, whose sources will change."""
         self._folder = TemporaryDirectory()
         pythons = [python] if (python := os.environ.get("WHEEL_PYTHON")) else []
         if version != "editable":
@@ -38,12 +38,12 @@ class Bytecode(BuildHookInterface[Any]):
                 build_data["tag"] = f"py{file.stem.rpartition('-')[2]}-none-any"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
-        """Remove what is in the wheel now."""
+        """Remove the temporary files: they are in the wheel now."""
         self._folder.cleanup()
 
 
 class ProjectAddress(MetadataHookInterface):
-    """Fills in `readme` and `urls`: a page of an index has no files beside it to link to.
+    """Fills in `readme` and `urls`: relative links do not work on a package index.
 
     PROJECT_URL is the address: see RELEASING.md.
     """
@@ -65,6 +65,6 @@ class ProjectAddress(MetadataHookInterface):
 
 
 def absolute(link: re.Match[str], url: str, tag: str) -> str:
-    """Return a link or an image with the address that it has at this tag."""
+    """Return a link or an image with its absolute address at this tag."""
     image, text, path = link.groups()
     return f"{image}[{text}]({url}/{'raw' if image else 'blob'}/{tag}/{path})"

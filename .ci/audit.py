@@ -1,4 +1,4 @@
-"""Fails if a dependency has a known vulnerability; says so if the data cannot be reached."""
+"""Fails if a dependency has a known vulnerability; skips if the data cannot be reached."""
 
 from __future__ import annotations
 

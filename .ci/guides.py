@@ -2,8 +2,8 @@
 
     python .ci/guides.py FOLDER
 
-A document's blocks are one module, in FOLDER. Handlers without annotations are allowed, and a name
-may be defined again: pages show what was there before, and after.
+A document's blocks become one module in FOLDER. Handlers without annotations are allowed, and a
+name may be defined again: pages show code before and after a change.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-# What pyright cannot know on a page.
+# The rule to turn off for a page, and what pyright cannot know there.
 UNKNOWN = {
     "migrating-from-caching-client": "reportArgumentType",  # the client's own types
     "observability": "reportAttributeAccessIssue",  # a method of X-Ray's emitter is replaced
-    "pydantic-settings": "reportCallIssue",  # pydantic's plugin tells mypy alone
+    "pydantic-settings": "reportCallIssue",  # pydantic has a plugin for mypy only
 }
 MYPY = (
     *("--strict", "--allow-untyped-defs", "--allow-incomplete-defs", "--allow-untyped-calls"),
@@ -31,7 +31,7 @@ PYRIGHT = {"reportRedeclaration": False, "reportPossiblyUnboundVariable": False}
 
 
 def main(folder: str) -> int:
-    """Write the modules, and run both."""
+    """Write the modules, and run both checkers; return 0 if both pass."""
     target = Path(folder, "guides")
     target.mkdir(parents=True, exist_ok=True)
     for page in ROOT.glob("docs/**/*.md"):

@@ -9,7 +9,7 @@ from requirements import required
 
 
 def main(path: str) -> None:
-    """Pin each requirement to its lower bound; each has to have one."""
+    """Pin each requirement to its lower bound; each must have one."""
     pinned = [lowest(one) for one in required()]
     Path(path).write_text("\n".join(pinned), "utf-8")
     print("lowest:", *pinned)

@@ -1,4 +1,4 @@
-"""What a user's installation brings along, as pyproject.toml says it."""
+"""The requirements of a user's installation, from pyproject.toml."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 
 def required() -> list[str]:
-    """Return all requirements, those of every extra included; an extra may name another one."""
+    """Return all requirements, every extra's included; references between extras are dropped."""
     project = tomllib.loads(PROJECT.read_text("utf-8"))["project"]
     extras = project["optional-dependencies"].values()
     everything = {*project["dependencies"], *(one for extra in extras for one in extra)}

@@ -1,1 +1,1 @@
-"""The figures that users choose by, beside what they would pick instead, in one run, as ratios."""
+"""The figures that users choose by: ours and the alternatives', in one run, as ratios."""

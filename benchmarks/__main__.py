@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 RESULTS = Path(__file__).with_name("results.json")
-TRIES = 3  # a noisy neighbour adds to what is measured: a limit is missed if it is missed each time
-# What the library does not keep yet: printed, but not held. To hold a limit, remove it here.
+TRIES = 3  # a noisy neighbour only adds time: a limit is missed only if every try misses it
+# Limits that the library misses so far: printed, not enforced. Remove one to enforce it.
 PENDING = {
     "AST nodes of a cold start / budget",
     "lines of the library / budget",
@@ -28,7 +28,7 @@ PENDING = {
 
 
 def measured(names: Iterable[str]) -> dict[str, Figures]:
-    """Return what the named measurements found, each in a process of its own."""
+    """Run the named measurements, each in its own process, and return their figures."""
     found = {}
     for name in names:
         print(f"measuring: {name}", file=sys.stderr, flush=True)
@@ -38,7 +38,7 @@ def measured(names: Iterable[str]) -> dict[str, Figures]:
 
 
 def write(found: dict[str, Figures]) -> None:
-    """Write the figures to results.json, beside those that were there."""
+    """Write the figures to results.json; those of other measurements stay."""
     results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
     built = "with" if optimized() else "without"
     for name, figures in found.items():
@@ -55,7 +55,7 @@ def write(found: dict[str, Figures]) -> None:
 
 
 def rounded(value: Any) -> Any:
-    """Return a document with its numbers as precise as they are worth."""
+    """Return a document with its floats rounded to four significant digits."""
     if isinstance(value, dict):
         return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -64,12 +64,12 @@ def rounded(value: Any) -> Any:
 
 
 def summary(checks: Sequence[Check]) -> str:
-    """Return one table of all that is held to a limit."""
+    """Return one table of all checks."""
     return markdown([["ratio", "is", "shall be", ""], *(check.row for check in checks)])
 
 
 def regressed() -> bool:
-    """Measure what is held in a short form, and tell whether a limit is missed."""
+    """Measure the checked ratios in a short form, and return whether a limit is missed."""
     budgeted = budget.measure()
     print(markdown(budgeted.table), flush=True)
     missed = {check.what for check in budgeted.checks if not check.holds} - PENDING

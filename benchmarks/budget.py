@@ -1,7 +1,7 @@
 """Budget: what the cold start of a plain handler loads and compiles, and the size of the library.
 
-`python -m benchmarks.budget` prints it alone. The handler is `handlers/ours.py`: the default
-backend, values in the context. The modules are those that running it loads.
+`python -m benchmarks.budget` prints only this. The handler is `handlers/ours.py`: the default
+backend, values in the context. The modules are those loaded by running it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from benchmarks.figures import Check, Figures, markdown
 from benchmarks.service import Service
 from scripts.bytecode import LEFT_OUT
 
-NODES = 12_500  # of the abstract syntax trees of those modules
-COMPILED = 1_000  # of the trees of those for which the wheel brings no bytecode
+NODES = 12_500  # of the abstract syntax trees of the modules
+COMPILED = 1_000  # of the modules for which the wheel has no bytecode
 LINES = 6_300  # of the library, without its command line and its stubs
 
 ROOT = Path(__file__).parent.parent
@@ -54,18 +54,18 @@ def cold_path() -> dict[str, Path]:
 
 
 def nodes(module: Path) -> int:
-    """Return the number of nodes of a module's syntax tree, which is what compiling it costs."""
+    """Return the number of nodes of a module's syntax tree, a measure of its compile time."""
     return sum(1 for _ in ast.walk(ast.parse(module.read_bytes())))
 
 
 def library_lines() -> int:
-    """Return the lines of the library."""
+    """Return the number of lines of the library."""
     modules = (path for path in PACKAGE.rglob("*.py") if "cli" not in path.parts)
     return sum(len(path.read_text("utf-8").splitlines()) for path in modules)
 
 
 def measure() -> Figures:
-    """Count both, and hold them to the budget."""
+    """Count nodes and lines, and compare them with the budget."""
     path = cold_path()
     counted = {name: nodes(module) for name, module in path.items()}
     total, lines = sum(counted.values()), library_lines()
@@ -83,7 +83,7 @@ def measure() -> Figures:
 
 
 def main() -> int:
-    """Print the budget, and fail where it is exceeded."""
+    """Print the budget, and fail if it is exceeded."""
     figures = measure()
     print(markdown(figures.table), *figures.checks, sep="\n")
     return int(not all(check.holds for check in figures.checks))

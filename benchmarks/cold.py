@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     Ratio = Callable[[dict[str, list["Pair"]], str, str], float]
 
 ZIP, BYTECODE = "zip", "bytecode"
-AMAZON, OTHER = "Amazon", "Example"  # who issued the certificate of AWS
+AMAZON, OTHER = "Amazon", "Example"  # the issuer of AWS's certificate
 
 
 class Contestant(NamedTuple):
     """A handler's module, and what it is deployed with.
 
-    `bundle` is the variable that leads it to the store of roots, where it reads over TLS; without
-    one it reads through the extension.
+    `bundle` is the variable that names the store of roots, if it reads over TLS; without one it
+    reads through the extension.
     """
 
     handler: str
@@ -86,21 +86,21 @@ LIMITS = {
 
 
 class Start(NamedTuple):
-    """Seconds from the start of the process to its first response, and how many it computed."""
+    """Seconds from the start of the process to its first response, and its processor time."""
 
     wall: float
     cpu: float
 
 
 class Pair(NamedTuple):
-    """A start, and that of the bare handler right before."""
+    """A start, and the one of the bare handler right before."""
 
     bare: Start
     start: Start
 
     @property
     def above(self) -> Start:
-        """How many seconds more than the bare handler's."""
+        """The seconds that the start took more than the bare handler's."""
         return Start(self.start.wall - self.bare.wall, self.start.cpu - self.bare.cpu)
 
 
@@ -108,7 +108,7 @@ class Machine:
     """Starts contestants: their packages, AWS and the extension."""
 
     def __init__(self, packages: Packages, services: dict[str, Service]) -> None:
-        """Take the services by the name in their root."""
+        """Take the services, keyed by the issuer of their certificates."""
         self.packages = packages
         self.services = services
 
@@ -120,7 +120,7 @@ class Machine:
             "SSL_CERT_FILE": None,
             **(service.tls_environment(bundle) if bundle else service.environment),
             "LAMBDA_SECRETS_BACKEND": contestant.backend,
-            # Lambda's /var/task is read-only: what comes without bytecode stays without it.
+            # Lambda's /var/task is read-only: a package without bytecode stays without.
             "PYTHONDONTWRITEBYTECODE": "1" if setting == ZIP else None,
             "PYTHONPATH": None,
             "SSL_CERT_DIR": None,
@@ -151,9 +151,9 @@ class Machine:
         return Start(seconds, cpu)
 
     def verify(self, name: str, setting: str) -> None:
-        """See that a contestant runs what it should: its package, the runtime, Python's library.
+        """Check that a contestant loads only its package, the runtime and Python's library.
 
-        All of it with bytecode, but for a package without.
+        All of it must have bytecode, except the package in the setting `ZIP`.
         """
         with self.sandbox("loaded", name, setting) as sandbox:
             outcome = sandbox.invoke()
@@ -185,8 +185,8 @@ Pairs = dict[str, dict[str, list[Pair]]]  # by setting and contestant
 def sampled(machine: Machine, names: Sequence[tuple[str, str]], *, rounds: int) -> Pairs:
     """Start each contestant in its setting, and the bare handler right before.
 
-    The machine's speed changes within seconds, so rounds are interleaved, and a difference is
-    taken at once.
+    The machine's speed changes within seconds, so rounds are interleaved, and each start is
+    compared with one right before it.
     """
     pairs: Pairs = {}
     for setting, name in sorted(names, key=itemgetter(0)):  # with bytecode: writes the library's
@@ -206,7 +206,7 @@ def typical(pairs: dict[str, list[Pair]], name: str, other: str) -> float:
 
 
 def fastest(pairs: dict[str, list[Pair]], name: str, other: str) -> float:
-    """Return the same of the fastest starts: a few rounds on a busy machine do, as it only adds."""
+    """Return the same for the fastest starts: noise only adds, so that a few rounds suffice."""
     bare = min(pair.bare.cpu for found in pairs.values() for pair in found)
     first, second = (min(pair.start.cpu for pair in pairs[one]) - bare for one in (name, other))
     return first / second
@@ -273,6 +273,6 @@ SHORT = [
 
 
 def short(machine: Machine, *, rounds: int = 21) -> Figures:
-    """Compare what those compute that are held to a limit: that bears a busy machine."""
+    """Compare the processor time of those with a limit: a busy machine hardly changes it."""
     pairs = sampled(machine, SHORT, rounds=rounds)
     return Figures("Cold start", {}, checks_of(pairs, fastest), {})

@@ -1,4 +1,4 @@
-"""What a cold start takes and costs with less memory: arithmetic on what was measured.
+"""What a cold start takes and costs with less memory: computed from measurements.
 
 Lambda gives a function a processor in proportion to its memory, a whole one at 1,769 MB, and bills
 INIT and invocation alike by memory and time.
@@ -20,7 +20,7 @@ STARTS = 1_000_000
 
 
 def seconds(wall: float, cpu: float, memory: int) -> float:
-    """Return how long it takes with so many MB: what is computed stretches, waiting does not."""
+    """Return the duration with so many MB: computing takes longer, waiting does not."""
     return max(0.0, wall - cpu) + cpu * max(1.0, WHOLE / memory)
 
 

@@ -49,7 +49,7 @@ def ours(backend: Any) -> Callable[[], None]:
 
 
 def contestants() -> dict[str, Callable[[], None]]:
-    """Return what fetches all secrets anew, by name."""
+    """Return functions that fetch all secrets past every cache, by name."""
     parameters = importlib.import_module("aws_lambda_powertools.utilities.parameters")
     caching = importlib.import_module("aws_secretsmanager_caching")
     client = importlib.import_module("boto3").client("secretsmanager")
@@ -71,7 +71,7 @@ def contestants() -> dict[str, Callable[[], None]]:
 
     def one_by_one(module: Any) -> Callable[[], None]:
         def fetch() -> None:
-            module._cache.clear()  # noqa: SLF001 - it has no other way
+            module._cache.clear()  # noqa: SLF001 - there is no other way
             for name in NAMES:
                 module.get_secret(name)
 
@@ -88,7 +88,7 @@ def contestants() -> dict[str, Callable[[], None]]:
 
 
 def readers() -> dict[str, Any]:
-    """Return what ours read through."""
+    """Return the backends of our contestants, by name."""
     found: dict[str, Any] = {EXTENSION: "extension"}
     if hasattr(backends, "AwsBackend"):
         found |= {

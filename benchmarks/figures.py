@@ -1,4 +1,4 @@
-"""What every measurement hands over: rows for the table, checks against a limit, raw figures."""
+"""The result of every measurement: rows for the table, checks against a limit, raw figures."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ HEADLINE = (
 def optimized() -> bool:
     """Tell whether this interpreter was built with profile-guided optimizations, as Lambda's is.
 
-    Debian and Ubuntu build theirs so, with an option of make that CONFIG_ARGS does not show; their
-    wheel folder does.
+    Those of Debian and Ubuntu are, but by an option of make, which CONFIG_ARGS does not show: they
+    are recognized by their wheel folder.
     """
     options = str(sysconfig.get_config_var("CONFIG_ARGS"))
     return "--enable-optimizations" in options or "/usr/share/python-wheels" in options
@@ -116,7 +116,7 @@ class Check(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Whether the ratio keeps to its limit."""
+        """Whether the ratio is within its limit."""
         return self.ratio >= self.limit if self.at_least else self.ratio <= self.limit
 
     @property
@@ -131,7 +131,7 @@ class Check(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """One measurement: its tables, its checks, and what it was made of.
+    """One measurement: its tables, its checks, and the raw figures.
 
     A table's first row is its head.
     """
@@ -148,7 +148,7 @@ class Figures(NamedTuple):
 
 
 def measure(name: str) -> Figures:
-    """Return what the measurement of that name finds."""
+    """Run the measurement of that name."""
     figures: Figures = importlib.import_module(f"benchmarks.{name}").measure()
     return figures
 
@@ -210,7 +210,7 @@ def headline(results: dict[str, Any]) -> list[list[str]]:
 
 
 def checked(results: dict[str, Any]) -> list[list[str]]:
-    """Return what is held to a limit."""
+    """Return the table of all checks."""
     fields = Check._fields
     checks = [check for figures in results.values() for check in figures["checks"]]
     rows = [Check(**{name: check[name] for name in fields}).row for check in checks]
@@ -218,7 +218,7 @@ def checked(results: dict[str, Any]) -> list[list[str]]:
 
 
 def environment(results: dict[str, Any]) -> list[list[str]]:
-    """Return by which interpreters, on which machines the measurements were made."""
+    """Return the table of the measurements' interpreters and machines."""
     made: dict[tuple[str, str], list[str]] = {}
     for name, figures in results.items():
         made.setdefault((figures["python"], figures["system"]), []).append(name)
@@ -227,7 +227,7 @@ def environment(results: dict[str, Any]) -> list[list[str]]:
 
 
 def digest(figures: dict[str, Any]) -> str:
-    """Return what tells the results that a plot was drawn from."""
+    """Return a fingerprint of the results that a plot was drawn from."""
     return hashlib.sha256(json.dumps(figures, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -6,7 +6,7 @@ its secrets in one round, and again at its first invocation after their lifetime
 random share of up to the jitter. Behind an extension a round makes calls only where the extension's
 own entry is older than its TTL, which has no jitter.
 
-What AWS refuses is asked again as the backends do it: full jitter, from 50 ms doubling to 1 s,
+Calls that AWS refuses are repeated as by the backends: full jitter, from 50 ms doubling to 1 s,
 until the timeout; then the invocation has failed, and the next one asks for what is missing.
 """
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Numbers = NDArray[np.float64]
 
 QUOTAS = {"single": 10_000, "extension": 10_000, "batch": 100}  # calls a second in an account
-AT_ONCE, EVERY = 1_000, 10.0  # environments of one function, and the seconds until as many more
+AT_ONCE, EVERY = 1_000, 10.0  # environments of a function that start at once; seconds in between
 FIRST_PAUSE, LONGEST_PAUSE, TIMEOUT = 0.05, 1.0, 5.0  # seconds
 DOLLARS_A_CALL, DOLLARS_A_SECRET = 0.05 / 10_000, 0.40  # a month, for the secret
 HOURS_A_MONTH = 730
@@ -43,11 +43,11 @@ SIZES = (10, 100, 1_000, 10_000, 100_000)
 FUNCTIONS = (1, 10, 100)
 REAL_ENVIRONMENTS, REAL_SECONDS, REAL_TTL, REAL_JITTER, REAL_PAUSE = 6, 12.0, 1.0, 0.5, 0.02
 REAL_QUOTA, REAL_TIMEOUT, LEAD = 6, 2.0, 4.0  # of the start under throttling; seconds before it
-REAL_STARTS = 6  # how many are averaged: one is up to a fifth off
+REAL_STARTS = 6  # starts to average: a single one is up to a fifth off
 
 
 class Fleet(NamedTuple):
-    """Environments of so many functions, and what each of them does.
+    """The environments of some functions, and how each of them behaves.
 
     `idle` is how long they all sleep between two bursts of `busy` seconds; 0 is steady traffic.
     `rate` is a busy environment's invocations a second. Durations are in seconds.
@@ -69,7 +69,7 @@ class Fleet(NamedTuple):
 
     @property
     def round(self) -> int:
-        """How many calls read all secrets."""
+        """The number of calls that read all secrets."""
         return math.ceil(self.secrets / 20) if self.path == "batch" else self.secrets
 
     def starts(self, random: np.random.Generator) -> Numbers:
@@ -79,14 +79,14 @@ class Fleet(NamedTuple):
 
 
 class Load(NamedTuple):
-    """What AWS is asked by a fleet that has started: in the busiest second, and on average."""
+    """The calls of a fleet that has started: in the busiest second, and on average."""
 
     peak: int
     mean: float
     calls: int
 
     def dollars(self, secrets: int) -> float:
-        """Return the bill of a month of this."""
+        """Return the bill for a month of this load."""
         calls = self.mean * 3600 * HOURS_A_MONTH
         return calls * DOLLARS_A_CALL + secrets * DOLLARS_A_SECRET
 
@@ -107,7 +107,7 @@ def simulated(fleet: Fleet, seed: int = 1) -> Load:
         expired = now + fleet.ttl * (1 - fleet.jitter * random.random(now.size))
         now = expired + random.exponential(1 / fleet.rate, now.size)
         if fleet.idle:
-            # Who wakes up in a pause is called in the next burst, all of them within a second.
+            # A refresh that falls into a pause takes place when the next burst begins.
             period = fleet.busy + fleet.idle
             asleep = now % period >= fleet.busy
             woken = np.ceil(now / period) * period + random.exponential(1 / fleet.rate, now.size)
@@ -120,7 +120,7 @@ def simulated(fleet: Fleet, seed: int = 1) -> Load:
 
 
 class Started(NamedTuple):
-    """What comes of a start: calls, those refused included, failed invocations, and the end."""
+    """The course of a start: calls (refused ones too), failed invocations, seconds to the end."""
 
     calls: int
     failed: int
@@ -128,15 +128,14 @@ class Started(NamedTuple):
 
 
 def started(fleet: Fleet, quota: int, seed: int = 1) -> Started:
-    """Return how a fleet starts under a quota, of which the first calls of each second get a share.
+    """Return how a fleet starts under a quota, which the first calls of each second use up.
 
-    A call that the quota refuses leaves it for the rest of the second to nobody: those are refused
-    as well, however often they are repeated.
+    All later calls in that second are refused, however often they are repeated.
     """
     random = np.random.default_rng(seed)
     begin = fleet.starts(random)  # of the running invocation, by environment
     attempt = np.zeros(begin.size, dtype=np.int64)  # how many have failed before it
-    owner = np.repeat(np.arange(begin.size), fleet.round)  # by call, as all that follows
+    owner = np.repeat(np.arange(begin.size), fleet.round)  # by call, as all below
     at, tries, mine = begin[owner], np.zeros(owner.size), attempt[owner]
     until = at + fleet.timeout
     calls = failed = second = 0
@@ -169,7 +168,7 @@ def started(fleet: Fleet, quota: int, seed: int = 1) -> Started:
 
 
 def largest(fleet: Fleet) -> int:
-    """Return how many such environments stay under the quota once they have started."""
+    """Return how many such environments stay under the quota after their start."""
     peak = simulated(fleet._replace(environments=10_000)).peak
     return int(10_000 * QUOTAS[fleet.path] / peak)
 
@@ -198,7 +197,7 @@ def real(path: str) -> int:
 
 def really_started() -> Started:
     """Return how real processes start under a quota."""
-    begin = math.ceil(time.time() + LEAD)  # all have imported, and a second of the quota begins
+    begin = math.ceil(time.time() + LEAD)  # all have imported by then; a second of the quota begins
     with Service(quota=REAL_QUOTA) as service:
         reports = spawned(service, "single", str(begin))
         calls = service.calls().total()
@@ -220,9 +219,9 @@ def handler_of(path: str, **options: Any) -> Any:
 
 
 def environment(path: str) -> None:
-    """Be an environment that refreshes."""
+    """Run as an environment that refreshes."""
     handler = handler_of(path, ttl=REAL_TTL, jitter=REAL_JITTER)
-    handler({}, SimpleNamespace())  # makes the client, which takes its time; `real` knows of it
+    handler({}, SimpleNamespace())  # makes the client, which takes time; `real` subtracts its calls
     handler.secrets.clear()
     end = time.monotonic() + REAL_SECONDS
     while time.monotonic() < end:
@@ -230,7 +229,7 @@ def environment(path: str) -> None:
 
 
 def starting(path: str, begin: float) -> tuple[int, float]:
-    """Be an environment that starts: return its failed invocations, and when it had succeeded."""
+    """Run as an environment that starts: return its failed invocations, and when one succeeded."""
     handler, failed = handler_of(path, timeout=REAL_TIMEOUT), 0
     random = np.random.default_rng()
     time.sleep(begin + random.uniform(0, 1) - time.time())
@@ -245,7 +244,7 @@ def starting(path: str, begin: float) -> tuple[int, float]:
 
 
 def against_processes() -> dict[str, tuple[int, int]]:
-    """Return the calls of real processes, and those that the simulation says they make."""
+    """Return the calls of real processes, and those that the simulation predicts."""
     found = {}
     for path in QUOTAS:
         fleet = Fleet(
@@ -256,7 +255,7 @@ def against_processes() -> dict[str, tuple[int, int]]:
             spread=0.01,
             rate=1 / REAL_PAUSE,
             extension_ttl=0,  # the stand-in keeps nothing
-            horizon=REAL_SECONDS - 2,  # of those that it takes a second each to have started
+            horizon=REAL_SECONDS - 2,  # `simulated` adds two seconds for the start
         )
         expected = np.mean([simulated(fleet, seed).calls for seed in range(50)])
         found[path] = real(path), round(float(expected))
@@ -285,7 +284,7 @@ def start_table() -> list[list[str]]:
 
 
 def load_table(loads: dict[str, list[Load]]) -> list[list[str]]:
-    """Return what fleets of all sizes call once they have started."""
+    """Return the calls of fleets of all sizes after their start."""
     table = [
         ["TTL 300 s, jitter 0.1, 5 secrets, by environments", *(f"{size:,}" for size in SIZES)]
     ]
@@ -300,7 +299,7 @@ def load_table(loads: dict[str, list[Load]]) -> list[list[str]]:
 
 
 def limits_table() -> list[list[str]]:
-    """Return which settings keep how many environments under the quota."""
+    """Return how many environments each of the settings keeps under the quota."""
     ttls = (60.0, 300.0, 3_600.0)
     table = [["most environments under the quota", *(f"TTL {ttl:,.0f} s" for ttl in ttls)]]
     for path in QUOTAS:

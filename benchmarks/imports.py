@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from benchmarks.cold import Machine
 
 SETTINGS = ("bytecode", "zip")
-# `-X importtime` does not see what importlib.import_module loads; both come through here.
+# `-X importtime` misses importlib.import_module; _find_and_load sees both kinds of import.
 RUN = """
 import awslambdaric.bootstrap, awslambdaric.lambda_config
 import json, sys, time

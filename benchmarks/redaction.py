@@ -21,7 +21,7 @@ WORDS = "request 4cd8c1bc took 12 ms for https://api.example/v1/orders/81 at db.
 
 
 def measure(*, rounds: int = 15, calls: int = 200) -> Figures:
-    """Measure records without a value in them, which is what nearly all are, and one with."""
+    """Measure records without a value in them, as nearly all are, and one with."""
     fastest = partial(fastest_of, rounds=rounds, calls=calls)
     formatting = LambdaPowertoolsFormatter().format
     records = {
@@ -59,7 +59,7 @@ def made(message: str, *, error: Exception | None = None) -> logging.LogRecord:
 
 
 def filtered(redact: RedactSecrets, message: str) -> object:
-    """Make a record, as one that was redacted is another one, and filter it."""
+    """Filter a new record: redacting one changes it."""
     return redact.filter(made(message))
 
 

@@ -56,7 +56,7 @@ def colour(name: str) -> str:
 
 
 def bars(axes: Axes, values: dict[str, float], label: str) -> None:
-    """Draw a bar a contestant, the first on top, with its figure."""
+    """Draw a bar per contestant, the first on top, with its figure."""
     names = list(values)[::-1]
     drawn = axes.barh(names, [values[name] for name in names], color=[*map(colour, names)])
     axes.bar_label(drawn, fmt="{:.3g}", padding=3)

@@ -33,12 +33,12 @@ STAGES = ["AWSCURRENT"]
 
 
 class Service:
-    """The stand-in as a process of its own, so that it takes no time of what is measured."""
+    """The stand-in in its own process, so that it takes no time from the one measured."""
 
     def __init__(self, *, latency: float = 0.0, quota: int = 0, trust: Trust | None = None) -> None:
-        """Describe it; entering the context starts it.
+        """Store the options; entering the context starts the service.
 
-        `latency` is in seconds. AWS refuses more than `quota` calls in a second, 0 is no quota.
+        `latency` is in seconds. AWS refuses more than `quota` calls in a second (0: no quota).
         `trust` has the certificate for TLS.
         """
         self._trust = trust
@@ -86,7 +86,7 @@ class Service:
         }
 
     def tls_environment(self, *bundles: str) -> dict[str, str]:
-        """Return those of a function without the extension; `bundles` name the store's variables.
+        """Return the variables without the extension; `bundles` are those that name the store.
 
         Python's ssl knows SSL_CERT_FILE, boto3 AWS_CA_BUNDLE.
         """
@@ -116,7 +116,7 @@ class _State:
 
     def admits(self) -> bool:
         """Count a call to AWS, and tell whether the quota of this second has room for it."""
-        second = int(time.time())  # those that the fleet's start is timed by
+        second = int(time.time())  # by the same clock as the fleet's start
         if second != self._second:
             self._second, self._left = second, self.quota
         self._left -= 1
@@ -136,11 +136,11 @@ class _Server(socketserver.ThreadingTCPServer):
             self.tls.load_cert_chain(certificate)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a client that did not trust the certificate says so itself."""
+        """Print nothing: a client that does not trust the certificate says so itself."""
 
 
 class _Connection(socketserver.StreamRequestHandler):
-    """Answers what one client asks; http.server would take longer than what is measured."""
+    """Answers one client; http.server would take longer than the code that is measured."""
 
     server: _Server
     disable_nagle_algorithm = True
@@ -192,7 +192,7 @@ class _Connection(socketserver.StreamRequestHandler):
 
 
 def _document(operation: str, asked: dict[str, Any]) -> dict[str, Any]:
-    """Return what the extension or AWS's JSON protocol answers."""
+    """Return the answer of the extension or of AWS's JSON protocol."""
     if operation == "BatchGetSecretValue":
         return {"SecretValues": [_secret(name) for name in asked["SecretIdList"]], "Errors": []}
     if operation == "DescribeSecret":
@@ -228,7 +228,7 @@ def main() -> None:
         threading.Thread(target=server.serve_forever, daemon=True).start()
     print(json.dumps([server.server_address[1] for server in servers]), flush=True)
     sys.stdin.read()
-    os._exit(0)  # with all that clients left open
+    os._exit(0)  # although clients may have left connections open
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
-# The keys of a usual store (Debian's, 2026): reading them is most of what loading it costs.
+# The keys of a usual store (Debian's, 2026): reading them takes most of the time to load it.
 KEYS = {4096: 62, 2048: 43, 384: 35}
 
 
@@ -80,7 +80,7 @@ def named(organization: str, common: str) -> x509.Name:
 
 
 def public_key(bits: int) -> CertificatePublicKeyTypes:
-    """Return a key as loading sees it; nobody has its private half."""
+    """Return a key that loads like a real one, but may have no private half."""
     if bits == 384:
         return ec.generate_private_key(ec.SECP384R1()).public_key()
     modulus = secrets.randbits(bits) | 1 << (bits - 1) | 1
@@ -88,7 +88,7 @@ def public_key(bits: int) -> CertificatePublicKeyTypes:
 
 
 def made(folder: Path, *organizations: str) -> dict[str, Trust]:
-    """Make a store of 140 other roots and one of each organization, whose server it trusts."""
+    """Make for each organization a store of its root and 140 others, and its server's file."""
     filler = Authority("Filler")
     pem = b"".join(
         filler.issue(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Handler = Callable[[Any, Any], Any]
 
 COUNTS = (1, 5, 20)
-ROUND = 0.002  # seconds; what is short meets less noise
+ROUND = 0.002  # seconds; a short round meets less noise
 VALUE = "correct horse battery staple"
 CALL = "handler(event, context)"
 AWAIT = "try: handler(event, context).send(None)\nexcept StopIteration: pass"
@@ -39,7 +39,7 @@ class Contestant(NamedTuple):
 
 
 def bare(event: Any, context: Any) -> Any:
-    """Do nothing, as all handlers here."""
+    """Do nothing, like all handlers here."""
     return event
 
 
@@ -87,7 +87,7 @@ def floors(names: list[str]) -> dict[str, Handler]:
 
 
 def ours(names: list[str]) -> dict[str, Contestant]:
-    """Return our handlers, and what reads secrets outside of them."""
+    """Return our handlers, and our ways to read secrets outside of a handler."""
     backend = lambda_secrets.MemoryBackend(dict.fromkeys(names, VALUE))
     declared: Any = {name: name for name in names}
     options: dict[str, Any] = {"backend": backend, "ttl": 3600}
@@ -174,7 +174,7 @@ def sampled(
     for name, (what, statement, _) in found.items():
         scope = {"handler": what, "event": {"key": "value"}, "context": SimpleNamespace()}
         timers[name] = timeit.Timer(statement, globals=scope)
-    for name in [*timers] * 2:  # each fetches; a fetch of one may be news to others
+    for name in [*timers] * 2:  # each fetches; one's fetch may make another refresh
         if found[name].statement == AWAIT:
             asyncio.run(found[name].what({}, SimpleNamespace()))
         elif found[name].statement == AWAIT_CURRENT:
@@ -193,7 +193,7 @@ def sampled(
 def table_of(
     found: dict[tuple[str, int], Contestant], samples: dict[tuple[str, int], list[float]]
 ) -> list[list[str]]:
-    """Return what each costs above the bare one of its kind."""
+    """Return the cost of each above the bare one of its kind."""
     table = [["µs", *(f"{count} secret{'s' * (count > 1)}" for count in COUNTS), "spread"]]
     for name in dict.fromkeys(name for name, count in found if count):
         above = found[name, COUNTS[0]].above
@@ -232,7 +232,7 @@ def checks_of(samples: dict[tuple[str, int], list[float]]) -> list[Check]:
 
 
 def measure(*, rounds: int = 300, short: bool = False) -> Figures:
-    """Measure every contestant; in short without those of others."""
+    """Measure every contestant; if `short`, without those of other libraries."""
     with Service() as service:
         os.environ.update(service.environment)
         found = contestants(peers=not short)

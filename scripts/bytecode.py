@@ -1,8 +1,8 @@
-"""Compiles the library for each Python of a runtime that is here: the wheel's data files.
+"""Compiles the library for each installed Python of a runtime, into the wheel's data files.
 
     python scripts/bytecode.py lambda_secrets FOLDER [PYTHON …]
 
-`lambda_secrets/_bytecode.py` reads them. Left out: what does not run in a function.
+`lambda_secrets/_bytecode.py` reads them. Modules that do not run in a function are left out.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ LEFT_OUT = ("__init__.py", "__main__.py", "_bytecode.py", "cli", "pytest_plugin.
 
 
 def main(package: str, folder: str, *pythons: str) -> None:
-    """Compile with these Pythons; without any, with this one and each runtime's on the PATH."""
+    """Compile with the given Pythons, else with this one and each runtime's on the PATH."""
     here = f"python{sys.version_info.major}.{sys.version_info.minor}"
     others = (name for name in RUNTIMES if name != here and runs(name))
     for python in pythons or (sys.executable, *others):
-        # The order of a frozen set is that of its hashes: the same sources give the same bytes.
-        options = {"PYTHONHASHSEED": "0", "PYTHONNODEBUGRANGES": "1"}  # no columns: a third less
+        # Fixed hashes keep frozen sets in one order: the same sources give the same bytes.
+        options = {"PYTHONHASHSEED": "0", "PYTHONNODEBUGRANGES": "1"}  # no columns: a third smaller
         command = [python, __file__, "--here", package, folder]
         subprocess.run(command, check=True, env={**os.environ, **options})
 
@@ -38,14 +38,14 @@ def remove(packages: Path) -> None:
 
 
 def runs(runtime: str) -> bool:
-    """Return whether the command is there; a version manager's stand-in for a missing one fails."""
+    """Return whether the command works: a version manager's shim for a missing Python fails."""
     command = [runtime, "-c", ""]
     found = shutil.which(runtime)
     return bool(found) and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def compile_here(package: str, folder: str) -> None:
-    """Write this Python's file: the place of each module's bytecode, and all the bytecode."""
+    """Write this Python's file: an index of the modules, and their bytecode."""
     places: dict[str, tuple[int, int]] = {}
     stored = b""
     for module in sorted(Path(package).rglob("*.py")):
@@ -60,7 +60,7 @@ def compile_here(package: str, folder: str) -> None:
 
 
 def compiled(module: Path, name: Path) -> bytes:
-    """Return what its `.pyc` with a checked hash would hold, without docstrings."""
+    """Return the content of a module's `.pyc`, with a checked hash and without docstrings."""
     with TemporaryDirectory() as folder:
         file = Path(folder, "compiled")
         mode = py_compile.PycInvalidationMode.CHECKED_HASH

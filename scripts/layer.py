@@ -4,8 +4,8 @@
 
 SOURCE is a wheel, or the project's folder.
 
-Only pure-Python wheels go in, so that one layer serves x86_64 and arm64. Each Python of a runtime
-that is on the PATH compiles the modules. Hash-based bytecode is valid whatever time the files get.
+Only pure-Python wheels go in, so that one layer serves x86_64 and arm64. Each runtime's Python on
+the PATH compiles the modules. Hash-based bytecode is valid whatever timestamps the files get.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scripts import bytecode
 
 
 def main(source: str, layer: str) -> None:
-    """Build the layer and say what is in it."""
+    """Build the layer and print what is in it."""
     with TemporaryDirectory() as folder:
         libraries = Path(folder, "python")  # Lambda puts /opt/python on sys.path
         install(source, libraries)
@@ -36,7 +36,7 @@ def main(source: str, layer: str) -> None:
 
 
 def install(source: str, folder: Path) -> None:
-    """Install the library and what it requires, from pure-Python wheels alone."""
+    """Install the library and its requirements, from pure-Python wheels only."""
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile"]
     pip += ["--platform", "any", "--only-binary", ":all:", "--target", str(folder), source]
     subprocess.run(pip, check=True)
@@ -45,7 +45,7 @@ def install(source: str, folder: Path) -> None:
 
 
 def compiles(runtime: str, folder: Path) -> bool:
-    """Add this runtime's bytecode, with the paths of Lambda; return false if it is not here."""
+    """Add a runtime's bytecode, with Lambda's paths; return False if its Python is missing."""
     if not bytecode.runs(runtime):
         return False
     command = [runtime, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash"]

@@ -2,8 +2,8 @@
 
     python -m scripts.release v0.2.0
 
-A tag has to be that of the version, and the version has to be in the changelog. Without a tag it is
-a rehearsal.
+A tag must match the version, and the changelog must have a section for it. Without a tag, this is a
+rehearsal.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main(tag: str = "") -> None:
         shutil.rmtree(folder, ignore_errors=True)
     run(PYTHON, "-m", "build", "--outdir", dist, ROOT)
     wheel, sdist = next(dist.glob("*.whl")), next(dist.glob("*.tar.gz"))
-    for runtime in filter(runs, RUNTIMES):  # smaller: with one Python's bytecode
+    for runtime in filter(runs, RUNTIMES):  # smaller: it has one Python's bytecode
         run(PYTHON, "-m", "build", "--wheel", "--outdir", dist, ROOT, WHEEL_PYTHON=runtime)
     run(PYTHON, "-m", "twine", "check", "--strict", *dist.iterdir())
     run(PYTHON, "-m", "scripts.layer", wheel, layer / "lambda-secrets-layer.zip")
@@ -56,7 +56,7 @@ def main(tag: str = "") -> None:
 
 @contextmanager
 def imported_afterwards(version: str) -> Generator[Path]:
-    """Give the Python of an empty environment; then import what has been installed there."""
+    """Give the Python of an empty environment; then check the library installed there."""
     with TemporaryDirectory() as folder:
         venv.create(folder)
         python = Path(folder, "bin", "python")
@@ -68,7 +68,7 @@ def imported_afterwards(version: str) -> Generator[Path]:
 
 
 def run(*command: object, **variables: str) -> None:
-    """Run a command; end where it fails."""
+    """Run a command in the project's folder; raise if it fails."""
     arguments = [str(part) for part in command]
     subprocess.run(arguments, cwd=ROOT, check=True, env={**os.environ, **variables})
 

@@ -1,4 +1,4 @@
-"""The boundary to where secrets are kept: what a backend answers, and how one is chosen by name."""
+"""Backends read secrets: the type of their answers, and how a name selects a backend."""
 # pyright: reportUnsupportedDunderAll=false
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ _MODULES = {
     "MemoryBackend": "_local",
     "SdkBackend": "_sdk",
 }
-__all__ = ["Answer", *_MODULES]  # noqa: PLE0604 - which are strings
+__all__ = ["Answer", *_MODULES]  # noqa: PLE0604 - they are strings
 
 PORT = "PARAMETERS_SECRETS_EXTENSION_HTTP_PORT"
 APPCONFIG_PORT = "AWS_APPCONFIG_EXTENSION_HTTP_PORT"
-# What a backend made by its name depends on: shared for the same settings, made anew for others.
+# The variables that each named backend depends on: one shared instance for each set of values.
 _AWS_SETTINGS = (
     *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL"),
     *("AWS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"),
 )
-_SETTINGS = {  # by the class's name, less "Backend"
+_SETTINGS = {  # by class name, without "Backend"
     "auto": ("AWS_LAMBDA_RUNTIME_API", PORT, APPCONFIG_PORT, *_AWS_SETTINGS),
     "extension": (PORT, APPCONFIG_PORT),
     "aws": _AWS_SETTINGS,
@@ -52,10 +52,10 @@ class Answer:
     """A value with what its backend knows about it.
 
     Attributes:
-        value: the value, as in `Backend.fetch`; hidden from what walks slots and ``__dict__``.
+        value: the value, as in `Backend.fetch`; hidden from code that walks slots and ``__dict__``.
         version: its version, shown in events and ``cache_info()``.
         backend: the name of the backend that answered, if this one asked another.
-        upstream_ttl: how many seconds a cache behind the backend may have kept it.
+        upstream_ttl: the seconds for which a cache behind the backend may have kept the value.
     """
 
     __slots__ = ("_value", "backend", "upstream_ttl", "version")
@@ -68,7 +68,7 @@ class Answer:
         backend: str | None = None,
         upstream_ttl: float = 0.0,
     ) -> None:
-        """Keep all of it."""
+        """Store the value and its metadata."""
         self.value = value
         self.version: str | None = version
         self.backend: str | None = backend
@@ -77,7 +77,7 @@ class Answer:
     @property
     def value(self) -> Value:
         """The value."""
-        return self._value(0)  # type: ignore[no-any-return]  # what __init__ hid
+        return self._value(0)  # type: ignore[no-any-return]  # __init__ hid it
 
     @value.setter
     def value(self, value: Value) -> None:
@@ -89,10 +89,10 @@ class Answer:
 
 
 def backend_of(choice: str | Backend) -> Backend:
-    """Return the backend of that name, one for each setting of its variables; an object as it is.
+    """Return the shared backend of that name, or the given backend object itself.
 
     Raises:
-        DeclarationError: when it is neither, or its variable is missing.
+        DeclarationError: when it is neither, or ``LAMBDA_SECRETS_FILE`` is needed but not set.
     """
     chosen: Any = choice
     if isinstance(choice, str):
@@ -108,26 +108,23 @@ def backend_of(choice: str | Backend) -> Backend:
 
 
 def own_region() -> str:
-    """Return the function's region; empty where none is set."""
+    """Return the function's region; empty if none is set."""
     return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ""
 
 
 def backend_name(backend: Backend) -> str:
-    """Return what errors and events call a backend."""
+    """Return the name of a backend for errors and events."""
     try:
         name = getattr(backend, "name", None)
-    except BaseException:  # noqa: BLE001 - a property of others may raise anything
+    except BaseException:  # noqa: BLE001 - a third-party property may raise anything
         name = None
     return name if name and isinstance(name, str) else type(backend).__name__
 
 
 def environment(variables: tuple[str, ...]) -> tuple[Any, ...]:
-    """Return what variables hold, to be compared: not decoded, which takes longer than the rest.
-
-    None stands for one that is unset.
-    """
+    """Return the variables' values to compare (None: unset); undecoded, since decoding is slow."""
     texts = getattr(os.environ, "_data", None)
-    if texts is None:  # a plain dict that a test has put there
+    if texts is None:  # a test has replaced it by a plain dict
         return tuple(map(os.environ.get, variables))
     return tuple(map(texts.get, _encoded(variables)))
 
@@ -148,7 +145,7 @@ def _shared(name: str, *_: Any) -> Backend:
 
 
 def __getattr__(name: str) -> Any:
-    """Import a backend on its first use: a handler pays for the one that it has."""
+    """Import a backend on its first use: a handler pays only for the one that it uses."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -1,4 +1,4 @@
-"""Asks the extension where it listens, and AWS for what the extension cannot tell."""
+"""Asks the extension first, if it listens, and AWS for the rest."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ._sdk import SdkBackend
     from ._types import Answers, Sources
 
-READY_WITHIN = 0.1  # seconds for which an extension that is not ready is waited for
-LONGEST_SHARE = 1.0  # seconds that an extension gets at most if it fails otherwise, or hangs
+READY_WITHIN = 0.1  # seconds to wait for an extension that is not ready
+LONGEST_SHARE = 1.0  # seconds at most for an extension that hangs or fails in other ways
 
 
 class AutoBackend:
@@ -54,15 +54,15 @@ class AutoBackend:
         self._behind: dict[str, Any] = {n: backend_of(one) for n, one in behind if one is not None}
 
     def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
-        """Read the sources; a refused connection is not tried again, but left to AWS."""
+        """Read the sources; if the extension refuses the connection, ask AWS without a retry."""
         return self._ask(sources, timeout, READY_WITHIN, fresh=fresh)
 
     def prefetch(self, sources: Sources, *, timeout: float) -> Answers:
-        """Read the sources; what the extension is not ready for, AWS is asked for at once."""
+        """Read the sources; if the extension is not ready, ask AWS at once."""
         return self._ask(sources, timeout, 0.0, fresh=False)
 
     def upstream_ttl(self, source: Source) -> float:
-        """Return for how many seconds the extension's cache keeps this source."""
+        """Return how many seconds the extension's cache keeps this source."""
         if not self._is_for_extension(source, fresh=False):
             return 0.0
         return self._extension.upstream_ttl(source)
@@ -85,7 +85,7 @@ class AutoBackend:
             return answers
         from ._beyond import Beyond
 
-        # One for all threads, without a lock.
+        # All threads share one; setdefault needs no lock.
         beyond: Beyond = vars(self).setdefault("beyond", Beyond(self._extension, self._behind))
         return beyond.complete(sources, answers, deadline, fresh=fresh)
 
@@ -94,5 +94,5 @@ class AutoBackend:
             return False
         if self.beyond is not None and self.beyond.keeps(source, fresh=fresh):
             return False
-        # The agent can be asked past its cache, the extension cannot.
+        # Only the agent can be asked to bypass its cache.
         return not fresh or (source.kind == "secret" and self._extension.is_agent)

@@ -34,13 +34,13 @@ _TARGETS = {"secretsmanager": "secretsmanager.", "ssm": "AmazonSSM."}
 
 
 class AwsBackend(ConversingBackend):
-    """AWS's own HTTPS endpoints, with what a Lambda environment has: no SDK is imported.
+    """AWS's own HTTPS endpoints, with the credentials of a Lambda environment and no SDK.
 
     Args:
         region: where names are read. None: ``AWS_REGION``, else ``AWS_DEFAULT_REGION``. An ARN is
             read in the region that it names.
         batch: read current secrets by ``BatchGetSecretValue``, twenty a call. It has a quota of 100
-            calls a second in an account, and needs its own permission on ``*`` beside
+            calls a second in an account, and needs its own permission on ``*`` in addition to
             ``GetSecretValue`` on each secret.
 
     Raises:
@@ -50,21 +50,21 @@ class AwsBackend(ConversingBackend):
     name = "aws"
 
     def __init__(self, *, region: str | None = None, batch: bool = False) -> None:
-        """Connect to nothing yet."""
+        """Open no connection yet."""
         super().__init__(batch=batch, region=region)
         self._region = region
         self._client = RemoteClient()
         self.offsets: dict[Any, float] = {}
-        """Seconds that each endpoint's clock is ahead of ours, where that is minutes."""
+        """Seconds by which an endpoint's clock is ahead of ours, if over `CLOCK_TOLERANCE`."""
 
     def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
-        """Read the sources by parallel calls; failures that may pass are retried in that time."""
+        """Read the sources by parallel calls; retry transient failures within the timeout."""
         deadline = time.monotonic() + timeout
         credentials = self.credentials(timeout)
         return self._read(sources, functools.partial(self._run, credentials, deadline), fresh=fresh)
 
     def close(self) -> None:
-        """Let go of connections, credentials and configurations; the next fetch starts anew."""
+        """Drop connections, credentials and configurations; the next fetch gets new ones."""
         super().close()
         self._client.close()
         vars(self).pop("container", None)
@@ -82,7 +82,7 @@ class AwsBackend(ConversingBackend):
         return unusual_credentials(self._container(), found, timeout)
 
     def _container(self) -> Container:
-        """Return the one of all threads, without a lock."""
+        """Return the one that all threads share; setdefault needs no lock."""
         from ._container import Container
 
         return vars(self).setdefault("container", Container())  # type: ignore[no-any-return]
@@ -97,7 +97,7 @@ class AwsBackend(ConversingBackend):
         return {source: some[source] for some in results.values() for source in some}
 
     def _job(self, conversation: Any, credentials: Opaque) -> Job:
-        """Hold a conversation, as a job of the client."""
+        """Run a conversation as a job of the client."""
         try:
             call = next(conversation)
             while True:
@@ -106,7 +106,7 @@ class AwsBackend(ConversingBackend):
             return end.value
 
     def _called(self, call: Call, credentials: Opaque) -> Job:
-        """Make a call, again and again while that may help."""
+        """Make a call; retry while that may help."""
         endpoint = endpoint_of(call.service, call.region or self._region or own_region())
         if isinstance(endpoint, ResolutionError):
             return endpoint
@@ -119,7 +119,7 @@ class AwsBackend(ConversingBackend):
             if document is not None:
                 return document
             if failure is not None and isinstance(reply, Fault) and reply.kind == "timeout":
-                return failure  # it says more
+                return failure  # the earlier failure says more
             from ._refusals import EXPIRED, by_aws, clock_offset
 
             code, failure = by_aws(call.kind, endpoint.host, reply)
@@ -149,7 +149,7 @@ def request_of(call: Call, endpoint: Endpoint, credentials: Opaque, now: float) 
     if call.service in _TARGETS:
         headers["content-type"] = "application/x-amz-json-1.1"
         headers["x-amz-target"] = _TARGETS[call.service] + call.operation
-    elif call.operation == "StartConfigurationSession":  # REST, where the others have JSON
+    elif call.operation == "StartConfigurationSession":  # REST, unlike the others
         # https://docs.aws.amazon.com/appconfig/2019-10-09/APIReference/API_Operations_AWS_AppConfig_Data.html
         path = "/configurationsessions"
         headers["content-type"] = "application/json"
@@ -165,12 +165,12 @@ def request_of(call: Call, endpoint: Endpoint, credentials: Opaque, now: float) 
 
 
 def document_of(call: Call, reply: Outcome) -> Opaque | None:
-    """Return the document in a good reply, hidden; None where there is none."""
+    """Return the hidden document of a good reply, or None."""
     if not isinstance(reply, Reply) or reply.status not in {200, 201}:
         return None
     if call.operation == "GetLatestConfiguration":
         interval = reply.headers.get("next-poll-interval-in-seconds", "")
-        return opaque(  # as the SDK would have it
+        return opaque(  # in the form that the SDK gives it
             {
                 "Configuration": reply.body,
                 "NextPollConfigurationToken": reply.headers.get("next-poll-configuration-token"),
@@ -199,9 +199,9 @@ def signed(
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 
-    The target is percent-encoded, its query's parameters in order; the headers to sign are by
-    lower-case name, with ``host``; the signature is for a region and a service, at a time in
-    seconds since 1970. Credentials are key id, secret key and session token, which may be empty.
+    ``target`` is percent-encoded, its query sorted; ``headers`` has lower-case names and includes
+    ``host``; ``where`` is a region and a service; ``now`` is in seconds since 1970. Credentials are
+    key id, secret key and session token, which may be empty.
     """
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
     scope = f"{stamp[:8]}/{where[0]}/{where[1]}/aws4_request"
@@ -221,7 +221,7 @@ def signed(
         f"AWS4-HMAC-SHA256 Credential={credentials(0)[0]}/{scope}, "
         f"SignedHeaders={names}, Signature={key(0).hex()}"
     )
-    all_headers(0)["user-agent"] = f"lambda_secrets/{VERSION}"  # a proxy may change it: not signed
+    all_headers(0)["user-agent"] = f"lambda_secrets/{VERSION}"  # not signed: a proxy may change it
     all_headers(0)["content-length"] = str(len(body))
     head = opaque("".join(f"{name}: {value}\r\n" for name, value in all_headers(0).items()))
     return opaque(f"{method} {target} HTTP/1.1\r\n{head(0)}\r\n".encode() + body)

@@ -1,8 +1,8 @@
-"""What "auto" does beyond the extension: asks AWS, and remembers when not to ask the extension.
+"""How "auto" goes beyond the extension: asks AWS, and remembers when not to ask the extension.
 
-What was read past the extension's cache stays with AWS until that cache has expired: it may still
-hold the old value, which must not come back. That goes for forced reads, and for what AWS answered
-when the extension failed. An extension that is not ready is left alone for a while.
+A source read past the extension's cache is read from AWS until that cache has expired: it may still
+hold the old value, which must not come back. This covers forced reads, and sources that AWS
+answered because the extension failed. An extension that is not ready is not asked for a while.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Beyond:
     """AWS behind an extension, directly or through boto3."""
 
     def __init__(self, extension: ExtensionBackend, behind: dict[str, Any]) -> None:
-        """Import neither yet: what is made later joins those that were given."""
+        """Take the given backends; missing ones are made, and added to ``behind``, on first use."""
         self._extension = extension
         self._behind = behind
         self._read_past: dict[Source, Instant] = {}
@@ -45,13 +45,13 @@ class Beyond:
 
     def keeps(self, source: Source, *, fresh: bool) -> bool:
         """Whether the extension must not be asked for this source now."""
-        # The larger age here: a clock that a freeze has stopped must not prolong the rest.
+        # The larger age: a clock that stood still in a freeze must not prolong the pause.
         if self._unready is not None and max(_ages(self._unready)) < self._rest:
             return True
         since = self._read_past.get(source)
         if fresh or since is None:
             return False
-        # The smaller one here: a jump of a clock must not bring an old value back.
+        # The smaller age: a clock that jumps must not bring an old value back.
         if min(_ages(since)) < self._extension.upstream_ttl(source):
             return True
         self._read_past.pop(source, None)
@@ -60,11 +60,11 @@ class Beyond:
     def complete(
         self, sources: list[Source], answers: Answers, deadline: float, *, fresh: bool
     ) -> Answers:
-        """Add what AWS says to the extension's answers, for each source that needs it."""
+        """Add AWS's answer for each source that the extension did not settle."""
         self._learn(answers)
         rest = [source for source in sources if not _is_definite(answers.get(source))]
         read = self._read(rest, deadline, fresh=fresh) if rest else {}
-        # From the end of the read on: until then, others may have had the old value cached.
+        # Counted from the end of the read: until then, others may have cached the old value.
         now = _now()
         for source, answer in read.items():
             before = answers.get(source)
@@ -74,7 +74,7 @@ class Beyond:
         return answers
 
     def _learn(self, answers: Answers) -> None:
-        """Leave an extension that is not ready alone: 1 s, doubling while it stays so."""
+        """If the extension is not ready, do not ask it for 1 s; double that each time in a row."""
         if any(isinstance(answer, NotReadyError) for answer in answers.values()):
             self._rest = min(2 * self._rest or 1.0, LONGEST_REST)
             self._unready = _now()
@@ -82,10 +82,10 @@ class Beyond:
             self._unready, self._rest = None, 0.0
 
     def _read(self, sources: list[Source], deadline: float, *, fresh: bool) -> Answers:
-        """Ask AWS in one way after the other, for what keeps the one before from asking at all."""
+        """Ask AWS through one backend, and through the next for sources it could not ask for."""
         answers: Answers = {}
         for name in ("sdk",) if self._asks_sdk_first() else ("aws", "sdk"):
-            if name not in self._behind:  # one for all threads, without a lock
+            if name not in self._behind:  # all threads share one, without a lock
                 made = getattr(backends, f"{name.capitalize()}Backend")()
                 self._behind.setdefault(name, made)
             left = max(deadline - time.monotonic(), 0.0)
@@ -93,7 +93,7 @@ class Beyond:
             for source, answer in read.items():
                 direct = answers.get(source)
                 if direct is not None and isinstance(answer, UnaskedError):
-                    # Where neither can ask, the direct way says better what is missing in Lambda.
+                    # If neither can ask, the direct backend knows best what is missing in Lambda.
                     both = f"{direct} (boto3, which was asked too: {answer})"
                     answers[source] = UnaskedError(both)
                     answers[source].backend = direct.backend
@@ -106,7 +106,7 @@ class Beyond:
         return answers
 
     def _asks_sdk_first(self) -> bool:
-        """Whether to leave it to boto3, which has a laptop's profiles and a test's mocks."""
+        """Whether to ask through boto3 alone, for a laptop's profiles and a test's mocks."""
         if self._behind:
             return "aws" not in self._behind
         if os.environ.get("AWS_LAMBDA_RUNTIME_API"):
@@ -114,13 +114,13 @@ class Beyond:
         from importlib import import_module
 
         try:
-            import_module("boto3")  # which is the next step anyway
+            import_module("boto3")  # the SDK backend imports it next anyway
         except ImportError:
             return False
         return True
 
     def _explained(self, answer: Result, before: Result | None) -> Result:
-        """Return AWS's answer; where it decides nothing, with what the extension had said."""
+        """Return AWS's answer; unless it is definite, add the extension's error."""
         if _is_definite(answer) or not isinstance(before, ResolutionError):
             return answer
         heard = self._extension.heard_at == self._extension.place
@@ -139,7 +139,7 @@ class Beyond:
 
 
 def _is_definite(answer: Result | None) -> bool:
-    """Whether asking AWS could add nothing to it."""
+    """Whether asking AWS would add nothing to this answer."""
     return isinstance(answer, (Answer, SecretNotFoundError, AccessDeniedError))
 
 

@@ -1,7 +1,7 @@
 """The conversations with AWS that read sources: which operations, and what their answers mean.
 
-Each is a generator that yields a `Call` and is sent the answer, a document or an error; so the same
-conversations are driven over HTTP by `_aws` and through boto3 by `_sdk`.
+Each is a generator that yields a `Call` and is sent a document or an error, so that `_aws` can
+drive it over HTTP and `_sdk` through boto3.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Call:
 
 
 class ConversingBackend:
-    """Reads sources by as few operations as it takes; remembers sessions of AppConfig."""
+    """Reads sources in as few operations as possible; remembers sessions of AppConfig."""
 
     def __init__(self, *, batch: bool, region: str | None = None) -> None:
         if not isinstance(batch, bool) or not (region is None or isinstance(region, str)):
@@ -48,13 +48,13 @@ class ConversingBackend:
 
             check_aws_options(region=region, batch=batch)
         self._batch = batch
-        # For each: the token of the next poll, what the last one said, and when to poll.
+        # The token of the next poll, the last answer, and when to poll again.
         self._configurations: dict[Source, tuple[str, Answer, float]] = {}
 
     def _read(
         self, sources: Sources, run: Callable[[list[Task]], Answers], *, fresh: bool
     ) -> Answers:
-        """Hold the conversations by ``run``; what fails only together is read source by source."""
+        """Run the conversations; if a whole call fails, read its sources one by one."""
         sources = list(sources)
         for source in sources if fresh else ():
             self._configurations.pop(source, None)
@@ -79,7 +79,7 @@ class ConversingBackend:
         return self
 
     def _tasks(self, sources: Sources) -> list[Task]:
-        """Return the conversations to hold, each with its sources."""
+        """Return the conversations to run, each with its sources."""
         tasks: list[Task] = []
         batches: list[list[Source]] = []
         chunks: list[list[Source]] = []
@@ -99,9 +99,9 @@ class ConversingBackend:
         return tasks
 
     def _configuration(self, sources: list[Source]) -> Talk:
-        """Poll within a session; each answer renews its token, and an empty one means unchanged."""
+        """Poll within a session; answers bring the next token, and an empty value if unchanged."""
         (source,) = sources
-        # Out of the table while it is used: each token is good for one call.
+        # Removed from the table while in use: a token is valid for one call.
         token, known, poll_at = self._configurations.pop(source, ("", None, 0.0))
         if known is not None and time.monotonic() < poll_at:
             self._configurations[source] = token, known, poll_at
@@ -128,7 +128,7 @@ class ConversingBackend:
                 break
             if known is None or isinstance(page, BackendUnavailableError):
                 return {source: page}
-            token = ""  # it has expired
+            token = ""  # the token has expired
         if page(0)["Configuration"] or known is None:
             version = page(0).get("VersionLabel")
             known = Answer(text_of(page(0)["Configuration"]), version=version)
@@ -161,13 +161,13 @@ def secrets(sources: list[Source]) -> Talk:
         found = [answer for page in pages if (answer := _among(page, source)) is not None]
         if found:
             answers[source] = found[-1]
-        else:  # not named as it was asked for: a call of its own tells
+        else:  # the batch names it differently: read it alone
             answers.update((yield from secret([source])))
     return answers
 
 
 def _among(page: Opaque, source: Source) -> Result | None:
-    """Return what a page of a batch says about a source, if it does."""
+    """Return the value or error of a source in a page of a batch, or None."""
     asked = "ARN" if source.name.startswith("arn:") else "Name"
     for item in map(opaque, page(0).get("SecretValues") or ()):
         if item(0).get(asked) and is_named(source.name, item(0)):
@@ -182,7 +182,7 @@ def _among(page: Opaque, source: Source) -> Result | None:
 
 
 def parameters(sources: list[Source]) -> Talk:
-    """Read up to ten parameters, each name once."""
+    """Read up to ten parameters with different names."""
     selected = [(source.name, source.version, source.label) for source in sources]
     names = [":".join(str(part) for part in parts if part is not None) for parts in selected]
     arguments = {"Names": names, "WithDecryption": sources[0].decrypt}
@@ -202,7 +202,7 @@ def parameters(sources: list[Source]) -> Talk:
             from ._refusals import by_code
 
             answers[source] = by_code("ParameterNotFound", "parameter")
-        elif len(sources) > 1:  # it has another name there: a call of its own tells
+        elif len(sources) > 1:  # the answer names it differently: read it alone
             answers.update((yield from parameters([source])))
         elif len(found) == 1:
             (only,) = found.values()
@@ -230,7 +230,7 @@ def tree(sources: list[Source]) -> Talk:
             answer = _read_in(item, parameter_answer)
             if isinstance(answer, ResolutionError):
                 return {source: answer}
-            name = "/" + str(item(0).get("Name") or "").lstrip("/")  # the first one is optional
+            name = "/" + str(item(0).get("Name") or "").lstrip("/")  # the first slash is optional
             rest = name.removeprefix(source.name)
             if rest in {"", name}:
                 problem = "AWS answered with a parameter of another path. Check AWS_ENDPOINT_URL."
@@ -242,9 +242,9 @@ def tree(sources: list[Source]) -> Talk:
 
 
 def _singly(tasks: list[Task], answers: Answers) -> list[Task]:
-    """Return the tasks to do again source by source.
+    """Return the tasks to repeat, one for each source.
 
-    One name that is denied or malformed fails a whole call: the others in it are good.
+    One denied or malformed name fails a whole call, though its other names may be good.
     """
     return [
         (secret if talk is secrets else talk, [source])
@@ -260,7 +260,7 @@ def _singly(tasks: list[Task], answers: Answers) -> list[Task]:
 def _pages(
     service: str, operation: str, source: Source, arguments: dict[str, Any]
 ) -> Generator[Call, ResolutionError | Opaque, list[Opaque] | ResolutionError]:
-    """Make a call for each page of an answer; return them all, or the error of one."""
+    """Make a call for each page of an answer; return all pages, or the first error."""
     pages: list[Opaque] = []
     while True:
         page = yield Call(service, operation, source, arguments)
@@ -273,7 +273,7 @@ def _pages(
 
 
 def _read_in(document: ResolutionError | Opaque, decode: Decode) -> Result:
-    """Return the value in a document; an error as it is."""
+    """Decode the value in a document; return an error unchanged."""
     if isinstance(document, ResolutionError):
         return document
     try:
@@ -284,12 +284,12 @@ def _read_in(document: ResolutionError | Opaque, decode: Decode) -> Result:
 
 
 def _base(name: str) -> str:
-    """Return a parameter's name alone, for a name or an ARN."""
+    """Return a parameter's name without the ARN before it and without leading slashes."""
     return name.rpartition(":parameter/")[2].lstrip("/")
 
 
 def _add_to_call(calls: list[list[Source]], source: Source, limit: int) -> None:
-    """Add it to the first call that takes it: two versions of one name cannot be told apart."""
+    """Add a source to the first call with room; two versions of one name need two calls."""
     for call in calls:
         alike = (call[0].region, call[0].decrypt) == (source.region, source.decrypt)
         is_new = all(_base(other.name) != _base(source.name) for other in call)

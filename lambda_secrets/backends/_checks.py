@@ -25,7 +25,7 @@ def checked(given: Any, sources: list[Source]) -> dict[Source, Answer | Resoluti
 
 
 def raised(error: BaseException) -> ResolutionError:
-    """Return our own error as it is; the message of any other may quote a value."""
+    """Return our own error; replace any other, whose message may quote a value."""
     if isinstance(error, ResolutionError):
         return error.with_traceback(None)
     from .._explain import place_of
@@ -67,7 +67,7 @@ def _checked(source: Source, answer: Any) -> Answer | ResolutionError:
 
 
 def _is_read(value: Any) -> bool:
-    """Whether it can be the value of a secret, a parameter or a configuration."""
+    """Whether this can be the value of a secret, a parameter or a configuration."""
     if isinstance(value, list):
         return all(isinstance(item, str) for item in value)
     return isinstance(value, (str, bytes))

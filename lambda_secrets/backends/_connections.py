@@ -1,4 +1,4 @@
-"""What the usual exchange does not need: other replies, broken and dead connections, the end."""
+"""The unusual parts of an exchange: rare replies, broken connections, the deadline, Windows."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ class Fault:
 
 
 def broken(exchange: Exchange, error: Exception) -> Fault:
-    """Return what an error means that ends an exchange, whose connection is closed."""
+    """Close the connection of an exchange, and return the fault that its error means."""
     if exchange.connection is not None:
         exchange.connection.close()
     if not isinstance(error, OSError):
         return Fault("malformed")
     if exchange.buffer(0):
         return Fault("truncated")
-    return getattr(exchange, "fault", fault_of)(error)  # TLS has its own
+    return getattr(exchange, "fault", fault_of)(error)  # TLS has its own mapping
 
 
 def fault_of(error: OSError) -> Fault:
-    """Return what an error before the first byte of a reply means."""
+    """Return the fault for an error before the first byte of a reply."""
     return Fault("refused" if isinstance(error, ConnectionRefusedError) else "reset")
 
 
 def begin_on_kept(client: Client, exchange: Exchange) -> bool:
-    """Give the exchange an idle connection that has been quiet; tell whether there was one."""
+    """Begin the exchange on an idle connection that still works; return whether there is one."""
     while (connection := client.take(exchange.address)) is not None:
         try:
-            connection.recv(1)  # what came unasked must not answer the next request
+            connection.recv(1)  # unrequested data must not answer the next request
         except exchange.blocked:
             exchange.begin(connection, reused=True)
             return True
@@ -60,10 +60,10 @@ def begin_on_kept(client: Client, exchange: Exchange) -> bool:
 
 
 def give_up_connection(current: _Round, exchange: Exchange, reply: Outcome) -> bool:
-    """Close a connection that is no good any more; tell whether the exchange goes on without it.
+    """Close an unusable connection; return whether the exchange goes on with a new one.
 
-    A kept connection may have died unnoticed: its request is sent once more, on a new one, since
-    what has killed one may have killed them all.
+    A kept connection may have died unnoticed: its request is sent once more on a new connection,
+    since the other idle ones may be dead too.
     """
     exchange.connection.close()
     current.good.discard(exchange.connection)
@@ -75,14 +75,14 @@ def give_up_connection(current: _Round, exchange: Exchange, reply: Outcome) -> b
             reply.kind = fault.kind
         return fault is None
     if reply.status == 429 or current.room < current.client.parallel:
-        # The agent says 429 of a connection: go on with those that it has not refused, or with one.
+        # The agent answers 429 for a connection: go on with those it did not refuse, or with one.
         others = {each.connection for each in current.running if each is not exchange}
         current.room = max(1, len(current.good | others))
     return False
 
 
 def end(current: _Round) -> Results:
-    """End what has no result by the deadline: a late reply is never the next request's."""
+    """End unfinished exchanges at the deadline: a late reply must not answer the next request."""
     current.deadline = 0.0
     for exchange in current.running:
         exchange.connection.close()
@@ -92,10 +92,10 @@ def end(current: _Round) -> Results:
 
 
 def ready(running: Exchanges, seconds: float) -> Exchanges:
-    """Wait as `Client.ready` does, where there is no `select.poll`: on Windows."""
+    """Wait as `Client.ready` does, but on Windows, which has no `select.poll`."""
     writing = [exchange.connection for exchange in running if exchange.writes]
     reading = [exchange.connection for exchange in running if not exchange.writes]
-    # A connection that fails to connect is reported as an exception there.
+    # Windows reports a failed connect in the exceptional set.
     found = {each for some in select.select(reading, writing, writing, seconds) for each in some}
     return [exchange for exchange in running if exchange.connection in found]
 
@@ -111,7 +111,7 @@ def parsed_unusual(
     status = _number(rest[:3])
     if version not in {"HTTP/1.1", "HTTP/1.0"} or rest[3:4] not in {"", " "} or status < 100:
         raise ValueError("not an HTTP reply")
-    if status < 200:  # an interim reply: the one that counts follows
+    if status < 200:  # an interim reply: the final one follows
         del data[:start]
         return parsed(data, ended=ended)
     keep = headers.get("connection", "").lower()
@@ -136,14 +136,14 @@ def parsed_unusual(
         body = bytes(data[start:]) if ended else None
     if body is None:
         return None
-    # What follows a reply that nobody asked for must not be taken for the next one.
+    # Unrequested data after a reply must not be taken for the next reply.
     reusable = reusable and not ended and len(data) == stop
-    # The agent says 429 of a connection, and goes on saying it.
+    # After one 429, the agent answers 429 to every request on that connection.
     return Reply(status, headers, body, reusable=reusable and status != 429)
 
 
 def _unchunked(data: bytearray, start: int) -> tuple[bytes | None, int]:
-    """Return a body that was sent in chunks, and where it ends; None while it is not complete."""
+    """Return a chunked body and where it ends; None while the body is incomplete."""
     body = bytearray()
     while True:
         line_end = data.find(b"\r\n", start)
@@ -172,7 +172,7 @@ def _unchunked(data: bytearray, start: int) -> tuple[bytes | None, int]:
 
 
 def _number(text: str) -> int:
-    """Return the number that these digits say: `int` alone would take signs, blanks and ``_``."""
+    """Parse digits; `int` alone would also accept signs, blanks and ``_``."""
     if not (text.isascii() and text.isdecimal()):
         raise ValueError("not a number")
     return int(text)

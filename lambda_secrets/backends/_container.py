@@ -1,7 +1,7 @@
-"""Credentials that are not in the variables of the environment: a container's endpoint.
+"""Credentials from a container's endpoint, when the environment variables hold none.
 
 https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html. SnapStart, ECS,
-EKS and Managed Instances have one; what it answers is renewed before it expires.
+EKS and Managed Instances have one; its credentials are renewed before they expire.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 RELATIVE, FULL = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 TOKEN, TOKEN_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
 RENEW_BEFORE = 300.0  # seconds before they expire
-RENEWAL_SHARE = 1.0  # seconds that a failed renewal takes of a round at most, or half of it
+RENEWAL_SHARE = 1.0  # seconds for a renewal, at most half of the timeout, while the keys are valid
 _HOSTS = ("169.254.170.2", "169.254.170.23", "fd00:ec2::23", "localhost", "::1")
 
 
@@ -37,17 +37,17 @@ class Container:
 
     def __init__(self) -> None:
         self._client = RemoteClient(proxies=False)
-        # The keys, hidden; when they expire; the settings that they came by.
+        # The hidden keys, when they expire, and the settings that they were read with.
         self._held: tuple[Opaque, float, str] = opaque(()), 0.0, ""
 
     def expire(self) -> bool:
-        """Let go of credentials that AWS calls expired; tell whether there were any."""
+        """Drop credentials that AWS calls expired; return whether there were any."""
         keys, _, origin = self._held
         self._held = keys, 0.0, origin
         return bool(origin)
 
     def credentials(self, timeout: float) -> Opaque | ResolutionError:
-        """Return key id, secret key and session token, hidden; renewed where they expire soon."""
+        """Return key id, secret key and session token, hidden; renewed if they expire soon."""
         settings = f"{os.environ.get(RELATIVE)} {os.environ.get(FULL)}"
         keys, expires, origin = self._held
         left = expires - time.time() if origin == settings else 0.0
@@ -62,7 +62,7 @@ class Container:
 
 
 def _ask() -> Job:
-    """Ask the endpoint, again while that may help; return credentials and when they expire."""
+    """Ask the endpoint, with retries; return the credentials and when they expire."""
     target = _target()
     if isinstance(target, ResolutionError):
         return target

@@ -1,4 +1,4 @@
-"""Turns what Secrets Manager, Parameter Store and AppConfig answer into values."""
+"""Turns answers of Secrets Manager, Parameter Store and AppConfig into values."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 def secret_answer(document: Any) -> Answer | None:
-    """Return the value of a secret with its version; None where there is none.
+    """Return the value of a secret with its version, or None if it has no value.
 
-    A malformed document is a ValueError or an AttributeError.
+    A malformed document raises a ValueError or an AttributeError.
     """
     value = document.get("SecretString")
     if not isinstance(value, str):
@@ -25,7 +25,7 @@ def secret_answer(document: Any) -> Answer | None:
 
 
 def parameter_answer(document: Any) -> Answer | None:
-    """Return the value of a parameter, a list for a StringList; None where there is none."""
+    """Return the value of a parameter (a StringList as a list), or None if it has no value."""
     text, version = document.get("Value"), document.get("Version")
     if not isinstance(text, str):
         return None
@@ -34,7 +34,7 @@ def parameter_answer(document: Any) -> Answer | None:
 
 
 def text_of(body: bytes) -> str | bytes:
-    """Return a configuration as text; as bytes where it is not UTF-8."""
+    """Return a configuration as text, or as bytes if it is not UTF-8."""
     try:
         return body.decode()
     except UnicodeDecodeError:
@@ -42,9 +42,9 @@ def text_of(body: bytes) -> str | bytes:
 
 
 def is_named(asked: str, document: Any) -> bool:
-    """Whether a document is what was asked for, as far as it says its name and ARN.
+    """Whether the name and ARN in a document, if any, match the one asked for.
 
-    Secrets Manager takes an ARN without its random ending of six characters, too.
+    Secrets Manager also accepts an ARN without the six random characters at its end.
     """
     name, arn = document.get("Name"), document.get("ARN")
     if not asked.startswith("arn:"):

@@ -1,4 +1,4 @@
-"""Where AWS is asked: each partition, FIPS, dual-stack, and endpoints that variables name.
+"""AWS's endpoints: partitions, FIPS, dual-stack, and endpoints set by variables.
 
 The rules are botocore's for these three services; a test compares every region.
 """
@@ -11,7 +11,7 @@ from ._http import port_of
 from ._states import UnaskedError
 
 _USUAL = "amazonaws.com", "api.aws"
-# By how a region begins: the suffix of its hosts, and the one of its dual-stack hosts.
+# By the prefix of a region: the suffixes of its ordinary and of its dual-stack hosts.
 _PARTITIONS = {
     **dict.fromkeys(("us", "eu", "ap", "sa", "ca", "me", "af", "il", "mx", "us-gov"), _USUAL),
     "cn": ("amazonaws.com.cn", "api.amazonwebservices.com.cn"),
@@ -29,7 +29,7 @@ _VARIABLES = {
 
 
 class Endpoint:
-    """A server: its address, its name in a Host header, how its paths begin, its AWS region."""
+    """A server: its address, Host header, path prefix and AWS region."""
 
     def __init__(
         self, host: str, port: int = 0, path: str = "", *, tls: bool = True, region: str = ""
@@ -43,7 +43,7 @@ class Endpoint:
 
 
 def endpoint_of(service: str, region: str) -> Endpoint | UnaskedError:
-    """Return where a service is asked in a region, or why that is not known."""
+    """Return the endpoint of a service in a region, or an error that says why it is unknown."""
     if not region:
         return UnaskedError(
             "no region is set. Set AWS_REGION, or use AwsBackend(region=…). In a unit test use "
@@ -81,14 +81,14 @@ def endpoint_of(service: str, region: str) -> Endpoint | UnaskedError:
         if ordinary == "amazonaws.com" or (prefix == "cn" and not fips):
             suffix = ordinary
     elif prefix == "us-gov" and not dual_stack:
-        fips = False  # their ordinary hosts are FIPS hosts there
+        fips = False  # there, ordinary hosts are FIPS hosts
     return Endpoint(f"{service}{'-fips' if fips else ''}.{region}.{suffix}", region=region)
 
 
 def endpoint_at(url: str, region: str = "") -> Endpoint | None:
     """Return the endpoint that a URL names; None if it is malformed or has a login.
 
-    `urllib.parse` would import `ipaddress`.
+    Not with `urllib.parse`, which imports `ipaddress`.
     """
     scheme, _, rest = url.partition("://")
     place, slash, path = rest.partition("/")

@@ -1,6 +1,6 @@
 """Reads through the AWS Parameters and Secrets Lambda Extension, or the Secrets Manager Agent.
 
-Both answer on localhost, with the function's own session token as password:
+Both listen on localhost and require a token, which in Lambda is the function's session token:
 https://docs.aws.amazon.com/secretsmanager/latest/userguide/retrieving-secrets_lambda.html and
 https://docs.aws.amazon.com/secretsmanager/latest/userguide/secrets-manager-agent.html.
 The AppConfig extension answers on a port of its own.
@@ -38,21 +38,21 @@ class ExtensionBackend:
     It asks ``localhost``, and never goes through a proxy.
 
     Args:
-        port: of the extension. None: ``PARAMETERS_SECRETS_EXTENSION_HTTP_PORT``, else 2773.
-        appconfig_port: of the AppConfig extension. None: ``AWS_APPCONFIG_EXTENSION_HTTP_PORT``,
-            else 2772.
+        port: the extension's port. None: ``PARAMETERS_SECRETS_EXTENSION_HTTP_PORT``, else 2773.
+        appconfig_port: the AppConfig extension's port. None:
+            ``AWS_APPCONFIG_EXTENSION_HTTP_PORT``, else 2772.
 
     Raises:
         DeclarationError: when a port is not a number from 1 to 65535.
     """
 
     name = "extension"
-    agent_at: str = ""  # the place where the agent was the last to answer
-    heard_at: str = ""  # where anything has answered
-    silent_at: str = ""  # where one whole wait has seen nothing
+    agent_at: str = ""  # the port where the agent was the last to answer
+    heard_at: str = ""  # the port where anything has answered
+    silent_at: str = ""  # the port where nothing listened for one whole wait
 
     def __init__(self, *, port: int | None = None, appconfig_port: int | None = None) -> None:
-        """Connect to nothing yet."""
+        """Open no connection yet."""
         if port is not None or appconfig_port is not None:
             from .._options import check_ports
 
@@ -64,22 +64,22 @@ class ExtensionBackend:
 
     @property
     def place(self) -> str:
-        """The port that is to be asked."""
+        """The port to ask, as text."""
         return str(self._port or os.environ.get(PORT) or 2773)
 
     @property
     def is_agent(self) -> bool:
-        """Whether it was the agent that answered last on this port."""
+        """Whether the last answer on this port came from the agent."""
         return self.agent_at == self.place
 
     def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
-        """Read the sources; while the extension does not listen or is not ready, try again."""
+        """Read the sources; retry while the extension does not listen or is not ready."""
         from ._extension_more import asked_patiently
 
         return asked_patiently(self, sources, timeout, fresh=fresh)
 
     def prefetch(self, sources: Sources, *, timeout: float) -> Answers:
-        """Read the sources without waiting: all through INIT the extension is not ready."""
+        """Read the sources without waiting: the extension is not ready until INIT has ended."""
         return self.ask(sources, timeout, fresh=False)
 
     def ask(
@@ -87,15 +87,15 @@ class ExtensionBackend:
     ) -> Answers:
         """Read the sources, past the agent's cache if ``fresh``.
 
-        It waits for something to listen for ``start`` seconds, and until that is ready for
-        ``ready``. If this is not 0, other failures that may pass are retried within the timeout.
+        Waits up to ``start`` seconds until something listens, and up to ``ready`` seconds until it
+        is ready. If ``ready`` is not 0, retries other transient failures within the timeout.
         """
         patience = time.monotonic(), start, ready, timeout
         jobs = {source: self._read(source, patience, fresh=fresh) for source in sources}
         return self._client.run(jobs, timeout=timeout)
 
     def upstream_ttl(self, source: Source) -> float:
-        """Return for how many seconds the extension's own cache keeps this source."""
+        """Return how many seconds the extension's own cache keeps this source."""
         if source.kind == "appconfig":
             return seconds_in("AWS_APPCONFIG_EXTENSION_POLL_INTERVAL_SECONDS", 45.0)
         enabled = os.environ.get("PARAMETERS_SECRETS_EXTENSION_CACHE_ENABLED", "true").lower()
@@ -110,7 +110,7 @@ class ExtensionBackend:
         self._client.close()
 
     def _read(self, source: Source, patience: Patience, *, fresh: bool) -> Job:
-        """Read one source, as a job of the client."""
+        """Read one source as a job of the client."""
         past_cache = fresh and self.is_agent
         request = self.request(source, past_cache=past_cache)
         if not isinstance(request, tuple):
@@ -139,7 +139,7 @@ class ExtensionBackend:
         return request_to(port, "/secretsmanager/get", query, token)
 
     def answer(self, source: Source, reply: Outcome) -> Result:
-        """Return what a reply says about a source."""
+        """Return the value or error that a reply holds for a source."""
         if isinstance(reply, Reply):
             self.heard_at, self.silent_at = self.place, ""
             if reply.status == 200 and source.kind == "secret":
@@ -147,7 +147,7 @@ class ExtensionBackend:
                     document = opaque(json.loads(reply.body))
                     if is_named(source.name, document(0)):
                         found = secret_answer(document(0))
-                        # Seconds since 1970 from the agent, a date and a time from the extension.
+                        # The agent sends seconds since 1970, the extension a date and a time.
                         by_agent = "T" not in str(document(0).get("CreatedDate", "T"))
                         self.agent_at = self.place if by_agent else ""
                         if found is not None:
@@ -159,7 +159,7 @@ class ExtensionBackend:
         return unusual_answer(self, source, reply)
 
     def with_ttl(self, source: Source, found: Answer) -> Answer:
-        """Return the answer with how long the cache behind us may have kept it."""
+        """Set how long the extension's cache may have kept the answer, and return it."""
         found.upstream_ttl = self.upstream_ttl(source)
         if found.upstream_ttl and not self._told:
             self._told = True
@@ -172,12 +172,12 @@ class ExtensionBackend:
 
 
 def is_elsewhere(source: Source) -> bool:
-    """Whether an ARN names another region than the function's, which the extension reads."""
+    """Whether an ARN names a region other than the function's: the extension cannot read it."""
     return bool(source.region) and own_region() not in ("", source.region)
 
 
 def request_to(port: int, path: str, query: dict[str, Any], token: Opaque) -> Request:
-    """Return port and bytes of a GET, with the token where there is one."""
+    """Return port and bytes of a GET, with the token if there is one."""
     text = "&".join(
         f"{name}={encoded(str(value))}" for name, value in query.items() if value is not None
     )
@@ -189,18 +189,18 @@ def request_to(port: int, path: str, query: dict[str, Any], token: Opaque) -> Re
 
 
 def encoded(text: str) -> str:
-    """Return a text of which every character but the unreserved ones is percent-encoded."""
+    """Percent-encode every character except the unreserved ones."""
     return "".join(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in text.encode())
 
 
 def seconds_in(variable: str, default: float) -> float:
-    """Return a number as the extension itself takes it: what is malformed is its default."""
+    """Return a number as the extension itself reads it: malformed text gives the default."""
     text = os.environ.get(variable, "")
     return float(text) if text.isdecimal() else default
 
 
 def _token() -> Opaque | BackendError:
-    """Return the token; empty where there is none; or what is wrong with it."""
+    """Return the token, empty if there is none, or an error if it is malformed."""
     token = opaque(next(filter(None, map(os.environ.get, TOKENS)), "").strip())
     is_usual = token(0) and token(0).isascii() and token(0).isprintable()
     if is_usual and not token(0).startswith("file:"):

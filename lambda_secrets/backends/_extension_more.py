@@ -1,7 +1,4 @@
-"""What the extension's usual read of a secret does not need: other kinds, tokens and replies.
-
-Also when to ask again: while it does not listen or is not ready, and after other failures.
-"""
+"""The unusual parts of a read through the extension: retries, other kinds, tokens and replies."""
 
 from __future__ import annotations
 
@@ -25,8 +22,8 @@ if TYPE_CHECKING:
     from ._extension import ExtensionBackend
     from ._types import Answers, Job, Outcome, Patience, Request, Result, Sources
 
-SILENT_WAIT = 0.5  # seconds to wait for a start, where one whole wait has seen none
-SHORTEST_LEFT = 0.005  # seconds in which another try is worth it
+SILENT_WAIT = 0.5  # seconds to wait for a start after one whole wait in vain
+SHORTEST_LEFT = 0.005  # seconds; with less left, another try is not worth it
 _UNEXPLAINED = (
     "the extension refused without a reason: either this name, version or label does not exist or "
     "has no value yet, or the role may not read it. Check the name and that the role allows "
@@ -54,7 +51,7 @@ def asked_patiently(
 def asked_again(
     backend: ExtensionBackend, source: Source, patience: Patience, answer: Result, *, fresh: bool
 ) -> Job:
-    """Ask again while that may help; go on from the first answer."""
+    """Retry while that may help, starting from the first answer."""
     past_cache, retry = False, 0
     while True:
         pause = 0.0
@@ -78,7 +75,7 @@ def asked_again(
 
 
 def _deadline(failure: ResolutionError, patience: Patience) -> float:
-    """Return until when to ask again after this failure; 0 where that does not help."""
+    """Return the time until which to retry after this failure; 0 if that does not help."""
     begun, start, ready, timeout = patience
     if isinstance(failure, NotListeningError):
         return begun + start
@@ -129,7 +126,7 @@ def unusual_request(
 
 
 def token_origin() -> str:
-    """Return which variable, or else which file, holds the token; empty where there is none."""
+    """Return the variable, or else the file, that holds the token; empty if there is none."""
     for variable in TOKENS:
         if os.environ.get(variable):
             return variable
@@ -137,7 +134,7 @@ def token_origin() -> str:
 
 
 def unusual_token() -> Opaque | BackendError:
-    """Return the token, which a file may hold; empty where there is none; or what is wrong."""
+    """Return the token (a file may hold it), empty if there is none, or an error."""
     origin = token_origin()
     held = opaque(os.environ.get(origin, f"file://{origin}" if origin else ""))
     path = held(0).removeprefix("file://") if held(0).startswith("file://") else None
@@ -148,7 +145,7 @@ def unusual_token() -> Opaque | BackendError:
 
 
 def unusual_answer(backend: ExtensionBackend, source: Source, reply: Outcome) -> Result:
-    """Return what any reply but the value of a secret says."""
+    """Return the value or error in any outcome but the value of a secret."""
     if isinstance(reply, Fault):
         return _unheard(reply)
     if reply.status == 200:
@@ -159,7 +156,7 @@ def unusual_answer(backend: ExtensionBackend, source: Source, reply: Outcome) ->
 
 
 def _value_in(backend: ExtensionBackend, source: Source, reply: Reply) -> Answer | BackendError:
-    """Return what a reply with status 200 says of a parameter or a configuration."""
+    """Return the parameter or configuration in a reply with status 200, or an error."""
     if source.kind == "appconfig":
         version = reply.headers.get("configuration-version")
         return backend.with_ttl(source, Answer(text_of(reply.body), version=version))
@@ -184,7 +181,7 @@ def _value_in(backend: ExtensionBackend, source: Source, reply: Reply) -> Answer
 
 
 def _unheard(fault: Fault) -> ResolutionError:
-    """Return the error for no answer of the extension at all."""
+    """Return the error for a fault instead of a reply."""
     if fault.kind == "refused":
         return NotListeningError(
             "nothing listens on the extension's port. Add its layer to the function, or use "

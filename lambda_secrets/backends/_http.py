@@ -1,8 +1,8 @@
 """Speaks HTTP/1.1 on kept-alive connections: several exchanges at once, in one thread.
 
 It understands what our servers send: a status, headers, and a body by Content-Length, in chunks or
-up to the end of the connection (RFC 9112). `http.client` would cost a cold start its ssl and email,
-`socket` its enums: this module uses the C module below them. `_tls` adds other machines to it.
+up to the end of the connection (RFC 9112). Importing `http.client` would load ssl and email in a
+cold start, `socket` its enums: this uses the C module below them. `_tls` adds other machines.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ._types import Exchanges, Headers, Jobs, Outcome, Results
 
 LIMIT = 16 * 1024 * 1024  # bytes of a reply; a secret has 64 KiB at most, a configuration 4 MiB
-LONGEST_WAIT = 3600.0  # seconds in one wait; poll() takes no number without bounds
+LONGEST_WAIT = 3600.0  # seconds in one wait; poll() rejects very large numbers
 
 _TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"  # noqa: S105
 
@@ -39,18 +39,18 @@ class Reply:
 
     @property
     def headers(self) -> Headers:
-        return self._headers(0)  # type: ignore[no-any-return]  # what __init__ hid
+        return self._headers(0)  # type: ignore[no-any-return]  # __init__ hid it
 
     @property
     def body(self) -> bytes:
-        return self._body(0)  # type: ignore[no-any-return]  # what __init__ hid
+        return self._body(0)  # type: ignore[no-any-return]  # __init__ hid it
 
 
 class Exchange:
-    """A job, the request that it wants to be sent, and what has come of the reply.
+    """A job, the request that it wants sent, and the part of the reply that has arrived.
 
     A job is a generator: it yields an address, a hidden request and the seconds to wait before
-    that, is sent the reply, and returns its result. After a ``timeout`` it should return.
+    sending it, is sent the reply, and returns its result. After a ``timeout`` it should return.
     """
 
     address: Any
@@ -71,11 +71,11 @@ class Exchange:
 
     @property
     def writes(self) -> bool:
-        """Whether it waits until it can send, not receive."""
+        """Whether it waits to send rather than to receive."""
         return self.sent < len(self.request(0))
 
     def proceed(self) -> Outcome | None:
-        """Send or receive what can be by now; None while the reply is not complete."""
+        """Send or receive what is possible now; return None while the reply is incomplete."""
         try:
             if self.writes:
                 self.sent += self.connection.send(self.request(0)[self.sent :])
@@ -98,11 +98,11 @@ class Exchange:
 class Client:
     """The kept-alive connections of this process; for any number of threads.
 
-    This one connects to ports of this machine alone, and knows no proxy.
+    It connects only to ports of this machine, without a proxy.
     """
 
     parallel = 8  # connections at once; the extension has 3 towards AWS by default
-    opening = 6  # of them new: a seventh overflows the queue of stand-ins made of http.server
+    opening = 6  # new ones at once: a seventh overflows the listen queue of an http.server
     exchange_class = Exchange
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ class Client:
         self._pid = os.getpid()
 
     def __del__(self) -> None:
-        """Leave no connection to a ResourceWarning: nobody has to close a backend."""
+        """Close the connections, so that an unclosed backend causes no ResourceWarning."""
         self.close()
 
     def close(self) -> None:
@@ -121,7 +121,7 @@ class Client:
 
     def run(self, jobs: Jobs, *, timeout: float) -> Results:
         """Run the jobs side by side, and return their results within ``timeout`` seconds."""
-        if self._pid != os.getpid():  # after a fork they are the parent's: let go, don't shut down
+        if self._pid != os.getpid():  # after a fork they are the parent's: close, don't shut down
             self.close()
             self._pid = os.getpid()
         now = time.monotonic()
@@ -152,16 +152,16 @@ class Client:
         return self.connect(exchange, deadline)
 
     def connect(self, exchange: Exchange, deadline: float) -> Fault | None:
-        """Begin to connect a new connection."""
+        """Begin to open a new connection."""
         exchange.begin(None, reused=False)
         try:
             exchange.connection = connection = socket(AF_INET, SOCK_STREAM)
             connection.settimeout(0)
             connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
             connection.connect(("127.0.0.1", exchange.address))
-        except BlockingIOError:  # `ready` tells when it can send
+        except BlockingIOError:  # `ready` waits until it can send
             pass
-        except OSError as error:  # such as no file descriptor left
+        except OSError as error:  # such as no free file descriptor
             from ._connections import broken
 
             return broken(exchange, error)
@@ -190,7 +190,7 @@ class Client:
 
 
 class _Round:
-    """What a client runs side by side until a deadline."""
+    """The exchanges that a client runs side by side until a deadline."""
 
     def __init__(self, client: Client, jobs: Jobs, deadline: float) -> None:
         self.client = client
@@ -202,7 +202,7 @@ class _Round:
         self.room = client.parallel
 
     def resume(self, exchange: Exchange, reply: Outcome | None) -> None:
-        """Hand a reply to the job: it wants another request sent, or has its result."""
+        """Hand a reply to the job, which asks for another request or returns its result."""
         try:
             exchange.address, exchange.request, pause = exchange.job.send(reply)
         except StopIteration as end:
@@ -249,7 +249,7 @@ def parsed(data: bytearray, *, ended: bool) -> Reply | None:
 
     Args:
         data: what has arrived; interim (1xx) replies are removed from it.
-        ended: whether the connection has ended in good order after it.
+        ended: whether the connection was then closed cleanly.
 
     Raises:
         ValueError: when it is not an HTTP reply, or is larger than any that we expect.
@@ -271,19 +271,19 @@ def parsed(data: bytearray, *, ended: bool) -> Reply | None:
     stop = end + 4 + int(length)
     if stop > len(data):
         return None
-    # What follows a reply that nobody asked for must not be taken for the next one.
+    # Unrequested data after a reply must not be taken for the next reply.
     reusable = not ended and len(data) == stop
     return Reply(200, headers, bytes(data[end + 4 : stop]), reusable=reusable)
 
 
 def port_of(text: str) -> int:
-    """Return the number of a port; 0 where the text is not one."""
+    """Return the number of a port, or 0 if the text is not one."""
     is_number = text.isascii() and text.isdecimal()
     return int(text) if is_number and len(text) < 6 and int(text) < 65536 else 0
 
 
 def header_lines(data: bytearray) -> list[str]:
-    """Return the lines of a head; what others might take for the end of one is refused."""
+    """Return the lines of a head; refuse a NUL, CR or LF that others may take for a line end."""
     lines = data.decode("latin-1").split("\r\n")
     if any(mark in line for line in lines for mark in "\0\r\n"):
         raise ValueError("malformed line")
@@ -291,7 +291,7 @@ def header_lines(data: bytearray) -> list[str]:
 
 
 def headers_in(lines: list[str]) -> Headers:
-    """Return headers by lower-case name; what is said several times is joined by commas."""
+    """Return headers by lower-case name; the values of a repeated one are joined by commas."""
     headers: Headers = {}
     for line in lines:
         name, colon, value = line.partition(":")

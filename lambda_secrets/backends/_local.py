@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     Tables: TypeAlias = dict[str, dict[str, Any]]
 
     class Values(Protocol):
-        """A mapping whose keys are strings, declarations or both: `Mapping` is invariant there."""
+        """A mapping from strings or declarations; `Mapping` itself is invariant in its keys."""
 
         def items(self) -> Iterable[tuple[str | Declaration, Any]]:
             """Go through keys and values."""
             ...
 
 
-# Parameter Store's way to a secret.
+# The prefix under which Parameter Store reads secrets.
 SECRET_REFERENCE = "/aws/reference/secretsmanager/"  # noqa: S105 - a path, not a password
 _NO_MAPPING = "Cannot keep secrets: values must be a mapping such as {'prod/db': 'text'}."
 SCHEMES = {
@@ -47,7 +47,7 @@ class MemoryBackend:
 
     Args:
         values: declaration string without a path (or a declaration object, for one version) →
-            ``str``, ``bytes``, a list (StringList) or a dict (JSON; of a tree, by rest of name).
+            ``str``, ``bytes``, a list (StringList), or a dict (JSON, or a tree by rest of name).
 
     Raises:
         DeclarationError: when a key or a value is none of these.
@@ -64,8 +64,8 @@ class MemoryBackend:
 
     @property
     def values(self) -> Values:
-        """The mapping; hidden from what walks slots and ``__dict__``."""
-        return self._values(0)  # type: ignore[no-any-return]  # what __init__ hid
+        """The mapping; hidden from code that walks slots and ``__dict__``."""
+        return self._values(0)  # type: ignore[no-any-return]  # __init__ hid it
 
     @values.setter
     def values(self, values: Values) -> None:
@@ -92,7 +92,7 @@ class FileBackend:
     """Secrets in a TOML or JSON file, for local work; it is read at each fetch.
 
     Args:
-        path: the file; a relative one is below the working directory.
+        path: the file; a relative path starts at the working directory.
 
     Raises:
         DeclarationError: when it is not a path.
@@ -103,7 +103,7 @@ class FileBackend:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Read nothing yet."""
         if not (isinstance(path, (str, os.PathLike)) and path):
-            kind = type(path).__name__  # it may be the values themselves: not shown
+            kind = type(path).__name__  # not shown: it may be the values themselves
             raise DeclarationError(f"Cannot read secrets: expected the path of a file, got {kind}.")
         self._path = path
 
@@ -115,7 +115,7 @@ class FileBackend:
         """Look the sources up; a missing one is a `SecretNotFoundError`.
 
         Raises:
-            BackendError: when the file cannot be read; it names file and line.
+            BackendError: when the file cannot be read; the message names file and line.
         """
         held = _read(self._path)[1]
         return {source: _looked_up(held, source) for source in sources}
@@ -131,7 +131,7 @@ def read_secrets_file(path: str | os.PathLike[str]) -> Tables:
 
 
 def _read(path: str | os.PathLike[str]) -> tuple[Tables, dict[Key, Any]]:
-    """Return the tables, and their values by what a source asks for."""
+    """Return the tables, and their values keyed by `_key`."""
     try:
         return _content(path)
     except OSError as error:
@@ -184,7 +184,7 @@ def _document_in(data: bytes, *, is_json: bool) -> dict[str, Any]:
 
 
 def _check(document: dict[str, Any]) -> None:
-    """Raise a `BackendError` that names the first entry that means nothing here."""
+    """Raise a `BackendError` that names the first invalid table or entry."""
     seen: dict[str, str] = {}
     for table, entries in document.items():
         if table not in SCHEMES or not isinstance(entries, dict):
@@ -207,7 +207,7 @@ def _check(document: dict[str, Any]) -> None:
 
 
 def base64_bytes(text: str) -> bytes | None:
-    """Return the bytes that a base64 text says; None where it is not base64."""
+    """Return the bytes of a base64 text, or None if it is not base64."""
     from .._extract import decoded_base64
 
     try:
@@ -217,7 +217,7 @@ def base64_bytes(text: str) -> bytes | None:
 
 
 def _table_or_problem(values: Values) -> dict[Key, Any] | str:
-    """Return the table, or what is wrong: the frames of an error would show the values."""
+    """Return the table, or the problem as text: the frames of an error would show values."""
     try:
         return _table(values)
     except DeclarationError as error:
@@ -225,7 +225,7 @@ def _table_or_problem(values: Values) -> dict[Key, Any] | str:
 
 
 def _table(values: Values) -> dict[Key, Any]:
-    """Return the values by what a source asks for, as AWS would store them."""
+    """Return the values as AWS would store them, keyed by `_key`."""
     table: dict[Key, Any] = {}
     for key, value in values.items():
         declaration = declare(key)
@@ -249,7 +249,7 @@ def _table(values: Values) -> dict[Key, Any]:
 
 
 def as_read(value: Any, kind: str, key: object) -> str | bytes | list[str]:
-    """Return text, bytes or a StringList; everything else as its JSON."""
+    """Return text, bytes or a StringList unchanged, any other list or dict as JSON."""
     if isinstance(value, (str, bytes)):
         return value
     if not isinstance(value, (list, dict)):

@@ -1,6 +1,6 @@
-"""What it means when AWS or boto3 refuses, or does not answer.
+"""Our errors for each way in which AWS or boto3 refuses, or does not answer.
 
-The codes are those of Secrets Manager, Parameter Store, AppConfig and of all of AWS:
+The codes are those of Secrets Manager, Parameter Store, AppConfig and of AWS in general:
 https://docs.aws.amazon.com/secretsmanager/latest/apireference/CommonErrors.html.
 """
 
@@ -42,7 +42,7 @@ _RENEW = (
     "restarted."
 )
 OF_THE_CLOCK = ("signature expired", "signature not yet current")
-# The codes that stand for each advice, by our class.
+# By our class and the advice to give: the codes.
 _MEANINGS: dict[type[ResolutionError], dict[str, str]] = {
     SecretNotFoundError: {
         _ABSENT: """ParameterNotFound ParameterVersionLabelNotFound ParameterVersionNotFound
@@ -56,7 +56,7 @@ _MEANINGS: dict[type[ResolutionError], dict[str, str]] = {
             RequestTimeout RequestTimeoutException ServiceUnavailable ServiceUnavailableException
             SlowDown ThrottledException Throttling ThrottlingException TooManyRequestsException""",
         _CLOCK: "RequestExpired RequestInTheFuture RequestTimeTooSkewed",
-        # The agent's own words for an AWS that it does not reach.
+        # The agent's own codes for failing to reach AWS.
         "the agent cannot reach AWS. Try again.": "ConnectionError",
         "AWS did not answer the agent in time. Try again.": "TimeoutError",
     },
@@ -124,12 +124,12 @@ _NO_FILE = (
 )
 _SSO_EXPIRED = "the SSO login has expired. Run: aws sso login."
 _UNREACHABLE = "AWS cannot be reached ({name}). Check the network path to its endpoint."
-# What boto3 calls to get temporary credentials.
+# The operations by which boto3 gets temporary credentials.
 _FOR_CREDENTIALS = (
     *("AssumeRole", "AssumeRoleWithWebIdentity", "GetRoleCredentials"),
     *("CreateToken", "CreateOAuth2Token"),
 )
-# By the names of boto3's classes and their bases: its versions do not all have the same ones.
+# By class name, bases included: not every version of boto3 has every class.
 _BOTO3_MEANINGS: dict[type[ResolutionError], dict[str, str]] = {
     UnaskedError: {
         "FileNotFoundError": _NO_FILE,
@@ -181,7 +181,7 @@ _MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
 
 
 def is_code(text: str) -> bool:
-    """Whether it can be a code of AWS: a proxy's answer may be anything, and is not shown."""
+    """Whether the text can be a code of AWS; other text, as from a proxy, is never shown."""
     return text.replace(".", "").isidentifier() and text.isascii()
 
 
@@ -192,9 +192,9 @@ def _said(code: str, status: int) -> str:
 def by_code(
     code: str, kind: str, *, status: int = 0, message: str = "", by_agent: bool = False
 ) -> ResolutionError:
-    """Return the error for what AWS answered to the read of a source of this kind.
+    """Return our error for a code that AWS answered to a read of this kind of source.
 
-    Of AWS's own messages only that of a denial is shown: it names principal, action and resource.
+    AWS's own message is shown only for a denial: it names principal, action and resource.
     """
     said = _said(code, status)
     who = "AWS"
@@ -228,7 +228,7 @@ def by_code(
 
 
 def by_aws(kind: str, host: str, reply: Outcome) -> tuple[str, ResolutionError]:
-    """Return the code of AWS, empty where there is none, and the error for a reply."""
+    """Return AWS's code, empty if there is none, and our error for a reply."""
     if isinstance(reply, Fault):
         our = BackendError if reply.kind in _FAULTS_THAT_STAY else BackendUnavailableError
         detail = reply.detail or "no reason given"
@@ -251,9 +251,9 @@ def by_aws(kind: str, host: str, reply: Outcome) -> tuple[str, ResolutionError]:
 
 
 def clock_offset(reply: Outcome, signed_at: float) -> float | None:
-    """Return by how much the clock of who refused is ahead, if it is too much for signatures.
+    """Return how many seconds AWS's clock is ahead of ours, or None if signatures tolerate it.
 
-    The date of a reply is like Sun, 06 Nov 1994 08:49:37 GMT.
+    The date of a reply has the form Sun, 06 Nov 1994 08:49:37 GMT.
     """
     import calendar
 
@@ -273,7 +273,7 @@ def clock_offset(reply: Outcome, signed_at: float) -> float | None:
 
 
 def by_boto3(error: Exception, kind: str) -> ResolutionError:
-    """Return our error for what boto3 raised when it read a source of this kind."""
+    """Return our error for one that boto3 raised in a read of this kind of source."""
     names = [each.__name__ for each in type(error).__mro__]
     response = getattr(error, "response", None)
     if isinstance(response, dict):
@@ -284,9 +284,9 @@ def by_boto3(error: Exception, kind: str) -> ResolutionError:
         if operation in _FOR_CREDENTIALS:
             return _by_issuer(operation, code, status, message)
         return by_code(code, kind, status=status, message=message)
-    if names[0] in {"ValueError", "HTTPClientError"}:  # raised for the URL of an endpoint, too
+    if names[0] in {"ValueError", "HTTPClientError"}:  # also raised for the URL of an endpoint
         service = {"secret": "secretsmanager", "appconfig": "appconfigdata"}.get(kind, "ssm")
-        endpoint = endpoint_of(service, "us-east-1")  # any: only the variables matter
+        endpoint = endpoint_of(service, "us-east-1")  # any region: only the variables matter
         if isinstance(endpoint, UnaskedError):
             return endpoint
     return next(
@@ -298,13 +298,13 @@ def by_boto3(error: Exception, kind: str) -> ResolutionError:
 
 
 def _by_issuer(operation: str, code: str, status: int, message: str) -> ResolutionError:
-    """Return the error for what AWS answered when it was asked for temporary credentials.
+    """Return our error for a code that AWS answered to a call for temporary credentials.
 
-    Whatever it says is not about the secret: a role that does not exist is no missing secret.
+    It is never about the secret: a role that does not exist is not a missing secret.
     """
     our = type(by_code(code, "secret", status=status, message=message))
     said = f"{_said(code, status)} to {operation}"
-    if our is AccessDeniedError or code == "ForbiddenException":  # as the SSO portal says it
+    if our is AccessDeniedError or code == "ForbiddenException":  # the SSO portal's code for it
         text = f": {message}" if message else ""
         return AccessDeniedError(
             f"AWS denies the credentials ({said}{text}). Check that the role exists, and that its "

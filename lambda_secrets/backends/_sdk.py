@@ -37,13 +37,13 @@ class SdkBackend(ConversingBackend):
         session: a boto3 session that makes the clients. None: ``boto3.Session()``, in the region of
             ``AWS_REGION`` if that is set.
         batch: read current secrets by ``BatchGetSecretValue``, twenty a call. It has a quota of 100
-            calls a second in an account, and needs its own permission on ``*`` beside
+            calls a second in an account, and needs its own permission on ``*`` in addition to
             ``GetSecretValue`` on each secret.
         parameter_client: an SSM client of your own.
         appconfig_client: an AppConfig Data client of your own.
 
     Raises:
-        DeclarationError: when ``batch`` is not a bool, or a client or session is something else.
+        DeclarationError: when ``batch`` is not a bool, or a client or session lacks its methods.
     """
 
     name = "sdk"
@@ -71,7 +71,7 @@ class SdkBackend(ConversingBackend):
         self._pid = os.getpid()
 
     def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
-        """Read the sources by parallel calls; failures that may pass are retried in that time."""
+        """Read the sources by parallel calls; retry transient failures within the timeout."""
         if self._pid != os.getpid():  # after a fork the connections are the parent's
             self._lock = threading.Lock()
             self._pid = os.getpid()
@@ -80,16 +80,16 @@ class SdkBackend(ConversingBackend):
         return self._read(sources, run, fresh=fresh)
 
     def close(self) -> None:
-        """Let go of clients, connections and configurations; the next fetch makes new ones."""
+        """Drop clients, connections and configurations; the next fetch makes new ones."""
         super().close()
         for client in (*self._given.values(), *self._clients.values()):
-            # Its connection pool; a client of your own stays usable, and need not have one.
+            # Closes its connections. A client of your own stays usable; it may lack close().
             getattr(client, "close", bool)()
         self._clients = {}
         self._session = self._given_session
 
     def _run(self, deadline: float, tasks: list[Task]) -> Answers:
-        """Return what the calls answer until then, on daemon threads: a hanging one is left."""
+        """Run the tasks on daemon threads, and return the answers that are in by the deadline."""
         answers: Answers = {}
         waiting = deque(tasks)
         finished = threading.Semaphore(0)
@@ -99,7 +99,7 @@ class SdkBackend(ConversingBackend):
                 while True:
                     try:
                         talk, sources = waiting.popleft()
-                    except IndexError:  # nothing is left, or another thread was faster
+                    except IndexError:  # nothing left, or another thread was faster
                         break
                     answers.update(self._held(talk(sources), deadline))
                     finished.release()
@@ -107,7 +107,7 @@ class SdkBackend(ConversingBackend):
         for n in range(min(len(tasks), PARALLEL)):
             try:
                 threading.Thread(target=work, name="lambda_secrets sdk", daemon=True).start()
-            except RuntimeError:  # no more threads: those that there are do it, or this one
+            except RuntimeError:  # no more threads: those started do the work, or this one
                 if n == 0:
                     work()
                 break
@@ -118,7 +118,7 @@ class SdkBackend(ConversingBackend):
         return answers
 
     def _held(self, conversation: Any, deadline: float) -> Answers:
-        """Hold a conversation, and return its answers."""
+        """Run a conversation, and return its answers."""
         try:
             call = next(conversation)
             while True:
@@ -129,7 +129,7 @@ class SdkBackend(ConversingBackend):
             return end.value  # type: ignore[no-any-return]  # a Talk ends with answers
 
     def _called(self, call: Call, deadline: float) -> Opaque | ResolutionError:
-        """Make a call, again and again while that may help and time is left."""
+        """Make a call; retry while that may help and time is left."""
         retry = 0
         while True:
             try:
@@ -155,7 +155,7 @@ class SdkBackend(ConversingBackend):
             retry += 1
 
     def _client(self, service: str, region: str) -> Any:
-        """Return the client for a service; a region that an ARN names may need another one."""
+        """Return the client for a service in a region, or an error if a given one is elsewhere."""
         silence()  # before a client is made: that may fetch credentials
         given = self._given[service]
         if given is not None:
@@ -181,7 +181,7 @@ class SdkBackend(ConversingBackend):
                     retries={"mode": "standard", "total_max_attempts": 1},
                     user_agent_extra="lib/lambda-secrets",
                 )
-                if self._session is None:  # boto3 does not read AWS_REGION, which functions have
+                if self._session is None:  # boto3 does not read AWS_REGION, which Lambda sets
                     own = os.environ.get("AWS_REGION") or None
                     self._session = boto3.Session(region_name=own)
                 client = self._session.client(service, config=config, region_name=region or None)
@@ -190,7 +190,7 @@ class SdkBackend(ConversingBackend):
 
 
 def _checked(given: Any, *methods: str) -> Any:
-    """Return what has one of the methods that are called of it, or None."""
+    """Return the object if it is None or has one of the methods; else raise."""
     if given is None or any(callable(getattr(given, method, None)) for method in methods):
         return given
     raise DeclarationError(
@@ -199,14 +199,14 @@ def _checked(given: Any, *methods: str) -> Any:
     )
 
 
-# The log: botocore's and urllib3's records of our own calls are kept out of it, since they quote
-# replies and signed headers. The application's own calls are logged as before: the filter works
-# only in the threads that make ours.
+# Logging: botocore's and urllib3's records of our own calls are dropped, since they quote replies
+# and signed headers. The application's own calls are logged as before: the filter works only in the
+# threads that make our calls.
 
 
 @contextlib.contextmanager
 def quiet() -> Generator[None]:
-    """While it is entered, this thread's calls are ours."""
+    """Mark this thread's calls as ours, so that their records are filtered."""
     _ours.calling = True
     try:
         yield
@@ -217,7 +217,7 @@ def quiet() -> Generator[None]:
 def _passes(record: logging.LogRecord) -> bool:
     if not getattr(_ours, "calling", False):
         return True
-    # A warning of urllib3 quotes a malformed reply; botocore's own name what went wrong.
+    # A warning of urllib3 quotes a malformed reply; botocore's only name the problem.
     return record.levelno > logging.DEBUG and not record.name.startswith("urllib3")
 
 
@@ -233,12 +233,12 @@ def silence() -> None:
 
 
 def _modules(name: str, folders: list[str]) -> Iterator[str]:
-    """Name a package and all modules below it, imported or not."""
+    """Yield the names of a package and all modules below it, imported or not."""
     yield name
     for folder in folders:
         try:
             entries = list(os.scandir(folder))
-        except OSError:  # it is in a zip, which pkgutil knows, at the cost of its import
+        except OSError:  # in a zip: pkgutil can list it, but costs its import
             from pkgutil import walk_packages
 
             yield from (module.name for module in walk_packages([folder], f"{name}."))

@@ -1,4 +1,4 @@
-"""What backends share: errors where they cannot ask or answer, pauses before retries, tokens."""
+"""Shared by the backends: errors, pauses before retries, and tokens."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class NotReadyError(BackendUnavailableError):
 
 
 class UnexplainedError(BackendError):
-    """The extension refused without a reason, which AWS would tell."""
+    """The extension refused without a reason; AWS itself would give one."""
 
 
 class UnaskedError(BackendError):
-    """Something keeps a backend from asking AWS at all; another backend may know a way."""
+    """This backend could not ask AWS at all; another backend may be able to."""
 
 
 def pause_before(retry: int) -> float:
@@ -35,9 +35,9 @@ def pause_before(retry: int) -> float:
 
 
 def token_in(origin: str, path: str | None) -> Opaque | BackendError:
-    """Return the token, hidden, that a variable or the file at a path holds; or what is wrong."""
+    """Return the hidden token in a variable or in the file at a path, or an error."""
     token = opaque(os.environ.get(origin, ""))
-    if path is not None:  # read anew each time: EKS writes a new token every hour
+    if path is not None:  # read each time: EKS writes a new token every hour
         try:
             with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs its import
                 token = opaque(file.read())

@@ -1,8 +1,8 @@
 """Connects `_http` to other machines: over TLS, to each address of a name, through a proxy.
 
-Certificates are always verified. Of a store in a file only the roots that issue AWS's certificates
-are loaded at first: parsing all of it is a third of a cold start. What is trusted is a part of what
-the machine trusts, and all of it from the first certificate on that the part cannot verify.
+Certificates are always verified. At first, only the roots that issue AWS's certificates are loaded
+from a store in a file: parsing all of it takes a third of a cold start. As soon as these roots
+cannot verify a certificate, everything that the machine trusts is loaded.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ._types import Exchanges, Outcome
 
     Address: TypeAlias = tuple[str, int, bool]  # host, port, whether to speak TLS
-    # What is waited for (True: until it can be written), and how it ended.
+    # Yields True to wait for writing, False for reading; returns the fault, if any.
     Steps: TypeAlias = Generator[bool, None, "Fault | None"]
 
 _ISSUERS = (b"Amazon", b"Starfield")  # https://www.amazontrust.com/repository/
@@ -38,16 +38,16 @@ _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 
 
 class Trust:
-    """The certificates that a connection may be verified with."""
+    """The root certificates that connections are verified with."""
 
     def __init__(self) -> None:
         self._context: ssl.SSLContext | None = None
         self.is_whole = False
 
     def context(self) -> ssl.SSLContext:
-        """Return what to verify with: a part of the machine's store, or all of it.
+        """Return the roots to verify with: a bundle, a part of the machine's store, or all of it.
 
-        An ``OSError`` says that ``AWS_CA_BUNDLE`` cannot be read or holds no certificate.
+        Raises ``OSError`` if ``AWS_CA_BUNDLE`` cannot be read or holds no certificate.
         """
         if self._context is None:
             bundle = os.environ.get("AWS_CA_BUNDLE")
@@ -68,7 +68,7 @@ class Trust:
         return self._context
 
     def whole(self) -> ssl.SSLContext:
-        """Return all that the machine trusts, and use it from now on."""
+        """Return all roots that the machine trusts, and use them from now on."""
         if not self.is_whole or self._context is None:
             context = _empty_context()
             context.load_default_certs()
@@ -77,7 +77,7 @@ class Trust:
 
 
 class RemoteExchange(Exchange):
-    """An exchange on a connection that has to be opened first, by several steps."""
+    """An exchange whose connection is opened first, in several steps."""
 
     blocked = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
     opening: Steps | None
@@ -98,7 +98,7 @@ class RemoteExchange(Exchange):
             self.until_writable = next(self.opening)
         except StopIteration as end:
             self.opening, self.alarm = None, math.inf
-            return end.value  # type: ignore[no-any-return]  # a Steps ends so
+            return end.value  # type: ignore[no-any-return]  # Steps end with a Fault or None
         return None
 
     def fault(self, error: OSError) -> Fault:
@@ -110,7 +110,7 @@ class RemoteExchange(Exchange):
         return fault_of(error)
 
     def open(self, client: RemoteClient, deadline: float) -> Steps:
-        """Connect to one address after the other; each has its share of the time."""
+        """Try one address after another, each for its share of the time."""
         proxy = client.proxy_for(self.address)
         if isinstance(proxy, Fault):
             return proxy
@@ -144,7 +144,7 @@ class RemoteExchange(Exchange):
             except OSError as error:
                 if not (partial and isinstance(error, ssl.SSLCertVerificationError)):
                     return self.fault(error)
-                client.trust.whole()  # once more, even if another thread has switched already
+                client.trust.whole()  # again, even if another thread has loaded it already
             else:
                 return fault
 
@@ -162,7 +162,7 @@ class RemoteExchange(Exchange):
             raise OSError(error, os.strerror(error))
         try:
             self.connection.getpeername()
-        except OSError:  # not yet connected: it was the alarm that woke us
+        except OSError:  # not connected yet: the alarm woke us
             return Fault("timeout")
         self.alarm = math.inf
         return None
@@ -189,7 +189,7 @@ class RemoteExchange(Exchange):
                 return None
 
     def _tunnel(self) -> Steps:
-        """Ask the proxy for a tunnel to the host; TLS to the host itself begins in there."""
+        """Ask the proxy for a tunnel to the host; TLS with the host then begins inside it."""
         host, port, _ = self.address
         target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         request = opaque(
@@ -204,7 +204,7 @@ class RemoteExchange(Exchange):
             yield False
             seen = self.connection.recv(LONGEST_HEAD, socket.MSG_PEEK)
             end = (head + seen).find(b"\r\n\r\n")
-            # What follows the head belongs to TLS.
+            # Data after the head belongs to TLS: leave it.
             head += self.connection.recv(end + 4 - len(head) if end >= 0 else len(seen))
             if not seen or len(head) > LONGEST_HEAD:
                 return Fault("proxy", "the proxy did not answer in HTTP")
@@ -227,7 +227,7 @@ class RemoteClient(Client):
         self._proxies = proxies
 
     def proxy_for(self, address: Address) -> tuple[str, int] | Fault | None:
-        """Return host and port of the proxy through which an address is reached, if any."""
+        """Return host and port of the proxy for an address, None without one, or a fault."""
         if not (address[2] and self._proxies and _proxy_url()(0)) or _is_excluded(address[0]):
             return None
         try:
@@ -264,7 +264,7 @@ def _is_excluded(host: str) -> bool:
 
 
 def _proxy_url() -> Opaque:
-    """Return the URL of the proxy, which may hold a password; empty where none is set."""
+    """Return the URL of the proxy, which may hold a password; empty if none is set."""
     return opaque(os.environ.get("https_proxy") or os.environ.get("HTTPS_PROXY") or "")
 
 
@@ -276,7 +276,7 @@ def _proxy_parts() -> Opaque:
 
 
 def _authorization() -> Opaque:
-    """Return the header line with the login that the proxy's URL holds, if it does."""
+    """Return the header line with the login in the proxy's URL; empty without a login."""
     from urllib.parse import unquote
 
     parts = _proxy_parts()
@@ -287,7 +287,7 @@ def _authorization() -> Opaque:
 
 
 def _by_turns(addresses: list[Any]) -> list[Any]:
-    """Return the addresses with families by turns: one that is black-holed costs one share."""
+    """Alternate the families, so that a black-holed one costs only one share of the time."""
     first = [address for address in addresses if address[0] == addresses[0][0]]
     others = [address for address in addresses if address[0] != addresses[0][0]]
     return [each for pair in zip_longest(first, others) for each in pair if each is not None]

@@ -1,4 +1,4 @@
-"""The protocol of a backend, and names for types; apart, since importing `typing` takes time."""
+"""The backend protocol and type aliases; a separate module, as importing `typing` takes time."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     Sources: TypeAlias = Iterable[Source]
     Answers: TypeAlias = dict[Source, Result]
     Decode: TypeAlias = Callable[[Any], Answer | None]
-    """Makes an answer of a document of AWS, if it holds a value."""
+    """Turns a document of AWS into an answer, or None if it holds no value."""
     Talk: TypeAlias = Generator[Call, ResolutionError | Opaque, Answers]
-    """A conversation with AWS; it is sent an error, or a document that is hidden."""
+    """A conversation with AWS; it is sent an error or a hidden document."""
     Task: TypeAlias = tuple[Callable[[list[Source]], Talk], list[Source]]
     Patience: TypeAlias = tuple[float, float, float, float]
-    """When it began; for how long to wait for a start, for readiness, and in all."""
+    """When the read began; the seconds to wait until something listens, until ready, in all."""
 
 
 @runtime_checkable
@@ -57,8 +57,8 @@ class Backend(Protocol):
 
         Args:
             sources: what to read; the keys of the answer.
-            timeout: seconds that it may take, retries included.
-            fresh: whether to pass every cache.
+            timeout: seconds that the call may take, retries included.
+            fresh: whether to bypass every cache.
 
         Returns:
             For each source ``str``, ``bytes``, a list of strings or, for a tree, a dict of them; an

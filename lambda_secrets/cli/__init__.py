@@ -1,1 +1,1 @@
-"""The command line: one module a command; `standin` needs no extra."""
+"""The command line: one module per command; `emulator` needs no extra."""

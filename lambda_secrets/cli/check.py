@@ -1,4 +1,4 @@
-"""`lambda-secrets check`: resolves what is declared, and says for each how it went."""
+"""`lambda-secrets check`: reads each declared secret and prints the result."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is printed for one declared secret.
+    """The result for one declared secret, as printed.
 
-    `max_age` (seconds) is None where a value never expires; `default` tells that the declaration's
+    `max_age` (seconds) is None if a value never expires; `default` says that the declaration's
     default stands in for a secret that does not exist.
     """
 
@@ -72,7 +72,7 @@ def check(
     resolvers = declared_by(*targets)
     if chosen is not None:
         override(shared_cache, chosen)
-    # Two handlers that declare the same are one line.
+    # A finding that two handlers share is printed once.
     findings = list(dict.fromkeys(f for resolver in resolvers for f in _findings(resolver)))
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
@@ -108,7 +108,7 @@ def _findings(resolver: Resolver) -> Iterator[Finding]:
 
 
 def _unresolved(resolver: Resolver) -> dict[str, Exception]:
-    """Return the errors of what an environment variable is to name and does not."""
+    """Return the errors of declarations whose environment variable does not name a source."""
     errors: dict[str, Exception] = {}
     for name, declaration in resolver.declarations.items():
         try:
@@ -119,7 +119,7 @@ def _unresolved(resolver: Resolver) -> dict[str, Exception]:
 
 
 def _types(resolver: Resolver, failures: dict[str, Exception]) -> dict[str, str]:
-    """Return the types of the values that can be had; add the errors of the others."""
+    """Return the types of the values that can be read; add the other errors to `failures`."""
     while True:
         try:
             names = [name for name in resolver.declarations if name not in failures]
@@ -140,7 +140,7 @@ def _print_table(findings: list[Finding]) -> None:
         age = "unlimited" if finding.max_age is None else f"{finding.max_age:g} s"
         outcome = "OK, by its default" if finding.default else "OK"
         if finding.error is not None:
-            # The same for several names, such as a missing region, is said once.
+            # An error that several names share, such as a missing region, is printed once.
             kind, _, message = finding.error.partition(": ")
             reason = f"{kind}: {message.partition(f' through {finding.backend}: ')[2] or message}"
             errors.setdefault(reason, []).append(finding.name)
@@ -148,7 +148,7 @@ def _print_table(findings: list[Finding]) -> None:
             age, outcome = "", f"{outcome} ({list(errors).index(reason) + 1})"
         cells = (finding.version or "", finding.type or "", age, outcome)
         rows.append([finding.name, finding.source, finding.backend, *cells])
-    # A narrow terminal has no room for a column without content.
+    # A narrow terminal has no room for empty columns.
     columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
     table = Table(box=None)
     for title, *_ in columns:
@@ -157,7 +157,7 @@ def _print_table(findings: list[Finding]) -> None:
         table.add_row(*row)
     console = Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
-        console.width = 500  # in a log nothing is cut off; a table takes the width that it needs
+        console.width = 500  # a log cuts nothing off; a table takes only the width that it needs
     console.print(table)
     for number, (reason, names) in enumerate(errors.items(), 1):
         console.print(f"\n({number}) {', '.join(names)}: {reason}", soft_wrap=True)

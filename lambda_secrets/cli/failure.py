@@ -1,4 +1,4 @@
-"""What a user is told when a command fails, and the option that shows more."""
+"""The error that a user sees when a command fails, and the option that shows more."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _KEY = "lambda_secrets.debug"
 
 
 class Failure(click.ClickException):
-    """An error to show as one line; `code` is 2 where the command line is wrong, else 1."""
+    """An error to show as one line; `code` is the exit code: 2 for a wrong command line, else 1."""
 
     def __init__(self, message: str, code: int = 1) -> None:
         super().__init__(message)
@@ -35,5 +35,5 @@ def debugging(context: click.Context) -> bool:
 
 
 def one_line(text: object) -> str:
-    """Return the text with each run of white space, line breaks too, as one space."""
+    """Replace each run of white space, line breaks included, by one space."""
     return " ".join(str(text).split())

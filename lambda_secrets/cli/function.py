@@ -1,4 +1,4 @@
-"""A handler as Lambda would run it: with a deadline, its answer or its error as JSON."""
+"""Runs a handler as Lambda would: with a deadline, and its answer or error as JSON."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PACKAGE = str(Path(__file__).parents[1])
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Outcome:
-    """What came of one invocation: the answer as text, the error if it failed, the seconds."""
+    """The outcome of an invocation: answer as text, error if it failed, duration in seconds."""
 
     answer: str
     error: BaseException | None
@@ -54,7 +54,7 @@ class Function:
         self._attributes: dict[str, Any] = {"function_name": name, "timeout": timeout, **attributes}
 
     def invoke(self, event: Any) -> Outcome:
-        """Invoke it once."""
+        """Invoke the handler once."""
         context = LambdaContext(**self._attributes)
         error: BaseException | None = None
         started = time.perf_counter()
@@ -65,7 +65,7 @@ class Function:
             request = f"RequestId: {context.aws_request_id}"
             message = f"{request} Error: Task timed out after {self._timeout:.2f} seconds"
             error, answer = TimedOut(), _error_json("Sandbox.Timedout", message)
-        except (Exception, SystemExit) as raised:  # noqa: BLE001 - an answer too
+        except (Exception, SystemExit) as raised:  # noqa: BLE001 - also an answer
             error, answer = raised, _raised(raised, context)
         return Outcome(answer, error, time.perf_counter() - started)
 
@@ -78,7 +78,7 @@ class Function:
         return answer
 
     def _awaited(self, answer: Any) -> Any:
-        """Run an async handler; one loop for all invocations, as connections live in a loop."""
+        """Run an async handler; all invocations share a loop, since connections belong to one."""
         import asyncio
 
         async def wait() -> Any:
@@ -92,12 +92,12 @@ class Function:
 
 
 class TimedOut(BaseException):
-    """Raised in a handler that is past its deadline; no `except Exception` holds it up."""
+    """Raised in a handler that is past its deadline; `except Exception` does not catch it."""
 
 
 @contextlib.contextmanager
 def deadline(seconds: float) -> Generator[None]:
-    """Raise `TimedOut` in this block after so many seconds, where the system has timers for it."""
+    """Raise `TimedOut` in this block after so many seconds, if the system has interval timers."""
     if not hasattr(signal, "setitimer"):
         yield
         return
@@ -130,7 +130,7 @@ def print_traceback(error: BaseException) -> None:
 
 def _marshalled(answer: Any) -> str:
     if isinstance(answer, list) and answer and all(isinstance(part, bytes) for part in answer):
-        answer = b"".join(answer)  # what a generator has streamed
+        answer = b"".join(answer)  # the chunks of a generator
     if isinstance(answer, bytes):
         return answer.decode("utf-8", "replace")
     try:
@@ -151,7 +151,7 @@ class _MarshalError(Exception):
 
 
 def _raised(error: BaseException, context: LambdaContext) -> str:
-    """Return what Lambda answers when a handler raises."""
+    """Return Lambda's answer for a handler that raised."""
     if isinstance(error, SystemExit):
         request = f"RequestId: {context.aws_request_id}"
         message = f"{request} Error: Runtime exited with error: exit status {error.code}"

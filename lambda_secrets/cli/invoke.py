@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Rotation(Unpicklable):
-    """A new value for a secret, parameter or configuration, given before that invocation."""
+    """A new value for a secret, parameter or configuration, set before invocation `before`."""
 
     name: str
     value: str
@@ -124,7 +124,7 @@ def invoke(
                     extension.rotate(rotation.name, rotation.value)
             outcome = function.invoke(json.loads(event))
             outcomes.append(outcome)
-            # A lone surrogate has no UTF-8; as backslash escape it is JSON again.
+            # A lone surrogate has no UTF-8 form; as a backslash escape it is valid JSON.
             stdout.write(outcome.answer.encode("utf-8", "backslashreplace") + b"\n")
             stdout.flush()
             if outcome.error is not None:
@@ -135,7 +135,7 @@ def invoke(
 
 @contextlib.contextmanager
 def _stdout_for_results() -> Generator[IO[bytes]]:
-    """Give the real stdout; what else this process and its children print there goes to stderr."""
+    """Give the real stdout; all else that this process and its children print goes to stderr."""
     sys.stdout.flush()
     with os.fdopen(os.dup(1), "wb") as results, contextlib.redirect_stdout(sys.stderr):
         os.dup2(2, 1)
@@ -146,7 +146,7 @@ def _stdout_for_results() -> Generator[IO[bytes]]:
 
 
 def _json_of(option: str, text: str) -> str:
-    """Return the JSON text that an option gives: as it is, in a file, or on stdin."""
+    """Return the JSON text that an option gives: directly, in a file, or on stdin."""
     what = option
     try:
         if text == "-":
@@ -189,7 +189,7 @@ def _is_json(text: str) -> bool:
 
 
 def _rotations(texts: Sequence[str], path: Path | None) -> list[Rotation]:
-    """Return the rotations; a name may hold `=` and `@`, so what the file has decides."""
+    """Return the rotations; names may hold `=` and `@`, so match them with those in the file."""
     if path is None:
         raise click.UsageError("--rotate changes values of a file: add --secrets FILE.")
     try:
@@ -221,9 +221,9 @@ def _print_summary(
 ) -> None:
     """Print where the secrets came from and the times, and why a rotation may not show."""
     known = []
-    for resolver in resolvers_of(handler) or live_resolvers():  # it may read those of its module
+    for resolver in resolvers_of(handler) or live_resolvers():  # a handler may use its module's
         for name in resolver.declarations:
-            with contextlib.suppress(DeclarationError):  # of an environment variable that is unset
+            with contextlib.suppress(DeclarationError):  # its environment variable is not set
                 known.append(known_of(resolver, name))
     labels: dict[str | None, str] = {None: "nowhere (not read)"}
     if path is not None:

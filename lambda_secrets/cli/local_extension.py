@@ -1,4 +1,4 @@
-"""The emulator beside a handler in this process, which reads through it as in Lambda."""
+"""Runs the emulator in this process, so that a handler reads through it as in Lambda."""
 
 from __future__ import annotations
 
@@ -32,10 +32,9 @@ _NOT_ASKED = BackendError("a tree")
 
 
 class LocalExtension:
-    """The extension for what it serves; the file for trees, and for why the extension refused.
+    """Reads through the extension; reads the file for trees, and to say why it refused.
 
-    That is `"auto"` with the file in the SDK's place: a forced read, too, gets past the emulator's
-    cache.
+    Like `"auto"` with the file in place of AWS: a forced read bypasses the emulator's cache, too.
     """
 
     name = "extension"
@@ -66,7 +65,7 @@ class LocalExtension:
         return found
 
     def upstream_ttl(self, source: Source) -> float:
-        """Return for how many seconds the emulator may keep what it read."""
+        """Return how many seconds the emulator may keep this source."""
         if source.kind == "tree" or not self._cached:
             return 0.0
         return self._backend.upstream_ttl(source)
@@ -83,7 +82,7 @@ class LocalExtension:
         self._backend.close()
 
     def _with_rotated(self, source: Source, value: Value) -> Value:
-        """Return what the file says of a tree with what was rotated since."""
+        """Return a tree's values from the file, with the rotations since."""
         if source.kind != "tree":
             return value
         values = dict(cast("dict[str, Any]", value))
@@ -98,7 +97,7 @@ class LocalExtension:
 def local_extension(path: Path, *, cached: bool) -> Generator[LocalExtension]:
     """Serve a secrets file from an emulator, and let this whole process read from it.
 
-    Unless `cached`, or the user has set a TTL of the extension's, no cache holds a rotation back.
+    The emulator's cache delays a rotation only if `cached`, or if the user has set one of its TTLs.
     """
     cached = cached or any(os.environ.get(name) for name in (SECRET_TTL, PARAMETER_TTL))
     settings, lines = read_settings({LOG_LEVEL: "WARN", **os.environ})
@@ -109,7 +108,7 @@ def local_extension(path: Path, *, cached: bool) -> Generator[LocalExtension]:
     token = own or secrets.token_urlsafe(32)
     emulator = Emulator(file_values(path, settings), token=token, settings=settings, log=write)
     with listening(emulator):
-        # The token is in AWS_TOKEN: in AWS_SESSION_TOKEN it would spoil credentials without one.
+        # AWS_TOKEN has the token: in AWS_SESSION_TOKEN it would spoil credentials without one.
         os.environ.update(emulator.environment, AWS_TOKEN=token)
         if "AWS_ACCESS_KEY_ID" in os.environ and own is None:
             del os.environ["AWS_SESSION_TOKEN"]

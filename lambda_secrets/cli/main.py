@@ -1,4 +1,4 @@
-"""The entry point of `lambda-secrets`, which says what is missing without the extra `cli`."""
+"""The entry point of `lambda-secrets`; names the missing package without the extra `cli`."""
 
 from __future__ import annotations
 

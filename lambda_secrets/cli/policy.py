@@ -69,7 +69,7 @@ _SIDS = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the sources live: what an ARN says besides their names."""
+    """Where the sources live: the parts of an ARN before the name."""
 
     partition: str
     region: str
@@ -171,7 +171,7 @@ def _is_batching(backend: Any) -> bool:
 
 
 class Unset(Source):
-    """What an environment variable is to name that is not set here: its name is `${NAME}`."""
+    """The unknown source of an environment variable that is not set; its name is `${NAME}`."""
 
     __slots__ = ()
 
@@ -181,7 +181,7 @@ def _source(declaration: Declaration) -> Source:
     try:
         return declaration.source
     except DeclarationError:
-        if os.environ.get(variable or ""):  # it is set, to something that names no secret
+        if os.environ.get(variable or ""):  # it is set, but does not name a source
             raise
     name, kind = f"${{{variable}}}", _KINDS.get(type(declaration).__name__, "secret")
     name = "/".join([name] * 3) if kind == "appconfig" else name
@@ -223,7 +223,7 @@ def statements(
 
 
 def _grants(source: Source, readers: tuple[str, ...], place: Place) -> Iterator[tuple[str, str]]:
-    """Yield each action with the resource that it is needed on."""
+    """Yield each action with the resource to allow it on."""
     if "*" in source.name or "?" in source.name:
         message = f"Cannot write a policy for {source}: IAM reads its name as a pattern."
         raise Failure(message)
@@ -239,7 +239,7 @@ def _grants(source: Source, readers: tuple[str, ...], place: Place) -> Iterator[
         if readers == ("extension",):
             message = f"The extension cannot read {source}. Use --backend aws, sdk or auto."
             raise Failure(message)
-        # Which of the two IAM compares is written nowhere.
+        # Which of the two IAM compares is not documented.
         for path in (source.name, source.name.rstrip("/")):
             yield "ssm:GetParametersByPath", _parameter(path, place)
     else:
@@ -250,7 +250,7 @@ def _grants(source: Source, readers: tuple[str, ...], place: Place) -> Iterator[
 
 
 def _secret(name: str, place: Place) -> str:
-    """Return the ARN: what Secrets Manager adds to the name is six characters that nobody knows."""
+    """Return the ARN, with wildcards for the six random characters that end it, if unknown."""
     arn = name if name.startswith("arn:") else place.arn("secretsmanager", f"secret:{name}")
     whole = arn == name and re.fullmatch(r".*-[A-Za-z0-9]{6}", arn)
     return arn if whole else f"{arn}-??????"
@@ -264,12 +264,12 @@ def _parameter(name: str, place: Place) -> str:
 
 
 def _readers(backend: str) -> tuple[str, ...]:
-    """Return what reads the values through this backend: any, unless it is one of them."""
+    """Return the readers behind a backend: itself if it is one of them, else all."""
     return (backend,) if backend in _PARAMETER_ACTIONS else tuple(_PARAMETER_ACTIONS)
 
 
 def _nth(sid: str, before: list[tuple[str, tuple[str, ...]]]) -> str:
-    """Return what makes a Sid unique: nothing for the first, then 2, 3, ..."""
+    """Return the suffix that makes a Sid unique: empty for the first, then 2, 3, ..."""
     number = 1 + sum(other == sid for other, _ in before)
     return str(number) if number > 1 else ""
 

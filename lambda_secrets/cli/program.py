@@ -1,4 +1,4 @@
-"""The program `lambda-secrets`: its commands, the one line that an error is, completion."""
+"""The program `lambda-secrets`: its commands, errors in one line, and completion."""
 
 from __future__ import annotations
 

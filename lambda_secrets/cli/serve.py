@@ -98,13 +98,13 @@ def serve(
         _announce(emulator, made_token=token is None)
         if init:
             log(settings, "INFO", f"not ready to serve traffic for {init:g} s")
-        while not stopped.wait(0.2):  # on Windows an endless wait does not see Ctrl-C
+        while not stopped.wait(0.2):  # on Windows, Ctrl-C does not end an endless wait
             pass
     log(settings, "INFO", "stopped")
 
 
 def log(settings: Settings, level: str, line: str, prefix: str = "") -> None:
-    """Write a line to stderr, whole, if the settings let its level through."""
+    """Write a line to stderr in one piece, if the settings show its level."""
     if settings.logs(level):
         sys.stderr.write(f"{prefix}{level} {line}\n")
         sys.stderr.flush()
@@ -144,7 +144,7 @@ def _aws(settings: Settings) -> AwsValues:
         return AwsValues(
             settings, region=own_region() or None, appconfig=bool(os.environ.get(APPCONFIG_PORT))
         )
-    except Exception as error:  # noqa: BLE001 - whatever boto3 has against its configuration
+    except Exception as error:  # noqa: BLE001 - boto3 may raise anything for a bad configuration
         raise Failure(f"Cannot use AWS: {error}") from None
 
 
@@ -154,7 +154,7 @@ def _announce(emulator: Emulator, *, made_token: bool) -> None:
         lines.append(f"Serving AppConfig on port {emulator.appconfig_port}")
     lines.append("# A client needs these variables:")
     for variable, value in emulator.environment.items():
-        if variable == "AWS_SESSION_TOKEN" and not made_token:  # the user's own may be a real one
+        if variable == "AWS_SESSION_TOKEN" and not made_token:  # the user's own may be real
             lines.append("# AWS_SESSION_TOKEN: as in the environment of this command")
         else:
             lines.append(f"export {variable}={value}")

@@ -1,4 +1,4 @@
-"""TARGET: loads the handler or the module that a command line names, and finds what it declares."""
+"""TARGET: loads the handler or module that a command line names, and finds its declarations."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class CannotLoad(Failure):
 
 
 def load(text: str) -> tuple[ModuleType, Any]:
-    """Import the module, and return it with what the target names in it. Raises `CannotLoad`."""
+    """Import a module; return it and the object that the target names. Raises `CannotLoad`."""
     path, _, name = text.rpartition(":")
     if text.endswith(".py"):
         path, name = text, ""
@@ -95,12 +95,12 @@ def _declared_by(text: str) -> list[Resolver]:
 def resolvers_of(found: Any) -> list[Resolver]:
     """Return the resolvers that an object reaches, in the order in which they were made.
 
-    Other people's decorators may keep a handler anywhere: in a closure, an attribute, a class.
+    Third-party decorators may keep a handler anywhere: in a closure, an attribute, a class.
     """
     known = {id(resolver): resolver for resolver in live_resolvers()}
     reached: list[Resolver] = []
     waiting = [found]
-    # Modules, and what functions see of them, lead everywhere.
+    # Modules and their globals refer to everything: do not follow them.
     seen = {id(shared_cache), *(id(vars(module)) for module in sys.modules.copy().values())}
     while waiting:
         one = waiting.pop()
@@ -132,16 +132,16 @@ def _import(text: str, load: Callable[[], ModuleType]) -> ModuleType:
         raise CannotLoad(text, why, 1) from error
     except SystemExit as error:
         raise CannotLoad(text, f"its import exited with {error.code}", 1) from error
-    # Another target may have imported it before.
+    # If another target has imported it before, nothing is added.
     added = [resolver for resolver in live_resolvers() if resolver not in before]
     _declared_in.setdefault(module, added or resolvers_of(list(vars(module).values())))
     return module
 
 
 def _dotted(text: str) -> tuple[ModuleType, str]:
-    """Return the module of a dotted target, and what it names there.
+    """Return the module of a dotted target, and the name of the object in it.
 
-    As in Lambda, `a.b` is `b` in the module `a`. Only where `a` has no `b` it is the module `a.b`.
+    As in Lambda, `a.b` is `b` in the module `a`, or the module `a.b` if `a` has no other `b`.
     """
     name = text.replace("/", ".")
     parent, _, last = name.rpartition(".")
@@ -170,7 +170,7 @@ def _module_named(text: str, name: str) -> ModuleType:
 
 
 def _module_at(text: str, path: Path) -> ModuleType:
-    """Import a file under the name that Lambda would give it, packages around it included."""
+    """Import a file under the name that Lambda would give it, with the packages around it."""
     if not path.is_file():
         near = {file.stem: file for file in path.parent.glob("*.py")}
         close = difflib.get_close_matches(path.stem, near, 1)
@@ -190,7 +190,7 @@ def _module_at(text: str, path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise CannotLoad(text, f"{path.name} is not a Python file. {FORMS}")
     module = _loaded_files[path] = importlib.util.module_from_spec(spec)
-    if name not in sys.stdlib_module_names:  # json.py of the user is not everybody's json
+    if name not in sys.stdlib_module_names:  # a user's json.py must not replace json for all
         sys.modules[name] = module
     spec.loader.exec_module(module)
     return module

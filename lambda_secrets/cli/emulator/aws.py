@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class AwsValues:
-    """What AWS answers, with the connections and timeouts that the settings allow."""
+    """Values from AWS, with the connections and timeouts that the settings allow."""
 
     def __init__(
         self, settings: Settings, *, region: str | None = None, appconfig: bool = False
@@ -92,13 +92,13 @@ def _call(operation: Any, arguments: dict[str, Any]) -> Any:
         raise Refused("TimeoutError", "Timeout", 504) from None
     except (exceptions.ConnectionError, exceptions.HTTPClientError):
         raise Refused("ConnectionError", "Read Error", 502) from None
-    except Exception as error:  # noqa: BLE001 - botocore's parsers raise others, which quote
+    except Exception as error:  # noqa: BLE001 - botocore's parsers raise others, which quote values
         kind = type(error).__name__
         raise Refused("InternalFailure", f"{kind} (its message is withheld)", 500) from None
 
 
 def _refusal(error: dict[str, str], status: int) -> Refused:
-    """Return what AWS says; of an answer that is not AWS's own, only its status."""
+    """Return AWS's error, but only the status of an answer that does not come from AWS."""
     code = error["Code"]
     if not is_code(code):
         return Refused(f"HTTP {status}", "no answer of AWS (its text is withheld)", status)

@@ -1,4 +1,4 @@
-"""The emulator's own cache, so that staleness behind a second cache can be tried at a desk."""
+"""The emulator's own cache, to try out staleness behind a second cache."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class ReadThroughCache:
-    """Keep up to `size` values (0: none), the least recently used going first; never a failure."""
+    """Keeps up to `size` values (0: none), drops the least recently used; keeps no failures."""
 
     def __init__(self, size: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._size = size

@@ -1,7 +1,7 @@
 """How each endpoint answers: the extension, the Secrets Manager Agent, the AppConfig extension.
 
-Where nobody has recorded what the extension answers (an unknown path, another method, a missing
-name), the answer here is a guess.
+Where the extension's real answer is unknown (to an unknown path, another method, a missing name),
+the answer here is a guess.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ Record = TypeVar("Record")
 
 NOT_READY = "not ready to serve traffic, please wait\n"
 REFUSED = "an unexpected error occurred while executing request\n"
-BAD_TOKEN = "bad session token or header key\n"  # noqa: S105 - what a wrong token is answered
+BAD_TOKEN = "bad session token or header key\n"  # noqa: S105 - the answer to a wrong token
 
 TOKEN_HEADER = "X-Aws-Parameters-Secrets-Token"  # noqa: S105 - the name of a header
 TEXT = (("Content-Type", "text/plain; charset=utf-8"),)
 JSON = (("Content-Type", "application/json"),)
 
-# The parameters that a log line shows; any other may hold what is nobody's business.
+# The parameters that a log line shows; any other may hold something private.
 _SHOWN = ("secretId", "name", "versionId", "versionStage", "version", "label", "withDecryption")
 
 _CONFIGURATION = re.compile(r"/applications/([^/]+)/environments/([^/]+)/configurations/([^/]+)")
@@ -68,7 +68,7 @@ class Request(Unpicklable):
         return parse_qsl(self.target.partition("?")[2], keep_blank_values=True)
 
     def describe(self) -> str:
-        """Return method, path and what is asked for, in printable ASCII."""
+        """Return method, path and the parameters to show, in printable ASCII."""
         shown = [f" {name}={value}" for name, value in self.query if name in _SHOWN]
         return ascii(f"{self.method} {unquote(self.path)}{''.join(shown)}")[1:-1]
 
@@ -85,7 +85,7 @@ class Reply(Unpicklable):
 
 @dataclass(slots=True)
 class Upstream:
-    """The way to the values: at most so many reads at a time, each taking `latency` seconds."""
+    """Reads the values: a limited number at a time, each taking `latency` seconds."""
 
     values: Values
     settings: Settings
@@ -111,7 +111,7 @@ class Upstream:
                 return read(*key, **options)
             except Refused:
                 raise
-            except Exception as error:  # noqa: BLE001 - a bad value must not cost a connection
+            except Exception as error:  # noqa: BLE001 - a bad value must not close the connection
                 raise Refused("InternalFailure", type(error).__name__, 500) from None
 
     def secret(self, *key: str | None) -> SecretRecord:
@@ -130,11 +130,11 @@ class Dialect:
         self._cache = ReadThroughCache(cache_size, upstream.clock)
 
     def answer(self, request: Request) -> Reply:
-        """Return the answer; whatever goes wrong is an answer too."""
+        """Return the answer; a failure is an answer too."""
         raise NotImplementedError
 
     def forget(self) -> None:
-        """Drop what is cached."""
+        """Clear the cache."""
         self._cache.clear()
 
 
@@ -183,7 +183,7 @@ class ExtensionDialect(Dialect):
             raise Refused("ValidationException", "The request has no name.")
         selector = next((v for k, v in query if k in {"version", "label"} and v), None)
         name = asked["name"] + (f":{selector}" if selector else "")
-        # The words that Go's strconv.ParseBool takes for true.
+        # The words that Go's strconv.ParseBool reads as true.
         decrypt = asked.get("withDecryption") in {"1", "t", "T", "true", "True", "TRUE"}
         ttl = self._settings.parameter_ttl
         read = functools.partial(
@@ -207,7 +207,7 @@ class AgentDialect(Dialect):
         self._token = token
 
     def answer(self, request: Request) -> Reply:
-        """Answer a request for a secret or for the agent's health, with its checks in its order."""
+        """Answer a request for a secret or for the agent's health; checks are in its order."""
         try:
             self._check(request)
             if request.path == "/ping":
@@ -281,7 +281,7 @@ class _AgentRefusal(Exception):  # noqa: N818 - the agent's own check refused
 
 
 def _agent_query(request: Request) -> dict[str, str]:
-    """Return what is asked for; the id in `/v1/<id>` is not percent-decoded."""
+    """Return the parameters of a request; the id in `/v1/<id>` is not percent-decoded."""
     allowed = ["versionId", "versionStage", "refreshNow"]
     if request.path == "/secretsmanager/get":
         asked, allowed = {}, ["secretId", *allowed]
@@ -378,5 +378,5 @@ def _go_json(body: object) -> bytes:
 
 
 def _compact(body: object) -> bytes:
-    # A lone surrogate, which has no UTF-8, must not cost the answer.
+    # A lone surrogate has no UTF-8 form: replace it, so that there is an answer.
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

@@ -58,7 +58,7 @@ class LocalValues:
     ) -> None:
         """Add a version of `prod/db`, `ssm:/prod/url` or `appconfig:a/e/p`; it need not exist yet.
 
-        Text for what is a StringList so far is split at commas, text for a binary secret is base64.
+        Text for an existing StringList is split at commas, text for a binary secret is base64.
         """
         with self._lock:
             key = _key(target)
@@ -145,7 +145,7 @@ class LocalValues:
         return ConfigurationRecord(_text(version.value).encode(), content_type, str(version.number))
 
     def _load(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
-        """Take over the tables: a value that differs from the one last loaded is a new version."""
+        """Load the tables: a value that differs from the one last loaded is a new version."""
         loaded = dict(_entries(tables))
         with self._lock:
             for key in self._loaded.keys() - loaded.keys():
@@ -177,10 +177,10 @@ class LocalValues:
         history.append(version)
 
     def _renew(self) -> None:
-        """Look for changes; tables in memory change by `rotate` and `remove` alone."""
+        """Reload changed tables: not needed here, only `rotate` and `remove` change them."""
 
     def _find(self, kind: str, asked: str) -> tuple[str, list[_Version]] | None:
-        """Return the entry by name or ARN, whichever of them the tables have."""
+        """Return the entry of a name or ARN, whichever of the two the tables have."""
         self._renew()
         wanted = _also_known_as(asked)
         known = [name for of, name in self._histories if of == kind]
@@ -246,7 +246,7 @@ class LocalValues:
 
 
 class FileValues(LocalValues):
-    """A secrets file. While it is broken, the values of its last good state are served.
+    """A secrets file. While it is malformed or missing, its last good values are served.
 
     `read` returns the tables of a file and raises an error whose text names file and line.
     """
@@ -306,7 +306,7 @@ def _in_the_form_of(known: object, text: str) -> str | bytes | list[str]:
 
 
 def _ciphertext(name: str, number: int) -> str:
-    """Return what stands for the encrypted value: it tells nothing of the value itself."""
+    """Return a made-up ciphertext, which does not depend on the value."""
     noise = hashlib.sha512(f"{name}:{number}".encode()).digest()
     return "AQICAHh" + base64.b64encode(noise).decode()
 
@@ -334,7 +334,7 @@ def _also_known_as(name: str) -> list[str]:
 
 
 def _may_be_one(one: str, other: str) -> bool:
-    """Whether two names or ARNs leave it open that they are of one region and account."""
+    """Whether two names or ARNs may belong to the same region and account."""
     return _is_name(one) or _is_name(other) or one.split(":")[:5] == other.split(":")[:5]
 
 

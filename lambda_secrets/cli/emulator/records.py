@@ -1,4 +1,4 @@
-"""What a source of values answers: a secret, a parameter, a configuration, or a refusal."""
+"""The answers of a source of values: a secret, a parameter, a configuration, a refusal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Refused(Exception):  # noqa: N818 - AWS refused; nothing went wrong here
 
 
 class Unpicklable:
-    """What holds a value: a pickle would hold it too."""
+    """Holds a value, so it cannot be pickled: the pickle would hold the value too."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""The emulator itself: loopback sockets, one thread a connection, a dialect on each port."""
+"""The emulator itself: loopback sockets, one thread per connection, a dialect on each port."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Emulator:
 
     `values` are the tables of a secrets file (`{"secrets": {"prod/db": "..."}}`), or any `Values`.
     Port 0 takes a free one: `port` and `appconfig_port` (None without configurations) say which.
-    `init` is for how many seconds it is not ready, `latency` how many each read of a value takes.
-    `agent` speaks the Secrets Manager Agent's dialect. `log(level, line)` is told of each request.
+    It is not ready for `init` seconds, and each read of a value takes `latency` seconds. With
+    `agent` it answers as the Secrets Manager Agent does. `log(level, line)` gets each request.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Emulator:
     def rotate(
         self, target: str, value: Any, *, stage: str = "AWSCURRENT", label: str | None = None
     ) -> None:
-        """Add a version of a local value; what is cached stays, as it does in the extension."""
+        """Add a version of a local value; cached values stay, as they do in the extension."""
         self._local().rotate(target, value, stage=stage, label=label)
 
     def remove(self, target: str) -> None:
@@ -124,7 +124,7 @@ class Emulator:
         self._local().remove(target)
 
     def forget(self) -> None:
-        """Drop what is cached."""
+        """Clear the caches."""
         self._dialect.forget()
         self._appconfig.forget()
 
@@ -140,7 +140,7 @@ class Emulator:
         except OSError as error:
             raise OSError(error.errno, error.strerror, f"port {port}") from None
         self._servers.append(server)
-        with contextlib.suppress(OSError):  # "localhost" is ::1 first for some clients
+        with contextlib.suppress(OSError):  # some clients try ::1 first for "localhost"
             self._servers.append(_LoopbackServer(server.server_port, dialect, self._log, "::1"))
         return server.server_port
 
@@ -185,7 +185,7 @@ class _LoopbackServer(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a client that went away in mid-answer is no error."""
+        """Print nothing: a client that disconnects during an answer is not an error."""
 
     def stop(self) -> None:
         """Stop listening and cut the connections that are open."""
@@ -201,7 +201,7 @@ class _LoopbackServer(ThreadingHTTPServer):
 class _Connection(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    wbufsize = -1  # one write an answer
+    wbufsize = -1  # one write per answer
 
     @property
     def _listener(self) -> _LoopbackServer:
@@ -234,14 +234,14 @@ class _Connection(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = answer  # noqa: N815
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer a request that is no HTTP as Go does."""
+        """Answer as Go does to a request that is not valid HTTP."""
         del message, explain
         self.request_version = self.protocol_version  # the request's own is unknown
         self.close_connection = True
         self._write(Reply(code, b"400 Bad Request"))
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Write nothing: `answer` has its own line."""
+        """Write nothing: `answer` logs its own line."""
 
     def _write(self, reply: Reply) -> None:
         self.send_response_only(reply.status)
@@ -254,7 +254,7 @@ class _Connection(BaseHTTPRequestHandler):
 
 
 def _is_local(host: str | None) -> bool:
-    """Whether a request names this machine: a web page may bind its own name to 127.0.0.1."""
+    """Whether a Host header names this machine: a site may point its own name at 127.0.0.1."""
     return host is None or re.sub(r":\d*$", "", host.lower()) in {"localhost", "127.0.0.1", "[::1]"}
 
 

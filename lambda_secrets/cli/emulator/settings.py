@@ -1,4 +1,4 @@
-"""The extension's environment variables: defaults, ranges, and what becomes of other values."""
+"""The extension's environment variables: defaults, ranges, and what replaces bad values."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def read_settings(environ: Mapping[str, str]) -> tuple[Settings, list[tuple[str,
 
 
 def read_token(environ: Mapping[str, str], *, agent: bool) -> str | None:
-    """Return the token to ask for: `AWS_SESSION_TOKEN`, or the first set one of the agent's."""
+    """Return the token to require: `AWS_SESSION_TOKEN`; for the agent, its first set variable."""
     names = TOKENS if agent else ("AWS_SESSION_TOKEN",)
     token = next((environ[name] for name in names if environ.get(name)), None)
     if agent and token and token.startswith("file://"):
@@ -113,7 +113,7 @@ class _Variables:
             self.lines.append(("DEBUG", f"{name} is {text}."))
             return text
         what = f"Setting default value: {default}."
-        if name in {SECRET_TTL, PARAMETER_TTL}:  # the one line of these that somebody has recorded
+        if name in {SECRET_TTL, PARAMETER_TTL}:  # the only one of these lines that is on record
             what = "Setting default time-to-live: 5m0s."
         self.lines.append(("DEBUG", f"{name} is not present. {what}"))
         return str(default)
