@@ -59,7 +59,7 @@ DOWN = BackendUnavailableError("it is down.")
 
 
 class Recorder:
-    """A backend that answers from a mapping and remembers what it was asked."""
+    """A backend that answers from a mapping and records each call."""
 
     name = "recorder"
 
@@ -68,7 +68,7 @@ class Recorder:
         self.calls: list[tuple[list[str], float, bool]] = []
 
     def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> Any:
-        """Answer by the last part of the name."""
+        """Look up each answer by the last part of its source's name."""
         asked = list(sources)
         self.calls.append(([source.name for source in asked], timeout, fresh))
         found = {source: self.answers[source.name.rpartition("/")[2]] for source in asked}
@@ -84,7 +84,7 @@ class Gated(Recorder):
         self.gate = threading.Event()
 
     def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> Any:
-        """Say that it was asked, and answer when the test lets it."""
+        """Signal the request, and answer when the test opens the gate."""
         found = super().fetch(sources, timeout=timeout, fresh=fresh)
         gate = self.gate
         self.asked.release()
@@ -92,13 +92,13 @@ class Gated(Recorder):
         return found
 
     def open_when_asked(self) -> None:
-        """Let the answers out as soon as there is one call more."""
+        """Open the gate as soon as the next request has arrived."""
         self.asked.acquire()
         self.gate.set()
 
 
 class Watcher:
-    """A holder of values that counts what it is told."""
+    """A holder of values that counts how often it is expired."""
 
     def __init__(
         self, backend: Any = None, values: Sequence[str] = (), declared: Sequence[Source] = ()
@@ -116,20 +116,20 @@ class Watcher:
 
 
 class SteadyCache(Cache):
-    """A cache whose rounds draw the shares of jitter that a test gives, by default none."""
+    """A cache whose jitter draws come from the test, by default 0."""
 
     def __init__(self, clock: FakeClock, draws: Iterator[float] | None = None) -> None:
         super().__init__(clock)
         self.draws = itertools.repeat(0.0) if draws is None else draws
 
     def draw(self) -> float:
-        """Return the next share."""
+        """Return the next draw."""
         return next(self.draws)
 
 
 @pytest.fixture
 def cache(clock: FakeClock) -> Cache:
-    """Return a cache on a clock that stands still, without chance."""
+    """Return a cache without jitter, on a clock that stands still."""
     return SteadyCache(clock)
 
 
@@ -141,7 +141,7 @@ def value(reading: Reading, source: Source = DB) -> Any:
 
 
 def settled(condition: Callable[[], bool]) -> None:
-    """Wait for a background thread, which ends by itself."""
+    """Wait until a background thread has made the condition true."""
     until = time.monotonic() + 10
     while not condition() and time.monotonic() < until:
         time.sleep(0.001)
@@ -149,7 +149,7 @@ def settled(condition: Callable[[], bool]) -> None:
 
 
 def waits(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return what grows each time that the calling thread begins to wait for a round."""
+    """Return a list that grows each time the calling thread begins to wait for a round."""
     begun: list[int] = []
     wait, caller = cache._wait, threading.get_ident()
 
@@ -163,7 +163,7 @@ def waits(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def slowly(clock: FakeClock, seconds: float) -> Callable[[], str]:
-    """Return an answer that takes its time."""
+    """Return an answer that takes so many seconds on the clock."""
 
     def answer() -> str:
         clock.tick(seconds)
@@ -203,7 +203,7 @@ def test_a_paused_monotonic_clock_makes_no_value_immortal(cache: Cache, clock: F
 
 
 def test_a_wall_clock_set_back_makes_no_value_immortal(cache: Cache, clock: FakeClock) -> None:
-    """A wall clock set back leaves the age to the monotonic clock."""
+    """When the wall clock is set back, the monotonic clock determines the age."""
     backend = Recorder(db="1")
     cache.read(backend, {DB: TTL}, timeout=5)
     clock.jump_wall(-1_000_000)
@@ -260,7 +260,7 @@ def test_jitter_shortens_a_lifetime_by_a_random_share(
 
 
 def test_what_was_fetched_together_expires_together(clock: FakeClock) -> None:
-    """Jitter is drawn once a round, so that it does not tear one round into many."""
+    """Jitter is drawn once per round, so values fetched together expire together."""
     cache = SteadyCache(clock, draws=iter([0.1, 0.9]))
     reading = cache.read(Recorder(db="1", key="2"), {DB: TTL, KEY: TTL}, timeout=5)
     assert {
@@ -269,7 +269,7 @@ def test_what_was_fetched_together_expires_together(clock: FakeClock) -> None:
 
 
 def test_chance_is_random_and_below_one() -> None:
-    """Two caches do not refresh together: each round draws its own share from 0 to 1."""
+    """Each round draws its own jitter from 0 up to 1, so caches do not refresh together."""
     cache = Cache()
     draws = set()
     for _ in range(50):
@@ -282,7 +282,7 @@ def test_chance_is_random_and_below_one() -> None:
 
 
 def test_two_handlers_share_a_value_each_by_its_own_ttl(cache: Cache, clock: FakeClock) -> None:
-    """A value is expired for the one and fresh for the other."""
+    """A value may be expired for one handler and fresh for another."""
     backend = Recorder(db="1")
     cache.read(backend, {DB: TTL}, timeout=5)
     clock.tick(5)
@@ -293,7 +293,7 @@ def test_two_handlers_share_a_value_each_by_its_own_ttl(cache: Cache, clock: Fak
 
 
 def test_only_expired_sources_are_fetched_all_in_one_round(cache: Cache, clock: FakeClock) -> None:
-    """A round asks for what is due, all of it, and nothing else."""
+    """A round asks for all sources that are due, and for no others."""
     backend = Recorder(db="1", key="2")
     cache.read(backend, {DB: TTL, KEY: Freshness(20)}, timeout=5)
     clock.tick(15)
@@ -340,7 +340,7 @@ def test_a_failure_is_never_cached(cache: Cache) -> None:
 
 
 def test_good_siblings_of_a_failed_source_are_kept(cache: Cache) -> None:
-    """What was read beside a failure is not asked for again."""
+    """A value read beside a failure is not fetched again."""
     backend = Recorder(db=DOWN, key="2")
     cache.read(backend, {DB: TTL, KEY: TTL}, timeout=5)
     cache.read(backend, {DB: TTL, KEY: TTL}, timeout=5)
@@ -360,7 +360,7 @@ def test_good_siblings_of_a_failed_source_are_kept(cache: Cache) -> None:
 def test_a_malformed_answer_is_a_backend_error(
     cache: Cache, source: Source, answer: Any, reason: str
 ) -> None:
-    """What a backend answers against its protocol fails that source, not the process."""
+    """An answer that breaks the protocol fails its source, not the process."""
     backend = Recorder(**{"db": answer, "": answer})
     result = cache.read(backend, {source: TTL}, timeout=5).results[source]
     assert isinstance(result, BackendError)
@@ -374,7 +374,7 @@ def test_well_formed_answers_are_values(cache: Cache, answer: Any) -> None:
 
 
 def test_a_raised_resolution_error_stands_for_all_sources(cache: Cache) -> None:
-    """A backend may raise once instead of answering an error for each."""
+    """A backend may raise once instead of returning an error for each source."""
 
     class Raising:
         def fetch(self, sources: Iterable[Source], **_: Any) -> Any:
@@ -388,7 +388,7 @@ def test_a_raised_resolution_error_stands_for_all_sources(cache: Cache) -> None:
 def test_whatever_else_a_backend_raises_is_a_backend_error_without_its_message(
     cache: Cache, raised: BaseException
 ) -> None:
-    """Another's exception may quote a value: only its type is told."""
+    """A foreign exception may quote a value, so only its type is reported."""
 
     class Raising:
         def fetch(self, sources: Iterable[Source], **_: Any) -> Any:
@@ -402,7 +402,7 @@ def test_whatever_else_a_backend_raises_is_a_backend_error_without_its_message(
 
 
 def test_a_backend_that_ignores_its_timeout_is_left_behind(cache: Cache) -> None:
-    """The caller goes on at its timeout, the late answer is dropped, the next read asks anew."""
+    """The caller gives up at its timeout, the late answer is dropped, the next read asks again."""
     backend = Gated(db="late")
     begin = time.monotonic()
     result = cache.read(backend, {DB: TTL}, timeout=0.05).results[DB]
@@ -422,7 +422,7 @@ def _ours() -> list[threading.Thread]:
 def test_a_fetch_runs_inline_where_no_thread_can_start(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At the limit of threads a value is still read."""
+    """A value is still read when no more threads can start."""
 
     def no_thread(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -432,7 +432,7 @@ def test_a_fetch_runs_inline_where_no_thread_can_start(
 
 
 def test_good_siblings_arrive_from_a_backend_that_uses_its_whole_timeout(cache: Cache) -> None:
-    """A backend may say at its timeout what failed: the caller waits a little longer for that."""
+    """The caller waits slightly longer for a backend that answers right at its timeout."""
 
     class Punctual:
         def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> Any:
@@ -445,7 +445,7 @@ def test_good_siblings_arrive_from_a_backend_that_uses_its_whole_timeout(cache: 
 
 
 def test_a_backend_that_nobody_else_refers_to_is_released(cache: Cache) -> None:
-    """The cache keeps values by a backend's identity, but neither the backend nor its sockets."""
+    """The cache keys values by a backend's identity, and does not keep the backend alive."""
     backend = Recorder(db="1")
     alive = weakref.ref(backend)
     cache.read(backend, {DB: TTL}, timeout=5)
@@ -456,7 +456,7 @@ def test_a_backend_that_nobody_else_refers_to_is_released(cache: Cache) -> None:
 
 
 def test_a_backend_at_the_address_of_a_dead_one_serves_none_of_its_values(cache: Cache) -> None:
-    """Addresses are used again: what was read through the dead one is forgotten before."""
+    """A dead backend's values are forgotten before its address is used again."""
     seen: set[int] = set()
     again = 0
     for number in range(50):
@@ -475,7 +475,7 @@ def test_a_backend_at_the_address_of_a_dead_one_serves_none_of_its_values(cache:
 
 
 def in_threads(count: int, function: Callable[[], Any]) -> list[Any]:
-    """Run a function in that many threads at once, and return what they returned."""
+    """Run a function in `count` threads at once, and return the results."""
     results: list[Any] = []
     threads = [
         threading.Thread(target=lambda: results.append(function()), name=f"caller {index}")
@@ -489,7 +489,7 @@ def in_threads(count: int, function: Callable[[], Any]) -> list[Any]:
 
 
 def test_eight_threads_make_one_fetch(cache: Cache) -> None:
-    """Callers at the same time share one round."""
+    """Concurrent callers share one round."""
     backend = Gated(db="1")
 
     def read() -> Any:
@@ -531,7 +531,7 @@ def test_a_caller_waits_for_anothers_round_no_longer_than_its_own_timeout(cache:
 
 
 def test_nobody_joins_a_round_that_is_past_its_timeout(cache: Cache, clock: FakeClock) -> None:
-    """A round that a freeze left hanging is not waited for: a new one begins."""
+    """Nobody waits for a round that a freeze left hanging: a new one begins."""
     backend = Gated(db="1")
     first = threading.Thread(target=lambda: cache.read(backend, {DB: TTL}, timeout=3))
     first.start()
@@ -544,7 +544,7 @@ def test_nobody_joins_a_round_that_is_past_its_timeout(cache: Cache, clock: Fake
 
 
 def test_a_forced_read_never_joins_an_ordinary_one(cache: Cache) -> None:
-    """What was asked before the force may be the old value; the forced one stays."""
+    """A forced read asks again, as an earlier answer may be old, and its value stays."""
     backend = Gated(db="old")
     ordinary = threading.Thread(target=lambda: cache.read(backend, {DB: TTL}, timeout=5))
     ordinary.start()
@@ -560,7 +560,7 @@ def test_a_forced_read_never_joins_an_ordinary_one(cache: Cache) -> None:
 def test_a_late_refusal_of_a_replaced_round_says_nothing_of_the_new_value(
     cache: Cache, clock: FakeClock
 ) -> None:
-    """Whoever was asked before the forced read does not end stale-if-error after it."""
+    """A refusal asked for before a forced read does not affect the forced value."""
     backend = Gated(db="1")
     backend.gate.set()
     cache.read(backend, {DB: Freshness(0)}, timeout=5)
@@ -585,7 +585,7 @@ def test_a_late_refusal_of_a_replaced_round_says_nothing_of_the_new_value(
 
 
 def test_forced_reads_share_one_round_and_ordinary_ones_join_it(cache: Cache) -> None:
-    """A forced round is as good as any for those who come later."""
+    """Later callers, forced or ordinary, join a forced round."""
     backend = Gated(db="1")
     first = threading.Thread(target=lambda: cache.read(backend, {DB: TTL}, timeout=5, mode="fresh"))
     first.start()
@@ -609,7 +609,7 @@ def test_forced_reads_share_one_round_and_ordinary_ones_join_it(cache: Cache) ->
 
 
 def test_a_replaced_round_that_ends_leaves_its_successor_to_be_joined(cache: Cache) -> None:
-    """The end of an ordinary round changes nothing for those who wait for the forced one."""
+    """When the replaced round ends, later callers still join the forced one."""
     old, new = Gated(db="old"), Gated(db="new")
 
     class Both:
@@ -642,7 +642,7 @@ def test_a_replaced_round_that_ends_leaves_its_successor_to_be_joined(cache: Cac
 
 
 def test_a_forced_read_replaces_the_entry(cache: Cache) -> None:
-    """A value read past every cache is the one that is served from then on."""
+    """A value read past every cache is served from then on."""
     backend = Recorder(db="1")
     cache.read(backend, {DB: TTL}, timeout=5)
     backend.answers["db"] = "2"
@@ -655,7 +655,7 @@ def test_a_forced_read_replaces_the_entry(cache: Cache) -> None:
 
 
 def test_a_failed_forced_read_serves_nothing_stale(cache: Cache) -> None:
-    """Who reads past the caches wants to know that it failed; the entry stays for the others."""
+    """A failed forced read returns the error; the entry stays for other callers."""
     backend = Recorder(db="1")
     cache.read(backend, {DB: STALE}, timeout=5)
     backend.answers["db"] = DOWN
@@ -667,7 +667,7 @@ def test_a_failed_forced_read_serves_nothing_stale(cache: Cache) -> None:
 
 
 def expired_and_down(cache: Cache, clock: FakeClock, error: ResolutionError = DOWN) -> Recorder:
-    """Return a backend that fails since its value "1" has expired."""
+    """Return a backend that fails now that its value "1" has expired."""
     backend = Recorder(db="1")
     cache.read(backend, {DB: STALE}, timeout=5)
     clock.tick(10)
@@ -676,7 +676,7 @@ def expired_and_down(cache: Cache, clock: FakeClock, error: ResolutionError = DO
 
 
 def test_a_transient_failure_serves_the_last_value(cache: Cache, clock: FakeClock) -> None:
-    """Past its TTL a value outlives an outage."""
+    """An expired value is served during an outage."""
     backend = expired_and_down(cache, clock)
     reading = cache.read(backend, {DB: STALE}, timeout=5)
     assert value(reading) == "1"
@@ -699,14 +699,14 @@ def test_no_other_failure_serves_it(
 def test_a_refusal_leaves_the_value_to_those_for_whom_it_is_fresh(
     cache: Cache, clock: FakeClock
 ) -> None:
-    """A good value is never replaced by an error."""
+    """A refusal never replaces a value that is still fresh for another handler."""
     backend = expired_and_down(cache, clock, AccessDeniedError("no."))
     cache.read(backend, {DB: STALE}, timeout=5)
     assert value(cache.read(backend, {DB: Freshness(11)}, timeout=5)) == "1"
 
 
 def test_stale_if_error_is_bounded(cache: Cache, clock: FakeClock) -> None:
-    """So many seconds past its TTL, and no longer."""
+    """A stale value is served for `stale_if_error` seconds past its TTL, and no longer."""
     backend = expired_and_down(cache, clock)
     clock.tick(99.9)
     reading = cache.read(backend, {DB: STALE}, timeout=5)
@@ -717,13 +717,13 @@ def test_stale_if_error_is_bounded(cache: Cache, clock: FakeClock) -> None:
 
 
 def test_stale_if_error_zero_is_off(cache: Cache, clock: FakeClock) -> None:
-    """A handler that wants no stale value gets the error."""
+    """Without stale-if-error a handler gets the error."""
     backend = expired_and_down(cache, clock)
     assert cache.read(backend, {DB: TTL}, timeout=5).results[DB] is DOWN
 
 
 def test_backoff_doubles_from_one_second_to_sixty(cache: Cache, clock: FakeClock) -> None:
-    """During an outage the backend is asked seldom, not on every invocation."""
+    """During an outage the backend is asked ever less often, not on every invocation."""
     backend = expired_and_down(cache, clock)
     forever = Freshness(10, stale_if_error=math.inf)
     for pause in (1, 2, 4, 8, 16, 32, 60, 60):
@@ -740,7 +740,7 @@ def test_backoff_doubles_from_one_second_to_sixty(cache: Cache, clock: FakeClock
 def test_an_outage_of_thousands_of_invocations_ends_when_the_backend_is_back(
     cache: Cache, clock: FakeClock
 ) -> None:
-    """However often it failed, the pause is a number, and the first good answer is served."""
+    """Thousands of failures do not break the back-off, and the first good answer is served."""
     backend = Recorder(db="1")
     watcher = Watcher(backend, declared=[DB])
     cache.watch(watcher)
@@ -762,7 +762,7 @@ def test_backoff_is_shared_by_all_handlers_of_a_source(cache: Cache, clock: Fake
 
 
 def test_a_success_ends_the_backoff(cache: Cache, clock: FakeClock) -> None:
-    """The next outage begins with one second again."""
+    """The back-off of the next outage begins at one second again."""
     backend = expired_and_down(cache, clock)
     cache.read(backend, {DB: STALE}, timeout=5)
     clock.tick(1)
@@ -776,7 +776,7 @@ def test_a_success_ends_the_backoff(cache: Cache, clock: FakeClock) -> None:
 def test_one_warning_per_outage_step(
     cache: Cache, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each failed refresh is warned of once, however many invocations it serves."""
+    """Each failed refresh logs one warning, however many invocations it affects."""
     backend = expired_and_down(cache, clock)
     for _ in range(3):
         cache.read(backend, {DB: STALE}, timeout=5)
@@ -813,14 +813,14 @@ def test_with_a_value_at_hand_a_round_waits_at_most_a_second(
 
 
 def test_a_forced_round_has_its_whole_timeout(cache: Cache, clock: FakeClock) -> None:
-    """Who forces a read waits for the answer."""
+    """A forced read waits for its whole timeout, even with a value to fall back on."""
     backend = expired_and_down(cache, clock)
     cache.read(backend, {DB: STALE}, timeout=5, mode="fresh")
     assert backend.calls[-1][1] == 5
 
 
 def test_who_gives_up_on_anothers_round_is_served_stale(cache: Cache, clock: FakeClock) -> None:
-    """A caller whose own timeout ends first falls back too, without a warning of its own."""
+    """A caller whose own timeout ends first is served the stale value too."""
     backend = Gated(db="1")
     backend.gate.set()
     cache.read(backend, {DB: STALE}, timeout=5)
@@ -839,7 +839,7 @@ def test_who_gives_up_on_anothers_round_is_served_stale(cache: Cache, clock: Fak
 
 
 def test_who_joins_with_a_value_at_hand_waits_for_a_second_at_most() -> None:
-    """Others may have nothing to serve and wait for longer."""
+    """A caller with a stale value waits only a second for a round that others wait out."""
     cache, backend = Cache(), Gated(db="1")
     backend.gate.set()
     cache.read(backend, {DB: Freshness(0)}, timeout=5)
@@ -863,7 +863,7 @@ def test_who_joins_with_a_value_at_hand_waits_for_a_second_at_most() -> None:
 def test_refresh_ahead_serves_the_current_value_and_fetches_beside_it(
     cache: Cache, clock: FakeClock
 ) -> None:
-    """Shortly before expiry nobody waits: the new value is there for the next one."""
+    """Shortly before expiry nobody waits, and the next caller gets the new value."""
     backend = Gated(db="1")
     backend.gate.set()
     reading = cache.read(backend, {DB: AHEAD}, timeout=5)
@@ -882,7 +882,7 @@ def test_refresh_ahead_serves_the_current_value_and_fetches_beside_it(
 def test_refresh_ahead_fetches_all_that_is_soon_due_in_one_round(
     cache: Cache, clock: FakeClock
 ) -> None:
-    """One background round brings every source, as a usual one does."""
+    """One background round fetches every source that is soon due."""
     backend = Recorder(db="1", key="2")
     wanted = {DB: AHEAD, KEY: AHEAD}
     cache.read(backend, wanted, timeout=5)
@@ -895,7 +895,7 @@ def test_refresh_ahead_fetches_all_that_is_soon_due_in_one_round(
 
 
 def test_what_took_long_to_fetch_is_refreshed_ahead_too(cache: Cache, clock: FakeClock) -> None:
-    """A value that is shortly before expiry when it arrives does not make the next caller wait."""
+    """A value that arrives shortly before its expiry does not make the next caller wait."""
     backend = Gated(db=slowly(clock, 7))
     backend.gate.set()
     assert cache.read(backend, {DB: AHEAD}, timeout=50).good_for == 0
@@ -907,7 +907,7 @@ def test_what_took_long_to_fetch_is_refreshed_ahead_too(cache: Cache, clock: Fak
 
 
 def test_refresh_ahead_never_runs_twice_for_one_source(cache: Cache, clock: FakeClock) -> None:
-    """While one background round runs, no other begins; when it hangs for good, one may."""
+    """No second background round begins while one runs, unless that one hangs."""
     backend = Gated(db="1")
     backend.gate.set()
     cache.read(backend, {DB: AHEAD}, timeout=2)
@@ -925,7 +925,7 @@ def test_refresh_ahead_never_runs_twice_for_one_source(cache: Cache, clock: Fake
 def test_nobody_waits_for_a_background_round_that_a_freeze_left_hanging(
     cache: Cache, clock: FakeClock
 ) -> None:
-    """An expired value is fetched anew, and the frozen answer leaves no trace."""
+    """An expired value is fetched again, and the frozen answer leaves no trace."""
     backend = Gated(db="1")
     backend.gate.set()
     cache.read(backend, {DB: AHEAD}, timeout=5)
@@ -947,7 +947,7 @@ def test_nobody_waits_for_a_background_round_that_a_freeze_left_hanging(
 def test_a_hanging_background_round_is_looked_at_again_before_expiry(
     cache: Cache, clock: FakeClock
 ) -> None:
-    """What a freeze cut off is tried once more in time, so that no invocation waits."""
+    """A refresh that a freeze cut off is tried again before expiry, so no invocation waits."""
     backend = Gated(db="1")
     backend.gate.set()
     cache.read(backend, {DB: AHEAD}, timeout=1)
@@ -968,7 +968,7 @@ def test_a_hanging_background_round_is_looked_at_again_before_expiry(
 def test_refresh_ahead_of_a_whole_lifetime_counts_as_half_of_it(
     ahead: float, due: float, cache: Cache, clock: FakeClock
 ) -> None:
-    """It does not fetch on every invocation."""
+    """A `refresh_ahead` as long as the TTL does not fetch on every invocation."""
     backend = Recorder(db="1")
     freshness = Freshness(10, refresh_ahead=ahead)
     assert cache.read(backend, {DB: freshness}, timeout=5).good_for == due
@@ -982,7 +982,7 @@ def test_refresh_ahead_of_a_whole_lifetime_counts_as_half_of_it(
 def test_a_failed_background_refresh_throws_no_good_value_away(
     cache: Cache, clock: FakeClock
 ) -> None:
-    """The value is served up to its TTL, and beyond it by stale-if-error, with its back-off."""
+    """The value is still served, and the refresh is retried with back-off."""
     backend = Recorder(db="1")
     cache.read(backend, {DB: AHEAD}, timeout=5)
     clock.tick(6)
@@ -999,11 +999,11 @@ def test_a_failed_background_refresh_throws_no_good_value_away(
     settled(lambda: len(backend.calls) == 3)
 
 
-# What is kept
+# Kept entries
 
 
 def test_what_a_handler_declares_is_kept_for_it(cache: Cache, clock: FakeClock) -> None:
-    """Its next outage may come before its next invocation."""
+    """A declared entry survives its expiry, since its next read may meet an outage."""
     backend = Recorder(db="1", key="2")
     watcher = Watcher(backend, declared=[DB])
     cache.watch(watcher)
@@ -1015,7 +1015,7 @@ def test_what_a_handler_declares_is_kept_for_it(cache: Cache, clock: FakeClock) 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_round_ends_even_if_an_observer_ends_its_thread(cache: Cache) -> None:
-    """Whoever waits for the round has its result all the same."""
+    """Callers get the round's result even if the observer raises `SystemExit`."""
 
     def leave(event: Event) -> None:
         raise SystemExit
@@ -1041,7 +1041,7 @@ def test_clear_forgets_and_what_is_in_flight_does_not_enter(cache: Cache) -> Non
 
 
 def test_drop_forgets_only_these_sources(cache: Cache) -> None:
-    """Clearing one handler leaves the sources of others."""
+    """Discarding one source leaves the others."""
     backend = Recorder(db="1", key="2")
     cache.read(backend, {DB: TTL, KEY: TTL}, timeout=5)
     discard(cache, {(id(backend), DB)}.__contains__)
@@ -1050,7 +1050,7 @@ def test_drop_forgets_only_these_sources(cache: Cache) -> None:
 
 
 def test_watchers_are_told_and_not_kept_alive(cache: Cache) -> None:
-    """Whoever holds values looks again after a change, and lets go after an invalidation."""
+    """Watchers are told of each change, and the cache does not keep them alive."""
     backend, watcher = Recorder(db="1"), Watcher()
     cache.watch(watcher)
     cache.read(backend, {DB: TTL}, timeout=5)
@@ -1066,7 +1066,7 @@ def test_watchers_are_told_and_not_kept_alive(cache: Cache) -> None:
 
 
 def test_a_reading_is_of_a_generation_that_ends_with_any_change(cache: Cache) -> None:
-    """What was made of a reading from before a clear is not kept after it."""
+    """A clear ends the generation that a reading belongs to."""
     backend = Recorder(db="1")
     reading = cache.read(backend, {DB: TTL}, timeout=5)
     assert reading.generation == cache.generation
@@ -1113,7 +1113,7 @@ def test_release_forgets_and_closes_what_backends_hold_open(cache: Cache) -> Non
 
 
 def test_release_closes_backends_that_no_handler_has(cache: Cache) -> None:
-    """What was read outside a handler leaves nothing in a snapshot either."""
+    """A backend used only outside handlers is closed before a snapshot too."""
     closed: list[str] = []
 
     class Closing(Recorder):
@@ -1136,7 +1136,7 @@ def test_release_closes_backends_that_no_handler_has(cache: Cache) -> None:
 
 
 def test_after_a_fork_the_child_waits_for_no_thread_that_it_has_not(cache: Cache) -> None:
-    """Locks and rounds are the child's own."""
+    """The child has its own locks and rounds."""
     backend = Gated(db="1")
     reader = threading.Thread(target=lambda: cache.read(backend, {DB: TTL}, timeout=5))
     reader.start()
@@ -1150,7 +1150,7 @@ def test_after_a_fork_the_child_waits_for_no_thread_that_it_has_not(cache: Cache
 
 
 def test_a_child_gets_locks_of_its_own() -> None:
-    """What Python calls after a fork renews those of the shared cache, built objects aside."""
+    """The after-fork hook renews the shared cache's locks, with or without built objects."""
     shared, locks = cache_module.shared_cache, []
     for _ in range(2):
         cache_module._after_fork()
@@ -1189,7 +1189,7 @@ def test_an_observer_is_told_of_each_fetch_and_stale_serve(cache: Cache, clock: 
 def test_an_observer_is_told_whether_a_fetch_ran_in_the_background(
     cache: Cache, clock: FakeClock
 ) -> None:
-    """A refresh ahead is a fetch of its own kind."""
+    """A refresh ahead is reported as a background fetch."""
     events: list[Event] = []
     backend = Recorder(db="1")
     cache.read(backend, {DB: AHEAD}, timeout=5, observer=events.append)
@@ -1200,7 +1200,7 @@ def test_an_observer_is_told_whether_a_fetch_ran_in_the_background(
 
 
 def test_an_observer_is_told_once_of_a_fetch_that_was_given_up(cache: Cache) -> None:
-    """The late end of a round that nobody waits for any more is no second event."""
+    """The late end of an abandoned round is not a second event."""
     events: list[Event] = []
     backend = Gated(db="late")
     cache.read(backend, {DB: TTL}, timeout=0.01, observer=events.append)
@@ -1222,7 +1222,7 @@ def test_what_an_observer_raises_is_logged_never_raised(
 
 
 def test_a_backend_is_called_by_its_name_or_its_class() -> None:
-    """Errors and events name a backend even if it has no name."""
+    """A backend without a `name` is called by its class's name."""
 
     class Vault:
         def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> Any:
@@ -1233,7 +1233,7 @@ def test_a_backend_is_called_by_its_name_or_its_class() -> None:
 
 
 class Listener:
-    """Keeps what it is told."""
+    """Keeps the values it is told."""
 
     def __init__(self) -> None:
         self.known: list[Any] = []
@@ -1248,7 +1248,7 @@ class Listener:
 
 
 def test_listeners_learn_what_is_held_then_what_comes(cache: Cache) -> None:
-    """A listener hears of the values of cache and watchers at once, and later of each new one."""
+    """A listener learns all held values at once, and each new one as it is revealed."""
     cache.read(Recorder(db="1"), {DB: TTL}, timeout=5)
     watcher = Watcher(values=["2"])
     cache.watch(watcher)
@@ -1267,7 +1267,7 @@ def test_listeners_learn_what_is_held_then_what_comes(cache: Cache) -> None:
 
 
 def test_a_joiner_is_not_failed_by_the_patience_of_who_began_the_round() -> None:
-    """A round of somebody who can serve stale ends early: who cannot fetches again and waits."""
+    """When a round ends early for a caller with a stale value, one without fetches again."""
     cache = Cache()
     backend = Gated(db="1")
     backend.gate.set()
@@ -1294,7 +1294,7 @@ def test_a_joiner_is_not_failed_by_the_patience_of_who_began_the_round() -> None
 def test_a_joiner_fetches_again_where_the_backend_used_up_the_time_and_said_so(
     seconds: float, calls: int, cache: Cache, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A backend that gives up by itself is no answer to who has more time; a quick failure is."""
+    """A joiner with time left retries a backend's timeout, but accepts its quick failure."""
     backend = Gated(db=DOWN)
     reader = threading.Thread(target=lambda: cache.read(backend, {DB: TTL}, timeout=1))
     reader.start()
@@ -1315,7 +1315,7 @@ def test_a_joiner_fetches_again_where_the_backend_used_up_the_time_and_said_so(
 
 
 def test_joiners_of_a_failed_round_share_the_next_one() -> None:
-    """When the one round was given up, those with time left fetch once, not each for itself."""
+    """When a round is given up, all joiners with time left share one new fetch."""
     cache = Cache()
     backend = Gated(db="1")
     first = threading.Thread(target=lambda: cache.read(backend, {DB: TTL}, timeout=0.1))
@@ -1328,7 +1328,7 @@ def test_joiners_of_a_failed_round_share_the_next_one() -> None:
 
 
 def test_a_joiner_of_a_prefetch_asks_again(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A prefetch waits for nothing; who needs the value does."""
+    """A prefetch may give up early; a caller that needs the value fetches it."""
 
     class Starting(Gated):
         def prefetch(self, sources: Iterable[Source], *, timeout: float) -> Any:
@@ -1357,7 +1357,7 @@ def test_a_joiner_of_a_prefetch_asks_again(cache: Cache, monkeypatch: pytest.Mon
 def test_a_thread_whose_wait_was_interrupted_may_wait_again(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The round goes on; its thread is none any more that must not wait for it."""
+    """The round goes on, and the interrupted thread may wait for it again."""
     backend = Gated(db="1")
 
     def interrupted(*args: Any) -> None:
@@ -1375,7 +1375,7 @@ def test_a_thread_whose_wait_was_interrupted_may_wait_again(
 def test_nobody_waits_for_a_round_that_never_started(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An exception of a signal handler may come before its thread runs."""
+    """An exception from a signal handler may come before the round's thread starts."""
 
     def interrupted(new: Round) -> None:
         raise KeyboardInterrupt
@@ -1391,7 +1391,7 @@ def test_nobody_waits_for_a_round_that_never_started(
 def test_a_pending_version_serves_until_the_current_one_changes(
     cache: Cache, clock: FakeClock
 ) -> None:
-    """It was found good; the old value that is read again meanwhile does not replace it."""
+    """A pending version survives re-reads of the old value, up to its time limit."""
     backend = Recorder(db="1")
     current = cache.read(backend, {DB: TTL}, timeout=5).results[DB]
     for late in (False, True):
@@ -1410,7 +1410,7 @@ def test_a_pending_version_serves_until_the_current_one_changes(
 def test_a_reading_from_before_a_change_is_not_kept(
     change: Callable[[Cache], None], cache: Cache
 ) -> None:
-    """It is used once, by who has waited for it."""
+    """The caller that waited uses the reading once, and the cache does not keep it."""
 
     def answer() -> str:
         change(cache)
@@ -1425,7 +1425,7 @@ def test_a_reading_from_before_a_change_is_not_kept(
 def test_a_caller_has_its_answer_when_it_wants_it(
     wait: float, cache: Cache, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The grace for late replies comes out of the backend's share, not on top of the wait."""
+    """The grace for late replies shortens the backend's timeout; it does not extend the wait."""
     backend, waited = Gated(db="1"), list[float]()
 
     def waiting(event: threading.Event, timeout: float | None = None) -> bool:
@@ -1446,7 +1446,7 @@ def test_a_caller_has_its_answer_when_it_wants_it(
 
 
 def test_a_timeout_of_hundreds_of_years_is_a_day(cache: Cache) -> None:
-    """The operating system's waits have a bound."""
+    """A timeout is cut to a day, as the operating system's waits are bounded."""
     backend = Recorder(db="1")
     assert value(cache.read(backend, {DB: TTL}, timeout=1e10)) == "1"
     assert backend.calls[0][1] < 100_000
@@ -1478,7 +1478,7 @@ def test_20000_names_made_up_at_run_time_cost_the_same_each() -> None:
 
 
 def test_an_entry_that_is_read_again_is_young(cache: Cache, clock: FakeClock) -> None:
-    """The oldest go first: those whose value is the oldest."""
+    """A sweep removes the entries with the oldest values first."""
     backend = Recorder(db="1")
     backend.fetch = lambda sources, **_: {s: Answer("1") for s in sources}  # type: ignore[method-assign]
     cache.read(backend, {DB: TTL}, timeout=5)
@@ -1493,7 +1493,7 @@ def test_an_entry_that_is_read_again_is_young(cache: Cache, clock: FakeClock) ->
 
 
 def test_what_nobody_would_be_served_is_swept(cache: Cache, clock: FakeClock) -> None:
-    """A value is kept for the longest TTL and stale-if-error that it was asked for with."""
+    """A value is kept for the longest TTL plus stale-if-error that any read asked for."""
     backend, forever = Recorder(db="1"), Recorder(db="1")
     for freshness in (TTL, Freshness(10, stale_if_error=50), Freshness(0)):
         cache.read(backend, {DB: freshness}, timeout=5)
@@ -1516,7 +1516,7 @@ def test_what_nobody_would_be_served_is_swept(cache: Cache, clock: FakeClock) ->
 def test_backends_that_take_no_weak_reference_are_released_with_their_entries(
     cache: Cache, clock: FakeClock
 ) -> None:
-    """One made for each call does not live for ever."""
+    """A backend made for each call does not live for ever."""
     live: list[int] = []
 
     class Slotted:
@@ -1544,7 +1544,7 @@ def test_backends_that_take_no_weak_reference_are_released_with_their_entries(
 def test_a_round_runs_in_a_copy_of_the_context_of_who_began_it(
     cache: Cache, clock: FakeClock
 ) -> None:
-    """Traces go on in backend and observer; a refresh in the background is part of none."""
+    """Backend and observer see the caller's context; a background round sees an empty one."""
     trace: ContextVar[str] = ContextVar("trace", default="none")
     seen: list[str] = []
 
@@ -1567,7 +1567,7 @@ def test_a_round_runs_in_a_copy_of_the_context_of_who_began_it(
 
 
 def test_a_backend_may_keep_and_change_what_it_gets(cache: Cache) -> None:
-    """The list of sources is its own."""
+    """A backend gets its own list of sources."""
 
     class Emptying:
         def fetch(self, sources: Any, *, timeout: float, fresh: bool) -> Any:
@@ -1588,7 +1588,7 @@ class Hostile:
 
 
 def unset_answer() -> Answer:
-    """Return an answer that nobody has constructed."""
+    """Return an `Answer` whose `__init__` never ran."""
     return object.__new__(Answer)
 
 
@@ -1597,7 +1597,7 @@ def unset_answer() -> Answer:
     [Hostile(), None, 5, [], {}, {DB: unset_answer()}, {DB: Answer(cast("Any", None))}, {DB: [5]}],
 )
 def test_nonsense_is_a_backend_error_at_once(cache: Cache, given: Any) -> None:
-    """Whatever a backend returns fails its sources, and nobody waits for it."""
+    """A nonsense return value fails its sources at once, and nobody waits."""
 
     class Nonsense:
         def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> Any:
@@ -1617,7 +1617,7 @@ def test_what_an_observer_raises_ends_nothing(
     clock: FakeClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Of any kind, in a round and beside it; its message is withheld."""
+    """An observer's exception of any kind is only logged, and without its message."""
 
     def broken(event: Event) -> None:
         raise raised("canary")
@@ -1634,7 +1634,7 @@ def test_what_an_observer_raises_ends_nothing(
 def test_an_observer_that_hangs_hangs_no_caller(
     stale: bool, cache: Cache, clock: FakeClock
 ) -> None:
-    """A caller waits for it no longer than for the backend, or a second beside a round."""
+    """A hanging observer costs a caller at most its timeout, or a second for a stale value."""
     leave = threading.Event()
     backend = expired_and_down(cache, clock) if stale else Recorder(db="1")
     begin = time.monotonic()
@@ -1645,7 +1645,7 @@ def test_an_observer_that_hangs_hangs_no_caller(
 
 
 def test_an_observer_that_hangs_beside_a_backend_that_hangs_hangs_no_caller() -> None:
-    """The caller that gives a round up has its error in time."""
+    """A caller that gives up a round gets its error in time."""
     cache, backend, leave = Cache(), Gated(db="1"), threading.Event()
     begin = time.monotonic()
     result = cache.read(
@@ -1661,7 +1661,7 @@ def test_an_observer_that_hangs_beside_a_backend_that_hangs_hangs_no_caller() ->
 def test_an_observer_is_told_inline_where_no_thread_can_start(
     cache: Cache, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At the limit of threads an event is still told."""
+    """An event is still reported when no more threads can start."""
     events: list[Event] = []
     backend = expired_and_down(cache, clock)
 
@@ -1676,7 +1676,7 @@ def test_an_observer_is_told_inline_where_no_thread_can_start(
 def test_another_runtime_error_of_a_thread_gets_out(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A signal's exception within one of Python's own locks is not taken for a lack of threads."""
+    """A `RuntimeError` from Python's own locks is not mistaken for a lack of threads."""
 
     def interrupted(self: threading.Thread) -> None:
         raise RuntimeError("release unlocked lock")
@@ -1711,7 +1711,7 @@ def test_who_sees_a_new_entry_finds_no_old_value_elsewhere(cache: Cache) -> None
 
 
 def test_a_listener_hears_of_what_transforms_have_made(cache: Cache) -> None:
-    """A value that was made before somebody listens is held in the cache, too."""
+    """A listener also learns values that transforms made before it listened."""
     backend = Recorder(db="1")
     resolver = Resolver(
         {"db": Secret("prod/db", transform=lambda text: f"made of {text}")},
@@ -1726,7 +1726,7 @@ def test_a_listener_hears_of_what_transforms_have_made(cache: Cache) -> None:
 
 
 def test_no_tool_that_walks_objects_finds_a_value(cache: Cache) -> None:
-    """Frames have the cache at hand: its entries show nothing in attributes, slots or items."""
+    """No attribute, slot or item of resolver, secrets or cache entries shows a value."""
     backend = Recorder(db=lambda: Answer("canary"))
     resolver = Resolver({"db": Secret("prod/db")}, cache=cache, backend=backend)
     secrets = run(resolver.steps())

@@ -1,4 +1,4 @@
-"""Signal handlers, finalizers and forks in the middle of the cache: nothing hangs."""
+"""Signal handlers, finalizers and forks that interrupt the cache never make it hang."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def failure_of(function):
 def run(script: str, *, interrupted: bool = False) -> None:
     """Run a script that fails by its own timer if it hangs.
 
-    One that is interrupted anywhere is not measured, since the lock of coverage does not survive
-    it, and may say something: Python tells of what is raised within callbacks of its weak sets.
+    A script interrupted at random runs without coverage, whose lock does not survive that. It may
+    write to stderr: Python reports exceptions raised in the callbacks of its weak sets.
     """
     environment = dict(os.environ)
     for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG") if interrupted else ():
@@ -90,7 +90,7 @@ def run(script: str, *, interrupted: bool = False) -> None:
 
 
 def test_a_clear_in_a_signal_handler_takes_effect_when_the_lock_is_free() -> None:
-    """It does not wait for its own thread, and nothing that was read before it is kept."""
+    """The clear does not wait for its own thread, and drops everything read before it."""
     run("""
 assert read() == "db1"
 in_handler(clear_cache)
@@ -104,7 +104,7 @@ assert backend.calls == before + 1
 
 
 def test_a_clear_in_a_signal_handler_ends_warm_values_at_once() -> None:
-    """A handler's values from before it are not given out after it."""
+    """A handler's values from before the clear are not served after it."""
     run("""
 live = LiveSecrets({"it": "db"}, backend=backend)
 assert live.it == live.current().it == "db1"
@@ -116,7 +116,7 @@ assert live.current().it == "db3"
 
 
 def test_a_warm_read_in_a_signal_handler_needs_no_lock() -> None:
-    """Values that are good are there, whatever was interrupted."""
+    """A value that is still good can be read, whatever was interrupted."""
     run("""
 @inject_secrets({"it": "db"}, backend=backend)
 def handler(event, context):
@@ -131,7 +131,7 @@ assert seen == [("db1",) * 3], seen
 
 
 def test_a_cold_read_in_a_signal_handler_fails_at_once() -> None:
-    """Where its own thread holds the lock, waiting would be for ever."""
+    """The read would wait for ever, since its own thread holds the lock."""
     run("""
 in_handler(lambda: failure_of(lambda: read("other")))
 assert read() == "db1"
@@ -141,7 +141,7 @@ assert read("other") == "other2"
 
 
 def test_a_read_that_would_wait_for_its_own_threads_round_fails_at_once() -> None:
-    """A handler that interrupts the wait for a round cannot wait for that round."""
+    """A signal handler that interrupts the wait for a round cannot wait for that round."""
     run("""
 backend.hold = threading.Event()
 signal.signal(signal.SIGALRM, lambda *_: (seen.append(failure_of(read)), backend.hold.set()))
@@ -153,7 +153,7 @@ assert backend.calls == 1
 
 
 def test_a_backend_that_reads_the_same_secret_fails_at_once() -> None:
-    """Its round would wait for itself."""
+    """The nested read would wait for its own round."""
     run("""
 class Nested(Backend):
     def fetch(self, sources, *, timeout, fresh):
@@ -167,7 +167,7 @@ assert seen == [True]
 
 @pytest.mark.parametrize("method", ["clear_cache()", "seen.append(failure_of(read))"])
 def test_a_finalizer_under_the_lock_does_not_wait_for_it(method: str) -> None:
-    """The garbage collector may run anywhere."""
+    """The garbage collector may run a finalizer while the lock is held."""
     run(f"""
 class Finalized:
     def __del__(self):
@@ -189,7 +189,7 @@ assert (read("other") == "other1") == ("{method}" != "clear_cache()")
 
 
 def test_a_backend_that_dies_under_the_lock_is_forgotten() -> None:
-    """Its finalizer runs where the tables are being changed."""
+    """A backend may be finalized while the cache's tables are being changed."""
     run("""
 resolve_secrets({"it": "db"}, backend=Backend())
 mortal = [Backend()]
@@ -208,7 +208,7 @@ assert len(shared_cache.entries) == len(shared_cache.owners) == 1
     "statement: what their handlers raise there leaves any lock locked, threading's own too",
 )
 def test_what_a_signal_handler_raises_within_a_read_gets_out_and_leaves_nothing_stuck() -> None:
-    """A timer or Ctrl-C may come at any instruction: the next read of any thread works."""
+    """The next read of any thread works, whichever instruction a signal interrupted."""
     run(
         """
 class Interrupt(BaseException):
@@ -250,7 +250,7 @@ assert not shared_cache.rounds
 
 
 def test_a_fork_while_another_thread_holds_the_locks_leaves_the_child_free() -> None:
-    """All locks are the child's own, and so are its rounds."""
+    """The child has its own locks and rounds."""
     run("""
 backend.hold = threading.Event()
 threading.Thread(target=read, daemon=True).start()

@@ -54,7 +54,7 @@ GONE = SecretNotFoundError("no.")
 
 
 class Read(NamedTuple):
-    """What was read of a source, and when; None as value: it was not there."""
+    """The value read from a source, None if it was missing, and when."""
 
     value: str | None
     monotonic: float
@@ -62,7 +62,7 @@ class Read(NamedTuple):
 
 
 class Modelled:
-    """A backend that keeps what it has told, and how the latest question about a source ended."""
+    """A backend that records its answers, and how the latest fetch of each source ended."""
 
     def __init__(self, name: str, clock: FakeClock) -> None:
         self.name = name
@@ -75,13 +75,13 @@ class Modelled:
         self.forget()
 
     def forget(self) -> None:
-        """Be new to whoever asks."""
+        """Forget all records."""
         self.read: dict[Source, Read] = {}
         self.failed: dict[Source, bool] = {}
         self.refused: dict[Source, bool] = {}
 
     def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> Any:
-        """Answer as the mode says."""
+        """Answer according to the mode."""
         assert 0 < timeout <= 5
         meanwhile, self.meanwhile = self.meanwhile, None
         answers: dict[Source, Any] = {}
@@ -101,18 +101,18 @@ class Modelled:
         return answers
 
     def age(self, source: Source) -> float:
-        """Return the age by the model: the larger of both clocks."""
+        """Return the age in the model: the larger of the two clocks' ages."""
         _, mono, wall = self.read[source]
         return max(self.clock.monotonic() - mono, self.clock.time() - wall)
 
 
 class InlineCache(Cache):
-    """A cache whose rounds, background ones too, are over when they have begun."""
+    """A cache that runs every round inline, background rounds included."""
 
     share = 0.5
 
     def draw(self) -> float:
-        """Draw what the test says."""
+        """Return the share that the test has set."""
         return self.share
 
     def _start(self, new: Round) -> None:
@@ -120,10 +120,10 @@ class InlineCache(Cache):
 
 
 class CacheStates(RuleBasedStateMachine):
-    """A model of what may be served, beside the cache that serves it."""
+    """The cache beside a model of the values that it may serve."""
 
     def __init__(self) -> None:
-        """Begin with a backend that is well and nothing cached."""
+        """Begin with a healthy backend and an empty cache."""
         super().__init__()
         self.clock = FakeClock()
         self.cache = InlineCache(self.clock)
@@ -155,7 +155,7 @@ class CacheStates(RuleBasedStateMachine):
 
     @rule(mode=st.sampled_from(["well", "gone", *FAILURES]))
     def become(self, mode: str) -> None:
-        """Let the backend fall ill, refuse, lose its secrets or recover."""
+        """Let the backend fail, refuse, lose its secrets or recover."""
         self.backend.mode = mode
 
     @rule()
@@ -165,12 +165,12 @@ class CacheStates(RuleBasedStateMachine):
 
     @rule(share=st.sampled_from([0.0, 0.5, 0.99]))
     def draw(self, share: float) -> None:
-        """Draw another share of the jitter for the next entries."""
+        """Set the jitter share of the next entries."""
         self.cache.share = share
 
     @rule(how=st.sampled_from(["clear", "release", "interrupt"]))
     def clear(self, how: str) -> None:
-        """Forget everything: at once, or when the lock is free that its own thread holds."""
+        """Forget everything: at once, or when the clearing thread has released the lock."""
         if how == "interrupt":
             with self.cache.lock:
                 clear(self.cache)
@@ -191,13 +191,13 @@ class CacheStates(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        """Forget what nobody declares and nobody would be served; what is declared stays."""
+        """Sweep entries that nobody declares or could be served; declared ones stay."""
         with self.cache.lock:
             sweep(self.cache)
 
     @rule()
     def fork(self) -> None:
-        """Go on as a child does."""
+        """Continue as a forked child does."""
         after_fork(self.cache)
 
     @precondition(lambda self: len(self.overrides) < 3)
@@ -220,7 +220,7 @@ class CacheStates(RuleBasedStateMachine):
         mode=st.sampled_from(["usual", "usual", "fresh", "prefetch"]),
     )
     def invoke(self, some: list[Source], freshness: Freshness, mode: Any) -> None:
-        """Read as a handler does, and check what it was given."""
+        """Read as a handler does, and check the values."""
         backend = self.backend
         backend.asked.clear()
         before = dict(backend.read)
@@ -245,7 +245,7 @@ class CacheStates(RuleBasedStateMachine):
             value = None if result.absent else result.answer.value
             allowed = {backend.read[source].value}
             if source in before and freshness.refresh_ahead:
-                allowed.add(before[source].value)  # a refresh ahead leaves it to its caller
+                allowed.add(before[source].value)  # a refresh ahead still serves the old value
             assert value in allowed, "a value that was not the latest"
             just_read = source in backend.asked and not backend.failed[source]
             age = self.cache.age(result.sent)
@@ -260,7 +260,7 @@ class CacheStates(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([10, 12, 25]), freshness=st.sampled_from(FRESHNESS))
     def outlive_an_expiry(self, seconds: float, freshness: Freshness) -> None:
-        """Fall ill while values expire, which chance brings about too seldom."""
+        """Fail while values expire, which random steps seldom reach."""
         self.backend.mode = "well"
         self.invoke(SOURCES, freshness, "fresh")
         self.backend.mode = "down"
@@ -269,7 +269,7 @@ class CacheStates(RuleBasedStateMachine):
 
     @rule(freshness=st.sampled_from(FRESHNESS))
     def clear_while_reading(self, freshness: Freshness) -> None:
-        """What was asked for before a clear does not enter the cache."""
+        """Clear during a read, whose values must not enter the cache."""
         self.backend.meanwhile = partial(clear, self.cache)
         self.backend.asked.clear()
         self.cache.read(self.usual, dict.fromkeys(SOURCES, freshness), timeout=5, mode="fresh")
@@ -278,7 +278,7 @@ class CacheStates(RuleBasedStateMachine):
 
     @rule()
     def call(self) -> None:
-        """Take the values of a handler, warm or not: none is older than allowed."""
+        """Read a handler's values, warm or cold, and check that none is too old."""
         backend = self.backend
         backend.asked.clear()
         warm = self.resolver.cached()
@@ -300,7 +300,7 @@ class CacheStates(RuleBasedStateMachine):
 
     @invariant()
     def errors_are_never_kept(self) -> None:
-        """Check that the cache holds what was read latest, and nothing else."""
+        """Check that the cache holds only the values read last."""
         for source in SOURCES:
             entry = known_entry(self.cache, self.usual, source)
             if entry is not None:
@@ -320,7 +320,7 @@ TestCacheStates.settings = settings(max_examples=100, stateful_step_count=40)
 
 
 def test_under_threads_one_source_has_one_fetch_in_flight() -> None:
-    """However many threads read, clear nothing and let values expire: one fetch at a time."""
+    """Eight threads that read an expiring value make one fetch at a time."""
     clock = FakeClock()
     cache = Cache(clock)
     lock, running, most, calls = threading.Lock(), 0, 0, 0
@@ -361,7 +361,7 @@ def test_no_thread_is_served_what_is_older_than_its_own_clear_or_the_ttl() -> No
     ttl = 0.05
 
     class Telling:
-        """Answers with the moment at which it was asked."""
+        """Answers with the time at which it was asked."""
 
         def __init__(self, name: str) -> None:
             self.name = name
@@ -386,7 +386,7 @@ def test_no_thread_is_served_what_is_older_than_its_own_clear_or_the_ttl() -> No
                 clear(cache)
                 not_before = begin
             elif step < 0.1:
-                run(resolver.steps(mode="fresh"))  # which may share a forced round that runs
+                run(resolver.steps(mode="fresh"))  # may join a forced round in flight
             elif step < 0.12:
                 override(cache, other)
                 restore(cache, other)
