@@ -37,7 +37,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take out what this machine sets; put in what every function has."""
+    """Remove this machine's settings; set dummy credentials and empty AWS config files."""
     for name in list(os.environ):
         if name.startswith(OURS) or name.lower() in {
             "http_proxy",
@@ -45,7 +45,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
             "all_proxy",
             "no_proxy",
         }:
-            monkeypatch.delenv(name)  # pragma: no cover - what the machine sets is its own affair
+            monkeypatch.delenv(name)  # pragma: no cover - depends on the machine
     for name, value in moto.CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
@@ -54,7 +54,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def empty_cache() -> Iterator[None]:
-    """Let no value of one test be served to the next."""
+    """Clear the cache before and after each test."""
     lambda_secrets.clear_cache()
     yield
     lambda_secrets.clear_cache()
@@ -62,7 +62,7 @@ def empty_cache() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def own_backends(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let each test have backends of its own by their names, and close them at its end."""
+    """Give each test its own instances of the named backends, and close them afterwards."""
     made: list[Any] = []
     shared = backends._shared.__wrapped__
 
@@ -97,7 +97,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def stopped(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> FakeClock:
-    """Stop the clocks of this process, and return what moves them."""
+    """Stop this process's clocks, and return the fake clock that moves them."""
     monkeypatch.setattr(time, "monotonic", clock.monotonic)
     monkeypatch.setattr(time, "time", clock.time)
     return clock
@@ -113,7 +113,7 @@ def botocore_calls(monkeypatch: pytest.MonkeyPatch) -> BotocoreCalls:
 
 @pytest.fixture(scope="session")
 def moto_process() -> Iterator[moto.MotoServer]:
-    """Run one moto server for all tests that want it."""
+    """Run one moto server for all tests that need it."""
     with moto.running() as server:
         yield server
 

@@ -1,4 +1,4 @@
-"""The choice of a backend: by name, by environment variable, or an object of one's own."""
+"""The choice of a backend: by name, by environment variable, or as an object."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_file_backend_is_chosen_with_its_variable(file: Path) -> None:
-    """`"file"` reads what `LAMBDA_SECRETS_FILE` names."""
+    """`"file"` reads the file that `LAMBDA_SECRETS_FILE` names."""
     assert type(backend_of("file")) is FileBackend
     assert resolve_secrets({"db": "prod/db"}, backend="file").db == "from the file"
 
@@ -63,7 +63,7 @@ def test_the_file_backend_is_chosen_with_its_variable(file: Path) -> None:
 def test_the_file_backend_needs_its_variable(
     value: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a file the choice is refused when the decorator is applied."""
+    """Without the variable, the choice is refused when the decorator is applied."""
     if value is not None:
         monkeypatch.setenv("LAMBDA_SECRETS_FILE", value)
     with pytest.raises(DeclarationError, match="LAMBDA_SECRETS_FILE is not set"):
@@ -71,7 +71,7 @@ def test_the_file_backend_needs_its_variable(
 
 
 def test_the_variable_replaces_the_default(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`LAMBDA_SECRETS_BACKEND` counts where no backend is given."""
+    """`LAMBDA_SECRETS_BACKEND` applies when no backend is given."""
     monkeypatch.setenv("LAMBDA_SECRETS_BACKEND", "file")
 
     @inject_secrets({"db": "prod/db"})
@@ -83,7 +83,7 @@ def test_the_variable_replaces_the_default(file: Path, monkeypatch: pytest.Monke
 
 
 def test_the_variable_replaces_nothing_else(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A backend that is given by name or as an object is that."""
+    """A backend given by name or as an object overrides the variable."""
     monkeypatch.setenv("LAMBDA_SECRETS_BACKEND", "file")
     assert type(backend_of("sdk")) is SdkBackend
     assert type(backend_of("extension")) is ExtensionBackend
@@ -94,7 +94,7 @@ def test_the_variable_replaces_nothing_else(file: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("value", ["vault", "SDK", " sdk"])
 def test_an_unknown_variable_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error names the variable, which nobody sees in the code."""
+    """The error names the variable, since the code does not mention it."""
     monkeypatch.setenv("LAMBDA_SECRETS_BACKEND", value)
     with pytest.raises(DeclarationError) as raised:
         inject_secrets({"db": "db"})(lambda event, context: None)
@@ -102,14 +102,14 @@ def test_an_unknown_variable_is_refused(value: str, monkeypatch: pytest.MonkeyPa
 
 
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A template that leaves the variable empty asks for nothing."""
+    """An empty variable, as a template may leave it, has no effect."""
     monkeypatch.setenv("LAMBDA_SECRETS_BACKEND", "")
     assert type(backend_of("auto")) is AutoBackend
 
 
 @pytest.mark.parametrize("name", ["vault", "", "Auto", "memory"])
 def test_an_unknown_name_is_refused(name: Any) -> None:
-    """The error lists the names that there are."""
+    """The error lists the valid names."""
     with pytest.raises(DeclarationError) as raised:
         backend_of(name)
     assert str(raised.value) == (
@@ -122,14 +122,14 @@ def test_an_unknown_name_is_refused(name: Any) -> None:
     "wrong", [None, 5, object(), MemoryBackend, SimpleNamespace(fetch=5), ["sdk"], b"sdk"]
 )
 def test_what_has_no_fetch_is_refused(wrong: Any) -> None:
-    """An object without the protocol, or a class in place of an object, is no backend."""
+    """An object without a `fetch` method, or a class instead of an object, is refused."""
     with pytest.raises(DeclarationError, match=r"with a fetch\(\) method"):
         backend_of(wrong)
 
 
 @pytest.mark.parametrize("hook", ["__eq__", "__hash__", "name"])
 def test_an_object_is_taken_whatever_it_raises(hook: str) -> None:
-    """It is neither compared with a name, nor asked for its own."""
+    """An object whose `__eq__`, `__hash__` or `name` raises still works as a backend."""
 
     def explode(*_: Any) -> Any:
         raise SystemExit("never shown")
@@ -144,7 +144,7 @@ def test_an_object_is_taken_whatever_it_raises(hook: str) -> None:
 
 
 def test_an_object_of_ones_own_is_taken_as_it_is() -> None:
-    """All that a backend needs is `fetch`."""
+    """A backend needs only a `fetch` method."""
 
     class Own:
         def fetch(self, sources: Any, *, timeout: float, fresh: bool) -> Any:
@@ -158,7 +158,7 @@ def test_an_object_of_ones_own_is_taken_as_it_is() -> None:
 
 @pytest.mark.parametrize("name", ["auto", "extension", "aws", "sdk"])
 def test_handlers_share_the_backend_of_a_name(name: Any) -> None:
-    """Two handlers share values and connections, for as long as the settings are the same."""
+    """Two handlers share a named backend as long as the settings stay the same."""
     one = backend_of(name)
     assert backend_of(name) is one
     variable = "PARAMETERS_SECRETS_EXTENSION_HTTP_PORT" if name == "extension" else "AWS_REGION"
@@ -170,7 +170,7 @@ def test_handlers_share_the_backend_of_a_name(name: Any) -> None:
 def test_a_plain_dict_in_place_of_the_environment_is_read(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some tests replace `os.environ` itself."""
+    """A test may replace `os.environ` itself with a dict."""
     settings = {"LAMBDA_SECRETS_FILE": str(file)}
     monkeypatch.setattr("os.environ", settings)
     assert type(backend_of("auto")) is AutoBackend
@@ -182,14 +182,14 @@ def test_a_plain_dict_in_place_of_the_environment_is_read(
 def test_a_setting_of_another_backend_changes_nothing(
     variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Connections to the extension are kept when a variable changes that it does not read."""
+    """The extension's backend is kept when a variable that it does not read changes."""
     before = backend_of("extension")
     monkeypatch.setenv(variable, "another")
     assert backend_of("extension") is before
 
 
 def test_another_file_is_another_backend(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What one file says is not served in the place of another."""
+    """The values of one file are not served for another."""
     assert resolve_secrets({"db": "prod/db"}, backend="file").db == "from the file"
     other = file.with_name("other.json")
     other.write_text('{"secrets": {"prod/db": "from another"}}', "utf-8")
@@ -205,7 +205,7 @@ def test_choosing_a_backend_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_an_answer_keeps_what_is_known_of_a_value() -> None:
-    """A backend may tell version, real source and the age that a cache behind it adds."""
+    """An answer carries version, real backend and upstream TTL, and hides its value."""
     bare = Answer("value")
     assert (bare.value, bare.version, bare.backend, bare.upstream_ttl) == ("value", None, None, 0)
     full = Answer("value", version="v1", backend="agent", upstream_ttl=300)
@@ -216,6 +216,6 @@ def test_an_answer_keeps_what_is_known_of_a_value() -> None:
 
 
 def test_an_unknown_attribute_is_an_attribute_error() -> None:
-    """Backends are imported by their names, and nothing else is."""
+    """A name that is not a backend's raises `AttributeError`."""
     with pytest.raises(AttributeError, match="no attribute 'VaultBackend'"):
         _ = backends.VaultBackend

@@ -1,4 +1,4 @@
-"""The figures that the documents show are those that were measured, and hold what they promise."""
+"""The documents show the measured figures, and the figures keep within their limits."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS: dict[str, Any] = json.loads((ROOT / "benchmarks/results.json").read_text("utf-8"))
 PAGES = ("README.md", "docs/figures.md", "docs/redaction.md")
 MARKS = {f"{name} {key}".strip() for name, keys in TABLES.items() for key in keys}
-# Limits that are not reached, each with its reason in docs/figures.md.
+# Limits that are missed, each explained in docs/figures.md.
 EXPLAINED: set[str] = set()
 
 
@@ -48,12 +48,12 @@ class TestWhatIsShown:
 
     @pytest.mark.parametrize("page", PAGES)
     def test_a_page_shows_what_was_measured(self, page: str) -> None:
-        """Every table between two marks is the one of results.json."""
+        """Every table between two marks is the one from results.json."""
         text = (ROOT / page).read_text("utf-8")
         assert filled(text, RESULTS) == text
 
     def test_every_table_has_its_place(self) -> None:
-        """Each table that is measured has its marks on some page, and each mark its table."""
+        """Every measured table has its marks on a page, and every mark has its table."""
         marks = {
             mark
             for page in PAGES
@@ -62,22 +62,22 @@ class TestWhatIsShown:
         assert marks == {*MARKS, *OVERVIEWS, "end"}
 
     def test_results_are_of_measurements_that_there_are(self) -> None:
-        """Nothing is shown that can no longer be measured."""
+        """Every table in results.json can still be measured."""
         assert {*figures.tables(RESULTS)} <= {*MARKS, *OVERVIEWS}
 
     def test_everything_is_measured(self) -> None:
-        """There is a table for each mark."""
+        """results.json has a table for each mark."""
         assert {*figures.tables(RESULTS)} == {*MARKS, *OVERVIEWS}
 
     def test_a_plot_is_drawn_from_what_was_measured(self) -> None:
-        """Each plot tells the results that it shows."""
+        """Each plot carries the digest of the results that it shows."""
         drawn = {name: figures for name, figures in RESULTS.items() if name in PLOTS}
         assert drawn
         for name, figures_ in drawn.items():
             assert digest(figures_) in (ROOT / f"docs/figures/{name}.svg").read_text("utf-8")
 
     def test_limits_hold(self) -> None:
-        """What was measured keeps to its limit, but for what the page explains."""
+        """Every measurement keeps within its limit, except those that the page explains."""
         checks = [check for found in RESULTS.values() for check in found["checks"]]
         assert checks
         assert {check["what"] for check in checks if not check["holds"]} <= EXPLAINED
@@ -85,7 +85,7 @@ class TestWhatIsShown:
 
 @pytest.fixture
 def results() -> dict[str, Any]:
-    """Results in which each cell that the headline shows tells where it is from."""
+    """Return results in which each cell of the headline names its own origin."""
     found: dict[str, Any] = {}
     for _, name, key, _, contestants in HEADLINE:
         cells = [f"{name} {key} {n}" for n in range(1, 6)]
@@ -99,7 +99,7 @@ class TestDocuments:
     """How tables get into documents."""
 
     def test_the_headline_takes_its_cells_from_the_tables(self, results: dict[str, Any]) -> None:
-        """Each row shows its column, and nothing for a contestant that there is not."""
+        """Each row shows its column's cells, and a blank where there is no contestant."""
         head, *rows = figures.headline(results)
         assert len(head) == 4
         for row, (what, name, key, column, contestants) in zip(rows, HEADLINE, strict=True):
@@ -108,7 +108,7 @@ class TestDocuments:
                 assert cell == (f"{name} {key} {column}" if contestant else "")
 
     def test_the_headline_shows_what_does_not_flatter(self) -> None:
-        """The zip comes first; the tail without its option and the general store are there."""
+        """The zip without bytecode is first; defaults, other roots and size have rows too."""
         rows = [what for what, *_ in HEADLINE]
         assert rows[0] == "cold start, zip without bytecode, extension, ms"
         assert any("by default" in what for what in rows)
@@ -116,20 +116,20 @@ class TestDocuments:
         assert any("added to the zip" in what for what in rows)
 
     def test_a_page_without_figures_keeps_what_it_has(self, results: dict[str, Any]) -> None:
-        """A headline of which a part was not measured stays as it is."""
+        """A headline stays unchanged if part of it was not measured."""
         del results["tail"]
         page = "<!-- headline -->\nold\n<!-- end -->"
         assert filled(page, results) == page
 
     def test_a_table_stands_between_its_marks(self, results: dict[str, Any]) -> None:
-        """What was there goes, what stands around it stays."""
+        """The old table is replaced, and the text around the marks stays."""
         results = {"tail": {**results["tail"], "tables": {"": [["a"], ["b"]]}}}
         page = "before\n<!-- tail -->\nold\n<!-- end -->\nafter"
         table = "<!-- tail -->\n\n| a |\n|---|\n| b |\n\n<!-- end -->"
         assert filled(page, results) == f"before\n{table}\nafter"
 
     def test_what_is_missed_is_shown(self, results: dict[str, Any]) -> None:
-        """The table of limits marks those that do not hold."""
+        """The table of limits marks the missed ones."""
         checks = [Check("a / b", 1.2, 1.0), Check("c / d", 0.5, 1.0)]
         results["tail"]["checks"] = [{**check._asdict(), "holds": check.holds} for check in checks]
         assert figures.checked(results)[1:] == [
@@ -138,7 +138,7 @@ class TestDocuments:
         ]
 
     def test_the_page_names_the_interpreter(self, results: dict[str, Any]) -> None:
-        """Measurements are grouped by where they were made."""
+        """Measurements are grouped by the Python version and machine they were made on."""
         results["tail"]["python"] = "3.11"
         others = ", ".join(name for name in results if name != "tail")
         assert [others, "3.14", "x"] in figures.environment(results)
@@ -156,7 +156,7 @@ class TestDocuments:
         ],
     )
     def test_a_check_holds_up_to_its_limit(self, ratio: float, at_least: bool, holds: bool) -> None:
-        """A ratio is held from above, or from below where it says so."""
+        """A ratio is limited from above, or from below with `at_least`."""
         check = Check("it", ratio, 1.0, at_least=at_least)
         assert check.holds is holds
         assert ("MISSED" in str(check)) is not holds
@@ -167,7 +167,7 @@ class TestDocuments:
         assert markdown(table) == "|      | ms |\n|------|----|\n| ours | 1  |"
 
     def test_a_ratio_is_as_precise_as_it_is_worth(self) -> None:
-        """From ten on it has no decimals."""
+        """A ratio of ten or more has no decimals."""
         shown = [times(ratio) for ratio in (0.123, 9.994, 10.0, 74.6)]
         assert shown == ["0.12", "9.99", "10", "75"]
 
@@ -183,23 +183,23 @@ class TestDocuments:
     def test_an_optimized_interpreter_is_known(
         self, monkeypatch: pytest.MonkeyPatch, options: str | None, optimized: bool
     ) -> None:
-        """By its options, or as a package of Debian's."""
+        """An optimized interpreter is known by its build options, or as a Debian package."""
         monkeypatch.setattr(sysconfig, "get_config_var", {"CONFIG_ARGS": options}.get)
         assert figures.optimized() is optimized
 
 
 class TestBudget:
-    """What a cold start compiles."""
+    """The code that a cold start compiles."""
 
     def test_the_cold_path_is_what_a_start_loads(self) -> None:
-        """Through the extension that is the extension's backend, not the SDK's."""
+        """A start through the extension loads the extension's backend, not the SDK's."""
         path = budget.cold_path()
         assert {"lambda_secrets", "lambda_secrets.backends._extension"} <= path.keys()
         assert not [name for name in path if "_sdk" in name or ".cli" in name]
         assert all(file.is_relative_to(ROOT / "lambda_secrets") for file in path.values())
 
     def test_nodes_are_those_of_the_syntax_tree(self, tmp_path: Path) -> None:
-        """Comments cost nothing."""
+        """Comments add no nodes."""
         module = tmp_path / "module.py"
         module.write_text("x = 1  # a comment\n")
         assert budget.nodes(module) == 5  # Module, Assign, Name, Store, Constant
@@ -222,7 +222,7 @@ class TestBudget:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """It prints each module, and ends with a status."""
+        """The command prints each module, and returns 1 above the budget."""
         monkeypatch.setattr(budget, "NODES", nodes)
         monkeypatch.setattr(budget, "LINES", 1_000_000)
         assert budget.main() == status
@@ -231,13 +231,13 @@ class TestBudget:
 
 @pytest.fixture(scope="module")
 def trusts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, trust.Trust]:
-    """Two stores, each with the root of a server's certificate."""
+    """Return two trust stores, each with the root of one server's certificate."""
     return trust.made(tmp_path_factory.mktemp("trust"), cold.AMAZON, cold.OTHER)
 
 
 @pytest.fixture
 def service(trusts: dict[str, trust.Trust]) -> Iterator[Service]:
-    """A stand-in with TLS that refuses the third call to AWS in a second."""
+    """Run a stand-in with TLS that refuses the third call to AWS within a second."""
     with Service(quota=2, trust=trusts[cold.AMAZON]) as running:
         yield running
 
@@ -246,7 +246,7 @@ class TestStandIn:
     """AWS and the extension, as contestants meet them."""
 
     def test_a_store_has_the_roots_of_a_machine(self, trusts: dict[str, trust.Trust]) -> None:
-        """140 roots of others, one that names Amazon, and none that does where it should not."""
+        """A store has 141 roots; only the one for Amazon has a root that names Amazon."""
         names = {}
         for organization, made in trusts.items():
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -259,7 +259,7 @@ class TestStandIn:
     def test_a_client_trusts_the_server_of_its_store(
         self, trusts: dict[str, trust.Trust], service: Service
     ) -> None:
-        """And no other."""
+        """A client with another store refuses the server."""
         for organization, made in trusts.items():
             context = ssl.create_default_context(cafile=str(made.store))
             refused = (
@@ -273,7 +273,7 @@ class TestStandIn:
     def test_a_quota_refuses_what_exceeds_it(
         self, service: Service, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The signed call by hand reads over TLS, until it is throttled."""
+        """The hand-written signed call reads over TLS until it is throttled."""
         for name, value in service.tls_environment("SSL_CERT_FILE").items():
             monkeypatch.setenv(name, value)
         signed = importlib.import_module("benchmarks.handlers.signed")
@@ -286,7 +286,7 @@ class TestStandIn:
     def test_the_extension_has_no_quota(
         self, service: Service, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The lines by hand read as many as they like."""
+        """The hand-written client of the extension is never refused."""
         for name, value in service.environment.items():
             monkeypatch.setenv(name, value)
         by_hand = importlib.import_module("benchmarks.handlers.by_hand")
@@ -294,7 +294,7 @@ class TestStandIn:
         assert service.calls() == {"extension": 9}
 
     def test_the_call_by_hand_is_signed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """As botocore signs it."""
+        """The hand-written call has the signature that botocore computes."""
         credentials = {"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "made-up"}
         for name, value in {**credentials, "AWS_SESSION_TOKEN": "token"}.items():
             monkeypatch.setenv(name, value)
@@ -309,10 +309,10 @@ class TestStandIn:
 
 
 class TestPackages:
-    """What contestants are deployed as."""
+    """The packages that contestants are deployed as."""
 
     def test_what_the_runtime_ships_is_left_out(self, tmp_path: Path) -> None:
-        """Folders and single modules alike."""
+        """Folders and single modules that the runtime ships are removed."""
         package, shipped = tmp_path / "package", tmp_path / "shipped"
         for folder in (package, shipped):
             (folder / "botocore").mkdir(parents=True)
@@ -325,7 +325,7 @@ class TestPackages:
         assert 0 < packages.zipped(package) < 300
 
     def test_an_estimate_stretches_what_is_computed(self) -> None:
-        """Not what is waited for; above a whole processor nothing gets faster."""
+        """CPU time is stretched below a whole processor's memory; waiting time is not."""
         assert estimate.seconds(0.3, 0.1, 1_769) == pytest.approx(0.3)
         assert estimate.seconds(0.3, 0.1, 3_538) == pytest.approx(0.3)
         assert estimate.seconds(0.3, 0.1, 128) == pytest.approx(0.2 + 0.1 * 1_769 / 128)
@@ -334,7 +334,7 @@ class TestPackages:
         assert table[1] == ["ours", "1,582", "546", "300", "3.30", "4.55", "8.64"]
 
     def test_ratios_compare_what_is_above_the_bare_handler(self) -> None:
-        """In each round, or in the fastest starts."""
+        """The bare handler is subtracted in each round, or from the fastest starts."""
 
         def pairs(*cpu: tuple[float, float]) -> list[cold.Pair]:
             return [cold.Pair(cold.Start(9, bare), cold.Start(9, start)) for bare, start in cpu]
@@ -346,11 +346,11 @@ class TestPackages:
 
 
 class TestRegression:
-    """The short form, which holds the limits."""
+    """The short form, which checks the limits."""
 
     @pytest.fixture
     def short(self, monkeypatch: pytest.MonkeyPatch) -> list[list[Check]]:
-        """Let the short form find these checks, one list at a try, and no machine be made."""
+        """Return the check lists that the short form finds, one per try, without a machine."""
         tries: list[list[Check]] = []
         monkeypatch.setattr(cold, "machine", lambda names: contextlib.nullcontext())
         monkeypatch.setattr(budget, "measure", lambda: Figures("", {"": [[""]]}, [], {}))
@@ -360,20 +360,20 @@ class TestRegression:
         return tries
 
     def test_a_limit_is_missed_if_it_is_missed_each_time(self, short: list[list[Check]]) -> None:
-        """Three tries fail."""
+        """A limit missed in three tries is a regression."""
         short += [[Check("it", 1.1, 1.0)]] * 3
         assert main.regressed()
         assert not short
 
     def test_one_try_suffices(self, short: list[list[Check]]) -> None:
-        """A neighbour may have disturbed the first."""
+        """One good try is enough, as another process may have disturbed the first."""
         short += [[Check("it", 1.1, 1.0)], [Check("it", 1.0, 1.0)]]
         assert not main.regressed()
 
     def test_what_is_pending_is_not_held(
         self, short: list[list[Check]], capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """It is shown as missed all the same."""
+        """A pending limit is shown as missed, but is not a regression."""
         short += [[Check("pending", 1.1, 1.0)]]
         assert not main.regressed()
         assert "MISSED" in capsys.readouterr().out
@@ -381,7 +381,7 @@ class TestRegression:
     def test_the_budget_is_held_at_once(
         self, short: list[list[Check]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Counting again would count the same."""
+        """The budget is checked only once, as another count would give the same."""
         over = Figures("", {"": [[""]]}, [Check("budget", 1.1, 1.0)], {})
         monkeypatch.setattr(budget, "measure", lambda: over)
         assert main.regressed()

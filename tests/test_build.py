@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 class Client:
-    """What is built here: it tells what it was built from, and whether it is closed."""
+    """An object to build: it records its value and how often it was closed."""
 
     made: list[Client]
 
@@ -52,7 +52,7 @@ class Client:
         Client.made.append(self)
 
     def use(self) -> Any:
-        """Return the value, as long as it is open."""
+        """Return the value; fail if the client is closed."""
         assert not self.closed, "used after it was closed"
         return self.value
 
@@ -84,7 +84,7 @@ def declared(name: str = "a", path: str | None = None, **options: Any) -> Secret
 def test_the_object_is_built_before_the_handler_and_handed_out_as_it_is(
     backend: Recorder, made: list[Client]
 ) -> None:
-    """It is never copied, and built from the value after transform and path."""
+    """The object is never copied, and is built from the value after transform and path."""
     declarations: dict[str, Any] = {
         "plain": declared(),
         "field": declared("db", "password"),
@@ -106,7 +106,7 @@ def test_the_object_is_built_before_the_handler_and_handed_out_as_it_is(
 
 
 def test_a_tree_is_built_from_its_dict(made: list[Client]) -> None:
-    """Every kind of declaration takes `build`."""
+    """A tree's `build` gets the dict of its parameters."""
     backend = MemoryBackend({"ssm:/app/": {"x": "1"}})
     resolve_secrets({"t": ParameterTree("/app", build=Client)}, backend=backend)
     assert [client.value for client in made] == [{"x": "1"}]
@@ -115,7 +115,7 @@ def test_a_tree_is_built_from_its_dict(made: list[Client]) -> None:
 def test_it_is_built_again_only_when_its_value_has_changed(
     backend: Recorder, made: list[Client], stopped: FakeClock
 ) -> None:
-    """Not at every TTL, not for equal content, not for another field of the same JSON."""
+    """A new TTL, equal content or another field's change does not rebuild the object."""
 
     @inject_secrets({"it": declared("db", "password")}, backend=backend, ttl=10)
     def handler(event: Any, context: Any) -> Any:
@@ -134,7 +134,7 @@ def test_it_is_built_again_only_when_its_value_has_changed(
 
 
 def test_handlers_and_live_secrets_share_it(backend: Recorder, made: list[Client]) -> None:
-    """Equal source, transform and path, and the same `build`: one object within one backend."""
+    """Equal source, transform, path and `build` share one object within one backend."""
     live = LiveSecrets({"other_name": declared()}, backend=backend)
     seen = [live.other_name, live.current()["other_name"]]
     for into in ("context", "event"):
@@ -174,7 +174,7 @@ def test_what_differs_in_anything_is_not_shared(made: list[Client]) -> None:
 
 
 def test_a_default_is_never_built(backend: Recorder, made: list[Client]) -> None:
-    """It is injected as it is, and not copied either."""
+    """The default is injected as it is, neither built nor copied."""
     default = ["of the caller"]
     declaration = Secret("missing", build=Client, close=Client.close, default=default)
     for _ in range(2):
@@ -185,7 +185,7 @@ def test_a_default_is_never_built(backend: Recorder, made: list[Client]) -> None
 def test_an_object_of_a_secret_that_is_gone_is_replaced_by_the_default(
     backend: Recorder, made: list[Client], stopped: FakeClock
 ) -> None:
-    """It is closed; the same value that comes back is built anew."""
+    """The object is closed, and is built again when the same value comes back."""
 
     @inject_secrets({"it": declared(default=None)}, backend=backend, ttl=10)
     def handler(event: Any, context: Any) -> Any:
@@ -202,7 +202,7 @@ def test_an_object_of_a_secret_that_is_gone_is_replaced_by_the_default(
 
 
 def test_prefetching_fetches_and_never_builds(backend: Recorder, made: list[Client]) -> None:
-    """A snapshot or a cold start's thread gets no connections."""
+    """Prefetch and `refresh()` only fetch, so they open no connections."""
     inject_secrets({"it": declared()}, backend=backend, prefetch=True)(print)
     live = LiveSecrets({"it": declared()}, backend=backend)
     live.refresh()
@@ -211,7 +211,7 @@ def test_prefetching_fetches_and_never_builds(backend: Recorder, made: list[Clie
 
 
 def test_only_the_name_asked_for_is_built(backend: Recorder, made: list[Client]) -> None:
-    """Another one's build may fail: it does not concern who does not ask."""
+    """Another name's failing build does not affect a caller that does not ask for it."""
 
     def fail(value: str) -> None:
         raise OSError
@@ -225,15 +225,15 @@ def test_only_the_name_asked_for_is_built(backend: Recorder, made: list[Client])
         live.current()
 
 
-class BuildFailed(Exception):  # noqa: N818 - as a driver's error is called
-    """What a build raises here."""
+class BuildFailed(Exception):  # noqa: N818 - named like a driver's error
+    """The error that builds raise here."""
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_what_build_raises_propagates_unchanged_and_is_never_cached(
     asynchronous: bool, backend: Recorder
 ) -> None:
-    """The next call builds again."""
+    """Each failed build raises its own exception, and the next call builds again."""
     error, tries = BuildFailed("as it was"), list[str]()
 
     def build(value: str) -> str:
@@ -253,7 +253,7 @@ def test_what_build_raises_propagates_unchanged_and_is_never_cached(
 
 
 def test_what_build_raises_counts_for_refresh_on(backend: Recorder, stopped: FakeClock) -> None:
-    """The handler has not run, and runs with what is built from the new value."""
+    """A build that fails before the handler runs is retried with the new value."""
 
     def build(value: str) -> str:
         if value == "1":
@@ -271,7 +271,7 @@ def test_what_build_raises_counts_for_refresh_on(backend: Recorder, stopped: Fak
 def test_it_is_closed_when_every_call_that_began_before_has_ended(
     backend: Recorder, made: list[Client]
 ) -> None:
-    """Calls that began after the replacement keep nothing open."""
+    """Calls that begin after the replacement do not keep the old object open."""
     inject = inject_secrets({"it": declared()}, backend=backend)
 
     @inject
@@ -296,7 +296,7 @@ def test_it_is_closed_when_every_call_that_began_before_has_ended(
 
 
 def test_a_generator_keeps_it_until_it_ends(backend: Recorder, made: list[Client]) -> None:
-    """Exhausted, closed or collected."""
+    """A replaced object stays open until the generator that uses it is collected."""
 
     @inject_secrets({"it": declared()}, backend=backend)
     def handler(event: Any, context: Any) -> Any:
@@ -318,7 +318,7 @@ def test_a_generator_keeps_it_until_it_ends(backend: Recorder, made: list[Client
 
 
 def test_retry_on_keeps_it_until_the_call_has_ended(backend: Recorder, made: list[Client]) -> None:
-    """As a decorated call does."""
+    """A call under `retry_on` keeps its object open, as a decorated call does."""
     live = LiveSecrets({"it": declared()}, backend=backend)
 
     @live.retry_on(BuildFailed)
@@ -336,7 +336,7 @@ def test_retry_on_keeps_it_until_the_call_has_ended(backend: Recorder, made: lis
 def test_what_was_handed_out_outside_of_calls_is_closed_by_clear_alone(
     backend: Recorder, made: list[Client], stopped: FakeClock
 ) -> None:
-    """Nobody knows how long it is used."""
+    """A replaced object stays open until a clear, since nobody knows how long it is used."""
     live = LiveSecrets({"it": declared()}, backend=backend, ttl=10)
     live.it.use()
     for value in ("2", "3"):
@@ -355,7 +355,7 @@ def test_what_was_handed_out_outside_of_calls_is_closed_by_clear_alone(
 def test_what_resolve_secrets_hands_out_warm_counts_as_in_use(
     backend: Recorder, made: list[Client], stopped: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A call that was running when it was built says nothing about later ones."""
+    """The object outlives a replacement, even though it was built during another call."""
     monkeypatch.setattr("lambda_secrets._once.backend_of", lambda _: backend)
 
     @inject_secrets({"it": declared()}, backend=backend, ttl=10)
@@ -372,7 +372,7 @@ def test_what_resolve_secrets_hands_out_warm_counts_as_in_use(
 
 
 def test_clear_waits_for_the_calls_that_run(backend: Recorder, made: list[Client]) -> None:
-    """It drops built objects and closes them by the same rule."""
+    """A clear closes a built object only when the calls that use it have ended."""
 
     @inject_secrets({"it": declared()}, backend=backend)
     def handler(event: Any, context: Any) -> Any:
@@ -387,7 +387,7 @@ def test_clear_waits_for_the_calls_that_run(backend: Recorder, made: list[Client
 def test_what_close_raises_is_logged_without_its_message(
     backend: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It may name the value, and nobody waits for it."""
+    """The log names only the type of the exception, as its message may quote the value."""
 
     def close(client: Client) -> None:
         raise OSError(client.value)
@@ -402,7 +402,7 @@ def test_what_close_raises_is_logged_without_its_message(
 
 
 def test_one_of_several_declarations_has_the_close(backend: Recorder, made: list[Client]) -> None:
-    """Who shares an object without `close` does not keep it open for ever."""
+    """A clear closes a shared object even if only one of its declarations has `close`."""
     resolve_secrets({"it": declared(close=None)}, backend=backend)
     resolve_secrets({"it": declared()}, backend=backend)
     clear_cache()
@@ -442,7 +442,7 @@ def test_concurrent_callers_wait_for_one_build(backend: Recorder, made: list[Cli
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_waiters_wait_no_longer_than_their_timeout(asynchronous: bool, backend: Recorder) -> None:
-    """Then they fail as for a backend that does not answer."""
+    """After its timeout a waiter fails as if the backend had not answered."""
     entered, go = threading.Event(), threading.Event()
 
     def build(value: str) -> str:
@@ -463,7 +463,7 @@ def test_waiters_wait_no_longer_than_their_timeout(asynchronous: bool, backend: 
 
 
 def test_a_build_that_fails_is_tried_by_each_who_waited(backend: Recorder) -> None:
-    """A failure is nobody's result but the builder's."""
+    """Only the builder gets the failure; a waiting caller builds again."""
     tries: list[int] = []
     entered, go = threading.Event(), threading.Event()
 
@@ -493,7 +493,7 @@ def test_a_build_that_fails_is_tried_by_each_who_waited(backend: Recorder) -> No
 
 
 def test_a_build_that_reads_itself_fails_at_once(backend: Recorder) -> None:
-    """It would wait for itself."""
+    """The build would wait for itself for ever."""
 
     def build(value: str) -> Any:
         return live.it
@@ -505,7 +505,7 @@ def test_a_build_that_reads_itself_fails_at_once(backend: Recorder) -> None:
 
 
 def test_a_build_may_read_another_secret(backend: Recorder) -> None:
-    """It runs outside of all locks."""
+    """A build runs outside all locks."""
 
     def build(value: str) -> Any:
         clear_cache()
@@ -516,7 +516,7 @@ def test_a_build_may_read_another_secret(backend: Recorder) -> None:
 
 
 def test_an_async_handler_builds_on_the_event_loops_thread(backend: Recorder) -> None:
-    """Only fetching leaves the loop free."""
+    """Only the fetch leaves the event loop's thread; `build` runs on it."""
     seen: list[int] = []
 
     def build(value: str) -> str:
@@ -536,12 +536,12 @@ def test_an_async_handler_builds_on_the_event_loops_thread(backend: Recorder) ->
 def test_a_child_process_builds_anew_and_leaves_the_parents_alone(
     backend: Recorder, made: list[Client]
 ) -> None:
-    """It is neither used nor closed there, by clear() neither."""
+    """The child neither uses nor closes the parent's object, not even on a clear."""
     live = LiveSecrets({"it": declared()}, backend=backend)
     live.current()
     assert live.it is made[0]
     pid = os.fork()
-    if not pid:  # pragma: no cover - measured in the parent alone
+    if not pid:  # pragma: no cover - measured only in the parent
         try:
             fine = live.it is made[1]
             clear_cache()
@@ -556,7 +556,7 @@ def test_a_child_process_builds_anew_and_leaves_the_parents_alone(
 def test_an_override_has_values_of_its_own_to_build_from(
     backend: Recorder, made: list[Client]
 ) -> None:
-    """What was built before it is served again after it."""
+    """After the override its object is closed, and the one built before is served again."""
     live = LiveSecrets({"it": declared()}, backend=backend)
     before = live.it
     with override_secrets({"a": "fake"}):
@@ -568,7 +568,7 @@ def test_an_override_has_values_of_its_own_to_build_from(
 def test_what_cannot_be_compared_is_built_again_for_another_secret(
     backend: Recorder, made: list[Client], stopped: FakeClock
 ) -> None:
-    """An array has no truth value; the same text is not transformed again, and so is the same."""
+    """A value whose comparison raises is rebuilt when the secret's text changes."""
 
     class Array:
         def __init__(self, text: str) -> None:
@@ -589,7 +589,7 @@ def test_what_cannot_be_compared_is_built_again_for_another_secret(
 
 
 def test_eight_threads_never_get_a_closed_object(backend: Recorder, made: list[Client]) -> None:
-    """A warm call registers before it receives, so that nothing is closed in its hands."""
+    """A call registers before it receives an object, so nobody closes the object under it."""
     stop, problems = threading.Event(), list[str]()
 
     @inject_secrets({"it": declared()}, backend=backend, ttl=0.002, jitter=0)
@@ -624,7 +624,7 @@ def test_eight_threads_never_get_a_closed_object(backend: Recorder, made: list[C
 
 
 def meddle_once(monkeypatch: pytest.MonkeyPatch, meddle: Callable[[], None]) -> None:
-    """Run this when a value is compared next: just before an object is handed out."""
+    """Run `meddle` at the next comparison of values, just before an object is handed out."""
     compare = _build.same
     meddles = [meddle]
 
@@ -639,7 +639,7 @@ def meddle_once(monkeypatch: pytest.MonkeyPatch, meddle: Callable[[], None]) -> 
 def test_what_is_closed_just_before_it_is_handed_out_is_built_anew(
     backend: Recorder, made: list[Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A clear may come between the look at an object and its delivery."""
+    """A clear may come between the lookup of an object and its delivery."""
     live = LiveSecrets({"it": declared()}, backend=backend)
     assert live.it is made[0]
     meddle_once(monkeypatch, live.clear)
@@ -650,7 +650,7 @@ def test_what_is_closed_just_before_it_is_handed_out_is_built_anew(
 def test_what_is_replaced_just_before_it_is_handed_out_stays_open(
     backend: Recorder, made: list[Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has one more user, who keeps it open."""
+    """An object cleared just before delivery stays open for the running call that uses it."""
     live = LiveSecrets({"it": declared()}, backend=backend)
 
     @inject_secrets(live)
@@ -667,7 +667,7 @@ def test_what_is_replaced_just_before_it_is_handed_out_stays_open(
 def test_a_fork_in_the_middle_of_a_build_leaves_nothing_behind(
     backend: Recorder, made: list[Client]
 ) -> None:
-    """What the child has built is the child's."""
+    """The child keeps and reuses the object whose build the fork interrupted."""
 
     def build(value: str) -> Client:
         if not made:
@@ -681,7 +681,7 @@ def test_a_fork_in_the_middle_of_a_build_leaves_nothing_behind(
 def test_an_override_may_have_objects_instead_of_built_ones(
     backend: Recorder, made: list[Client]
 ) -> None:
-    """They are handed out as they are, and never closed."""
+    """An override's own objects are handed out as they are, and never closed."""
     fake = Client("fake")
     live = LiveSecrets({"it": declared(), "b": declared("b")}, backend=backend)
     live.current()
@@ -704,7 +704,7 @@ def test_an_override_may_have_objects_instead_of_built_ones(
 
 
 class Machine(RuleBasedStateMachine):
-    """Two handlers, a `LiveSecrets` and time: what is built, used and closed in any order."""
+    """One handler, a `LiveSecrets` and a clock: objects built, used and closed in any order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -715,7 +715,7 @@ class Machine(RuleBasedStateMachine):
         self.patch.setattr(time, "time", self.clock.time)
         self.patch.setattr(Client, "made", [], raising=False)
         self.backend = Recorder({"a": "0"})
-        self.rebuilt = True  # a clear, or another value, came between
+        self.rebuilt = True  # a clear came in between
         self.last: Any = None
         self.running: list[Any] = []
         self.outside: list[Client] = []
@@ -733,7 +733,7 @@ class Machine(RuleBasedStateMachine):
         self.handler = handler
 
     def teardown(self) -> None:
-        """Close what runs; then everything is closed exactly once."""
+        """End all calls and clear; then every object has been closed exactly once."""
         for running in self.running:
             running.close()
         clear_cache()
@@ -741,7 +741,7 @@ class Machine(RuleBasedStateMachine):
         self.patch.undo()
 
     def note(self, client: Client) -> None:
-        """See that a new object is there for a reason only."""
+        """Check that a new object appears only after a clear or a changed value."""
         if client is not self.last:
             assert self.rebuilt or self.last is None or client.value != self.last.value
         assert client is Client.made[-1]
@@ -749,7 +749,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(value=st.sampled_from("012"))
     def rotate(self, value: str) -> None:
-        """Change the secret, or not."""
+        """Set the secret, perhaps to the same value."""
         self.backend.answers["a"] = value
 
     @rule(seconds=st.sampled_from([1, 9.99, 10, 5000]))
@@ -777,7 +777,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def look(self) -> None:
-        """Get it outside of the calls that run."""
+        """Get the object through the `LiveSecrets`."""
         client = self.live.it
         self.note(client)
         if not self.running:
@@ -792,7 +792,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_in_use_is_closed(self) -> None:
-        """Every call that runs can go on, and what was handed out outside is open."""
+        """Running calls can continue, and objects handed out outside calls are open."""
         for running in self.running:
             next(running)
         for client in self.outside:
@@ -804,7 +804,7 @@ TestMachine = Machine.TestCase
 
 @pytest.mark.parametrize("missing", ["default", "none"])
 def test_a_missing_secret_is_not_built(missing: str, backend: Recorder, made: list[Client]) -> None:
-    """Without a default it is an error as any other."""
+    """Without a default a missing secret is an error; with one, the default is used."""
     options: dict[str, Any] = {} if missing == "none" else {"default": 5}
     live = LiveSecrets({"it": Secret("missing", build=Client, **options)}, backend=backend)
     if missing == "none":
@@ -818,7 +818,7 @@ def test_a_missing_secret_is_not_built(missing: str, backend: Recorder, made: li
 def test_what_was_handed_out_outside_stays_open_though_a_call_gets_it_later(
     backend: Recorder, made: list[Client]
 ) -> None:
-    """The end of that call says nothing about who had the object before."""
+    """The end of that call does not close the object for whoever had it before."""
     options: dict[str, Any] = {"backend": backend, "ttl": 0}
     live = LiveSecrets({"it": declared()}, **options)
     client = live.it
@@ -838,7 +838,7 @@ def test_what_was_handed_out_outside_stays_open_though_a_call_gets_it_later(
 def test_the_object_of_a_secret_that_is_gone_is_closed(
     backend: Recorder, made: list[Client]
 ) -> None:
-    """Without a default, too: it counts as replaced, and the call that finds out fails."""
+    """Without a default too, the object is closed, and the call that finds out fails."""
 
     @inject_secrets({"it": declared()}, backend=backend, ttl=0)
     def handler(event: Any, context: Any) -> None:
@@ -855,7 +855,7 @@ def test_the_object_of_a_secret_that_is_gone_is_closed(
 
 
 def test_an_object_outlives_its_backend_with_who_has_it(made: list[Client]) -> None:
-    """A backend that nobody refers to is released; only a clear closes what was handed out."""
+    """An object handed out stays open after its backend is released, until a clear."""
     live: Any = LiveSecrets({"it": declared()}, backend=Recorder({"a": "1"}))
     client = live.it
     del live

@@ -1,4 +1,4 @@
-"""The bytecode that a wheel brings: what a package without `.pyc` files loads."""
+"""The bytecode file in a wheel, which a package without `.pyc` files loads."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SOURCES = {
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Make a package of that shape, with its file of bytecode, and let it be imported."""
+    """Make an importable package of `SOURCES`, with its bytecode file."""
     folder = tmp_path / "packaged"
     for name, source in SOURCES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -51,14 +51,14 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the names of the modules that are compiled from now on."""
+    """Return a list that collects the file names of modules as they are compiled."""
     names: list[str] = []
     loader = SourceFileLoader
     source_to_code = loader.source_to_code
 
     def watched(self: object, data: bytes, path: str, **options: object) -> object:
         names.append(Path(path).name)
-        return source_to_code(self, data, path, **options)  # type: ignore[arg-type]  # as it came
+        return source_to_code(self, data, path, **options)  # type: ignore[arg-type]  # unchanged
 
     monkeypatch.setattr(loader, "source_to_code", watched)
     return names
@@ -70,7 +70,7 @@ def imported(name: str) -> ModuleType:
 
 
 def test_modules_are_loaded_without_compiling_them(package: Path, compiled: list[str]) -> None:
-    """Only the package's own first file is compiled, and what has no bytecode in the file."""
+    """Only the package's `__init__` and modules missing from the bytecode file are compiled."""
     use_bytecode(str(package), "backends")
     assert imported("_late").value == 1
     assert imported("backends._aws").value == 2
@@ -81,7 +81,7 @@ def test_modules_are_loaded_without_compiling_them(package: Path, compiled: list
 
 
 def test_a_changed_source_wins(package: Path, compiled: list[str]) -> None:
-    """Whoever edits an installed module, even to the same length, sees the edit run."""
+    """An edited module runs as edited, even if its length is the same."""
     (package / "_late.py").write_text('"""Late."""\nvalue = 9\n')
     use_bytecode(str(package), "backends")
     assert imported("_late").value == 9
@@ -89,7 +89,7 @@ def test_a_changed_source_wins(package: Path, compiled: list[str]) -> None:
 
 
 def test_docstrings_are_left_out(package: Path) -> None:
-    """No function looks at the library's docstrings, and they are a tenth of the size."""
+    """No function reads the library's docstrings, which are a tenth of the size."""
     use_bytecode(str(package), "backends")
     assert imported("_late").__doc__ is None
 
@@ -97,7 +97,7 @@ def test_docstrings_are_left_out(package: Path) -> None:
 def test_stale_bytecode_beside_the_source_is_not_in_the_way(
     package: Path, compiled: list[str]
 ) -> None:
-    """CDK, SAM and Serverless ship `.pyc` files whose times do not fit."""
+    """A stale `.pyc` file, such as CDK, SAM and Serverless ship, causes no compilation."""
     stale = package / "__pycache__" / f"_late.{sys.implementation.cache_tag}.pyc"
     stale.parent.mkdir()
     stale.write_bytes(b"of another source")
@@ -107,7 +107,7 @@ def test_stale_bytecode_beside_the_source_is_not_in_the_way(
 
 
 def test_tracebacks_show_the_source(package: Path) -> None:
-    """The code knows the path that the module has here, not where it was compiled."""
+    """The code has the path of the module here, not the path where it was compiled."""
     use_bytecode(str(package), "backends")
     module = imported("_call")
     with pytest.raises(LookupError) as caught:
@@ -141,12 +141,12 @@ def test_same_sources_give_the_same_bytecode(package: Path, tmp_path: Path) -> N
 def test_valid_bytecode_beside_the_source_is_seen(
     tmp_path: Path, mode: py_compile.PycInvalidationMode
 ) -> None:
-    """A container's or a layer's `.pyc` files are taken, which needs no reading of the sources."""
+    """A valid `.pyc` file of a container or a layer is recognized in every mode."""
     source = tmp_path / "module.py"
     cached = str(tmp_path / "module.pyc")
     source.write_text("value = 1\n")
     assert not is_valid(cached, str(source))
     py_compile.compile(str(source), cached, invalidation_mode=mode)
     assert is_valid(cached, str(source))
-    os.utime(source, (0, 315_532_800))  # as many tools date what they zip
+    os.utime(source, (0, 315_532_800))  # the date that many tools give zipped files
     assert is_valid(cached, str(source)) is (mode is not py_compile.PycInvalidationMode.TIMESTAMP)
