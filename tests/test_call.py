@@ -1,4 +1,4 @@
-"""The corners of one call: odd handlers and contexts, threads that cannot start, races."""
+"""Edge cases of one call: odd handlers and contexts, threads that cannot start, races."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def inject(**options: Any) -> Any:
 
 
 def warm_paths(backend: Recorder) -> dict[str, Callable[[], Any]]:
-    """Return every way to a value that looks at nothing but the clocks while it is good."""
+    """Return every way to read a value that checks only the clocks while it is fresh."""
     options: dict[str, Any] = {"backend": backend, "jitter": 0}
     live = LiveSecrets({"k": "k"}, **options)
     context = SimpleNamespace()
@@ -89,7 +89,7 @@ def warm_paths(backend: Recorder) -> dict[str, Callable[[], Any]]:
 @pytest.mark.parametrize("jump", ["jump_wall", "jump_monotonic"])
 @pytest.mark.parametrize("path", warm_paths(Recorder({})))
 def test_each_warm_path_looks_at_both_clocks(path: str, jump: str, stopped: FakeClock) -> None:
-    """A freeze may stop one of them, and somebody may set the other: an age of the TTL is over."""
+    """A value expires when either clock reaches its TTL, as a freeze may stop one of them."""
     backend = Recorder({"k": "old"})
     read = warm_paths(backend)[path]
     assert [read(), read(), read()] == ["old"] * 3
@@ -105,7 +105,7 @@ def test_each_warm_path_looks_at_both_clocks(path: str, jump: str, stopped: Fake
 def test_values_that_are_kept_together_end_with_the_first_of_them(
     jump: str, stopped: FakeClock
 ) -> None:
-    """A call that passes one value itself looks at the others alone."""
+    """The shortest TTL counts for all values, also after a call that passed that value."""
     backend = Recorder({"a": "1", "b": "2"})
     declared = {"a": Secret("a", ttl=10), "b": "b"}
     handler: Any = untyped(declared, into="kwargs", backend=backend, jitter=0)(
@@ -120,7 +120,7 @@ def test_values_that_are_kept_together_end_with_the_first_of_them(
 
 @pytest.mark.parametrize("into", ["context", "event", "kwargs"])
 def test_a_warm_call_hands_all_of_its_arguments_on(into: str) -> None:
-    """More than event and context, positional and by keyword, as a cold call does."""
+    """Further positional and keyword arguments reach the handler, cold and warm."""
 
     def given(event: Any, context: Any, *rest: Any, **more: Any) -> Any:
         more.pop("k", None)
@@ -136,7 +136,7 @@ def test_a_warm_call_hands_all_of_its_arguments_on(into: str) -> None:
 @pytest.mark.parametrize("name", ["_k", "_", "reveal"])
 @pytest.mark.parametrize("into", ["context", "event"])
 def test_a_name_that_secrets_has_itself_is_refused(name: str, into: Any) -> None:
-    """What could not be read as an attribute is found when the decorator is applied."""
+    """A name that cannot be read as an attribute is refused when the decorator is applied."""
     with pytest.raises(DeclarationError, match="must not start with '_' or be 'reveal'"):
         untyped({name: "k"}, into=into)(Handler())
     decorate = untyped({name: "k"}, into="kwargs", backend=Recorder({"k": "v"}))
@@ -144,7 +144,7 @@ def test_a_name_that_secrets_has_itself_is_refused(name: str, into: Any) -> None
 
 
 def test_a_handler_shows_its_secrets_before_its_first_call() -> None:
-    """``handler.secrets`` is a `LiveSecrets` from the first look at it, whatever that is."""
+    """``handler.secrets`` is a `LiveSecrets` at its first use, whatever that use is."""
     looks: list[Any] = [
         lambda secrets: secrets["k"] == "v",
         lambda secrets: repr(secrets) == "<LiveSecrets: k>",
@@ -176,7 +176,7 @@ def test_several_handlers_share_a_live_secrets() -> None:
 
 @pytest.mark.parametrize("asked", [RuntimeError("broken"), "soon", None, True])
 def test_a_context_whose_time_is_unknown_has_no_deadline(asked: Any) -> None:
-    """A method that raises, or returns something else than a number, counts as unknown."""
+    """A method that raises or does not return a number gives no deadline."""
 
     def ask() -> Any:
         if isinstance(asked, Exception):
@@ -190,7 +190,7 @@ def test_a_context_whose_time_is_unknown_has_no_deadline(asked: Any) -> None:
 
 
 def test_the_deadline_of_a_durable_execution_is_found() -> None:
-    """Its context has the Lambda context inside."""
+    """The deadline is read from the Lambda context inside the durable one."""
     backend = Recorder({"k": "v"})
     lambda_context = SimpleNamespace(get_remaining_time_in_millis=lambda: 1300)
     context = SimpleNamespace(lambda_context=lambda_context)
@@ -200,7 +200,7 @@ def test_the_deadline_of_a_durable_execution_is_found() -> None:
 
 
 def test_a_builtin_takes_its_event_by_the_usual_name() -> None:
-    """What has no signature gets the keywords that it is called with."""
+    """A builtin without a signature takes its event by the keyword `event`."""
     handler = inject(into="event")(dict)
     found = handler(event={})["event"]
     assert isinstance(found["secrets"], Secrets)
@@ -209,7 +209,7 @@ def test_a_builtin_takes_its_event_by_the_usual_name() -> None:
 
 
 def test_an_event_that_cannot_be_copied_says_so() -> None:
-    """A dict of its own kind that refuses a key is an `InjectionError`."""
+    """A dict subclass that refuses the key, or another mapping, is an `InjectionError`."""
 
     class Refusing(dict[str, Any]):
         def __setitem__(self, key: str, value: Any) -> None:
@@ -223,7 +223,7 @@ def test_an_event_that_cannot_be_copied_says_so() -> None:
 
 
 def test_an_object_handler_copies_and_pickles_as_a_function_does() -> None:
-    """A copy is the handler itself; its pickle is its name."""
+    """A copy is the handler itself, and a pickle holds only its name."""
     assert copy.copy(object_handler) is object_handler
     assert copy.deepcopy(object_handler) is object_handler
     assert pickle.loads(pickle.dumps(object_handler)) is object_handler  # noqa: S301 - its own
@@ -234,7 +234,7 @@ def test_an_object_handler_copies_and_pickles_as_a_function_does() -> None:
 def test_a_coroutine_resolves_in_place_where_no_thread_can_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An environment that is out of threads still gets its values."""
+    """A coroutine still gets its values when no more threads can start."""
 
     async def coroutine(event: Any, context: Any) -> Any:
         return context.secrets.k
@@ -252,7 +252,7 @@ def test_a_coroutine_resolves_in_place_where_no_thread_can_start(
 
 
 def test_what_cannot_be_resolved_is_raised_where_it_is_awaited() -> None:
-    """A coroutine handler gets the error of its own secrets, and its context stays clean."""
+    """A coroutine handler raises its resolution error when awaited; its context stays clean."""
 
     async def coroutine(event: Any, context: Any) -> Any:
         raise AssertionError
@@ -265,7 +265,7 @@ def test_what_cannot_be_resolved_is_raised_where_it_is_awaited() -> None:
 
 
 def test_a_returned_awaitable_takes_an_exception() -> None:
-    """Whoever drives it by hand can raise in it, as in a coroutine."""
+    """A caller that drives it by hand can throw an exception into it, as into a coroutine."""
 
     def returning(event: Any, context: Any) -> Any:
         async def inner() -> Any:
@@ -289,7 +289,7 @@ def test_a_returned_awaitable_takes_an_exception() -> None:
 
 
 def test_a_call_that_ends_while_another_joins_leaves_nothing() -> None:
-    """The usual call ends while the joining one looks: that looks again."""
+    """A call that joins another looks again if the other ends meanwhile."""
     backend = Recorder({"a": "1", "b": "2"})
 
     class Context:
@@ -298,7 +298,7 @@ def test_a_call_that_ends_while_another_joins_leaves_nothing() -> None:
     context = Context()
 
     class Ending(dict[str, Any]):
-        """Values whose merge takes the first call off the context, once."""
+        """Values that take the first call off the context when they are merged, once."""
 
         def items(self) -> Any:
             if "secrets" in vars(context) and not ended:
@@ -327,7 +327,7 @@ def test_a_call_that_ends_while_another_joins_leaves_nothing() -> None:
 
 
 def test_what_raises_off_the_loop_raises_where_it_is_awaited() -> None:
-    """An interrupt of a blocking step is the coroutine's own; a late result is dropped."""
+    """A blocking step's exception is raised in the coroutine; a late result is dropped."""
 
     def interrupted() -> None:
         raise KeyboardInterrupt
@@ -349,7 +349,7 @@ def test_what_raises_off_the_loop_raises_where_it_is_awaited() -> None:
 
 
 def test_what_inspect_finds_can_be_called() -> None:
-    """The stand-in that hides parameters from `inspect.signature` is a handler as well."""
+    """The wrapper that hides injected parameters from `inspect.signature` can be called."""
     handler: Any = untyped({"k": "k"}, into="kwargs", backend=Recorder({"k": "v"}))(
         lambda event, context, *, k: (event, k)
     )
@@ -357,7 +357,7 @@ def test_what_inspect_finds_can_be_called() -> None:
 
 
 def test_an_interrupt_in_the_middle_of_a_copy_gets_out_without_values() -> None:
-    """What a signal raises while all values are copied shows no frame that holds them."""
+    """The traceback of an interrupted copy shows no frame that holds values."""
 
     class Interrupting(set[str]):
         def __deepcopy__(self, memo: object) -> None:
@@ -368,11 +368,11 @@ def test_an_interrupt_in_the_middle_of_a_copy_gets_out_without_values() -> None:
     with pytest.raises(KeyboardInterrupt) as raised:
         secrets.reveal()
     assert [entry.name for entry in raised.traceback][1:] == ["reveal"]
-    assert isinstance(raised.value.__cause__, LookupError)  # it is the application's own
+    assert isinstance(raised.value.__cause__, LookupError)  # the application's own cause is kept
 
 
 def test_a_value_that_does_not_fit_builds_nothing_and_forgets_nothing() -> None:
-    """A secret that is there, but is not JSON, is an error of its own; the object stays."""
+    """A secret that is not JSON raises `SecretValueError`, and the built object stays."""
     backend, made = Recorder({"k": '{"a": 1}'}), list[Any]()
     live = LiveSecrets(
         {"it": Secret("k", "a", build=made.append, close=made.append)}, backend=backend

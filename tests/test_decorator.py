@@ -1,4 +1,4 @@
-"""What of a handler survives its decoration, and which options are refused."""
+"""The properties a handler keeps when decorated, and the options that are refused."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def inject(**options: Any) -> Callable[[Any], Any]:
     return inject_secrets(KEY, **options)
 
 
-# What survives
+# Properties that are kept
 
 
 def test_return_values_and_exceptions_pass_through() -> None:
-    """The handler's own result and its own exception, the very objects, reach the caller."""
+    """The handler's own result and exception reach the caller as the same objects."""
     result, error = object(), RuntimeError("its own")
 
     @inject(backend=memory())
@@ -94,7 +94,7 @@ def test_a_handler_pickles_by_its_name() -> None:
 
 
 def test_attributes_of_a_handler_survive() -> None:
-    """What others have put on the function is still there."""
+    """Attributes that others have put on the function are kept."""
 
     def handler(event: Any, context: Any) -> None:
         """Do nothing."""
@@ -155,22 +155,22 @@ class Calls:
 
     @inject(backend=memory(), into="event")
     def get(self, event: Any, context: Any) -> Any:
-        """Have a name that dicts have a method of, too."""
+        """Share its name with a method of dict."""
         return self.name, event["secrets"].key, context
 
     @inject(backend=memory(), into="kwargs")
     def update(self, event: Any, context: Any, key: Any = None) -> Any:
-        """Have a name that dicts have a method of, too."""
+        """Share its name with a method of dict."""
         return self.name, event, key
 
 
 class Child(Calls):
-    """Inherits them all."""
+    """Inherits every handler."""
 
 
 @pytest.mark.parametrize("kind", [Calls, Child])
 def test_methods_keep_their_instance(kind: type[Calls]) -> None:
-    """A method gets its instance, its event and the secrets, whatever it calls its instance."""
+    """A method gets its instance, event and secrets, whatever `self` is called."""
     instance = kind("mine")
     for method in (instance.method, instance.oddly_named, instance):
         assert method({"a": 1}, SimpleNamespace()) == ("mine", {"a": 1}, "k")
@@ -186,7 +186,7 @@ def test_methods_keep_their_instance(kind: type[Calls]) -> None:
 
 @pytest.mark.parametrize("kind", [Calls, Child])
 def test_classmethods_keep_their_class(kind: type[Calls]) -> None:
-    """In either order of the two decorators, by class and by instance."""
+    """Both orders of the two decorators work, through the class and through an instance."""
     for owner in (kind, kind()):
         for method in (owner.below_classmethod, owner.above_classmethod):
             expected = (kind.__name__, {"a": 1}, "k")
@@ -197,7 +197,7 @@ def test_classmethods_keep_their_class(kind: type[Calls]) -> None:
 
 @pytest.mark.parametrize("kind", [Calls, Child])
 def test_staticmethods_get_no_more_than_they_are_given(kind: type[Calls]) -> None:
-    """In either order of the two decorators, by class and by instance."""
+    """Both orders of the two decorators work, and pass neither class nor instance."""
     for owner in (kind, kind()):
         for method in (owner.below_staticmethod, owner.above_staticmethod):
             assert method({"a": 1}, SimpleNamespace()) == (None, {"a": 1}, "k")
@@ -205,13 +205,13 @@ def test_staticmethods_get_no_more_than_they_are_given(kind: type[Calls]) -> Non
 
 
 def test_a_classmethod_may_hand_its_class_over_as_an_argument() -> None:
-    """From Python 3.13 on `classmethod` binds what it wraps as a plain method of the class."""
+    """From Python 3.13 on, `classmethod` passes its class as a plain first argument."""
     below: Any = Calls.__dict__["below_classmethod"].__func__
     assert below(Child, {}, SimpleNamespace()) == ("Child", {}, "k")
 
 
 def test_methods_named_like_those_of_an_event_are_methods() -> None:
-    """Trap: a method guessed by its name swapped secret and event for `get` and `update`."""
+    """Trap: guessing methods by name swapped secret and event for `get` and `update`."""
     event = {"a": 1}
     assert Calls().get(event, None) == ("instance", "k", None)
     assert Calls().update(event, None) == ("instance", {"a": 1}, "k")
@@ -233,14 +233,14 @@ def test_methods_named_like_those_of_an_event_are_methods() -> None:
     ],
 )
 def test_methods_offer_their_secrets(name: str) -> None:
-    """`secrets` is on a method as it is on a function, by class and by instance."""
+    """A method has `secrets` as a function does, through the class and an instance."""
     for owner in (Calls, Calls()):
         offered = getattr(owner, name).secrets
         assert offered.declarations == {"key": Secret("prod/key")}
 
 
 class Handler:
-    """An object that is called."""
+    """A callable object."""
 
     def __call__(self, event: Any, context: Any) -> Any:
         """Return the secret."""
@@ -275,13 +275,13 @@ def test_whatever_can_be_called_can_be_a_handler(callable_: Any, expected: str) 
 
 
 def test_a_partial_that_brings_its_event_is_called_with_the_rest() -> None:
-    """What a partial has bound already is not asked of the caller."""
+    """The caller need not pass an event that a partial has already bound."""
     handler = inject(backend=memory())(functools.partial(plain, {"bound": 1}))
     assert handler(context=SimpleNamespace()) == ({"bound": 1}, "k")
 
 
 def test_a_class_can_be_a_handler() -> None:
-    """A class is called for its instances, which find the secrets as they are made."""
+    """A class can be a handler, and its `__init__` finds the secrets."""
 
     class Response:
         def __init__(self, event: Any, context: Any) -> None:
@@ -293,17 +293,17 @@ def test_a_class_can_be_a_handler() -> None:
 
 
 def renamed(payload: Any, /, lambda_context: Any) -> Any:
-    """Call its parameters something else."""
+    """Use other parameter names."""
     return payload, lambda_context.secrets.key
 
 
 def other_names(evt: Any, ctx: Any) -> Any:
-    """Call its parameters something else."""
+    """Use other parameter names."""
     return evt, ctx.secrets.key
 
 
 def test_event_and_context_may_be_called_anything() -> None:
-    """By position or by keyword, whatever the parameters are called."""
+    """Both may be passed by position or by keyword, whatever the parameters are called."""
     handler = inject(backend=memory())(other_names)
     context = SimpleNamespace()
     for got in (
@@ -327,7 +327,7 @@ def test_event_and_context_may_be_called_anything() -> None:
 )
 @pytest.mark.parametrize("into", ["context", "event", "kwargs"])
 def test_event_and_context_may_come_by_keyword(call: Any, into: str) -> None:
-    """Wherever the values go, both ways of calling are the same."""
+    """Calls by position and by keyword give the same result, for every target."""
 
     @inject(backend=memory(), into=into)
     def handler(event: Any, context: Any, **secrets: Any) -> Any:
@@ -339,7 +339,7 @@ def test_event_and_context_may_come_by_keyword(call: Any, into: str) -> None:
 
 @pytest.mark.parametrize("names", ["evt, ctx=None", "payload, *, context", "event, *rest"])
 def test_an_event_of_any_name_takes_the_values_by_keyword(names: str) -> None:
-    """With values in the event it may be called anything, too."""
+    """With values in the event, its parameter may be called anything, too."""
     first = names.partition(",")[0]
     scope: dict[str, Any] = {}
     exec(f"def handler({names}): return {first}['secrets'].key", scope)  # noqa: S102 - ours
@@ -350,7 +350,7 @@ def test_an_event_of_any_name_takes_the_values_by_keyword(names: str) -> None:
 def test_annotations_are_not_evaluated_where_python_does_that_late(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """From Python 3.14 on, the event's type may be imported for type checkers alone."""
+    """From Python 3.14 on, the event's type may be imported only for type checkers."""
     real = inspect.signature
 
     def signature(function: Any, *, annotation_format: str = "value") -> inspect.Signature:
@@ -368,7 +368,7 @@ def test_annotations_are_not_evaluated_where_python_does_that_late(
 
 
 def test_a_builtin_without_a_signature_is_called_by_position() -> None:
-    """What tells no parameters can still be given an event and a context."""
+    """A builtin without a signature still gets event and context by position."""
     handler = inject(backend=memory())(max)
     context = SimpleNamespace()
     with pytest.raises(TypeError, match="not supported between"):
@@ -382,7 +382,7 @@ def test_a_builtin_without_a_signature_is_called_by_position() -> None:
 
 
 def test_the_decorator_takes_the_options_that_it_promises() -> None:
-    """Names, order and defaults are the documented ones, of both public functions."""
+    """Both public functions have the documented options, with the documented defaults."""
     parameters = inspect.signature(inject_secrets).parameters
     assert parameters["declarations"].kind is inspect.Parameter.POSITIONAL_ONLY
     options: dict[str, Any] = {
@@ -417,7 +417,7 @@ def test_one_decorator_serves_several_handlers() -> None:
 
 
 def test_any_mapping_declares() -> None:
-    """Declarations need not be in a dict, and what happens to it later does not matter."""
+    """Any mapping of declarations works, and later changes to it have no effect."""
     handler = inject_secrets(MappingProxyType(KEY), backend=memory())(plain)
     assert handler({}, SimpleNamespace()) == ({}, "k")
     declarations = {"key": "prod/key"}
@@ -428,20 +428,20 @@ def test_any_mapping_declares() -> None:
 
 @pytest.mark.parametrize("wrong", [None, 5, "handler", {}, object()])
 def test_what_cannot_be_called_cannot_be_decorated(wrong: Any) -> None:
-    """A handler is something to call."""
+    """A handler must be callable."""
     with pytest.raises(DeclarationError, match="expected a function, got"):
         inject(backend=memory())(wrong)
 
 
 @pytest.mark.parametrize("wrong", ["prod/db", ["prod/db"], 5, {"prod/db"}])
 def test_declarations_that_map_no_names_are_refused(wrong: Any) -> None:
-    """A string or a list in place of the mapping is found before a function follows."""
+    """A string or a list instead of a mapping is refused before a function is decorated."""
     with pytest.raises(DeclarationError, match="expected a mapping such as"):
         inject_secrets(wrong, backend=memory())
 
 
 def test_all_that_is_declared_wrong_is_found_when_the_decorator_is_applied() -> None:
-    """Nothing about a declaration waits for the first invocation."""
+    """A wrong declaration is not left to the first invocation."""
     for wrong in ("", "vault:x", "prod/db#a[", 5, None):
         with pytest.raises(DeclarationError, match="'key': "):
             inject_secrets({"key": wrong}, backend=memory())(plain)  # type: ignore[dict-item]
@@ -487,7 +487,7 @@ def test_all_that_is_declared_wrong_is_found_when_the_decorator_is_applied() -> 
 def test_a_wrong_option_is_refused_when_the_decorator_is_applied(
     options: dict[str, Any], problem: str
 ) -> None:
-    """A value that an option cannot have is a `DeclarationError` that names both."""
+    """An invalid value raises a `DeclarationError` that names the option and the problem."""
     with pytest.raises(DeclarationError) as raised:
         inject(**{"backend": memory(), **options})(plain)
     assert problem in str(raised.value)
@@ -497,17 +497,17 @@ def test_a_wrong_option_is_refused_when_the_decorator_is_applied(
     "options", [{"timeout": 0.001}, {"jitter": 0}, {"jitter": 1}, {"ttl": 0}, {"ttl": float("inf")}]
 )
 def test_the_ends_of_a_range_are_in_it(options: dict[str, Any]) -> None:
-    """What is just possible is taken."""
+    """The limits of each range are accepted."""
     assert callable(inject(backend=memory(), **options)(plain))
 
 
 def test_an_option_that_does_not_exist_is_refused() -> None:
-    """A misspelled option is no option."""
+    """A misspelled option raises a `TypeError`."""
     with pytest.raises(TypeError, match="max_age"):
         inject(max_age=5)
 
 
-# Declarations in the signature: what the decorator has to do with them
+# The decorator and declarations in the signature
 
 
 def test_without_a_mapping_the_signature_declares() -> None:
@@ -560,7 +560,7 @@ class Annotating:
 
 
 def test_methods_of_any_kind_declare_in_their_signature() -> None:
-    """Without options, above or below the other decorator."""
+    """Methods work without options, above or below the other decorator."""
     with lambda_secrets.testing.override_secrets({"prod/key": "k"}):
         assert Annotating().method({}, None) == "k"
         assert Annotating.above_classmethod({}, None) == ("Annotating", "k")
@@ -570,7 +570,7 @@ def test_methods_of_any_kind_declare_in_their_signature() -> None:
 
 @pytest.mark.parametrize("into", ["context", "event"])
 def test_declarations_in_the_signature_go_nowhere_else(into: Any) -> None:
-    """Where they are declared is where they are passed."""
+    """Declarations in the signature are only passed as keyword arguments."""
     with pytest.raises(DeclarationError, match="declarations in the signature are passed as"):
 
         @inject_secrets(into=into)
@@ -591,7 +591,7 @@ def test_prefetch_resolves_at_import() -> None:
 
 
 def test_without_prefetch_nothing_is_fetched_at_import() -> None:
-    """By default the first invocation is the first to ask."""
+    """By default nothing is fetched before the first invocation."""
     backend = Recorder({"prod/key": "k"})
     inject(backend=backend)(plain)
     assert backend.calls == []
@@ -601,7 +601,7 @@ def test_without_prefetch_nothing_is_fetched_at_import() -> None:
 def test_a_failed_prefetch_is_logged_and_forgotten(
     failure: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It never breaks the import: the first invocation resolves."""
+    """A failed prefetch never breaks the import; the first invocation resolves again."""
     backend = Recorder({"prod/key": failure})
     with caplog.at_level(logging.WARNING, "lambda_secrets"):
         handler = inject(backend=backend, prefetch=True)(plain)
@@ -613,7 +613,7 @@ def test_a_failed_prefetch_is_logged_and_forgotten(
 
 
 def test_a_prefetch_goes_the_backends_own_way() -> None:
-    """A backend that must not wait at import has a call for that."""
+    """A backend with a `prefetch` method of its own is asked through it at import."""
 
     class Ready(Recorder):
         def prefetch(self, sources: Any, *, timeout: float) -> Any:
@@ -627,7 +627,7 @@ def test_a_prefetch_goes_the_backends_own_way() -> None:
 
 
 def test_a_prefetch_inside_an_override_reads_the_override() -> None:
-    """Inside an override nothing is fetched from anywhere, at import either."""
+    """Inside an override, the backend is not asked at import either."""
 
     class Forbidden(Recorder):
         def prefetch(self, sources: Any, *, timeout: float) -> Any:
@@ -639,7 +639,7 @@ def test_a_prefetch_inside_an_override_reads_the_override() -> None:
 
 
 def test_under_snapstart_nothing_is_prefetched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A snapshot would hold what a prefetch had read."""
+    """The snapshot would hold the values of a prefetch."""
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
     backend = Recorder({"prod/key": "k"})
     handler = inject(backend=backend, prefetch=True)(plain)

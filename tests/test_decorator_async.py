@@ -41,7 +41,7 @@ async def documented(event: Any, context: Any) -> Any:
 
 
 def test_a_coroutine_function_stays_one() -> None:
-    """Frameworks that ask see a coroutine function, of the same name, docstring and signature."""
+    """Frameworks see a coroutine function with the same name, docstring and signature."""
     assert inspect.iscoroutinefunction(documented)
     assert documented.__name__ == "documented"
     assert documented.__doc__ == "Say what it does."
@@ -50,13 +50,13 @@ def test_a_coroutine_function_stays_one() -> None:
 
 
 def test_a_coroutine_function_is_copied_and_pickled_as_one() -> None:
-    """As of any function, a copy is itself, and a pickle has its name."""
+    """As for any function, a copy is the function itself, and a pickle holds its name."""
     assert copy.copy(documented) is copy.deepcopy([documented])[0] is documented
     assert pickle.loads(pickle.dumps(documented)) is documented  # noqa: S301 - ours
 
 
 def test_nothing_happens_before_it_is_awaited() -> None:
-    """A call makes a coroutine, and no more."""
+    """A call only makes a coroutine."""
     backend = Recorder({"prod/key": "k"})
 
     @inject(backend=backend)
@@ -68,7 +68,7 @@ def test_nothing_happens_before_it_is_awaited() -> None:
 
 
 def test_values_stay_until_the_handler_is_done() -> None:
-    """The context has the values across every await, and is put back at the end."""
+    """The context has the values across every await, and is restored at the end."""
     context = SimpleNamespace(secrets="the caller's")
     assert asyncio.run(documented({"a": 1}, context)) == ({"a": 1}, "k")
     assert context.secrets == "the caller's"
@@ -106,7 +106,7 @@ def test_exceptions_pass_through_and_the_context_is_put_back() -> None:
 
 
 def test_a_cancelled_handler_leaves_nothing_on_the_context() -> None:
-    """Cancelling is an end as any other."""
+    """The context of a cancelled handler is restored, too."""
 
     @inject()
     async def handler(event: Any, context: Any) -> None:
@@ -127,7 +127,7 @@ def test_a_cancelled_handler_leaves_nothing_on_the_context() -> None:
 
 
 def test_what_takes_no_values_and_what_cannot_be_resolved_raises_when_awaited() -> None:
-    """The errors of a coroutine are those of a function."""
+    """A coroutine raises the same errors as a function, when it is awaited."""
     with pytest.raises(InjectionError):
         asyncio.run(documented({}, None))
 
@@ -164,7 +164,7 @@ def test_a_fetch_does_not_block_the_event_loop() -> None:
 
 
 def test_a_forced_fetch_does_not_block_the_event_loop_either() -> None:
-    """The same holds for the fetch between two tries."""
+    """Other tasks run during the fetch between two tries, too."""
     asked, let_go = threading.Event(), threading.Event()
     backend = Recorder({})
 
@@ -194,7 +194,7 @@ def test_a_forced_fetch_does_not_block_the_event_loop_either() -> None:
 
 
 def test_a_warm_call_does_not_leave_the_loop() -> None:
-    """With fresh values at hand no thread is asked."""
+    """With fresh values at hand, the call runs without giving up the event loop."""
     ran: list[str] = []
 
     @inject()
@@ -229,7 +229,7 @@ def test_tasks_at_once_share_one_round() -> None:
 
 
 def test_context_variables_are_those_of_the_caller() -> None:
-    """A fetch in a thread does not change which variables the handler sees."""
+    """A fetch in a thread does not change the context variables that the handler sees."""
     request = contextvars.ContextVar[str]("request")
 
     @inject()
@@ -313,13 +313,13 @@ async def suffixed(event: Any, context: Any, *, suffix: str) -> Any:
     ],
 )
 def test_objects_and_partials_that_are_awaited_when_called(callable_: Any) -> None:
-    """Whatever makes a coroutine when called has its secrets until that is done."""
+    """A callable that returns a coroutine has its secrets until the coroutine is done."""
     handler = inject()(callable_)
     assert asyncio.run(handler({}, SimpleNamespace())) == ("Calls", {}, "k")
 
 
 def test_an_empty_mapping_injects_empty_secrets_into_a_coroutine_too() -> None:
-    """Nothing declared: nothing is fetched, and there are secrets without any."""
+    """With nothing declared, nothing is fetched, and the secrets are empty."""
     backend = Recorder({})
 
     @inject_secrets({}, backend=backend)
@@ -332,7 +332,7 @@ def test_an_empty_mapping_injects_empty_secrets_into_a_coroutine_too() -> None:
 
 
 def test_any_number_of_handlers_fetch_side_by_side() -> None:
-    """However many hang, the next one's fetch begins, and so does what others run in threads."""
+    """However many fetches hang, the next one begins, and so does other work in threads."""
     count = 40  # more than the threads of the loop's own pool
     all_hang = threading.Barrier(count + 1)
 
@@ -357,7 +357,7 @@ def test_any_number_of_handlers_fetch_side_by_side() -> None:
 
 
 def test_a_fetch_has_the_context_variables_of_its_caller() -> None:
-    """Its spans and log lines belong to the invocation, whichever thread it runs on."""
+    """The fetch's spans and log lines belong to the invocation, whichever thread runs it."""
     request = contextvars.ContextVar("request", default="none")
     seen: list[str] = []
 

@@ -1,4 +1,4 @@
-"""What happens while a fetch is under way: nothing from before a clear or an override is kept."""
+"""A value whose fetch began before a clear or an override is not kept after it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class Slow(Recorder):
-    """Answers with the number of the call, the first time only when the test lets it."""
+    """Answers with the number of the call; the first answer waits for the test."""
 
     def __init__(self) -> None:
         super().__init__({"db": lambda: str(len(self.calls))})
         self.asked, self.let_go = threading.Event(), threading.Event()
 
     def fetch(self, sources: Any, *, timeout: float, fresh: bool) -> dict[Any, Any]:
-        """Answer when the test lets it."""
+        """Answer; the first time, wait for the test."""
         found = super().fetch(sources, timeout=timeout, fresh=fresh)
         if len(self.calls) == 1:
             self.asked.set()
@@ -35,7 +35,7 @@ class Slow(Recorder):
 
 
 def during_a_fetch(backend: Slow, handler: Any, then: Callable[[], object]) -> Any:
-    """Call the handler, do that while its fetch is under way, and return what the handler got."""
+    """Call the handler, call `then` during its fetch, and return the handler's result."""
     got: list[Any] = []
     thread = threading.Thread(target=lambda: got.append(handler({}, SimpleNamespace())))
     thread.start()
@@ -48,7 +48,7 @@ def during_a_fetch(backend: Slow, handler: Any, then: Callable[[], object]) -> A
 
 
 def decorated(backend: Any, **options: Any) -> Any:
-    """Return a handler that gives back its secret."""
+    """Return a handler that returns its secret."""
 
     @inject_secrets({"db": "db"}, backend=backend, timeout=10, **options)
     def handler(event: Any, context: Any) -> Any:
@@ -59,7 +59,7 @@ def decorated(backend: Any, **options: Any) -> Any:
 
 @pytest.mark.parametrize("everything", [False, True])
 def test_what_was_asked_before_a_clear_is_not_kept_after_it(everything: bool) -> None:
-    """Whoever waits gets the value; the next invocation fetches, and nobody holds the old one."""
+    """The caller that waits gets the value, but it is not kept: the next invocation fetches."""
     backend = Slow()
     handler = decorated(backend)
     clear = clear_cache if everything else handler.secrets.clear
@@ -71,7 +71,7 @@ def test_what_was_asked_before_a_clear_is_not_kept_after_it(everything: bool) ->
 
 
 def test_what_was_asked_before_an_override_is_not_served_inside_it() -> None:
-    """Inside an override a handler gets what is listed, whatever it was about to get."""
+    """Inside an override a handler gets the listed value, even if another was on its way."""
     backend = Slow()
     handler = decorated(backend)
     override = override_secrets({"db": "theirs"})
@@ -85,7 +85,7 @@ def test_what_was_asked_before_an_override_is_not_served_inside_it() -> None:
 
 
 def test_a_slow_answer_does_not_replace_a_forced_one() -> None:
-    """What was asked for before a refresh may be the old value: the refreshed one stays."""
+    """An answer asked for before a refresh may be old, so the refreshed one stays."""
     backend = Slow()
     handler = decorated(backend)
     assert during_a_fetch(backend, handler, handler.secrets.refresh) in {"1", "2"}
@@ -96,13 +96,13 @@ def test_a_slow_answer_does_not_replace_a_forced_one() -> None:
 def test_a_background_refresh_that_is_done_at_once_is_seen_by_the_next_invocation(
     stopped: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its value is newer than the one that the invocation which started it ran on."""
+    """The next invocation gets the refreshed value, not the one that started the refresh."""
     backend = Recorder({"db": Answer("1")})
     handler = decorated(backend, ttl=10, jitter=0, refresh_ahead=3)
     handler({}, SimpleNamespace())
     backend.answers["db"] = Answer("2")
     stopped.tick(8)
-    # As if the new thread had run to its end before the old one goes on.
+    # As if the new thread ran to its end before the old one continues.
     monkeypatch.setattr(threading.Thread, "start", threading.Thread.run)
     assert handler({}, SimpleNamespace()) in {"1", "2"}
     assert handler({}, SimpleNamespace()) == "2"

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 
 class LoginError(Exception):
-    """What a driver raises on a wrong password."""
+    """The error that a driver raises for a wrong password."""
 
 
 class LockedError(LoginError):
-    """A kind of it."""
+    """A more specific login error."""
 
 
 class Login:
@@ -77,7 +77,7 @@ both = pytest.mark.parametrize("asynchronous", [False, True])
 
 @both
 def test_a_changed_value_is_fetched_and_tried_once(asynchronous: bool, stopped: FakeClock) -> None:
-    """The handler raises, the value has changed: it runs once more, with the new one."""
+    """A failed handler whose value has changed runs once more, with the new one."""
     backend, login = Recorder({"prod/db": "old"}), Login("new")
     handler = decorated(login, backend, asynchronous=asynchronous)
     backend.answers["prod/db"] = lambda: "old" if len(backend.calls) == 1 else "new"
@@ -93,7 +93,7 @@ def test_a_changed_value_is_fetched_and_tried_once(asynchronous: bool, stopped: 
 
 @both
 def test_an_unchanged_value_is_not_tried_again(asynchronous: bool, stopped: FakeClock) -> None:
-    """The value is what it was: the handler's own exception propagates."""
+    """If the value is unchanged, the handler's own exception propagates."""
     backend, login = Recorder({"prod/db": "old"}), Login()
     with pytest.raises(LoginError, match="try 1") as raised:
         decorated(login, backend, asynchronous=asynchronous)({}, SimpleNamespace())
@@ -104,7 +104,7 @@ def test_an_unchanged_value_is_not_tried_again(asynchronous: bool, stopped: Fake
 
 @both
 def test_there_is_never_a_second_retry(asynchronous: bool, stopped: FakeClock) -> None:
-    """The second failure propagates, with the first as its context, even if there is more new."""
+    """A second failure propagates with the first as its context, even after another change."""
     backend, login = Recorder({}), Login()
     backend.answers["prod/db"] = lambda: f"password {len(backend.calls)}"
     with pytest.raises(LoginError, match="try 2") as raised:
@@ -121,7 +121,7 @@ def test_there_is_never_a_second_retry(asynchronous: bool, stopped: FakeClock) -
 def test_a_failed_forced_fetch_leaves_the_handlers_own_exception(
     asynchronous: bool, failure: Any, stopped: FakeClock
 ) -> None:
-    """Whoever reads the log sees what the handler raised, not what the refresh met."""
+    """The log shows the handler's exception, not the failure of the refresh."""
     backend, login = Recorder({"prod/db": "old"}), Login()
     handler = decorated(login, backend, asynchronous=asynchronous)
     backend.answers["prod/db"] = lambda: "old" if len(backend.calls) == 1 else failure
@@ -132,7 +132,7 @@ def test_a_failed_forced_fetch_leaves_the_handlers_own_exception(
 
 @both
 def test_other_exceptions_are_not_touched(asynchronous: bool) -> None:
-    """Trap: only a named handler error is a reason to fetch and to try again."""
+    """Trap: only a listed exception is a reason to fetch and retry."""
     backend, login = Recorder({"prod/db": "old"}), Login(error=RuntimeError)
     with pytest.raises(RuntimeError, match="try 1"):
         decorated(login, backend, asynchronous=asynchronous)({}, SimpleNamespace())
@@ -141,7 +141,7 @@ def test_other_exceptions_are_not_touched(asynchronous: bool) -> None:
 
 @both
 def test_a_handler_that_succeeds_fetches_nothing_more(asynchronous: bool) -> None:
-    """Without an exception nothing is forced."""
+    """Without an exception no fetch is forced."""
     backend, login = Recorder({"prod/db": "good"}), Login("good")
     handler = decorated(login, backend, asynchronous=asynchronous)
     assert handler({}, SimpleNamespace()) == "in with good"
@@ -172,7 +172,7 @@ def test_what_is_no_exception_type_is_refused(wrong: Any) -> None:
 
 @pytest.mark.parametrize("wrong", [KeyboardInterrupt, SystemExit, BaseException])
 def test_what_ends_the_process_is_refused(wrong: Any) -> None:
-    """Only exceptions that a handler raises say that credentials are no longer good."""
+    """An exception that ends the process does not mean that credentials are no longer good."""
     with pytest.raises(DeclarationError, match="must be an exception type"):
         inject_secrets({"db": "prod/db"}, refresh_on=(ValueError, wrong))
 
@@ -218,7 +218,7 @@ def test_an_argument_that_the_caller_passed_stays_his(stopped: FakeClock) -> Non
 
 
 def test_all_sources_are_fetched_in_one_round(stopped: FakeClock) -> None:
-    """One of them is wrong, nobody knows which: all are read past the caches at once."""
+    """Any of the values may be the wrong one, so all are read past the caches at once."""
     backend = Recorder({"a": "1", "b": '{"x": 1, "y": 2}'})
 
     @inject_secrets({"a": "a", "x": "b#x", "y": "b#y"}, backend=backend, refresh_on=LoginError)
@@ -236,7 +236,7 @@ def test_all_sources_are_fetched_in_one_round(stopped: FakeClock) -> None:
 
 
 def test_a_change_outside_the_declared_part_is_no_change(stopped: FakeClock) -> None:
-    """What counts is the value that the handler was given."""
+    """Only a change in the value that the handler was given counts."""
     backend, tried = Recorder({}), []
     backend.answers["prod/db"] = lambda: f'{{"user": "u", "rotated": {len(backend.calls)}}}'
 
@@ -251,7 +251,7 @@ def test_a_change_outside_the_declared_part_is_no_change(stopped: FakeClock) -> 
 
 
 def test_an_unchanged_secret_is_unchanged_whatever_its_transform_makes(stopped: FakeClock) -> None:
-    """Objects that never compare equal are no new value when the secret's text is the same."""
+    """Objects that never compare equal are not new if the secret's text is the same."""
     backend, tried = Recorder({"prod/db": "same"}), []
 
     @inject_secrets(
@@ -269,7 +269,7 @@ def test_an_unchanged_secret_is_unchanged_whatever_its_transform_makes(stopped: 
 
 
 class Array:
-    """What a transform may make: it cannot be compared as a whole."""
+    """A transform's result that cannot be compared as a whole."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -279,7 +279,7 @@ class Array:
 
 
 def test_a_changed_secret_is_changed_whatever_its_transform_makes(stopped: FakeClock) -> None:
-    """What cannot be compared is new when the secret's text is."""
+    """A value that cannot be compared is new if the secret's text is."""
     backend, tried = Recorder({"prod/db": "old"}), []
 
     @inject_secrets(
@@ -296,7 +296,7 @@ def test_a_changed_secret_is_changed_whatever_its_transform_makes(stopped: FakeC
 
 
 def test_a_default_that_stands_in_keeps_nobody_from_retrying(stopped: FakeClock) -> None:
-    """A secret without the optional part does not hide that another one has changed."""
+    """A default in use for one secret does not hide that another secret has changed."""
     backend, login = Recorder({"options": "{}"}), Login("password 2")
     backend.answers["prod/db"] = lambda: f"password {len(backend.calls)}"
 
@@ -316,7 +316,7 @@ def test_a_default_that_stands_in_keeps_nobody_from_retrying(stopped: FakeClock)
 
 
 def test_a_secret_that_is_there_by_now_replaces_its_default(stopped: FakeClock) -> None:
-    """Where a default was used, the secret is fetched as any other."""
+    """A secret whose default was used is fetched like any other."""
     backend, login = Recorder({"options": "{}"}), Login("now there")
 
     @inject_secrets(
@@ -334,7 +334,7 @@ def test_a_secret_that_is_there_by_now_replaces_its_default(stopped: FakeClock) 
 
 
 def test_a_part_that_is_gone_by_now_is_replaced_by_its_default(stopped: FakeClock) -> None:
-    """The default stands in for the retry as it does for any invocation."""
+    """The default replaces the part in the retry, as in any invocation."""
     backend, seen = Recorder({"prod/db": '{"proxy": "p"}'}), []
 
     @inject_secrets(
@@ -351,7 +351,7 @@ def test_a_part_that_is_gone_by_now_is_replaced_by_its_default(stopped: FakeCloc
 
 
 def test_a_new_value_that_does_not_fit_is_not_tried(stopped: FakeClock) -> None:
-    """A secret that was rotated into something else than JSON keeps the value that it had."""
+    """A secret rotated to something other than JSON keeps its old value."""
     for after in ({"a": "no JSON"}, {"a": "no JSON", "b": "2"}):
         backend, seen = Recorder({"a": '{"x": 1}', "b": "1"}), list[Any]()
 
@@ -368,7 +368,7 @@ def test_a_new_value_that_does_not_fit_is_not_tried(stopped: FakeClock) -> None:
 
 
 def test_a_default_is_not_tried_for_a_new_value_that_does_not_fit(stopped: FakeClock) -> None:
-    """A default stands in for what is not there, not for what is broken."""
+    """A default replaces a missing value, not a broken one."""
     backend, seen = Recorder({"db": '{"a": 1}'}), []
 
     @inject_secrets({"a": Secret("db", "a", default=2)}, backend=backend, refresh_on=LoginError)
@@ -383,7 +383,7 @@ def test_a_default_is_not_tried_for_a_new_value_that_does_not_fit(stopped: FakeC
 
 
 def test_a_newer_value_in_the_cache_is_taken_without_a_fetch(stopped: FakeClock) -> None:
-    """What somebody else has fetched meanwhile is newer than what the handler was given."""
+    """A newer value that another handler has fetched is used without another fetch."""
     backend, login = Recorder({"prod/db": "old"}), Login("new")
 
     @inject_secrets({"db": "prod/db"}, backend=backend)
@@ -403,7 +403,7 @@ def test_a_newer_value_in_the_cache_is_taken_without_a_fetch(stopped: FakeClock)
 
 
 def test_only_what_is_not_newer_in_the_cache_is_fetched(stopped: FakeClock) -> None:
-    """A newer value is taken as it is; the other sources are read past the caches."""
+    """A newer value is taken from the cache; the other sources are read past the caches."""
     backend, seen = Recorder({"a": "1", "b": "1"}), []
 
     @inject_secrets({"a": "a"}, backend=backend)
@@ -424,7 +424,7 @@ def test_only_what_is_not_newer_in_the_cache_is_fetched(stopped: FakeClock) -> N
 
 
 def test_a_source_is_forced_at_most_once_a_second(stopped: FakeClock) -> None:
-    """A handler that keeps failing does not ask for each of its failures."""
+    """A handler that keeps failing does not fetch for each failure."""
     backend, login = Recorder({"prod/db": "old"}), Login()
     handler = decorated(login, backend)
 
@@ -445,7 +445,7 @@ def test_a_source_is_forced_at_most_once_a_second(stopped: FakeClock) -> None:
 def test_a_refresh_by_hand_counts_as_forced(
     stopped: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What `refresh()` has just read is read again when that second is over, not before."""
+    """A source that `refresh()` has just read is read again only when that second is over."""
     backend, login = Recorder({"prod/db": "old"}), Login()
     handler = decorated(login, backend)
     handler.secrets.refresh()
@@ -459,7 +459,7 @@ def test_a_refresh_by_hand_counts_as_forced(
 
 
 def test_two_handlers_that_fail_at_once_share_the_forced_fetch(stopped: FakeClock) -> None:
-    """The second one waits for the first one's fetch and retries with its value, too."""
+    """The second call waits for the first one's fetch, and also retries with its value."""
     backend, login = Recorder({}), Login("new")
     forced, answer = threading.Event(), threading.Event()
 
@@ -495,7 +495,7 @@ def test_two_handlers_that_fail_at_once_share_the_forced_fetch(stopped: FakeCloc
 
 
 def test_a_context_that_takes_no_values_is_no_reason_to_retry() -> None:
-    """The handler has not run, so it has not said anything about its credentials."""
+    """A handler that has not run cannot have failed because of its credentials."""
     backend, ran = Recorder({"prod/db": "old"}), list[Any]()
 
     @inject_secrets({"db": "prod/db"}, backend=backend, refresh_on=Exception)
@@ -518,7 +518,7 @@ def test_a_context_that_takes_no_values_is_no_reason_to_retry() -> None:
 
 
 def test_a_failure_to_resolve_is_no_reason_to_retry() -> None:
-    """What the handler never saw cannot be wrong."""
+    """A handler that never got a value cannot have failed because of it."""
     backend = Recorder({})
 
     @inject_secrets({"db": "prod/db"}, backend=backend, refresh_on=Exception)
@@ -539,7 +539,7 @@ def test_with_a_ttl_of_zero_the_retry_has_the_forced_value(stopped: FakeClock) -
 
 
 def test_the_remaining_time_bounds_the_forced_fetch(stopped: FakeClock) -> None:
-    """A retry's fetch keeps to the invocation's time as a first one does."""
+    """A retry's fetch is bounded by the remaining time, as a first fetch is."""
     backend, login = Recorder({"prod/db": "old"}), Login()
     remaining = iter([9_000, 1_200])
     context = SimpleNamespace(get_remaining_time_in_millis=lambda: next(remaining))
@@ -566,7 +566,7 @@ def test_the_context_is_put_back_around_each_try(stopped: FakeClock) -> None:
 
 
 def test_each_retry_is_told_with_the_sources_that_changed(stopped: FakeClock) -> None:
-    """The observer hears of the retry, source by source, and of none where none took place."""
+    """The observer gets a retry event for each changed source, and none without a retry."""
     backend, told, versions = Recorder({"a": "1"}), list[Any](), list[Any]()
     backend.answers["b"] = Answer('{"x": 1, "y": 2}', version="v1")
 
@@ -608,7 +608,7 @@ def test_each_retry_is_told_with_the_sources_that_changed(stopped: FakeClock) ->
 def test_a_handler_inside_another_has_a_retry_of_its_own(
     asynchronous: bool, stopped: FakeClock
 ) -> None:
-    """What a handler calls may be rotated too: one retry belongs to one function's layers."""
+    """A handler called by another one may retry too: each handler has a retry of its own."""
     backend, inner_login, outer_login = Recorder({}), Login("inner new"), Login("outer new")
     for name in ("inner", "outer"):
         answers = iter([f"{name} old", f"{name} new"])

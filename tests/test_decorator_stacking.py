@@ -32,7 +32,7 @@ def backend() -> Recorder:
 
 
 def found(into: str, event: Any, context: Any, secrets: Any) -> dict[str, Any]:
-    """Return what a handler was given, wherever it is."""
+    """Return the values that a handler was given, wherever they are."""
     places: dict[str, Any] = {"context": getattr(context, "secrets", None), "kwargs": secrets}
     found = event["secrets"] if into == "event" else places[into]
     values: dict[str, Any] = found if into == "kwargs" else found.reveal()
@@ -41,7 +41,7 @@ def found(into: str, event: Any, context: Any, secrets: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("into", ["context", "event", "kwargs"])
 def test_layers_add_up(into: Any, backend: Recorder) -> None:
-    """With one target and key the handler gets the values of all layers."""
+    """Layers with the same target and key give the handler the values of all."""
 
     @inject_secrets({"a": "a"}, into=into, backend=backend)
     @inject_secrets({"b": "b"}, into=into, backend=backend)
@@ -69,7 +69,7 @@ def test_coroutines_stack_as_well(backend: Recorder) -> None:
 
 
 def test_methods_stack_as_well(backend: Recorder) -> None:
-    """Layers around a method, with a classmethod between or not, keep what it is bound to."""
+    """Layers around a method, even with a classmethod between, keep its instance or class."""
 
     class Calls:
         @inject_secrets({"a": "a"}, backend=backend)
@@ -115,7 +115,7 @@ def test_different_targets_stay_apart(backend: Recorder) -> None:
 def test_a_handler_that_calls_another_one_hands_its_secrets_on(
     into: Any, backend: Recorder
 ) -> None:
-    """Both see all; for one name, the handler that was called has its own."""
+    """The called handler sees both sets, its own values first; the caller sees only its own."""
 
     def values(event: Any, context: Any) -> Any:
         return (context if into == "context" else SimpleNamespace(**event)).secrets.reveal()
@@ -144,7 +144,7 @@ def test_a_handler_that_calls_another_one_hands_its_secrets_on(
     ],
 )
 def test_the_same_name_twice_is_refused(outer: Any, inner: Any, backend: Recorder) -> None:
-    """One target and key has one value for a name, whatever the two layers would read."""
+    """A target and key has one value per name, even if both layers read the same source."""
 
     def handler(event: Any, context: Any, **secrets: Any) -> None:
         """Take everything."""
@@ -156,7 +156,7 @@ def test_the_same_name_twice_is_refused(outer: Any, inner: Any, backend: Recorde
 
 
 def between(function: Any) -> Any:
-    """Decorate as other people do."""
+    """Decorate as third-party code does."""
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -226,7 +226,7 @@ def test_an_argument_wins_over_the_layer_that_declares_it(backend: Recorder) -> 
 
 
 def test_an_event_that_has_the_key_is_refused_by_the_outermost_layer(backend: Recorder) -> None:
-    """Layers take each other's secrets for their own, and nobody else's."""
+    """Layers accept each other's secrets in the event, but nobody else's."""
 
     @inject_secrets({"a": "a"}, into="event", backend=backend)
     @inject_secrets({"b": "b"}, into="event", backend=backend)
@@ -275,7 +275,7 @@ def test_secrets_covers_all_layers(backend: Recorder) -> None:
 def test_a_refresh_reaches_every_layer_and_reports_all_that_failed(
     failures: dict[str, Any], kind: type[ResolutionError], backend: Recorder
 ) -> None:
-    """A layer that fails keeps no other one from its new values."""
+    """A failing layer does not keep the others from their new values."""
 
     @inject_secrets({"a": "a"}, backend=backend)
     @inject_secrets({"b": "b"}, backend=backend)
@@ -326,7 +326,7 @@ def test_layers_share_one_retry(backend: Recorder, *, awaited: bool) -> None:
 
 
 def test_an_outer_layer_retries_where_the_inner_one_has_nothing_new(backend: Recorder) -> None:
-    """The retry that the inner layer leaves is the outer one's."""
+    """The outer layer uses the retry that the inner layer leaves unused."""
 
     @inject_secrets({"a": "a"}, backend=backend, refresh_on=PermissionError)
     @inject_secrets({"b": "b"}, backend=backend, refresh_on=PermissionError)
@@ -340,7 +340,7 @@ def test_an_outer_layer_retries_where_the_inner_one_has_nothing_new(backend: Rec
 
 
 def test_the_second_run_of_an_outer_layer_is_the_last_one(stopped: FakeClock) -> None:
-    """An inner layer does not retry in it, though it has something new by then."""
+    """An inner layer does not retry in the second run, even if it has a new value by then."""
     outer, inner = Recorder({"a": "old"}), Recorder({"b": "old"})
     runs: list[tuple[str, str]] = []
 

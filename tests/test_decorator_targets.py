@@ -54,7 +54,7 @@ def test_values_are_present_on_every_invocation(backend: Recorder) -> None:
 
 
 def test_the_event_itself_reaches_the_handler(backend: Recorder) -> None:
-    """With secrets on the context, the event is passed on as the object that it is."""
+    """With secrets on the context, the handler gets the very same event object."""
 
     @inject_secrets({"key": "prod/key"}, backend=backend)
     def handler(event: Any, context: Any) -> Any:
@@ -75,7 +75,7 @@ class SlottedAndMore(Slotted):
 
 
 class Plain:
-    """A context of a test."""
+    """A plain context, as in a test."""
 
 
 class Classy:
@@ -92,7 +92,7 @@ class Property:
 
     @property
     def secrets(self) -> Any:
-        """Return what is kept."""
+        """Return the kept value."""
         return self._secrets
 
     @secrets.setter
@@ -101,11 +101,11 @@ class Property:
 
 
 class Unread:
-    """A context whose property has nothing to show before it is set, and no deleter."""
+    """A context whose property cannot be read before it is set, and has no deleter."""
 
     @property
     def secrets(self) -> Any:
-        """Return what is kept."""
+        """Return the kept value."""
         return self._secrets
 
     @secrets.setter
@@ -151,7 +151,7 @@ NOTHING = object()
 
 
 def attribute(context: Any) -> Any:
-    """Return what the context has as `secrets`."""
+    """Return the context's `secrets`, or `NOTHING`."""
     return getattr(context, "secrets", NOTHING)
 
 
@@ -254,7 +254,7 @@ def test_the_same_context_serves_again_and_again(backend: Recorder, context: Lam
 
 
 def test_a_handler_that_calls_another_keeps_its_own(backend: Recorder) -> None:
-    """A decorated handler that is called with the same context puts back what it found."""
+    """An inner handler called with the same context restores the outer handler's secrets."""
 
     @inject_secrets({"key": "prod/key"}, backend=backend)
     def inner(event: Any, context: Any) -> Any:
@@ -287,13 +287,13 @@ def test_no_context_is_an_error_that_says_what_to_do(backend: Recorder, call: An
 
 
 class Unset:
-    """A context with slots, none of them for us."""
+    """A context with slots, but none for the secrets."""
 
     __slots__ = ()
 
 
 class Grumpy:
-    """A context that quotes what it is given."""
+    """A context whose error quotes the secret."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise RuntimeError(value.key)
@@ -306,7 +306,7 @@ class Frozen:
 
 @pytest.mark.parametrize("context", [{}, 5, "context", Unset(), Frozen(), Grumpy(), object()])
 def test_a_context_that_takes_no_attribute_is_an_error(backend: Recorder, context: Any) -> None:
-    """What nothing can be set on is refused by its type, without a cause that might tell more."""
+    """The error names the type of such a context, and has no cause that might show a value."""
 
     @inject_secrets({"key": "prod/key"}, backend=backend)
     def handler(event: Any, context: Any) -> Any:
@@ -333,7 +333,7 @@ def test_key_renames_the_attribute(backend: Recorder) -> None:
 
 
 def test_names_need_not_be_identifiers_on_the_context(backend: Recorder) -> None:
-    """A name that is none is reached as an item."""
+    """A name that is not an identifier is reached as an item."""
 
     @inject_secrets({"my-key": "prod/key", "class": "prod/db#user"}, backend=backend)
     def handler(event: Any, context: Any) -> Any:
@@ -363,7 +363,7 @@ def test_values_are_in_a_copy_of_the_event(backend: Recorder) -> None:
 
 
 def test_an_event_with_secrets_in_it_can_be_logged(backend: Recorder) -> None:
-    """Trap: secrets in the event got logged with it; names are all that any text of it shows."""
+    """Trap: secrets in the event got logged with it; every text of it shows only their names."""
 
     @inject_secrets({"key": "prod/db"}, into="event", backend=backend)
     def handler(event: Any, context: Any) -> Any:
@@ -377,13 +377,13 @@ def test_an_event_with_secrets_in_it_can_be_logged(backend: Recorder) -> None:
 
 
 class Request(dict[str, Any]):
-    """An event of somebody's own."""
+    """A custom class of events."""
 
     body: Any = None
 
 
 def test_a_copy_of_an_event_is_of_its_type(backend: Recorder) -> None:
-    """An event of a subclass of dict stays one, with its attributes."""
+    """A copy of a dict subclass keeps its type and its attributes."""
 
     @inject_secrets({"key": "prod/key"}, into="event", backend=backend)
     def handler(event: Any, context: Any) -> Any:
@@ -398,7 +398,7 @@ def test_a_copy_of_an_event_is_of_its_type(backend: Recorder) -> None:
 
 @pytest.mark.parametrize("event", [None, [], "event", 5, b"", [("secrets", 1)], ()])
 def test_an_event_that_is_no_dict_is_an_error(backend: Recorder, event: Any) -> None:
-    """What has no keys cannot take the values."""
+    """An event that is not a dict cannot take the values."""
 
     @inject_secrets({"key": "prod/key"}, into="event", backend=backend)
     def handler(event: Any, context: Any) -> Any:
@@ -411,7 +411,7 @@ def test_an_event_that_is_no_dict_is_an_error(backend: Recorder, event: Any) -> 
 
 
 def test_no_event_is_an_error(backend: Recorder) -> None:
-    """A handler called with nothing cannot get the values in its event."""
+    """A handler called without an event cannot get the values in it."""
 
     @inject_secrets({"key": "prod/key"}, into="event", backend=backend)
     def handler(event: Any = None, context: Any = None) -> Any:
@@ -484,7 +484,7 @@ def test_keyword_arguments_are_fresh_copies(backend: Recorder) -> None:
 
 
 def test_an_explicit_keyword_argument_wins_and_is_not_fetched(backend: Recorder) -> None:
-    """What the caller passes by keyword is neither replaced nor asked for, cold or warm."""
+    """An argument passed by keyword is neither replaced nor fetched, cold or warm."""
 
     @inject_secrets({"db": "prod/db#user", "key": "prod/key"}, into="kwargs", backend=backend)
     def handler(event: Any, context: Any, *, db: Any, key: Any) -> Any:
@@ -500,7 +500,7 @@ def test_an_explicit_keyword_argument_wins_and_is_not_fetched(backend: Recorder)
 
 
 def test_an_explicit_positional_argument_wins_and_is_not_fetched(backend: Recorder) -> None:
-    """What the caller passes by position is neither replaced nor asked for, cold or warm."""
+    """An argument passed by position is neither replaced nor fetched, cold or warm."""
 
     @inject_secrets({"db": "prod/db#user", "key": "prod/key"}, into="kwargs", backend=backend)
     def handler(event: Any, context: Any, db: Any, key: Any = None) -> Any:
@@ -538,7 +538,7 @@ def test_a_handler_with_keywords_of_its_own_takes_any_name(backend: Recorder) ->
 
 @pytest.mark.parametrize("name", ["my-key", "1st", "a b", "a.b", "class", "None", "import"])
 def test_a_name_that_is_no_identifier_is_refused(name: str) -> None:
-    """What cannot be a keyword argument is refused when the decorator is applied."""
+    """A name that cannot be a keyword argument is refused when the decorator is applied."""
     with pytest.raises(DeclarationError, match="it must be a valid identifier") as raised:
 
         @inject_secrets({name: "prod/key"}, into="kwargs", backend=Recorder({}))
@@ -560,7 +560,7 @@ def test_a_name_that_the_handler_does_not_take_is_refused() -> None:
 
         @inject_secrets({"db": "prod/db"}, into="kwargs", backend=Recorder({}))
         def positional_only(event: Any, context: Any, db: Any, /) -> None:
-            """Take it in no way that a keyword goes."""
+            """Take the secret by position only."""
 
 
 @pytest.mark.parametrize("name", ["event", "context"])
@@ -606,7 +606,7 @@ def test_what_another_decorator_takes_is_not_guessed(backend: Recorder) -> None:
     assert decorate(wrapt.decorator(taking)(other))({}, None) == ("k", {})
 
 
-# All of them
+# All targets
 
 
 def test_values_never_reach_the_environment(
@@ -629,7 +629,7 @@ def test_values_never_reach_the_environment(
 
 @pytest.mark.parametrize("into", ["context", "event", "kwargs"])
 def test_a_default_is_placed_as_any_value(into: Any) -> None:
-    """What stands in for a missing secret goes where the secret would."""
+    """A default goes where the missing secret would go."""
 
     @inject_secrets({"it": Secret("missing", default={"a": 1})}, into=into, backend=Recorder({}))
     def handler(event: Any, context: Any, **secrets: Any) -> Any:
@@ -648,7 +648,7 @@ def test_a_default_is_placed_as_any_value(into: Any) -> None:
 
 @pytest.mark.parametrize("into", ["context", "event", "kwargs"])
 def test_an_empty_mapping_injects_empty_secrets(into: Any) -> None:
-    """Nothing declared: nothing is asked, and the place of the secrets is there, empty."""
+    """With nothing declared, nothing is fetched, and the secrets are there, but empty."""
     backend = Recorder({})
 
     @inject_secrets({}, into=into, backend=backend, refresh_on=Exception, prefetch=True)

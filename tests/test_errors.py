@@ -1,4 +1,4 @@
-"""The error tree, what its members carry, and that they pickle."""
+"""The error tree: its shape, its members' attributes, and how they pickle."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_every_error_is_public() -> None:
 
 @pytest.mark.parametrize("kind", [ResolutionError, *KINDS])
 def test_a_bare_resolution_error_knows_nothing(kind: type[ResolutionError]) -> None:
-    """A backend of one's own answers an error with the reason alone."""
+    """A custom backend can return an error with just a reason."""
     error = kind("it is sealed")
     assert str(error) == "it is sealed"
     assert (error.name, error.source, error.backend) == (None, None, None)
@@ -67,7 +67,7 @@ def test_a_bare_resolution_error_knows_nothing(kind: type[ResolutionError]) -> N
 
 
 def test_failures_are_a_copy() -> None:
-    """What a caller does to the mapping afterwards does not reach the error."""
+    """Later changes to the caller's mapping do not reach the error."""
     failures: dict[str, ResolutionError] = {"db": AccessDeniedError("no")}
     error = ResolutionError("all", failures=failures)
     failures.clear()
@@ -75,7 +75,7 @@ def test_failures_are_a_copy() -> None:
 
 
 def aggregate() -> ResolutionError:
-    """Return an error of two different ones."""
+    """Return an error with two different failures."""
     return ResolutionError(
         "Cannot resolve 2 secrets",
         failures={
@@ -115,13 +115,13 @@ def test_the_other_errors_pickle(kind: type[SecretsError]) -> None:
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
 def test_errors_can_be_copied(copied: Any) -> None:
-    """A copy tells the same."""
+    """A copy carries the same attributes and failures."""
     assert told(copied(aggregate())) == told(aggregate())
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_error_is_of_its_own_kind(kind: type[ResolutionError]) -> None:
-    """An error, or one of a subclass that a backend made, belongs to its kind."""
+    """An error, or a backend's own subclass of it, belongs to its kind."""
 
     class Special(kind):  # type: ignore[misc, valid-type]  # a class by parameter
         pass
@@ -131,5 +131,5 @@ def test_an_error_is_of_its_own_kind(kind: type[ResolutionError]) -> None:
 
 
 def test_an_error_of_no_kind_is_a_backend_error() -> None:
-    """A plain `ResolutionError` of a backend counts as something else that it answered."""
+    """A backend's plain `ResolutionError` counts as a `BackendError`."""
     assert kind_of(ResolutionError("")) is BackendError

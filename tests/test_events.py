@@ -23,7 +23,7 @@ def test_an_event_tells_its_kind_and_what_happened(event: type[Event], kind: str
 
 
 def test_version_and_background_need_not_be_told() -> None:
-    """A backend may know no version, and most fetches run before the handler."""
+    """Version and background have defaults, None and False."""
     told = Fetched("prod/db", "sdk", "AccessDeniedError", 0.25)
     assert (told.version, told.background) == (None, False)
 
