@@ -1,4 +1,4 @@
-"""The watch itself: each place where a canary can be given away is seen."""
+"""The leak watch itself: it finds a canary in every place where one can leak."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ ROOT = Path(__file__).parent.parent
     ],
 )
 def test_canaries_are_recognized(text: object) -> None:
-    """Whole, cut off, encoded or reversed: it is a canary."""
+    """A canary is recognized whole, cut off, encoded or reversed."""
     assert canary.is_in(text)
 
 
 def test_other_texts_are_no_canaries() -> None:
-    """What has no part of one is none."""
+    """A text without any part of a canary is not recognized as one."""
     assert not canary.is_in("Cannot resolve 'db' (prod/db) through sdk: it is not JSON")
 
 
@@ -91,7 +91,7 @@ def test_errors_are_seen_through() -> None:
 
 
 class Holder:
-    """Holds a value that its `repr` hides, and a pickle does not."""
+    """Holds a value that its `repr` hides but its pickle shows."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -105,7 +105,7 @@ def test_objects_are_seen_through() -> None:
 
 
 def test_locals_of_our_frames_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A value in a local variable of the package is found, in one of the user's it is not."""
+    """A value in a local variable of the package is found; one in user code is not."""
     user_value = json.dumps(TEXT)
 
     def interrupted(text: str) -> NoReturn:
@@ -119,14 +119,14 @@ def test_locals_of_our_frames_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Slotted(MemoryBackend):
-    """An object of ours with a value in a slot, and one in its `__dict__`."""
+    """An object of the package with a slot and a `__dict__` for values."""
 
     __slots__ = ("slot",)
     slot: str
 
 
 def test_what_trackers_go_through_is_gone_through() -> None:
-    """Mappings, sequences, slots and `__dict__`; the view of secrets shows nothing there."""
+    """Mappings, sequences, slots and `__dict__` are searched; `Secrets` shows nothing there."""
     slot, attribute = Slotted({}), Slotted({})
     slot.slot = TEXT
     vars(attribute)["own"] = [TEXT]
@@ -148,7 +148,7 @@ def test_what_trackers_go_through_is_gone_through() -> None:
     ],
 )
 def test_records_of_all_loggers_are_seen(log: Callable[[logging.Logger], None]) -> None:
-    """At level 1, of a logger with a level of its own, one that does not propagate, a new one."""
+    """Records are seen at every level, from old, new and non-propagating loggers."""
     old = logging.getLogger("tests.canary.old")
     old.setLevel(logging.CRITICAL)
     apart = logging.getLogger("tests.canary.apart")
@@ -185,7 +185,7 @@ def test_none():
 
 
 def test_the_watch_fails_a_test(tmp_path: Path) -> None:
-    """What is printed, logged or put into the environment fails the test that did it."""
+    """A test fails if it prints or logs a canary or puts it into the environment."""
     (tmp_path / "conftest.py").write_text("from tests.leaks.conftest import logs")
     (tmp_path / "test_it.py").write_text(LEAKING)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull]

@@ -1,4 +1,4 @@
-"""What an annotated type makes of a value, and what is said of a value that does not fit."""
+"""How an annotated type converts a value, and the error for a value that does not fit."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Cluster:
 
 @dataclass
 class Checked:
-    """A dataclass with a check of its own, which quotes what it refuses."""
+    """A dataclass whose own check quotes the value it refuses."""
 
     token: str
 
@@ -98,7 +98,7 @@ class LoginDict(TypedDict):
 
 
 class ExtendedDict(typing_extensions.TypedDict):
-    """A TypedDict as pydantic wants it before Python 3.12."""
+    """A TypedDict of the kind that pydantic requires before Python 3.12."""
 
     user: str
 
@@ -111,7 +111,7 @@ class LoginTuple(NamedTuple):
 
 
 class LoginStruct(msgspec.Struct, forbid_unknown_fields=True):
-    """A Struct that forbids what it does not know."""
+    """A Struct that forbids unknown fields."""
 
     user: str
     port: int = 5432
@@ -119,7 +119,7 @@ class LoginStruct(msgspec.Struct, forbid_unknown_fields=True):
 
 @attrs.define
 class LoginAttrs:
-    """A class of attrs'."""
+    """An attrs class."""
 
     user: str
     port: int
@@ -140,14 +140,14 @@ class LoginModel(pydantic.BaseModel):
 
 
 class StrictModel(pydantic.BaseModel, strict=True, extra="forbid"):
-    """A model that takes no string for an int, and nothing that it does not know."""
+    """A strict model that forbids unknown fields."""
 
     port: int
     since: date | None = None
 
 
 class QuotingModel(pydantic.BaseModel):
-    """A model whose checks quote what they refuse."""
+    """A model whose checks quote the values they refuse."""
 
     token: str
     custom: str = ""
@@ -163,7 +163,7 @@ class QuotingModel(pydantic.BaseModel):
     @pydantic.field_validator("custom")
     @classmethod
     def refuse_custom(cls, custom: str) -> str:
-        """Refuse everything, in words and by a code of its own."""
+        """Refuse everything, with a message and a code of its own."""
         raise pydantic_core_error(custom)
 
 
@@ -176,7 +176,7 @@ def pydantic_core_error(value: Any) -> Exception:
 
 @pydantic.dataclasses.dataclass
 class PydanticLogin:
-    """A dataclass of pydantic's: it takes what can be read as an int."""
+    """A pydantic dataclass, which converts text to an int."""
 
     user: str
     port: int
@@ -199,27 +199,27 @@ class Opaque:
 
 @dataclass
 class Holder:
-    """A dataclass that needs an opaque one."""
+    """A dataclass with an `Opaque` field."""
 
     inner: Opaque
 
 
 @dataclass
 class Dangling:
-    """A dataclass with a field of a type that does not exist when the program runs."""
+    """A dataclass with a field of a type that does not exist at run time."""
 
     inner: Imaginary
 
 
 class Loose(msgspec.Struct):
-    """A Struct with a field of any object, and one that refers to itself."""
+    """A Struct with a field of any type, and one of its own type."""
 
     anything: object = None
     next: Loose | None = None
 
 
 class Speaks(Protocol):
-    """A protocol that cannot be checked when the program runs."""
+    """A protocol that cannot be checked at run time."""
 
     def speak(self) -> str:
         """Say something."""
@@ -247,7 +247,7 @@ class Mode(enum.Enum):
 
 
 class Touchy(enum.Enum):
-    """An enum that raises, and quotes, where others say no."""
+    """An enum that raises an error with the value, where others refuse it."""
 
     ONE = "one"
 
@@ -259,7 +259,7 @@ class Touchy(enum.Enum):
 ApiKey = NewType("ApiKey", str)
 Port = NewType("Port", int)
 Alias = typing_extensions.TypeAliasType("Alias", dict[str, int])
-Json = typing_extensions.TypeAliasType(  # type: ignore[misc]  # mypy knows no such alias
+Json = typing_extensions.TypeAliasType(  # type: ignore[misc]  # unknown to mypy
     "Json",
     dict[str, "Json"] | list["Json"] | str | None,  # type: ignore[misc]  # as above
 )
@@ -270,14 +270,14 @@ TREE = ParameterTree("/app/tree/")
 
 
 def circular(text: str) -> list[Any]:
-    """Return what JSON cannot say."""
+    """Return a value that JSON cannot represent."""
     ring: list[Any] = [text]
     ring.append(ring)
     return ring
 
 
 def received(wanted: Any, value: Any, declaration: Declaration = SECRET) -> Any:
-    """Return what a handler gets that annotates its parameter with this type."""
+    """Return the value that a handler gets for a parameter annotated with this type."""
 
     def handler(event: Any, context: Any, *, it: Any) -> Any:
         return it
@@ -288,7 +288,7 @@ def received(wanted: Any, value: Any, declaration: Declaration = SECRET) -> Any:
 
 
 def reason(wanted: Any, value: Any, declaration: Declaration = SECRET) -> str:
-    """Return why a value does not fit, having looked for the value all over the error."""
+    """Return why a value does not fit, after checking that the error does not leak it."""
     with pytest.raises(SecretValueError) as caught:
         received(wanted, value, declaration)
     error: BaseException | None = caught.value
@@ -305,7 +305,7 @@ def reason(wanted: Any, value: Any, declaration: Declaration = SECRET) -> str:
     return message.removeprefix(start).removesuffix(end)
 
 
-# What fits
+# Values that fit
 
 
 @pytest.mark.parametrize(
@@ -360,7 +360,7 @@ def reason(wanted: Any, value: Any, declaration: Declaration = SECRET) -> str:
     ],
 )
 def test_builtin_types_fit(wanted: Any, value: Any, expected: Any) -> None:
-    """Text stays text where text is wanted; where more is wanted, its JSON counts."""
+    """Text stays text where the type wants text; for other types it is parsed as JSON."""
     got = received(wanted, value)
     assert got == expected
     assert type(got) is type(expected)
@@ -401,7 +401,7 @@ def test_builtin_types_fit(wanted: Any, value: Any, expected: Any) -> None:
     ],
 )
 def test_msgspec_builds(wanted: Any, value: Any, expected: Any) -> None:
-    """Dataclasses, TypedDicts, Structs and what is made of them come from the JSON."""
+    """Dataclasses, TypedDicts, Structs and types made of them are built from JSON."""
     got = received(wanted, value)
     assert got == expected
     assert type(got) is type(expected)
@@ -430,7 +430,7 @@ def test_msgspec_builds(wanted: Any, value: Any, expected: Any) -> None:
     ],
 )
 def test_pydantic_builds(wanted: Any, value: Any, expected: Any) -> None:
-    """Its models are validated by their own rules; it also does what msgspec cannot."""
+    """Pydantic validates its models by their own rules, and builds what msgspec cannot."""
     got = received(wanted, value)
     assert got == expected
     assert type(got) is type(expected)
@@ -461,12 +461,12 @@ def test_pydantic_builds(wanted: Any, value: Any, expected: Any) -> None:
 def test_texts_of_lists_and_trees_are_read_as_what_is_wanted(
     wanted: Any, declaration: Declaration, value: Any, expected: Any
 ) -> None:
-    """Parameter Store knows texts only, so a number in a StringList or a tree is one."""
+    """Parameter Store has only text, so texts in a StringList or a tree may be numbers."""
     assert received(wanted, value, declaration) == expected
 
 
 def test_a_quoted_text_is_validated_once() -> None:
-    """A validator with an effect, of a type that takes text too, sees the text as it is."""
+    """A validator of a type that takes text sees the original text, and only once."""
     seen: list[object] = []
 
     def note(value: object) -> object:
@@ -508,12 +508,12 @@ def test_a_quoted_text_is_validated_once() -> None:
 def test_path_and_transform_come_first(
     wanted: Any, declaration: Declaration, value: Any, expected: Any
 ) -> None:
-    """What they make of the text is what the type is made of; nothing is parsed twice."""
+    """The type is built from the result of path and transform; nothing is parsed twice."""
     assert received(wanted, value, declaration) == expected
 
 
 def test_instance_made_by_a_transform_is_handed_out_as_it_is() -> None:
-    """A transform may make what no library can, and what cannot be copied."""
+    """A transform may return an object that no library can build or copy."""
 
     class Client(Opaque):
         def __deepcopy__(self, memo: object) -> Client:
@@ -527,7 +527,7 @@ def test_instance_made_by_a_transform_is_handed_out_as_it_is() -> None:
     )
 
 
-# What does not fit
+# Values that do not fit
 
 
 @pytest.mark.parametrize(
@@ -559,7 +559,7 @@ def test_instance_made_by_a_transform_is_handed_out_as_it_is() -> None:
     ],
 )
 def test_builtin_types_refuse(wanted: Any, value: Any, expected: str) -> None:
-    """The reason names types and places, and keys and values never."""
+    """The reason names types and places, but never keys or values."""
     assert reason(wanted, value) == expected
 
 
@@ -609,7 +609,7 @@ def test_builtin_types_refuse(wanted: Any, value: Any, expected: str) -> None:
     ],
 )
 def test_msgspec_refuses(wanted: Any, value: Any, expected: str) -> None:
-    """Of what msgspec says, types and fields are told, and what quotes a value never."""
+    """The reason repeats types and fields from msgspec, but no text that quotes a value."""
     assert reason(wanted, value) == expected
 
 
@@ -650,7 +650,7 @@ def test_msgspec_refuses(wanted: Any, value: Any, expected: str) -> None:
     ],
 )
 def test_pydantic_refuses(wanted: Any, value: Any, expected: str) -> None:
-    """Of what pydantic says, the place and its code are told, and what quotes a value never."""
+    """The reason repeats place and code from pydantic, but no text that quotes a value."""
     assert reason(wanted, value) == expected
 
 
@@ -690,7 +690,7 @@ def test_pydantic_refuses(wanted: Any, value: Any, expected: str) -> None:
 def test_other_sources_refuse(
     wanted: Any, declaration: Declaration, value: Any, expected: str
 ) -> None:
-    """Below a path, and after a transform, a text is a text."""
+    """Misfits from lists, trees, paths and transforms are refused with a reason, too."""
     assert reason(wanted, value, declaration) == expected
 
 
@@ -719,7 +719,7 @@ WANTED = [
 
 
 def converters(declaration: Declaration) -> list[Callable[[Any], Any]]:
-    """Return what converts to each of those types."""
+    """Return a converter for each type in `WANTED`."""
 
     def handler(event: Any, context: Any, *, it: Any) -> None: ...
 
@@ -732,7 +732,7 @@ def converters(declaration: Declaration) -> list[Callable[[Any], Any]]:
 
 @given(st.text() | st.binary() | DOCUMENTS.map(msgspec.json.encode) | DOCUMENTS)
 def test_nothing_is_raised_whatever_the_value(value: Any) -> None:
-    """Every value fits every type or gives a reason: no exception can carry it away."""
+    """Any value fits or gives a reason: no exception is raised that could carry it along."""
     for declaration in (SECRET, Secret("prod/secret", "a"), TREE):
         for convert in converters(declaration):
             convert(opaque(value))
@@ -774,7 +774,7 @@ def test_what_a_handler_changes_stays_its_own(wanted: Any) -> None:
 def test_only_what_is_no_plain_data_is_copied_as_an_object(
     wanted: Any, value: Any, kind: type
 ) -> None:
-    """Dicts, lists and scalars go the quick way that untyped values go."""
+    """Dicts, lists and scalars are copied the fast way, like untyped values."""
 
     def handler(event: Any, context: Any, *, it: Any) -> None: ...
 
@@ -784,7 +784,7 @@ def test_only_what_is_no_plain_data_is_copied_as_an_object(
 
 
 def test_object_that_cannot_be_copied_is_shared() -> None:
-    """One that opens a connection when it is made is made once for each value."""
+    """An object that cannot be copied is built once per value."""
 
     @dataclass
     class Connection:
@@ -825,7 +825,7 @@ def test_conversion_is_made_once_for_each_value() -> None:
 
 
 def test_infinite_numbers_are_what_python_reads() -> None:
-    """JSON has no such numbers, but Python's reader has, and so have those who write by it."""
+    """JSON has no infinity, but Python's parser accepts it."""
     assert math.isinf(received(float, "Infinity"))
 
 
@@ -833,21 +833,21 @@ def test_infinite_numbers_are_what_python_reads() -> None:
 
 
 def unbuildable(event: Any, context: Any, *, it: Annotated[Opaque, SECRET]) -> None:
-    """Want what nothing builds."""
+    """Take a type that no library builds."""
 
 
 def holder(event: Any, context: Any, *, it: Annotated[list[Holder], SECRET]) -> None:
-    """Want what needs what nothing builds."""
+    """Take a list of a type with a field that no library builds."""
 
 
 def dangling(event: Any, context: Any, *, it: Annotated[Dangling, SECRET]) -> None:
-    """Want what needs what does not exist."""
+    """Take a type with a field whose type does not exist."""
 
 
 def protocol(
     event: Any, context: Any, *, it: Annotated[Speaks, Secret("s", transform=Opaque)]
 ) -> None:
-    """Want what cannot be checked."""
+    """Take a type that cannot be checked."""
 
 
 @pytest.mark.parametrize(
@@ -880,7 +880,7 @@ def protocol(
     ],
 )
 def test_type_that_nothing_builds_is_refused(function: Callable[..., Any], expected: str) -> None:
-    """It is an error when the decorator is applied, which says what each library has against it."""
+    """The error, raised when the decorator is applied, gives each library's reason."""
     with pytest.raises(DeclarationError) as caught:
         inject_secrets(function)
     assert str(caught.value).startswith(expected)
@@ -890,7 +890,7 @@ def test_type_that_nothing_builds_is_refused(function: Callable[..., Any], expec
 
 
 def test_without_msgspec_pydantic_builds_what_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dataclasses are as strict as with msgspec; a Struct has nobody."""
+    """Dataclasses stay as strict as with msgspec; a Struct cannot be built."""
     monkeypatch.setitem(sys.modules, "msgspec", None)
     assert received(Login, {"user": "u", "port": 5}) == Login("u", 5)
     assert received(Login, {"user": "u", "port": "5"}, TREE) == Login("u", 5)
@@ -903,7 +903,7 @@ def test_without_msgspec_pydantic_builds_what_it_can(monkeypatch: pytest.MonkeyP
 
 
 def test_without_either_builtins_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What needs a library is refused at once, with what to install."""
+    """A type that needs a library is refused with advice on what to install."""
     monkeypatch.setitem(sys.modules, "msgspec", None)
     monkeypatch.setitem(sys.modules, "pydantic", None)
     assert received(dict[str, int] | None, {"a": 1}) == {"a": 1}
@@ -922,13 +922,13 @@ def test_without_either_builtins_are_left(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def loaded_by(script: str) -> set[str]:
-    """Return the modules that a new interpreter has after a script."""
+    """Return the modules that a script loads in a new interpreter."""
     command = [sys.executable, "-c", f"{script}\nimport sys\nprint(*sys.modules)"]
     return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
 
 
 def test_nothing_is_imported_that_is_not_used() -> None:
-    """A mapping brings no part of this; builtin types in a signature bring neither library."""
+    """A mapping loads no conversion code; builtin types in a signature load neither library."""
     handler = "@inject_secrets{}\ndef handler(event, context{}): pass"
     start = "from lambda_secrets import Secret, inject_secrets\n"
     mapping = loaded_by(start + handler.format("({'a': 'a'})", ""))
@@ -943,7 +943,7 @@ def test_nothing_is_imported_that_is_not_used() -> None:
 
 @pytest.mark.parametrize("kind", [list, Any])
 def test_a_value_nested_deeply_is_converted(kind: Any) -> None:
-    """Looking at a value does not recurse as deeply as the value goes."""
+    """Conversion does not recurse to the full depth of a value."""
 
     def handler(*, it: Any) -> Any:
         return it

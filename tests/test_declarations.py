@@ -1,4 +1,4 @@
-"""Declarations: the grammar of strings, what the objects refuse, and how text becomes a value."""
+"""Declarations: string grammar, checks of the objects, and how text becomes a value."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CANARY = "hunter2-canary"
-VERSION = "EXAMPLE1-90ab-cdef-fedc-ba987EXAMPLE"  # as AWS shows one
+VERSION = "EXAMPLE1-90ab-cdef-fedc-ba987EXAMPLE"  # the format in AWS's examples
 
 # The string form
 
 
 def extracted(declaration: Any, raw: Any) -> Any:
-    """Return what a declaration makes of what a backend has read."""
+    """Return the value that a declaration makes of a backend's answer."""
     return declaration.extract(opaque(raw))
 
 
@@ -82,7 +82,7 @@ PARTITIONS = ["aws", "aws-cn", "aws-us-gov", "aws-iso", "aws-iso-b", "aws-eusc"]
 def test_a_secrets_manager_arn_of_any_partition_is_a_secret(
     partition: str, path: str | None
 ) -> None:
-    """An ARN needs no scheme, whatever its partition; its colons and slashes are its own."""
+    """An ARN needs no scheme, whatever its partition; its colons and slashes belong to it."""
     arn = f"arn:{partition}:secretsmanager:cn-north-1:123456789012:secret:prod/db+x-AbCdEf"
     text = arn if path is None else f"{arn}#{path}"
     assert described(declare(text)) == ("secret", arn, path)
@@ -95,7 +95,7 @@ def test_a_secrets_manager_arn_of_any_partition_is_a_secret(
 def test_a_parameter_store_arn_of_any_partition_is_a_parameter(
     partition: str, scheme: str, path: str | None
 ) -> None:
-    """A parameter's ARN is told from a secret's by its service, with or without the scheme."""
+    """A parameter's ARN is recognized by its service, with or without the scheme."""
     arn = f"arn:{partition}:ssm:us-gov-west-1:123456789012:parameter/prod/url"
     text = scheme + arn if path is None else f"{scheme}{arn}#{path}"
     assert described(declare(text)) == ("parameter", arn, path)
@@ -116,7 +116,7 @@ def test_a_parameter_store_arn_of_any_partition_is_a_parameter(
     ],
 )
 def test_any_other_arn_is_refused(arn: str) -> None:
-    """An ARN of another service, cut off, with a version or of a whole path names nothing."""
+    """An ARN that is cut off, versioned, of another service or of a whole path is refused."""
     with pytest.raises(DeclarationError, match="Cannot declare"):
         declare(arn)
 
@@ -129,7 +129,7 @@ def test_any_other_arn_is_refused(arn: str) -> None:
     ],
 )
 def test_an_arn_of_the_other_service_is_refused(kind: Callable[[str], Any], arn: str) -> None:
-    """An object takes no ARN of another kind of thing."""
+    """An object refuses an ARN of the other service."""
     with pytest.raises(DeclarationError, match="it is not a valid"):
         kind(arn)
 
@@ -170,7 +170,7 @@ def test_an_arn_of_the_other_service_is_refused(kind: Callable[[str], Any], arn:
     ],
 )
 def test_a_wrong_string_is_refused_with_its_problem(text: str, problem: str) -> None:
-    """What a string says wrong is a `DeclarationError` that names it."""
+    """A wrong string raises a `DeclarationError` that names the problem."""
     with pytest.raises(DeclarationError) as raised:
         declare(text)
     assert problem in str(raised.value)
@@ -203,7 +203,7 @@ def test_an_object_is_declared_as_it_is() -> None:
     ],
 )
 def test_a_declaration_is_spelled_as_it_was_declared(text: str) -> None:
-    """`str` of a declaration is its string, of its source that string without the path."""
+    """`str` of a declaration gives its string; `str` of its source leaves out the path."""
     declaration = declare(text)
     assert str(declaration) == text
     assert str(declaration.source) == text.partition("#")[0]
@@ -215,7 +215,7 @@ NAMES = st.text("abcXYZ019/_+=.@-", min_size=1)
 
 @given(NAMES, st.sampled_from([None, "@", "a.b", "keys[0]", "a || b"]))
 def test_every_secret_name_that_aws_allows_is_taken_as_it_is(name: str, path: str | None) -> None:
-    """A string of a secret's characters is that secret, and its spelling says the same."""
+    """Any valid secret name is taken as that secret, and its `str` reads back the same."""
     text = name if path is None else f"{name}#{path}"
     declaration = declare(text)
     assert described(declaration) == ("secret", name, path)
@@ -224,7 +224,7 @@ def test_every_secret_name_that_aws_allows_is_taken_as_it_is(name: str, path: st
 
 @given(st.text("ab:/#@.arnsm pco[]ig'\n", max_size=25))
 def test_any_string_is_a_declaration_or_a_declaration_error(text: str) -> None:
-    """No string raises anything else, and what is taken spells itself."""
+    """No string raises any other error, and an accepted one survives a round trip."""
     try:
         declaration = declare(text)
     except DeclarationError:
@@ -236,7 +236,7 @@ def test_any_string_is_a_declaration_or_a_declaration_error(text: str) -> None:
 
 
 def made(kind: Any, *args: Any, **options: Any) -> Callable[[], Any]:
-    """Return a declaration yet to be made, whatever its arguments."""
+    """Return a function that makes a declaration, whatever its arguments."""
     return functools.partial(kind, *args, **options)
 
 
@@ -246,7 +246,7 @@ async def asynchronous(value: Any) -> Any:
 
 
 class Asynchronous:
-    """Is awaited when it is called."""
+    """Returns a coroutine when called."""
 
     async def __call__(self, value: Any) -> Any:
         """Be awaited."""
@@ -258,7 +258,7 @@ class Asynchronous:
 
 
 def test_objects_say_what_a_string_cannot() -> None:
-    """Version, stage, label, decryption and depth are part of what is read."""
+    """Version, stage, label, decryption and depth are part of the source."""
     assert Secret("db", version_id=VERSION, version_stage="AWSPREVIOUS").source == Source(
         "secret", "db", version_id=VERSION, version_stage="AWSPREVIOUS"
     )
@@ -292,12 +292,12 @@ def test_objects_keep_their_arguments() -> None:
 
 @pytest.mark.parametrize("given", ["/app", "/app/", "/app//"])
 def test_a_prefix_ends_in_one_slash(given: str) -> None:
-    """A tree is the same with or without the last slash of its prefix."""
+    """A tree is the same with or without the trailing slash of its prefix."""
     assert ParameterTree(given).source.name == "/app/"
 
 
 def test_a_slash_inside_an_appconfig_name_is_no_separator() -> None:
-    """The source tells the three parts, whatever is in them."""
+    """The source keeps the three parts apart, even if they contain slashes."""
     source = AppConfig("a/b", "c", "d/e").source
     assert source.name == "a%2Fb/c/d%2Fe"
     assert source.parts == ("a/b", "c", "d/e")
@@ -381,7 +381,7 @@ def test_a_slash_inside_an_appconfig_name_is_no_separator() -> None:
 def test_a_wrong_argument_is_refused_with_its_problem(
     call: Callable[[], Any], problem: str
 ) -> None:
-    """What an object is given wrong is a `DeclarationError` that names it."""
+    """A wrong argument raises a `DeclarationError` that names the problem."""
     with pytest.raises(DeclarationError) as raised:
         call()
     assert problem in str(raised.value)
@@ -400,7 +400,7 @@ def test_a_wrong_argument_is_refused_with_its_problem(
 def test_a_ttl_that_is_no_number_of_seconds_is_refused(
     declared: Callable[[Any], Any], ttl: Any
 ) -> None:
-    """Negative, NaN, a bool or no number: each is refused when it is declared."""
+    """A TTL that is negative, NaN, a bool or not a number is refused when declared."""
     with pytest.raises(DeclarationError, match="must be a number of seconds"):
         declared(ttl)
 
@@ -421,7 +421,7 @@ def test_a_ttl_from_zero_to_infinity_is_taken(ttl: float) -> None:
     ],
 )
 def test_options_are_keyword_only(call: Callable[[], Any]) -> None:
-    """Only what is read and the path are positional."""
+    """Only the names and the path are positional."""
     with pytest.raises(TypeError, match="positional"):
         call()
 
@@ -459,7 +459,7 @@ def test_a_path_that_does_not_parse_is_pointed_at(path: str, column: int) -> Non
 
 
 def test_a_path_too_deep_for_the_parser_is_refused() -> None:
-    """Even an absurd expression is a `DeclarationError`."""
+    """An expression nested absurdly deep raises a `DeclarationError`, too."""
     with pytest.raises(DeclarationError, match="does not parse"):
         Secret("db", "(" * 5_000)
 
@@ -467,7 +467,7 @@ def test_a_path_too_deep_for_the_parser_is_refused() -> None:
 def test_a_path_without_the_package_that_reads_it_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A layer may come without jmespath: plain paths work, others say what is missing."""
+    """Without jmespath plain paths work, and for others the error names the package."""
     monkeypatch.setitem(sys.modules, "jmespath", None)
     assert Secret("db", "a.b").path == "a.b"
     assert extracted(Secret("db", '"a-b"'), '{"a-b": 1}') == 1
@@ -484,7 +484,7 @@ TOKENS = [*WORDS, *MARKS, "`", "'", "\n"]
 @pytest.mark.filterwarnings("ignore:deprecated string literal syntax:PendingDeprecationWarning")
 @given(st.lists(st.sampled_from(TOKENS), max_size=8).map("".join))
 def test_any_path_compiles_or_is_a_declaration_error(path: str) -> None:
-    """No expression raises anything else, and one that compiles never raises on a value."""
+    """No expression raises any other error, and a valid one never raises on a value."""
     try:
         declaration = Secret("db", path)
     except DeclarationError:
@@ -507,7 +507,7 @@ DOCUMENTS = [
 @pytest.mark.parametrize("document", DOCUMENTS)
 @pytest.mark.parametrize("path", ["@", "a", "a.b", "b", "_c", "a.b.c", "A", "a0"])
 def test_plain_paths_find_what_jmespath_finds(path: str, document: Any) -> None:
-    """A dotted path of identifiers, which needs no parser, means what JMESPath says."""
+    """A dotted path of identifiers, which needs no parser, finds the same as in JMESPath."""
     found = extracted(Secret("db", path), json.dumps(document))
     expected = jmespath.search(path, document)
     if expected is None:
@@ -533,13 +533,13 @@ def test_a_source_alone_gives_what_was_read() -> None:
 
 @pytest.mark.parametrize("found", [0, "", [], {}, False, 0.0, "null"])
 def test_falsy_values_are_values(found: Any) -> None:
-    """What a path finds is the value, however empty it is."""
+    """A falsy result of a path is a value like any other."""
     assert extracted(Secret("db", "a"), json.dumps({"a": found})) == found
     assert extracted(Secret("db", "@"), json.dumps(found)) == found
 
 
 def test_json_null_matched_nothing() -> None:
-    """A path that yields null is absent, just as one that leads nowhere."""
+    """A path that yields null counts as absent, like one that matches nothing."""
     for text in ('{"a": null}', "{}", "null", '["a"]'):
         found = extracted(Secret("db", "a"), text)
         assert isinstance(found, Mismatch)
@@ -551,7 +551,7 @@ def test_json_null_matched_nothing() -> None:
 
 @pytest.mark.parametrize("text", ['\ufeff{"a": 1}', '\ufeff{"a": 1}'.encode()])
 def test_a_byte_order_mark_is_no_part_of_json(text: Any) -> None:
-    """Editors on Windows begin files with one."""
+    """Editors on Windows may begin a file with a byte order mark."""
     assert extracted(Secret("db", "a"), text) == 1
     assert extracted(Secret("db", transform="json"), text) == {"a": 1}
 
@@ -563,7 +563,7 @@ def test_none_is_told_from_other_things() -> None:
 
 
 def test_no_declarations_are_declarations() -> None:
-    """An empty mapping is a mapping."""
+    """An empty mapping is accepted."""
     assert declare_all({}) == {}
 
 
@@ -573,7 +573,7 @@ def test_json_in_bytes_is_parsed() -> None:
 
 
 def test_a_path_takes_an_item_of_a_list() -> None:
-    """A path applies to a StringList as it is."""
+    """A path can index the items of a StringList."""
     assert extracted(Parameter("/hosts", "[1]"), ["a", "b"]) == "b"
 
 
@@ -593,12 +593,12 @@ def test_a_path_takes_an_item_of_a_list() -> None:
     ],
 )
 def test_a_transform_makes_the_value(transform: Any, raw: Any, value: Any) -> None:
-    """`json` parses, `binary` decodes base64 text, a callable does what it does."""
+    """`json` parses, `binary` decodes base64 text, a callable is applied."""
     assert extracted(Secret("db", transform=transform), raw) == value
 
 
 def test_a_transform_comes_before_the_path() -> None:
-    """The path applies to what the transform made, parsed if that is text."""
+    """The path applies to the transform's result, which is parsed if it is text."""
     inner = base64.b64encode(b'{"a": 1}').decode()
     assert extracted(Secret("db", "a", transform="json"), '{"a": 1}') == 1
     assert extracted(Secret("db", "a", transform="binary"), inner) == 1
@@ -614,7 +614,7 @@ def test_a_tree_is_transformed_value_by_value() -> None:
 
 
 def failing(_: str) -> Any:
-    """Raise what quotes the value."""
+    """Raise an error that quotes the value."""
     raise ValueError(CANARY)
 
 
@@ -648,7 +648,7 @@ def failing(_: str) -> Any:
 def test_a_value_that_does_not_fit_is_named_and_not_shown(
     declaration: Any, raw: Any, reason: str
 ) -> None:
-    """The reason is returned, since what is raised carries the value along."""
+    """The reason is returned, since an exception would carry the value along."""
     mismatch = extracted(declaration, raw)
     assert isinstance(mismatch, Mismatch)
     assert mismatch.reason.startswith(reason)
@@ -678,7 +678,7 @@ def test_declarations_are_frozen(declaration: Any) -> None:
 
 
 def test_equal_declarations_are_one_key() -> None:
-    """Declarations compare and hash by what they say."""
+    """Declarations with equal contents compare and hash equal; any option makes a difference."""
     assert Secret("db", "a", ttl=1) == Secret("db", "a", ttl=1)
     assert len({Secret("db", "a"), Secret("db", "a"), declare("db#a")}) == 1
     different = [
@@ -724,7 +724,7 @@ def test_different_versions_never_share_a_source() -> None:
 
 
 def test_path_transform_ttl_and_default_read_the_same_source() -> None:
-    """Two declarations on one secret read one source."""
+    """Path, transform, TTL and default are not part of the source."""
     declarations = [Secret("s"), Secret("s", "a", transform="json", ttl=1, default=2), declare("s")]
     assert len({declaration.source for declaration in declarations}) == 1
 
@@ -738,21 +738,21 @@ class Unhashable:
         raise AssertionError
 
     def __call__(self, text: str) -> str:
-        """Never get as far."""
+        """Never be called."""
         raise AssertionError
 
     def __repr__(self) -> str:
-        return CANARY  # pragma: no cover - what is never shown
+        return CANARY  # pragma: no cover - never shown
 
 
 def test_what_has_no_hash_can_be_declared() -> None:
-    """Neither a default nor a transform needs a hash for its declaration to have one."""
+    """A declaration is hashable even if its default or its transform is not."""
     assert hash(Secret("db", default={"a": []})) == hash(Secret("db", default={}))
     assert isinstance(hash(Secret("db", transform=Unhashable())), int)
 
 
 def test_a_repr_is_safe_to_log() -> None:
-    """A repr tells the kind, the string and the options; never a default or a callable's state."""
+    """A repr shows the kind, the string and the options; never a default or a callable's state."""
     shown = repr(Secret("db", "a", version_id=VERSION, transform=str.upper, ttl=5, default=CANARY))
     assert shown == f"<Secret 'db#a (version_id={VERSION})', transform=upper, ttl=5, default=***>"
     assert repr(declare("ssm:/app/")) == "<ParameterTree 'ssm:/app/'>"
@@ -766,7 +766,7 @@ def test_a_repr_is_safe_to_log() -> None:
 
 
 def test_options_that_no_string_can_say_are_spelled_in_brackets() -> None:
-    """Errors and logs tell two versions apart."""
+    """`str` shows the options, so errors and logs tell two versions apart."""
     assert str(Parameter("/url", version=3)) == "ssm:/url (version=3)"
     assert str(Parameter("/url", "a", label="l", decrypt=False)) == (
         "ssm:/url#a (label=l, decrypt=False)"
@@ -795,7 +795,7 @@ def test_a_source_tells_whether_it_is_one_version(declaration: Any, versioned: b
 
 
 def test_a_declaration_is_copied_as_itself_and_never_pickled() -> None:
-    """A frozen thing is its own copy; a pickle might hold a default that is secret."""
+    """A frozen declaration is its own copy; a pickle might hold a secret default."""
     declaration = Secret("db", default=CANARY)
     assert copy.copy(declaration) is declaration
     assert copy.deepcopy({"a": declaration})["a"] is declaration
@@ -814,7 +814,7 @@ def test_a_mapping_declares_each_of_its_names() -> None:
 
 
 def test_a_wrong_declaration_is_named() -> None:
-    """Among many declarations the message names the one that is wrong, without a cause."""
+    """The error names the wrong one among many declarations, and has no cause."""
     with pytest.raises(DeclarationError) as raised:
         declare_all({"good": "prod/db", "bad": "vault:x"})
     assert str(raised.value).startswith("'bad': Cannot declare 'vault:x'")
@@ -823,13 +823,13 @@ def test_a_wrong_declaration_is_named() -> None:
 
 @pytest.mark.parametrize("name", ["", None, 1, b"db", ("db",)])
 def test_a_name_is_a_non_empty_string(name: Any) -> None:
-    """A declared name that is empty or no string is refused."""
+    """A declared name that is empty or not a string is refused."""
     with pytest.raises(DeclarationError, match="must be a non-empty string"):
         declare_all({name: "prod/db"})
 
 
 @pytest.mark.parametrize("wrong", ["prod/db", ["prod/db"], None, 5, {"prod/db"}])
 def test_declarations_are_a_mapping(wrong: Any) -> None:
-    """Anything that maps no names is refused."""
+    """Anything that is not a mapping is refused."""
     with pytest.raises(DeclarationError, match="expected a mapping"):
         declare_all(wrong)
