@@ -118,7 +118,7 @@ def test_tracebacks_show_the_source(package: Path) -> None:
 
 
 def test_without_the_file_sources_are_compiled(package: Path, compiled: list[str]) -> None:
-    """A source distribution, an editable installation and other Pythons have no such file."""
+    """A source distribution, an editable install and other Python versions have no such file."""
     [file] = package.glob("_bytecode.*.bin")
     file.unlink()
     use_bytecode(str(package), "backends")

@@ -754,7 +754,7 @@ def test_an_outage_of_thousands_of_invocations_ends_when_the_backend_is_back(
 
 
 def test_backoff_is_shared_by_all_handlers_of_a_source(cache: Cache, clock: FakeClock) -> None:
-    """Two handlers in an outage ask as often as one."""
+    """During an outage two handlers together ask no more often than one."""
     backend = expired_and_down(cache, clock)
     for freshness in (STALE, Freshness(9, stale_if_error=100), STALE):
         assert value(cache.read(backend, {DB: freshness}, timeout=5)) == "1"

@@ -732,7 +732,7 @@ def test_path_transform_ttl_and_default_read_the_same_source() -> None:
 class Unhashable:
     """A transform without a hash."""
 
-    __hash__ = None  # type: ignore[assignment]  # what is under test
+    __hash__ = None  # type: ignore[assignment]  # under test
 
     def __eq__(self, other: object) -> bool:
         raise AssertionError
@@ -790,7 +790,7 @@ def test_options_that_no_string_can_say_are_spelled_in_brackets() -> None:
     ],
 )
 def test_a_source_tells_whether_it_is_one_version(declaration: Any, versioned: bool) -> None:
-    """A backend can ask whether the current version is wanted."""
+    """A version, stage or label makes a source versioned."""
     assert declaration.source.versioned is versioned
 
 

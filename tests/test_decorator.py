@@ -115,7 +115,7 @@ class Calls:
         return self.name, event, context.secrets.key
 
     @inject(backend=memory())
-    def oddly_named(this, event: Any, context: Any) -> Any:  # noqa: N805 - what is under test
+    def oddly_named(this, event: Any, context: Any) -> Any:  # noqa: N805 - under test
         """Say whose it is."""
         return this.name, event, context.secrets.key
 

@@ -200,7 +200,7 @@ def test_the_retry_gets_the_new_values_wherever_they_go(into: Any, stopped: Fake
 
 
 def test_an_argument_that_the_caller_passed_stays_his(stopped: FakeClock) -> None:
-    """What is passed explicitly is neither fetched for the retry nor replaced in it."""
+    """An argument passed explicitly is neither fetched for the retry nor replaced in it."""
     backend, seen = Recorder({"prod/key": "k"}), []
     backend.answers["prod/db"] = lambda: f"password {len(backend.calls)}"
 

@@ -166,7 +166,7 @@ def between(function: Any) -> Any:
 
 
 def test_layers_are_seen_through_other_decorators(backend: Recorder) -> None:
-    """Someone else's decorator between two layers, or above them, hides none of them."""
+    """Third-party decorators between or above layers hide none of the layers."""
 
     @inject_secrets({"a": "a"}, backend=backend)
     @between
@@ -187,7 +187,7 @@ def test_layers_are_seen_through_other_decorators(backend: Recorder) -> None:
 
 
 def test_a_decorated_function_may_also_be_used_alone(backend: Recorder) -> None:
-    """A layer on top leaves what it decorates as it was."""
+    """A layer on top leaves the function that it decorates unchanged."""
 
     @inject_secrets({"b": "b"}, backend=backend)
     def inner(event: Any, context: Any) -> Any:
@@ -214,7 +214,7 @@ def test_an_empty_layer_changes_nothing(backend: Recorder) -> None:
 
 
 def test_an_argument_wins_over_the_layer_that_declares_it(backend: Recorder) -> None:
-    """What the caller passes reaches the handler through every layer."""
+    """An argument that the caller passes reaches the handler through every layer."""
 
     @inject_secrets({"a": "a"}, into="kwargs", backend=backend)
     @inject_secrets({"b": "b"}, into="kwargs", backend=backend)
@@ -241,7 +241,7 @@ def test_an_event_that_has_the_key_is_refused_by_the_outermost_layer(backend: Re
 
 
 def test_secrets_covers_all_layers(backend: Recorder) -> None:
-    """Declarations, information, refresh and clear are those of the whole stack."""
+    """Declarations, cache info, refresh and clear cover the whole stack."""
 
     @inject_secrets({"a": "a"}, backend=backend, ttl=5)
     @inject_secrets({"b": "b"}, into="event", backend=backend, ttl=7)

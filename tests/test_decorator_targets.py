@@ -1,4 +1,4 @@
-"""Where values go: context, event or keyword arguments, and what is put back afterwards."""
+"""Where values go: context, event or keyword arguments, and how the context is restored."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def backend() -> Recorder:
 
 
 def test_values_are_on_the_context(backend: Recorder, context: LambdaContext) -> None:
-    """By default the handler finds a `Secrets` as `context.secrets`, beside all that was there."""
+    """By default `context.secrets` is a `Secrets`, beside the context's other attributes."""
 
     @inject_secrets({"db": "prod/db#@", "key": "prod/key"}, backend=backend)
     def handler(event: Any, context: Any) -> Any:
@@ -229,7 +229,7 @@ def test_what_cannot_be_deleted_holds_nothing_afterwards(backend: Recorder) -> N
 
 @pytest.mark.parametrize("made", [Mock, MagicMock, functools.partial(create_autospec, Classy)])
 def test_a_mock_is_a_context_as_any(backend: Recorder, made: Any) -> None:
-    """A mock has the secrets during the call, and afterwards what was configured on it."""
+    """A mock has the secrets during the call, and its configured attribute afterwards."""
     context = made()
     configured = context.secrets
 
@@ -471,7 +471,7 @@ def test_values_are_keyword_arguments(backend: Recorder) -> None:
 
 
 def test_keyword_arguments_are_fresh_copies(backend: Recorder) -> None:
-    """Changing an argument never changes what the next invocation gets."""
+    """Changing an argument does not affect the next invocation."""
 
     @inject_secrets({"db": "prod/db#@"}, into="kwargs", backend=backend)
     def handler(event: Any, context: Any, *, db: Any) -> Any:
