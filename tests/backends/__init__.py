@@ -1,1 +1,1 @@
-"""Each backend by itself: what it sends, what it takes, what it makes of faults."""
+"""Each backend by itself: its requests, the replies it accepts, and how it handles faults."""

@@ -1,4 +1,4 @@
-"""Fixtures of the backends' tests."""
+"""Fixtures for the backend tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def kept() -> Iterator[Kept]:
-    """Log everything that there is, from the root down."""
+    """Collect the log records of all loggers, from DEBUG up."""
     handler, root = Kept(), logging.getLogger()
     level = root.level
     root.addHandler(handler)
@@ -28,7 +28,7 @@ def kept() -> Iterator[Kept]:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Let retries come after a millisecond; return the numbers of those that were waited for."""
+    """Shorten the pause before each retry to a millisecond; return the numbers of the retries."""
     numbers: list[int] = []
 
     def pause_before(retry: int) -> float:

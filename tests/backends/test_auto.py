@@ -1,4 +1,4 @@
-"""Who is asked under "auto": the extension, the SDK or both, in what order and for how long."""
+"""Which backends "auto" asks, in what order and for how long."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ X, TREE = declare("x").source, declare("ssm:/tree/").source
 
 
 class FakeSdk:
-    """An SDK that answers what a test puts here, and keeps what it was asked."""
+    """An SDK backend that returns the test's answers and records its calls."""
 
     name = "sdk"
 
@@ -84,7 +84,7 @@ class Pair:
         self.auto = AutoBackend(extension=self.extension, sdk=cast("SdkBackend", self.sdk))
 
     def fetch(self, *names: str, timeout: float = 5, fresh: bool = False) -> list[Any]:
-        """Return values with the backend that answered, and errors as they are."""
+        """Return each value with the name of its backend, and each error as it is."""
         sources = [declare(name).source for name in names]
         answers = self.auto.fetch(sources, timeout=timeout, fresh=fresh)
         assert set(answers) == set(sources)
@@ -92,7 +92,7 @@ class Pair:
 
 
 def shown(answer: Answer | ResolutionError) -> Any:
-    """Return value and backend of an answer, an error as it is."""
+    """Return an answer's value and backend, or an error as it is."""
     return (answer.value, answer.backend) if isinstance(answer, Answer) else answer
 
 
@@ -111,7 +111,7 @@ def pair(server: FakeExtension) -> Pair:
 
 @pytest.fixture
 def time_of_auto(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
-    """Stop the clocks by which sources stay with the SDK."""
+    """Stop the clocks that decide how long sources stay with the SDK."""
     clock = FakeClock()
     for part in (module, _beyond):
         monkeypatch.setattr(part, "time", clock)
@@ -119,7 +119,7 @@ def time_of_auto(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
 
 
 def test_the_extension_is_asked_first(pair: Pair) -> None:
-    """What the extension answers is not asked of the SDK."""
+    """The SDK is not asked for a source that the extension answers."""
     assert pair.fetch("x") == [("by extension", "extension")]
     assert pair.sdk.asked == []
 
@@ -127,7 +127,7 @@ def test_the_extension_is_asked_first(pair: Pair) -> None:
 def test_a_refused_connection_is_left_to_the_sdk_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where nobody listens the round goes to the SDK without a second try or a pause."""
+    """If no extension listens, the SDK is asked at once, without a retry or a pause."""
     monkeypatch.setattr(_extension_more, "pause_before", lambda _: pytest.fail("it waits"))
     with refusing_port() as port:
         pair = Pair(port)
@@ -139,7 +139,7 @@ def test_a_refused_connection_is_left_to_the_sdk_at_once(
 
 
 def test_a_refused_connection_is_not_remembered(server: FakeExtension) -> None:
-    """A cold start's race is lost once: the next round asks the extension."""
+    """After a refused connection, as in a cold start, the next round asks the extension again."""
     with refusing_port() as port:
         pair = Pair(port)
         assert pair.fetch("x") == [("by sdk", "sdk")]
@@ -151,7 +151,7 @@ def test_a_refused_connection_is_not_remembered(server: FakeExtension) -> None:
     "first", [faults.NOT_READY, faults.reset, faults.answer("Connection limit exceeded", 429)]
 )
 def test_what_passes_is_waited_for(server: FakeExtension, pair: Pair, first: Action) -> None:
-    """An extension that is not ready, or lost a connection, is asked again before the SDK."""
+    """An extension that is busy, not ready or resets connections is asked again before the SDK."""
     replies = iter([first, first])
     server.fault = lambda _: next(replies, None)
     assert pair.fetch("x") == [("by extension", "extension")]
@@ -159,7 +159,7 @@ def test_what_passes_is_waited_for(server: FakeExtension, pair: Pair, first: Act
 
 
 def test_the_sdk_is_asked_what_the_extension_does_not_say(pair: Pair) -> None:
-    """A refusal without a reason goes to the SDK, the good siblings do not."""
+    """The SDK is asked for what the extension refuses without a reason, and for nothing else."""
     assert pair.fetch("x", "unknown") == [("by extension", "extension"), ("by sdk", "sdk")]
     assert pair.sdk.asked == [[declare("unknown").source]]
 
@@ -176,7 +176,7 @@ def test_the_sdk_is_asked_what_the_extension_does_not_say(pair: Pair) -> None:
     ],
 )
 def test_whatever_the_extension_fails_at_the_sdk_may_read(action: Action) -> None:
-    """A broken extension, or another program on its port, costs no value."""
+    """If the extension is broken, or another program has its port, the SDK reads."""
     with FaultServer([action]) as server:
         assert Pair(server.port).fetch("x") == [("by sdk", "sdk")]
 
@@ -187,7 +187,7 @@ def test_whatever_the_extension_fails_at_the_sdk_may_read(action: Action) -> Non
 def test_settings_that_stop_the_extension_do_not_stop_the_sdk(
     monkeypatch: pytest.MonkeyPatch, server: FakeExtension, variable: str, text: str
 ) -> None:
-    """A token file that is missing, or a wrong port, is the extension's trouble alone."""
+    """With a missing token file or an invalid port for the extension, the SDK still reads."""
     monkeypatch.setenv(PORT, str(server.port))
     monkeypatch.setenv(variable, text)
     backend = AutoBackend(sdk=cast("SdkBackend", FakeSdk()))
@@ -196,14 +196,14 @@ def test_settings_that_stop_the_extension_do_not_stop_the_sdk(
 
 
 def test_trees_go_to_the_sdk(server: FakeExtension, pair: Pair) -> None:
-    """What the extension has no call for is not asked of it."""
+    """The extension is not asked for a tree, which it has no call for."""
     assert pair.fetch("ssm:/tree/") == [("by sdk", "sdk")]
     assert server.requests == []
     assert pair.auto.upstream_ttl(TREE) == 0
 
 
 def test_the_reasons_of_an_agent_are_taken_as_they_are(server: FakeExtension, pair: Pair) -> None:
-    """Not found and denied by the agent are what AWS said: nobody needs to ask again."""
+    """The agent's "not found" and "denied" are AWS's own, so the SDK is not asked."""
     server.agent = True
     denied = faults.answer('{"__type":"AccessDeniedException","message":"no"}', 400)
     server.fault = lambda r: denied if r.query["secretId"] == "denied" else None
@@ -216,7 +216,7 @@ def test_the_reasons_of_an_agent_are_taken_as_they_are(server: FakeExtension, pa
 
 @pytest.mark.parametrize("kind", [SecretNotFoundError, AccessDeniedError])
 def test_the_sdk_says_why(server: FakeExtension, kind: type[ResolutionError]) -> None:
-    """Where AWS gives the reason, it is the whole message."""
+    """AWS's reason, read by the SDK, replaces the extension's unexplained refusal."""
     pair = Pair(server.port, lambda _: kind("the reason"))
     (error,) = pair.fetch("unknown")
     assert type(error) is kind
@@ -225,7 +225,7 @@ def test_the_sdk_says_why(server: FakeExtension, kind: type[ResolutionError]) ->
 
 
 def test_when_both_fail_both_are_told(server: FakeExtension) -> None:
-    """The SDK's error decides the class; what the extension had said is part of the message."""
+    """The SDK's error decides the class; its message includes the extension's."""
     pair = Pair(server.port, lambda _: BackendUnavailableError("the network is down."))
     (error,) = pair.fetch("unknown")
     assert type(error) is BackendUnavailableError
@@ -235,20 +235,20 @@ def test_when_both_fail_both_are_told(server: FakeExtension) -> None:
 
 
 def test_where_nobody_listens_the_sdk_alone_is_told() -> None:
-    """A function without the extension does not hear of it."""
+    """Without an extension, the error does not mention it."""
     with refusing_port() as port:
         (error,) = Pair(port, lambda _: BackendError("no credentials.")).fetch("x")
     assert str(error) == "no credentials."
 
 
 def test_trees_that_fail_do_not_mention_the_extension(server: FakeExtension) -> None:
-    """What was never asked of the extension has no word of it."""
+    """The error for a tree does not mention the extension, which was not asked."""
     (error,) = Pair(server.port, lambda _: BackendError("b.")).fetch("ssm:/tree/")
     assert str(error) == "b."
 
 
 def test_a_hanging_extension_leaves_the_sdk_half_of_the_time() -> None:
-    """Half of the timeout is the extension's, and good siblings of what hangs are kept."""
+    """A hanging extension gets half of the timeout; the values that it did return are kept."""
     with FakeExtension({"x": "by extension"}) as server:
         server.fault = lambda r: faults.hang if r.query["secretId"] == "hangs" else None
         pair = Pair(server.port)
@@ -261,7 +261,7 @@ def test_a_hanging_extension_leaves_the_sdk_half_of_the_time() -> None:
 
 
 def test_no_time_left_is_none_below_zero(monkeypatch: pytest.MonkeyPatch, pair: Pair) -> None:
-    """An extension that overran leaves the SDK nothing, not less than that."""
+    """If the extension overran, the SDK's timeout is zero, not negative."""
     clock = FakeClock()
 
     def overrun(*_: object, **__: object) -> dict[Source, Any]:
@@ -275,7 +275,7 @@ def test_no_time_left_is_none_below_zero(monkeypatch: pytest.MonkeyPatch, pair: 
 
 
 def test_prefetch_waits_for_no_extension(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All through INIT the extension is not ready: what it does not answer, the SDK reads."""
+    """If the extension is not ready, as in INIT, prefetching asks the SDK without a retry."""
     monkeypatch.setattr(_extension_more, "pause_before", lambda _: pytest.fail("it waits"))
     with FakeExtension({"x": "by extension"}) as server:
         server.fault = lambda r: faults.NOT_READY if r.query["secretId"] == "y" else None
@@ -291,7 +291,7 @@ def test_prefetch_waits_for_no_extension(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_forced_reads_pass_the_extension(server: FakeExtension, pair: Pair) -> None:
-    """The extension cannot be asked past its cache: the SDK reads."""
+    """A forced read goes to the SDK: the extension cannot bypass its cache."""
     assert pair.fetch("x", fresh=True) == [("by sdk", "sdk")]
     assert server.requests == []
 
@@ -306,7 +306,7 @@ def test_a_forced_source_stays_with_the_sdk_until_the_extension_has_forgotten(
     ttl: str | None,
     seconds: float,
 ) -> None:
-    """The old value, which the extension may still hold, does not come back."""
+    """The old value does not come back from the extension, which may still cache it."""
     if ttl is not None:
         monkeypatch.setenv("SECRETS_MANAGER_TTL", ttl)
     pair.fetch("x", fresh=True)
@@ -322,7 +322,7 @@ def test_a_forced_source_stays_with_the_sdk_until_the_extension_has_forgotten(
 def test_staying_counts_from_the_end_of_the_forced_read(
     pair: Pair, time_of_auto: FakeClock
 ) -> None:
-    """While AWS was being asked, somebody else may have had the extension cache the old value."""
+    """The stay starts when the read ends: the extension may cache the old value until then."""
     pair.sdk.during = lambda: time_of_auto.tick(10)
     pair.fetch("x", fresh=True)
     pair.sdk.during = lambda: None
@@ -331,7 +331,7 @@ def test_staying_counts_from_the_end_of_the_forced_read(
 
 
 def test_ordinary_reads_do_not_prolong_the_stay(pair: Pair, time_of_auto: FakeClock) -> None:
-    """Only a forced read starts the time anew."""
+    """Only a forced read restarts the stay."""
     pair.fetch("x", fresh=True)
     time_of_auto.tick(200)
     pair.fetch("x")
@@ -344,7 +344,7 @@ def test_ordinary_reads_do_not_prolong_the_stay(pair: Pair, time_of_auto: FakeCl
 def test_one_clock_that_jumps_does_not_end_the_stay(
     pair: Pair, time_of_auto: FakeClock, jump: str
 ) -> None:
-    """The extension's cache is as old as the slower clock says."""
+    """The slower of two clocks decides how old the extension's cache is."""
     pair.fetch("x", fresh=True)
     getattr(time_of_auto, jump)(1_000)
     assert pair.fetch("x") == [("by sdk", "sdk")]
@@ -354,7 +354,7 @@ def test_one_clock_that_jumps_does_not_end_the_stay(
 def test_what_is_gone_or_denied_stays_so(
     server: FakeExtension, time_of_auto: FakeClock, kind: type[ResolutionError]
 ) -> None:
-    """A forced read that finds nothing any more is not undone by the extension's cache."""
+    """The extension's cache does not bring back what a forced read found gone or denied."""
     pair = Pair(server.port, lambda _: kind("gone"))
     pair.fetch("x", fresh=True)
     (error,) = pair.fetch("x")
@@ -362,7 +362,7 @@ def test_what_is_gone_or_denied_stays_so(
 
 
 def test_a_forced_read_that_failed_changes_nothing(server: FakeExtension) -> None:
-    """Without an answer of AWS there is no newer value to protect."""
+    """After a forced read that AWS did not answer, the extension is asked as before."""
     pair = Pair(server.port, lambda _: BackendUnavailableError("down"))
     (error,) = pair.fetch("x", fresh=True)
     assert type(error) is BackendUnavailableError
@@ -370,14 +370,14 @@ def test_a_forced_read_that_failed_changes_nothing(server: FakeExtension) -> Non
 
 
 def test_without_a_cache_behind_nothing_stays(monkeypatch: pytest.MonkeyPatch, pair: Pair) -> None:
-    """With the extension's cache off, the next read is the extension's again."""
+    """With the extension's cache off, the next read goes to the extension again."""
     monkeypatch.setenv("SECRETS_MANAGER_TTL", "0")
     pair.fetch("x", fresh=True)
     assert pair.fetch("x") == [("by extension", "extension")]
 
 
 def test_an_agent_is_asked_past_its_cache(server: FakeExtension, pair: Pair) -> None:
-    """Where an agent answers, a forced read of a secret is its own, and nothing stays away."""
+    """An agent serves a forced read of a secret itself; one of a parameter goes to the SDK."""
     server.agent = True
     pair.fetch("x")
     assert pair.fetch("x", fresh=True) == [("by extension", "extension")]
@@ -389,7 +389,7 @@ def test_an_agent_is_asked_past_its_cache(server: FakeExtension, pair: Pair) -> 
 def test_the_old_value_does_not_flip_back(
     server: FakeExtension, pair: Pair, context: LambdaContext
 ) -> None:
-    """After `refresh()` a handler without a cache of its own keeps to the new value."""
+    """After `refresh()`, a handler with `ttl=0` keeps getting the new value."""
 
     @inject_secrets({"x": "x"}, backend=pair.auto, ttl=0)
     def handler(_: object, context: Any) -> str:
@@ -404,7 +404,7 @@ def test_the_old_value_does_not_flip_back(
 
 
 def test_many_threads_may_force_at_once(server: FakeExtension, time_of_auto: FakeClock) -> None:
-    """The end of a stay may be noticed by several threads at the same time."""
+    """Several threads may notice the end of a stay at the same time."""
     pair = Pair(server.port)
     pair.fetch("x", fresh=True)
     time_of_auto.tick(1_000)
@@ -421,12 +421,12 @@ def test_many_threads_may_force_at_once(server: FakeExtension, time_of_auto: Fak
     assert pair.fetch("x") == [("by extension", "extension")]
 
 
-# What is behind
+# AWS behind the extension
 
 
 @pytest.fixture
 def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TlsServer]:
-    """Run AWS where the environment says."""
+    """Run a stand-in for AWS, and point the environment at it."""
     with endpoint(found, tmp_path, monkeypatch) as running:
         yield running
 
@@ -437,7 +437,7 @@ def alone(port: int, **options: Any) -> AutoBackend:
 
 
 def read(backend: AutoBackend, *names: str, timeout: float = 5, fresh: bool = False) -> list[Any]:
-    """Return values with the backend that answered, and errors as they are."""
+    """Return each value with the name of its backend, and each error as it is."""
     sources = [declare(name).source for name in names]
     answers = backend.fetch(sources, timeout=timeout, fresh=fresh)
     return [shown(answers[source]) for source in sources]
@@ -446,7 +446,7 @@ def read(backend: AutoBackend, *names: str, timeout: float = 5, fresh: bool = Fa
 def test_inside_lambda_aws_is_asked_directly(
     aws: TlsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No SDK is needed where the environment has credentials."""
+    """In Lambda, AWS is asked without an SDK, with the environment's credentials."""
     monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
     with refusing_port() as port:
         backend = alone(port)
@@ -456,7 +456,7 @@ def test_inside_lambda_aws_is_asked_directly(
 
 
 def test_elsewhere_boto3_is_asked(aws: TlsServer) -> None:
-    """A laptop has profiles, and a test has mocks, that only boto3 knows."""
+    """Outside Lambda, boto3 is asked: it knows a laptop's profiles and a test's mocks."""
     with refusing_port() as port:
         backend = alone(port)
         assert read(backend, "x") == [("value of x", "sdk")]
@@ -468,7 +468,7 @@ def test_elsewhere_boto3_is_asked(aws: TlsServer) -> None:
 def test_without_boto3_aws_is_asked_directly(
     aws: TlsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The package works without an SDK everywhere."""
+    """Outside Lambda, AWS is asked directly if boto3 cannot be imported."""
     monkeypatch.setitem(sys.modules, "boto3", None)
     with refusing_port() as port:
         backend = alone(port)
@@ -478,7 +478,7 @@ def test_without_boto3_aws_is_asked_directly(
 
 @pytest.fixture
 def without_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Be inside Lambda, without credentials in the environment."""
+    """Imitate Lambda, without credentials in the environment."""
     monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
@@ -486,7 +486,7 @@ def without_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("without_keys")
 def test_where_only_boto3_can_ask_it_is_asked(server: FakeExtension) -> None:
-    """Without credentials that we understand boto3 may find some: it is asked for the rest."""
+    """If "aws" finds no credentials, boto3 is asked for the rest: it may find some."""
     sdk = FakeSdk()
     backend = alone(server.port, aws=AwsBackend(), sdk=cast("SdkBackend", sdk))
     assert read(backend, "x", "unknown") == [("by extension", "extension"), ("by sdk", "sdk")]
@@ -497,7 +497,7 @@ def test_where_only_boto3_can_ask_it_is_asked(server: FakeExtension) -> None:
 def test_where_neither_can_ask_the_direct_way_says_why(
     monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
-    """The advice of the backend that is meant for Lambda comes first."""
+    """If neither backend can ask, the error is that of "aws", which is meant for Lambda."""
     if missing == "boto3":
         monkeypatch.setitem(sys.modules, "boto3", None)
     with refusing_port() as port:
@@ -513,7 +513,7 @@ UNASKED = UnaskedError("boto3 finds no credentials.")
 
 
 def test_a_blip_of_the_extension_stays_transient() -> None:
-    """What keeps AWS from being asked never outweighs it: stale values may be served."""
+    """If AWS cannot be asked, a transient error of the extension stays transient."""
     with FakeExtension({"x": "by extension"}) as server:
         pair = Pair(server.port, lambda _: UNASKED)
         assert pair.fetch("x") == [("by extension", "extension")]
@@ -527,7 +527,7 @@ def test_a_blip_of_the_extension_stays_transient() -> None:
 
 
 def test_a_port_that_has_answered_before_is_missed() -> None:
-    """A refused port is a failure where something has answered on it, else it is just absent."""
+    """A refused port is an outage if it has answered before; otherwise there is no extension."""
     with FakeExtension({"x": "v"}) as server, refusing_port() as nobody:
         pair = Pair(server.port, lambda _: UNASKED)
         assert pair.fetch("x") == [("v", "extension")]
@@ -541,7 +541,7 @@ def test_a_port_that_has_answered_before_is_missed() -> None:
 
 
 def test_a_refusal_with_nobody_to_explain_it_is_one(server: FakeExtension) -> None:
-    """The extension's opaque 400 is not transient, whatever keeps AWS from being asked."""
+    """If AWS cannot be asked, an unexplained refusal of the extension is not transient."""
     (error,) = Pair(server.port, lambda _: UNASKED).fetch("unknown")
     assert kind_of(error) is BackendError
     assert "without a reason" in str(error)
@@ -553,7 +553,7 @@ def test_a_refusal_with_nobody_to_explain_it_is_one(server: FakeExtension) -> No
 def test_what_was_read_past_a_failure_does_not_flip_back(
     pair: Pair, server: FakeExtension, time_of_auto: FakeClock, fault: Action
 ) -> None:
-    """The extension's cache may hold the value from before a rotation."""
+    """A value that the SDK read after a failure is not replaced by an older cached one."""
     server.fault = lambda _: fault
     assert pair.fetch("x", timeout=0.2) == [("by sdk", "sdk")]
     server.fault = lambda _: None
@@ -563,7 +563,7 @@ def test_what_was_read_past_a_failure_does_not_flip_back(
 
 
 def test_an_extension_that_is_not_ready_costs_a_tenth_of_a_second() -> None:
-    """As at import: then AWS is asked, and the extension is left alone for a while."""
+    """AWS is asked after a tenth of a second, and the extension is left alone for a while."""
     with FakeExtension({"x": "by extension"}) as server:
         server.fault = lambda _: faults.NOT_READY
         pair = Pair(server.port)
@@ -580,7 +580,7 @@ def test_an_extension_that_is_not_ready_costs_a_tenth_of_a_second() -> None:
 def test_the_rest_of_an_extension_that_stays_unready_doubles(
     monkeypatch: pytest.MonkeyPatch, server: FakeExtension
 ) -> None:
-    """Where it never gets ready it is asked ever more seldom; once it is, at each round."""
+    """An extension that stays unready is asked less and less often; once ready, at each round."""
     clock = FakeClock()
     for part in (module, _beyond):
         monkeypatch.setattr(part, "time", clock)
@@ -604,7 +604,7 @@ def test_the_rest_of_an_extension_that_stays_unready_doubles(
 
 
 def test_a_long_timeout_gives_the_extension_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long a round may last, AWS is asked after a second."""
+    """The extension gets half of the timeout, at most one second."""
     shares: list[float] = []
     extension = ExtensionBackend(port=1)
 
@@ -620,7 +620,7 @@ def test_a_long_timeout_gives_the_extension_a_second(monkeypatch: pytest.MonkeyP
 
 
 def test_an_arn_of_another_region_is_asked_of_aws(server: FakeExtension, pair: Pair) -> None:
-    """The extension would answer that there is no such secret."""
+    """An ARN of another region goes to AWS: the extension would not find it."""
     far = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:far-AbCdEf"
     assert pair.fetch(far, "x") == [("by sdk", "sdk"), ("by extension", "extension")]
     assert server.asked() == ["x"]
@@ -628,7 +628,7 @@ def test_an_arn_of_another_region_is_asked_of_aws(server: FakeExtension, pair: P
 
 
 def test_closing_before_the_first_read_closes_what_was_given() -> None:
-    """Backends of one's own are closed with the one that asks them."""
+    """Closing an unused "auto" backend closes the backends that it was given."""
     sdk = FakeSdk()
     AutoBackend(sdk=cast("SdkBackend", sdk)).close()
     assert sdk.closed == 1
@@ -636,7 +636,7 @@ def test_closing_before_the_first_read_closes_what_was_given() -> None:
 
 @pytest.mark.parametrize("option", ["extension", "aws", "sdk"])
 def test_what_is_not_a_backend_is_refused(option: str) -> None:
-    """The error comes from the constructor, and shows the type alone."""
+    """An option without `fetch` is refused by the constructor; the error shows its type only."""
     wrong: Any = {option: {"prod/db": "canary"}}
     with pytest.raises(DeclarationError, match=r"a fetch\(\) method, got dict") as caught:
         AutoBackend(**wrong)
@@ -644,7 +644,7 @@ def test_what_is_not_a_backend_is_refused(option: str) -> None:
 
 
 def test_the_sdk_is_made_once(moto_server: MotoServer, botocore_calls: BotocoreCalls) -> None:
-    """However many threads need it first, there is one SDK backend with one client."""
+    """Threads that need the SDK at the same time share one backend with one client."""
     moto_server.put_secret("x", "v")
     with refusing_port() as port:
         backend = AutoBackend(extension=ExtensionBackend(port=port))
@@ -666,7 +666,7 @@ def test_the_sdk_is_made_once(moto_server: MotoServer, botocore_calls: BotocoreC
 
 
 def test_closing_closes_both(pair: Pair) -> None:
-    """A snapshot holds no connection of either; the next fetch opens new ones."""
+    """`close()` closes the connections of both backends; the next fetch opens new ones."""
     pair.fetch("x")
     pair.auto.close()
     assert pair.sdk.closed == 1
@@ -684,12 +684,12 @@ assert not {"boto3", "lambda_secrets.backends._sdk"} & set(sys.modules)
 
 
 def test_closing_does_not_make_an_sdk() -> None:
-    """Closing what was never used imports nothing."""
+    """Closing an unused backend imports no SDK."""
     subprocess.run([sys.executable, "-c", CLOSE], check=True, timeout=30)
 
 
 def test_errors_of_either_are_of_the_five_kinds(server: FakeExtension, pair: Pair) -> None:
-    """What a handler sees names the backend that decided."""
+    """The error that a handler sees names the backend that decided it."""
     pair.sdk.answers = lambda _: SecretNotFoundError("there is none.")
     with pytest.raises(SecretNotFoundError) as caught:
         resolve_secrets({"good": "x", "bad": "unknown"}, backend=pair.auto)

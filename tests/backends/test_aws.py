@@ -1,4 +1,4 @@
-"""What the backend without an SDK asks of AWS, and what it makes of answers, faults and clocks."""
+"""The backend without an SDK: its requests, and how it handles answers, faults and clocks."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ OTHER_ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:far-AbCdEf"
 
 @pytest.fixture
 def backend() -> Iterator[AwsBackend]:
-    """Return a backend that asks where the environment says."""
+    """Return a backend that asks the endpoint named by the environment."""
     made = AwsBackend()
     yield made
     made.close()
@@ -61,7 +61,7 @@ def backend() -> Iterator[AwsBackend]:
 def test_a_request_is_what_aws_documents(
     backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A signed POST with the operation in a header, and who asks in the user agent."""
+    """A request is a signed POST with the operation in a header and our name as user agent."""
     with endpoint(found, tmp_path, monkeypatch) as server:
         assert fetch(backend, Secret("x", version_id="i" * 32, version_stage="s")) == ["value of x"]
     (request,) = server.requests
@@ -79,7 +79,7 @@ def test_a_request_is_what_aws_documents(
 def test_a_copy_of_a_configuration_has_the_same_backend(
     backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Frameworks copy what they are given; a backend that was used cannot be copied."""
+    """Frameworks copy their configuration: a deep copy holds the very same backend."""
     with endpoint(found, tmp_path, monkeypatch):
         assert fetch(backend, "x") == ["value of x"]
         copied = copy.deepcopy({"backend": backend})["backend"]
@@ -90,7 +90,7 @@ def test_a_copy_of_a_configuration_has_the_same_backend(
 def test_an_arn_is_read_in_the_region_that_it_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Names are read in the backend's region, ARNs in their own, parameters too."""
+    """Names are read in the backend's region and ARNs in their own, for parameters too."""
     far = "arn:aws:ssm:eu-west-1:123456789012:parameter/p"
 
     def answer(request: Request) -> Action:
@@ -131,7 +131,7 @@ def test_an_arn_is_read_in_the_region_that_it_names(
 def test_without_variables_hosts_are_awss_own(
     backend: AwsBackend, monkeypatch: pytest.MonkeyPatch, declaration: str, host: str
 ) -> None:
-    """The usual region needs no table; every other has the host of its partition."""
+    """Without endpoint variables, the host follows from service, region and partition."""
     looked_up = []
 
     def getaddrinfo(name: str, port: int, **_: Any) -> Any:
@@ -149,7 +149,7 @@ def test_without_variables_hosts_are_awss_own(
 def test_a_strange_region_never_becomes_a_host(
     monkeypatch: pytest.MonkeyPatch, region: str
 ) -> None:
-    """A signed request goes to AWS or nowhere."""
+    """An invalid region is an error: a signed request goes to AWS or nowhere."""
     (error,) = fetch(AwsBackend(region=region), "x")
     assert isinstance(error, UnaskedError)
     assert '"sdk"' in str(error)
@@ -158,7 +158,7 @@ def test_a_strange_region_never_becomes_a_host(
 def test_without_a_region_the_error_says_so(
     backend: AwsBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There is no default region."""
+    """Without a region, the error names AWS_REGION: there is no default."""
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     (error,) = fetch(backend, "x")
     assert isinstance(error, UnaskedError)
@@ -170,7 +170,7 @@ def test_without_a_region_the_error_says_so(
     [({"batch": "no"}, "batch='no'"), ({"region": 5}, "region=5"), ({"batch": None}, "batch=None")],
 )
 def test_wrong_options_are_refused_at_once(options: Any, says: str) -> None:
-    """The mistake is told where it is made."""
+    """A wrong option is refused by the constructor."""
     with pytest.raises(DeclarationError, match=says):
         AwsBackend(**options)
 
@@ -218,7 +218,7 @@ def test_parameters_are_read_ten_at_a_time(
 def test_a_reply_may_lack_what_is_optional(
     backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stubs and stand-ins leave out names, versions and ARNs."""
+    """A reply may lack names, versions and ARNs, as those of stubs do."""
 
     def answer(request: Request) -> Action:
         body: dict[str, Any] = {"SecretString": "v"}
@@ -237,7 +237,7 @@ def test_a_reply_may_lack_what_is_optional(
 def test_configurations_are_polled_no_sooner_than_allowed(
     backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A session is begun once; a forced read begins another."""
+    """A session keeps its value until the next poll is allowed; a forced read starts another."""
     with AppConfigData() as configurations:
         configurations.configurations["a", "b", "c"] = b"one"
         configurations.interval = 60
@@ -260,12 +260,12 @@ def test_configurations_are_polled_no_sooner_than_allowed(
                 unset.delenv("AWS_SECRET_ACCESS_KEY")
                 (failed,) = fetch(backend, source, fresh=True)
                 assert isinstance(failed, ResolutionError)
-            assert fetch(backend, source) == ["three"]  # the old one was not wanted any more
+            assert fetch(backend, source) == ["three"]  # the forced read had dropped the old value
             (missing,) = fetch(backend, AppConfig("a", "b", "none"))
             assert type(missing) is SecretNotFoundError
 
 
-# What passes
+# Transient failures
 
 
 TRANSIENT = {
@@ -292,7 +292,7 @@ def test_what_passes_is_retried_until_the_deadline(
     pauses: list[int],
     fault: str,
 ) -> None:
-    """However often AWS throttles or loses a connection, the time decides, not a count."""
+    """A transient failure is retried until the deadline, however often it happens."""
     replies = [TRANSIENT[fault]] * 12
     with endpoint(lambda r: replies.pop() if replies else found(r), tmp_path, monkeypatch):
         assert fetch(backend, "x") == ["value of x"]
@@ -302,7 +302,7 @@ def test_what_passes_is_retried_until_the_deadline(
 def test_what_comes_after_a_retry_is_looked_at_likewise(
     backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pauses: list[int]
 ) -> None:
-    """A captive portal may come up between two tries."""
+    """The reply to a retry is checked like the first one: it may be a captive portal's."""
     replies = [faults.answer("<html>"), TRANSIENT["throttled"]]
     with endpoint(lambda _: replies.pop(), tmp_path, monkeypatch):
         (error,) = fetch(backend, "x")
@@ -313,7 +313,7 @@ def test_what_comes_after_a_retry_is_looked_at_likewise(
 def test_a_tree_with_a_parameter_that_is_malformed_is_an_error(
     backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A part of a tree is never taken for the whole."""
+    """Part of a tree is never returned: a malformed parameter or a denied page is an error."""
     page = {"Parameters": [{"Name": "/tree/a", "Value": "v"}, {"Name": "/tree/b"}]}
     with endpoint([faults.answer(json.dumps(page))], tmp_path, monkeypatch):
         (error,) = fetch(backend, "ssm:/tree/")
@@ -331,7 +331,7 @@ def test_a_tree_with_a_parameter_that_is_malformed_is_an_error(
 def test_every_attempt_is_signed_anew(
     backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pauses: list[int]
 ) -> None:
-    """A signature is good for five minutes: a retry after a freeze needs another date."""
+    """Each retry is signed with a new date: a signature is valid for five minutes only."""
     dates = iter([1e9, 1e9 + 9, 1e9 + 99])
     monkeypatch.setattr(time, "time", lambda: next(dates, 1e9 + 999))
     replies = [TRANSIENT["throttled"]]
@@ -344,7 +344,7 @@ def test_every_attempt_is_signed_anew(
 def test_the_last_failure_is_told_when_the_time_is_over(
     backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What AWS said says more than that the time was over."""
+    """When the time is over, the error is AWS's last failure, not a mere timeout."""
     with endpoint([refused("ThrottlingException")], tmp_path, monkeypatch):
         started = time.monotonic()
         (error,) = fetch(backend, "x", timeout=0.3)
@@ -373,7 +373,7 @@ def test_one_that_hangs_keeps_nobody_else_back(
 def test_a_connection_that_died_in_a_freeze_costs_nothing(
     backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pauses: list[int]
 ) -> None:
-    """A kept connection is replaced once, without counting as a failure."""
+    """A dead kept connection is replaced, without counting as a failure."""
     with endpoint(found, tmp_path, monkeypatch) as server:
         fetch(backend, "x")
         server.drop_connections()
@@ -402,7 +402,7 @@ def test_a_kept_connection_that_dies_of_a_request_is_replaced(
     assert pauses == []
 
 
-# What does not pass
+# Permanent failures
 
 
 @pytest.mark.parametrize(
@@ -451,7 +451,7 @@ def test_each_refusal_has_its_error(
     expected: type[ResolutionError],
     says: str,
 ) -> None:
-    """What AWS answers decides the class; the message says what to do and quotes no body."""
+    """AWS's reply decides the class; the message says what to do and quotes no body."""
     with endpoint([action], tmp_path, monkeypatch) as server:
         (error,) = fetch(backend, "x")
         assert len(server.requests) == 1
@@ -473,7 +473,7 @@ def test_each_refusal_has_its_error(
     ],
 )
 def test_each_fault_has_its_error(kind: str, expected: type[ResolutionError], says: str) -> None:
-    """The message names the host, and what to look at."""
+    """Each fault has its class; the message says what to check."""
     _, error = by_aws("secret", "the.host", Fault(kind, "because"))
     assert kind_of(error) is expected
     assert says in str(error)
@@ -481,7 +481,7 @@ def test_each_fault_has_its_error(kind: str, expected: type[ResolutionError], sa
 
 
 def test_a_batch_tells_each_secret_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twenty a call, page by page; what is not named as it was asked for is asked for alone."""
+    """A batch asks for twenty, page by page; a secret missing from the reply is read by itself."""
 
     def answer(request: Request) -> Action:
         body = asked(request)
@@ -523,7 +523,7 @@ def test_a_session_that_does_not_begin_is_told(
 def test_a_poll_that_is_throttled_keeps_its_session(
     backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A transient failure of a poll is that, and begins no other session."""
+    """A transient failure of a poll is reported as such, and starts no other session."""
     with AppConfigData() as configurations:
         configurations.configurations["a", "b", "c"] = b"one"
 
@@ -541,7 +541,7 @@ def test_a_poll_that_is_throttled_keeps_its_session(
 def test_nobody_listening_is_transient(
     backend: AwsBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A refused connection is a network error."""
+    """A refused connection is a transient error."""
     with faults.refusing_port() as port:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
         (error,) = fetch(backend, "x", timeout=0.1)
@@ -552,7 +552,7 @@ def test_nobody_listening_is_transient(
 def test_plain_http_is_spoken_where_the_variable_says_so(
     backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """LocalStack and moto listen without TLS."""
+    """An `http://` endpoint is asked without TLS: LocalStack and moto have none."""
     with endpoint(found, tmp_path, monkeypatch, tls=False):
         assert fetch(backend, "x") == ["value of x"]
 
@@ -568,7 +568,7 @@ def test_a_clock_that_is_off_costs_one_request(
     pauses: list[int],
     off: int,
 ) -> None:
-    """The reply's date corrects ours, at once and for all later requests to that endpoint."""
+    """The reply's date corrects our clock for the retry and for all later requests to the host."""
     real = time.time
 
     def answer(request: Request) -> Action:
@@ -585,7 +585,7 @@ def test_a_clock_that_is_off_costs_one_request(
         assert len(server.requests) == 2
         assert fetch(backend, "y") == ["value of y"]
         assert len(server.requests) == 3
-        # The machine's clock is set: the kept offset is wrong now, and corrected likewise.
+        # The machine's clock was corrected: the kept offset is wrong now, and replaced in turn.
         monkeypatch.setattr(time, "time", real)
         assert fetch(backend, "z") == ["value of z"]
         assert len(server.requests) == 5
@@ -596,7 +596,7 @@ def test_a_clock_that_is_off_costs_one_request(
 def test_a_strange_date_corrects_nothing(
     backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, date: str
 ) -> None:
-    """What is not a date of HTTP is left alone."""
+    """A `Date` header that is not a valid HTTP date is ignored."""
     with endpoint([refused("AccessDeniedException", Date=date)], tmp_path, monkeypatch) as server:
         (error,) = fetch(backend, "x")
         assert type(error) is AccessDeniedError
@@ -631,7 +631,7 @@ def test_credentials_that_cannot_be_used_are_told(
 def test_credentials_of_the_environment_are_read_at_each_round(
     backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A key without a token is good, and one that is replaced counts from the next round on."""
+    """A key needs no session token, and a replaced key is used from the next round on."""
     with endpoint(found, tmp_path, monkeypatch) as server:
         monkeypatch.delenv("AWS_SESSION_TOKEN")
         fetch(backend, "x")
@@ -648,7 +648,7 @@ def test_credentials_of_the_environment_are_read_at_each_round(
 def test_threads_share_a_backend(
     backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Any number of threads may fetch at once, each its own values."""
+    """Threads that fetch at the same time each get their own values."""
     wrong: list[Any] = []
 
     def work(thread: int) -> None:
@@ -692,7 +692,7 @@ backend.close()
 def test_a_child_has_connections_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a fork the child connects anew, and the parent's connection goes on."""
+    """After a fork, the child opens its own connection, and the parent keeps its own."""
     with endpoint(found, tmp_path, monkeypatch) as server:
         subprocess.run([sys.executable, "-c", FORK], check=True, timeout=60)
         assert sorted(request.connection for request in server.requests) == [1, 1, 1, 2]
@@ -722,7 +722,7 @@ print(sorted(heavy & set(sys.modules) - brought))
 def test_a_cold_start_needs_nothing_that_is_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """With no third-party module importable, a plain handler reads a simple path."""
+    """A plain handler needs no third-party module, and imports no heavy standard one."""
     body = faults.answer(json.dumps(secret("x", '{"key": "v"}')))
     monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:1")
     with endpoint([body], tmp_path, monkeypatch), faults.refusing_port() as port:
@@ -757,7 +757,7 @@ def test_a_clock_that_is_off_is_transient(
     code: str,
     message: str,
 ) -> None:
-    """It is tried again, signed anew, and never taken for a problem of the credentials."""
+    """A clock error is retried, and never reported as a credentials problem."""
     off = {"x": 2, "y": 1_000_000}
 
     def answer(request: Request) -> Action:

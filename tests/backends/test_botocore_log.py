@@ -1,4 +1,4 @@
-"""What botocore logs of our calls at DEBUG is kept out, and nothing else."""
+"""Log records of our calls that may show a value are filtered out, and nothing else is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def test_warnings_of_our_calls_are_logged(kept: Kept) -> None:
-    """What is above DEBUG holds no reply and may say what is wrong; afterwards all is as before."""
+    """During our calls DEBUG records are dropped and INFO is logged; afterwards all are logged."""
     silence()
     with quiet():
         logging.getLogger("botocore.parsers").debug("hunter2")
@@ -28,7 +28,7 @@ def test_warnings_of_our_calls_are_logged(kept: Kept) -> None:
 
 
 def test_loggers_that_do_not_exist_yet_are_filtered(kept: Kept) -> None:
-    """A module that botocore imports late is silent too."""
+    """A botocore module that is imported late is silenced too."""
     silence()
     with quiet():
         for name in ("botocore", "botocore.retries.adaptive", "urllib3.util.retry"):
@@ -37,7 +37,7 @@ def test_loggers_that_do_not_exist_yet_are_filtered(kept: Kept) -> None:
 
 
 def test_warnings_of_urllib3_are_kept_out_too(kept: Kept) -> None:
-    """They quote a header that is malformed, which may be anything; ours, but not others'."""
+    """urllib3's warnings may quote a malformed header: ours are dropped, others' are logged."""
     silence()
     logger = logging.getLogger("urllib3.connection")
     with quiet():
@@ -47,7 +47,7 @@ def test_warnings_of_urllib3_are_kept_out_too(kept: Kept) -> None:
 
 
 def test_every_module_is_named() -> None:
-    """Imported or not, and in packages below; folders that are none are left out."""
+    """Every module is named, imported or not, in subpackages too; data folders are not."""
     named = set(_modules("botocore", list(botocore.__path__)))
     assert named >= {"botocore", "botocore.parsers", "botocore.docs", "botocore.docs.bcdoc.style"}
     assert not any(name.startswith("botocore.data") for name in named)
@@ -55,7 +55,7 @@ def test_every_module_is_named() -> None:
 
 
 def test_modules_in_a_zip_are_named(tmp_path: Path) -> None:
-    """A package that was imported from a zip has its modules listed too."""
+    """The modules of a package imported from a zip are named too."""
     path = tmp_path / "packages.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for name in ("__init__", "parsers"):

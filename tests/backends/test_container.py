@@ -1,4 +1,4 @@
-"""Credentials of a container: where they are asked for, how long they are kept."""
+"""Container credentials: where they come from, and how long they are kept."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ X = declare("x").source
 
 
 class Endpoint(FaultServer):
-    """A container's endpoint, whose credentials a test decides."""
+    """A container's credentials endpoint, whose replies the test sets."""
 
     def __init__(self) -> None:
         """Answer with the first key, which expires in an hour."""
@@ -50,7 +50,7 @@ class Endpoint(FaultServer):
 
 @pytest.fixture
 def container(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
-    """Run an endpoint that the environment names in the place of keys."""
+    """Run an endpoint, and let the environment name it instead of keys."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name)
     with Endpoint() as server:
@@ -60,7 +60,7 @@ def container(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
 
 @pytest.fixture
 def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TlsServer]:
-    """Run AWS."""
+    """Run a stand-in for AWS."""
     with endpoint(found, tmp_path, monkeypatch) as server:
         yield server
 
@@ -80,7 +80,7 @@ def read(backend: AwsBackend, timeout: float = 5) -> Any:
 
 
 def keys_of(server: TlsServer) -> list[str]:
-    """Return the key ids of the requests, which tell the credentials."""
+    """Return the key ID that each request was signed with."""
     return [
         request.headers["authorization"].split("Credential=")[1].split("/")[0]
         for request in server.requests
@@ -90,7 +90,7 @@ def keys_of(server: TlsServer) -> list[str]:
 def test_credentials_are_kept_until_they_expire_soon(
     container: Endpoint, aws: TlsServer, backend: AwsBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are asked for once, and again five minutes before they expire."""
+    """Credentials are fetched once, and again five minutes before they expire."""
     for _ in range(2):
         assert read(backend) == "value of x"
     assert len(container.requests) == 1
@@ -106,7 +106,7 @@ def test_credentials_are_kept_until_they_expire_soon(
 def test_a_failed_renewal_keeps_what_is_valid(
     container: Endpoint, aws: TlsServer, backend: AwsBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It takes a second of the round at most, and what has expired is not used."""
+    """If a renewal hangs, credentials that are still valid are used; expired ones never are."""
     container.seconds = 200
     assert read(backend) == "value of x"
     container.fault = faults.hang
@@ -126,7 +126,7 @@ def test_a_failed_renewal_keeps_what_is_valid(
 def test_a_renewal_that_hangs_leaves_half_of_a_short_round(
     container: Endpoint, aws: TlsServer, backend: AwsBackend
 ) -> None:
-    """Where a stale value could be served, a round has one second: the read needs some of it."""
+    """A renewal takes at most half of the timeout, so that there is time for the read."""
     container.seconds = 200
     assert read(backend) == "value of x"
     container.fault = faults.hang
@@ -137,7 +137,7 @@ def test_a_renewal_that_hangs_leaves_half_of_a_short_round(
 def test_credentials_without_an_end_are_kept(
     container: Endpoint, aws: TlsServer, backend: AwsBackend
 ) -> None:
-    """Long-term keys have no expiration; after closing they are asked for again."""
+    """Keys without an expiration are fetched once, and again after `close()`."""
     container.seconds = None
     read(backend)
     read(backend)
@@ -150,7 +150,7 @@ def test_credentials_without_an_end_are_kept(
 def test_credentials_that_aws_calls_expired_are_renewed_once(
     container: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: AwsBackend
 ) -> None:
-    """A clock or a revocation may end them before their time."""
+    """Credentials that AWS calls expired are renewed once; a second refusal is reported."""
 
     def answer(request: Request) -> Action:
         if "Credential=first/" in request.headers["authorization"]:
@@ -170,7 +170,7 @@ def test_credentials_that_aws_calls_expired_are_renewed_once(
 def test_where_no_other_credentials_come_the_refusal_is_told(
     container: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: AwsBackend
 ) -> None:
-    """AWS's answer says more than the endpoint that fails."""
+    """If the renewal fails too, AWS's refusal is reported, which says more."""
 
     def answer(_: Request) -> Action:
         container.fault = faults.answer("gone", 404)
@@ -184,7 +184,7 @@ def test_where_no_other_credentials_come_the_refusal_is_told(
 def test_expired_credentials_of_the_environment_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: AwsBackend
 ) -> None:
-    """Nobody renews those."""
+    """Expired credentials from the environment cannot be renewed, so AWS is asked only once."""
     with endpoint([refused("ExpiredToken")], tmp_path, monkeypatch) as server:
         error = read(backend)
         assert type(error) is BackendError
@@ -207,7 +207,7 @@ def test_expired_credentials_of_the_environment_are_told(
 def test_what_is_not_credentials_is_told(
     container: Endpoint, backend: AwsBackend, reply: str
 ) -> None:
-    """The message names the variables, and quotes nothing."""
+    """A malformed reply is an error that names the variable and does not quote the reply."""
     container.fault = faults.answer(reply)
     error = read(backend)
     assert type(error) is BackendError
@@ -216,7 +216,7 @@ def test_what_is_not_credentials_is_told(
 
 
 def test_a_refusal_of_the_endpoint_is_final(container: Endpoint, backend: AwsBackend) -> None:
-    """A wrong token does not become right; a busy endpoint is asked again."""
+    """A refused token is not sent again; a closed connection is retried."""
     container.fault = faults.answer("hunter2", 401)
     error = read(backend)
     assert type(error) is BackendError
@@ -238,7 +238,7 @@ def test_a_token_file_is_read_anew(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """EKS writes a new token every hour; the file wins over the variable."""
+    """The token file is read at each renewal, and wins over the variable."""
     path = tmp_path / "token"
     monkeypatch.setenv(module.TOKEN_FILE, str(path))
     monkeypatch.setenv(module.TOKEN, "of the variable")
@@ -252,7 +252,7 @@ def test_a_token_file_is_read_anew(
 def test_a_token_of_the_variable_is_sent(
     container: Endpoint, aws: TlsServer, backend: AwsBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As SnapStart and ECS have it; without one no header is sent."""
+    """The variable's token is sent in a header; without a token there is no header."""
     container.seconds = 1
     read(backend)
     assert "authorization" not in container.requests[-1].headers
@@ -281,7 +281,7 @@ def test_a_token_that_cannot_be_sent_is_told(
     assert container.requests == []
 
 
-# Where they are asked for
+# Allowed endpoints
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_a_token_that_cannot_be_sent_is_told(
 def test_only_places_that_are_allowed_are_asked(
     monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], address: tuple[str, int, bool]
 ) -> None:
-    """The container's own addresses, this machine, and anybody over TLS."""
+    """Container addresses and this machine may be asked over HTTP, any host over HTTPS."""
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     target = module._target()
@@ -328,7 +328,7 @@ def test_only_places_that_are_allowed_are_asked(
 def test_other_places_are_never_asked(
     container: Endpoint, backend: AwsBackend, monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
-    """A token must not be sent in the clear to whoever a variable names."""
+    """Any other URL is refused: a token must not be sent in the clear to an arbitrary host."""
     monkeypatch.setenv(module.FULL, url)
     error = read(backend)
     assert isinstance(error, UnaskedError)
@@ -338,7 +338,7 @@ def test_other_places_are_never_asked(
 def test_another_endpoint_has_other_credentials(
     container: Endpoint, aws: TlsServer, backend: AwsBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What one endpoint answered is not used when the variable names another."""
+    """Credentials from one endpoint are not used once the variable names another."""
     read(backend)
     with Endpoint() as other:
         other.key = "other"
@@ -350,7 +350,7 @@ def test_another_endpoint_has_other_credentials(
 def test_a_proxy_never_sees_the_token(
     container: Endpoint, aws: TlsServer, backend: AwsBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever proxies the environment names."""
+    """The endpoint is asked directly, whatever proxies the environment names."""
     with FaultServer([faults.close]) as proxy:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")

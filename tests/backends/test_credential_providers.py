@@ -1,7 +1,7 @@
-"""Temporary credentials of every kind that boto3 finds, each in a process of its own.
+"""Temporary credentials of each kind that boto3 finds, each in a process of its own.
 
-Whoever reads the secret signs with the credentials that were handed out: the Secrets Manager here
-checks the signature. Their issuer is moto's STS, or a stand-in on loopback.
+The Secrets Manager here checks that each request is signed with credentials that were issued. The
+issuer is moto's STS, or a stand-in on loopback.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ print(json.dumps([outcomes, lines, watch.leaks]))
 
 
 class Outcome(NamedTuple):
-    """What a read came to: "value" or the name of our error, the value or the error's text."""
+    """The outcome of a read: "value" and the value, or the name of our error and its text."""
 
     kind: str
     text: str
@@ -94,10 +94,10 @@ READ = Outcome("value", canary.TEXT)
 
 
 class Machine:
-    """A home directory and an environment without any other credentials."""
+    """A home directory and an environment that start without credentials."""
 
     def __init__(self, home: Path, services: CredentialServices, extension_port: int) -> None:
-        """Lead boto3 to the services."""
+        """Point boto3 at the services."""
         self.home, self.services = home, services
         self.environment = {
             "HOME": str(home),
@@ -112,7 +112,7 @@ class Machine:
         self.log: list[str] = []
 
     def profile(self, *lines: str, more: str = "") -> None:
-        """Write the profile dev, and choose it."""
+        """Write the profile "dev", and select it."""
         self.environment["AWS_PROFILE"] = "dev"
         config = "\n".join(["[profile dev]", *lines, more, ""])
         (self.home / "config").write_text(config)
@@ -127,7 +127,7 @@ class Machine:
     def read(self, *backends: str, timeout: float = 30, **options: Any) -> list[Outcome]:
         """Read the secret in a new process through these backends, one after the other.
 
-        No secret, key or token is in a log at any level, nor in what an error says and holds.
+        Fail if a log record of any level, or an error, shows or holds a secret, key or token.
         """
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "LAMBDA_"))}
         done = subprocess.run(
@@ -154,7 +154,7 @@ class Machine:
 
 @pytest.fixture
 def services(moto_process: MotoServer) -> Iterator[CredentialServices]:
-    """Run what hands out credentials, and takes them for a secret."""
+    """Run services that issue credentials, and serve the secret to requests signed with them."""
     with CredentialServices(moto_process.url) as running:
         yield running
     moto_process.reset()
@@ -162,27 +162,27 @@ def services(moto_process: MotoServer) -> Iterator[CredentialServices]:
 
 @pytest.fixture
 def machine(tmp_path: Path, services: CredentialServices) -> Iterator[Machine]:
-    """Return a machine on which no extension listens."""
+    """Return a machine without a running extension."""
     with refusing_port() as port:
         yield Machine(tmp_path, services, port)
 
 
 def assumed_role(machine: Machine) -> None:
-    """Let the profile assume a role with the long-lived keys of another."""
+    """Let the profile assume a role with another profile's long-lived keys."""
     machine.profile(f"role_arn = {ROLE}", "source_profile = source")
     keys = f"aws_access_key_id = {SOURCE.identity}\naws_secret_access_key = {SOURCE.secret}\n"
     machine.file("credentials", f"[source]\n{keys}")
 
 
 def web_identity(machine: Machine) -> None:
-    """Let a token in a file stand for a role, as in a Kubernetes pod."""
+    """Let a token in a file grant a role, as in a Kubernetes pod."""
     token = machine.file("token", f"{canary.TOKEN}/jwt")
     machine.environment["AWS_ROLE_ARN"] = ROLE
     machine.environment["AWS_WEB_IDENTITY_TOKEN_FILE"] = str(token)
 
 
 def sso_login(machine: Machine, key: str, *, left: float = 8, **more: str) -> None:
-    """Leave what `aws sso login` leaves, which is good for so many hours."""
+    """Write the file that `aws sso login` writes, valid for `left` hours."""
     machine.services.bearer = f"{canary.TOKEN}/sso"
     login = {
         "startUrl": START_URL,
@@ -195,12 +195,12 @@ def sso_login(machine: Machine, key: str, *, left: float = 8, **more: str) -> No
 
 
 def sso_file(key: str) -> str:
-    """Return where the login of a start URL or of an SSO session is kept."""
+    """Return the path of the login for a start URL or an SSO session."""
     return f".aws/sso/cache/{hashlib.sha1(key.encode()).hexdigest()}.json"  # noqa: S324 - AWS's way
 
 
 def in_hours(hours: float) -> str:
-    """Return a time from now, as AWS's command line writes it."""
+    """Return the time so many hours from now, as the AWS CLI writes it."""
     moment = dt.datetime.now(dt.UTC) + dt.timedelta(hours=hours)
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -280,7 +280,7 @@ def test_boto3_reads_with_the_credentials_it_was_handed(machine: Machine, provid
 
 @pytest.mark.parametrize("provider", sorted(PROVIDERS.keys() - {"container"}))
 def test_in_lambda_auto_goes_on_to_boto3(machine: Machine, provider: str) -> None:
-    """There "aws" says that "sdk" is needed, and "auto" asks that without being told."""
+    """In Lambda, "aws" says that "sdk" is needed, and "auto" falls back to it by itself."""
     prepare, asked, reader = PROVIDERS[provider]
     prepare(machine)
     machine.environment["AWS_LAMBDA_RUNTIME_API"] = "127.0.0.1:1"
@@ -296,7 +296,7 @@ def test_in_lambda_auto_goes_on_to_boto3(machine: Machine, provider: str) -> Non
 
 
 def test_a_container_in_lambda_needs_no_boto3(machine: Machine) -> None:
-    """A container's endpoint is known to "aws" itself, which signs with the same credentials."""
+    """In Lambda, "aws" asks the container endpoint itself, and signs with its credentials."""
     container(machine)
     machine.environment["AWS_LAMBDA_RUNTIME_API"] = "127.0.0.1:1"
     assert machine.read("aws", "auto") == [READ, READ]
@@ -305,7 +305,7 @@ def test_a_container_in_lambda_needs_no_boto3(machine: Machine) -> None:
 
 
 def test_the_secret_is_for_credentials_that_were_handed_out(machine: Machine) -> None:
-    """Long-lived keys that nobody handed out sign nothing that is accepted here."""
+    """Unknown keys and a wrong secret key are refused here; known keys are accepted."""
     machine.environment["AWS_ACCESS_KEY_ID"] = SOURCE.identity
     machine.environment["AWS_SECRET_ACCESS_KEY"] = SOURCE.secret
     outcomes = machine.read("sdk", "aws")
@@ -320,7 +320,7 @@ def test_the_secret_is_for_credentials_that_were_handed_out(machine: Machine) ->
 
 @pytest.mark.parametrize("provider", ["SSO, start URL", "SSO, session", "container"])
 def test_expiring_credentials_are_renewed(machine: Machine, provider: str) -> None:
-    """Credentials that expire while the process lives are asked for anew before a read."""
+    """Credentials that expire while the process lives are renewed before a read."""
     prepare, asked, reader = PROVIDERS[provider]
     prepare(machine)
     machine.services.lifetime = 60
@@ -341,12 +341,12 @@ def test_expiring_credentials_are_renewed(machine: Machine, provider: str) -> No
 def test_a_role_that_may_not_be_assumed_is_denied(
     machine: Machine, prepare: Callable[[Machine], None], operation: str, *, in_lambda: bool
 ) -> None:
-    """The advice is about the role's trust policy, and not about reading the secret."""
+    """The advice is about the role's trust policy, not about reading the secret."""
     prepare(machine)
     if in_lambda:
         machine.environment["AWS_LAMBDA_RUNTIME_API"] = "127.0.0.1:1"
     machine.services.refusal = denied(operation)
-    # A default does not stand in for what is denied.
+    # A default does not replace a denial.
     for outcome in machine.read("sdk", "auto", default="default"):
         assert outcome.kind == "AccessDeniedError"
         assert f"sts:{operation} on resource: {ROLE}" in outcome.text
@@ -358,7 +358,7 @@ def test_a_role_that_may_not_be_assumed_is_denied(
 
 @pytest.mark.parametrize("code", ["ForbiddenException", "ResourceNotFoundException"])
 def test_an_sso_role_that_is_gone_is_not_a_missing_secret(machine: Machine, code: str) -> None:
-    """The portal's refusal says nothing about the secret: no default stands in."""
+    """The portal's refusal does not mean that the secret is missing: no default is used."""
     sso_legacy(machine)
     machine.services.refusal = refused(code, "No access", 403 if code[0] == "F" else 404)
     (outcome,) = machine.read("sdk", default="default")
@@ -368,25 +368,25 @@ def test_an_sso_role_that_is_gone_is_not_a_missing_secret(machine: Machine, code
 
 
 def expired(machine: Machine, prepare: Callable[..., None]) -> None:
-    """Let the login be an hour too old."""
+    """Let the login have expired an hour ago."""
     prepare(machine, left=-1)
 
 
 def revoked(machine: Machine, prepare: Callable[..., None]) -> None:
-    """Let the login look good, but not to the portal."""
+    """Let the login look valid, but be refused by the portal."""
     prepare(machine)
     machine.services.bearer = "another"
 
 
 def absent(machine: Machine, prepare: Callable[..., None]) -> None:
-    """Let there be no login."""
+    """Remove the login."""
     prepare(machine)
     for key in (START_URL, "work"):
         (machine.home / sso_file(key)).unlink(missing_ok=True)
 
 
 def not_refreshed(machine: Machine, prepare: Callable[..., None]) -> None:
-    """Let the login be too old, and its refresh token be refused."""
+    """Let the login have expired, and its refresh token be refused."""
     prepare(machine, left=-1, **REFRESHABLE)
     machine.services.refusal = refused("InvalidGrantException", "Invalid refresh token provided")
 
@@ -404,19 +404,19 @@ REFRESHABLE = {
 def test_an_sso_login_that_does_not_work_says_how_to_log_in(
     machine: Machine, fail: Callable[..., None], prepare: Callable[..., None]
 ) -> None:
-    """Through boto3 and "auto", whatever is wrong with the login."""
+    """Whatever is wrong with the login, "sdk" and "auto" say how to log in."""
     if OLD and (fail, prepare) == (expired, sso_legacy):
         pytest.skip("this botocore sends a token that is too old, and the portal here takes it")
     fail(machine, prepare)
     for outcome in machine.read("sdk", "auto"):
         assert outcome.kind == "BackendError"
-        # An older botocore leaves it to the portal to refuse a start URL's token.
+        # An older botocore lets the portal refuse the token of a start URL.
         assert "Run: aws sso login" in outcome.text or (OLD and "sign in again" in outcome.text)
     assert machine.services.readers == []
 
 
 def test_an_expired_sso_login_is_told_in_lambda_too(machine: Machine) -> None:
-    """Where neither "aws" nor boto3 can ask, "auto" says what is missing for each."""
+    """If neither "aws" nor boto3 can ask AWS, "auto" says what each of them lacks."""
     expired(machine, sso_session)
     machine.environment["AWS_LAMBDA_RUNTIME_API"] = "127.0.0.1:1"
     (outcome,) = machine.read("auto")
@@ -426,7 +426,7 @@ def test_an_expired_sso_login_is_told_in_lambda_too(machine: Machine) -> None:
 
 
 def test_an_sso_session_refreshes_its_login(machine: Machine) -> None:
-    """boto3 renews a login with its refresh token, and keeps it for the next process."""
+    """boto3 renews a login with its refresh token, and saves it for the next process."""
     sso_session(machine, left=-1, **REFRESHABLE)
     assert machine.read("sdk", "auto") == [READ, READ]
     assert machine.services.asked == ["CreateToken", "GetRoleCredentials", "GetRoleCredentials"]
@@ -436,17 +436,17 @@ def test_an_sso_session_refreshes_its_login(machine: Machine) -> None:
 
 
 def test_a_credential_process_that_fails_shows_nothing_of_it(machine: Machine) -> None:
-    """What it writes to stderr may be anything: it is not quoted."""
+    """The error does not quote the program's stderr, which may hold anything."""
     script = machine.file("fails.sh", f"echo {canary.TOKEN} >&2\nexit 1\n")
     machine.profile(f"credential_process = sh {script}")
-    (outcome,) = machine.read("sdk", timeout=4)  # in which it is tried again
+    (outcome,) = machine.read("sdk", timeout=4)  # it is retried until then
     assert outcome.kind == "BackendUnavailableError"
     assert "could not get its credentials" in outcome.text
     assert "credential_process" in outcome.text
 
 
 def test_a_failure_of_a_provider_that_passes_is_not_noticed(machine: Machine) -> None:
-    """STS that is overloaded is asked again, and so is a process that has failed."""
+    """A request to an overloaded STS, or a failed credential process, is retried."""
 
     def once(connection: socket.socket) -> bool:
         machine.services.refusal = None
@@ -466,7 +466,7 @@ def test_a_failure_of_a_provider_that_passes_is_not_noticed(machine: Machine) ->
 
 
 def test_a_credential_process_that_answers_nonsense_shows_nothing_of_it(machine: Machine) -> None:
-    """What is not JSON is not quoted."""
+    """The error does not quote output that is not JSON."""
     path = machine.file("answer.json", f"{{{canary.TOKEN}")
     machine.profile(f"credential_process = cat {path}")
     for outcome in machine.read("sdk", "auto"):
@@ -475,7 +475,7 @@ def test_a_credential_process_that_answers_nonsense_shows_nothing_of_it(machine:
 
 
 def test_a_file_that_is_missing_is_not_a_matter_of_the_network(machine: Machine) -> None:
-    """Neither a token's file nor a program that is not there comes by trying again."""
+    """A missing program or token file is not a transient error."""
     machine.profile("credential_process = /nowhere/program")
     for outcome in machine.read("sdk", "auto"):
         assert outcome.kind == "BackendError"
@@ -489,7 +489,7 @@ def test_a_file_that_is_missing_is_not_a_matter_of_the_network(machine: Machine)
 
 
 def test_a_token_that_sts_does_not_take_is_told(machine: Machine) -> None:
-    """An expired web identity is a matter of its token, which is not shown."""
+    """The error for an expired web identity says to sign in again, and shows no token."""
     web_identity(machine)
     machine.services.refusal = refused_by_sts("ExpiredTokenException", "Token expired", 400)
     (outcome,) = machine.read("sdk")
@@ -516,7 +516,7 @@ def test_a_token_that_sts_does_not_take_is_told(machine: Machine) -> None:
 def test_each_refusal_of_credentials_has_its_error(
     code: str, status: int, expected: type[ResolutionError], says: str
 ) -> None:
-    """What AWS answers to boto3's own request for credentials is never about the secret."""
+    """A refusal of boto3's own request for credentials is never blamed on the secret."""
     answer: Any = {
         "Error": {"Code": code, "Message": "it says"},
         "ResponseMetadata": {"HTTPStatusCode": status},
@@ -542,7 +542,7 @@ def test_each_refusal_of_credentials_has_its_error(
     ],
 )
 def test_what_a_provider_lacks_is_told(error: Exception, says: str) -> None:
-    """boto3 has not asked AWS at all: another backend may know a way."""
+    """An `UnaskedError` names what boto3 lacks to ask AWS, and quotes no message."""
     ours = by_boto3(error, "secret")
     assert isinstance(ours, UnaskedError)
     assert says in str(ours)

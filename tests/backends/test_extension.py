@@ -1,4 +1,4 @@
-"""What the extension backend sends, and what it makes of what comes back."""
+"""The extension backend: its requests, and how it handles the replies."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ FINE_PARAMETER = faults.answer(json.dumps(parameter_body("fine", agent=False)))
 
 
 def answered(body: Any, declaration: str | Declaration = "prod/db", status: int = 200) -> Any:
-    """Return what the backend makes of one body."""
+    """Return the value or error for a reply with this body."""
     text = body if isinstance(body, str | bytes) else json.dumps(body)
     return acted(faults.answer(text, status), declaration)
 
@@ -69,7 +69,7 @@ def answered(body: Any, declaration: str | Declaration = "prod/db", status: int 
 def acted(
     action: Action, declaration: str | Declaration = "prod/db", *, timeout: float = 30
 ) -> Any:
-    """Return what the backend makes of one reply."""
+    """Return the value or error for this reply."""
     with FaultServer([action]) as server:
         backend = ExtensionBackend(port=server.port, appconfig_port=server.port)
         (result,) = fetch(backend, declaration, timeout=timeout)
@@ -87,7 +87,7 @@ def request_for(backend: ExtensionBackend, declaration: str | Declaration) -> tu
 def targets(
     *declarations: str | Declaration, agent: bool = False, fresh: bool = False
 ) -> list[str]:
-    """Return the targets of the requests that reading these takes."""
+    """Return the targets of the requests that a read of these sends."""
     with FaultServer(
         lambda r: FINE_PARAMETER if "systems" in r.path else FINE_BY_AGENT if agent else FINE
     ) as server:
@@ -107,13 +107,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeExtension]:
 
 @pytest.fixture
 def asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no time be enough for another try."""
+    """Turn retries off: no remaining time is enough for one."""
     monkeypatch.setattr(more, "SHORTEST_LEFT", math.inf)
 
 
 @pytest.fixture
 def backend() -> Iterator[ExtensionBackend]:
-    """Return a backend that asks where the environment says."""
+    """Return a backend that asks the ports named by the environment."""
     made = ExtensionBackend()
     yield made
     made.close()
@@ -175,13 +175,13 @@ def backend() -> Iterator[ExtensionBackend]:
     ],
 )
 def test_requests_are_percent_encoded_in_full(declaration: str | Declaration, target: str) -> None:
-    """Everything in a value but the unreserved characters is encoded; nothing else is sent."""
+    """All but the unreserved characters of a value are encoded; no other parameter is sent."""
     assert targets(declaration) == [target]
 
 
 @given(st.text(min_size=1, max_size=40).filter(lambda name: name.isprintable() and "#" not in name))
 def test_any_name_arrives_as_written(name: str) -> None:
-    """A name of any characters is what a form-decoding server (a plus is a space) reads."""
+    """A server that decodes forms, where a plus is a space, reads any name as written."""
     port, data = request_for(ExtensionBackend(port=1), Secret(f"x{name}x"))
     assert port == 1
     assert Request(data, 1, 1).query == {"secretId": f"x{name}x"}
@@ -190,7 +190,7 @@ def test_any_name_arrives_as_written(name: str) -> None:
 def test_request_is_what_the_extension_documents(
     server: FakeExtension, backend: ExtensionBackend
 ) -> None:
-    """A GET with a host and the token's header, and nothing that a proxy or an agent minds."""
+    """A request is a GET with the host and token headers, and no others."""
     assert fetch(backend, "prod/db") == ["v"]
     (request,) = server.requests
     assert request.raw.split(b" ")[0] == b"GET"
@@ -203,7 +203,7 @@ def test_request_is_what_the_extension_documents(
 def test_ports_are_those_of_the_environment_at_each_use(
     monkeypatch: pytest.MonkeyPatch, backend: ExtensionBackend
 ) -> None:
-    """A port that changes, as in a stand-in's test, is used from the next fetch on."""
+    """A port that changes in the environment is used from the next fetch on."""
     for _ in range(2):
         with FaultServer([FINE]) as secrets, FaultServer([faults.answer("c")]) as configurations:
             monkeypatch.setenv(PORT, str(secrets.port))
@@ -216,7 +216,7 @@ def test_ports_are_those_of_the_environment_at_each_use(
 def test_default_ports_are_those_of_the_documents(
     monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
-    """Without a port, or with an empty one, it is 2773, and 2772 for AppConfig."""
+    """The default port is 2773, or 2772 for AppConfig, also if the variable is empty."""
     monkeypatch.setenv(PORT, text)
     backend = ExtensionBackend()
     assert request_for(backend, "x")[0] == 2773
@@ -228,7 +228,7 @@ def test_default_ports_are_those_of_the_documents(
 def test_wrong_port_fails_what_needs_it_alone(
     monkeypatch: pytest.MonkeyPatch, server: FakeExtension, variable: str, text: str
 ) -> None:
-    """What is no port is named, and fails no source that is read elsewhere."""
+    """An invalid port fails only the sources read through it; the error names the variable."""
     server.fault = lambda r: faults.answer("v") if "applications" in r.path else None
     monkeypatch.setenv(APPCONFIG_PORT, str(server.port))
     monkeypatch.setenv(variable, text)
@@ -240,7 +240,7 @@ def test_wrong_port_fails_what_needs_it_alone(
 
 
 def test_highest_port_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """65535 and 1 are ports."""
+    """1 and 65535 are valid ports."""
     for text in ("1", "65535"):
         monkeypatch.setenv(PORT, text)
         assert request_for(ExtensionBackend(), "x")[0] == int(text)
@@ -249,7 +249,7 @@ def test_highest_port_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_sources_may_come_from_a_generator(
     server: FakeExtension, backend: ExtensionBackend
 ) -> None:
-    """The sources are gone through once."""
+    """The sources are iterated over only once."""
     declarations = ("prod/db", "ssm:/tree/")
     answers = backend.fetch((source(d) for d in declarations), timeout=5, fresh=False)
     assert set(answers) == {source(d) for d in declarations}
@@ -257,7 +257,7 @@ def test_sources_may_come_from_a_generator(
 
 
 def test_nothing_asked_is_nothing_answered(backend: ExtensionBackend) -> None:
-    """No sources make no request."""
+    """Without sources, the result is empty."""
     assert backend.fetch([], timeout=5, fresh=False) == {}
 
 
@@ -297,7 +297,7 @@ def test_proxies_are_never_used(
 def test_token_is_the_first_that_is_set(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, environ: dict[str, str], sent: str
 ) -> None:
-    """The agent's order of variables, a file's trimmed content, and its default file last."""
+    """Variables are read in the agent's order, its default file last; a file's text is stripped."""
     path = tmp_path / "token"
     path.write_text("\n from the file \n")
     monkeypatch.setattr(more, "_AGENT_TOKEN_FILE", str(path))
@@ -309,7 +309,7 @@ def test_token_is_the_first_that_is_set(
 
 
 def test_without_a_token_no_header_is_sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An empty header could be taken for a wrong token."""
+    """Without a token there is no header: an empty one might be taken for a wrong token."""
     monkeypatch.setattr(more, "_AGENT_TOKEN_FILE", str(tmp_path / "missing"))
     monkeypatch.delenv("AWS_SESSION_TOKEN")
     with FaultServer([FINE]) as server:
@@ -318,7 +318,7 @@ def test_without_a_token_no_header_is_sent(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_appconfig_gets_no_token() -> None:
-    """Its extension asks for none, and another program's port learns none."""
+    """The AppConfig extension asks for no token, so its port gets none."""
     with FaultServer([faults.answer("c")]) as server:
         assert fetch(ExtensionBackend(appconfig_port=server.port), "appconfig:a/b/c") == ["c"]
         assert set(server.requests[0].headers) == {"host"}
@@ -328,7 +328,7 @@ def test_appconfig_gets_no_token() -> None:
 def test_token_that_cannot_be_sent_is_named_by_its_origin(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | None
 ) -> None:
-    """A missing file and characters that no header takes fail what needs a token, unquoted."""
+    """An unsendable token fails only what needs it; the error names its origin, not its text."""
     path = tmp_path / "token"
     if content is not None:
         path.write_text(content)
@@ -345,7 +345,7 @@ def test_token_that_cannot_be_sent_is_named_by_its_origin(
 
 
 def test_token_file_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The agent writes a new token when it starts again."""
+    """The token file is read at each fetch: a restarted agent writes a new token."""
     path = tmp_path / "token"
     monkeypatch.setenv("AWS_TOKEN", f"file://{path}")
     with FakeExtension({"x": "v"}) as server:
@@ -361,7 +361,7 @@ def test_token_file_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @given(st.text(max_size=50))
 def test_text_arrives_in_both_dialects(text: str) -> None:
-    """Any text, empty too, is the value that either dialect's JSON holds."""
+    """Any text, even empty, is read from the JSON of either dialect."""
     for agent in (False, True):
         answer = secret_answer(json.loads(json.dumps(secret_body(text, agent=agent))))
         assert answer is not None
@@ -370,7 +370,7 @@ def test_text_arrives_in_both_dialects(text: str) -> None:
 
 @given(st.binary(max_size=50))
 def test_binary_arrives_as_bytes_in_both_dialects(data: bytes) -> None:
-    """Base64 is decoded; no bytes are a value too."""
+    """Base64 is decoded to bytes, which may be empty."""
     for agent in (False, True):
         answer = secret_answer(json.loads(json.dumps(secret_body(data, agent=agent))))
         assert answer is not None
@@ -378,7 +378,7 @@ def test_binary_arrives_as_bytes_in_both_dialects(data: bytes) -> None:
 
 
 def test_escaped_angle_brackets_are_themselves() -> None:
-    """Go writes <, > and & as escapes."""
+    """Escapes of <, > and &, as Go writes them, are decoded."""
     body = json.dumps(secret_body("<a&b>", agent=False))
     for character in "<>&":
         body = body.replace(character, f"\\u{ord(character):04x}")
@@ -387,7 +387,7 @@ def test_escaped_angle_brackets_are_themselves() -> None:
 
 
 def test_a_secret_of_64_kib_of_unicode_is_read_whole() -> None:
-    """Values have up to 65,536 bytes, of any script."""
+    """A value of up to 65,536 bytes, in any script, is read whole."""
     unit = 'aß漢🔑"\\\n\t<&>\u2028'
     text = unit * (65_536 // len(unit.encode()))
     for ensure_ascii in (True, False):
@@ -411,7 +411,7 @@ def parameter(value: Any, kind: Any = "String", version: Any = 1) -> dict[str, A
     ],
 )
 def test_parameters_are_text_or_lists(body: Any, declaration: str, expected: Any) -> None:
-    """A StringList is a list of strings, every other type its text."""
+    """A StringList is a list of strings; every other type is text."""
     assert answered(body, declaration) == expected
 
 
@@ -420,7 +420,7 @@ def test_parameters_are_text_or_lists(body: Any, declaration: str, expected: Any
     [('{"a": 1}', '{"a": 1}'), ("", ""), ("ü".encode(), "ü"), (b"\xff\x00", b"\xff\x00")],
 )
 def test_configurations_are_text_or_bytes(body: str | bytes, expected: str | bytes) -> None:
-    """A configuration is its raw text; bytes where it is no UTF-8."""
+    """A configuration is text, or bytes if it is not UTF-8."""
     assert answered(body, "appconfig:a/b/c") == expected
 
 
@@ -441,7 +441,7 @@ def test_configurations_are_text_or_bytes(body: str | bytes, expected: str | byt
     ],
 )
 def test_answers_carry_their_version(declaration: str, action: Action, version: str | None) -> None:
-    """The version that the other end names is in the answer, none where it names none."""
+    """An answer has the version that the reply names, or None."""
     with FaultServer([action]) as server:
         backend = ExtensionBackend(port=server.port, appconfig_port=server.port)
         (answer,) = backend.fetch([source(declaration)], timeout=5, fresh=False).values()
@@ -472,7 +472,7 @@ def test_answers_carry_their_version(declaration: str, action: Action, version: 
 def test_malformed_bodies_are_errors_that_quote_nothing(
     body: str | bytes, declaration: str
 ) -> None:
-    """What is no secret's JSON fails by itself, names a likely cause and shows nothing of it."""
+    """A malformed body is an error that names a likely cause and keeps no other exception."""
     error = answered(body, declaration)
     assert type(error) is BackendError
     assert "another program" in str(error)
@@ -484,7 +484,7 @@ def test_malformed_bodies_are_errors_that_quote_nothing(
 
 
 def json_error(code: str) -> str:
-    """Return the body of the agent for an error of AWS."""
+    """Return the agent's body for an AWS error."""
     return json.dumps({"__type": code, "message": "it's hunter2"})
 
 
@@ -569,7 +569,7 @@ def test_each_refusal_has_its_error(
 def test_no_reply_has_its_error(
     action: Action, expected: type[ResolutionError] | None, says: str
 ) -> None:
-    """What was lost on the way may be there the next time; what is no HTTP will not."""
+    """A reply lost on the way is a transient error; one that is not HTTP is a permanent one."""
     error = acted(action, timeout=0.2 if action is faults.hang else 30)
     assert kind_of(error) is (expected or BackendUnavailableError)
     assert says in str(error)
@@ -595,7 +595,7 @@ def test_refused_token_is_named_by_its_origin(
 
 
 def test_default_token_file_is_named_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A token of the agent's own file is refused with the file's name."""
+    """If the refused token came from the agent's default file, the error names the file."""
     path = tmp_path / "awssmatoken"
     path.write_text("t")
     monkeypatch.delenv("AWS_SESSION_TOKEN")
@@ -604,7 +604,7 @@ def test_default_token_file_is_named_too(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_a_tree_names_who_can_read_it(server: FakeExtension, backend: ExtensionBackend) -> None:
-    """The extension has no call by path: that is an error of its own, beside good siblings."""
+    """Reading a tree is an error that names the backends that can; good siblings are read."""
     error, value = fetch(backend, "ssm:/prod/", "prod/db")
     assert value == "v"
     assert type(error) is BackendError
@@ -613,7 +613,7 @@ def test_a_tree_names_who_can_read_it(server: FakeExtension, backend: ExtensionB
     assert len(server.requests) == 1
 
 
-# Trying again
+# Retries
 
 
 @pytest.mark.parametrize(
@@ -627,14 +627,14 @@ def test_a_tree_names_who_can_read_it(server: FakeExtension, backend: ExtensionB
     ],
 )
 def test_what_passes_is_waited_for(first: Action) -> None:
-    """Not ready, busy and a lost connection are asked again until there is an answer."""
+    """After a lost connection, "busy" or "not ready", the extension is asked until it answers."""
     with FaultServer([first, first, first, FINE]) as server:
         assert fetch(ExtensionBackend(port=server.port), "x") == ["fine"]
         assert len(server.requests) == 4
 
 
 def test_only_what_was_not_ready_is_asked_again() -> None:
-    """Good siblings are not read twice."""
+    """A retry does not read good siblings twice."""
     late = iter([faults.NOT_READY, FINE])
     with FaultServer(lambda r: next(late) if r.query["secretId"] == "late" else FINE) as server:
         backend = ExtensionBackend(port=server.port)
@@ -652,7 +652,7 @@ def test_what_does_not_pass_is_asked_once(final: Action) -> None:
 
 
 def test_an_extension_that_listens_late_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refused connection may be a cold start's race: it is tried again inside `timeout`."""
+    """A refused connection, perhaps a cold start's race, is retried within `timeout`."""
     server = FaultServer([FINE])
     tries: list[int] = []
 
@@ -670,7 +670,7 @@ def test_an_extension_that_listens_late_is_waited_for(monkeypatch: pytest.Monkey
 
 
 def test_a_setting_that_breaks_between_two_tries_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ports and tokens are read for each try."""
+    """The port is read again for each try, and an invalid one is an error."""
 
     def pause_before(_: int) -> float:
         monkeypatch.setenv(PORT, "no port")
@@ -685,7 +685,7 @@ def test_a_setting_that_breaks_between_two_tries_is_told(monkeypatch: pytest.Mon
 
 
 def test_retries_go_on_until_the_deadline(pauses: list[int]) -> None:
-    """There is no fixed number of tries: the time decides."""
+    """Only the deadline limits the number of retries."""
     with FaultServer([*[faults.answer("x", 503)] * 30, FINE]) as server:
         assert fetch(ExtensionBackend(port=server.port), "x") == ["fine"]
     assert pauses == list(range(30))
@@ -694,7 +694,7 @@ def test_retries_go_on_until_the_deadline(pauses: list[int]) -> None:
 def test_where_nothing_has_listened_later_rounds_wait_half_a_second(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An extension that is not there costs one whole wait, not one for each invocation."""
+    """A missing extension costs one full wait; later rounds wait half a second at most."""
     waits: list[float] = []
     ask = ExtensionBackend.ask
 
@@ -724,7 +724,7 @@ def test_where_nothing_has_listened_later_rounds_wait_half_a_second(
 
 
 def test_few_connections_of_an_agent_are_enough() -> None:
-    """With `max_conn` at 1 or 2, a hundred secrets arrive: 429 sticks to the others."""
+    """With `max_conn` at 1 or 2, a hundred secrets are read despite 429 on other connections."""
     for limit in (1, 2):
         names = [f"s{n}" for n in range(100)]
         with FakeExtension({name: name for name in names}, agent=True) as server:
@@ -741,7 +741,7 @@ def test_few_connections_of_an_agent_are_enough() -> None:
 
 
 def test_a_refused_connection_leaves_the_others_at_work() -> None:
-    """What the agent refuses at once says nothing of those connections that it answers slowly."""
+    """Connections that the agent refuses at once do not stop those that it answers slowly."""
     limit, names = 5, [f"s{n}" for n in range(40)]
     reads: Counter[int] = Counter()
     with FakeExtension({name: name for name in names}, agent=True) as server:
@@ -763,7 +763,7 @@ def test_a_refused_connection_leaves_the_others_at_work() -> None:
 
 @pytest.mark.parametrize("action", [faults.NOT_READY, faults.hang, faults.close, None])
 def test_waiting_ends_with_the_timeout(action: Action | None) -> None:
-    """Neither patience nor a hung extension outlives `timeout`."""
+    """Neither retries nor a hung extension last longer than `timeout`."""
     with refusing_port() as nobody, FaultServer([action or FINE]) as server:
         backend = ExtensionBackend(port=server.port if action else nobody)
         started = time.monotonic()
@@ -773,7 +773,7 @@ def test_waiting_ends_with_the_timeout(action: Action | None) -> None:
 
 
 def test_the_tries_share_one_timeout() -> None:
-    """What the first try took is not there for the next."""
+    """A retry has only the time that the first try left."""
     with FaultServer([faults.delayed(0.25, faults.NOT_READY), faults.hang]) as server:
         started = time.monotonic()
         fetch(ExtensionBackend(port=server.port), "x", timeout=0.4)
@@ -781,7 +781,7 @@ def test_the_tries_share_one_timeout() -> None:
 
 
 def test_prefetch_waits_for_nothing(pauses: list[int]) -> None:
-    """All through INIT the extension is not ready: prefetching gives up at once."""
+    """Prefetching gives up at once: the extension is never ready during INIT."""
     with FaultServer([faults.NOT_READY]) as server, refusing_port() as nobody:
         for port in (server.port, nobody):
             backend = ExtensionBackend(port=port)
@@ -828,7 +828,7 @@ def test_another_secret_than_the_one_asked_for_is_an_error(
 def test_another_parameter_than_the_one_asked_for_is_an_error(
     declaration: str, document: dict[str, Any], good: bool
 ) -> None:
-    """The same goes for parameters, whose leading slash may come or go."""
+    """A reply that names another parameter is an error; a leading slash makes no difference."""
     answer = answered({"Parameter": {"Value": "v", **document}}, declaration)
     assert answer == "v" if good else type(answer) is BackendError
 
@@ -837,7 +837,7 @@ def test_another_parameter_than_the_one_asked_for_is_an_error(
 def test_an_arn_of_another_region_is_not_asked_for(
     monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
-    """The extension reads its own region only, and would answer that there is no such secret."""
+    """The extension reads its own region only, so another region's ARN is an error at once."""
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     monkeypatch.setenv(variable, "eu-west-1")
     with FaultServer([FINE]) as server:
@@ -851,7 +851,7 @@ def test_an_arn_of_another_region_is_not_asked_for(
 
 
 def test_prefetch_reads_what_is_ready(server: FakeExtension, backend: ExtensionBackend) -> None:
-    """An extension that serves already, as after an earlier invocation, is used."""
+    """Prefetching uses an extension that is already serving."""
     (answer,) = backend.prefetch([source("prod/db")], timeout=5).values()
     assert shown(answer) == "v"
 
@@ -860,7 +860,7 @@ def test_prefetch_reads_what_is_ready(server: FakeExtension, backend: ExtensionB
 
 
 def test_forced_reads_pass_the_agents_cache() -> None:
-    """The agent's reply to the first request tells what it is; then it is asked to refresh."""
+    """Once a reply reveals an agent, a forced read asks it to refresh."""
     query = "/secretsmanager/get?secretId=x"
     with FaultServer([FINE_BY_AGENT]) as server:
         backend = ExtensionBackend(port=server.port)
@@ -874,7 +874,7 @@ def test_forced_reads_pass_the_agents_cache() -> None:
 
 
 def test_an_extension_gets_no_parameter_that_it_does_not_document() -> None:
-    """To refresh is the agent's: a forced read through the extension is an ordinary one."""
+    """Only the agent is asked to refresh: the extension gets an ordinary request."""
     assert targets("x", fresh=True) == ["/secretsmanager/get?secretId=x"]
 
 
@@ -891,7 +891,7 @@ def test_an_extension_gets_no_parameter_that_it_does_not_document() -> None:
     ],
 )
 def test_an_agent_is_told_by_its_dialect(action: Action, agent: bool) -> None:
-    """A date in seconds and typed errors are the agent's; whatever is in doubt is not."""
+    """Dates in seconds and typed errors reveal an agent; anything else does not."""
     with FaultServer([action]) as server:
         backend = ExtensionBackend(port=server.port)
         assert not backend.is_agent
@@ -901,7 +901,7 @@ def test_an_agent_is_told_by_its_dialect(action: Action, agent: bool) -> None:
 
 @pytest.mark.parametrize("action", [faults.answer(json_error("X"), 400), FINE_BY_AGENT])
 def test_configurations_tell_nothing_of_the_agent(action: Action) -> None:
-    """What the AppConfig extension answers says nothing of who reads secrets."""
+    """A reply on the AppConfig port does not tell whether an agent reads the secrets."""
     with FaultServer([action]) as server:
         backend = ExtensionBackend(port=server.port, appconfig_port=server.port)
         fetch(backend, "appconfig:a/b/c")
@@ -909,7 +909,7 @@ def test_configurations_tell_nothing_of_the_agent(action: Action) -> None:
 
 
 def test_an_agent_is_one_on_its_port_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another port, or an extension in the agent's place, is no agent."""
+    """A new port, or an extension on the agent's port, is not taken for the agent."""
     replies = [FINE_BY_AGENT]
     with FaultServer(lambda _: replies[0]) as first, FaultServer([FINE]) as second:
         backend = ExtensionBackend()
@@ -927,7 +927,7 @@ def test_an_agent_is_one_on_its_port_only(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_values_of_the_agent_are_read_after_its_61_seconds() -> None:
-    """The agent closes each connection 61 s after it was accepted: nobody notices."""
+    """A connection that the agent has closed after 61 s is replaced without an error."""
     with FakeExtension({"x": "v"}, agent=True) as server:
         backend = ExtensionBackend(port=server.port)
         assert fetch(backend, "x") == ["v"]
@@ -935,7 +935,7 @@ def test_values_of_the_agent_are_read_after_its_61_seconds() -> None:
         assert fetch(backend, "x") == ["v"]
 
 
-# The cache behind
+# The extension's cache
 
 
 @pytest.mark.parametrize(
@@ -966,7 +966,7 @@ def test_values_of_the_agent_are_read_after_its_61_seconds() -> None:
 def test_upstream_ttl_is_what_the_extensions_variables_say(
     monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], declaration: str, seconds: float
 ) -> None:
-    """Each variable counts for its kind; what is out of range is clamped or the default."""
+    """Each variable applies to its kind; a value out of range is clamped or ignored."""
     for variable, text in environ.items():
         monkeypatch.setenv(variable, text)
     assert ExtensionBackend().upstream_ttl(source(declaration)) == seconds
@@ -984,7 +984,7 @@ def test_one_line_says_that_a_cache_stands_behind(
     server: FakeExtension,
     backend: ExtensionBackend,
 ) -> None:
-    """The first value that an upstream cache may have kept is logged, once; without one, none."""
+    """One line is logged, at the first value that an upstream cache may have kept."""
     server.parameters = {"p": "v"}
     caplog.set_level(logging.INFO, "lambda_secrets")
     monkeypatch.setenv("SECRETS_MANAGER_TTL", "0")
@@ -1001,7 +1001,7 @@ def test_one_line_says_that_a_cache_stands_behind(
 
 
 def test_threads_share_a_backend(server: FakeExtension, backend: ExtensionBackend) -> None:
-    """Any number of threads may fetch at once, each its own values."""
+    """Threads that fetch at the same time each get their own values."""
     names = [f"s{n}" for n in range(40)]
     server.secrets = {name: f"value of {name}" for name in names}
     wrong: list[Any] = []
@@ -1056,14 +1056,14 @@ def test_base64_is_the_standard_one() -> None:
 @pytest.mark.parametrize("port", ["2773", 0, 65536, -1, True, 2773.0])
 @pytest.mark.parametrize("option", ["port", "appconfig_port"])
 def test_a_wrong_port_is_refused_at_once(option: str, port: Any) -> None:
-    """The mistake is told where it is made, not by the first invocation."""
+    """A wrong port is refused by the constructor, not by the first invocation."""
     with pytest.raises(DeclarationError, match="must be a number from 1 to 65535"):
         ExtensionBackend(**{option: port})
 
 
 @pytest.mark.parametrize(("code", "status"), [("ConnectionError", 502), ("TimeoutError", 504)])
 def test_what_the_agent_says_of_itself_is_not_said_of_aws(code: str, status: int) -> None:
-    """Where it has not reached AWS, its error's name is its own; retries end with the timeout."""
+    """An error of the agent's own, when it cannot reach AWS, is not reported as AWS's."""
     with FaultServer(lambda _: faults.answer(json_error(code), status)) as server:
         (error,) = fetch(ExtensionBackend(port=server.port), "x", timeout=0.1)
     assert kind_of(error) is BackendUnavailableError
@@ -1072,7 +1072,7 @@ def test_what_the_agent_says_of_itself_is_not_said_of_aws(code: str, status: int
 
 
 def test_an_agent_with_expired_credentials_may_be_started_again() -> None:
-    """It got them when it was started: nobody can renew them from here."""
+    """The error says to restart the agent, whose credentials cannot be renewed from here."""
     with FaultServer(lambda _: faults.answer(json_error("ExpiredTokenException"), 400)) as server:
         (error,) = fetch(ExtensionBackend(port=server.port), "x")
     assert "AWS answered ExpiredTokenException: the credentials have expired" in str(error)
@@ -1081,7 +1081,7 @@ def test_an_agent_with_expired_credentials_may_be_started_again() -> None:
 
 @pytest.mark.parametrize("message", ["Signature expired: 1", "Signature not yet current: 2"])
 def test_a_clock_of_the_agent_that_is_off_is_transient(message: str) -> None:
-    """Its request was frozen on its way, or the machine's clock is off: that passes."""
+    """A signature error of the agent that a wrong clock explains is retried."""
     body = json.dumps({"__type": "InvalidSignatureException", "message": message})
     replies = [faults.answer(body, 403)]
     with FaultServer(lambda _: replies.pop() if replies else FINE) as server:

@@ -51,7 +51,7 @@ class Whole(NamedTuple):
 
 
 def by_h11(data: bytes, *, ended: bool) -> tuple[int, bytes] | None:
-    """Return status and body as h11 reads them; None while the reply is not whole."""
+    """Return status and body as h11 reads them; None while the reply is incomplete."""
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 25)
     connection.send(h11.Request(method="GET", target="/", headers=[("Host", "localhost")]))
     connection.send(h11.EndOfMessage())
@@ -95,7 +95,7 @@ FIELDS = st.lists(st.tuples(TOKENS.map("x-{}".format), WORDS), max_size=4)
 
 
 def head(lines: list[str]) -> bytes:
-    """Return a head of these lines."""
+    """Return a message head with these lines."""
     return "".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1")
 
 
@@ -146,7 +146,7 @@ def chunks_of(draw: st.DrawFn, body: bytes) -> bytes:
 
 @given(replies())
 def test_good_replies_are_read_as_others_read_them(whole: Whole) -> None:
-    """Status and body are those that h11 and http.client find."""
+    """We read the same status and body as h11 and http.client."""
     ended = not whole.framed
     expected = (whole.status, whole.body)
     assert by_h11(whole.data, ended=ended) == expected
@@ -157,7 +157,7 @@ def test_good_replies_are_read_as_others_read_them(whole: Whole) -> None:
 
 @given(replies(), st.data())
 def test_replies_may_arrive_in_any_pieces(whole: Whole, data: st.DataObject) -> None:
-    """A part of a reply is none yet; with its last byte it is whole, wherever it was cut."""
+    """A reply is complete with its last byte and not before, wherever it is cut."""
     cuts = sorted(data.draw(st.sets(st.integers(0, len(whole.data) - 1), max_size=5)))
     received = bytearray()
     for begin, end in zip([0, *cuts], cuts, strict=False):
@@ -171,13 +171,13 @@ def test_replies_may_arrive_in_any_pieces(whole: Whole, data: st.DataObject) -> 
 
 @given(replies().filter(lambda whole: whole.framed), st.data())
 def test_a_reply_cut_short_is_never_taken_for_whole(whole: Whole, data: st.DataObject) -> None:
-    """A connection that ends before the announced end of a reply has not given one."""
+    """A reply whose connection ends before its announced end is never taken for complete."""
     cut = data.draw(st.integers(0, len(whole.data) - 1))
     assert ours(whole.data[:cut], ended=True) is None
 
 
 def test_a_chunked_reply_is_whole_with_its_last_byte_only() -> None:
-    """However far a body in chunks with extensions and trailers has come, it is none before."""
+    """A chunked body with extensions and trailers is complete with its last byte, not before."""
     lines = ["HTTP/1.1 200 OK", "Transfer-Encoding: chunked"]
     for end in (b"0\r\n\r\n", b"0;last\r\nA: b\r\nC: d\r\n\r\n"):
         data = head(lines) + b"5;a=b\r\nhello\r\n10 \r\n, chunked world!\r\n" + end
@@ -202,7 +202,7 @@ def test_a_chunked_reply_is_whole_with_its_last_byte_only() -> None:
 def test_broken_replies_are_read_as_h11_reads_them_or_not_at_all(
     whole: Whole, data: st.DataObject | None
 ) -> None:
-    """Bytes that got lost, changed or added give no other reply than a strict parser finds."""
+    """A corrupted reply is refused, or read exactly as a strict parser reads it."""
     wire = bytearray(whole.data)
     for _ in range(data.draw(st.integers(1, 3)) if data else 0):
         assert data is not None
@@ -223,7 +223,7 @@ def test_broken_replies_are_read_as_h11_reads_them_or_not_at_all(
 @given(st.binary(max_size=200), st.booleans())
 @example(b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", False)
 def test_garbage_is_refused_or_incomplete(data: bytes, ended: bool) -> None:
-    """What is no HTTP never raises anything but a ValueError, and never is a reply."""
+    """Bytes that are not HTTP raise ValueError or are incomplete, and are never a reply."""
     with contextlib.suppress(ValueError):
         assert ours(data, ended=ended) is None
 
@@ -258,14 +258,14 @@ def test_a_reply_says_whether_its_connection_can_be_kept(lines: list[str], reusa
     ids=["two-framings", "chunks-before-http-1.1", "bytes-left-over"],
 )
 def test_a_connection_of_doubtful_framing_is_not_kept(lines: list[str], extra: bytes) -> None:
-    """Where a reply's end is in doubt (RFC 9112, section 6), nothing else is read from there."""
+    """If a reply's end is in doubt (RFC 9112, section 6), its connection is not reused."""
     reply = parsed(bytearray(head(lines) + b"4\r\nfine\r\n0\r\n\r\n" + extra), ended=False)
     assert reply is not None
     assert (reply.body, reply.reusable) == (b"fine", False)
 
 
 def test_a_reply_that_ends_its_connection_is_not_kept() -> None:
-    """What has ended already cannot take another request."""
+    """A connection that has ended cannot take another request."""
     reply = parsed(bytearray(head(["HTTP/1.1 200 OK", "Content-Length: 0"])), ended=True)
     assert reply is not None
     assert not reply.reusable
@@ -299,13 +299,13 @@ def test_a_reply_that_ends_its_connection_is_not_kept() -> None:
     ],
 )
 def test_malformed_replies_are_refused(data: bytes) -> None:
-    """Framing that can be read in two ways, and what is no HTTP at all, is an error."""
+    """Ambiguous framing, malformed headers and bytes that are not HTTP raise ValueError."""
     with pytest.raises(ValueError, match=r"not|malformed|unknown"):
         ours(data)
 
 
 def test_headers_said_twice_are_joined() -> None:
-    """Two lines of one header, which lists may have, make no reply unreadable."""
+    """Two lines of the same header are joined with a comma."""
     reply = parsed(
         bytearray(head(["HTTP/1.1 200 OK", "Vary: a", "VARY: b", "Content-Length: 0"])), ended=False
     )
@@ -314,7 +314,7 @@ def test_headers_said_twice_are_joined() -> None:
 
 
 def test_endless_replies_are_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A head or body larger than any that is meant for us is refused, not collected for ever."""
+    """A head that exceeds the limit is refused, not collected for ever."""
     monkeypatch.setattr(loopback, "LIMIT", 100)
     start = b"HTTP/1.1 200 OK\r\nA: "
     assert ours(start + b"x" * (100 - len(start))) is None
@@ -323,14 +323,14 @@ def test_endless_replies_are_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_reply_does_not_pickle() -> None:
-    """Its body may be a secret."""
+    """A reply cannot be pickled: its body may be a secret."""
     reply = parsed(bytearray(faults.message("hunter2")), ended=False)
     with pytest.raises(TypeError, match="pickle"):
         pickle.dumps(reply)
 
 
 def test_headers_of_a_megabyte_are_read() -> None:
-    """A large head is slow at worst, not wrong."""
+    """A head of a megabyte is read correctly."""
     lines = ["HTTP/1.1 200 OK", f"X-Large: {'x' * 1_000_000}", "Content-Length: 2"]
     assert ours(head(lines) + b"ok") == (200, b"ok")
 
@@ -339,7 +339,7 @@ def test_headers_of_a_megabyte_are_read() -> None:
 
 
 def get(port: int, path: str = "/") -> tuple[int, bytes]:
-    """Return what `exchange` takes for one GET."""
+    """Return port and bytes of one GET, as `exchange` takes them."""
     return port, f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
 
@@ -381,13 +381,13 @@ def client() -> Iterator[Client]:
 def test_every_answer_is_a_reply_or_says_its_fault(
     client: Client, action: Action, expected: tuple[int, bytes] | str
 ) -> None:
-    """Replies in each framing are read; what is none says why."""
+    """Replies in each framing are read; anything else is a fault that says why."""
     with FaultServer([action]) as server:
         assert ask(client, server.port) == expected
 
 
 def test_a_reset_never_ends_a_body(client: Client) -> None:
-    """A body that goes up to the end of the connection is not whole when that is torn down."""
+    """A body that ends with its connection is incomplete if the connection is reset."""
     read = threading.Event()
 
     def tear(connection: socket.socket) -> bool:
@@ -411,7 +411,7 @@ def test_a_reset_never_ends_a_body(client: Client) -> None:
 
 
 def test_nobody_listening_is_refused(client: Client) -> None:
-    """A refused connection is told from one that was lost."""
+    """A refused connection is told apart from a lost one."""
     started = time.monotonic()
     with refusing_port() as port:
         assert ask(client, port) == "refused"
@@ -419,7 +419,7 @@ def test_nobody_listening_is_refused(client: Client) -> None:
 
 
 def test_connections_are_kept_and_reused(client: Client) -> None:
-    """One connection serves one request after the other; closing lets it go."""
+    """One connection serves one request after another, until the client is closed."""
     with FaultServer([OK]) as server:
         for _ in range(3):
             assert ask(client, server.port) == (200, b"fine")
@@ -431,7 +431,7 @@ def test_connections_are_kept_and_reused(client: Client) -> None:
 
 @pytest.mark.parametrize("death", [faults.close, faults.reset], ids=["closed", "reset"])
 def test_dead_kept_connection_is_replaced_once(client: Client, death: Action) -> None:
-    """A kept connection that dies of the next request is retried on a new one, and only once."""
+    """A request that kills a kept connection is sent once more, on a new one."""
     with FaultServer([OK, death, OK, death, death, OK]) as server:
         assert ask(client, server.port) == (200, b"fine")
         assert ask(client, server.port) == (200, b"fine")
@@ -441,7 +441,7 @@ def test_dead_kept_connection_is_replaced_once(client: Client, death: Action) ->
 
 
 def test_the_retry_goes_over_a_new_connection(client: Client) -> None:
-    """What killed one kept connection may have killed them all: no other one is tried."""
+    """A retry uses a new connection, as the other kept ones may be dead too."""
     with FaultServer(
         lambda r: (
             faults.delayed(0.05, OK) if r.number <= 2 else faults.close if r.number == 3 else OK
@@ -460,7 +460,7 @@ def test_the_retry_goes_over_a_new_connection(client: Client) -> None:
 def test_a_kept_connection_that_answers_badly_is_not_retried(
     client: Client, fault: Action, kind: str
 ) -> None:
-    """A part of an answer is an answer: the other end has seen the request."""
+    """A request is not retried after a partial or malformed reply: the other end has seen it."""
     with FaultServer([OK, fault, OK]) as server:
         assert ask(client, server.port) == (200, b"fine")
         assert ask(client, server.port) == kind
@@ -468,7 +468,7 @@ def test_a_kept_connection_that_answers_badly_is_not_retried(
 
 
 def test_a_new_connection_that_dies_is_not_retried(client: Client) -> None:
-    """Whether to ask again is for the caller to say."""
+    """A request is not retried if a new connection dies: that is up to the caller."""
     with FaultServer([faults.close, OK]) as server:
         assert ask(client, server.port) == "reset"
         assert len(server.requests) == 1
@@ -483,7 +483,7 @@ def quiet_until_readable(client: Client, port: int) -> None:
 
 
 def test_connection_closed_while_idle_is_not_used(client: Client) -> None:
-    """The agent closes each connection after 61 s: no request is lost on one."""
+    """A connection closed while idle, as the agent does after 61 s, gets no request."""
     with FaultServer([OK]) as server:
         assert ask(client, server.port) == (200, b"fine")
         server.drop_connections()
@@ -513,7 +513,7 @@ def test_what_comes_unasked_answers_nothing(client: Client) -> None:
 
 
 def test_connection_torn_down_while_idle_is_not_used(client: Client) -> None:
-    """An idle connection that was reset costs no request either."""
+    """An idle connection that was reset gets no request either."""
     torn = threading.Event()
 
     def tear(connection: socket.socket) -> bool:
@@ -538,7 +538,7 @@ def test_connection_over_the_agents_limit_is_left(client: Client) -> None:
 
 
 def by_path(request: Request) -> Action:
-    """Hang on /hang, answer the path of all others."""
+    """Hang on /hang; answer any other request with its path."""
     return faults.hang if request.path == "/hang" else faults.answer(request.path)
 
 
@@ -570,7 +570,7 @@ class OneByOne(http.server.BaseHTTPRequestHandler):
 
 
 def test_a_server_that_queues_few_connections_is_not_overrun(client: Client) -> None:
-    """The standard library's server queues 6; one too many waits a second for its next try."""
+    """The standard library's server queues 6 connections; one more would wait for a second."""
     with http.server.HTTPServer(("127.0.0.1", 0), OneByOne) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         started = time.monotonic()
@@ -581,7 +581,7 @@ def test_a_server_that_queues_few_connections_is_not_overrun(client: Client) -> 
 
 
 def test_a_full_backlog_is_bounded_by_the_timeout(client: Client) -> None:
-    """A program that accepts no connection costs one timeout in all, and keeps no other back."""
+    """A port that accepts no connections costs one timeout in all, and delays no other."""
     with FaultServer([OK]) as server, socket.create_server(("127.0.0.1", 0), backlog=0) as stuck:
         port = stuck.getsockname()[1]
         fillers = [socket.socket() for _ in range(5)]
@@ -600,20 +600,20 @@ def test_a_full_backlog_is_bounded_by_the_timeout(client: Client) -> None:
 
 
 def test_without_time_nothing_is_sent(client: Client) -> None:
-    """No time left is a timeout, not a request."""
+    """With no time left, the result is a timeout, and no connection is opened."""
     with FaultServer([OK]) as server:
         assert ask(client, server.port, timeout=0) == "timeout"
         assert server.connections == 0
 
 
 def test_any_number_is_a_timeout(client: Client) -> None:
-    """A timeout of thousands of years is waited for as long as needed."""
+    """A timeout of thousands of years is accepted."""
     with FaultServer([faults.delayed(0.01, OK)]) as server:
         assert ask(client, server.port, timeout=1e12) == (200, b"fine")
 
 
 def test_waiting_does_not_spin(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rest of a millisecond is waited for as one, not in a busy loop."""
+    """The last fraction of a millisecond is waited for, not spent in a busy loop."""
     waits: list[int] = []
     ready = client.ready
 
@@ -630,7 +630,7 @@ def test_waiting_does_not_spin(client: Client, monkeypatch: pytest.MonkeyPatch) 
 def test_nothing_is_waited_for_before_a_request(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is to be sent at once is under way before the first wait."""
+    """A request is under way before the client waits for the first time."""
     running: list[int] = []
     ready = client.ready
 
@@ -645,7 +645,7 @@ def test_nothing_is_waited_for_before_a_request(
 
 
 def test_without_poll_select_is_used(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows has no poll: connecting, sending, receiving and refusing work without it."""
+    """Without poll, as on Windows, replies and refused connections work through select."""
     monkeypatch.setattr(client, "ready", _connections.ready)
     with FaultServer([OK]) as server, refusing_port() as port:
         assert ask(client, server.port) == (200, b"fine")
@@ -698,7 +698,7 @@ else:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_child_uses_connections_of_its_own() -> None:
-    """After a fork the child opens a connection, and the parent's goes on to serve the parent."""
+    """After a fork, the child opens its own connection, and the parent keeps its own."""
     import subprocess
 
     with FaultServer([OK]) as server:
@@ -710,7 +710,7 @@ def test_a_child_uses_connections_of_its_own() -> None:
 def test_another_process_lets_kept_connections_go(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever is no longer the process that opened a connection does not use it."""
+    """A process does not use connections that another process opened."""
     with FaultServer([OK]) as server:
         assert ask(client, server.port) == (200, b"fine")
         monkeypatch.setattr(os, "getpid", lambda: -1)
@@ -720,7 +720,7 @@ def test_another_process_lets_kept_connections_go(
 
 
 class Stubborn(_socket.socket):
-    """A socket whose calls raise what a test puts here, once each."""
+    """A socket whose calls raise the errors that a test sets, once each."""
 
     raising: dict[str, list[OSError]]
     waits = False
@@ -732,7 +732,7 @@ class Stubborn(_socket.socket):
         return getattr(super(), name)(*args)
 
     def connect(self, address: Any) -> None:
-        """Connect, or raise; at once, or only begin to."""
+        """Raise, or connect; wait for the connection if `waits`."""
         self.settimeout(5 if self.waits else 0)
         self._call("connect", address)
         self.settimeout(0)
@@ -750,7 +750,7 @@ class Stubborn(_socket.socket):
 
 @pytest.fixture
 def errors(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[OSError]]:
-    """Let the client use stubborn sockets; return what they are to raise."""
+    """Let the client use stubborn sockets; return the errors that they will raise."""
     made: dict[str, list[OSError]] = {}
     monkeypatch.setattr(loopback, "socket", Stubborn)
     monkeypatch.setattr(Stubborn, "raising", made, raising=False)
@@ -760,7 +760,7 @@ def errors(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[OSError]]:
 def test_a_later_request_may_find_no_socket_left(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It fails as the first one would, and the connection of the first one stays good."""
+    """Only the later request fails: the connection of the first one stays usable."""
 
     def none_left(*_: object) -> None:
         raise OSError(errno.EMFILE, "too many open files")
@@ -801,7 +801,7 @@ def test_sockets_may_do_what_posix_allows(
     *,
     waits: bool,
 ) -> None:
-    """Partial sends, false alarms and late refusals give the right result, and at once."""
+    """Partial sends, spurious wake-ups and late refusals give the right result without delay."""
     errors.update((name, list(some)) for name, some in raising.items())
     monkeypatch.setattr(Stubborn, "waits", waits)
     started = time.monotonic()
@@ -813,7 +813,7 @@ def test_sockets_may_do_what_posix_allows(
 def test_kept_connection_that_cannot_send_is_replaced(
     client: Client, errors: dict[str, list[OSError]]
 ) -> None:
-    """A request that does not even leave goes out on a new connection."""
+    """A request that could not be sent on a kept connection goes out on a new one."""
     with FaultServer([OK]) as server:
         assert ask(client, server.port) == (200, b"fine")
         errors["send"] = [BrokenPipeError()]
@@ -824,7 +824,7 @@ def test_kept_connection_that_cannot_send_is_replaced(
 def test_a_replacement_that_cannot_connect_is_a_fault(
     client: Client, errors: dict[str, list[OSError]]
 ) -> None:
-    """Where the other end is gone altogether, that is what is told."""
+    """If the new connection is refused, the fault says so."""
     with FaultServer([OK]) as server:
         assert ask(client, server.port) == (200, b"fine")
         errors["send"] = [BrokenPipeError()]
@@ -835,7 +835,7 @@ def test_a_replacement_that_cannot_connect_is_a_fault(
 def test_no_file_descriptor_left_is_a_fault(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A socket that cannot be made fails its own request, with an error that is worth a retry."""
+    """A socket that cannot be created fails its request at once, with a fault worth a retry."""
 
     def none_left(*_: object) -> None:
         raise OSError(errno.EMFILE, "too many open files")

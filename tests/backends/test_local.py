@@ -1,4 +1,4 @@
-"""Secrets in a mapping and in a file: what is found, and what is wrong with either."""
+"""Secrets in a mapping or a file: which values are found, and which mistakes are refused."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ TREE: dict[str, Any] = {
 def test_values_are_held_as_aws_would_answer_them(
     key: str | Declaration, value: Any, expected: Any
 ) -> None:
-    """Text and bytes as they are, a parameter's list as a StringList, the rest as its JSON."""
+    """Text and bytes stay as they are, a parameter's list is a StringList, the rest is JSON."""
     assert fetch(MemoryBackend({key: value}), key) == [expected]
 
 
 def test_what_is_not_held_is_not_found() -> None:
-    """Another name, another kind and another version are not there."""
+    """Another name, kind, version or label is a `SecretNotFoundError`."""
     backend = MemoryBackend({"a": "v", "ssm:/p": "v"})
     errors = fetch(
         backend,
@@ -86,7 +86,7 @@ def test_what_is_not_held_is_not_found() -> None:
 
 
 def test_versions_are_held_by_declaration_objects() -> None:
-    """Each version, stage and label is a value of its own; AWSCURRENT is the current one."""
+    """Each version, stage and label has its own value; AWSCURRENT is the default stage."""
     values: dict[str | Declaration, str] = {
         "a": "current",
         Secret("a", version_stage="AWSPREVIOUS"): "previous",
@@ -102,12 +102,12 @@ def test_versions_are_held_by_declaration_objects() -> None:
 
 
 def test_decryption_makes_no_difference_here() -> None:
-    """What is held is plain, whether or not it is to be decrypted."""
+    """A value is returned as it is, even if it is not to be decrypted."""
     assert fetch(MemoryBackend({"ssm:/p": "v"}), Parameter("/p", decrypt=False)) == ["v"]
 
 
 def test_a_tree_is_what_is_held_below_its_path() -> None:
-    """Keyed by the rest of the name; one level of it if asked so; versions are no part of it."""
+    """A tree is keyed by the rest of each name, without versions; it may be one level deep."""
     values: dict[Any, Any] = {**TREE, Parameter("/app/a", version=1): "old"}
     whole, flat = fetch(MemoryBackend(values), "ssm:/app/", ParameterTree("/app", recursive=False))
     assert whole == {"a": "1", "deep/b": ["x", "y"], "deep/c": '{"k": 1}'}
@@ -115,7 +115,7 @@ def test_a_tree_is_what_is_held_below_its_path() -> None:
 
 
 def test_a_tree_can_be_held_as_a_whole() -> None:
-    """A dict under the path gives its parameters, beside those held by name."""
+    """A dict under the path adds its parameters to those given by name."""
     backend = MemoryBackend(
         {"ssm:/app/": {"a": "1", "deep/b": ["x"], "deep/c": {"k": 1}}, "ssm:/app/d": "2"}
     )
@@ -127,14 +127,14 @@ def test_a_tree_can_be_held_as_a_whole() -> None:
 
 
 def test_parameter_store_refers_to_secrets() -> None:
-    """`/aws/reference/secretsmanager/` reads the secret, unless that very name is held."""
+    """`/aws/reference/secretsmanager/` reads the secret, unless the mapping has that very name."""
     name = "/aws/reference/secretsmanager/prod/db"
     assert fetch(MemoryBackend({"prod/db": "v"}), f"ssm:{name}") == ["v"]
     assert fetch(MemoryBackend({"prod/db": "v", f"ssm:{name}": "w"}), f"ssm:{name}") == ["w"]
 
 
 def test_the_mapping_is_read_at_each_fetch() -> None:
-    """A test changes the mapping, and the secret has rotated."""
+    """A change to the mapping shows at the next fetch, like a rotation."""
     values = {"a": "1"}
     backend = MemoryBackend(values)
     assert fetch(backend, "a") == ["1"]
@@ -155,7 +155,7 @@ def test_a_mapping_that_has_become_wrong_fails_each_read() -> None:
 
 
 def test_what_was_read_does_not_change_with_the_mapping() -> None:
-    """A list that is changed later is another value, not the one that was read."""
+    """Changing a list in the mapping does not change a value that was already read."""
     values = {"ssm:/p": ["a"]}
     (read,) = fetch(MemoryBackend(values), "ssm:/p")
     values["ssm:/p"].append("b")
@@ -180,7 +180,7 @@ def test_what_was_read_does_not_change_with_the_mapping() -> None:
     ],
 )
 def test_what_cannot_be_held_is_refused_at_once(values: Any, says: str) -> None:
-    """A wrong key or value is an error when the backend is made, which shows no value."""
+    """A wrong key or value is an error when the backend is made; the error shows no value."""
     with pytest.raises(DeclarationError, match=says) as caught:
         MemoryBackend(values)
     assert "hunter2" not in str(caught.value)
@@ -188,7 +188,7 @@ def test_what_cannot_be_held_is_refused_at_once(values: Any, says: str) -> None:
 
 
 def test_deep_values_are_refused_too() -> None:
-    """A list that holds itself, or is too deeply for JSON, is named, not raised through."""
+    """A list that contains itself, or is nested too deeply for JSON, is a `DeclarationError`."""
     loop: list[Any] = []
     loop.append(loop)
     deep: list[Any] = []
@@ -200,7 +200,7 @@ def test_deep_values_are_refused_too() -> None:
 
 
 def test_a_backend_shows_names_only() -> None:
-    """Neither repr nor a pickle or a copy of a copy holds a value."""
+    """The repr shows names only; backends cannot be pickled or deep-copied, nor answers pickled."""
     backend = MemoryBackend({"a": "hunter2", Secret("b", version_id="1" * 32): "hunter2"})
     assert repr(backend) == f"<MemoryBackend: a, b (version_id={'1' * 32})>"
     assert repr(MemoryBackend({})) == "<MemoryBackend: nothing>"
@@ -265,7 +265,7 @@ def as_json(path: Path) -> bytes:
 
 
 def test_toml_and_json_say_the_same(tmp_path: Path) -> None:
-    """Every table gives its kind of values, in either language, whatever the file is called."""
+    """Every table gives the same values in TOML and in JSON."""
     toml = tmp_path / "secrets.toml"
     toml.write_text(TOML, encoding="utf-8")
     assert fetch(FileBackend(toml), *EXPECTED) == list(EXPECTED.values())
@@ -277,7 +277,7 @@ def test_toml_and_json_say_the_same(tmp_path: Path) -> None:
 
 
 def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
-    """Files from some editors on Windows begin with one, and end their lines in two bytes."""
+    """A file may have a byte order mark and CRLF line ends, as from some editors on Windows."""
     for name, text in (
         ("a.toml", '[secrets]\r\na = "v"\r\n'),
         ("a.json", '{"secrets":\r\n{"a": "v"}}'),
@@ -287,7 +287,7 @@ def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
 
 
 def test_the_file_is_read_at_each_fetch(tmp_path: Path) -> None:
-    """An edited file has new values, without a restart."""
+    """An edit to the file shows at the next fetch, without a restart."""
     path = tmp_path / "secrets.toml"
     backend = FileBackend(path)
     for value in ("1", "2"):
@@ -298,7 +298,7 @@ def test_the_file_is_read_at_each_fetch(tmp_path: Path) -> None:
 def test_relative_paths_are_below_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The path is taken as the shell would take it; the variable's too."""
+    """Relative paths, in code or in LAMBDA_SECRETS_FILE, start at the working directory."""
     (tmp_path / "secrets.toml").write_text('secrets.a = "v"')
     monkeypatch.chdir(tmp_path)
     assert fetch(FileBackend("secrets.toml"), "a") == ["v"]
@@ -308,7 +308,7 @@ def test_relative_paths_are_below_the_working_directory(
 
 
 def test_a_file_backend_shows_its_path(tmp_path: Path) -> None:
-    """The path is no secret."""
+    """The repr shows the path, which is not a secret."""
     assert repr(FileBackend(tmp_path / "s.toml")) == f"<FileBackend {str(tmp_path / 's.toml')!r}>"
 
 
@@ -334,7 +334,7 @@ def test_a_file_backend_shows_its_path(tmp_path: Path) -> None:
 def test_a_file_that_does_not_parse_is_named_with_the_line(
     tmp_path: Path, name: str, data: bytes, says: str
 ) -> None:
-    """File and line say where to look; the text around it, which may be a secret, is not shown."""
+    """The error names file and line, and shows none of the text, which may be a secret."""
     (tmp_path / name).write_bytes(data)
     with pytest.raises(BackendError) as caught:
         fetch(FileBackend(tmp_path / name), "a")
@@ -373,7 +373,7 @@ def test_a_file_that_does_not_parse_is_named_with_the_line(
 def test_a_file_that_says_something_else_is_named_with_the_entry(
     tmp_path: Path, text: str, says: str
 ) -> None:
-    """Tables, names and values that mean nothing here are named; values are not shown."""
+    """An error about a table, name or value names the entry, and shows no value."""
     path = tmp_path / "a.toml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(BackendError) as caught:
@@ -386,7 +386,7 @@ def test_a_file_that_says_something_else_is_named_with_the_entry(
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """The error of a missing file, or of a folder, reaches the handler with its path."""
+    """A missing file, or a folder in its place, is an error that names the path."""
     for path in (tmp_path / "missing.toml", tmp_path):
         with pytest.raises(BackendError, match="Check the path") as caught:
             resolve_secrets({"a": "a"}, backend=FileBackend(path))
@@ -403,13 +403,13 @@ def test_binary_of_any_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("values", [3, "prod/db", [("prod/db", "v")]])
 def test_values_that_are_no_mapping_are_refused(values: Any) -> None:
-    """The mistake is told where it is made."""
+    """Values that are not a mapping are refused when the backend is made."""
     with pytest.raises(DeclarationError, match="values must be a mapping"):
         MemoryBackend(values)
 
 
 @pytest.mark.parametrize("path", [3, None, b"secrets.toml", ""])
 def test_what_is_no_path_is_refused(path: Any) -> None:
-    """Above all a number, which `open` would take for a file descriptor."""
+    """Anything but a path is refused: `open` would take a number for a file descriptor."""
     with pytest.raises(DeclarationError, match="expected the path of a file"):
         FileBackend(path)

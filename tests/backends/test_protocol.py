@@ -1,4 +1,4 @@
-"""Backends of one's own: what the protocol asks for, and what becomes of malformed answers."""
+"""Custom backends: what the protocol requires, and how malformed answers are reported."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 
 class Own:
-    """A backend that returns what a function makes of the sources."""
+    """A backend that returns the result of a function of its sources."""
 
     def __init__(self, answers: Callable[[list[Source]], Any]) -> None:
-        """Answer so."""
+        """Answer by this function."""
         self.answers = answers
 
     def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> Any:
@@ -55,7 +55,7 @@ class Lazy(dict[Any, Any]):
 
 
 def failure_of(answers: Callable[[list[Source]], Any], declaration: str = "a") -> ResolutionError:
-    """Return the one error that resolving through such a backend raises."""
+    """Return the error for the one secret that is resolved through such a backend."""
     with pytest.raises(ResolutionError) as caught:
         resolve_secrets({"x": declaration}, backend=Own(answers))
     (leaf,) = caught.value.failures.values()
@@ -67,7 +67,7 @@ def failure_of(answers: Callable[[list[Source]], Any], declaration: str = "a") -
 
 
 def raising(error: BaseException) -> Callable[[list[Source]], Any]:
-    """Return answers that raise."""
+    """Return a function that raises this error."""
 
     def answers(_: list[Source]) -> Any:
         raise error
@@ -77,7 +77,7 @@ def raising(error: BaseException) -> Callable[[list[Source]], Any]:
 
 @pytest.mark.parametrize("given", [None, [], "hunter2", 5, {"hunter2"}])
 def test_what_is_no_mapping_is_an_error(given: Any) -> None:
-    """The error names what came instead of a mapping, and says what to do."""
+    """The error names the type that came instead of a mapping, and says what to return."""
     error = failure_of(lambda _: given)
     assert type(error) is BackendError
     assert f"returned {type(given).__name__}, which" in str(error)
@@ -85,7 +85,7 @@ def test_what_is_no_mapping_is_an_error(given: Any) -> None:
 
 
 def test_a_source_that_is_left_out_is_an_error() -> None:
-    """Each source has to be answered: silence is neither a value nor not found."""
+    """A source without an answer, or with None, is an error, not a missing secret."""
     assert type(failure_of(lambda _: {})) is BackendError
     assert "did not return this source" in str(failure_of(dict.fromkeys))
 
@@ -96,7 +96,7 @@ def test_a_source_that_is_left_out_is_an_error() -> None:
 def test_values_of_other_types_are_errors(
     value: Any, wrap: Callable[[Any], Any], declaration: str
 ) -> None:
-    """What is neither text, bytes nor a list of strings is refused by its type, bare or wrapped."""
+    """Only text, bytes and lists of strings are values, bare or wrapped; errors name the type."""
     error = failure_of(lambda sources: {sources[0]: wrap(value)}, declaration)
     assert type(error) is BackendError
     assert f"returned {type(value).__name__} for this" in str(error)
@@ -104,7 +104,7 @@ def test_values_of_other_types_are_errors(
 
 @pytest.mark.parametrize("value", ["hunter2", ["hunter2"], {"x": 5}, {"x": {"y": "hunter2"}}])
 def test_trees_of_other_shapes_are_errors(value: Any) -> None:
-    """A tree is a dict of what parameters are."""
+    """A tree must be a dict of parameter values."""
     for wrapped in (value, Answer(value)):
         error = failure_of(lambda sources, it=wrapped: {sources[0]: it}, "ssm:/t/")  # type: ignore[misc]  # a default does not tell its type
         assert type(error) is BackendError
@@ -115,14 +115,14 @@ def test_trees_of_other_shapes_are_errors(value: Any) -> None:
     "error", [ValueError("hunter2"), json.JSONDecodeError("m", "hunter2", 0), KeyboardInterrupt()]
 )
 def test_what_a_backend_raises_is_named_by_its_class(error: BaseException) -> None:
-    """Another's message may quote a value: only the class of the error is told."""
+    """A foreign exception's message may quote a value, so the error names its class only."""
     ours = failure_of(raising(error))
     assert type(ours) is BackendError
     assert type(error).__name__ in str(ours)
 
 
 def test_a_mapping_that_fails_is_an_error_too() -> None:
-    """Looking the answers up belongs to the backend's part."""
+    """A mapping whose lookup raises is reported like a backend that raises."""
     assert "LookupError" in str(failure_of(lambda _: Lazy()))
 
 
@@ -132,7 +132,7 @@ def test_a_mapping_that_fails_is_an_error_too() -> None:
 )
 @pytest.mark.parametrize("raised", [True, False])
 def test_errors_of_ours_keep_their_class(kind: type[ResolutionError], raised: bool) -> None:
-    """A `ResolutionError` stands for its source, or raised for all, with its message."""
+    """A `ResolutionError`, returned for a source or raised for all, keeps its class and message."""
     own = kind("the reason")
     error = failure_of(raising(own) if raised else lambda sources: {sources[0]: own})
     assert type(error) is kind
@@ -141,7 +141,7 @@ def test_errors_of_ours_keep_their_class(kind: type[ResolutionError], raised: bo
 
 
 def test_a_class_of_ones_own_is_of_its_kind() -> None:
-    """A subclass, whatever its constructor, is told as what it derives from."""
+    """A subclass, whatever its constructor takes, is reported as the class it derives from."""
 
     class SealedError(BackendUnavailableError):
         def __init__(self, seal: int, reason: str) -> None:
@@ -155,7 +155,7 @@ def test_a_class_of_ones_own_is_of_its_kind() -> None:
 
 
 def test_good_siblings_of_a_malformed_answer_are_values() -> None:
-    """What is wrong with one source is not the others' trouble."""
+    """A malformed answer fails its own source only."""
     backend = Own(lambda sources: {s: "v" if s.name == "good" else object() for s in sources})
     with pytest.raises(BackendError) as caught:
         resolve_secrets({"good": "good", "bad": "bad"}, backend=backend)
@@ -164,7 +164,7 @@ def test_good_siblings_of_a_malformed_answer_are_values() -> None:
 
 
 def test_every_kind_of_value_may_be_bare_or_wrapped() -> None:
-    """Text, bytes, lists and trees come through, empty ones too."""
+    """Text, bytes, lists and trees, empty text and lists too, are accepted bare and wrapped."""
     values: dict[str, Any] = {
         "a": "text",
         "b": "",
@@ -179,7 +179,7 @@ def test_every_kind_of_value_may_be_bare_or_wrapped() -> None:
 
 
 def test_the_protocol_is_checkable_at_run_time() -> None:
-    """`isinstance` tells what can be a backend."""
+    """`isinstance` tells whether an object can be a backend."""
     assert isinstance(MemoryBackend({}), Backend)
     assert isinstance(Own(lambda _: {}), Backend)
     assert not isinstance(object(), Backend)
@@ -187,26 +187,26 @@ def test_the_protocol_is_checkable_at_run_time() -> None:
 
 @pytest.mark.parametrize("choice", ["vault", object(), MemoryBackend, {"prod/db": "hunter2"}])
 def test_what_is_no_backend_is_refused_at_once(choice: Any) -> None:
-    """An unknown name, a class and an object without `fetch` are refused, and show no value."""
+    """An unknown name, a class or an object without `fetch` is refused; no value is shown."""
     with pytest.raises(DeclarationError, match="backend") as caught:
         resolve_secrets({"a": "a"}, backend=choice)
     assert "hunter2" not in str(caught.value)
 
 
 def test_the_file_backend_needs_to_know_its_file() -> None:
-    """Without the variable there is nothing to read, and the error names it."""
+    """Without LAMBDA_SECRETS_FILE there is no file to read, and the error names the variable."""
     with pytest.raises(DeclarationError, match="LAMBDA_SECRETS_FILE"):
         resolve_secrets({"a": "a"}, backend="file")
 
 
 def test_the_package_has_no_other_backends() -> None:
-    """A name that is misspelt is an AttributeError, as of any module."""
+    """A misspelt name is an `AttributeError`, as in any module."""
     with pytest.raises(AttributeError, match="VaultBackend"):
         backends.VaultBackend  # noqa: B018
 
 
 def test_what_a_backend_answered_stays_its_own() -> None:
-    """A backend that goes on changing its lists and trees changes nothing that was read."""
+    """A backend that later changes its lists and trees does not change values already read."""
     hosts, tree = ["a"], {"hosts": ["a"], "url": "u"}
     answers = {declare("ssm:/hosts").source: hosts, declare("ssm:/app/").source: Answer(tree)}
     backend = Own(lambda sources: {source: answers[source] for source in sources})
@@ -221,7 +221,7 @@ def test_what_a_backend_answered_stays_its_own() -> None:
 
 
 def test_an_error_of_its_own_code_says_where() -> None:
-    """Its message is withheld, so that file and line are what is left to look at."""
+    """A bug is reported by file and line, without its message; a wrong `fetch` gets advice."""
 
     def typo(sources: list[Source]) -> Any:
         return sources.missing  # type: ignore[attr-defined]  # the bug
@@ -236,7 +236,7 @@ def test_an_error_of_its_own_code_says_where() -> None:
 
 
 def test_an_answer_that_holds_nothing_is_an_error() -> None:
-    """A subclass of `Answer` that sets nothing is not a value, and not a crash."""
+    """A subclass of `Answer` that sets no value is an error, not a crash."""
 
     class Unset(Answer):
         def __init__(self) -> None:
@@ -249,7 +249,7 @@ def test_an_answer_that_holds_nothing_is_an_error() -> None:
 
 
 def test_a_name_that_raises_is_the_name_of_the_class() -> None:
-    """Neither a property that raises nor a name of another type gets into messages."""
+    """A `name` that raises, or is not a string, is replaced by the name of the class."""
 
     class Nameless:
         @property
@@ -264,5 +264,5 @@ def test_a_name_that_raises_is_the_name_of_the_class() -> None:
 
 
 def test_the_names_of_types_are_for_type_checkers_alone() -> None:
-    """Who imports the protocol does not import what they name."""
+    """At run time, `_types` does not define names that only type checkers need."""
     assert not hasattr(_types, "Sources")

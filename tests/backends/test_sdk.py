@@ -1,4 +1,4 @@
-"""What the SDK backend calls, counted for real, and what it makes of answers and errors."""
+"""The SDK backend: its calls, counted in botocore, and how it handles answers and errors."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ fetch = functools.partial(reading.fetch, timeout=30)  # boto3's first client may
 
 
 def client_error(code: str, status: int = 400, message: str = "it says") -> ClientError:
-    """Return what botocore raises for a code of AWS."""
+    """Return the error that botocore raises for an AWS code."""
     answer: Any = {
         "Error": {"Code": code, "Message": message},
         "ResponseMetadata": {"HTTPStatusCode": status},
@@ -67,7 +67,7 @@ def client_error(code: str, status: int = 400, message: str = "it says") -> Clie
 
 
 def secret_answer(name: str, value: str | bytes | None = None) -> dict[str, Any]:
-    """Return what AWS answers for a secret."""
+    """Return AWS's answer for a secret."""
     value = f"value of {name}" if value is None else value
     return {
         "ARN": f"arn:aws:secretsmanager:us-east-1:1:secret:{name}-AbCdEf",
@@ -78,7 +78,7 @@ def secret_answer(name: str, value: str | bytes | None = None) -> dict[str, Any]
 
 
 class FakeSecretsManager:
-    """A Secrets Manager client that does what a test puts here, and keeps what it was asked."""
+    """A Secrets Manager client that answers as a test says, and records its calls."""
 
     def __init__(
         self,
@@ -103,10 +103,10 @@ class FakeSecretsManager:
 
 
 class FakeParameterStore:
-    """An SSM client that does what a test puts here."""
+    """An SSM client that answers as a test says, and records its calls."""
 
     def __init__(self, get: Callable[..., dict[str, Any]]) -> None:
-        """Answer `GetParameters` so."""
+        """Answer `GetParameters` by this function."""
         self.get = get
         self.asked: list[dict[str, Any]] = []
 
@@ -130,7 +130,7 @@ def sdk(moto_server: MotoServer, botocore_calls: BotocoreCalls) -> Iterator[SdkB
 def test_each_secret_is_one_call(
     sdk: SdkBackend, moto_server: MotoServer, botocore_calls: BotocoreCalls
 ) -> None:
-    """Text and binary secrets come as what they are, with their version, by one call each."""
+    """Text and binary secrets are read by one call each, with their version."""
     version = moto_server.put_secret("a", "text")["VersionId"]
     moto_server.put_secret("b", b"\x00\xff")
     botocore_calls.clear()
@@ -143,7 +143,7 @@ def test_each_secret_is_one_call(
 
 
 def test_a_secret_has_its_names(sdk: SdkBackend, moto_server: MotoServer) -> None:
-    """By name, by ARN and by an ARN without its random ending, singly or in a batch."""
+    """A secret is read by its name or by its ARN, singly or in a batch."""
     arn = moto_server.put_secret("prod/db+x", "v")["ARN"]
     names = ["prod/db+x", arn]
     assert fetch(sdk, *names) == ["v", "v"]
@@ -153,7 +153,7 @@ def test_a_secret_has_its_names(sdk: SdkBackend, moto_server: MotoServer) -> Non
 
 
 def test_versions_and_stages_are_asked_for() -> None:
-    """What the declaration says goes into the call, and nothing else."""
+    """The call has the version and stage of the declaration, and nothing else."""
     client = FakeSecretsManager()
     backend = SdkBackend(client=client)
     fetch(
@@ -172,7 +172,7 @@ def test_versions_and_stages_are_asked_for() -> None:
 
 
 def test_secrets_are_read_side_by_side() -> None:
-    """As many calls as secrets are under way at once, up to twenty."""
+    """Up to twenty secrets are read at the same time."""
     together = threading.Barrier(module.PARALLEL, timeout=10)
 
     def get(SecretId: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
@@ -185,7 +185,7 @@ def test_secrets_are_read_side_by_side() -> None:
 
 
 def test_sources_may_come_from_a_generator() -> None:
-    """The sources are gone through once."""
+    """The sources are iterated over only once."""
     backend = SdkBackend(client=FakeSecretsManager())
     answers = backend.fetch((source(name) for name in "ab"), timeout=5, fresh=True)
     assert [shown(answer) for answer in answers.values()] == ["value of a", "value of b"]
@@ -193,7 +193,7 @@ def test_sources_may_come_from_a_generator() -> None:
 
 
 def test_a_call_that_hangs_is_left_behind() -> None:
-    """The round ends with `timeout`; good siblings are there, and what comes late is dropped."""
+    """The round ends with `timeout`, with the values read so far and an error for the rest."""
     released = threading.Event()
 
     def get(SecretId: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
@@ -232,7 +232,7 @@ def test_what_was_not_begun_in_time_is_not_begun_later() -> None:
 
 
 def test_no_time_is_a_timeout() -> None:
-    """A round without any time left does not wait."""
+    """A round without any time left is a timeout."""
     backend = SdkBackend(client=FakeSecretsManager(lambda **_: time.sleep(0.1) or {}))  # type: ignore[func-returns-value]  # it sleeps, then answers
     (error,) = fetch(backend, "x", timeout=0)
     assert type(error) is BackendUnavailableError
@@ -240,7 +240,7 @@ def test_no_time_is_a_timeout() -> None:
 
 @pytest.mark.parametrize("possible", [0, 1, 2])
 def test_few_threads_are_enough(monkeypatch: pytest.MonkeyPatch, possible: int) -> None:
-    """Where no more threads can be started, those that there are read everything."""
+    """If no more threads can be started, the existing ones read everything."""
     start = threading.Thread.start
     left = [possible]
 
@@ -282,7 +282,7 @@ def test_a_backend_may_be_used_by_threads_at_once(
 def test_twenty_five_batched_secrets_are_two_calls(
     moto_server: MotoServer, botocore_calls: BotocoreCalls
 ) -> None:
-    """Twenty ids a call; what has a version or a stage is read singly, beside them."""
+    """A batch call takes twenty IDs; a secret with a version or stage is read by itself."""
     names = [f"prod/s{n:02}" for n in range(25)]
     versions = [moto_server.put_secret(name, f"value of {name}")["VersionId"] for name in names]
     botocore_calls.clear()
@@ -303,7 +303,7 @@ def test_twenty_five_batched_secrets_are_two_calls(
 def test_a_batch_says_what_is_missing(
     moto_server: MotoServer, botocore_calls: BotocoreCalls
 ) -> None:
-    """An unknown id in a batch is not found; its siblings, text and bytes, are there."""
+    """An unknown ID in a batch is not found; its siblings, text and bytes, are read."""
     moto_server.put_secret("a", "1")
     moto_server.put_secret("b", b"\xff")
     backend = SdkBackend(batch=True)
@@ -314,12 +314,12 @@ def test_a_batch_says_what_is_missing(
 
 
 def batch_of(**answers: dict[str, Any]) -> FakeSecretsManager:
-    """Return a client whose batch call gives one answer for a token, the first without one."""
+    """Return a client whose batch call answers by page token, with `first` if there is none."""
     return FakeSecretsManager(batch=lambda NextToken="first", **_: answers[NextToken])  # noqa: N803 - boto3's name
 
 
 def test_the_errors_of_a_batch_are_those_of_single_reads() -> None:
-    """Partial success names each failing id with its code and message."""
+    """Each failing ID of a batch gets the error of its code, as in a single read."""
     errors = [
         {"SecretId": "gone", "ErrorCode": "ResourceNotFoundException", "Message": "m"},
         {"SecretId": "denied", "ErrorCode": "AccessDeniedException", "Message": "for role r"},
@@ -342,7 +342,7 @@ def test_the_errors_of_a_batch_are_those_of_single_reads() -> None:
 
 
 def test_a_batch_in_pages_is_read_to_its_end() -> None:
-    """A token leads to the next page, with the same ids."""
+    """A token leads to the next page, with the same IDs."""
     client = batch_of(
         first={"SecretValues": [secret_answer("a")], "NextToken": "second"},
         second={"SecretValues": [secret_answer("b")], "Errors": []},
@@ -357,7 +357,7 @@ def test_a_batch_in_pages_is_read_to_its_end() -> None:
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_names_of_a_batch_are_told_apart(order: int) -> None:
-    """A name, a whole ARN and an ARN without its ending find theirs; a like name does not."""
+    """A name, an ARN and an ARN without its ending are matched; a similar name is not."""
     arn = secret_answer("prod/db")["ARN"]
     values = [secret_answer("prod/db2", "other"), secret_answer("prod/db", "right")][::order]
     client = batch_of(first={"SecretValues": values})
@@ -367,7 +367,7 @@ def test_names_of_a_batch_are_told_apart(order: int) -> None:
 
 
 def test_what_a_batch_does_not_name_is_asked_singly() -> None:
-    """An answer under another name than the one asked for costs a call, not a value."""
+    """A secret that the batch's answer does not name is read by itself."""
     errors = [{"SecretId": "arn:of:b", "ErrorCode": "ResourceNotFoundException", "Message": "m"}]
     client = batch_of(first={"SecretValues": [secret_answer("a")], "Errors": errors})
     client.get = lambda SecretId: secret_answer(SecretId, "alone")  # noqa: N803 - boto3's name
@@ -376,7 +376,7 @@ def test_what_a_batch_does_not_name_is_asked_singly() -> None:
 
 
 def test_a_batch_that_is_denied_is_read_singly_side_by_side() -> None:
-    """A role without BatchGetSecretValue still gets what it may read, all at once."""
+    """A role without BatchGetSecretValue still reads what it may, in parallel."""
     names = [f"s{n}" for n in range(12)]
     together = threading.Barrier(len(names), timeout=10)
 
@@ -397,7 +397,7 @@ def test_a_batch_that_is_denied_is_read_singly_side_by_side() -> None:
 
 
 def test_a_batch_of_one_that_is_denied_is_denied() -> None:
-    """One secret is not asked for twice."""
+    """If a batch of one secret is denied, the secret is not asked for again."""
 
     def batch(**_: Any) -> dict[str, Any]:
         raise client_error("AccessDeniedException")
@@ -409,7 +409,7 @@ def test_a_batch_of_one_that_is_denied_is_denied() -> None:
 
 
 def test_a_batch_that_is_throttled_is_not_asked_again() -> None:
-    """Twenty calls more would be no answer to too many."""
+    """A throttled batch is not split into single reads, which would be even more calls."""
 
     def batch(**_: Any) -> dict[str, Any]:
         raise client_error("ThrottlingException")
@@ -421,7 +421,7 @@ def test_a_batch_that_is_throttled_is_not_asked_again() -> None:
 
 
 def test_single_reads_that_hang_are_late_not_denied() -> None:
-    """What the whole call was denied says nothing of a secret that has not answered yet."""
+    """A single read that hangs after a denied batch is a timeout, not a denial."""
     released = threading.Event()
 
     def batch(**_: Any) -> dict[str, Any]:
@@ -443,7 +443,7 @@ def test_single_reads_that_hang_are_late_not_denied() -> None:
 def test_thirteen_parameters_are_two_calls(
     sdk: SdkBackend, moto_server: MotoServer, botocore_calls: BotocoreCalls
 ) -> None:
-    """Ten names a call; one that is missing is not found, by its name, beside good ones."""
+    """A call takes ten names; a missing one is not found, and its siblings are read."""
     names = [f"/prod/p{n:02}" for n in range(13)]
     for name in names:
         moto_server.put_parameter(name, f"value of {name}")
@@ -472,7 +472,7 @@ def test_parameters_are_what_they_are(sdk: SdkBackend, moto_server: MotoServer) 
 def test_decryption_is_asked_for_by_call(
     sdk: SdkBackend, moto_server: MotoServer, botocore_calls: BotocoreCalls
 ) -> None:
-    """What is to be decrypted and what is not go out in calls of their own."""
+    """Parameters to decrypt and parameters not to decrypt are read by separate calls."""
     moto_server.put_parameter("/a", "1", "String")
     moto_server.put_parameter("/b", "2", "String")
     botocore_calls.clear()
@@ -484,7 +484,7 @@ def test_decryption_is_asked_for_by_call(
 def test_versions_of_one_parameter_are_told_apart(
     sdk: SdkBackend, moto_server: MotoServer, botocore_calls: BotocoreCalls
 ) -> None:
-    """Each of latest, version and label is its own value, in any order, in calls of their own."""
+    """The latest value, a version and a label of one parameter are read by separate calls."""
     for value in ("one", "two", "three"):
         moto_server.put_parameter("/p", value, "String")
     moto_server.client("ssm").label_parameter_version(
@@ -504,12 +504,12 @@ def test_versions_of_one_parameter_are_told_apart(
 
 
 def parameter_answer(name: str) -> dict[str, Any]:
-    """Return what AWS answers for a parameter."""
+    """Return AWS's answer for a parameter."""
     return {"Name": name, "Type": "String", "Value": f"value of {name}", "Version": 3}
 
 
 def test_answers_out_of_order_find_their_names() -> None:
-    """GetParameters answers in any order."""
+    """Answers are matched by name: GetParameters returns them in any order."""
 
     def get(Names: list[str], **_: Any) -> dict[str, Any]:  # noqa: N803 - boto3's name
         others = [*Names[4:], *Names[3::-1]]
@@ -537,7 +537,7 @@ ARN = "arn:aws:ssm:us-east-1:123456789012:parameter"
 def test_parameters_have_their_names(
     asked: str | Declaration, sent: str, answered: str, whole: bool
 ) -> None:
-    """An ARN and a selector find the plain name of the answer; a missing one is not found."""
+    """An ARN or a selector matches the plain name in the answer; an invalid one is not found."""
 
     def get(Names: list[str], **_: Any) -> dict[str, Any]:  # noqa: N803 - boto3's name
         assert Names == [sent]
@@ -554,7 +554,7 @@ def test_parameters_have_their_names(
 
 
 def test_parameters_of_one_base_name_never_share_a_call() -> None:
-    """`/a` and `a`, a name and an ARN of another account: the answer could not say which."""
+    """`/a`, `a` and ARNs that end in it get separate calls: answers could not be told apart."""
 
     def get(Names: list[str], **_: Any) -> dict[str, Any]:  # noqa: N803 - boto3's name
         (name,) = Names
@@ -566,7 +566,7 @@ def test_parameters_of_one_base_name_never_share_a_call() -> None:
 
 
 def test_a_parameter_under_another_name_is_asked_singly() -> None:
-    """What a call for several does not name as it was asked for is the only answer of its own."""
+    """A parameter that the answer does not name as it was asked for is read by itself."""
 
     def get(Names: list[str], **_: Any) -> dict[str, Any]:  # noqa: N803 - boto3's name
         names = [name.removeprefix("/aws/reference/secretsmanager/") for name in Names]
@@ -582,7 +582,7 @@ def test_a_parameter_under_another_name_is_asked_singly() -> None:
 
 
 def test_one_denied_among_ten_parameters_costs_the_others_nothing() -> None:
-    """The whole call is denied: each is asked for singly, and one alone is denied."""
+    """If a call for ten is denied, each is read by itself, and only one is denied."""
 
     def get(Names: list[str], **_: Any) -> dict[str, Any]:  # noqa: N803 - boto3's name
         if "/p3" in Names:
@@ -606,7 +606,7 @@ def test_one_denied_among_ten_parameters_costs_the_others_nothing() -> None:
 def test_a_tree_of_fifteen_is_its_two_pages(
     sdk: SdkBackend, moto_server: MotoServer, botocore_calls: BotocoreCalls
 ) -> None:
-    """Ten parameters a page and no call more; keyed by the rest of the name."""
+    """A tree of fifteen takes one call for each page, and is keyed by the rest of each name."""
     for n in range(15):
         moto_server.put_parameter(f"/app/{'deep/' if n % 2 else ''}p{n}", str(n))
     moto_server.put_parameter("/app/list", "a,b", "StringList")
@@ -624,7 +624,7 @@ def test_a_tree_of_fifteen_is_its_two_pages(
 def test_a_tree_is_decrypted_unless_asked_otherwise(
     sdk: SdkBackend, moto_server: MotoServer
 ) -> None:
-    """Decryption is a part of what is asked for."""
+    """A tree is decrypted by default, and left encrypted with `decrypt=False`."""
     moto_server.put_parameter("/app/p", "s")
     plain, sealed = fetch(sdk, "ssm:/app/", ParameterTree("/app", decrypt=False))
     assert plain == {"p": "s"}
@@ -632,14 +632,14 @@ def test_a_tree_is_decrypted_unless_asked_otherwise(
 
 
 def test_a_path_without_parameters_is_not_found(sdk: SdkBackend) -> None:
-    """An empty tree is no value: a path that is misspelt would give one."""
+    """An empty tree is not found: its path may be misspelt."""
     (error,) = fetch(sdk, "ssm:/nothing/")
     assert type(error) is SecretNotFoundError
 
 
 @pytest.mark.parametrize("name", ["/other/a", "/apples", "/app/", "app", "", None])
 def test_a_tree_with_a_parameter_from_elsewhere_is_an_error(name: str | None) -> None:
-    """No parameter is taken for one of the tree that is not below its path."""
+    """A tree whose reply has a parameter from outside its path is an error."""
     page = {"Parameters": [{"Name": "/app/a", "Value": "1"}, {"Name": name, "Value": "2"}]}
     client = SimpleNamespace(get_parameters_by_path=lambda **_: page)
     (error,) = fetch(SdkBackend(parameter_client=client), "ssm:/app/")
@@ -648,7 +648,7 @@ def test_a_tree_with_a_parameter_from_elsewhere_is_an_error(name: str | None) ->
 
 
 def test_the_whole_tree_may_have_names_without_a_slash() -> None:
-    """Parameter Store takes such names; the first slash makes no difference."""
+    """The tree `/` may have names without a slash; a leading slash makes no difference."""
     page = {"Parameters": [{"Name": "plain", "Value": "1"}, {"Name": "/app/a", "Value": "2"}]}
     client = SimpleNamespace(get_parameters_by_path=lambda **_: page)
     (tree,) = fetch(SdkBackend(parameter_client=client), "ssm:/")
@@ -672,7 +672,7 @@ FLAGS = "appconfig:shop/prod/flags"
 
 @pytest.fixture
 def poller(appconfig: AppConfigData) -> Iterator[SdkBackend]:
-    """Return a backend that polls there."""
+    """Return a backend that polls that server."""
     backend = SdkBackend()
     yield backend
     backend.close()
@@ -681,7 +681,7 @@ def poller(appconfig: AppConfigData) -> Iterator[SdkBackend]:
 def test_a_configuration_is_polled_in_one_session(
     appconfig: AppConfigData, poller: SdkBackend
 ) -> None:
-    """Each answer renews the token, an empty one means unchanged, a change comes through."""
+    """Polls share one session: an empty body means unchanged, and a change is returned."""
     appconfig.labels["shop", "prod", "flags"] = "v1"
     for _ in range(3):
         (answer,) = poller.fetch([source(FLAGS)], timeout=5, fresh=False).values()
@@ -696,7 +696,7 @@ def test_a_configuration_is_polled_in_one_session(
 
 
 def test_an_empty_configuration_is_a_value(appconfig: AppConfigData, poller: SdkBackend) -> None:
-    """The first poll of a session tells all there is."""
+    """An empty body at the first poll of a session is an empty value."""
     appconfig.configurations["shop", "prod", "flags"] = b""
     assert fetch(poller, FLAGS) == [""]
 
@@ -704,7 +704,7 @@ def test_an_empty_configuration_is_a_value(appconfig: AppConfigData, poller: Sdk
 def test_an_expired_token_starts_a_new_session(
     appconfig: AppConfigData, poller: SdkBackend
 ) -> None:
-    """A token that is no longer good costs a session, and never serves what was known before."""
+    """An expired token starts a new session, and the old value is not returned."""
     fetch(poller, FLAGS)
     appconfig.tokens.clear()
     appconfig.configurations["shop", "prod", "flags"] = b""
@@ -713,7 +713,7 @@ def test_an_expired_token_starts_a_new_session(
 
 
 def test_a_forced_read_starts_a_new_session(appconfig: AppConfigData, poller: SdkBackend) -> None:
-    """Nothing that is known from before answers a read past all caches."""
+    """A forced read starts a new session, so that no old value answers it."""
     fetch(poller, FLAGS)
     assert fetch(poller, FLAGS, fresh=True) == ['{"on": true}']
     assert appconfig.calls == {"StartConfigurationSession": 2, "GetLatestConfiguration": 2}
@@ -746,7 +746,7 @@ def test_refused_polls_have_their_errors(
     expected: type[ResolutionError],
     says: str,
 ) -> None:
-    """A refusal of either call is an error of its class; the poll after it starts anew."""
+    """A refusal of either call has its error, and the next poll works again."""
     client = boto3.client(
         "appconfigdata",
         region_name="us-east-1",
@@ -767,7 +767,7 @@ def test_refused_polls_have_their_errors(
 def test_names_with_slashes_reach_appconfig_as_written(
     appconfig: AppConfigData, poller: SdkBackend
 ) -> None:
-    """A slash inside a name is part of it."""
+    """Slashes and spaces in a name reach AppConfig as written."""
     appconfig.configurations["my/shop", "prod", "fl ags"] = b"c"
     assert fetch(poller, AppConfig("my/shop", "prod", "fl ags"), FLAGS) == ["c", '{"on": true}']
 
@@ -811,7 +811,7 @@ ALL = [
 
 @pytest.mark.parametrize("kind", ALL, ids=[kind.__name__ for kind in ALL])
 def test_every_error_of_botocore_is_one_of_ours(kind: type[Exception]) -> None:
-    """Network, stream and credential services are transient, all else is not; none is quoted."""
+    """Network, stream and credential-service errors are transient, others not; none is quoted."""
     transient = any(base.__name__ in UNREACHABLE for base in kind.__mro__)
     for what in ("secret", "parameter", "tree", "appconfig"):
         error = by_boto3(raised(kind), what)
@@ -820,7 +820,7 @@ def test_every_error_of_botocore_is_one_of_ours(kind: type[Exception]) -> None:
 
 
 def test_the_table_of_errors_is_complete() -> None:
-    """Each transient base class that the table names is there, and so is its offspring."""
+    """Each transient base class that the table names exists, and so do known subclasses."""
     names = {kind.__name__ for kind in ALL}
     assert names >= UNREACHABLE
     assert {"EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError"} <= names
@@ -865,7 +865,7 @@ def test_the_table_of_errors_is_complete() -> None:
 def test_each_failure_has_its_error(
     error: Exception, expected: type[ResolutionError], says: str
 ) -> None:
-    """Code and status decide the class; the message says what to look at."""
+    """Code and status decide the class; the message says what to check."""
     ours = by_boto3(error, "secret")
     assert kind_of(ours) is expected
     assert says in str(ours)
@@ -882,7 +882,7 @@ def test_each_failure_has_its_error(
     ],
 )
 def test_a_denial_names_the_action(kind: str, action: str) -> None:
-    """What the role has to be allowed depends on what is read."""
+    """The error names the action that the role needs for this kind of source."""
     assert action in str(by_boto3(client_error("AccessDeniedException"), kind))
 
 
@@ -900,7 +900,7 @@ def test_errors_keep_nothing_of_what_caused_them() -> None:
 
 
 def test_an_answer_without_a_value_is_an_error() -> None:
-    """Neither text nor bytes is no secret."""
+    """An answer with neither text nor bytes is an error."""
     (error,) = fetch(SdkBackend(client=FakeSecretsManager(lambda **_: {"Name": "x"})), "x")
     assert kind_of(error) is BackendError
 
@@ -910,7 +910,7 @@ def test_an_answer_without_a_value_is_an_error() -> None:
 def test_a_page_of_html_is_neither_a_value_nor_a_missing_secret(
     monkeypatch: pytest.MonkeyPatch, status: int, declaration: str
 ) -> None:
-    """Case 31: what a captive portal answers is an error that does not quote it."""
+    """Case 31: a captive portal's page is an error that does not quote the page."""
     monkeypatch.setattr(module, "pause_before", lambda _: 99.0)
     with FaultServer([faults.answer("<html>hunter2</html>", status)]) as portal:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{portal.port}")
@@ -938,7 +938,7 @@ def test_a_page_of_html_is_neither_a_value_nor_a_missing_secret(
 def test_a_mock_may_be_the_client(
     method: str, reply: dict[str, Any], declaration: str, expected: Any
 ) -> None:
-    """Case 32: it answers what its test says, and what it was not told is no value."""
+    """Case 32: a mock's configured replies are values, and its default ones are errors."""
     client = MagicMock()
     backend = SdkBackend(client=client, parameter_client=client)
     with pytest.raises(ResolutionError):
@@ -949,7 +949,7 @@ def test_a_mock_may_be_the_client(
 
 
 def test_pages_without_an_end_are_asked_for_as_long_as_somebody_waits() -> None:
-    """A mock, or a service that repeats its token, keeps no thread busy for ever."""
+    """A mock or service that repeats its token keeps no thread busy after the timeout."""
     client = MagicMock()
     client.get_parameters_by_path.return_value = {"Parameters": [], "NextToken": "again"}
     (error,) = fetch(SdkBackend(parameter_client=client), "ssm:/t/", timeout=0.2)
@@ -962,7 +962,7 @@ def test_pages_without_an_end_are_asked_for_as_long_as_somebody_waits() -> None:
 
 
 def test_no_credentials_and_no_region_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a developer's machine lacks is named."""
+    """The error names missing credentials or a missing region, and `override_secrets`."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name)
@@ -976,7 +976,7 @@ def test_no_credentials_and_no_region_say_so(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_an_endpoint_that_refuses_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No connection to AWS is transient: a stale value may be served."""
+    """A refused connection to AWS is transient: a stale value may be served."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     client = boto3.client("secretsmanager", config=Config(retries={"max_attempts": 0}))
     (error,) = fetch(SdkBackend(client=client), "x", timeout=2)
@@ -985,7 +985,7 @@ def test_an_endpoint_that_refuses_is_unreachable(monkeypatch: pytest.MonkeyPatch
 
 
 def test_without_boto3_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A package that leaves boto3 out gets a reason at once, not a timeout."""
+    """Without boto3, the error says so at once instead of after the timeout."""
     monkeypatch.setitem(sys.modules, "botocore.config", None)
     started = time.monotonic()
     (error,) = fetch(SdkBackend(), "x")
@@ -1000,7 +1000,7 @@ def test_without_boto3_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_clients_are_made_on_first_use_and_kept(
     moto_server: MotoServer, botocore_calls: BotocoreCalls
 ) -> None:
-    """One client for each service that is used, from one session, whatever happens to the cache."""
+    """Each service gets one client, at its first use, and a new one only after `close()`."""
     moto_server.put_secret("x", "v")
     moto_server.put_parameter("/p", "v")
     made: list[str] = []
@@ -1027,7 +1027,7 @@ def test_clients_are_made_on_first_use_and_kept(
 def test_services_share_a_session(
     sdk: SdkBackend, moto_server: MotoServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One session loads endpoints and credentials once; after closing there is a new one."""
+    """All services share one session; after `close()` there is a new one."""
     moto_server.put_secret("x", "v")
     moto_server.put_parameter("/p", "v")
     sessions: list[object] = []
@@ -1049,7 +1049,7 @@ def test_services_share_a_session(
 def test_a_client_of_your_own_is_used_and_stays_usable(
     moto_server: MotoServer, botocore_calls: BotocoreCalls
 ) -> None:
-    """The given client makes the calls, also after the backend was closed."""
+    """A given client makes the calls, even after the backend was closed."""
     moto_server.put_secret("x", "v")
     client = moto_server.client("secretsmanager")
     backend = SdkBackend(client=client)
@@ -1063,7 +1063,7 @@ def test_a_client_of_your_own_is_used_and_stays_usable(
 
 
 def test_every_service_takes_a_client() -> None:
-    """Secrets, parameters and configurations each have their own."""
+    """Secrets and parameters are each read through the client given for them."""
     ssm = FakeParameterStore(lambda **_: {"Parameters": [parameter_answer("/p")]})
     backend = SdkBackend(client=FakeSecretsManager(), parameter_client=ssm)
     assert fetch(backend, "x", "ssm:/p") == ["value of x", "value of /p"]
@@ -1084,7 +1084,7 @@ def test_the_region_is_lambdas(
     environ: dict[str, str],
     region: str,
 ) -> None:
-    """AWS_REGION, which every function has and botocore does not read, goes first."""
+    """AWS_REGION, which every function has and botocore does not read, takes precedence."""
     for variable, text in environ.items():
         monkeypatch.setenv(variable, text)
     botocore_calls.clients.clear()
@@ -1095,7 +1095,7 @@ def test_the_region_is_lambdas(
 def test_a_session_of_your_own_has_its_region(
     moto_server: MotoServer, monkeypatch: pytest.MonkeyPatch, botocore_calls: BotocoreCalls
 ) -> None:
-    """What the given session says is not overridden by the environment."""
+    """The environment does not override the region of a given session."""
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     backend = SdkBackend(session=boto3.Session(region_name="ap-south-1"))
     botocore_calls.clients.clear()
@@ -1105,7 +1105,7 @@ def test_a_session_of_your_own_has_its_region(
 
 
 def test_clients_have_sane_timeouts(sdk: SdkBackend, botocore_calls: BotocoreCalls) -> None:
-    """Short timeouts, few retries, a pool for all threads, and who asks is in the user agent."""
+    """Clients have short timeouts, no retries, a pool for all threads and our user agent."""
     botocore_calls.clients.clear()
     fetch(sdk, "x")
     (client,) = botocore_calls.clients
@@ -1142,13 +1142,13 @@ else:
 
 
 def test_a_child_has_clients_of_its_own(moto_server: MotoServer) -> None:
-    """After a fork the child makes its own clients and lock; the parent's go on to work."""
+    """After a fork, the child makes its own clients and lock; the parent keeps its own."""
     moto_server.put_secret("x", "v")
     subprocess.run([sys.executable, "-c", FORK], check=True, timeout=60)
 
 
 def test_another_process_lets_clients_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever is no longer the process that made a client does not use it."""
+    """A process does not use a client or lock that another process made."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     backend = SdkBackend()
     client, lock = backend._client("secretsmanager", ""), backend._lock
@@ -1165,7 +1165,7 @@ def test_another_process_lets_clients_go(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_no_value_is_logged_at_debug(
     sdk: SdkBackend, moto_server: MotoServer, kept: Kept, appconfig: AppConfigData
 ) -> None:
-    """What botocore prints of replies and signed headers is kept out, for our calls."""
+    """Our calls leave no DEBUG records, and no record of another level shows a value."""
     moto_server.put_secret("x", "hunter2")
     moto_server.put_parameter("/app/p", "hunter2")
     appconfig.configurations["shop", "prod", "flags"] = b"hunter2"
@@ -1179,7 +1179,7 @@ def test_no_value_is_logged_at_debug(
 def test_the_applications_own_calls_are_logged_as_before(
     sdk: SdkBackend, moto_server: MotoServer, kept: Kept
 ) -> None:
-    """Only our calls are silent: the application's stay as they are, also in the same process."""
+    """Only our calls are silenced: the application's own calls are still logged."""
     moto_server.put_secret("x", "hunter2")
     fetch(sdk, "x")
     kept.lines.clear()
@@ -1191,7 +1191,7 @@ def test_the_applications_own_calls_are_logged_as_before(
 
 
 def test_batch_is_yes_or_no() -> None:
-    """Anything else is refused where it is given."""
+    """A `batch` that is neither True nor False is refused by the constructor."""
     batch: Any = "no"
     with pytest.raises(DeclarationError, match="batch='no' must be True or False"):
         SdkBackend(batch=batch)
@@ -1208,7 +1208,7 @@ def test_batch_is_yes_or_no() -> None:
     ],
 )
 def test_what_is_not_a_client_or_session_is_refused(given: Any, method: str) -> None:
-    """What cannot be called as one is refused where it is given, another service's client too."""
+    """An object without the needed method is refused, even another service's client."""
     (what,) = given.values()
     expected = rf"expected a boto3 object with a {method}\(\) method, got {type(what).__name__}\."
     with pytest.raises(DeclarationError, match=expected):
@@ -1216,14 +1216,14 @@ def test_what_is_not_a_client_or_session_is_refused(given: Any, method: str) -> 
 
 
 def test_a_client_of_trees_alone_is_one() -> None:
-    """A fake needs no method that its test does not call."""
+    """A fake client needs only the methods that its test calls."""
     page = {"Parameters": [{"Name": "/t/a", "Value": "v"}]}
     client = SimpleNamespace(get_parameters_by_path=lambda **_: page)
     assert fetch(SdkBackend(parameter_client=client), "ssm:/t/") == [{"a": "v"}]
 
 
 def test_an_arn_of_another_region_is_read_there(botocore_calls: BotocoreCalls) -> None:
-    """A session makes a client of each region; a client that was given has its own only."""
+    """A session makes a client for each region; a given client reads its own region only."""
     far = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:x-AbCdEf"
     session = boto3.Session("testing", "testing", region_name="us-east-1")
     backend = SdkBackend(session=session)
@@ -1242,7 +1242,7 @@ def test_an_arn_of_another_region_is_read_there(botocore_calls: BotocoreCalls) -
 
 
 def test_throttling_is_retried_until_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is no fixed number of tries: the time decides."""
+    """Only the deadline limits the number of retries."""
     monkeypatch.setattr(module, "pause_before", lambda _: 0.001)
     tries: list[str] = []
 
@@ -1272,13 +1272,13 @@ def test_throttling_is_retried_until_the_deadline(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_advice_fits_the_failure(error: Exception, says: str) -> None:
-    """Who reads the message knows what to do next."""
+    """The message says what to do next, and quotes no value."""
     assert says in str(by_boto3(error, "secret"))
     assert "hunter2" not in str(by_boto3(error, "secret"))
 
 
 def test_a_client_without_close_is_left_as_it_is() -> None:
-    """A stand-in for a client needs no more than the calls."""
+    """A client without `close` still works after the backend was closed."""
     backend = SdkBackend(client=FakeSecretsManager())
     backend.close()
     assert fetch(backend, "x") == ["value of x"]
@@ -1291,7 +1291,7 @@ def test_a_client_without_close_is_left_as_it_is() -> None:
 def test_a_malformed_endpoint_is_named(
     monkeypatch: pytest.MonkeyPatch, variable: str, url: str
 ) -> None:
-    """boto3 raises a bare ValueError for it, or calls it unreachable."""
+    """A malformed endpoint URL is an error that names the variable, and is not retried."""
     monkeypatch.setenv(variable, url)
     backend = SdkBackend()
     (error,) = fetch(backend, "x")
@@ -1303,7 +1303,7 @@ def test_a_malformed_endpoint_is_named(
 def test_a_copy_of_a_configuration_has_the_same_backend(
     sdk: SdkBackend, moto_server: MotoServer
 ) -> None:
-    """Frameworks copy what they are given; a backend that was used cannot be copied."""
+    """Frameworks copy their configuration: a deep copy holds the very same backend."""
     moto_server.put_secret("x", "v")
     assert fetch(sdk, "x") == ["v"]
     copied = copy.deepcopy({"backend": sdk})["backend"]

@@ -39,7 +39,7 @@ def by_botocore(
     where: tuple[str, str],
     now: float,
 ) -> dict[str, str]:
-    """Return the headers of the request that botocore would sign."""
+    """Return the headers of this request as botocore would sign it."""
     request = AWSRequest(method=method, url=url, headers=headers, data=body)
     moment = dt.datetime.fromtimestamp(int(now), dt.UTC)
     with mock.patch.object(botocore.auth, "get_current_datetime", return_value=moment):
@@ -67,7 +67,7 @@ def test_signatures_of_json_calls_are_botocores(
     port: int | None,
     base: str,
 ) -> None:
-    """Whatever is asked for, by whom, where and when, botocore would sign it the same way."""
+    """For any request, credentials, region and time, the signature equals botocore's."""
     host = "example.amazonaws.com" + (f":{port}" if port else "")
     body = json.dumps({"SecretId": name}).encode()
     headers = {
@@ -98,7 +98,7 @@ def test_signatures_of_json_calls_are_botocores(
 
 @given(token=st.text("abcXYZ019-_=+/&", min_size=1, max_size=50), now=st.floats(0, 4e9))
 def test_signatures_of_queries_are_botocores(token: str, now: float) -> None:
-    """AppConfig's token is a parameter of the query, and signed as such."""
+    """AppConfig's token is a query parameter, and is signed as one."""
     from lambda_secrets.backends._extension import encoded
 
     query = f"configuration_token={encoded(token)}"
@@ -120,7 +120,7 @@ def test_signatures_of_queries_are_botocores(token: str, now: float) -> None:
 
 
 def test_the_user_agent_names_this_version() -> None:
-    """CloudTrail shows who asked, in which version."""
+    """The user agent names the library and its version, and is not signed."""
     assert importlib.metadata.version("lambda-secrets") == VERSION
     keys = opaque(("k", "s", ""))
     where = ("us-east-1", "ssm")
@@ -156,7 +156,7 @@ def all_regions() -> list[str]:
 def test_hosts_are_botocores(
     monkeypatch: pytest.MonkeyPatch, *, fips: bool, dual_stack: bool
 ) -> None:
-    """Each region of each partition, with FIPS and dual-stack, for three services."""
+    """The hosts of three services in each region equal botocore's, with FIPS and dual-stack too."""
     if fips:
         monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", "true")
     if dual_stack:
@@ -188,14 +188,14 @@ def test_hosts_are_botocores(
     ],
 )
 def test_a_region_that_is_not_known_is_said(region: str) -> None:
-    """A host is never guessed: boto3 may know it."""
+    """An unknown region is an error that names the "sdk" backend: a host is never guessed."""
     error = endpoint_of("ssm", region)
     assert isinstance(error, UnaskedError)
     assert '"sdk"' in str(error)
 
 
 def test_without_a_region_the_error_names_the_variable() -> None:
-    """Nothing is asked anywhere by default."""
+    """Without a region, the error names AWS_REGION: there is no default region."""
     assert "AWS_REGION" in str(endpoint_of("ssm", ""))
 
 
@@ -253,7 +253,7 @@ def test_variables_name_endpoints(
     host: str,
     path: str,
 ) -> None:
-    """A variable of the service wins over the common one; both can be ignored."""
+    """A service's own variable wins over the common one; another variable disables both."""
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     endpoint = endpoint_of(service, "us-east-1")
@@ -279,7 +279,7 @@ def test_variables_name_endpoints(
 def test_a_malformed_endpoint_is_named_and_not_shown(
     monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
-    """What is not a URL of a host is told at once, with an example."""
+    """A malformed endpoint URL is an error that names the variable and does not show the URL."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
     error = endpoint_of("ssm", "us-east-1")
     assert isinstance(error, UnaskedError)
@@ -291,7 +291,7 @@ def test_a_malformed_endpoint_is_named_and_not_shown(
 def test_an_endpoint_and_fips_exclude_each_other(
     monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
-    """As in botocore: whoever demands FIPS must not be sent elsewhere."""
+    """As in botocore, a custom endpoint with FIPS or dual-stack is an error."""
     monkeypatch.setenv(variable, "true")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://h")
     assert isinstance(endpoint_of("ssm", "us-east-1"), UnaskedError)

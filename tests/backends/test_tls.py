@@ -32,14 +32,14 @@ OK = faults.answer("fine")
 
 @pytest.fixture(autouse=True)
 def no_trust(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take out what the machine says of certificates."""
+    """Clear the variables that name certificates."""
     for name in TRUST:
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the file of all that the machine trusts, which is to be written."""
+    """Return the path of the machine's certificate store, which the test writes."""
     file = tmp_path / "store.pem"
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
@@ -89,7 +89,7 @@ def served(folder: Path, authority: Authority, *hosts: str, script: Any = (OK,))
 def test_of_a_store_the_roots_of_aws_are_enough(
     client: RemoteClient, tmp_path: Path, store: Path, strangers: str
 ) -> None:
-    """One root of 140 is loaded, where it is Amazon's; the other 139 are not."""
+    """Only Amazon's root is loaded from a store of 140."""
     authority = Authority("Amazon")
     store.write_text(strangers + authority.pem)
     with served(tmp_path, authority) as server:
@@ -102,7 +102,7 @@ def test_of_a_store_the_roots_of_aws_are_enough(
 def test_where_the_part_does_not_verify_the_whole_store_does(
     client: RemoteClient, tmp_path: Path, store: Path, strangers: str
 ) -> None:
-    """A private endpoint or a proxy has its own root: one more connection, and it is known."""
+    """A private root costs one extra connection, once: from then on the whole store is loaded."""
     private = Authority("Our own company")
     store.write_text(strangers + Authority("Amazon").pem + private.pem)
     with served(tmp_path, private) as server:
@@ -117,7 +117,7 @@ def test_where_the_part_does_not_verify_the_whole_store_does(
 def test_ten_first_connections_may_find_the_part_too_small(
     client: RemoteClient, tmp_path: Path, store: Path, strangers: str
 ) -> None:
-    """Whoever was refused with the part tries again, even if another has switched already."""
+    """Each of ten connections that fail with the part is retried with the whole store."""
     private = Authority("Our own company")
     store.write_text(strangers + Authority("Amazon").pem + private.pem)
     with served(tmp_path, private) as server:
@@ -129,7 +129,7 @@ def test_ten_first_connections_may_find_the_part_too_small(
 def test_a_store_without_roots_of_aws_is_loaded_whole(
     client: RemoteClient, tmp_path: Path, store: Path
 ) -> None:
-    """There is no part to begin with."""
+    """A store without AWS's roots is loaded whole at once, without a failed handshake."""
     private = Authority("Our own company")
     store.write_text(private.pem)
     with served(tmp_path, private) as server:
@@ -160,11 +160,11 @@ def test_a_folder_is_read_on_demand(
 
 
 def hash_of(pem: str) -> str:
-    """Return the name that OpenSSL looks for."""
+    """Return the file name under which OpenSSL looks for this certificate."""
     import subprocess
 
     done = subprocess.run(
-        ["openssl", "x509", "-hash", "-noout"],  # noqa: S607 - where it is differs
+        ["openssl", "x509", "-hash", "-noout"],  # noqa: S607 - its path differs by system
         input=pem,
         capture_output=True,
         text=True,
@@ -182,7 +182,7 @@ def test_a_bundle_of_your_own_is_all_that_counts(
     *,
     folder: bool,
 ) -> None:
-    """`AWS_CA_BUNDLE` is loaded whole, and nothing of the machine's store beside it."""
+    """`AWS_CA_BUNDLE` is loaded whole, and replaces the machine's store."""
     private, amazon = Authority("Our own company"), Authority("Amazon")
     store.write_text(amazon.pem)
     bundle = tmp_path / "bundle"
@@ -210,7 +210,7 @@ def test_a_bundle_that_is_missing_trusts_nothing(
 def test_without_any_store_nothing_is_trusted(
     client: RemoteClient, tmp_path: Path, store: Path
 ) -> None:
-    """A file that is missing or holds no certificates is as good as none."""
+    """If the store is missing or holds no certificate, no server is trusted."""
     for text in (
         None,
         "no certificate",
@@ -234,7 +234,7 @@ def test_a_wrong_certificate_gets_no_request(
     authority: Authority | None,
     hosts: tuple[str, ...],
 ) -> None:
-    """Nothing of a request is sent to whom nobody vouches for, or who is somebody else."""
+    """No request is sent to a server with an unknown root or another host's certificate."""
     known = Authority("Amazon")
     store.write_text(known.pem)
     with served(tmp_path, authority or known, *hosts) as server:
@@ -243,7 +243,7 @@ def test_a_wrong_certificate_gets_no_request(
 
 
 def test_old_versions_of_tls_are_refused(store: Path) -> None:
-    """TLS 1.2 is the oldest that is spoken."""
+    """TLS 1.2 is the oldest version that is accepted."""
     store.write_text(Authority().pem)
     assert Trust().context().minimum_version == ssl.TLSVersion.TLSv1_2
     assert Trust().whole().minimum_version == ssl.TLSVersion.TLSv1_2
@@ -253,13 +253,13 @@ def test_old_versions_of_tls_are_refused(store: Path) -> None:
 
 
 def addressed(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[int, tuple[Any, ...]]) -> None:
-    """Let every name have these addresses."""
+    """Let every name resolve to these addresses."""
     made = [(family, socket.SOCK_STREAM, 6, "", place) for family, place in addresses]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: made)
 
 
 def test_addresses_share_the_time(client: RemoteClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that is black-holed uses its share, and the next one answers."""
+    """A black-holed address uses only its share of the timeout, then the next one is tried."""
     with FaultServer([OK]) as server, full_backlog() as stuck:
         addressed(
             monkeypatch,
@@ -274,7 +274,7 @@ def test_addresses_share_the_time(client: RemoteClient, monkeypatch: pytest.Monk
 def test_a_refused_address_is_passed_at_once(
     client: RemoteClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What fails at once leaves its time to the next one."""
+    """An address that refuses at once leaves its time to the next one."""
     with FaultServer([OK]) as server, faults.refusing_port() as nobody:
         addressed(
             monkeypatch,
@@ -289,7 +289,7 @@ def test_a_refused_address_is_passed_at_once(
 def test_where_all_addresses_fail_the_last_one_is_told(
     client: RemoteClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A refused connection and one that never comes about are told apart."""
+    """If all addresses fail, the fault tells a refused connection from a timeout."""
     with faults.refusing_port() as nobody, FaultServer([OK]) as server, full_backlog() as stuck:
         addressed(monkeypatch, *[(socket.AF_INET, ("127.0.0.1", nobody))] * 2)
         assert ask(client, server, tls=False) == "refused"
@@ -300,7 +300,7 @@ def test_where_all_addresses_fail_the_last_one_is_told(
 def test_a_network_that_cannot_be_reached_is_passed_at_once(
     client: RemoteClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a route to the first address the system says so, and nobody waits."""
+    """Without a route to the first address, the next one is tried without waiting."""
     with FaultServer([OK]) as server:
         addressed(
             monkeypatch,
@@ -315,7 +315,7 @@ def test_a_network_that_cannot_be_reached_is_passed_at_once(
 def test_a_network_that_cannot_be_reached_leaves_no_socket(
     client: RemoteClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What fails at the first step is closed: a socket that is left open is a warning here."""
+    """A socket that fails to connect at once is closed: one left open is a warning here."""
     with FaultServer([OK]) as server:
         addressed(monkeypatch, (socket.AF_INET, ("255.255.255.255", 1)))
         assert ask(client, server, tls=False, timeout=5) == "reset"
@@ -323,7 +323,7 @@ def test_a_network_that_cannot_be_reached_leaves_no_socket(
 
 
 def test_families_take_turns() -> None:
-    """The second family comes second, not after all addresses of the first."""
+    """Families alternate: the second one is tried second, not after all addresses of the first."""
     six, four = socket.AF_INET6, socket.AF_INET
     addresses = [(six, 1), (six, 2), (six, 3), (four, 4)]
     assert module._by_turns(addresses) == [(six, 1), (four, 4), (six, 2), (six, 3)]
@@ -331,7 +331,7 @@ def test_families_take_turns() -> None:
 
 @pytest.mark.parametrize("host", ["does-not-exist.invalid", "a..b", "x" * 300])
 def test_a_name_without_an_address_is_told(client: RemoteClient, host: str) -> None:
-    """A resolver that knows nothing, and what is not a name, are the same to us."""
+    """A name that cannot be resolved and one that is malformed are the same fault."""
     with FaultServer([OK]) as server:
         assert ask(client, server, host=host, timeout=10) == "unresolved"
 
@@ -350,7 +350,7 @@ def test_no_file_descriptor_left_is_a_fault(
 
 
 class full_backlog:  # noqa: N801 - a context manager, used like a function
-    """A loopback port on which connections neither come about nor are refused."""
+    """A loopback port where connections are neither accepted nor refused."""
 
     def __enter__(self) -> int:
         """Fill the queue of a listener that accepts nothing."""
@@ -373,7 +373,7 @@ class full_backlog:  # noqa: N801 - a context manager, used like a function
 
 @pytest.fixture
 def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """Return the context of a server that is trusted."""
+    """Return the TLS context of a trusted server."""
     authority = Authority()
     bundle = tmp_path / "bundle.pem"
     bundle.write_text(authority.pem)
@@ -400,7 +400,7 @@ def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
 def test_every_answer_is_a_reply_or_says_its_fault(
     client: RemoteClient, trusted: ssl.SSLContext, action: Action, expected: Any
 ) -> None:
-    """Over TLS as without it; an end that TLS does not announce is never the end of a body."""
+    """Replies are read as without TLS, except that an unannounced close never ends a body."""
     with TlsServer([action], trusted) as server:
         assert ask(client, server, timeout=0.5 if expected == "timeout" else 5) == expected
 
@@ -412,7 +412,7 @@ def test_every_answer_is_a_reply_or_says_its_fault(
 def test_a_handshake_that_fails_is_a_fault(
     client: RemoteClient, trusted: ssl.SSLContext, stage: str, expected: str
 ) -> None:
-    """Lost, reset or never answered: the request is not sent."""
+    """A handshake that is closed, reset, unanswered or answered without TLS is a fault."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         done = threading.Event()
 
@@ -444,7 +444,7 @@ class Proxy(FaultServer):
     """An HTTP proxy that opens tunnels, unless a test scripts another answer."""
 
     def __init__(self, script: Any = None) -> None:
-        """Tunnel."""
+        """Open tunnels by default."""
         super().__init__(script or self.tunnel)
 
     def tunnel(self, request: Request) -> Action:
@@ -482,7 +482,7 @@ def test_a_proxy_opens_a_tunnel(
     variable: str,
     login: str,
 ) -> None:
-    """TLS is spoken with the host itself: the proxy sees its name, and nothing of the request."""
+    """TLS is spoken with the host itself: the proxy sees the host's name, but not the request."""
     with TlsServer([OK], trusted) as server, Proxy() as proxy:
         monkeypatch.setenv(variable, f"http://{login}127.0.0.1:{proxy.port}")
         assert ask(client, server) == (200, b"fine")
@@ -513,7 +513,7 @@ def test_some_hosts_are_reached_without_the_proxy(
     excluded: str,
     through: bool,
 ) -> None:
-    """`NO_PROXY` names hosts and domains."""
+    """Hosts and domains in `NO_PROXY` are reached without the proxy."""
     monkeypatch.setenv("NO_PROXY", excluded)
     with TlsServer([OK], trusted) as server, Proxy() as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{proxy.port}")
@@ -525,7 +525,7 @@ def test_some_hosts_are_reached_without_the_proxy(
 def test_plain_http_and_credentials_use_no_proxy(
     client: RemoteClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A proxy for HTTPS is for HTTPS, and a client may know none."""
+    """Plain HTTP ignores `HTTPS_PROXY`, and so does a client made with `proxies=False`."""
     with FaultServer([OK]) as server, Proxy() as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
         assert ask(client, server, tls=False) == (200, b"fine")
@@ -549,7 +549,7 @@ def test_a_tunnel_that_is_refused_is_a_fault(
     monkeypatch: pytest.MonkeyPatch,
     answer: Action,
 ) -> None:
-    """Without a tunnel nothing is sent, least of all in the clear."""
+    """Without a tunnel, nothing is sent to the server."""
     with TlsServer([OK], trusted) as server, Proxy([answer]) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
         assert ask(client, server) == "proxy"
@@ -563,7 +563,7 @@ def test_a_tunnel_that_is_refused_is_a_fault(
 def test_a_proxy_that_cannot_be_used_is_told(
     client: RemoteClient, monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
-    """A setting that is not understood is never ignored."""
+    """An invalid or unsupported proxy URL is a fault, and is never ignored."""
     monkeypatch.setenv("HTTPS_PROXY", url)
     with FaultServer([OK]) as server:
         assert ask(client, server) == "proxy"
@@ -573,7 +573,7 @@ def test_a_proxy_that_cannot_be_used_is_told(
 def test_a_large_answer_is_json_as_it_was_sent(
     client: RemoteClient, trusted: ssl.SSLContext
 ) -> None:
-    """64 KiB of text arrive whole over many records of TLS."""
+    """A reply of 150 KB arrives whole over many TLS records."""
     text = json.dumps({"SecretString": "aß漢🔑" * 6_000})
     with TlsServer([faults.answer(text)], trusted) as server:
         assert ask(client, server) == (200, text.encode())
