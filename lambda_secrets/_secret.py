@@ -137,7 +137,7 @@ class Secret(Declaration):
         build: a callable that gets the value and returns the object to inject instead, such as a
             connection pool. It is called again when, and only when, the value has changed.
         close: a callable that gets each built object after its replacement, once no call uses it.
-        pending: whether ``refresh_on`` may use the version AWSPENDING during a rotation. None: only
+        pending: whether a retry may use the version AWSPENDING during a rotation. None: only
             where it differs from the current version in ``password`` alone.
         ttl: seconds for which a value is fresh; None: as the decorator says.
         default: the value when the secret does not exist or the path matches nothing. Without a
