@@ -30,7 +30,7 @@ class Bundle:
     """Installs the function and its requirements with bytecode, without Docker."""
 
     def try_bundle(self, output_dir: str, options: Any) -> bool:
-        """Fill the folder that CDK zips; the zip changes file times, so bytecode goes by hash."""
+        """Fill the folder that CDK zips; zipping changes file times, so bytecode has hashes."""
         python = RUNTIME.name
         pip = [python, "-m", "pip", "install", "--quiet", "--no-compile", "--target", output_dir]
         pip += ["--platform", "manylinux2014_x86_64", "--only-binary", ":all:"]
@@ -42,10 +42,10 @@ class Bundle:
 
 
 class Example(Stack):
-    """All that the function needs."""
+    """Everything that the function needs."""
 
     def __init__(self, app: App, name: str) -> None:
-        """Describe it."""
+        """Describe the resources."""
         super().__init__(app, name)
         login = SecretStringGenerator(
             secret_string_template=json.dumps(LOGIN),
@@ -67,7 +67,7 @@ class Example(Stack):
             timeout=Duration.seconds(10),
             params_and_secrets=ParamsAndSecretsLayerVersion.from_version(
                 ParamsAndSecretsVersions.V1_0_103,
-                secrets_manager_ttl=Duration.seconds(0),  # its cache off: ttl in app.py is exact
+                secrets_manager_ttl=Duration.seconds(0),  # cache off, so ttl in app.py is exact
                 log_level=ParamsAndSecretsLogLevel.WARN,
             ),
         )

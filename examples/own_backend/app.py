@@ -1,4 +1,4 @@
-"""A backend of one's own, complete: secrets that a platform mounts as files; and its handler."""
+"""A complete backend of your own, for secrets mounted as files, and a handler that uses it."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ FOLDERS = {
 class FolderBackend:
     """Reads ``secrets/NAME``, ``parameters/NAME`` and ``appconfig/A/E/P`` below a folder.
 
-    One version, staging label or label of it is a file beside it: ``NAME@AWSPREVIOUS``, ``NAME@2``.
+    A version, staging label or label has its own file beside it: ``NAME@AWSPREVIOUS``, ``NAME@2``.
     """
 
     name = "folder"
 
     def __init__(self, folder: Path) -> None:
-        """Read nothing yet."""
+        """Remember the folder; nothing is read yet."""
         self.folder = folder
 
     def fetch(
@@ -48,12 +48,12 @@ class FolderBackend:
         timeout: float,
         fresh: bool,  # there is no cache to read past
     ) -> dict[Source, Answer | ResolutionError]:
-        """Answer every source, with a value or with the reason why there is none."""
+        """Answer every source with a value or with an error that says why there is none."""
         deadline = time.monotonic() + timeout
         return {source: self.answer(source, deadline) for source in sources}
 
     def answer(self, source: Source, deadline: float) -> Answer | ResolutionError:
-        """Read one source, unless it is too late."""
+        """Read one source, unless the deadline has passed."""
         if time.monotonic() >= deadline:
             return BackendUnavailableError("no time was left. Raise timeout.")
         folder = self.folder / FOLDERS[source.kind]
@@ -68,12 +68,12 @@ class FolderBackend:
             return SecretNotFoundError(f"there is no such file in {folder}. Check the name.")
         except PermissionError:
             return AccessDeniedError(f"this user may not read it in {folder}. Check its mode.")
-        except OSError as error:  # a network file system that is away: a stale value will do
+        except OSError as error:  # an unreachable network file system: a stale value will do
             return BackendUnavailableError(f"{folder} cannot be read ({error.strerror}).")
 
 
 def selector_of(source: Source) -> str:
-    """Return what a file's name ends in for one version; nothing for the current one."""
+    """Return the suffix of a version's file name; empty for the current version."""
     for selector in (source.version_id, source.version_stage, source.version, source.label):
         if selector not in {None, "AWSCURRENT"}:
             return f"@{selector}"
@@ -81,7 +81,7 @@ def selector_of(source: Source) -> str:
 
 
 def value_in(path: Path) -> Answer:
-    """Return text, or bytes where it is no UTF-8, with the time of its last change as version."""
+    """Return text, or bytes if it is not UTF-8; its version is the time of the last change."""
     data = path.read_bytes()
     version = str(path.stat().st_mtime_ns)
     try:
@@ -91,7 +91,7 @@ def value_in(path: Path) -> Answer:
 
 
 def tree_below(path: Path, *, recursive: bool) -> Answer | ResolutionError:
-    """Return every current value below a folder, by the rest of its name."""
+    """Return every current value below a folder, keyed by its path from that folder."""
     tree = {
         file.relative_to(path).as_posix(): value_in(file).value
         for file in sorted(path.rglob("*") if recursive else path.iterdir())
@@ -105,7 +105,7 @@ def tree_below(path: Path, *, recursive: bool) -> Answer | ResolutionError:
     backend=FolderBackend(Path(__file__).with_name("mounted")),
 )
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Answer with what arrived: names and sizes, no values."""
+    """Return the names and sizes of what arrived, never the values."""
     secrets = context.secrets
     return {
         "db": sorted(secrets.db),

@@ -16,7 +16,7 @@ from lambda_secrets import inject_secrets
     ttl=300,
 )
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Answer with what arrived: names and sizes, no values."""
+    """Return the names and sizes of what arrived, never the values."""
     secrets = context.secrets
     return {
         "greeting": f"Hello {event.get('name', 'world')}!",

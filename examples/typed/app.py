@@ -1,4 +1,4 @@
-"""A handler whose signature says which secrets it needs, and what they are made of."""
+"""A handler whose signature declares the secrets that it needs and their types."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def lambda_handler(
     replicas: Annotated[list[str], Parameter("/prod/db/replicas")],
     mode: Annotated[Literal["live", "test"], Parameter("/prod/mode")] = "test",
 ) -> dict[str, Any]:
-    """Answer with what arrived: no values but those that are no secrets."""
+    """Return what arrived, without the confidential values."""
     return {
         "database": f"{login.host}:{login.port}",
         "replicas": len(replicas),

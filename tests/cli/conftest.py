@@ -239,7 +239,7 @@ SECRETS = """
 
 @pytest.fixture(autouse=True)
 def imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Forget after each test what its handlers were imported as."""
+    """Remove the modules that each test imported."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     before = set(sys.modules)
     yield
@@ -260,7 +260,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class Outcome(NamedTuple):
-    """What a command printed, and its exit code."""
+    """A command's output and exit code."""
 
     exit_code: int
     stdout: str
@@ -268,7 +268,7 @@ class Outcome(NamedTuple):
 
     @property
     def output(self) -> str:
-        """All that it printed."""
+        """Everything that it printed."""
         return self.stdout + self.stderr
 
 
@@ -277,7 +277,7 @@ Run: TypeAlias = "Callable[..., Outcome]"
 
 @pytest.fixture
 def run(folder: Path) -> Run:
-    """Return a function that runs `lambda-secrets` there, as a process."""
+    """Return a function that runs `lambda-secrets` in that folder, as a process."""
 
     def run(
         *arguments: str, env: Mapping[str, str | None] | None = None, stdin: str = ""

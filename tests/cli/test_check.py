@@ -21,7 +21,7 @@ FILE = ("--secrets", "secrets.toml")
 
 
 def test_every_declaration_has_a_line(run: Run) -> None:
-    """Name, source, backend, type and age of each; never a value."""
+    """The table shows each declaration's name, source, backend, type and age, never a value."""
     result = run("check", "app.lambda_handler", *FILE)
     assert result.exit_code == 0
     rows = [re.split(r"  +", line.strip()) for line in result.stdout.splitlines()]
@@ -38,7 +38,7 @@ def test_every_declaration_has_a_line(run: Run) -> None:
 
 
 def test_one_failure_fails_the_check(run: Run) -> None:
-    """Each failure says why, the others are resolved all the same, the exit code is 1."""
+    """Each failure says why, the other declarations are still resolved, and the exit code is 1."""
     result = run("check", "app.failing", *FILE, "--json")
     assert result.exit_code == 1
     db, missing, nokey = json.loads(result.stdout)
@@ -61,13 +61,13 @@ def test_one_failure_fails_the_check(run: Run) -> None:
 
 
 def test_a_value_that_never_expires(run: Run) -> None:
-    """An infinite age is null in JSON, which knows no infinity, and unlimited in the table."""
+    """An infinite age is null in JSON, which has no infinity, and unlimited in the table."""
     assert json.loads(run("check", "app.forever", *FILE, "--json").stdout)[0]["max_age"] is None
     assert "unlimited" in run("check", "app.forever", *FILE).stdout
 
 
 def test_the_backend_can_be_chosen(run: Run, moto_server: MotoServer) -> None:
-    """`--backend sdk` asks AWS whatever the handler asks; versions are shown."""
+    """`--backend sdk` reads from AWS, whichever backend the handler uses, and shows versions."""
     moto_server.put_parameter("/prod/url", "CANARY-url")
     result = run("check", "app.asynchronous", "--backend", "sdk", "--json")
     (found,) = json.loads(result.stdout)
@@ -75,7 +75,7 @@ def test_the_backend_can_be_chosen(run: Run, moto_server: MotoServer) -> None:
 
 
 def test_the_extensions_cache_adds_to_the_age(run: Run) -> None:
-    """Through the extension a value can be its TTL and the extension's old."""
+    """Through the extension, a value can be as old as its own TTL plus the extension's."""
     tables: dict[str, dict[str, Any]] = {"parameters": {"/prod/url": "CANARY-url"}}
     with Emulator(tables) as emulator:
         command = ("check", "app.asynchronous", "--backend", "extension")
@@ -88,7 +88,7 @@ def test_the_extensions_cache_adds_to_the_age(run: Run) -> None:
 
 
 def test_an_extension_that_is_not_there(run: Run) -> None:
-    """What does not answer is a failed check, with what to do."""
+    """An extension that does not answer fails the check with BackendUnavailableError."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = str(probe.getsockname()[1])
     env = {
@@ -111,7 +111,7 @@ def test_an_extension_that_is_not_there(run: Run) -> None:
     ],
 )
 def test_wrong_use(run: Run, arguments: list[str], message: str) -> None:
-    """One line says what to do."""
+    """Wrong use exits with 2, an unset variable with 1; the message says what is wrong."""
     result = run("check", *arguments)
     assert result.exit_code == (1 if "file" in arguments else 2)
     assert message in result.stderr
@@ -119,7 +119,7 @@ def test_wrong_use(run: Run, arguments: list[str], message: str) -> None:
 
 @pytest.mark.parametrize("width", ["60", "120"])
 def test_the_table_takes_the_width_that_it_needs(run: Run, width: str) -> None:
-    """In a log no row is padded or cut off, and what failed is explained below the table."""
+    """Outside a terminal no row is padded or cut off; failures are explained below the table."""
     result = run("check", "app.failing", *FILE, env={"COLUMNS": width})
     table, _, reasons = result.stdout.partition("\n\n")
     assert max(map(len, table.splitlines())) < 80
@@ -128,7 +128,7 @@ def test_the_table_takes_the_width_that_it_needs(run: Run, width: str) -> None:
 
 
 def test_a_missing_region_is_said_once(run: Run) -> None:
-    """What fails for one reason is one line, with the names."""
+    """Declarations that fail for the same reason share one line, which names them all."""
     env = {"AWS_DEFAULT_REGION": None, "AWS_REGION": None}
     result = run("check", "app.failing", "--backend", "sdk", env=env)
     assert result.exit_code == 1
@@ -137,7 +137,7 @@ def test_a_missing_region_is_said_once(run: Run) -> None:
 
 
 def test_several_targets_and_modules_are_checked(run: Run) -> None:
-    """Handlers that declare the same are one line; a note says what cannot be seen."""
+    """Handlers that declare the same secret share a line; a note says what is not listed."""
     result = run("check", "app.under_others", "app.instance", "app.forever", *FILE, "--json")
     ages = [(found["name"], found["max_age"]) for found in json.loads(result.stdout)]
     assert sorted(ages, key=str) == [("url", 300.0), ("url", None)]
@@ -150,7 +150,7 @@ def test_several_targets_and_modules_are_checked(run: Run) -> None:
 
 
 def test_an_unset_variable_is_listed_as_unresolved(run: Run, folder: Path) -> None:
-    """The others are resolved all the same."""
+    """The reason names the unset variable; once it is set, the check passes."""
     (folder / "named.py").write_text(
         "from lambda_secrets import inject_secrets\n"
         "declared = {'a': 'env:DB_SECRET', 'url': 'ssm:/prod/url'}\n"
@@ -203,7 +203,7 @@ def retried(event, context):
     ],
 )
 def test_live_secrets_are_targets(run: Run, folder: Path, target: str, names: set[str]) -> None:
-    """A `LiveSecrets`, typed or not, a handler of one, and their module; nothing is built."""
+    """A `LiveSecrets`, a handler that uses one and their module are checked; nothing is built."""
     (folder / "live.py").write_text(LIVE)
     result = run("check", target, *FILE, "--json")
     assert result.exit_code == 0, result.stdout

@@ -17,7 +17,7 @@ PAGE = (ROOT / "docs/commands.md").read_text("utf-8")
 BLOCKS = re.findall(r"```console\n\$ (.*)\n((?:.*\n)*?)```", PAGE)
 SERVE = next(block for block in BLOCKS if block[0].startswith("lambda-secrets serve"))
 CURL = next(block for block in BLOCKS if block[0].startswith("curl"))
-# What differs from run to run.
+# The parts that differ from run to run.
 VARIES = re.compile(r"\d+\.\d\d ms|PORT=\d+|port \d+|TOKEN=\S+|\d{4}-\d\d-\d\dT[\d:.]+")
 
 
@@ -34,7 +34,7 @@ def _environment(**variables: str) -> dict[str, str]:
 @pytest.mark.skipif(sys.platform == "win32", reason="the page is for a POSIX shell")
 @pytest.mark.parametrize(("command", "shown"), [b for b in BLOCKS if b not in (SERVE, CURL)])
 def test_the_page_shows_what_a_command_prints(command: str, shown: str) -> None:
-    """Times aside, word for word."""
+    """The output matches word for word, apart from times, ports and tokens."""
     done = subprocess.run(
         ["sh", "-c", command],  # noqa: S607 - as a reader types it
         cwd=ROOT / "examples/quickstart",
@@ -49,7 +49,7 @@ def test_the_page_shows_what_a_command_prints(command: str, shown: str) -> None:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not here")
 def test_the_page_shows_how_to_ask() -> None:
-    """`serve` prints what the page shows, and curl works with what it prints."""
+    """`serve` prints what the page shows, and curl works with the variables that it exports."""
     command = SERVE[0].split()
     with subprocess.Popen(
         [sys.executable, "-m", "lambda_secrets", *command[1:]],
@@ -79,7 +79,7 @@ def test_the_page_shows_how_to_ask() -> None:
 
 
 def test_every_command_is_on_the_page() -> None:
-    """The four commands have a section each, with what they print."""
+    """Each of the four commands has a section that shows its output."""
     for command in ("invoke", "check", "policy", "serve"):
         assert f"\n## {command}: " in PAGE
         assert any(block[0].startswith(f"lambda-secrets {command} ") for block in BLOCKS)

@@ -29,7 +29,7 @@ def _origins(stderr: str) -> str:
 
 
 def test_every_kind_of_secret_reaches_the_handler(run: Run) -> None:
-    """The result alone is on stdout; where the secrets came from and the log are on stderr."""
+    """Only the result is on stdout; the log and the origins of the secrets are on stderr."""
     done = run("invoke", "app.lambda_handler", *FILE, "--event=[1]")
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout) == {
@@ -47,13 +47,13 @@ def test_every_kind_of_secret_reaches_the_handler(run: Run) -> None:
 
 
 def test_an_async_handler_is_awaited(run: Run) -> None:
-    """Both invocations run in one event loop."""
+    """An async handler is awaited in every invocation."""
     result = run("invoke", "app.asynchronous", *FILE, "--repeat", "2")
     assert (result.exit_code, result.stdout) == (0, '"1"\n"1"\n')
 
 
 def test_a_rotation_is_seen_before_its_invocation(run: Run) -> None:
-    """With a TTL of 0 each kind of value changes when it is told to."""
+    """With a TTL of 0, each kind of value changes at the invocation that `--rotate` names."""
     changes = ("ssm:/prod/url=x2@2", "ssm:/prod/app/host=x3@3", "appconfig:shop/prod/flags=x2@2")
     lists = ("ssm:/prod/app/list=a,x3@3", "prod/key=/w==@2")
     rotations = [part for change in changes + lists for part in ("--rotate", change)]
@@ -71,7 +71,7 @@ def test_a_rotation_is_seen_before_its_invocation(run: Run) -> None:
 
 
 def test_a_handlers_own_cache_may_hold_a_rotation_back(run: Run) -> None:
-    """With a TTL above 0 a line says for how long, and how to see the change sooner."""
+    """With a TTL above 0, a line says how old a value can be and how to see the change sooner."""
     rotate = ("--rotate", "ssm:/prod/url=x2@2", "--repeat", "2")
     result = run("invoke", "app.asynchronous", *FILE, *rotate)
     assert result.stdout == '"1"\n"1"\n'
@@ -81,7 +81,7 @@ def test_a_handlers_own_cache_may_hold_a_rotation_back(run: Run) -> None:
 
 
 def test_a_forced_read_gets_past_the_local_extensions_cache(run: Run) -> None:
-    """`refresh()` sees the rotation though the stand-in caches, as the SDK would."""
+    """`refresh()` sees the rotation even if the stand-in caches, as it would through the SDK."""
     rotate = ("--rotate", "ssm:/prod/url=x2@2", "--repeat", "2")
     env = {"SSM_PARAMETER_STORE_TTL": "300"}
     result = run("invoke", "app.refreshed", *FILE, *rotate, env=env)
@@ -91,7 +91,7 @@ def test_a_forced_read_gets_past_the_local_extensions_cache(run: Run) -> None:
 
 
 def test_names_may_hold_the_signs_of_a_rotation(run: Run) -> None:
-    """`=` and `@` in a name are told apart by the names that the file has."""
+    """A name that contains `=` or `@` is recognized by the names in the file."""
     rotate = ("--rotate", "prod/a=b@c=new=@2@2")
     assert run("invoke", "app.undecorated", *FILE, *rotate).exit_code == 0
 
@@ -118,14 +118,14 @@ def test_binary_secret_takes_base64_alone(run: Run) -> None:
 
 
 def test_without_a_file_nothing_can_be_rotated(run: Run) -> None:
-    """`--rotate` alone is wrong use."""
+    """`--rotate` without `--secrets` is wrong use."""
     result = run("invoke", "app.undecorated", "--rotate", "a=b@2")
     assert (result.exit_code, "add --secrets FILE" in result.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("more", [[], ["--rotate", "a=b@2"]])
 def test_a_broken_file_names_its_line(run: Run, folder: Path, more: list[str]) -> None:
-    """The file is named with the place of the mistake, and the exit code is that of wrong use."""
+    """A broken secrets file is wrong use, and the error repeats none of its values."""
     (folder / "broken.toml").write_text('[secrets]\na = "CANARY\n')
     result = run("invoke", "app.undecorated", "--secrets", "broken.toml", *more)
     assert result.exit_code == 2
@@ -135,7 +135,7 @@ def test_a_broken_file_names_its_line(run: Run, folder: Path, more: list[str]) -
 
 @pytest.mark.parametrize("form", ["json", "file", "stdin"])
 def test_the_event_comes_from_anywhere(run: Run, folder: Path, form: str) -> None:
-    """JSON on the command line, a file, or stdin."""
+    """The event is JSON on the command line, in a file, or on stdin."""
     (folder / "event.json").write_text('{"n": 1}')
     given = {"json": '{"n": 1}', "file": "event.json", "stdin": "-"}[form]
     result = run("invoke", "app.lambda_handler", *FILE, "--event", given, stdin='{"n": 1}')
@@ -154,7 +154,7 @@ def test_the_event_comes_from_anywhere(run: Run, folder: Path, form: str) -> Non
     ],
 )
 def test_an_event_that_is_none(run: Run, folder: Path, event: str, why: str) -> None:
-    """What is neither JSON nor a file with JSON is wrong use; the file is named."""
+    """An event that is neither JSON nor a JSON file is wrong use; the message says why."""
     (folder / "binary").write_bytes(b"\xff")
     result = run("invoke", "app.undecorated", "--event", event, stdin="{\n")
     assert (result.exit_code, result.stdout) == (2, "")
@@ -163,7 +163,7 @@ def test_an_event_that_is_none(run: Run, folder: Path, event: str, why: str) -> 
 
 
 def test_without_a_file_the_environment_decides(run: Run, folder: Path) -> None:
-    """The handler's own backend is used; nothing is started."""
+    """The handler's own backend is used; no local extension is started."""
     env = {"LAMBDA_SECRETS_BACKEND": "file", "LAMBDA_SECRETS_FILE": str(folder / "secrets.toml")}
     result = run("invoke", "app.forever", env=env)
     assert result.stdout == '"CANARY-url-1"\n'
@@ -171,7 +171,7 @@ def test_without_a_file_the_environment_decides(run: Run, folder: Path) -> None:
 
 
 def test_a_handler_without_secrets_runs_too(run: Run, folder: Path) -> None:
-    """What it logs is on stderr."""
+    """A handler without secrets runs, and its log is on stderr."""
     (folder / "plain.py").write_text(
         "def handler(event, context):\n"
         "    context.log('to the log\\n')\n"
@@ -188,7 +188,7 @@ def test_a_handler_without_secrets_runs_too(run: Run, folder: Path) -> None:
     [("numbers", '[1.5, 2, true, "\\ud800", "é"]\n'), ("binary", "bytes\n")],
 )
 def test_answers_are_marshalled_as_lambda_does(run: Run, handler: str, answer: str) -> None:
-    """Decimals are numbers, bytes are themselves."""
+    """Decimals become numbers, and bytes are printed as they are."""
     assert run("invoke", f"app.{handler}").stdout == answer
 
 
@@ -208,7 +208,7 @@ def test_answers_are_marshalled_as_lambda_does(run: Run, handler: str, answer: s
 def test_an_error_is_what_lambda_would_answer(
     run: Run, handler: str, kind: str, message: str
 ) -> None:
-    """The error is JSON on stdout, the exit code 1."""
+    """The error is JSON on stdout, and the exit code is 1."""
     timeout = "0.1" if handler == "slow" else "30"
     result = run("invoke", f"app.{handler}", "--timeout", timeout, "--repeat", "1")
     assert result.exit_code == 1
@@ -218,7 +218,7 @@ def test_an_error_is_what_lambda_would_answer(
 
 
 def test_a_file_that_means_nothing_is_refused_before_anything_runs(run: Run, folder: Path) -> None:
-    """A list of numbers is not a StringList: the entry is named, no handler is called."""
+    """A list of numbers is not a StringList: the error names the entry, and no handler runs."""
     (folder / "odd.json").write_text('{"parameters": {"/prod/url": [1, 2]}}')
     result = run("invoke", "app.asynchronous", "--secrets", "odd.json")
     assert result.exit_code != 0
@@ -227,7 +227,7 @@ def test_a_file_that_means_nothing_is_refused_before_anything_runs(run: Run, fol
 
 
 def test_the_traceback_begins_in_the_handler(run: Run) -> None:
-    """It is on stderr, with line breaks; no frame of this tool is shown; stdout has the result."""
+    """The traceback on stderr starts at the handler's frame; the error is JSON on stdout."""
     result = run("invoke", "app.raising")
     error = json.loads(result.stdout)
     assert re.fullmatch(r"[0-9a-f-]{36}", error["requestId"])
@@ -239,7 +239,7 @@ def test_the_traceback_begins_in_the_handler(run: Run) -> None:
 
 
 def test_all_that_is_missing_is_one_error(run: Run) -> None:
-    """What the extension refuses without a reason is looked up in the file: it is not there."""
+    """One error names every failed secret, and the log shows the request that was refused."""
     result = run("invoke", "app.failing", *FILE)
     error = json.loads(result.stdout)
     assert (result.exit_code, error["errorType"]) == (1, "ResolutionError")
@@ -261,7 +261,7 @@ def test_all_that_is_missing_is_one_error(run: Run) -> None:
 def test_the_extensions_variables_are_set(
     run: Run, credentials: dict[str, str | None], expected: set[str]
 ) -> None:
-    """Ports and token are there; credentials without a session token stay as they are."""
+    """The ports and a token are set; credentials without a session token stay as they are."""
     result = run("invoke", "app.variables", *FILE, env=credentials)
     assert set(json.loads(result.stdout)) == expected | {
         "AWS_APPCONFIG_EXTENSION_HTTP_PORT",
@@ -271,14 +271,14 @@ def test_the_extensions_variables_are_set(
 
 
 def test_without_configurations_there_is_no_second_port(run: Run, folder: Path) -> None:
-    """The AppConfig extension's variable is left alone."""
+    """The AppConfig extension's port variable is not set."""
     (folder / "one.json").write_text('{"secrets": {"a": "b"}}')
     result = run("invoke", "app.variables", "--secrets", "one.json")
     assert "AWS_APPCONFIG_EXTENSION_HTTP_PORT" not in json.loads(result.stdout)
 
 
 def test_what_passes_check_runs_under_the_runtime_client(run: Run, folder: Path) -> None:
-    """The same handler, the same source: a dry run here, the real runtime there."""
+    """A handler that passes `check` gets its secret under the real runtime client."""
     tables: dict[str, dict[str, Any]] = {"parameters": {"/prod/url": "CANARY-url-1"}}
     with Emulator(tables) as emulator:
         env = {**emulator.environment, "LAMBDA_SECRETS_BACKEND": "extension"}
@@ -299,7 +299,7 @@ def test_what_passes_check_runs_under_the_runtime_client(run: Run, folder: Path)
     ],
 )
 def test_every_kind_of_handler_runs(run: Run, handler: str, result: str) -> None:
-    """An object of the module, a generator, an async one."""
+    """An instance, a bound method, a generator and an async generator all run."""
     if handler == "Api()":
         handler = "bound"
     done = run("invoke", f"app.{handler}", *FILE)
@@ -307,7 +307,7 @@ def test_every_kind_of_handler_runs(run: Run, handler: str, result: str) -> None
 
 
 def test_secrets_of_the_module_are_told(run: Run, folder: Path) -> None:
-    """What the handler reads from a `LiveSecrets` counts; what is unset does not get in the way."""
+    """Secrets read through a `LiveSecrets` are counted; another's unset variable does no harm."""
     (folder / "live.py").write_text(
         "from lambda_secrets import LiveSecrets, inject_secrets\n"
         "live = LiveSecrets({'url': 'ssm:/prod/url', 'user': 'prod/db#user'})\n"
@@ -320,7 +320,7 @@ def test_secrets_of_the_module_are_told(run: Run, folder: Path) -> None:
 
 
 def test_what_children_print_is_not_the_result(run: Run) -> None:
-    """Neither `print`, nor a child process, nor C code gets onto stdout, at import too."""
+    """Nothing that Python, a child process or C code prints reaches stdout, even during import."""
     result = run("invoke", "loud.handler")
     assert (result.exit_code, result.stdout) == (0, "1\n")
     for text in ("imported", "printed", "by a child", "by number"):
@@ -328,7 +328,7 @@ def test_what_children_print_is_not_the_result(run: Run) -> None:
 
 
 def test_the_context_can_be_set(run: Run, folder: Path) -> None:
-    """`--context` takes JSON or a file with it; what the context has not is wrong use."""
+    """`--context` takes JSON or a JSON file; an attribute that the context lacks is wrong use."""
     (folder / "context.json").write_text('{"aws_request_id": "r-1", "function_name": "orders"}')
     result = run("invoke", "app.named", "--context", "context.json")
     assert result.stdout == '["r-1", "orders"]\n'
@@ -338,7 +338,7 @@ def test_the_context_can_be_set(run: Run, folder: Path) -> None:
 
 
 def test_without_timers_a_deadline_is_only_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the system has no timers the handler is not ended."""
+    """Where the system has no timers, the handler is not interrupted."""
     monkeypatch.delattr(signal, "setitimer")
     with deadline(0.001):
         time.sleep(0.002)

@@ -34,7 +34,7 @@ ARN = re.compile(r"arn:(aws|aws-cn|aws-us-gov):([a-z]+):[a-z0-9-]+:(\d{12})?:[A-
 
 
 def check_grammar(policy: dict[str, Any]) -> None:
-    """Assert that this is a policy of IAM's grammar, and one that grants no more than it names."""
+    """Assert that this policy follows IAM's grammar and grants no more than it names."""
     assert set(policy) == {"Version", "Statement"}
     assert policy["Version"] == "2012-10-17"
     sids = [statement["Sid"] for statement in policy["Statement"]]
@@ -145,7 +145,7 @@ def test_each_kind_needs_its_actions_on_itself(
     extension: set[tuple[str, str]] | None,
     sdk: set[tuple[str, str]],
 ) -> None:
-    """Every kind of declaration grants what its reader calls, on exactly what it names."""
+    """Each kind of declaration grants the actions that its reader calls, on its own resource."""
     for readers, expected in ((("extension",), extension), (("sdk",), sdk)):
         if expected is None:
             with pytest.raises(Failure, match="The extension cannot read ssm:/prod/app/"):
@@ -158,13 +158,13 @@ def test_each_kind_needs_its_actions_on_itself(
 
 
 def test_both_readers_need_both_actions() -> None:
-    """Backend "auto" reads through either, so that it needs what either needs, in one statement."""
+    """Backend "auto" may read through either, so one statement grants the actions of both."""
     (found,) = statements([(Parameter("/a").source, ("extension", "sdk"))], PLACE)
     assert found["Action"] == ["ssm:GetParameter", "ssm:GetParameters"]
 
 
 def test_layers_of_different_backends_share_nothing() -> None:
-    """What one layer reads through the extension, the SDK's action is not granted on."""
+    """Each backend's action is granted only on the parameters that it reads."""
     needs = [(Parameter("/a").source, ("extension",)), (Parameter("/b").source, ("sdk",))]
     found = statements(needs, PLACE)
     assert [statement["Sid"] for statement in found] == ["ReadParameters", "ReadParameters2"]
@@ -185,20 +185,20 @@ def test_layers_of_different_backends_share_nothing() -> None:
     ],
 )
 def test_keys_are_for_what_is_decrypted(declaration: Declaration, needed: bool) -> None:
-    """kms:Decrypt is granted on the given keys where something is decrypted."""
+    """kms:Decrypt is granted on the given keys only if something is decrypted."""
     found = statements([(declaration.source, ("sdk",))], PLACE, [KEY])
     assert (("kms:Decrypt", KEY) in _granted({"Statement": found})) == needed
 
 
 @pytest.mark.parametrize("name", ["prod/*", "prod/db?"])
 def test_a_name_that_iam_would_take_for_a_pattern_is_refused(name: str) -> None:
-    """Such a name would grant more than itself."""
+    """A name with a wildcard would grant more than itself."""
     with pytest.raises(Failure, match="IAM reads its name as a pattern"):
         statements([(Secret(name).source, ("sdk",))], PLACE)
 
 
 def test_the_handlers_declarations_are_granted(run: Run) -> None:
-    """JSON on stdout, with the handler's own backend; a note on AppConfig's ids on stderr."""
+    """The policy is JSON on stdout; a note about AppConfig's ids is on stderr."""
     result = run("policy", "app.lambda_handler", *WHERE, "--kms-key", KEY)
     assert result.exit_code == 0
     policy = json.loads(result.stdout)
@@ -216,14 +216,14 @@ def test_the_handlers_declarations_are_granted(run: Run) -> None:
 
 @pytest.mark.parametrize("handler", ["batched", "batched_without_layer"])
 def test_what_only_a_wildcard_grants_is_left_out_and_told(run: Run, handler: str) -> None:
-    """Batched reads need an action that no resource narrows down: a note says so."""
+    """Batched reads need an action that cannot be limited to a resource; a note says so."""
     result = run("policy", f"app.{handler}", *WHERE)
     check_grammar(json.loads(result.stdout))
     assert "secretsmanager:BatchGetSecretValue" in result.stderr
 
 
 def test_a_backend_of_ones_own_may_have_any_attributes(run: Run) -> None:
-    """Of its private ones none is looked at."""
+    """The private attributes of a custom backend are not looked at."""
     result = run("policy", "app.through_ones_own", *WHERE)
     assert result.exit_code == 0
     assert json.loads(result.stdout)["Statement"][0]["Sid"] == "ReadSecrets"
@@ -234,7 +234,7 @@ def test_a_backend_of_ones_own_may_have_any_attributes(run: Run) -> None:
 def test_iam_takes_the_policy(
     run: Run, moto_server: MotoServer, handler: str, backend: str
 ) -> None:
-    """Moto checks the document as IAM does."""
+    """IAM, as moto plays it, accepts the policy."""
     result = run("policy", f"app.{handler}", *WHERE, "--backend", backend)
     check_grammar(json.loads(result.stdout))
     iam = moto_server.client("iam")
@@ -243,7 +243,7 @@ def test_iam_takes_the_policy(
 
 
 def test_sam_gets_yaml(run: Run) -> None:
-    """The property holds the same statements as the JSON."""
+    """The `Policies` property holds the same statements as the JSON."""
     yaml = pytest.importorskip("yaml")
     command = ("policy", "app.lambda_handler", *WHERE)
     expected = json.loads(run(*command).stdout)
@@ -251,7 +251,7 @@ def test_sam_gets_yaml(run: Run) -> None:
 
 
 def _terraform(text: str) -> Iterator[dict[str, Any]]:
-    """Yield the statements of the one data source that the text is."""
+    """Yield the statements of the data source in this text."""
     head, *lines, end = text.strip().splitlines()
     assert (head, end) == ('data "aws_iam_policy_document" "lambda_secrets" {', "}")
     for block in "\n".join(lines).split("  statement {\n")[1:]:
@@ -286,7 +286,7 @@ def test_terraform_gets_a_data_source(run: Run) -> None:
 def test_the_region_tells_the_partition(
     run: Run, region: str, more: list[str], partition: str
 ) -> None:
-    """China and GovCloud are partitions of their own; another one can be given."""
+    """China and GovCloud have their own partitions; any other can be given."""
     where = ["--account", "123456789012", "--region", region, *more]
     found = json.loads(run("policy", "app.forever", *where, "--backend", "sdk").stdout)
     assert found["Statement"][0]["Resource"] == [
@@ -306,14 +306,14 @@ def test_the_region_tells_the_partition(
     ],
 )
 def test_wrong_use(run: Run, where: list[str], message: str) -> None:
-    """What is no account, region, partition or key never gets into a policy."""
+    """An invalid account, region, partition or key never gets into a policy."""
     result = run("policy", "app.forever", *where)
     assert (result.exit_code, result.stdout) == (2, "")
     assert message in result.stderr
 
 
 def test_several_targets_are_one_policy(run: Run, folder: Path) -> None:
-    """Handlers, and a whole module: what they share is granted once."""
+    """A policy for several handlers and a module grants exactly what they declare."""
     (folder / "other.py").write_text(
         "from lambda_secrets import inject_secrets\n"
         "handler = inject_secrets({'a': 'prod/other', 'b': 'prod/db'})(lambda event, context: 1)\n"
@@ -331,7 +331,7 @@ def test_several_targets_are_one_policy(run: Run, folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["app.failing", "app.under_others"])
 def test_the_agent_describes_secrets_too(run: Run, name: str) -> None:
-    """`--agent` adds one action on the secrets of the policy, and nothing where there are none."""
+    """`--agent` adds one action on the policy's secrets, and nothing if it has none."""
     plain = json.loads(run("policy", name, *WHERE).stdout)
     policy = json.loads(run("policy", name, *WHERE, "--agent").stdout)
     check_grammar(policy)
@@ -343,7 +343,7 @@ def test_the_agent_describes_secrets_too(run: Run, name: str) -> None:
 
 
 class Unnamed:
-    """A declaration of which an environment variable is to say the name."""
+    """A declaration whose name comes from an environment variable."""
 
     variable = "DB_SECRET"
     decrypt = True
@@ -375,7 +375,7 @@ class Unnamed:
 def test_an_unset_variable_stands_for_its_name(
     kind: str, expected: set[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`${NAME}` is printed where the name would be; a value that is wrong is an error."""
+    """`${NAME}` is printed in place of the name; a variable with an invalid value is an error."""
     declaration: Any = type(kind, (Unnamed,), {})()
     found = statements([(policy_module._source(declaration), ("sdk",))], PLACE)
     assert _granted({"Statement": found}) == expected
@@ -385,7 +385,7 @@ def test_an_unset_variable_stands_for_its_name(
 
 
 def test_a_variable_names_what_is_granted(run: Run, folder: Path) -> None:
-    """`--env` sets it; without, the policy has `${NAME}` and a note."""
+    """`--env` sets the variable; without it, the policy has `${NAME}` and a note."""
     (folder / "named.py").write_text(
         "from lambda_secrets import inject_secrets\n"
         "handler = inject_secrets({'a': 'env:DB_SECRET'})(lambda event, context: 1)\n"
@@ -400,6 +400,6 @@ def test_a_variable_names_what_is_granted(run: Run, folder: Path) -> None:
 
 @pytest.mark.parametrize("text", ["DB_SECRET", "=x", "A B=x", "A="])
 def test_env_takes_a_name_and_a_value(run: Run, text: str) -> None:
-    """Anything else is wrong use."""
+    """`--env` takes NAME=VALUE; anything else is wrong use."""
     result = run("policy", "app.forever", *WHERE, "--env", text)
     assert (result.exit_code, "must be NAME=VALUE" in result.stderr) == (2, True)

@@ -1,4 +1,4 @@
-"""The program: help, version, completion, and errors that are one line."""
+"""The program: help, version, completion, and one-line errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMMANDS = ["check", "completion", "invoke", "policy", "serve"]
 
 
 def test_without_a_command_it_helps(run: Run) -> None:
-    """The commands are listed, and it is no error."""
+    """Without a command, the commands are listed and the exit code is 0."""
     result = run()
     assert result.exit_code == 0
     assert all(f"\n  {command} " in result.stdout for command in COMMANDS)
@@ -40,7 +40,7 @@ def test_every_help_has_an_example(run: Run, command: list[str]) -> None:
 
 
 def test_the_version_is_the_packages(run: Run) -> None:
-    """`--version` names program and version."""
+    """`--version` prints the program's name and version."""
     assert run("--version").stdout.startswith("lambda-secrets, version 0.")
 
 
@@ -49,14 +49,14 @@ def test_the_version_is_the_packages(run: Run) -> None:
     [("bash", "complete -o"), ("zsh", "#compdef"), ("fish", "complete --no-files")],
 )
 def test_completion_prints_a_script(run: Run, shell: str, sign: str) -> None:
-    """Each shell's script asks the program itself."""
+    """Each shell's completion script calls the program itself."""
     script = run("completion", shell).stdout
     assert sign in script
     assert "_LAMBDA_SECRETS_COMPLETE" in script
 
 
 def test_completion_knows_the_commands(folder: Path) -> None:
-    """What the scripts call answers with the commands."""
+    """The call that the scripts make returns the matching commands."""
     variables = {"_LAMBDA_SECRETS_COMPLETE": "bash_complete", "COMP_CWORD": "1"}
     done = subprocess.run(
         [sys.executable, "-c", "from lambda_secrets.cli.main import main; main()"],
@@ -113,7 +113,7 @@ def test_debug_shows_the_traceback(run: Run, folder: Path, where: str) -> None:
 def test_whatever_happens_is_no_traceback(
     monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, shown: str
 ) -> None:
-    """An error of ours, a closed pipe and Ctrl-C end the program quietly."""
+    """An unexpected error, a closed pipe and Ctrl-C end the program without a traceback."""
 
     def fail(_context: click.Context) -> None:
         raise error
@@ -124,7 +124,7 @@ def test_whatever_happens_is_no_traceback(
 
 
 class _Missing:
-    """Makes the import of the program fail for want of a module."""
+    """Makes the program's import fail as if a module were missing."""
 
     def __init__(self, missing: str) -> None:
         self._missing = missing
@@ -141,7 +141,7 @@ class _Missing:
 def test_without_the_extra_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, missing: str, expected: type[BaseException]
 ) -> None:
-    """The extra is named; another missing module is not blamed on it."""
+    """The message names the extra; another missing module is not blamed on it."""
     monkeypatch.delitem(sys.modules, "lambda_secrets.cli.program")
     monkeypatch.setattr(sys, "meta_path", [_Missing(missing), *sys.meta_path])
     with pytest.raises(expected) as caught:

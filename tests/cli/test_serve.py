@@ -73,7 +73,7 @@ public class Sample {
 
 
 class Served(NamedTuple):
-    """A running stand-in: its process, its ports, all lines of its stdout so far."""
+    """A running stand-in: its process, its ports, and the lines of stdout that announced them."""
 
     process: subprocess.Popen[str]
     ports: list[int]
@@ -82,7 +82,7 @@ class Served(NamedTuple):
     def get(
         self, target: str, token: str = TOKEN, *, port: int = 0, host: str = "localhost"
     ) -> tuple[int, str]:
-        """Ask for something on a connection of its own."""
+        """Send a GET on a new connection; return status and body."""
         connection = http.client.HTTPConnection("127.0.0.1", self.ports[port], timeout=10)
         with contextlib.closing(connection):
             headers = {"X-Aws-Parameters-Secrets-Token": token, "Host": host}
@@ -102,7 +102,7 @@ class Served(NamedTuple):
         return dict(line.removeprefix("export ").split("=", 1) for line in lines)
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
-        """End it; return its exit code and what it wrote to stderr."""
+        """Stop the process; return its exit code and its stderr."""
         self.process.send_signal(number)
         _, errors = self.process.communicate(timeout=10)
         return self.process.returncode, errors
@@ -140,7 +140,7 @@ def _announced(process: subprocess.Popen[str], *, appconfig: bool) -> Served:
 
 
 def test_it_serves_a_file_until_it_is_stopped(folder: Path) -> None:
-    """The first line has the port; each request leaves a line without values or token."""
+    """The first line has the port; each request logs a line without values or token."""
     del folder
     with serving("--secrets", "secrets.toml") as served:
         status, body = served.get("/secretsmanager/get?secretId=prod/db")
@@ -158,7 +158,7 @@ def test_it_serves_a_file_until_it_is_stopped(folder: Path) -> None:
 
 
 def test_ctrl_c_stops_it_cleanly(folder: Path) -> None:
-    """SIGINT ends it as SIGTERM does, in the middle of a connection too."""
+    """SIGINT stops it as SIGTERM does, even while a connection is open."""
     del folder
     with (
         serving("--secrets", "secrets.toml") as served,
@@ -168,7 +168,7 @@ def test_ctrl_c_stops_it_cleanly(folder: Path) -> None:
 
 
 def test_without_a_token_it_makes_one(folder: Path) -> None:
-    """Every variable that a client needs is printed in a form to paste, and it works."""
+    """Every variable that a client needs is printed ready to paste, and the token works."""
     del folder
     with serving("--secrets", "secrets.toml", env={"AWS_SESSION_TOKEN": None}) as served:
         exported = served.exported(3)
@@ -180,7 +180,7 @@ def test_without_a_token_it_makes_one(folder: Path) -> None:
 
 
 def test_a_token_of_the_user_is_named_not_printed(folder: Path) -> None:
-    """It may be a real session token."""
+    """The user's token is never printed, as it may be a real session token."""
     del folder
     with serving("--secrets", "secrets.toml") as served:
         lines = [served.line() for _ in range(4)]
@@ -190,7 +190,7 @@ def test_a_token_of_the_user_is_named_not_printed(folder: Path) -> None:
 
 @pytest.mark.parametrize("port", [0, 1])
 def test_a_foreign_host_is_refused(folder: Path, port: int) -> None:
-    """A web page may bind its own name to 127.0.0.1: its requests name another host."""
+    """A web page that binds its own name to 127.0.0.1 is refused, as it sends another host."""
     del folder
     flags = "/applications/shop/environments/prod/configurations/flags"
     target = flags if port else "/secretsmanager/get?secretId=prod/db"
@@ -201,7 +201,7 @@ def test_a_foreign_host_is_refused(folder: Path, port: int) -> None:
 
 
 def test_debug_logs_the_configuration(folder: Path) -> None:
-    """What is set, and the default of what is not, as the real extension does."""
+    """Like the real extension, it logs the variables that are set and the defaults of the rest."""
     del folder
     variables = {"PARAMETERS_SECRETS_EXTENSION_LOG_LEVEL": "debug", "SECRETS_MANAGER_TTL": "60"}
     with serving("--secrets", "secrets.toml", env=variables) as served:
@@ -213,7 +213,7 @@ def test_debug_logs_the_configuration(folder: Path) -> None:
 
 
 def test_a_changed_file_is_served_a_broken_one_is_not(folder: Path) -> None:
-    """Without a cache a change is seen at once; a mistake leaves one line and the old values."""
+    """Without a cache a change is seen at once; a mistake logs one line and keeps old values."""
     with serving("--secrets", "secrets.toml", env={"SECRETS_MANAGER_TTL": "0"}) as served:
         target = "/secretsmanager/get?secretId=prod/new"
         assert served.get(target)[0] == 400
@@ -229,7 +229,7 @@ def test_a_changed_file_is_served_a_broken_one_is_not(folder: Path) -> None:
 
 
 def test_the_init_phase_can_be_tried(folder: Path) -> None:
-    """With `--init` it answers that it is not ready, and our client waits for it."""
+    """With `--init` it first answers that it is not ready, and our client waits."""
     del folder
     with serving("--secrets", "secrets.toml", "--init", "0.4") as served:
         status, body = served.get("/secretsmanager/get?secretId=prod/db")
@@ -243,7 +243,7 @@ def test_the_init_phase_can_be_tried(folder: Path) -> None:
 
 
 def test_a_clamped_variable_is_told(folder: Path) -> None:
-    """More than 300 seconds are 300, with a line that says so; NONE says nothing at all."""
+    """A TTL over 300 s becomes 300 with one warning, which log level NONE hides."""
     del folder
     for level, lines in (("WARN", 1), ("NONE", 0)):
         variables = {
@@ -268,7 +268,7 @@ def test_it_serves_what_aws_has(moto_server: MotoServer) -> None:
 
 @pytest.mark.skipif(CURL is None, reason="curl is not here")
 def test_curl_is_served(folder: Path) -> None:
-    """As on the command line, over localhost."""
+    """Curl reads a secret over localhost."""
     del folder
     assert CURL is not None
     with serving("--secrets", "secrets.toml") as served:
@@ -332,7 +332,7 @@ def test_java_is_served(folder: Path) -> None:
 
 
 def test_two_hundred_requests_from_twenty_connections(folder: Path) -> None:
-    """Nothing is lost when twenty clients ask a process at once."""
+    """All two hundred requests from twenty concurrent clients succeed."""
     del folder
 
     def ask(port: int) -> list[int]:
@@ -358,7 +358,7 @@ def test_two_hundred_requests_from_twenty_connections(folder: Path) -> None:
 
 @pytest.mark.parametrize("taken", ["extension", "appconfig"])
 def test_a_taken_port_is_one_line(run: Run, taken: str) -> None:
-    """The line names the one port that is taken, and what to do; the exit code is 1."""
+    """The line names the taken port and what to do; the exit code is 1."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         variable = "AWS_APPCONFIG_EXTENSION_HTTP_PORT"
@@ -373,7 +373,7 @@ def test_a_taken_port_is_one_line(run: Run, taken: str) -> None:
 
 @pytest.mark.parametrize("variable", ["AWS_REGION", "AWS_DEFAULT_REGION"])
 def test_either_variable_is_the_region(moto_server: MotoServer, variable: str) -> None:
-    """`--aws` reads in the region of the environment."""
+    """`--aws` reads from the region that the environment names."""
     region = {"AWS_REGION": None, "AWS_DEFAULT_REGION": None, variable: "eu-west-3"}
     client = boto3.client("secretsmanager", "eu-west-3", endpoint_url=moto_server.url)
     client.create_secret(Name="there", SecretString="CANARY-there")
@@ -392,7 +392,7 @@ def test_either_variable_is_the_region(moto_server: MotoServer, variable: str) -
     ],
 )
 def test_what_cannot_be_served(run: Run, arguments: list[str], code: int, message: str) -> None:
-    """One line says why, with the exit code of wrong use or of a failure."""
+    """The message says why; the exit code tells wrong use from a failure."""
     env = {"AWS_DEFAULT_REGION": None, "AWS_REGION": None}
     result = run("serve", *arguments, env=env)
     assert result.exit_code == code
@@ -401,7 +401,7 @@ def test_what_cannot_be_served(run: Run, arguments: list[str], code: int, messag
 
 
 def test_a_token_file_that_is_not_there(run: Run) -> None:
-    """The agent's token may be a file; without it nothing is served."""
+    """The agent's token may be in a file; if the file is missing, nothing is served."""
     env = {"AWS_TOKEN": "file:///nope/token"}
     result = run("serve", "--agent", "--secrets", "secrets.toml", env=env)
     assert result.exit_code == 1

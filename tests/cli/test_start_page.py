@@ -17,7 +17,7 @@ VARIES = re.compile(r"\d+\.\d\d ms")
 
 
 def first(language: str) -> str:
-    """Return the first block of the page in one language."""
+    """Return the page's first code block in a language."""
     found = re.search(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
     assert found
     return found[1]
@@ -44,5 +44,5 @@ def test_a_newcomer_sees_what_the_page_shows(command: str, shown: str, tmp_path:
 
 
 def test_the_page_runs_the_function_and_prints_its_policy() -> None:
-    """Both commands are among those that are run."""
+    """The page's two commands are `invoke` and `policy`."""
     assert [command.split()[1] for command, _ in COMMANDS] == ["invoke", "policy"]

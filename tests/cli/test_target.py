@@ -30,7 +30,7 @@ MODULE = "def handler(event, context): return __name__\n"
     ],
 )
 def test_both_forms(folder: Path, path: str, target: str, name: str) -> None:
-    """A module is found from the working directory, a file where it is."""
+    """A module is found from the working directory, and a file by its path."""
     file = folder / path
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(MODULE)
@@ -49,7 +49,7 @@ def test_a_file_of_a_package_can_import_its_neighbours(folder: Path) -> None:
 
 
 def test_a_file_may_be_named_as_a_module_that_is_there(folder: Path) -> None:
-    """A file is loaded even if a module of its name has been imported, which stays as it is."""
+    """A file is loaded even if a module of that name is already imported, which stays in place."""
     (folder / "json.py").write_text("def handler(event, context): return 'mine'\n")
     assert load_handler("json.py:handler")({}, None) == "mine"
     assert sys.modules["json"] is json
@@ -98,7 +98,7 @@ def _names(handler: Any) -> list[str]:
 
 
 def test_declarations_are_found_behind_other_decorators() -> None:
-    """What other people's decorators wrap is looked through, layers of ours on either side."""
+    """Declarations are found through other people's decorators, above and below ours."""
 
     def others(function: Any) -> Any:
         @functools.wraps(function)
@@ -127,14 +127,14 @@ def test_a_method_has_declarations_too(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["instance", "bound", "under_others", "streaming"])
 def test_what_others_hide_is_found(folder: Path, name: str) -> None:
-    """A callable instance, and decorators that keep the handler in a closure or an attribute."""
+    """Declarations are found in callable instances and through closures and attributes."""
     del folder
     assert _names(load_handler(f"app.{name}")) == ["url"]
 
 
 @pytest.mark.parametrize("target", ["shared.py", "shared", "pkg.shared"])
 def test_a_module_is_all_that_it_declares(folder: Path, target: str) -> None:
-    """Its handlers, and what its own imports declare; a second time too."""
+    """All handlers of a module are found, on a second load too."""
     (folder / "pkg").mkdir()
     for path in ("shared.py", "pkg/shared.py"):
         (folder / path).write_text(
@@ -148,7 +148,7 @@ def test_a_module_is_all_that_it_declares(folder: Path, target: str) -> None:
 
 
 def test_what_declares_nothing_says_where_there_is_more(folder: Path) -> None:
-    """A handler without secrets, in a module that has some, and in one that has none."""
+    """The message points to other handlers if the module has some that declare secrets."""
     (folder / "plain.py").write_text(MODULE)
     for target, message in (
         ("app.undecorated", "it declares no secrets. Decorate it with @inject_secrets(…). Its"),

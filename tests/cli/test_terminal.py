@@ -1,4 +1,4 @@
-"""What a person sees at a terminal, narrow or wide."""
+"""The output at a terminal, narrow or wide."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _at_a_terminal(folder: Path, width: int, *arguments: str) -> list[str]:
 
 @pytest.mark.parametrize("width", [60, 120])
 def test_a_traceback_fits_and_shows_no_locals(folder: Path, width: int) -> None:
-    """It has a frame of the handler, in the width of the terminal, and none of this package."""
+    """The traceback fits the terminal and shows the handler's frame, but none of this package's."""
     lines = _at_a_terminal(folder, width, "invoke", "app.raising")
     drawn = [line for line in lines if line.startswith(("╭", "│", "╰"))]
     assert drawn

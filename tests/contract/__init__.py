@@ -1,1 +1,1 @@
-"""One suite that every backend passes, and what peers could do that ours must do too."""
+"""One suite that every backend passes, and the features of peers that ours must have too."""

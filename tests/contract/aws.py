@@ -1,4 +1,4 @@
-"""What the contract suite puts into AWS, whichever end of it a backend reads."""
+"""The account that the contract suite puts behind every backend."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ODD = "odd/a+b=c.d@e_f-g"
 
 
 def version_id(number: int) -> str:
-    """Return the id of a secret's n-th version; AWS's have 32 characters at least."""
+    """Return the id of a secret's n-th version; AWS's ids have at least 32 characters."""
     return f"{number:032}"
 
 
@@ -20,7 +20,7 @@ VERSION_IDS = {number: version_id(number) for number in (1, 2)}
 
 
 class Versions:
-    """A secret's or a parameter's values, the oldest first: version n is the n-th."""
+    """A secret's or a parameter's values, oldest first: the n-th value is version n."""
 
     def __init__(self, *values: Any, labels: dict[str, int] | None = None) -> None:
         """Label versions by number."""
@@ -28,7 +28,7 @@ class Versions:
         self.labels = labels or {}
 
     def number(self, version: Any, label: str | None) -> int | None:
-        """Return the number of a version, of a stage or label, or of the newest; None if none."""
+        """Return the number of a version, stage or label, or of the newest, or None."""
         number = len(self.values)
         stages = {"AWSCURRENT": number, "AWSPREVIOUS": number - 1, **self.labels}
         if label is not None:
@@ -42,7 +42,7 @@ class Aws:
     """An account with secrets, parameters and configurations, some of them denied."""
 
     def __init__(self) -> None:
-        """Put everything in."""
+        """Fill the account."""
         self.secrets: dict[str, Versions] = {
             "text": Versions("  as it is\n"),
             "json": Versions(

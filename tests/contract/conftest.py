@@ -42,7 +42,7 @@ def aws() -> Aws:
 
 @pytest.fixture(scope="module")
 def moto(aws: Aws, moto_process: MotoServer) -> Iterator[tuple[MotoServer, dict[int, str]]]:
-    """Put the account into moto; return it with the ids of the versions of one secret."""
+    """Put the account into moto; return moto and the version ids of one secret."""
     moto_process.reset()
     yield moto_process, subjects.put_into(moto_process, aws)
     moto_process.reset()
@@ -52,7 +52,7 @@ def moto(aws: Aws, moto_process: MotoServer) -> Iterator[tuple[MotoServer, dict[
 def subject(
     request: pytest.FixtureRequest, aws: Aws, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Subject]:
-    """Put one backend after the other in front of it."""
+    """Put each backend in turn in front of the account."""
     kind, _, option = request.param.partition("-")
     folder = tmp_path_factory.mktemp("subject")
     made: AbstractContextManager[Subject]

@@ -48,10 +48,10 @@ ALL = frozenset({"secret", "parameter", "tree", "appconfig"})
 class Subject:
     """A backend, what it can read, and how to rotate a secret behind its back.
 
-    `explains` is whether it tells what does not exist, `tells_configurations` whether that holds
-    for AppConfig too; `denies` whether it tells what is denied, `lists` whether it knows a
-    StringList, `references` whether a parameter can be a secret. `versions` maps the number of a
-    version of the secret "rotated" to its id, and is empty where it knows none.
+    `explains`: a missing secret is reported as missing; `tells_configurations`: so is a missing
+    configuration; `denies`: a denied secret is reported as denied; `lists`: a StringList is a list;
+    `references`: a parameter can refer to a secret. `versions` maps the version numbers of the
+    secret "rotated" to their ids, and is empty if the backend has no versions.
     """
 
     backend: Backend
@@ -69,7 +69,7 @@ class Extension(FakeExtension):
     """The extension or the agent, with the AppConfig extension, in front of an account."""
 
     def __init__(self, aws: Aws, *, agent: bool = False) -> None:
-        """Answer in one of the dialects."""
+        """Answer in the extension's or the agent's dialect."""
         super().__init__(agent=agent)
         self.aws = aws
 
@@ -165,7 +165,7 @@ def put_into(moto: MotoServer, aws: Aws) -> dict[int, str]:
 def through_sdk(
     aws: Aws, moto: MotoServer, versions: dict[int, str], *, batch: bool = False
 ) -> Generator[Subject]:
-    """The SDK, with moto and a data plane of AppConfig behind it; IAM is played by a hook."""
+    """The SDK, with moto and a data plane of AppConfig behind it; a hook plays IAM."""
     with AppConfigData() as configurations:
         for name, content in aws.configurations.items():
             configurations.configurations[tuple(name.split("/"))] = content
@@ -222,12 +222,12 @@ def direct(
 
 
 class WithEnvironment:
-    """A backend that sees variables which a test's own fixtures take out of the environment."""
+    """A backend with environment variables that the tests' own fixtures remove."""
 
     name = "aws"
 
     def __init__(self, backend: AwsBackend, **environ: str) -> None:
-        """Wrap it."""
+        """Wrap a backend."""
         self.backend, self.environ = backend, environ
 
     def fetch(self, sources: Any, *, timeout: float, fresh: bool) -> Any:
@@ -236,7 +236,7 @@ class WithEnvironment:
         return self.backend.fetch(sources, timeout=timeout, fresh=fresh)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the backend and unset the variables."""
         self.backend.close()
         for name in self.environ:
             os.environ.pop(name, None)
@@ -263,11 +263,11 @@ class Raw:
     """A response body as botocore reads it."""
 
     def __init__(self, content: bytes) -> None:
-        """Hold it."""
+        """Hold the content."""
         self.content = content
 
     def stream(self) -> Iterator[bytes]:
-        """Give it whole."""
+        """Yield the whole content."""
         yield self.content
 
 
@@ -280,7 +280,7 @@ def auto(
     listens: bool = True,
     is_agent: bool = False,
 ) -> Generator[Subject]:
-    """The extension or the agent with the SDK behind it; or the SDK alone, as nobody listens."""
+    """The extension or the agent with the SDK behind it; or the SDK alone, if neither listens."""
     with contextlib.ExitStack() as stack:
         behind = stack.enter_context(through_sdk(aws, moto, versions))
         port = (
@@ -303,7 +303,7 @@ def auto(
 
 
 def values_of(aws: Aws, *, versions: bool) -> dict[Any, Any]:
-    """Return what the account holds as MemoryBackend takes it."""
+    """Return the account's values in the form that MemoryBackend takes."""
     values: dict[Any, Any] = {f"ssm:{name}": value for name, value in aws.lists.items()}
     for name, history in aws.secrets.items():
         values[name] = history.values[-1]
@@ -331,7 +331,7 @@ def memory(aws: Aws) -> Generator[Subject]:
 
 @contextlib.contextmanager
 def file(aws: Aws, folder: Path, language: str) -> Generator[Subject]:
-    """A file in TOML or JSON, which knows no versions and no bytes but of secrets."""
+    """A TOML or JSON file, which has no versions, and bytes only in secrets."""
     path = folder / f"secrets.{language}"
     secrets = {name: history.values[-1] for name, history in aws.secrets.items()}
 
@@ -359,7 +359,7 @@ def file(aws: Aws, folder: Path, language: str) -> Generator[Subject]:
 
 
 def toml(tables: dict[str, dict[str, Any]]) -> str:
-    """Return tables of strings and lists in TOML, whose strings are JSON's without surrogates."""
+    """Return tables of strings and lists as TOML, whose strings are JSON's without surrogates."""
     lines = []
     for table, entries in tables.items():
         lines.append(f"[{table}]")
@@ -370,7 +370,7 @@ def toml(tables: dict[str, dict[str, Any]]) -> str:
 
 @contextlib.contextmanager
 def own(aws: Aws, folder: Path) -> Generator[Subject]:
-    """The example of a backend of one's own: files in a folder, which knows no lists."""
+    """The example of a custom backend: files in a folder, without lists."""
     example = runpy.run_path(str(ROOT / "examples" / "own_backend" / "app.py"))
 
     def put(kind: str, name: str, value: str | bytes) -> None:

@@ -1,4 +1,4 @@
-"""What every backend does alike: values, versions, refusals, many at once, one bad among good."""
+"""Behaviour that all backends share: values, versions, refusals, many reads, partial failures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def read(subject: Subject, *declarations: str | Declaration) -> list[Any]:
-    """Return the values of these, resolved in one round, from nothing but the backend."""
+    """Resolve declarations in one round, with an empty cache; return their values."""
     clear_cache()
     declared = {f"d{n}": declaration for n, declaration in enumerate(declarations)}
     return list(resolve_secrets(declared, backend=subject.backend, timeout=10).reveal().values())
@@ -48,7 +48,7 @@ def leaf_of(subject: Subject, declaration: str | Declaration) -> ResolutionError
 
 
 def reads(subject: Subject, declaration: str | Declaration) -> bool:
-    """Tell whether this backend reads that kind; where not, see that it names who does."""
+    """Return whether the backend reads this kind; if not, its error must name "auto" and "sdk"."""
     if declare(declaration).source.kind in subject.kinds:
         return True
     error = leaf_of(subject, declaration)
@@ -59,17 +59,17 @@ def reads(subject: Subject, declaration: str | Declaration) -> bool:
 
 
 def no_value_of(subject: Subject) -> type[ResolutionError]:
-    """Return the error for what is not there."""
+    """Return the backend's error class for a missing secret."""
     return SecretNotFoundError if subject.explains else BackendError
 
 
 def test_secrets_are_read(subject: Subject) -> None:
-    """Text as it is, bytes, 64 KiB of unicode, and every character that a name may have."""
+    """Text, bytes, 64 KiB of Unicode and a name with every allowed character are read unchanged."""
     assert read(subject, "text", "binary", "large", ODD) == ["  as it is\n", BYTES, LARGE, "odd"]
 
 
 def test_paths_lead_into_json(subject: Subject) -> None:
-    """The whole document, a key, an empty value and a JMESPath expression; one fetch for all."""
+    """The whole document, a key, a falsy value and a JMESPath expression cost one fetch."""
     events: list[Fetched] = []
     secrets = resolve_secrets(
         {"all": "json#@", "port": "json#port", "keys": "json#nested.keys[-1]", "user": "json#user"},
@@ -86,7 +86,7 @@ def test_paths_lead_into_json(subject: Subject) -> None:
 
 
 def test_values_are_transformed(subject: Subject) -> None:
-    """JSON, base64 text and a callable make of a value what is declared, binary ones too."""
+    """JSON, base64 and callable transforms apply to text, and a callable to bytes too."""
     assert read(
         subject,
         Secret("json", transform="json"),
@@ -97,13 +97,13 @@ def test_values_are_transformed(subject: Subject) -> None:
 
 
 def test_parameters_are_read(subject: Subject) -> None:
-    """Decrypted text by a name with or without a slash, and a field of its JSON."""
+    """A parameter is read by a name with or without a slash, as text or as a field of its JSON."""
     if reads(subject, "ssm:/text"):
         assert read(subject, "ssm:/text", "ssm:plain", "ssm:/json#port") == ["text", "plain", 0]
 
 
 def test_a_string_list_is_a_list(subject: Subject) -> None:
-    """A StringList is a list of strings; files have only its text."""
+    """A StringList is a list of strings; a backend without lists has only its text."""
     if reads(subject, "ssm:/list"):
         assert read(subject, "ssm:/list") == [["a", "b", "c"] if subject.lists else "a,b,c"]
 
@@ -124,7 +124,7 @@ def test_parameter_store_refers_to_secrets(subject: Subject) -> None:
 
 
 def test_a_tree_is_a_dict_by_the_rest_of_the_name(subject: Subject) -> None:
-    """Everything below a path, or its first level; an empty one does not exist."""
+    """A tree holds everything below a path, or its first level; an empty path does not exist."""
     if reads(subject, "ssm:/tree/"):
         assert read(subject, "ssm:/tree/", ParameterTree("/tree", recursive=False)) == [
             {"a": "1", "deep/b": "2"},
@@ -134,14 +134,14 @@ def test_a_tree_is_a_dict_by_the_rest_of_the_name(subject: Subject) -> None:
 
 
 def test_configurations_are_read(subject: Subject) -> None:
-    """The text of a configuration, and a field of its JSON."""
+    """A configuration is read as text or as a field of its JSON."""
     declared = ("appconfig:shop/prod/flags", "appconfig:shop/prod/flags#dark.enabled")
     assert read(subject, *declared) == [FLAGS, True]
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["old-first", "new-first"])
 def test_versions_of_a_secret_are_values_of_their_own(subject: Subject, order: int) -> None:
-    """Version A and version B in one handler are A and B: in any order, cached or not."""
+    """Each version and stage in one handler gets its own value, in any order, cached or not."""
     if not subject.versions:
         previous = Secret("rotated", version_stage="AWSPREVIOUS")
         assert type(leaf_of(subject, previous)) is SecretNotFoundError
@@ -166,7 +166,7 @@ def test_versions_of_a_secret_are_values_of_their_own(subject: Subject, order: i
 
 @pytest.mark.parametrize("order", [1, -1], ids=["old-first", "new-first"])
 def test_versions_of_a_parameter_are_values_of_their_own(subject: Subject, order: int) -> None:
-    """Versions, a label and the latest value of one parameter never answer for one another."""
+    """Versions, a label and the latest value of one parameter are never mixed up."""
     if not reads(subject, "ssm:/rotated"):
         return
     if not subject.versions:
@@ -196,7 +196,7 @@ def test_versions_of_a_parameter_are_values_of_their_own(subject: Subject, order
     ids=str,
 )
 def test_what_does_not_exist_is_not_found(subject: Subject, missing: str | Declaration) -> None:
-    """A missing name, version or stage has its error, by the declared name."""
+    """A missing name, version or stage fails with its own error, under the declared name."""
     if not reads(subject, missing):
         return
     error = leaf_of(subject, missing)
@@ -207,7 +207,7 @@ def test_what_does_not_exist_is_not_found(subject: Subject, missing: str | Decla
 
 
 def test_a_default_stands_in_only_for_what_is_known_to_be_missing(subject: Subject) -> None:
-    """Where the backend says that a secret does not exist; not where it may have been denied."""
+    """A default is used if the backend knows that a secret is missing, not if it may be denied."""
     with_default = Secret("missing", default="d")
     if subject.explains:
         assert read(subject, with_default) == ["d"]
@@ -216,7 +216,7 @@ def test_a_default_stands_in_only_for_what_is_known_to_be_missing(subject: Subje
 
 
 def test_what_is_denied_is_denied(subject: Subject) -> None:
-    """A denial is no missing secret: no default stands in, and the error says what to allow."""
+    """A denied secret is not a missing one: no default is used; the error says what to allow."""
     assert type(leaf_of(subject, "denied")) is (
         AccessDeniedError if subject.denies else no_value_of(subject)
     )
@@ -229,7 +229,7 @@ def test_what_is_denied_is_denied(subject: Subject) -> None:
 
 
 def test_many_are_read_at_once(subject: Subject) -> None:
-    """Thirty secrets and thirteen parameters in one round, each with its own value."""
+    """Thirty secrets, or three and thirteen parameters, each get their own value in one round."""
     secrets = [f"many/{n:02}" for n in range(30)]
     assert read(subject, *secrets) == [f"value {n}" for n in range(30)]
     if "parameter" in subject.kinds:
@@ -241,7 +241,7 @@ def test_many_are_read_at_once(subject: Subject) -> None:
 
 
 def test_one_bad_among_good_fails_alone(subject: Subject) -> None:
-    """All that failed is in one error, and the good siblings are kept: no second fetch for them."""
+    """One error reports every failure, and the good values are kept: they are not fetched again."""
     declared = {"a": "text", "bad": "missing", "b": "many/01", "worse": "missing/too"}
     clear_cache()
     events: list[Any] = []
@@ -257,7 +257,7 @@ def test_one_bad_among_good_fails_alone(subject: Subject) -> None:
 
 
 def test_one_denied_among_good_fails_alone(subject: Subject) -> None:
-    """A call for several that is denied for one of them still gives the others."""
+    """If a call for several secrets is denied for one of them, the others still arrive."""
     names = [f"many/{n:02}" for n in range(9)]
     if "parameter" in subject.kinds:
         names += [*(f"ssm:/many/{n:02}" for n in range(9)), "ssm:/denied"]
@@ -269,7 +269,7 @@ def test_one_denied_among_good_fails_alone(subject: Subject) -> None:
 
 
 def test_a_rotated_secret_is_read_anew(subject: Subject, context: LambdaContext) -> None:
-    """Within the TTL the old value is served; `refresh()` and the end of the TTL bring the new."""
+    """Within the TTL the old value is served; `refresh()` and `clear_cache()` bring the new one."""
 
     @inject_secrets({"it": "turning"}, backend=subject.backend)
     def handler(_: object, context: Any) -> str:
@@ -288,7 +288,7 @@ def test_a_rotated_secret_is_read_anew(subject: Subject, context: LambdaContext)
 
 
 def test_cached_values_cost_no_fetch(subject: Subject) -> None:
-    """A second handler on the same backend shares what the first one read."""
+    """A second read of the same source through the same backend comes from the cache."""
     clear_cache()
     events: list[Any] = []
     for name in ("first", "second"):
@@ -298,7 +298,7 @@ def test_cached_values_cost_no_fetch(subject: Subject) -> None:
 
 
 def test_a_ttl_of_zero_fetches_each_time(subject: Subject) -> None:
-    """A value that is never fresh is read for each use; what is beside it is not."""
+    """A value with a TTL of 0 is read at each use; its neighbour with a longer TTL is not."""
     clear_cache()
     events: list[Any] = []
     declared: dict[str, str | Declaration] = {
@@ -311,7 +311,7 @@ def test_a_ttl_of_zero_fetches_each_time(subject: Subject) -> None:
 
 
 def test_a_forced_fetch_answers_every_source(subject: Subject) -> None:
-    """Past every cache, the backend has a value or an error for each source, nothing else."""
+    """Forced or not, a fetch answers each source with a value or an error, and nothing else."""
     sources = [declare(name).source for name in ("text", "missing", "binary")]
     for fresh in (True, False):
         answers = subject.backend.fetch(sources, timeout=10, fresh=fresh)
@@ -320,7 +320,7 @@ def test_a_forced_fetch_answers_every_source(subject: Subject) -> None:
 
 
 def test_threads_read_at_the_same_time(subject: Subject) -> None:
-    """Several rounds of one backend at once keep their values apart."""
+    """Concurrent rounds of one backend keep their values apart."""
     clear_cache()
     results: dict[int, Any] = {}
 

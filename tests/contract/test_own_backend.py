@@ -1,4 +1,4 @@
-"""The example of a backend of one's own, where it differs from the package's: files and faults."""
+"""The example of a custom backend, where it differs from the package's: files and faults."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_its_readme_tells_what_it_answers(
 
 
 def test_a_version_is_the_time_of_the_last_change(example: dict[str, Any], tmp_path: Path) -> None:
-    """A file that is written again has another version; bytes that are no UTF-8 stay bytes."""
+    """A rewritten file has another version; bytes that are not UTF-8 stay bytes."""
     path = tmp_path / "secrets" / "db"
     path.parent.mkdir()
     backend: Backend = example["FolderBackend"](tmp_path)
@@ -73,7 +73,7 @@ def test_each_fault_of_the_system_has_its_error(
     fault: OSError,
     kind: type[ResolutionError],
 ) -> None:
-    """Denied, away and missing are told apart, so that stale values are served when they may."""
+    """A denied, an unreachable and a missing file each have their own error class."""
 
     def read(_: Path) -> bytes:
         raise fault
@@ -95,7 +95,7 @@ def test_no_name_leads_out_of_the_folder(example: dict[str, Any], name: str) -> 
 
 
 def test_without_time_nothing_is_read(example: dict[str, Any]) -> None:
-    """What there was no time for is transient."""
+    """With no time left, a source is unavailable, which is transient."""
     source = declare("prod/db").source
     backend: Backend = example["FolderBackend"](EXAMPLE / "mounted")
     answer = backend.fetch([source], timeout=0, fresh=False)[source]

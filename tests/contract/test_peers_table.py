@@ -1,4 +1,4 @@
-"""What its peers can read, row by row: for each row a test that names it."""
+"""The table that compares the package with its peers: one test for each row."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def memory() -> Iterator[Backend]:
 
 @pytest.fixture
 def ticking(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
-    """Put a clock that the test moves into the cache of the shared_cache."""
+    """Give the shared cache a clock that the test moves."""
     clock = FakeClock()
     monkeypatch.setattr(shared_cache, "clock", clock)
     return clock
@@ -71,7 +71,7 @@ def test_every_row_has_its_test() -> None:
 def test_cache_with_a_default_ttl(
     ticking: FakeClock, monkeypatch: pytest.MonkeyPatch, luck: float, lifetime: float
 ) -> None:
-    """Row "cache, default TTL": 300 s, jittered by up to a tenth; at its end it is expired."""
+    """Row "cache, default TTL": a value expires after 300 s, less a jitter of up to a tenth."""
     monkeypatch.setattr(shared_cache, "draw", lambda: luck)
     values = {"prod/db": "old"}
     backend = MemoryBackend(values)
@@ -115,7 +115,7 @@ def test_ttl_per_secret(ticking: FakeClock) -> None:
 
 @pytest.mark.parametrize("name", ["extension", "memory"])
 def test_version_and_stage(request: pytest.FixtureRequest, name: str) -> None:
-    """Row "version, stage": both are part of the cache's key, of secrets and of parameters."""
+    """Row "version, stage": both are part of the cache's key, for secrets and for parameters."""
     declared: dict[str, Any] = {
         "one": Secret("rotated", version_id=version_id(1)),
         "two": Secret("rotated", version_id=version_id(2)),
@@ -192,7 +192,7 @@ def test_ssm_by_name_and_by_path(extension: Backend, memory: Backend) -> None:
 
 @pytest.mark.parametrize("name", ["extension", "memory"])
 def test_appconfig(request: pytest.FixtureRequest, name: str) -> None:
-    """Row "AppConfig": its text, and its JSON, by string and by object."""
+    """Row "AppConfig": a configuration's JSON, declared by string and by object."""
     declared: dict[str, Any] = {
         "all": "appconfig:shop/prod/flags#@",
         "limit": AppConfig("shop", "prod", "flags", "limit"),
@@ -204,7 +204,7 @@ def test_appconfig(request: pytest.FixtureRequest, name: str) -> None:
 
 
 def test_secrets_through_the_extension(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Row "secrets through the extension": by default, where it listens."""
+    """Row "secrets through the extension": the extension is used by default if it listens."""
     with subjects.Extension(Aws()) as server:
         monkeypatch.setenv("PARAMETERS_SECRETS_EXTENSION_HTTP_PORT", str(server.port))
         events: list[Any] = []

@@ -1,1 +1,1 @@
-"""The examples that deploy and the release, with the tools that people deploy with."""
+"""The deployable examples and the release, tested with the tools that people deploy with."""

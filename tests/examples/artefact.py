@@ -1,4 +1,4 @@
-"""A deployment package as Lambda has it: is its bytecode valid, and does its handler run?"""
+"""Checks of a deployment package as Lambda unpacks it: its bytecode and a run of its handler."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ ANSWER = {"login": "app@db.example.internal:5432"}
 
 
 def date_1980(folder: Path) -> None:
-    """Give every file the time that a zip without times has."""
+    """Date every file 1980, as a zip without times does."""
     for path in folder.rglob("*"):
         os.utime(path, (YEAR_1980, YEAR_1980))
 
 
 def without_valid_bytecode(folder: Path) -> list[str]:
-    """Return the modules whose bytecode for this Python is missing, outdated or not by hash."""
+    """Return the modules whose bytecode for this Python is missing, outdated or not hash-based."""
     return [
         module.relative_to(folder).as_posix()
         for module in sorted(folder.rglob("*.py"))
@@ -33,7 +33,7 @@ def without_valid_bytecode(folder: Path) -> list[str]:
 
 
 def has_valid_bytecode(module: Path) -> bool:
-    """Return whether this Python will take the bytecode of a module as it is."""
+    """Return whether this Python will use a module's bytecode as it is."""
     bytecode = module.parent / "__pycache__" / f"{module.stem}.{tag()}.pyc"
     if not bytecode.exists():
         return False
@@ -42,7 +42,7 @@ def has_valid_bytecode(module: Path) -> bool:
 
 
 def tag() -> str:
-    """Return how this Python names its bytecode, such as ``cpython-313``."""
+    """Return the tag in this Python's bytecode names, such as ``cpython-313``."""
     return importlib.util.cache_from_source("module.py").split(".")[-2]
 
 
@@ -51,7 +51,7 @@ def invoke(
 ) -> Any:
     """Run `app.lambda_handler` under the runtime client; only these modules may be compiled.
 
-    Python writes bytecode where it finds none that is valid: the run would change the folder.
+    Python writes bytecode where it finds no valid file, so compiling changes the folder.
     """
     date_1980(package)
     before = bytecode_in(package)

@@ -1,4 +1,4 @@
-"""The checks of a package themselves, against what Python, pip and uv make."""
+"""Tests of the package checks themselves, against the output of Python, pip and uv."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def module(tmp_path: Path) -> Path:
 
 
 def test_checked_hash_is_valid_at_any_time(module: Path) -> None:
-    """Hash-based bytecode is taken after the file's time has become 1980."""
+    """Hash-based bytecode is still valid after the files are dated 1980."""
     py_compile.compile(str(module), invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
     date_1980(module.parent)
     assert without_valid_bytecode(module.parent) == []
@@ -34,13 +34,13 @@ def test_checked_hash_is_valid_at_any_time(module: Path) -> None:
 
 @pytest.mark.parametrize("mode", INVALID)
 def test_other_bytecode_is_found(module: Path, mode: py_compile.PycInvalidationMode) -> None:
-    """Bytecode by time, or one that nobody checks against its source, is reported."""
+    """Bytecode that is checked by time, or not checked at all, is reported."""
     py_compile.compile(str(module), invalidation_mode=mode)
     assert without_valid_bytecode(module.parent) == ["module.py"]
 
 
 def test_missing_and_outdated_bytecode_is_found(module: Path) -> None:
-    """A module without bytecode is reported, and one that has changed since."""
+    """A module without bytecode is reported, and so is one that changed after compilation."""
     assert without_valid_bytecode(module.parent) == ["module.py"]
     py_compile.compile(str(module), invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
     module.write_text("ANSWER = 43\n")
@@ -50,14 +50,14 @@ def test_missing_and_outdated_bytecode_is_found(module: Path) -> None:
 def test_source_date_epoch_makes_pip_write_hashes(
     wheel: Path, checkout: Checkout, tmp_path: Path
 ) -> None:
-    """The one line that the deployment guide gives for any tool that calls pip."""
+    """With SOURCE_DATE_EPOCH, as in the deployment guide, pip writes hash-based bytecode."""
     pip = f"python3 -m pip install --quiet --no-deps --target {tmp_path} {wheel}"
     checkout.run(pip, SOURCE_DATE_EPOCH="315532800")
     assert without_valid_bytecode(tmp_path) == []
 
 
 def test_uv_writes_hashes(wheel: Path, checkout: Checkout, tmp_path: Path) -> None:
-    """Uv compiles with hashes when its variable says so."""
+    """With PYC_INVALIDATION_MODE=CHECKED_HASH, uv writes hash-based bytecode."""
     uv = f"uv pip install --quiet --no-deps --compile-bytecode --target {tmp_path} {wheel}"
     checkout.run(uv, PYC_INVALIDATION_MODE="CHECKED_HASH")
     assert without_valid_bytecode(tmp_path) == []

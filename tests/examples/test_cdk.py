@@ -1,4 +1,4 @@
-"""The CDK example: what `cdk synth` makes of it, by the README's commands."""
+"""The CDK example: the output of `cdk synth`, made by the README's commands."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def artefact(assembly: Path) -> Path:
 
 
 def test_stack_has_secret_extension_and_policy(resources: dict[str, dict[str, Any]]) -> None:
-    """The function has the extension's layer, its settings, and may read the one secret."""
+    """The function has the extension's layer and settings, and may read its one secret."""
     function = resources["AWS::Lambda::Function"]
     assert len(function["Layers"]) == 1
     assert function["Environment"]["Variables"]["SECRETS_MANAGER_TTL"] == "0"

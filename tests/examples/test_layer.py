@@ -41,7 +41,7 @@ def archive(wheel: Path, checkout: Checkout) -> Path:
 
 @pytest.fixture
 def opt(archive: Path, tmp_path: Path) -> Path:
-    """Unzip the layer; all files are of 1980."""
+    """Unzip the layer, with all files dated 1980."""
     folder = tmp_path / "opt"
     with ZipFile(archive) as layer:
         layer.extractall(folder)
@@ -50,14 +50,14 @@ def opt(archive: Path, tmp_path: Path) -> Path:
 
 
 def test_layer_holds_the_library_and_its_requirements(opt: Path) -> None:
-    """One folder for all runtimes, without anything that is compiled for one processor."""
+    """One folder serves all runtimes; nothing in it is compiled for one processor."""
     assert [path.name for path in opt.iterdir()] == ["python"]
     found = {path.name.partition("-")[0] for path in opt.glob("python/*.dist-info")}
     [info] = opt.glob("python/lambda_secrets-*.dist-info")
     requires = map(Requirement, PathDistribution(info).requires or [])
     required = {one.name for one in requires if not one.marker}
     assert found >= required | {"lambda_secrets"}
-    assert found == required | {"lambda_secrets"} or "boto3" in required  # which brings its own
+    assert found == required | {"lambda_secrets"} or "boto3" in required  # boto3 brings its own
     assert not list(opt.rglob("*.so"))
 
 
@@ -67,7 +67,7 @@ def test_bytecode_is_valid_after_lambda_unzipped_it(opt: Path) -> None:
 
 
 def test_bytecode_is_there_for_every_runtime_of_the_machine(archive: Path) -> None:
-    """Each Python on the PATH that Lambda has as a runtime compiled the layer."""
+    """The layer has bytecode for every Lambda runtime whose Python is on the PATH."""
     with ZipFile(archive) as layer:
         names = layer.namelist()
     modules = sum(name.endswith(".py") for name in names)
@@ -78,7 +78,7 @@ def test_bytecode_is_there_for_every_runtime_of_the_machine(archive: Path) -> No
 
 
 def test_same_content_gives_the_same_layer(archive: Path, wheel: Path, checkout: Checkout) -> None:
-    """A layer can be built again and compared."""
+    """A layer that is built again is identical, byte for byte."""
     checkout.run(f"python3 -m scripts.layer {wheel} dist/again.zip")
     assert (checkout.root / "dist" / "again.zip").read_bytes() == archive.read_bytes()
 

@@ -1,4 +1,4 @@
-"""A release of a next version, from a copy of the project."""
+"""A release of the next version, from a copy of the project."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_release_lists_what_it_made(released: str) -> None:
 
 @pytest.mark.usefixtures("released")
 def test_pip_prefers_the_wheel_of_the_python(project: Checkout) -> None:
-    """It has the bytecode of that Python alone; a Python without one gets the wheel for all."""
+    """Pip takes the wheel with that Python's bytecode alone; other Pythons get the general one."""
     for python in (PYTHON.removeprefix("python"), "3.99"):
         project.run(
             "python3 -m pip download --quiet --no-deps --no-index --find-links dist "
@@ -127,7 +127,7 @@ def test_page_on_an_index_links_to_the_tag(wheel: Path) -> None:
 
 
 def test_no_address_is_invented(checkout: Checkout) -> None:
-    """A wheel that is built without the setting names no page and keeps the README as it is."""
+    """A wheel built without PROJECT_URL names no page and keeps the README as it is."""
     checkout.run("env -u PROJECT_URL python3 -m build --wheel --outdir unset")
     [wheel] = (checkout.root / "unset").glob("*.whl")
     text = metadata(wheel)

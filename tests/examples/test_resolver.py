@@ -1,4 +1,4 @@
-"""The package beside what people have in their functions already: it changes none of it."""
+"""Installing the package changes no version of the packages that functions often have."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def resolved(report: Path, *requirements: str) -> dict[str, str]:
 def test_package_changes_no_version_of_a_neighbour(
     neighbour: str, wheel: Path, tmp_path: Path
 ) -> None:
-    """What a package resolves to alone is what it resolves to beside this one."""
+    """A neighbour resolves to the same versions with and without this package."""
     alone = resolved(tmp_path / "alone.json", neighbour)
     beside = resolved(tmp_path / "beside.json", neighbour, str(wheel))
     assert {name: beside[name] for name in alone} == alone
 
 
 def test_package_changes_no_version_of_all_neighbours(wheel: Path, tmp_path: Path) -> None:
-    """The same for all of them together."""
+    """All neighbours together resolve to the same versions with and without this package."""
     alone = resolved(tmp_path / "alone.json", *NEIGHBOURS)
     beside = resolved(tmp_path / "beside.json", *NEIGHBOURS, str(wheel))
     assert {name: beside[name] for name in alone} == alone

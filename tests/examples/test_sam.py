@@ -20,7 +20,7 @@ FIVE_COMMANDS = 5
 
 
 class Template(yaml.SafeLoader):
-    """Reads CloudFormation's YAML: the intrinsic functions give what they are applied to."""
+    """Reads CloudFormation's YAML: each intrinsic function is replaced by its argument."""
 
 
 Template.add_multi_constructor("!", lambda loader, tag, node: node.value)
@@ -39,7 +39,7 @@ def artefact(printed: list[str], checkout: Checkout) -> Path:
 
 
 def load(text: str) -> Any:
-    """Return what a template's YAML holds."""
+    """Parse a template's YAML."""
     return yaml.load(text, Template)  # noqa: S506 - a safe loader
 
 
@@ -57,13 +57,13 @@ def test_five_commands_lead_to_an_artefact(printed: list[str], checkout: Checkou
 
 
 def test_template_passes_cfn_lint(printed: list[str], checkout: Checkout) -> None:
-    """Neither the template nor what SAM made of it has a finding."""
+    """Neither the template nor the one that SAM builds from it has a finding."""
     lint = ".venv-sam/bin/cfn-lint examples/sam/template.yaml .aws-sam/build/template.yaml"
     assert checkout.run(lint) == ""
 
 
 def test_policy_is_what_the_command_prints(printed: list[str], checkout: Checkout) -> None:
-    """The template's policy is the least one, with pseudo parameters for the stack's place."""
+    """The policy is the one that `policy` prints, with pseudo parameters for the place."""
     text = (checkout.root / "examples/sam/template.yaml").read_text("utf-8")
     _, _, policies = text.partition("      Policies:\n")
     written = load("Policies:\n" + policies.partition("\nOutputs")[0])
@@ -76,7 +76,7 @@ def test_policy_is_what_the_command_prints(printed: list[str], checkout: Checkou
 
 
 def test_bytecode_is_valid_after_the_zip(artefact: Path) -> None:
-    """Every module has bytecode that the runtime takes, although the zip has lost the times."""
+    """Every module has valid bytecode, although zipping has changed the file times."""
     assert (artefact / "lambda_secrets" / "__init__.py").exists()
     date_1980(artefact)
     assert without_valid_bytecode(artefact) == []
@@ -91,7 +91,7 @@ def test_artefact_runs_as_on_lambda(artefact: Path) -> None:
 
 
 def test_secret_fits_the_function(checkout: Checkout) -> None:
-    """The template makes the declared secret and attaches the extension's layer."""
+    """The template creates the declared secret and attaches the extension's layer."""
     made = resources(checkout.root / "examples/sam/template.yaml")
     assert made["Database"]["Properties"]["Name"] == "example/db"
     assert made["Function"]["Properties"]["Layers"] == ["SecretsExtension"]

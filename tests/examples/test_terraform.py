@@ -55,7 +55,7 @@ def package(printed: list[str], checkout: Checkout) -> Path:
 
 
 def test_references_lead_somewhere(configuration: str) -> None:
-    """Every resource, data source and ephemeral value that is referred to is in it."""
+    """Every resource, data source and ephemeral value that is referred to is declared."""
     kinds = {"resource": "", "data": "data.", "ephemeral": "ephemeral."}
     declared = {
         f"{prefix}{label}.{name}"
@@ -70,7 +70,7 @@ def test_references_lead_somewhere(configuration: str) -> None:
 
 
 def test_secret_fits_the_function(configuration: str, checkout: Checkout) -> None:
-    """The configuration makes the secret that the function declares; its value is written only."""
+    """The configuration creates the secret that the function declares; its value is write-only."""
     resources = blocks(configuration, "resource")
     name = resources["aws_secretsmanager_secret", "database"]["name"]
     assert f'"{name}#@"' in (checkout.root / "examples/terraform/function/app.py").read_text()
@@ -80,7 +80,7 @@ def test_secret_fits_the_function(configuration: str, checkout: Checkout) -> Non
 
 
 def test_policy_is_what_the_command_prints(configuration: str, printed: list[str]) -> None:
-    """The policy is the least one, with data sources where the place stands."""
+    """The policy is the one that `policy` prints, with data sources for the place."""
     key = ("aws_iam_policy_document", "lambda_secrets")
     for reference, text in PLACE.items():
         assert reference in configuration

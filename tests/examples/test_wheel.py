@@ -46,12 +46,12 @@ def answer(package: Path, tmp_path: Path, *compiled: str) -> object:
 
 
 def test_a_cold_start_compiles_two_small_modules(package: Path, tmp_path: Path) -> None:
-    """All others come from the wheel's bytecode, whatever their times are."""
+    """All other modules load from the wheel's bytecode, whatever their file times."""
     assert answer(package, tmp_path, "__init__", "_bytecode") == "db.example.internal"
 
 
 def test_a_changed_module_is_compiled(package: Path, tmp_path: Path) -> None:
-    """Bytecode of another source is left alone."""
+    """The wheel's bytecode is not used for a module whose source has changed."""
     call = package / "lambda_secrets" / "_call.py"
     call.write_text(f"{call.read_text()}# changed\n")
     assert answer(package, tmp_path, "__init__", "_bytecode", "_call") == "db.example.internal"

@@ -1,4 +1,4 @@
-"""The workflows, by actionlint and zizmor, and what they hold of this project."""
+"""The workflows: they pass actionlint and zizmor and run every environment."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def test_zizmor_finds_nothing() -> None:
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 def test_actions_are_pinned_by_commit(workflow: Path) -> None:
-    """Each action is a commit with its version beside it, which dependabot keeps together."""
+    """Each action is a commit with its version in a comment; dependabot updates both."""
     uses = re.findall(r"uses: (.+)", workflow.read_text("utf-8"))
     assert uses
     assert [one for one in uses if not re.fullmatch(r"\S+@[0-9a-f]{40} # v[\d.]+", one)] == []
 
 
 def test_workflow_runs_every_environment() -> None:
-    """CI runs what `tox` runs."""
+    """CI runs every environment that `tox` runs."""
     jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text("utf-8"))["jobs"]
     pythons = jobs["tests"]["strategy"]["matrix"]["python"]
     checks = jobs["checks"]["strategy"]["matrix"]["environment"]

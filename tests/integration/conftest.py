@@ -1,4 +1,4 @@
-"""Fixtures of the integration tests: a fake extension in the way of the function, and sandboxes."""
+"""Fixtures of the integration tests: a fake extension and sandboxes."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def test_twelve_slow_secrets_are_read_side_by_side(extension: FakeExtension) -> 
 
 
 def test_connections_are_kept(extension: FakeExtension) -> None:
-    """A later round opens no connection of its own."""
+    """A later round reuses the open connection."""
     extension.secrets = {"prod/db": "v"}
     for _ in range(3):
         assert resolve() == "v"
@@ -138,7 +138,7 @@ def test_eight_threads_on_a_cold_handler_fetch_each_source_once(
 def test_each_fault_has_its_error_class(
     monkeypatch: pytest.MonkeyPatch, fault: Action, error: type[ResolutionError], says: str
 ) -> None:
-    """What goes wrong decides the class, the message says what, and the failure is not kept."""
+    """Each fault has its error class and message, and the failure is not cached."""
     answers: list[Action] = [fault]
     with FaultServer(lambda _: answers[0]) as server:
         monkeypatch.setenv(PORT, str(server.port))
@@ -150,7 +150,7 @@ def test_each_fault_has_its_error_class(
 
 
 def test_refused_connection_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An extension that does not listen yet may do so in a moment: until then the error says so."""
+    """A refused connection is reported as unavailable, as the extension may still be starting."""
     with faults.refusing_port() as port:
         monkeypatch.setenv(PORT, str(port))
         with pytest.raises(BackendUnavailableError, match="listens"):
@@ -158,7 +158,7 @@ def test_refused_connection_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_not_ready_is_asked_again_until_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The extension's answer of the first moments is waited out inside `timeout`."""
+    """The extension's "not ready" answers are waited out within `timeout`."""
     with FaultServer([faults.NOT_READY, faults.NOT_READY, faults.NOT_READY, FINE]) as server:
         monkeypatch.setenv(PORT, str(server.port))
         assert resolve(timeout=5) == "fine"
@@ -175,7 +175,7 @@ def test_not_ready_is_asked_again_until_it_is(monkeypatch: pytest.MonkeyPatch) -
     ids=["chunked", "dripping", "closed-after"],
 )
 def test_unusual_but_whole_answers_are_read(monkeypatch: pytest.MonkeyPatch, body: Action) -> None:
-    """Chunks, an answer in small pieces and a connection that ends after it lose nothing."""
+    """Chunked and dripping answers are read whole, and so is one that ends its connection."""
     with FaultServer([body]) as server:
         monkeypatch.setenv(PORT, str(server.port))
         for _ in range(2):
@@ -186,7 +186,7 @@ def test_unusual_but_whole_answers_are_read(monkeypatch: pytest.MonkeyPatch, bod
 
 @pytest.mark.parametrize("death", [faults.close, faults.reset])
 def test_dead_kept_connection_is_replaced(monkeypatch: pytest.MonkeyPatch, death: Action) -> None:
-    """A kept connection that dies with the next request is retried once, on a fresh one."""
+    """If a kept connection dies on the next request, the request is retried on a fresh one."""
     with FaultServer([FINE, death, FINE]) as server:
         monkeypatch.setenv(PORT, str(server.port))
         assert resolve() == "fine"
@@ -198,7 +198,7 @@ def test_dead_kept_connection_is_replaced(monkeypatch: pytest.MonkeyPatch, death
 def test_agents_connection_limit_is_left_behind_with_its_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The agent's 429 sticks to the connection that it was given on: the next try needs another."""
+    """The agent's 429 sticks to its connection, so the next try opens another one."""
 
     def script(request: Request) -> Action:
         limited = request.connection == 1
@@ -211,7 +211,7 @@ def test_agents_connection_limit_is_left_behind_with_its_connection(
 
 
 def test_connection_that_died_during_a_freeze_costs_nothing(extension: FakeExtension) -> None:
-    """The other end closed the connection between invocations: the next read just works."""
+    """If the other end closes the connection between invocations, the next read just works."""
     extension.secrets = {"prod/db": "v"}
     assert resolve() == "v"
     clear_cache()
@@ -227,7 +227,7 @@ def test_connection_that_died_during_a_freeze_costs_nothing(extension: FakeExten
 def test_slow_extension_never_outlives_timeout(
     monkeypatch: pytest.MonkeyPatch, fault: Action
 ) -> None:
-    """Silence, a byte now and then, and never ready all end at `timeout`."""
+    """Silence, a byte now and then, and an endless "not ready" all end at `timeout`."""
     with FaultServer([fault]) as server:
         monkeypatch.setenv(PORT, str(server.port))
         elapsed = seconds_of(lambda: resolve(timeout=0.4))
@@ -248,7 +248,7 @@ def test_hung_extension_leaves_time_to_answer(
 
 
 def test_one_hanging_secret_does_not_lose_the_others(extension: FakeExtension) -> None:
-    """The good siblings of a secret that hangs are kept: the next round asks for that one alone."""
+    """If one secret hangs, the others are kept, and the next round asks only for that one."""
     extension.secrets = {"prod/a": "1", "prod/bad": "2", "prod/c": "3"}
     extension.fault = lambda r: faults.hang if r.query["secretId"] == "prod/bad" else None
     declared = {"a": "prod/a", "bad": "prod/bad", "c": "prod/c"}
@@ -263,7 +263,7 @@ def test_one_hanging_secret_does_not_lose_the_others(extension: FakeExtension) -
 
 
 def test_large_unicode_secret_arrives_whole(extension: FakeExtension) -> None:
-    """64 KiB of text in several scripts, quotes, control characters and angle brackets."""
+    """64 KiB of text with several scripts, quotes and control characters arrives unchanged."""
     unit = 'aß漢🔑"\\\n\t<&>\u2028'
     text = unit * (65_536 // len(unit.encode()))
     extension.secrets = {"prod/db": text}
@@ -296,7 +296,7 @@ def test_names_arrive_as_written(
 
 @pytest.mark.parametrize("name", ["/prod/a+b=c.d_e-f", "plain", "/aws/reference/secretsmanager/x"])
 def test_parameter_names_arrive_as_written(extension: FakeExtension, name: str) -> None:
-    """A parameter's slashes are part of its name; it is decrypted unless asked otherwise."""
+    """A parameter's name keeps its slashes, and its value is decrypted by default."""
     extension.parameters = {name: "v"}
     assert resolve(f"ssm:{name}") == "v"
     assert extension.asked() == [name]
@@ -304,7 +304,7 @@ def test_parameter_names_arrive_as_written(extension: FakeExtension, name: str) 
 
 
 def test_values_have_their_types(extension: FakeExtension) -> None:
-    """Binary is bytes, a StringList a list, JSON a dict, and what looks empty is a value."""
+    """Binary is bytes, a StringList a list, JSON a dict, and an empty string is a value."""
     extension.secrets = {"bin": b"\x00\xff", "json": {"a": [1, None]}, "empty": ""}
     extension.parameters = {"/list": ["a", "b"]}
     declared = {"bin": "bin", "json": "json#@", "empty": "empty", "list": "ssm:/list"}
@@ -342,7 +342,7 @@ def test_proxy_settings_are_ignored(
 def test_auto_asks_the_sdk_why_the_extension_refused(
     moto_server: Any, extension: FakeExtension
 ) -> None:
-    """A refusal without a reason is asked of the SDK: a value, or the reason."""
+    """If the extension refuses without a reason, the SDK gives the value or the reason."""
     moto_server.put_secret("prod/there", "from the SDK")
     extension.secrets = {"prod/good": "from the extension"}
     declared = {"good": "prod/good", "there": "prod/there", "missing": "prod/missing"}
@@ -357,7 +357,7 @@ def test_auto_asks_the_sdk_why_the_extension_refused(
 def test_auto_uses_the_sdk_where_no_extension_listens(
     moto_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A refused connection means the SDK, for this round only."""
+    """After a refused connection the SDK is used, for this round only."""
     moto_server.put_secret("prod/db", "from the SDK")
     with faults.refusing_port() as port:
         monkeypatch.setenv(PORT, str(port))

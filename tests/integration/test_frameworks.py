@@ -53,7 +53,7 @@ def backend() -> Recorder:
 
 @pytest.fixture
 def loop() -> Iterator[None]:
-    """Close the event loop that others' code makes and leaves."""
+    """Set an event loop for code that expects one, and close it afterwards."""
     made = asyncio.new_event_loop()
     asyncio.set_event_loop(made)
     yield
@@ -62,7 +62,7 @@ def loop() -> Iterator[None]:
 
 
 def http_event(path: str, **query: str) -> dict[str, Any]:
-    """Return what API Gateway sends for a GET."""
+    """Return API Gateway's event for a GET."""
     http = {"method": "GET", "path": path, "sourceIp": "127.0.0.1"}
     return {
         "version": "2.0",
@@ -78,7 +78,7 @@ def http_event(path: str, **query: str) -> dict[str, Any]:
 def test_a_route_neither_asks_for_a_secret_nor_lets_callers_set_it(
     backend: Recorder, *, awaited: bool
 ) -> None:
-    """Trap: FastAPI takes a parameter from the query, and the key with it (fastapi#2423)."""
+    """Trap: FastAPI would take the key from the query, like any parameter (fastapi#2423)."""
     app = FastAPI()
     inject = inject_secrets(backend=backend)
     if awaited:
@@ -104,7 +104,7 @@ def test_a_route_neither_asks_for_a_secret_nor_lets_callers_set_it(
 def test_a_powertools_route_neither_asks_for_a_secret_nor_lets_callers_set_it(
     backend: Recorder,
 ) -> None:
-    """Trap: the resolver with validation takes parameters from the query as FastAPI does."""
+    """Trap: the resolver with validation would take the key from the query, as FastAPI does."""
     app = APIGatewayHttpResolver(enable_validation=True)
 
     @app.get("/hook")
@@ -119,7 +119,7 @@ def test_a_powertools_route_neither_asks_for_a_secret_nor_lets_callers_set_it(
 
 
 def test_injected_parameters_are_not_in_the_signature(backend: Recorder) -> None:
-    """`inspect.signature` leaves them out; annotations and type hints keep them."""
+    """`inspect.signature` omits injected parameters; annotations and type hints keep them."""
 
     @inject_secrets({"b": "prod/key"}, into="kwargs", backend=backend)
     @inject_secrets(backend=backend)
@@ -138,7 +138,7 @@ def test_injected_parameters_are_not_in_the_signature(backend: Recorder) -> None
 
 
 def test_an_annotation_for_checkers_alone_is_left_as_it_is(backend: Recorder) -> None:
-    """What cannot be evaluated stays a string in the signature."""
+    """An annotation that cannot be evaluated stays a string in the signature."""
 
     @inject_secrets({"key": "prod/key"}, into="kwargs", backend=backend)
     def handler(event: LambdaContext, context: NoSuchType, *, key: str) -> str:  # type: ignore[name-defined]  # noqa: F821
@@ -149,7 +149,7 @@ def test_an_annotation_for_checkers_alone_is_left_as_it_is(backend: Recorder) ->
 
 @pytest.mark.usefixtures("loop")
 def test_values_follow_a_request_through_mangum(backend: Recorder, context: Any) -> None:
-    """A handler that Mangum makes has its secrets on the context, which routes can see."""
+    """A handler that Mangum makes can be decorated, and leaves no secrets on the context."""
     app = FastAPI()
 
     @app.get("/")
@@ -163,7 +163,7 @@ def test_values_follow_a_request_through_mangum(backend: Recorder, context: Any)
 
 
 def sqs_event(count: int) -> dict[str, Any]:
-    """Return what SQS sends."""
+    """Return an SQS event with this many records."""
     records = [
         {"messageId": str(n), "body": json.dumps(n), "eventSource": "aws:sqs"} for n in range(count)
     ]
@@ -202,7 +202,7 @@ def test_each_record_of_a_batch_has_its_secrets(backend: Recorder, context: Any)
 
 
 def test_a_decorator_below_that_drops_the_keyword_is_named(backend: Recorder) -> None:
-    """Above Powertools' ``event_source`` a keyword is lost: the error says what to do."""
+    """Powertools' ``event_source`` below ours drops the keyword; the error says what to do."""
 
     @inject_secrets({"key": "prod/key"}, into="kwargs", backend=backend)
     @event_source(data_class=SQSEvent)
@@ -230,7 +230,7 @@ def test_a_handlers_own_type_error_stays_its_own(backend: Recorder) -> None:
 
 
 def test_a_record_handler_is_told_to_make_its_secret_keyword_only(backend: Recorder) -> None:
-    """``def record(record, db)`` gets the context as db: renaming would not help."""
+    """``def record(record, db)`` would get the context as db, so db must be keyword-only."""
     with pytest.raises(DeclarationError, match=r"put a '\*,' before it"):
 
         @inject_secrets({"db": "prod/key"}, into="kwargs", backend=backend)
@@ -265,7 +265,7 @@ def test_a_route_depends_on_live_secrets(backend: Recorder, *, awaited: bool) ->
 
 @pytest.mark.parametrize("kind", ["plain", "items", "async items"])
 def test_a_dependency_may_take_secrets_itself(backend: Recorder, kind: str) -> None:
-    """Dependencies of every kind keep it, and their secret, out of the caller's reach."""
+    """A caller cannot set the secret of a dependency, whatever its kind."""
 
     def plain(*, q: int = 1, key: Key = "insecure-dev-key") -> Any:
         return [q, key]
@@ -291,7 +291,7 @@ def test_a_dependency_may_take_secrets_itself(backend: Recorder, kind: str) -> N
 def test_above_a_durable_execution_the_error_says_where_it_belongs(
     into: Any, backend: Recorder
 ) -> None:
-    """Trap: input and context of AWS's testing package are frozen, and it hands no keyword on."""
+    """Trap: AWS's testing package freezes input and context; the decorator takes no keyword."""
 
     @inject_secrets({"key": "prod/key"}, into=into, backend=backend)
     @durable_execution

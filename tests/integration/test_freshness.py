@@ -43,7 +43,7 @@ class Chaos:
     """A `FakeExtension.fault` that, once on, fails most requests in random transient ways."""
 
     def __init__(self, seed: int, share: float = 0.8) -> None:
-        """Choose by this seed; fail that share of requests."""
+        """Seed the choice of faults; fail this share of requests."""
         self.on = False
         self.share = share
         self.hurt = 0
@@ -51,7 +51,7 @@ class Chaos:
         self._lock = threading.Lock()
 
     def __call__(self, _: Request) -> Action | None:
-        """Return a fault, or None to answer well."""
+        """Return a fault, or None to answer normally."""
         with self._lock:
             if not self.on or self._random.random() > self.share:
                 return None
@@ -60,10 +60,10 @@ class Chaos:
 
 
 class Traffic:
-    """Invokes handlers at random from its own thread, until a moment; a failure ends it."""
+    """Invokes handlers at random in its own thread until a given time; a failure ends it."""
 
     def __init__(self, handlers: list[Callable[[Any, Any], str]], seed: int, until: float) -> None:
-        """Describe it; `start` begins."""
+        """Prepare the thread without starting it."""
         self.handlers = handlers
         self.until = until
         self.count = 0
@@ -84,7 +84,7 @@ class Traffic:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    """Return as soon as this is so."""
+    """Return as soon as the condition holds; fail after ten seconds."""
     give_up = time.monotonic() + 10
     while not condition():
         assert time.monotonic() < give_up
@@ -92,7 +92,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 class Bare:
-    """A context object without the methods of Lambda's."""
+    """A context object without the methods of Lambda's context."""
 
 
 def expected(n: int) -> str:
@@ -117,7 +117,7 @@ def chaos_handler(n: int) -> Callable[[Any, Any], str]:
 
 
 def test_chaos_after_one_success_fails_no_invocation(extension: FakeExtension) -> None:
-    """Many invocations ride out resets, hangs, cut bodies, 5xx and not-ready."""
+    """After one success, no invocation fails, despite resets, hangs, cut bodies and 5xx."""
     extension.secrets = {f"prod/s{n}": f"v{n}" for n in range(40)}
     chaos = extension.fault = Chaos(seed=7)
     handlers = [chaos_handler(n) for n in range(40)]
@@ -140,7 +140,7 @@ def test_chaos_after_one_success_fails_no_invocation(extension: FakeExtension) -
 
 
 def left_running(before: set[threading.Thread]) -> list[str]:
-    """Return the names of the threads since then that do not end, but of the fake extension's."""
+    """Return the names of later threads that do not end, except the fake extension's."""
     since = [each for each in threading.enumerate() if each not in before]
     ours = [each for each in since if "_serve" not in each.name]
     for thread in ours:
@@ -149,7 +149,7 @@ def left_running(before: set[threading.Thread]) -> list[str]:
 
 
 def test_chaos_under_the_real_runtime_client(sandbox: Callable[..., Sandbox]) -> None:
-    """The same in one sandbox: after the first, no invocation fails or outlives its timeout."""
+    """In one sandbox too, no invocation after the first success fails or outlives its timeout."""
     source = """
     from lambda_secrets import inject_secrets
 
@@ -187,7 +187,7 @@ def test_chaos_under_the_real_runtime_client(sandbox: Callable[..., Sandbox]) ->
 def test_steady_traffic_never_waits_with_refresh_ahead(
     extension: FakeExtension, context: LambdaContext
 ) -> None:
-    """At a 250 ms service the refreshes run beside the handler, and rotation still arrives."""
+    """With a 250 ms backend, refreshes run in the background, and rotations still arrive."""
     extension.secrets = {"prod/db": "0"}
     extension.delay = 0.25
     before = set(threading.enumerate())
@@ -227,7 +227,7 @@ def test_steady_traffic_never_waits_with_refresh_ahead(
 def test_without_refresh_ahead_someone_waits(
     extension: FakeExtension, context: LambdaContext
 ) -> None:
-    """The measure of the test above measures: without the option, an expiry costs one fetch."""
+    """Without the option, an expiry makes a call wait for a fetch: the test above can fail."""
     extension.secrets = {"prod/db": "v"}
 
     @inject_secrets({"db": "prod/db"}, backend="extension", ttl=0.2, jitter=0)
@@ -246,7 +246,7 @@ def test_without_refresh_ahead_someone_waits(
 def test_freeze_in_the_middle_of_a_background_refresh_is_harmless(
     sandbox: Callable[..., Sandbox], survives: bool
 ) -> None:
-    """The next invocation waits neither for the refresh that was cut off nor for its connection."""
+    """The next invocation waits for neither the interrupted refresh nor its connection."""
     source = """
     from lambda_secrets import inject_secrets
 
@@ -362,7 +362,7 @@ print("parent", *answers[0], *handler({}, Context()), status, flush=True)
 def test_fork_in_the_middle_of_a_fetch_leaves_both_sides_working(
     extension: FakeExtension,
 ) -> None:
-    """The child has no half-done round, lock or socket of its parent, and the parent's goes on."""
+    """The child inherits no unfinished round, lock or socket, and the parent's round goes on."""
     extension.secrets = {"prod/slow": "s", "prod/fast": "f", "prod/other": "o"}
     extension.fault = slow_for("prod/slow", extension, 0.6)
     with subprocess.Popen(
@@ -383,7 +383,7 @@ def test_fork_in_the_middle_of_a_fetch_leaves_both_sides_working(
 def slow_for(
     name: str, extension: FakeExtension, seconds: float
 ) -> Callable[[Request], Action | None]:
-    """Return a fault that answers this one name well, but late."""
+    """Return a fault that answers one name correctly, but late."""
 
     def fault(request: Request) -> Action | None:
         if request.query["secretId"] == name:

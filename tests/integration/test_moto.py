@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def test_secrets_are_text_json_or_bytes(moto_server: MotoServer) -> None:
-    """Text, a JSON field and a binary secret arrive as what they are, by name and by ARN."""
+    """Text, JSON and binary secrets arrive with their own types, by name and by ARN."""
     arn = moto_server.put_secret("prod/db", '{"user": "ü", "port": 0}')["ARN"]
     moto_server.put_secret("prod/text", "  as it is\n")
     moto_server.put_secret("prod/binary", b"\x00\xff")
@@ -57,7 +57,7 @@ def test_secrets_are_text_json_or_bytes(moto_server: MotoServer) -> None:
 def test_secret_that_does_not_exist_is_not_found(
     moto_server: MotoServer, botocore_calls: BotocoreCalls
 ) -> None:
-    """A missing secret fails by its declared name, beside good ones, which are kept."""
+    """A missing secret fails under its declared name; good ones beside it are kept."""
     moto_server.put_secret("prod/good", "g")
     backend = SdkBackend()
     declared = {"missing": "prod/missing", "good": "prod/good"}
@@ -72,7 +72,7 @@ def test_secret_that_does_not_exist_is_not_found(
 
 
 def test_default_stands_in_for_a_secret_that_does_not_exist(moto_server: MotoServer) -> None:
-    """The SDK says that a secret does not exist: its declared default is the value."""
+    """If the SDK says that a secret does not exist, its declared default is used."""
     declared = {"missing": Secret("prod/missing", default="d")}
     assert resolve_secrets(declared, backend="sdk")["missing"] == "d"
     moto_server.put_secret("prod/missing", "m")
@@ -80,7 +80,7 @@ def test_default_stands_in_for_a_secret_that_does_not_exist(moto_server: MotoSer
 
 
 def test_versions_and_stages_are_values_of_their_own(moto_server: MotoServer) -> None:
-    """Current, previous, a staging label and a version id never answer for one another."""
+    """Current, previous, a staging label and a version id are never mixed up."""
     first = moto_server.put_secret("prod/key", "one")["VersionId"]
     moto_server.put_secret("prod/key", "two")
     moto_server.put_secret("prod/key", "three", stages=("AWSPENDING",))
@@ -98,7 +98,7 @@ def test_versions_and_stages_are_values_of_their_own(moto_server: MotoServer) ->
 
 
 def test_version_that_does_not_exist_is_not_found(moto_server: MotoServer) -> None:
-    """A staging label that no version has is a secret that does not exist."""
+    """A staging label that no version has is reported as a missing secret."""
     moto_server.put_secret("prod/key", "one")
     declared = {"key": Secret("prod/key", version_stage="NOSUCH")}
     with pytest.raises(SecretNotFoundError):
@@ -108,7 +108,7 @@ def test_version_that_does_not_exist_is_not_found(moto_server: MotoServer) -> No
 def test_thirteen_parameters_cost_two_calls(
     moto_server: MotoServer, botocore_calls: BotocoreCalls
 ) -> None:
-    """`GetParameters` takes ten names a call, and the answers find their names again."""
+    """`GetParameters` takes ten names a call, and each answer goes to its own name."""
     names = [f"/prod/p{n:02}" for n in range(13)]
     for name in names:
         moto_server.put_parameter(name, f"value of {name}")
@@ -121,7 +121,7 @@ def test_thirteen_parameters_cost_two_calls(
 
 
 def test_parameter_that_does_not_exist_is_not_found(moto_server: MotoServer) -> None:
-    """An unknown name in a batch fails alone, by its declared name."""
+    """An unknown name in a batch fails alone, under its declared name."""
     moto_server.put_parameter("/prod/good", "g")
     with pytest.raises(SecretNotFoundError) as caught:
         resolve_secrets({"a": "ssm:/prod/good", "b": "ssm:/prod/missing"}, backend="sdk")
@@ -149,7 +149,7 @@ def test_parameter_versions_and_lists(
 def test_twenty_five_batched_secrets_cost_two_calls(
     moto_server: MotoServer, botocore_calls: BotocoreCalls
 ) -> None:
-    """`BatchGetSecretValue` takes twenty ids a call; a version or stage is read singly."""
+    """`BatchGetSecretValue` takes twenty ids a call; a secret with a stage is read on its own."""
     names = [f"prod/s{n:02}" for n in range(25)]
     for name in names:
         moto_server.put_secret(name, f"value of {name}")
@@ -166,7 +166,7 @@ def test_twenty_five_batched_secrets_cost_two_calls(
 
 
 def test_batch_reports_the_missing_and_keeps_the_rest(moto_server: MotoServer) -> None:
-    """One unknown id in a batch is not found; its siblings are there."""
+    """One unknown id in a batch is not found; its siblings do not fail."""
     moto_server.put_secret("prod/a", "1")
     moto_server.put_secret("prod/b", "2")
     backend = SdkBackend(batch=True)
@@ -178,7 +178,7 @@ def test_batch_reports_the_missing_and_keeps_the_rest(moto_server: MotoServer) -
 def test_tree_of_fifteen_costs_two_pages(
     moto_server: MotoServer, botocore_calls: BotocoreCalls
 ) -> None:
-    """`GetParametersByPath` pages by ten; the tree is a dict by the rest of the name."""
+    """`GetParametersByPath` pages by ten; the tree is a dict keyed by the rest of each name."""
     for n in range(15):
         moto_server.put_parameter(f"/prod/app/{'deep/' if n % 2 else ''}p{n}", str(n))
     moto_server.put_parameter("/prod/apples", "no part of it")
@@ -215,7 +215,7 @@ def test_refresh_reads_a_rotated_secret(
 def test_clearing_the_cache_keeps_the_clients(
     moto_server: MotoServer, botocore_calls: BotocoreCalls, context: LambdaContext
 ) -> None:
-    """However the cache is cleared, the value is fetched anew, over the client that is there."""
+    """However the cache is cleared, the value is fetched again, through the existing client."""
     moto_server.put_secret("prod/db", "old")
     backend = SdkBackend()
 
@@ -238,7 +238,7 @@ def test_clearing_the_cache_keeps_the_clients(
 def test_cold_sandbox_reads_many_secrets_at_once(
     moto_server: MotoServer, sandbox: Callable[..., Sandbox]
 ) -> None:
-    """The first calls of a process run side by side: whatever they set up, they set up safely."""
+    """The first calls of a process run in parallel without breaking one another's setup."""
     names = [f"prod/s{n}" for n in range(12)]
     for name in names:
         moto_server.put_secret(name, f"value of {name}")
@@ -258,7 +258,7 @@ def test_cold_sandbox_reads_many_secrets_at_once(
 def test_debug_logs_of_botocore_show_no_value_of_ours(
     moto_server: MotoServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At DEBUG, botocore prints replies: the application's as ever, ours never."""
+    """At DEBUG, botocore logs replies to the application's own calls, but never to ours."""
     moto_server.put_secret("prod/db", "5ecret-of-ours")
     moto_server.put_secret("prod/own", "5ecret-of-the-application")
     caplog.set_level(logging.DEBUG)

@@ -37,7 +37,7 @@ def ours() -> Decorator:
 
 @pytest.fixture
 def event_loop() -> Iterator[None]:
-    """Set an event loop, as code does that was written before `asyncio.run`."""
+    """Set an event loop, as code written before `asyncio.run` does."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     yield
@@ -79,7 +79,7 @@ def on_either_side(ours: Decorator, theirs: Decorator, handler: Handler) -> list
 def test_powertools_logger_keeps_its_keys_and_logs_no_secret(
     ours: Decorator, context: LambdaContext, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`inject_lambda_context` with event logging works outside and inside and prints no value."""
+    """`inject_lambda_context` with event logging works above and below ours and prints no value."""
     logger = Logger(service="tested")
 
     def handler(event: Any, context: Any) -> Any:
@@ -113,7 +113,7 @@ def test_powertools_logger_prints_no_event_with_secrets(
 def test_powertools_event_source_wraps_the_event(
     ours: Decorator, context: LambdaContext, rest_event: dict[str, Any]
 ) -> None:
-    """The handler gets a data class for its event, and its secrets."""
+    """The handler gets its event as a data class, and its secrets."""
 
     def handler(event: APIGatewayProxyEvent, context: Any) -> Any:
         return [event.path, event.json_body, context.secrets.key]
@@ -126,7 +126,7 @@ def test_powertools_event_source_wraps_the_event(
 def test_powertools_middleware_sees_the_secrets_where_it_stands_inside(
     ours: Decorator, context: LambdaContext
 ) -> None:
-    """A middleware below ours can use the secrets; above ours it sees a context without them."""
+    """A middleware below ours sees the secrets; one above ours sees a context without them."""
     seen: list[bool] = []
 
     @lambda_handler_decorator
@@ -146,7 +146,7 @@ def test_powertools_middleware_sees_the_secrets_where_it_stands_inside(
 def test_powertools_routes_reach_the_secrets(
     ours: Decorator, context: LambdaContext, rest_event: dict[str, Any]
 ) -> None:
-    """A route of the Event Handler finds them at `app.lambda_context`."""
+    """A route of the Event Handler finds the secrets at `app.lambda_context`."""
     app = APIGatewayRestResolver()
 
     @app.get("/key")
@@ -166,7 +166,7 @@ def test_powertools_routes_reach_the_secrets(
 def test_mangum_hands_the_context_to_an_async_app(
     ours: Decorator, context: LambdaContext, rest_event: dict[str, Any]
 ) -> None:
-    """An ASGI application finds the secrets at `scope["aws.context"]`, warm ones too."""
+    """An ASGI application finds the secrets at `scope["aws.context"]`, in warm invocations too."""
 
     async def app(
         scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
@@ -185,7 +185,7 @@ def test_mangum_hands_the_context_to_an_async_app(
 def test_lambda_decorators_change_event_and_answer(
     ours: Decorator, context: LambdaContext, rest_event: dict[str, Any]
 ) -> None:
-    """Body parsing, JSON answers and CORS headers work around ours and inside."""
+    """Body parsing, JSON answers and CORS headers work above and below ours."""
 
     def theirs(handler: Handler) -> Handler:
         for decorator in (
@@ -224,7 +224,7 @@ def test_lambda_decorators_turn_our_handlers_error_into_an_answer(
 
 @pytest.mark.usefixtures("event_loop")
 def test_lambda_decorators_async_handler_outside(ours: Decorator, context: LambdaContext) -> None:
-    """`async_handler` runs the coroutine that ours makes."""
+    """`async_handler` runs the coroutine that ours returns."""
 
     @lambda_decorators.async_handler  # type: ignore[untyped-decorator]  # untyped upstream
     @ours

@@ -23,7 +23,7 @@ NO_COVERAGE = {"COVERAGE_PROCESS_START": None, "COVERAGE_PROCESS_CONFIG": None}
 
 
 def test_quickstart_runs_as_on_lambda() -> None:
-    """The example's handler answers twice in one sandbox, and asks only the first time."""
+    """The example's handler answers twice in one sandbox, and reads its secrets only once."""
     file = read_secrets_file(QUICKSTART / "secrets.toml")
     with FakeExtension(file["secrets"], file["parameters"]) as extension:
         env = {PORT: str(extension.port)}
@@ -38,7 +38,7 @@ def test_quickstart_runs_as_on_lambda() -> None:
 
 
 def test_two_invocations_share_one_fetch(sandbox: Sandboxes) -> None:
-    """The second invocation of a sandbox has the value from the first."""
+    """The second invocation of a sandbox uses the value that the first one read."""
     source = """
     from lambda_secrets import inject_secrets
 
@@ -56,7 +56,7 @@ def test_two_invocations_share_one_fetch(sandbox: Sandboxes) -> None:
 
 
 def test_handlers_own_error_is_reported_as_it_is(sandbox: Sandboxes) -> None:
-    """The runtime posts type and message of what the handler raised, and goes on."""
+    """The runtime reports the type and message of the handler's error, and goes on."""
     source = """
     from lambda_secrets import inject_secrets
 
@@ -161,7 +161,7 @@ def test_auto_finds_the_extension_and_loads_no_sdk(sandbox: Sandboxes) -> None:
 
 
 def test_prefetch_does_not_wait_for_an_extension_in_init(sandbox: Sandboxes) -> None:
-    """In INIT the extension is not ready: prefetch gives up at once, the invocation reads."""
+    """In INIT the extension is not ready, so prefetch gives up at once and the invocation reads."""
     source = """
     import time
     from lambda_secrets import inject_secrets
@@ -188,7 +188,7 @@ def test_prefetch_does_not_wait_for_an_extension_in_init(sandbox: Sandboxes) -> 
 
 
 def test_prefetched_value_is_there_for_the_first_invocation(sandbox: Sandboxes) -> None:
-    """Where the other end answers during INIT, as an agent does, no invocation has to wait."""
+    """If the other end answers during INIT, as an agent does, no invocation has to fetch."""
     source = """
     from lambda_secrets import inject_secrets
 
@@ -280,7 +280,7 @@ assert resolve_secrets({"key": "prod/key"}, backend="extension")["key"] == MARK
 
 
 def test_value_cached_before_the_snapshot_is_not_served_after_it(sandbox: Sandboxes) -> None:
-    """No live object holds a value at the snapshot; after the restore all is read anew."""
+    """No live object holds a value at the snapshot; after the restore every value is read again."""
     old = "before-the-snapshot"
     source = SNAP_START.replace("PREFETCH", "False") + INVOKED_IN_INIT
     with (
@@ -297,7 +297,7 @@ def test_value_cached_before_the_snapshot_is_not_served_after_it(sandbox: Sandbo
 
 
 def test_value_read_late_before_the_snapshot_is_dropped_after_it(sandbox: Sandboxes) -> None:
-    """Another's hook may read secrets after ours has run: after the restore they are read anew."""
+    """Secrets that another hook reads after ours has run are read again after the restore."""
     source = SNAP_START.replace("PREFETCH", "False").replace("def look():", LATE_READ)
     with (
         FakeExtension({"prod/key": "old", "prod/json": {"a": "old"}}) as extension,
@@ -311,7 +311,7 @@ def test_value_read_late_before_the_snapshot_is_dropped_after_it(sandbox: Sandbo
 
 
 def test_nothing_is_prefetched_under_snap_start(sandbox: Sandboxes) -> None:
-    """A prefetch would put the values into the snapshot: it is left out."""
+    """Nothing is prefetched under SnapStart, as the values would end up in the snapshot."""
     source = SNAP_START.replace("PREFETCH", "True")
     with (
         FakeExtension({"prod/key": "k", "prod/json": {"a": "b"}}) as extension,

@@ -1,4 +1,4 @@
-"""The parts that the other tests stand on do what they say, without the package."""
+"""The fakes and sandboxes of the other tests work as described, without the package."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def sandbox_of(source: str, task_root: Path, **options: object) -> Sandbox:
 
 
 def test_each_fault_is_what_its_name_says() -> None:
-    """A standard client meets a reset, a close, a cut body, garbage, chunks and drops in turn."""
+    """A standard client meets a reset, a close, a cut body, garbage, chunks and drips in turn."""
     script = [
         faults.reset,
         faults.close,
@@ -67,7 +67,7 @@ def test_each_fault_is_what_its_name_says() -> None:
 
 
 def test_hang_waits_for_the_client_and_leaves_no_thread() -> None:
-    """A hanging answer outlasts the client's patience, and the server's threads end with it."""
+    """A hanging answer outlasts the client's timeout, and the server leaves no thread behind."""
     before = threading.active_count()
     with FaultServer([faults.hang]) as server:
         client = HTTPConnection("127.0.0.1", server.port, timeout=0.05)
@@ -78,7 +78,7 @@ def test_hang_waits_for_the_client_and_leaves_no_thread() -> None:
 
 
 def test_kept_alive_connection_can_die_between_requests() -> None:
-    """An answer may keep its connection and close it a moment later, unannounced."""
+    """A connection may close unannounced after an answer."""
     with FaultServer([faults.answer("a", keep=False), faults.answer("b")]) as server:
         client = HTTPConnection("127.0.0.1", server.port, timeout=5)
         assert get(client) == (200, b"a")
@@ -88,7 +88,7 @@ def test_kept_alive_connection_can_die_between_requests() -> None:
 
 
 def test_nobody_answers_on_a_refusing_port() -> None:
-    """A held port without a listener refuses."""
+    """A bound port without a listener refuses connections."""
     with faults.refusing_port() as port, pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))
 
@@ -112,7 +112,7 @@ def test_fake_extension_speaks_both_dialects() -> None:
 
 
 def test_fake_clock_moves_as_told(clock: FakeClock) -> None:
-    """Ticks move both clocks, jumps one."""
+    """Ticks move both clocks; a jump moves one."""
     monotonic, wall = clock.monotonic(), clock.time()
     clock.tick(5)
     clock.jump_monotonic(-1)
@@ -167,7 +167,7 @@ def lambda_handler(event, context):
 
 
 def test_sandbox_reports_a_failed_init(tmp_path: Path) -> None:
-    """A module that does not import is an INIT error; after it, nothing answers any more."""
+    """A module that fails to import is an INIT error, after which nothing answers."""
     with sandbox_of("import no_such_module", tmp_path) as sandbox:
         error = sandbox.outcome().error
         assert error is not None

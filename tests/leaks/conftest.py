@@ -19,7 +19,7 @@ KNOWN = {"AWS_SESSION_TOKEN", "PYTEST_CURRENT_TEST"}
 
 @pytest.fixture(autouse=True)
 def logs(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[LogWatch]:
-    """Watch what a test leaves behind, with a session token that nothing may show either."""
+    """Watch the logs, the output and the environment; the session token is a canary too."""
     monkeypatch.setenv("AWS_SESSION_TOKEN", canary.TOKEN)
     with canary.watched_logs() as watch:
         yield watch

@@ -1,4 +1,4 @@
-"""Every backend, well and failing in every way: with a canary in what the other end sends."""
+"""Every backend, working and failing in every way, with a canary in each reply."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ SECRETS: dict[str, Any] = {"prod/text": TEXT, "prod/db": DOCUMENT_TEXT, "prod/bi
 
 
 def read(declared: Any, backend: Any, **options: Any) -> Any:
-    """Return the values that a backend reads, after a look at all that remains of it."""
+    """Return the values that a backend reads, after checking what remains for leaks."""
     secrets = resolve_secrets(declared, backend=backend, observer=seen.append, **options)
     assert leaks(secrets, backend, vars(backend).values(), *seen) == []
     return secrets.reveal()
@@ -73,7 +73,7 @@ seen: list[Any] = []
 
 
 def failure(backend: Any, declared: Any = "it", **options: Any) -> ResolutionError:
-    """Return the error of one secret, after a look at all that it shows."""
+    """Return the error of one secret, after checking it for leaks."""
     with pytest.raises(ResolutionError) as caught:
         resolve_secrets({"it": declared}, backend=backend, timeout=2, **options)
     assert leaks(caught.value, backend) == []
@@ -101,7 +101,7 @@ def test_extension_shows_nothing(
 
 
 def secret(**changes: Any) -> str:
-    """Return a reply for a secret that is not quite one."""
+    """Return a secret's reply with some of its fields changed."""
     return json.dumps({**faults.secret_body(TEXT, agent=False), **changes})
 
 
@@ -142,7 +142,7 @@ REPLIES: dict[str, Any] = {
 
 @pytest.mark.parametrize("reply", REPLIES)
 def test_failing_extension_shows_nothing(reply: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the other end sends, no error quotes it: neither the secret nor the token."""
+    """Whatever the other end sends, no error shows the secret or the token."""
     with FaultServer([REPLIES[reply]]) as server:
         monkeypatch.setenv(PORT, str(server.port))
         backend = ExtensionBackend()
@@ -167,7 +167,7 @@ def test_refused_token_and_bad_port_show_no_token(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_token_in_place_of_its_files_path_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two variables of a container differ in `_FILE` alone: they are easily mixed up."""
+    """A token that is set in the `_FILE` variable by mistake is not shown."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/")
@@ -182,7 +182,7 @@ def test_a_token_in_place_of_its_files_path_is_not_shown(monkeypatch: pytest.Mon
 def test_backend_called_directly_shows_no_token(
     wrong: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the backend itself answers has no token either."""
+    """The backend's own answers do not show the token either."""
     for name, text in wrong.items():
         monkeypatch.setenv(name, text)
     backend, sources = ExtensionBackend(), [Secret("it").source, AppConfig("a", "b", "c").source]
@@ -229,7 +229,7 @@ class FakeAwsHandler(BaseHTTPRequestHandler):
 def fake_aws(
     status: int, body: str | bytes, headers: dict[str, str] | None = None
 ) -> Generator[FakeAws]:
-    """Run an endpoint that answers everything so."""
+    """Run an endpoint that answers everything with this reply."""
     content = body.encode() if isinstance(body, str) else body
     server = FakeAws(status, content, headers or {})
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -251,7 +251,7 @@ def aws() -> Iterator[FakeAws]:
 
 @pytest.fixture(scope="module")
 def clients(aws: FakeAws) -> dict[str, Any]:
-    """Return clients of that endpoint which try once."""
+    """Return clients of that endpoint that do not retry."""
     session = boto3.Session("testing", "testing", TOKEN, "us-east-1")
     names = {
         "client": "secretsmanager",
@@ -293,7 +293,7 @@ AWS_REPLIES: dict[str, tuple[int, Any, type[ResolutionError]]] = {
 
 @pytest.mark.parametrize("case", AWS_REPLIES)
 def test_failing_aws_shows_nothing(case: str, aws: FakeAws, clients: dict[str, Any]) -> None:
-    """The errors of botocore quote codes, messages and bodies of any kind; ours none of them."""
+    """Errors of botocore quote codes, messages and bodies of any kind; our errors do not."""
     status, body, expected = AWS_REPLIES[case]
     aws.reply = status, body if isinstance(body, bytes) else body.encode(), {}
     assert type(failure(SdkBackend(**clients))) is expected
@@ -304,7 +304,7 @@ def test_failing_aws_shows_nothing(case: str, aws: FakeAws, clients: dict[str, A
 
 
 def test_denial_names_who_and_what(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message of a denial is AWS's own: principal, action, resource and reason."""
+    """The error of a denial keeps AWS's message: principal, action, resource and reason."""
     denied = (
         "User: arn:aws:sts::123456789012:assumed-role/it/it is not authorized to perform: "
         "secretsmanager:GetSecretValue on resource: it because no identity-based policy allows "
@@ -318,7 +318,7 @@ def test_denial_names_who_and_what(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def put(server: MotoServer, logs: LogWatch) -> None:
-    """Store all values; the logs of that are the application's own, and full of them."""
+    """Store all values; the logs of these calls are the application's own and contain them."""
     for name, value in SECRETS.items():
         server.put_secret(name, value)
     server.put_parameter("/prod/url", TEXT)
@@ -329,7 +329,7 @@ def put(server: MotoServer, logs: LogWatch) -> None:
 
 
 def test_sdk_shows_nothing(moto_server: MotoServer, logs: LogWatch) -> None:
-    """All shapes and kinds arrive through boto3, whose DEBUG output of our calls is kept out."""
+    """All kinds of values arrive through boto3, whose DEBUG logs of our calls are suppressed."""
     put(moto_server, logs)
     parameters = {"url": "ssm:/prod/url", "list": "ssm:/prod/list", "tree": "ssm:/prod/app/"}
     expected = {"url": TEXT, "list": [TEXT, str(NUMBER)], "tree": {"a": TEXT}}
@@ -343,7 +343,7 @@ def test_sdk_shows_nothing(moto_server: MotoServer, logs: LogWatch) -> None:
 
 
 def test_sdk_client_of_ones_own_shows_nothing(moto_server: MotoServer, logs: LogWatch) -> None:
-    """A client and a session that the user made are as quiet while we call them."""
+    """A client and a session that the user made log no value while we call them."""
     put(moto_server, logs)
     client = moto_server.client("secretsmanager")
     assert read({"it": "prod/text"}, SdkBackend(client=client)) == {"it": TEXT}
@@ -354,7 +354,7 @@ def test_sdk_client_of_ones_own_shows_nothing(moto_server: MotoServer, logs: Log
 def test_application_keeps_its_own_sdk_logs(
     moto_server: MotoServer, caplog: pytest.LogCaptureFixture, logs: LogWatch
 ) -> None:
-    """While we call, in a thread beside, and after it, the application's own records are there."""
+    """The application's own SDK logs appear during our call in another thread and after it."""
     put(moto_server, logs)
     moto_server.put_secret("prod/own", "of the application")
     caplog.set_level(1)
@@ -402,7 +402,7 @@ assert len(resolve_secrets({"it": "prod/text"}, backend=SdkBackend())["it"]) > 2
 def test_credentials_that_are_fetched_are_not_logged(
     moto_server: MotoServer, monkeypatch: pytest.MonkeyPatch, logs: LogWatch
 ) -> None:
-    """In a fresh process botocore has to get a session token first: it logs nothing of that."""
+    """In a fresh process botocore first fetches a session token, and does not log it."""
     put(moto_server, logs)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name)
@@ -427,7 +427,7 @@ def test_credentials_that_are_fetched_are_not_logged(
 
 @pytest.fixture
 def keys(logs: LogWatch) -> Iterator[None]:
-    """Make the secret key a canary, until the environment is looked at."""
+    """Make the secret key a canary until the environment is checked."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_SECRET_ACCESS_KEY", TEXT)
         yield
@@ -435,7 +435,7 @@ def keys(logs: LogWatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("keys")
 def test_aws_shows_nothing(moto_server: MotoServer, logs: LogWatch) -> None:
-    """All shapes and kinds arrive without an SDK, and nothing of them or of the keys is shown."""
+    """All kinds of values arrive without an SDK; neither they nor the keys are shown."""
     put(moto_server, logs)
     parameters = {"url": "ssm:/prod/url", "list": "ssm:/prod/list", "tree": "ssm:/prod/app/"}
     expected = {"url": TEXT, "list": [TEXT, str(NUMBER)], "tree": {"a": TEXT}}
@@ -456,10 +456,10 @@ def test_failing_aws_without_an_sdk_shows_nothing(
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{aws.server_port}")
     status, body, expected = AWS_REPLIES[case]
     aws.reply = status, body if isinstance(body, bytes) else body.encode(), {}
-    # What may pass is tried again for all of that time; the rest is answered at once.
+    # A transient failure is retried until the timeout; any other is reported at once.
     within = 0.1 if expected is BackendUnavailableError else 10
     backend = AwsBackend()
-    if case != "bad date":  # which is not read here
+    if case != "bad date":  # AwsBackend reads no dates
         assert kind_of(failure_within(backend, "it", within)) is expected
     for declared in (Parameter("/it"), ParameterTree("/it/"), AppConfig("a", "b", "c")):
         if case != "another shape" or not isinstance(declared, AppConfig):
@@ -470,7 +470,7 @@ def test_failing_aws_without_an_sdk_shows_nothing(
 
 
 def failure_within(backend: Any, declared: Any, timeout: float) -> ResolutionError:
-    """Return the error of one secret within these seconds, after a look at all that it shows."""
+    """Return the error of one secret, read with this timeout, after checking it for leaks."""
     with pytest.raises(ResolutionError) as caught:
         resolve_secrets({"it": declared}, backend=backend, timeout=timeout)
     assert leaks(caught.value, backend) == []
@@ -479,7 +479,7 @@ def failure_within(backend: Any, declared: Any, timeout: float) -> ResolutionErr
 
 
 def walked(thing: object, depth: int = 12, path: str = "") -> Iterator[str]:
-    """Name the places where a tool that walks mappings, sequences and fields finds a canary."""
+    """Yield the places where a tool that walks mappings, sequences and fields finds a canary."""
     if isinstance(thing, (str, bytes, bytearray, memoryview)):
         if canary.is_in(thing):
             yield path
@@ -574,7 +574,7 @@ BROKEN: dict[str, tuple[str, Any]] = {
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_broken_file_shows_nothing(case: str, tmp_path: Path) -> None:
-    """What is wrong with a file is told by line or entry, not by what stands there."""
+    """The error of a broken file does not quote the file."""
     kind, content = BROKEN[case]
     path = tmp_path / f"secrets.{kind}"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -583,7 +583,7 @@ def test_broken_file_shows_nothing(case: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_reading_a_broken_file_shows_nothing(case: str, tmp_path: Path) -> None:
-    """The reader that the command line uses shows nothing either, in its own frames too."""
+    """The command line's file reader shows no value either, not even in its own frames."""
     kind, content = BROKEN[case]
     path = tmp_path / f"secrets.{kind}"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -593,7 +593,7 @@ def test_reading_a_broken_file_shows_nothing(case: str, tmp_path: Path) -> None:
 
 
 def test_file_shows_nothing(tmp_path: Path) -> None:
-    """Values of every table arrive, and what is not there is not found."""
+    """Values of every table arrive, and the errors of missing entries show none of them."""
     path = tmp_path / "secrets.json"
     tables = {
         "secrets": {"prod/text": TEXT, "prod/db": DOCUMENT},
@@ -610,11 +610,11 @@ def test_file_shows_nothing(tmp_path: Path) -> None:
     failure(FileBackend(tmp_path / "absent.toml"), "prod/absent")
 
 
-# A backend of one's own
+# A custom backend
 
 
 class Own:
-    """Answers by a function of the test's."""
+    """Answers with a function of the test."""
 
     name = "own"
 
@@ -622,16 +622,16 @@ class Own:
         self._fetch = fetch
 
     def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> Any:
-        """Do as the test says."""
+        """Call the test's function."""
         return self._fetch(list(sources))
 
 
 class Loud:
-    """Shows what it holds."""
+    """Shows a value in its `repr`."""
 
     def __repr__(self) -> str:
-        """Show it."""
-        return TEXT  # pragma: no cover - what nobody asks for
+        """Return the value."""
+        return TEXT  # pragma: no cover - never called
 
 
 def raising(error: BaseException, cause: BaseException | None = None) -> Callable[..., Any]:
@@ -681,13 +681,13 @@ def with_cause() -> ResolutionError:
 
 @pytest.mark.parametrize("case", OWN)
 def test_backend_of_ones_own_that_fails_shows_nothing(case: str) -> None:
-    """Whatever a backend raises or answers, neither it nor its causes reach the user."""
+    """Whatever a backend raises or answers, no value in it or its causes reaches the user."""
     backend = Own(OWN[case])
     for declared in (Secret("it"), Secret("it", default="d"), ParameterTree("/it/")):
         failure(backend, declared)
 
 
 def test_what_a_backend_says_itself_is_shown() -> None:
-    """A `ResolutionError`'s own message is the reason, as documented: the backend words it."""
+    """The message of a backend's own `ResolutionError` is shown, as documented."""
     assert "of its own words." in str(failure(Own(raising(BackendError("of its own words.")))))
     assert not canary.is_in("of its own words.")

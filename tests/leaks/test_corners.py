@@ -1,4 +1,4 @@
-"""Ways to a value that an adversary found, each closed since."""
+"""Leaks that an adversary found, each closed since."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ VALUES = {"prod/text": TEXT, "prod/other": TEXT}
 
 
 class Failed(Exception):  # noqa: N818 - the handler's own
-    """What the handlers here raise."""
+    """The error that the handlers here raise."""
 
 
 def test_a_handlers_swallowed_exception_is_not_in_the_observers_log() -> None:
-    """It is the context of what an observer raises while the handler is about to run again."""
+    """If an observer raises before a retry, the log does not show the handler's exception."""
     values = {"prod/text": f"old {TEXT}"}
 
     def observer(event: Event) -> None:
@@ -62,7 +62,7 @@ def test_a_handlers_swallowed_exception_is_not_in_the_observers_log() -> None:
 
 @pytest.mark.parametrize("into", ["context", "kwargs"])
 def test_a_value_that_cannot_be_copied_is_handed_out_as_it_is(into: Any) -> None:
-    """To raise would show the values around it; nobody can copy a lock."""
+    """A value with a lock in it is handed out uncopied: an error would show other values."""
 
     def boxed(text: str) -> Any:
         return collections.OrderedDict(key=text, lock=threading.Lock())
@@ -88,7 +88,7 @@ def test_a_value_that_cannot_be_copied_is_handed_out_as_it_is(into: Any) -> None
 def test_wrong_use_of_the_view_shows_nothing(
     wrong: Callable[[Any], Any], error: type[Exception]
 ) -> None:
-    """Error trackers look into every mapping among a frame's locals."""
+    """Wrong use of `Secrets` raises an error without a value, even in the locals of its frames."""
     secrets = resolve_secrets({"it": "prod/text"}, backend=MemoryBackend(VALUES))
     unhashable: Any = []
     assert unhashable not in secrets
@@ -108,7 +108,7 @@ def test_wrong_use_of_the_view_shows_nothing(
     ],
 )
 def test_values_in_the_place_of_something_else_are_not_quoted(wrong: Callable[[], Any]) -> None:
-    """A mistaken argument may be the values themselves: the message has its type."""
+    """If values are passed in place of another argument, the error does not show them."""
     with pytest.raises(DeclarationError) as caught:
         wrong()
     assert not is_in(caught.value)
@@ -116,7 +116,7 @@ def test_values_in_the_place_of_something_else_are_not_quoted(wrong: Callable[[]
 
 
 def test_a_mapping_that_became_wrong_is_told_without_its_values() -> None:
-    """It is read at each fetch, so that what was checked at first can have changed since."""
+    """A mapping is read at each fetch, so it may have become invalid: no error shows a value."""
     values: dict[str, Any] = {"prod/text": TEXT}
     backend = MemoryBackend(values)
     values["prod/port"] = 5432
@@ -136,14 +136,14 @@ def test_a_mapping_that_became_wrong_is_told_without_its_values() -> None:
 def test_a_backend_that_is_called_wrongly_shows_no_token(
     sources: Any, error: type[Exception]
 ) -> None:
-    """Its frames hold the session token sealed."""
+    """The frames of a wrong call do not show the session token."""
     with pytest.raises(error) as caught:
         ExtensionBackend(port=1).fetch(sources, timeout=1, fresh=False)
     assert leaks(caught.value) == []
 
 
 def test_a_wrong_signature_shows_nothing_of_the_scope_around_it() -> None:
-    """To evaluate annotations takes the caller's locals, among which there may be a value."""
+    """Annotations are evaluated with the caller's locals, but the error shows none of them."""
     password = TEXT
 
     def make() -> Any:
@@ -162,14 +162,14 @@ def test_a_wrong_signature_shows_nothing_of_the_scope_around_it() -> None:
 def test_the_fixture_shows_no_value_of_a_wrong_mapping(
     override_secrets: Callable[[Any], None],
 ) -> None:
-    """Pytest shows locals with --showlocals."""
+    """The fixture's frames, which pytest's --showlocals prints, hold no value."""
     with pytest.raises(DeclarationError) as caught:
         override_secrets({"a": TEXT, "b": 5})
     assert leaks(caught.value) == []
 
 
 def test_an_event_that_takes_nothing_is_an_error_of_ours() -> None:
-    """A dict that refuses to be copied or set says so without the values."""
+    """A dict that refuses the secrets raises InjectionError without the values."""
 
     class Stubborn(dict[str, Any]):
         def __setitem__(self, key: str, value: Any) -> NoReturn:
@@ -182,7 +182,7 @@ def test_an_event_that_takes_nothing_is_an_error_of_ours() -> None:
 
 
 def test_a_context_that_takes_back_nothing_shows_nothing() -> None:
-    """What stood there before, an outer layer's values, is no local while its setter raises."""
+    """If restoring an outer layer's values raises, no frame shows those values."""
 
     class Once:
         def __init__(self) -> None:
@@ -206,7 +206,7 @@ def test_a_context_that_takes_back_nothing_shows_nothing() -> None:
 
 
 def test_an_async_handler_inside_an_override_shows_no_arguments() -> None:
-    """They are the values that an outer layer passes by keyword."""
+    """The override's frames do not show the values that an outer layer passes by keyword."""
 
     @inject_secrets({"text": "prod/text"}, into="kwargs", backend=MemoryBackend(VALUES))
     @overriding({"prod/text": TEXT})
@@ -220,7 +220,7 @@ def test_an_async_handler_inside_an_override_shows_no_arguments() -> None:
 
 
 def test_an_interrupt_of_a_transform_has_no_context() -> None:
-    """What it raised before may quote the value."""
+    """The interrupt loses its context, which may quote the value."""
 
     def transform(text: str) -> NoReturn:
         try:

@@ -1,4 +1,4 @@
-"""Wrong declarations and options: a default, or a test's values, are secrets too."""
+"""Wrong declarations and options: defaults and the values of tests are secrets too."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from tests.support.canary import BINARY, DOCUMENT, NUMBER, TEXT, leaks
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-wrong: Any = Secret  # what no type checker lets through
+wrong: Any = Secret  # for calls that no type checker accepts
 
 
 def handler(event: Any, context: Any) -> None:
-    """Take nothing."""
+    """Do nothing."""
 
 
 def with_default(
     event: Any, context: Any, *, it: Annotated[str, Secret("it", default="d")] = TEXT
 ) -> None:
-    """Have a default twice."""
+    """Declare a default twice."""
 
 
 def of_no_type(
@@ -42,7 +42,7 @@ def of_no_type(
     *,
     it: Annotated[complex | range, Secret("it")] = TEXT,  # type: ignore[assignment]  # wrong on purpose
 ) -> None:
-    """Have a type that nothing becomes."""
+    """Ask for a type without a conversion."""
 
 
 def not_defined(
@@ -51,7 +51,7 @@ def not_defined(
     *,
     it: Annotated[Undefined, Secret("it")] = TEXT,  # type: ignore[name-defined]  # noqa: F821
 ) -> None:
-    """Have a type that is not there."""
+    """Ask for a type that is not defined."""
 
 
 WRONG: dict[str, Callable[[], Any]] = {
@@ -87,7 +87,7 @@ WRONG: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_declaration_shows_no_value(case: str) -> None:
-    """The message, and our frames below the user's, name what is wrong without default or value."""
+    """Neither the message nor our frames below the user's show a default or a value."""
     with pytest.raises(DeclarationError) as caught:
         WRONG[case]()
     assert leaks(caught.value) == []
@@ -104,9 +104,9 @@ def test_declaration_with_a_default_shows_none(kind: Any) -> None:
 
 
 def test_mapping_without_a_backend_around_it_shows_no_value() -> None:
-    """A test's values, given where their backend should be, are not quoted."""
+    """A mapping of values that is passed in place of a backend is not quoted."""
     backend: Any = {"it": TEXT}
     with pytest.raises(DeclarationError, match=r"fetch\(\) method, got dict") as caught:
         resolve_secrets({"a": "it"}, backend=backend)
-    # What the caller passes as an option stays in the frames as it is.
+    # An option stays in the frames as the caller passed it.
     assert [where for where in leaks(caught.value) if not where.startswith("local ")] == []

@@ -1,4 +1,4 @@
-"""Handlers of every kind and target: what they, their errors and our frames around them show."""
+"""Handlers of every kind and target: they, their errors and our frames show no value."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ DECLARED: dict[str, Any] = {
 
 
 class Failed(Exception):  # noqa: N818 - the handler's own
-    """What the handlers here raise, without a value in it."""
+    """The error that the handlers here raise, without a value in it."""
 
 
 def fail(*_: object, **__: object) -> NoReturn:
-    """Raise, where values are in reach."""
+    """Raise while values are in reach."""
     raise Failed("the handler failed")
 
 
@@ -148,18 +148,18 @@ def awaited(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def run(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """Return an asynchronous handler as Mangum and others call it."""
+    """Return a function that runs an async handler, as Mangum and others do."""
     return lambda *args, **kwargs: asyncio.run(handler(*args, **kwargs))
 
 
 def inject(**options: Any) -> Any:
-    """Return our decorator with all declarations, where the options do not say otherwise."""
+    """Return our decorator with all declarations; options replace the default backend."""
     decorator: Any = inject_secrets
     return decorator(DECLARED, **{"backend": MemoryBackend(VALUES), **options})
 
 
 def stacked() -> Any:
-    """Return a handler with keyword arguments from two layers, another's decorator between them."""
+    """Return a handler with keyword arguments from two layers, with another decorator between."""
     some = {"binary": "prod/binary", "text": "prod/text"}
     rest = {name: declared for name, declared in DECLARED.items() if name not in some}
     backend = MemoryBackend(VALUES)
@@ -196,7 +196,7 @@ def async_generated(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def wrapped(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a plain function that returns a coroutine, as another's decorator makes it."""
+    """Return a plain function that returns a coroutine, as other decorators do."""
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         return handler(*args, **kwargs)
@@ -205,12 +205,12 @@ def wrapped(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def iterated(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a generator function as somebody who takes all items calls it."""
+    """Return a function that takes all items of a generator function."""
     return lambda *args, **kwargs: list(handler(*args, **kwargs))
 
 
 def async_iterated(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """Return an async generator function as somebody who takes all items calls it."""
+    """Return a function that takes all items of an async generator function."""
 
     async def consume(*args: Any, **kwargs: Any) -> list[Any]:
         return [item async for item in handler(*args, **kwargs)]
@@ -247,7 +247,7 @@ def built(**options: Any) -> Any:
 
 
 def live_build() -> Any:
-    """Return a reading of a pool that cannot be built."""
+    """Return a function that reads a pool that cannot be built."""
     declared = {**DECLARED, "pool": Secret("prod/db", "@", build=raised_by_build)}
     live = LiveSecrets(declared, backend=MemoryBackend(VALUES))
     assert live.text == TEXT
@@ -255,7 +255,7 @@ def live_build() -> Any:
 
 
 def async_live_build() -> Any:
-    """Return a reading, without blocking, of a pool that cannot be built."""
+    """Return a function that reads, without blocking, a pool that cannot be built."""
     declared = {**DECLARED, "pool": Secret("prod/db", "@", build=raised_by_build)}
     live = LiveSecrets(declared, backend=MemoryBackend(VALUES))
     return lambda event, context: asyncio.run(live.acurrent())
@@ -310,7 +310,7 @@ HANDLERS: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("kind", HANDLERS)
 def test_handler_that_raises_shows_no_value_of_ours(kind: str, context: LambdaContext) -> None:
-    """Our frames in the traceback of the handler's error hold no value that they would show."""
+    """Our frames in the traceback of the handler's error show no value."""
     handler = HANDLERS[kind]()
     event = {"id": 1}
     for _ in range(2):  # cold and warm
@@ -320,7 +320,7 @@ def test_handler_that_raises_shows_no_value_of_ours(kind: str, context: LambdaCo
 
 
 def test_inner_layer_that_fails_shows_no_value_of_the_outer(context: LambdaContext) -> None:
-    """Keyword arguments of an outer layer pass the inner one, which may be the one that raises."""
+    """If the inner layer raises, the outer layer's values are not shown."""
     backend = MemoryBackend(VALUES)
     inner = inject_secrets({"missing": "prod/absent"}, into="kwargs", backend=backend)(in_keywords)
     outer = inject_secrets({"text": "prod/text"}, into="kwargs", backend=backend)(inner)
@@ -335,7 +335,7 @@ def test_inner_layer_that_fails_shows_no_value_of_the_outer(context: LambdaConte
 
 
 def test_arguments_that_nobody_takes_show_no_value(context: LambdaContext) -> None:
-    """Python's own complaint about arguments names them only."""
+    """Python's TypeError for extra arguments shows no value, and neither do our frames."""
     handler = inject(into="kwargs")(in_keywords)
     with pytest.raises(TypeError) as caught:
         handler({}, context, {}, {})
@@ -343,7 +343,7 @@ def test_arguments_that_nobody_takes_show_no_value(context: LambdaContext) -> No
 
 
 class Unwilling:
-    """A context that takes no attribute, and says what it does not take."""
+    """A context that refuses attributes, and quotes them in its error."""
 
     __slots__ = ()
 
@@ -353,7 +353,7 @@ class Unwilling:
 
 @pytest.mark.parametrize("context", [None, Unwilling(), 5])
 def test_context_that_takes_nothing_shows_no_value(context: Any) -> None:
-    """The refusal of a context may quote what it was given: our error does not."""
+    """A context's own error may quote what it was given; ours does not."""
     with pytest.raises(InjectionError) as caught:
         inject()(in_context)({}, context)
     assert leaks(caught.value) == []
@@ -361,14 +361,14 @@ def test_context_that_takes_nothing_shows_no_value(context: Any) -> None:
 
 @pytest.mark.parametrize("event", [None, [], {"secrets": 5}])
 def test_event_that_takes_nothing_shows_no_value(event: Any, context: LambdaContext) -> None:
-    """The refusal of an event has no value."""
+    """The error for an event that cannot take the secrets shows no value."""
     with pytest.raises(InjectionError) as caught:
         inject(into="event")(in_event)(event, context)
     assert leaks(caught.value) == []
 
 
 def test_objects_of_a_handler_show_no_value(context: LambdaContext) -> None:
-    """Secrets, declarations, layers, resolvers, entries, answers, backends: none gives it away."""
+    """Secrets, declarations, layers, resolvers, entries, answers and backends show no value."""
     seen: list[Any] = []
     backend = MemoryBackend(VALUES)
 
@@ -404,7 +404,7 @@ def test_objects_of_a_handler_show_no_value(context: LambdaContext) -> None:
 
 
 def test_live_secrets_and_what_is_built_show_no_value(context: LambdaContext) -> None:
-    """Neither a look at them, cold or warm, nor what they say of a wrong use, has one."""
+    """Live secrets, cold or warm, their built objects and their errors show no value."""
     backend = MemoryBackend(VALUES)
     declared = {**DECLARED, "pool": Secret("prod/db", "@", build=lambda db: SimpleNamespace(**db))}
     live = LiveSecrets(declared, backend=backend)
@@ -422,7 +422,7 @@ def test_live_secrets_and_what_is_built_show_no_value(context: LambdaContext) ->
 
 
 def test_live_secrets_that_fail_show_no_good_sibling() -> None:
-    """One by one, all at once, refreshed, and over two layers."""
+    """A failed read shows no other value: of one, of all, refreshed, or over two layers."""
     declared = {**DECLARED, "bad": "prod/db#deep", "missing": "prod/absent"}
     live = LiveSecrets({**declared, "bad": "prod/text#x"}, backend=MemoryBackend(VALUES))
     inner = inject_secrets({"more": "prod/text#x"}, into="event", backend=MemoryBackend(VALUES))
@@ -442,7 +442,7 @@ def test_live_secrets_that_fail_show_no_good_sibling() -> None:
 
 
 def test_a_pending_version_that_fails_shows_nothing() -> None:
-    """Neither the password nor the pool that was built from it."""
+    """Neither the pending password nor the pool built from it is shown."""
     database = Rotating(password="5" + TEXT)
     pool = Secret("prod/db", "password", build=lambda text: SimpleNamespace(text=text), close=fail)
 
@@ -460,7 +460,7 @@ def test_a_pending_version_that_fails_shows_nothing() -> None:
 
 
 def test_secrets_refuse_to_be_pickled_or_dumped() -> None:
-    """Neither a pickle nor JSON of Secrets comes about, at any protocol, in any container."""
+    """Secrets cannot be pickled or dumped as JSON, in any container."""
     secrets = resolve_secrets(DECLARED, backend=MemoryBackend(VALUES))
     for thing in (secrets, [secrets], {"a": secrets}, SimpleNamespace(a=secrets)):
         with pytest.raises(TypeError):
@@ -493,7 +493,7 @@ def test_what_holds_a_value_shows_and_pickles_nothing(carrier: Any) -> None:
 
 @pytest.mark.parametrize("name", ["nothing", "_values_", "secret"])
 def test_missing_attribute_shows_no_value(name: str) -> None:
-    """The error of a name that is not declared lists names."""
+    """The error for a name that is not declared shows no value."""
     secrets = resolve_secrets(DECLARED, backend=MemoryBackend(VALUES))
     with pytest.raises(AttributeError) as of_attribute:
         getattr(secrets, name)
@@ -507,7 +507,7 @@ def test_missing_attribute_shows_no_value(name: str) -> None:
 
 
 def test_secrets_made_from_secrets_show_nothing() -> None:
-    """A comparison, a copy and a merge of Secrets show names too."""
+    """A comparison, a copy and a merge of Secrets show no value."""
     one = resolve_secrets(DECLARED, backend=MemoryBackend(VALUES))
     two = resolve_secrets({"text": "prod/text"}, backend=MemoryBackend(VALUES))
     both = Secrets({**held(one), **held(two)})
@@ -518,13 +518,13 @@ def test_secrets_made_from_secrets_show_nothing() -> None:
 
 
 def flaky(backend: Recorder) -> None:
-    """Let the backend fail from now on, with an error that quotes nothing."""
+    """Make the backend fail from now on, with an error that quotes no value."""
     backend.answers = dict.fromkeys(backend.answers, BackendUnavailableError("it is down."))
 
 
 @pytest.mark.usefixtures("stopped")
 def test_stale_values_show_nothing(clock: FakeClock, context: LambdaContext) -> None:
-    """The warning, the event and the later error of a failed refresh name the source alone."""
+    """The warning, the events and the later error of a failed refresh show no value."""
     backend, events = Recorder({"prod/text": TEXT}), list[Any]()
 
     @inject_secrets(
@@ -539,13 +539,13 @@ def test_stale_values_show_nothing(clock: FakeClock, context: LambdaContext) -> 
     assert handler({}, context)
     clock.tick(4000)
     with pytest.raises(BackendUnavailableError) as caught:
-        handler({}, SimpleNamespace())  # the other one's deadline is over
+        handler({}, SimpleNamespace())  # a new one: the other's deadline is past
     assert [event.kind for event in events] == ["fetch", "fetch", "stale", "fetch"]
     assert leaks(caught.value, *events, handler.secrets.cache_info()) == []
 
 
 def test_retry_shows_nothing(context: LambdaContext) -> None:
-    """A handler that is retried and fails again shows nothing of the old or the new value."""
+    """A handler that is retried and fails again shows neither the old nor the new value."""
     values = {"prod/text": "5" + TEXT, "prod/db": DOCUMENT}
     events: list[Event] = []
     calls: list[str] = []
@@ -573,7 +573,7 @@ def test_retry_shows_nothing(context: LambdaContext) -> None:
 def test_observer_that_raises_shows_nothing(
     raises: type[BaseException], context: LambdaContext
 ) -> None:
-    """What an observer raises on a retry is logged, or ends the process: without values."""
+    """An observer's error on a retry is logged, or ends the call, without values."""
     values = {"prod/text": "5" + TEXT}
 
     def observer(event: Event) -> None:
@@ -595,7 +595,7 @@ def test_observer_that_raises_shows_nothing(
 def test_background_refresh_and_failed_prefetch_show_nothing(
     stopped: FakeClock, context: LambdaContext
 ) -> None:
-    """What fails beside the handler or at import is logged without a value."""
+    """A failed background refresh and a failed prefetch are logged without a value."""
     asked = threading.Event()
 
     class Failing(Recorder):
@@ -626,13 +626,13 @@ def test_background_refresh_and_failed_prefetch_show_nothing(
         return bool(context.secrets.a == TEXT)
 
     stopped.tick(60)
-    assert refreshed({}, SimpleNamespace())  # the other one's deadline is over
+    assert refreshed({}, SimpleNamespace())  # a new one: the other's deadline is past
     assert asked.wait(5)
     assert leaks(*caught) == []
 
 
 def test_override_shows_nothing(context: LambdaContext) -> None:
-    """Values that a test serves are hidden as real ones are."""
+    """Values of an override are hidden as real ones are."""
     override = override_secrets({"prod/text": TEXT, "prod/db": f"{TEXT} is no JSON"})
     handler = inject_secrets({"a": "prod/text", "b": "prod/db#key"})(in_context)
     with override, pytest.raises(ResolutionError) as caught:

@@ -1,4 +1,4 @@
-"""What lives on after SnapStart's hook: no object of the process holds a value."""
+"""After SnapStart's hooks, no object of the process holds a value."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def canary() -> str:
 def test_no_live_object_holds_a_value_in_a_snapshot(
     moto_server: MotoServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After the hooks of the runtime, the garbage collector finds no string with a value."""
+    """After the runtime's before-snapshot hooks, no live object refers to a value."""
     text, db, binary = canary(), json.dumps({"key": canary()}), canary().encode() + b"\xff"
     values: dict[str, Any] = {"prod/text": text, "prod/db": db, "prod/binary": binary}
     for name, value in values.items():

@@ -1,4 +1,4 @@
-"""The command line and the emulator: what they print, log and hold; how they compare tokens."""
+"""The command line and the emulator: their output, logs, objects and comparison of tokens."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _environment() -> dict[str, str]:
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(("code", "arguments"), COMMANDS, ids=lambda part: None)
 def test_commands_print_no_value(code: int, arguments: list[str]) -> None:
-    """Well or failing, with --debug or as JSON, stdout and stderr have no value and no token."""
+    """Commands that succeed or fail, with any option, print neither a value nor the token."""
     command = [sys.executable, "-m", "lambda_secrets", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment())
     printed = done.stdout + done.stderr
@@ -133,7 +133,7 @@ def test_commands_print_no_value(code: int, arguments: list[str]) -> None:
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("options", [[], ["--agent"]])
 def test_stand_in_prints_no_value(options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its lines, at DEBUG, have neither values nor the token, whatever is asked."""
+    """At DEBUG, the emulator prints neither values nor the token, whatever the request."""
     monkeypatch.setenv("PARAMETERS_SECRETS_EXTENSION_LOG_LEVEL", "DEBUG")
     command = [sys.executable, "-m", "lambda_secrets", "serve", "--secrets", "secrets.json"]
     with subprocess.Popen(
@@ -199,8 +199,8 @@ def test_tokens_are_compared_in_constant_time(
 def test_objects_of_the_tools_show_and_pickle_nothing() -> None:
     """Values, records, replies, rotations and the emulator itself have safe `repr`s.
 
-    What they hold is not walked through: they live in a process of a developer, or in tests, beside
-    the file or the mapping of the same values, where nothing looks for what to report.
+    Their attributes are not walked: they live in a developer's process or in tests, next to the
+    file or mapping with the same values, where no error tracker collects data.
     """
     values = LocalValues(TABLES)
     upstream = Upstream(values, Settings())

@@ -38,14 +38,14 @@ DECLARED = {"text": "prod/text", "db": "prod/db#@"}
 
 @pytest.fixture
 def sent() -> Iterator[list[Any]]:
-    """Return what Sentry would send, with its options as they are."""
+    """Return the events that Sentry would send with its default options."""
     events: list[Any] = []
 
     def keep(event: Any, _: Any) -> None:
         events.append(event)
 
     with sentry_sdk.isolation_scope(), sentry_sdk.new_scope() as scope:
-        # No integration but those that are always there; nothing is sent.
+        # Only the integrations that are always on; nothing is sent.
         client = sentry_sdk.Client(
             "https://key@sentry.invalid/1",
             before_send=keep,
@@ -70,7 +70,7 @@ def fail(*_: Any, **__: Any) -> NoReturn:
 
 @pytest.mark.parametrize("into", ["context", "event", "kwargs"])
 def test_sentry_sends_no_value_from_our_frames(into: Any, sent: list[Any]) -> None:
-    """Sentry looks into mappings among the locals of every frame, and finds no value in ours."""
+    """Sentry looks into the mappings in every frame's locals, and finds no value in ours."""
     backend = MemoryBackend(VALUES)
     inject: Any = inject_secrets
     inner = inject({"more": "prod/text"}, into=into, backend=backend, key="other")(fail)
@@ -87,7 +87,7 @@ def test_sentry_sends_no_value_from_our_frames(into: Any, sent: list[Any]) -> No
 
 
 def test_sentry_sends_no_good_sibling_of_a_failed_secret(sent: list[Any]) -> None:
-    """The error of one secret comes through frames that have read the others."""
+    """The error of one secret passes frames that read the others, and shows none of them."""
     declared: dict[str, Any] = {
         **DECLARED,
         "bad": "prod/text#key",
@@ -102,7 +102,7 @@ def test_sentry_sends_no_good_sibling_of_a_failed_secret(sent: list[Any]) -> Non
 
 
 def test_sentry_shows_names_where_a_handler_has_the_view(sent: list[Any]) -> None:
-    """A local variable of the handler's own that is `Secrets` is shown by its names."""
+    """A `Secrets` among the handler's own locals is shown by its names."""
 
     def handler(secrets: Secrets) -> NoReturn:
         found = [secrets, {"nested": secrets}]
@@ -118,7 +118,7 @@ def test_sentry_shows_names_where_a_handler_has_the_view(sent: list[Any]) -> Non
 
 @dataclass
 class Checked:
-    """A type whose own check reports something."""
+    """A type whose own check reports to Sentry."""
 
     key: str
 
@@ -128,7 +128,7 @@ class Checked:
 
 
 class CheckedModel(pydantic.BaseModel):
-    """The same for pydantic."""
+    """A pydantic model whose validator reports to Sentry."""
 
     key: str
 
@@ -141,7 +141,7 @@ class CheckedModel(pydantic.BaseModel):
 
 
 def checked(value: Any) -> Any:
-    """Report, as a transform that meets something odd."""
+    """Report, as a transform may on an odd value."""
     sentry_sdk.capture_message("checked")
     return value
 
@@ -161,7 +161,7 @@ def checked(value: Any) -> Any:
 def test_our_frames_show_nothing_while_others_code_has_the_value(
     declaration: Any, sent: list[Any]
 ) -> None:
-    """What a transform, a type or a build reports has our frames in its stack."""
+    """A report from a transform, a type or a build shows no value in our frames."""
 
     def handler(event: Any, context: Any, *, it: Any) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Values that do not fit: every way in which reading, converting and transforming one can fail."""
+"""Values that do not fit: every way in which reading and converting can fail."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ UNFIT: dict[str, tuple[Any, Any]] = {
 
 @pytest.mark.parametrize("case", UNFIT)
 def test_value_that_does_not_fit_is_not_shown(case: str) -> None:
-    """The error names the secret and the reason, and neither it nor its frames show a value."""
+    """The error names the secret, and neither the error nor its frames show a value."""
     value, declaration = UNFIT[case]
     backend = MemoryBackend({Secret("good"): "fine", _bare(declaration): value})
     with pytest.raises(SecretValueError, match="'it'") as caught:
@@ -93,7 +93,7 @@ def _bare(declaration: Any) -> Any:
 
 
 def test_failing_default_and_failing_siblings_are_not_shown() -> None:
-    """An error of several names shows nothing of those that are fine, nor of a default."""
+    """An error for several names shows neither the good values nor a default."""
     declared: dict[str, Any] = {
         "good": "good",
         "default": Secret("absent", default=TEXT),
@@ -113,7 +113,7 @@ class Color(enum.Enum):
 
 
 class Strict(enum.Enum):
-    """Quotes what it does not know."""
+    """Quotes a value that it does not know."""
 
     ONE = "one"
 
@@ -226,7 +226,7 @@ class Hidden(pydantic.BaseModel):
 
 
 class Union(pydantic.BaseModel):
-    """A model of several."""
+    """A model with a union."""
 
     key: Model | Data | int
     deep: dict[str, int]
@@ -244,7 +244,7 @@ KINDS = [
 def test_value_that_is_not_of_the_annotated_type_is_not_shown(
     kind: Any, context: LambdaContext
 ) -> None:
-    """msgspec's, pydantic's and everybody's validation errors quote their input: ours do not."""
+    """Validation errors of msgspec, pydantic and others quote their input; ours do not."""
     paths = (None, "@", "key", "number", "deep.list")
     values = (TEXT, f'"{TEXT}"', str(NUMBER), f"[{TEXT}", BINARY)
     errors: list[SecretValueError] = []
@@ -264,7 +264,7 @@ def test_value_that_is_not_of_the_annotated_type_is_not_shown(
 
 
 def test_interrupted_transform_shows_no_value_of_ours() -> None:
-    """An interrupt goes through, without a value in our frames; its own message is its own."""
+    """An interrupt is raised as it is, without a value in our frames."""
 
     def transform(value: str) -> NoReturn:
         raise KeyboardInterrupt
@@ -277,5 +277,5 @@ def test_interrupted_transform_shows_no_value_of_ours() -> None:
 
 
 def test_base64_of_the_canary_would_be_found() -> None:
-    """The binary canary is looked for in its encoded form too."""
+    """The check for leaks finds the base64 form of the binary canary too."""
     assert leaks(ValueError(base64.b64encode(BINARY).decode()))

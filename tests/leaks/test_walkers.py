@@ -1,4 +1,4 @@
-"""What goes through objects (encoders, exporters, crash reporters) reaches names, and no value."""
+"""Encoders, exporters and crash reporters that walk objects reach names, but no values."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ if TYPE_CHECKING:
 
 
 class Vault:
-    """A backend that holds nothing: what a `MemoryBackend` was given is in the test's hands."""
+    """A backend that holds no values; a `MemoryBackend` would hold those that it was given."""
 
     def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> dict[Source, Any]:
-        """Read what there is."""
+        """Return the known values, and an error for any other."""
         values: dict[str, Any] = {"doc": DOCUMENT_TEXT, "text": TEXT}
         missing = SecretNotFoundError("it does not exist")
         return {source: values.get(source.name, missing) for source in sources}
@@ -105,12 +105,12 @@ THINGS: dict[str, Callable[[], Any]] = {
 
 
 def walked(thing: Any, seen: set[int]) -> Iterator[str]:
-    """Go through an object as crash reporters do: items, slots, instance attributes."""
+    """Walk an object as crash reporters do: items, slots, instance attributes."""
     if id(thing) in seen or isinstance(thing, type):
         return
     kept_by = type(thing).__module__
     if kept_by.startswith("tests.") and kept_by != __name__:
-        return  # another test's backend, which the shared cache still knows: what it holds is its
+        return  # another test's backend, which the shared cache still knows
     seen.add(id(thing))
     yield canary._attempted(lambda: repr(thing))
     inside: list[Any] = []
@@ -129,7 +129,7 @@ def walked(thing: Any, seen: set[int]) -> Iterator[str]:
 
 
 def exported(thing: Any) -> str:
-    """Return what OpenTelemetry exports of an attribute."""
+    """Return what OpenTelemetry exports for an attribute."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -140,14 +140,14 @@ def exported(thing: Any) -> str:
 
 
 def pickled(thing: Any, **options: Any) -> Any:
-    """Return what jsonpickle makes of it."""
+    """Return jsonpickle's encoding of an object."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of jsonpickle's next defaults
         return jsonpickle.encode(thing, **options)
 
 
 def diff(config: pytest.Config, thing: Any) -> str:
-    """Return what pytest tells of an assertion that failed."""
+    """Return pytest's explanation of a failed assertion."""
     other: dict[str, Any] = {"doc": {}}
     compared = config.hook.pytest_assertrepr_compare
     told = compared(config=config, op="==", left=thing, right=other)
@@ -175,7 +175,7 @@ WALKERS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("how", WALKERS)
 @pytest.mark.parametrize("what", THINGS)
 def test_walker_reaches_no_value(what: str, how: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Cases 28 and 29: each either refuses, or shows names and types."""
+    """Cases 28 and 29: each walker either refuses or shows only names and types."""
     thing = THINGS[what]()
     shown = canary._attempted(lambda: WALKERS[how](thing))
     assert not canary.is_in(shown)
@@ -186,7 +186,7 @@ def test_walker_reaches_no_value(what: str, how: str, caplog: pytest.LogCaptureF
     "what", ["Secrets", "LiveSecrets", "typed LiveSecrets", "handler.secrets", "Wrapped"]
 )
 def test_properties_of_what_holds_values_reach_none(what: str) -> None:
-    """A declaration's `default` and an answer's `value` are properties, for who asks for them."""
+    """A walker that reads properties too reaches no value."""
     shown = canary._attempted(lambda: pickled(THINGS[what](), include_properties=True))
     assert not canary.is_in(shown)
 
@@ -195,7 +195,7 @@ def test_properties_of_what_holds_values_reach_none(what: str) -> None:
 def test_pytest_shows_no_value_where_an_assertion_fails(
     what: str, request: pytest.FixtureRequest
 ) -> None:
-    """`assert context.secrets == {…}` is explained without a value."""
+    """Pytest explains a failed `assert context.secrets == {…}` without a value."""
     assert not canary.is_in(diff(request.config, THINGS[what]()))
 
 
@@ -205,7 +205,7 @@ def failing(*_: Any) -> NoReturn:
 
 
 def locals_reached(error: BaseException) -> Iterator[str]:
-    """Go through the locals of our frames, free variables included."""
+    """Walk the locals of our frames, free variables included."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_code.co_filename.startswith(canary.PACKAGE):
             for value in dict(frame.f_locals).values():
@@ -213,7 +213,7 @@ def locals_reached(error: BaseException) -> Iterator[str]:
 
 
 def transforms_badly(value: Any) -> NoReturn:
-    """Interrupt a read in the midst of a value."""
+    """Interrupt a read that already has the value."""
     raise KeyboardInterrupt
 
 
@@ -233,7 +233,7 @@ READS: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("what", READS)
 def test_walker_through_our_frames_reaches_no_value(what: str) -> None:
-    """What goes out of a read or a handler leaves no value in the frames that it comes through."""
+    """An error from a read or a handler leaves no value in the frames that it passes."""
     with pytest.raises((OSError, KeyboardInterrupt)) as caught:
         READS[what]()
     texts = list(locals_reached(caught.value))

@@ -1,1 +1,1 @@
-"""What a sandbox may meet in a long life: faults, forks, signals, freezes, hostile callbacks."""
+"""Trials of a long-lived sandbox: faults, forks, signals, freezes, hostile callbacks."""

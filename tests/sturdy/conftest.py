@@ -1,4 +1,4 @@
-"""What these tests need of the system."""
+"""The features of the system that these tests need."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.sturdy.footprint import SYSTEM
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what counts descriptors or forks where neither is possible."""
+    """Skip these tests where there is no /proc and no fork."""
     skip = pytest.mark.skipif(not SYSTEM.exists(), reason="needs /proc and fork")
     for item in items:
         if "tests/sturdy" in item.path.as_posix():

@@ -1,4 +1,4 @@
-"""What a process holds: memory, descriptors, threads."""
+"""The memory, descriptors and threads of a process."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 SYSTEM = Path("/proc/self")
-# What measures the coverage of a process grows with the lines that it has seen.
+# A coverage tracer's memory grows with the lines that it has seen.
 IS_TRACED = any(name.startswith("COVERAGE_PROCESS") for name in os.environ)
 MEMORY_SLACK = 16_384 if IS_TRACED else 1_024  # KiB
 
 
 class Footprint(NamedTuple):
-    """What this process holds, memory in KiB."""
+    """The resources of this process; memory is in KiB."""
 
     memory: int
     descriptors: int
@@ -24,12 +24,12 @@ class Footprint(NamedTuple):
 
 
 def footprint() -> Footprint:
-    """Return what this process holds once its threads have ended."""
+    """Return the resources of this process once the library's threads have ended."""
     give_up = time.monotonic() + 10
     while any("lambda_secrets" in thread.name for thread in threading.enumerate()):
         assert time.monotonic() < give_up, "a thread of ours is left"
         time.sleep(0.002)
-    time.sleep(0.05)  # Python has forgotten a thread a moment before the system has
+    time.sleep(0.05)  # Python forgets a thread a moment before the system does
     gc.collect()
     pages = int((SYSTEM / "statm").read_text().split()[1])
     descriptors = len(list((SYSTEM / "fd").iterdir())) - 1  # one of them lists the folder

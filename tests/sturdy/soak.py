@@ -1,7 +1,7 @@
 """Many invocations on eight threads, through faults and outages: `python -m tests.sturdy.soak N`.
 
-A server in this process answers for the extension, or for AWS. A process of its own makes the
-invocations, a hundred at a time; between two hundreds its clock jumps past the TTL.
+A server in this process answers for the extension, or for AWS. Another process makes the
+invocations, a hundred at a time; after each hundred its clock jumps past the TTL.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ THREADS = 8
 BATCH = 100  # invocations; then a refresh is due
 TTL = 60.0  # seconds
 STALE = 3600.0
-OUTAGE = 10  # hundreds of invocations, of TTL * 5 seconds each: less than STALE
+OUTAGE = 10  # batches, of TTL * 5 seconds each: less than STALE in total
 NAMES = ("prod/a", "prod/b")
 FAULTS = [*faults.BROKEN, faults.hang]
 FAULT_SHARE = 0.1
@@ -49,13 +49,13 @@ class Server:
     """Answers with the name and a number that grows; spoils a tenth of the answers."""
 
     def __init__(self) -> None:
-        """Be well."""
+        """Start without an outage."""
         self.down = False
         self.dice = random.Random(20)  # noqa: S311 - dice
         self.spoilt = self.answered = 0
 
     def fault(self) -> Action | None:
-        """Return what to do instead of an answer, if anything."""
+        """Return a fault to send instead of an answer, if any."""
         if self.down or self.dice.random() < FAULT_SHARE:
             self.spoilt += 1
             return faults.reset if self.down else self.dice.choice(FAULTS)
@@ -63,7 +63,7 @@ class Server:
         return None
 
     def value(self, name: str) -> str:
-        """Return a value that says whose it is, and when it was given out."""
+        """Return a value that names its secret and counts the answers so far."""
         return f"{name}:{self.answered}"
 
     def aws(self, request: Request) -> Action:
@@ -79,7 +79,7 @@ class Server:
 
 
 class _Forgetful(TlsServer):
-    """Keeps no request: there are many."""
+    """Discards requests, as there are many."""
 
     def _action(self, raw: bytes, connection: int) -> Action:
         action = super()._action(raw, connection)
@@ -88,7 +88,7 @@ class _Forgetful(TlsServer):
 
 
 def soak(invocations: int, backend: str = "extension") -> dict[str, Any]:
-    """Run that many, and return the figures."""
+    """Run that many invocations, and return the figures."""
     state = Server()
     server: FaultServer = _Forgetful(getattr(state, backend), None)
     environment = {
@@ -129,10 +129,10 @@ def soak(invocations: int, backend: str = "extension") -> dict[str, Any]:
 
 
 class Clock:
-    """Real time, and what was jumped over."""
+    """Real time plus the time that was jumped over."""
 
     def __init__(self) -> None:
-        """Begin now."""
+        """Start without a jump."""
         self.ahead = 0.0
 
     def monotonic(self) -> float:
@@ -145,7 +145,7 @@ class Clock:
 
 
 def handlers(backend: str, observer: Any) -> list[Callable[[], dict[str, str]]]:
-    """Return calls of each kind of handler; each returns the values that it had, by name."""
+    """Return calls of each kind of handler; each returns the values that it got, by name."""
     declared = {"a": NAMES[0], "b": NAMES[1]}
     options: dict[str, Any] = {
         "backend": backend,
@@ -187,10 +187,10 @@ def handlers(backend: str, observer: Any) -> list[Callable[[], dict[str, str]]]:
 
 
 class Run:
-    """The invocations of one process, and what came of them."""
+    """The invocations of one process and their results."""
 
     def __init__(self, invocations: int, backend: str) -> None:
-        """Begin with nothing cached."""
+        """Start with nothing cached."""
         self.invocations = invocations
         self.clock = shared_cache.clock = Clock()
         self.events: dict[str, int] = {}
@@ -201,12 +201,12 @@ class Run:
         self.lock = threading.Lock()
 
     def observe(self, event: Any) -> None:
-        """Count what the library tells."""
+        """Count the library's events by kind."""
         with self.lock:
             self.events[event.kind] = self.events.get(event.kind, 0) + 1
 
     def invoke(self, first: int) -> None:
-        """Make every eighth invocation of a hundred."""
+        """Make every eighth invocation of a batch."""
         for number in range(first, BATCH, THREADS):
             begin = time.monotonic()
             try:
@@ -220,14 +220,14 @@ class Run:
                 self.slowest_well = max(self.slowest_well, seconds)
 
     def turn(self, *, down: bool) -> None:
-        """Let the server fall ill or recover."""
+        """Start or end an outage of the server."""
         self.down = down
         sys.stdout.write("down\n" if down else "well\n")
         sys.stdout.flush()
         sys.stdin.readline()
 
     def all(self) -> dict[str, Any]:
-        """Make them all; two outages come between, at a third and at two thirds."""
+        """Make all invocations, with an outage after one third and after two thirds of them."""
         batches = self.invocations // BATCH
         outages = [batches // 3, 2 * batches // 3]
         warmed_up = batches // 5

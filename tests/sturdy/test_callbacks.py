@@ -1,4 +1,4 @@
-"""Callbacks that raise, hang, change what they get or return nonsense (cases.md 27)."""
+"""Callbacks that raise, hang, change their arguments or return nonsense (cases.md 27)."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ SECRET = "a-made-up-value"
 
 
 class Interrupt(BaseException):
-    """Not an `Exception`."""
+    """An error that is not an `Exception`."""
 
 
 RAISED = [ValueError, Interrupt, GeneratorExit, StopIteration, asyncio.CancelledError, SystemExit]
 
 
 class Numbered:
-    """A backend whose values have the number of the call."""
+    """A backend whose values contain the number of the fetch."""
 
     calls = 0
 
@@ -55,7 +55,7 @@ class Numbered:
 
 
 def raiser(kind: type[BaseException]) -> Callable[..., Any]:
-    """Return a callback that raises this, with a value in its message."""
+    """Return a callback that raises this kind of error, with a value in its message."""
 
     def callback(*_: Any, **__: Any) -> Any:
         raise kind(SECRET)
@@ -78,26 +78,26 @@ def called(context: Any, **options: Any) -> Any:
 
 @pytest.mark.parametrize("millis", [math.nan, math.inf, 10**400, "5", True, None, object(), 3 + 2j])
 def test_a_remaining_time_that_tells_nothing_counts_as_unknown(millis: Any) -> None:
-    """The timeout bounds the round then."""
+    """A remaining time that cannot be used is ignored, and the call succeeds."""
     context = SimpleNamespace(get_remaining_time_in_millis=lambda: millis)
     assert called(context) == "it-value-1"
 
 
 @pytest.mark.parametrize("millis", [-math.inf, -1, 0, 0.0])
 def test_a_remaining_time_of_nothing_fails_at_once(millis: Any) -> None:
-    """It is a number: there is no time."""
+    """A remaining time of zero or less leaves no time to read."""
     with pytest.raises(ResolutionError, match="no answer within 0 s"):
         called(SimpleNamespace(get_remaining_time_in_millis=lambda: millis))
 
 
 @pytest.mark.parametrize("name", ["get_remaining_time_in_millis", "lambda_context"])
 def test_a_context_whose_property_raises_has_an_unknown_remaining_time(name: str) -> None:
-    """A property may raise as a method does."""
+    """If a property of the context raises, the remaining time counts as unknown."""
     assert called(type("Context", (), {name: property(raiser(RuntimeError))})()) == "it-value-1"
 
 
 def hooked(hook: str, of: str, kind: type[BaseException]) -> Any:
-    """Return a context that raises this where an attribute of that name is touched."""
+    """Return a context that raises this kind of error when that attribute is touched."""
 
     def raising(self: object, name: str, *value: Any) -> Any:
         if name == of:
@@ -110,7 +110,7 @@ def hooked(hook: str, of: str, kind: type[BaseException]) -> Any:
 @pytest.mark.parametrize("kind", RAISED)
 @pytest.mark.parametrize("hook", ["__setattr__", "__getattribute__", "__getattr__"])
 def test_a_context_that_raises_is_an_injection_error(hook: str, kind: type[BaseException]) -> None:
-    """It cannot take an attribute."""
+    """The InjectionError names the kind of the error, without its message or context."""
     with pytest.raises(InjectionError, match="on this Context raised") as raised:
         called(hooked(hook, "secrets", kind))
     assert kind.__name__ in str(raised.value)
@@ -120,13 +120,13 @@ def test_a_context_that_raises_is_an_injection_error(hook: str, kind: type[BaseE
 
 @pytest.mark.parametrize("hook", ["__getattribute__", "__getattr__"])
 def test_a_context_that_hides_its_dict_takes_an_attribute(hook: str) -> None:
-    """As one with slots does."""
+    """A context whose `__dict__` cannot be read works as one with slots does."""
     assert called(hooked(hook, "__dict__", AttributeError)) == "it-value-1"
 
 
 @pytest.mark.parametrize("before", [None, "what was there"])
 def test_a_context_that_ignores_an_attribute_is_an_injection_error(before: Any) -> None:
-    """The handler would look for its secrets in vain."""
+    """The call fails, as its handler would find no secrets."""
 
     class Ignoring:
         if before:
@@ -140,7 +140,7 @@ def test_a_context_that_ignores_an_attribute_is_an_injection_error(before: Any) 
 
 
 def test_a_context_that_cannot_be_compared_is_one() -> None:
-    """Whether it is None is seen without asking it."""
+    """A context is tested for None without a call of its `__eq__`."""
     made = type("Context", (), {"__eq__": raiser(RuntimeError), "__hash__": object.__hash__})()
     assert called(made) == "it-value-1"
 
@@ -150,7 +150,7 @@ def test_a_context_that_cannot_be_compared_is_one() -> None:
 def test_a_context_that_cannot_be_restored_changes_no_outcome(
     kind: type[BaseException], fails: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The handler has done its work; that the values are still there is logged."""
+    """The handler's result or error stands; the failure to restore the context is logged."""
 
     class Fragile:
         def __setattr__(self, name: str, value: object) -> None:
@@ -182,7 +182,7 @@ def test_a_context_that_cannot_be_restored_changes_no_outcome(
 
 @pytest.mark.parametrize("kind", RAISED)
 def test_a_remaining_time_that_raises_counts_as_unknown(kind: type[BaseException]) -> None:
-    """Whatever it raises."""
+    """Whatever the method raises, the remaining time counts as unknown."""
     context = SimpleNamespace(get_remaining_time_in_millis=raiser(kind))
     assert called(context) == "it-value-1"
 
@@ -194,14 +194,14 @@ def test_a_remaining_time_that_raises_counts_as_unknown(kind: type[BaseException
 def test_what_an_observer_raises_stays_with_it(
     kind: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is logged without its message."""
+    """An observer's error is logged without its message, and the call succeeds."""
     assert called(SimpleNamespace(), observer=raiser(kind)) == "it-value-1"
     assert kind.__name__ in caplog.text
     assert SECRET not in caplog.text
 
 
 def test_an_observer_that_hangs_costs_the_timeout_at_most() -> None:
-    """The value is there; who waits for its round gets it."""
+    """A call gets its value even if its observer hangs."""
     leave = threading.Event()
     begin = time.monotonic()
     try:
@@ -220,7 +220,7 @@ def test_an_observer_that_hangs_costs_the_timeout_at_most() -> None:
 def test_a_close_that_raises_leaves_no_other_object_open(
     kind: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each of the others is closed."""
+    """If one object's `close` raises, the other objects are still closed."""
     closed: list[Any] = []
     live = LiveSecrets(
         {
@@ -248,7 +248,7 @@ def test_a_close_that_raises_leaves_no_other_object_open(
 @pytest.mark.parametrize("kind", RAISED)
 @pytest.mark.parametrize("into", ["context", "kwargs"])
 def test_what_a_transform_raises_is_a_named_error(kind: type[BaseException], into: Any) -> None:
-    """It would end a generator, a task or the process for one value that does not fit."""
+    """Whatever a transform raises becomes a SecretValueError without its message."""
     declared = Secret("it", transform=raiser(kind))
 
     @inject_secrets({"it": declared}, backend=Numbered(), into=into)
@@ -262,7 +262,7 @@ def test_what_a_transform_raises_is_a_named_error(kind: type[BaseException], int
 
 @pytest.mark.parametrize("kind", RAISED)
 def test_what_a_constructor_raises_is_a_named_error(kind: type[BaseException]) -> None:
-    """A type that a signature asks for is others' code, too."""
+    """Whatever the constructor of an annotated type raises becomes a SecretValueError."""
 
     @dataclass
     class Checked:
@@ -284,7 +284,7 @@ def test_what_a_constructor_raises_is_a_named_error(kind: type[BaseException]) -
 def test_what_a_build_raises_goes_through_as_far_as_python_lets_it(
     kind: type[BaseException],
 ) -> None:
-    """No generator lets a `StopIteration` through: that is a named error."""
+    """An error of `build` is raised as it is; only StopIteration becomes a SecretValueError."""
     live = LiveSecrets({"it": Secret("it", build=raiser(kind))}, backend=Numbered())
     if kind is StopIteration:
         with pytest.raises(SecretValueError, match=r"'it'.*build function raised StopIteration"):
@@ -295,7 +295,7 @@ def test_what_a_build_raises_goes_through_as_far_as_python_lets_it(
 
 
 def test_a_build_that_stops_an_iteration_is_named_in_a_second_run() -> None:
-    """There it is built from a pending version, apart."""
+    """A StopIteration from a build of the pending version becomes a SecretValueError too."""
     values = {"AWSCURRENT": '{"password": "old"}', "AWSPENDING": '{"password": "new"}'}
 
     class Rotating(Numbered):
@@ -317,7 +317,7 @@ def test_a_build_that_stops_an_iteration_is_named_in_a_second_run() -> None:
     "where", ["transform", "close", "context", "restored", "remaining", "backend"]
 )
 def test_what_a_signal_handler_raises_in_others_code_gets_out(where: str) -> None:
-    """It is nobody's fault but the timer's, or the end of the process."""
+    """A signal handler's SystemExit is raised, whichever callback it interrupts."""
 
     def end(number: int, frame: object) -> None:
         raise SystemExit(number)
@@ -366,7 +366,7 @@ def test_what_a_signal_handler_raises_in_others_code_gets_out(where: str) -> Non
 
 
 def in_itself(value: Any) -> Any:
-    """Return a list that holds itself."""
+    """Return a list that contains itself."""
     made: list[Any] = [value]
     made.append(made)
     return made
@@ -381,7 +381,7 @@ def doubled(value: Any) -> Any:
 
 @pytest.mark.parametrize("transform", [in_itself, doubled])
 def test_a_value_that_holds_a_list_twice_is_copied_once(transform: Any) -> None:
-    """YAML can say so; a copy level by level would never end."""
+    """Recursive and shared lists, which YAML allows, are copied without endless work."""
     backend = MemoryBackend({"it": SECRET})
     redact = RedactSecrets()
     built: list[Any] = []
@@ -408,7 +408,7 @@ def test_a_value_that_holds_a_list_twice_is_copied_once(transform: Any) -> None:
 
 
 def test_the_filter_learns_what_is_in_itself() -> None:
-    """It looks into each container once."""
+    """The filter looks into each container once, so a recursive value does not hang it."""
     redact = RedactSecrets()
     redact.learn(in_itself(SECRET))
     assert redact.redact(SECRET) == "***"
@@ -416,20 +416,20 @@ def test_the_filter_learns_what_is_in_itself() -> None:
 
 @dataclass
 class Login:
-    """What a signature asks for."""
+    """The type of a converted value."""
 
     user: str
     password: str
 
 
 class Typed(LiveSecrets):
-    """Values that are converted."""
+    """Live secrets with a converted value."""
 
     login: Annotated[Login, Secret("login")]
 
 
 def test_the_filter_learns_values_that_are_converted() -> None:
-    """A filter that was there before the first read knows what is in a dataclass."""
+    """A filter made before the first read hides the values in a dataclass."""
     redact = RedactSecrets()
     live = Typed(backend=MemoryBackend({"login": {"user": "u", "password": SECRET}}))
     assert live.login.password == SECRET
@@ -440,7 +440,7 @@ def test_the_filter_learns_values_that_are_converted() -> None:
 
 
 class BadAnswer(Answer):
-    """Raises on each look."""
+    """Raises on each access to an attribute."""
 
     def __getattribute__(self, name: str) -> Any:
         """Raise."""
@@ -465,7 +465,7 @@ NONSENSE: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("nonsense", NONSENSE)
 def test_whatever_a_backend_returns_is_a_value_or_a_named_error(nonsense: str) -> None:
-    """In time, and without a value in its message."""
+    """Nonsense becomes a ResolutionError, in time and without a value in its message."""
 
     class Bad(Numbered):
         def fetch(self, sources: Any, *, timeout: float, fresh: bool) -> Any:
@@ -479,7 +479,7 @@ def test_whatever_a_backend_returns_is_a_value_or_a_named_error(nonsense: str) -
 
 
 class NoAttributes(Numbered):
-    """Raises on each look for what it has not."""
+    """Raises on access to an attribute that it does not have."""
 
     def __getattr__(self, name: str) -> Any:
         """Raise."""
@@ -487,7 +487,7 @@ class NoAttributes(Numbered):
 
 
 def mocked() -> Any:
-    """Return a backend that makes up whatever is looked for."""
+    """Return a backend that makes up any attribute."""
     backend = MagicMock()
     backend.fetch.side_effect = Numbered().fetch
     return backend
@@ -495,7 +495,7 @@ def mocked() -> Any:
 
 @pytest.mark.parametrize("make", [NoAttributes, mocked])
 def test_a_backend_needs_nothing_but_fetch(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it makes up, or raises, in place of what it has not is never used."""
+    """Optional attributes that are made up by a mock, or that raise, are never used."""
     monkeypatch.setenv("NAME", "it")
     backend = make()
     declared: Any = {
@@ -517,7 +517,7 @@ def test_a_backend_needs_nothing_but_fetch(make: Any, monkeypatch: pytest.Monkey
 def test_a_backend_that_cannot_be_closed_keeps_no_other_one_open(
     kind: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Before a snapshot, each of the others is closed."""
+    """If one backend's `close` raises, the other backends are still closed."""
     closed: list[Any] = []
 
     def handler_of(close: Any) -> Any:
@@ -536,7 +536,7 @@ def test_a_backend_that_cannot_be_closed_keeps_no_other_one_open(
 
 @pytest.mark.parametrize("change", [list.clear, list.pop, list.reverse, clear_cache])
 def test_a_backend_may_change_its_list_and_the_cache_meanwhile(change: Any) -> None:
-    """The list is its own, and the cache is nobody's while it is asked."""
+    """A backend may change its list of sources, or clear the cache, during a fetch."""
 
     class Changing(Numbered):
         def fetch(self, sources: Any, *, timeout: float, fresh: bool) -> Any:

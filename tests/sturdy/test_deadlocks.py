@@ -1,6 +1,6 @@
-"""Signal handlers, finalizers and forks while a lock is held: each in a process that may hang.
+"""Signal handlers, finalizers and forks while a lock is held: each in a process of its own.
 
-`tests/test_cache_interrupts.py` interrupts the cache; here is every lock and every caller.
+`tests/test_cache_interrupts.py` covers the cache alone; this covers every lock and caller.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def run(script: str) -> None:
 def test_whatever_interrupts_the_thread_that_holds_a_lock_returns(
     lock: str, by: str, *, warm: bool
 ) -> None:
-    """Reads, calls, clears and log lines come back at once, and everything works afterwards."""
+    """Reads, calls, clears and log lines return at once, and everything works afterwards."""
     run(f"""
 if {warm}:
     warm_up()
@@ -172,7 +172,7 @@ afterwards()
 
 @pytest.mark.parametrize("by", ["by_signal", "by_finalizer"])
 def test_whatever_interrupts_the_wait_for_its_own_round_returns(by: str) -> None:
-    """The main thread waits for a backend, and something comes between."""
+    """An interruption of the wait for a backend returns, and everything works afterwards."""
     run(f"""
 hold = backend.hold = threading.Event()
 
@@ -195,7 +195,7 @@ afterwards()
 @pytest.mark.parametrize("by", ["by_signal", "by_finalizer"])
 @pytest.mark.parametrize("moment", ["build", "handler", "observer", "transform", "close"])
 def test_whatever_interrupts_a_callback_returns(by: str, moment: str) -> None:
-    """The main thread is in somebody's callback, and something comes between."""
+    """An interruption of a callback returns, and everything works afterwards."""
     run(f"""
 def callback(value=None):
     if not done:
@@ -224,7 +224,7 @@ afterwards()
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_a_child_forked_while_another_thread_holds_a_lock_is_free(lock: str) -> None:
-    """The child has no thread that could release it."""
+    """The child does not wait for a lock that no thread of its own could release."""
     run(f"""
 warm_up()
 held, leave = threading.Event(), threading.Event()
@@ -257,7 +257,7 @@ afterwards()
 
 @pytest.mark.parametrize("moment", ["fetch", "build", "learn"])
 def test_a_child_forked_in_the_middle_of_anothers_work_does_its_own(moment: str) -> None:
-    """Another thread of the parent fetches, builds or is told values: the child waits for none."""
+    """The child does not wait for a fetch, build or listener of its parent's other thread."""
     run(f"""
 begun, leave = threading.Event(), threading.Event()
 parent = os.getpid()

@@ -1,4 +1,4 @@
-"""What a long life leaves: neither memory nor descriptors nor threads."""
+"""A long life leaks neither memory nor descriptors nor threads."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ CASES = {
     "warm live reads": "flat(lambda: (live.db, live.current()), 50_000)",
     "warm resolves": "flat(lambda: resolve_secrets({'db': 'db'}, backend=backend), 50_000)",
     "refreshes": "flat(live.refresh, 1_000)",
-    # The filter keeps up to 2,000 strings: let it be full.
+    # The filter keeps up to 2,000 strings: fill it first.
     "refreshes under the filter": "redact = RedactSecrets(); flat(live.refresh, 1_000, 2_500)",
     "rebuilt objects": """
 from lambda_secrets import Secret
@@ -128,7 +128,7 @@ os._exit(0 if last.memory - first.memory < MEMORY_SLACK and last[1:] == first[1:
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_done_often_leaves_nothing(case: str) -> None:
-    """Memory, descriptors and threads are as before."""
+    """Memory, descriptors and threads do not grow with repetition."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_PROCESS")}
     done = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", BEGIN + CASES[case]],

@@ -11,7 +11,7 @@ from tests.sturdy.soak import soak
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["extension", "aws"])
 def test_no_invocation_fails_through_outages_that_stale_values_bridge(backend: str) -> None:
-    """A tenth of the answers is spoilt, two outages are shorter than `stale_if_error`."""
+    """No call fails, although a tenth of the answers is spoilt and the server is down twice."""
     figures = soak(20_000, backend)
     assert figures["failures"] == 0, figures
     assert figures["rounds"]["fetch"] >= 2 * 200

@@ -16,18 +16,18 @@ from lambda_secrets.testing import LambdaContext
 from tests.sturdy.footprint import footprint
 
 THREADS = 16
-CALLS = 150  # of each thread
+CALLS = 150  # per thread
 
 
 class Failed(Exception):  # noqa: N818 - as a driver's error is called
-    """The password is not good any more."""
+    """The password is no longer valid."""
 
 
 class Vault:
-    """A backend whose values say whose they are; each read is a rotation."""
+    """A backend whose values name their source; each read is a rotation."""
 
     def __init__(self) -> None:
-        """Begin with the first version."""
+        """Start with the first version."""
         self.versions = itertools.count()
 
     def fetch(self, sources: Any, *, timeout: float, fresh: bool) -> Any:
@@ -37,7 +37,7 @@ class Vault:
 
 
 def many(call: Any) -> list[str]:
-    """Make all calls on threads that begin together; return what went wrong."""
+    """Make all calls on threads that start together; return the errors."""
     together = threading.Barrier(THREADS)
     wrong: list[str] = []
 
@@ -46,7 +46,7 @@ def many(call: Any) -> list[str]:
         for number in range(CALLS):
             try:
                 call(thread, number)
-            except Exception as error:  # noqa: BLE001 - each is told
+            except Exception as error:  # noqa: BLE001 - each is reported
                 wrong.append(repr(error))
 
     with ThreadPoolExecutor(THREADS) as pool:
@@ -57,7 +57,7 @@ def many(call: Any) -> list[str]:
 @pytest.mark.parametrize("context", ["one each", "a fresh one", "one for all"])
 @pytest.mark.parametrize("ttl", [300, 0])
 def test_one_handler_on_many_threads_has_its_own_values(context: str, ttl: float) -> None:
-    """Two handlers, whatever the context: no crossed value, none left, none missing."""
+    """Two handlers get their own values, and leave none on the context, whatever its kind."""
     vault = Vault()
     shared = SimpleNamespace()
     own = [LambdaContext() for _ in range(THREADS)]
@@ -88,7 +88,7 @@ def test_one_handler_on_many_threads_has_its_own_values(context: str, ttl: float
 
 
 def test_clears_refreshes_and_rebuilt_objects_under_load() -> None:
-    """Nobody uses a closed object, and in the end one is open."""
+    """No object is closed while a call uses it, and each is closed once in the end."""
     lock, opened, closed = threading.Lock(), [], []
 
     class Pool:
@@ -126,7 +126,7 @@ def test_clears_refreshes_and_rebuilt_objects_under_load() -> None:
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_rotations_under_load_fail_no_call(*, shared: bool) -> None:
-    """The database takes the newest password only; every call gets in, by its retry at most."""
+    """After a rotation, every call gets in, at the latest on its retry."""
     vault = Vault()
     current = SimpleNamespace(password="db:0")
     one = SimpleNamespace()
@@ -150,7 +150,7 @@ def test_rotations_under_load_fail_no_call(*, shared: bool) -> None:
 
 
 def test_many_tasks_of_one_loop_have_their_own_values() -> None:
-    """Coroutine handlers overlap on one context as threads do."""
+    """Coroutine handlers that overlap on one context get their own values."""
     vault = Vault()
     context = SimpleNamespace()
 

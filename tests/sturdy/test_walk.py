@@ -40,11 +40,11 @@ def lambda_handler(event, context):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_random_walk_serves_nothing_wrong_and_hangs_nowhere(kind: str) -> None:
-    """The walk's own model finds nothing; see `tests.sturdy.walk`."""
+    """The walk's own model finds nothing wrong; see `tests.sturdy.walk`."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_PROCESS")}
     seed = str(KINDS.index(kind) + 1)
     command = [sys.executable, "-W", "ignore", "-m", "tests.sturdy.walk", seed, str(STEPS), kind]
-    with tempfile.TemporaryFile("w+") as output:  # no pipe: a child that hung would hold it
+    with tempfile.TemporaryFile("w+") as output:  # not a pipe, which a hung child would hold
         done = subprocess.run(
             command,
             cwd=ROOT,
@@ -60,7 +60,7 @@ def test_a_random_walk_serves_nothing_wrong_and_hangs_nowhere(kind: str) -> None
 
 @pytest.mark.slow
 def test_a_random_walk_in_the_runtime_client_serves_nothing_wrong(tmp_path: Path) -> None:
-    """Over several invocations, frozen within them and between them."""
+    """The walk spans several invocations, and is frozen within and between them."""
     (tmp_path / "app.py").write_text(IN_SANDBOX)
     no_coverage = {"COVERAGE_PROCESS_START": None, "COVERAGE_PROCESS_CONFIG": None}
     env = {"PYTHONPATH": str(ROOT), **no_coverage}

@@ -1,4 +1,4 @@
-"""One account of made-up secrets behind each backend, with its faults, and what it may show."""
+"""One account of made-up secrets behind each backend, its faults, and which values are valid."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _NEVER = (-math.inf, -math.inf)
 
 
 class Clock:
-    """Real time and what was jumped, on each clock."""
+    """Real time plus the jumps of each clock."""
 
     def __init__(self) -> None:
-        """Begin now."""
+        """Start without a jump."""
         self.mono = self.wall = 0.0
 
     def monotonic(self) -> float:
@@ -45,31 +45,31 @@ class Clock:
         return time.time() + self.wall
 
     def now(self) -> Instant:
-        """Return both."""
+        """Return both readings."""
         return self.monotonic(), self.time()
 
 
 def age_of(instant: Instant, now: Instant) -> float:
-    """Return the seconds between two instants, by the clock that says more."""
+    """Return the seconds between two instants, by the clock that shows more."""
     return max(now[0] - instant[0], now[1] - instant[1])
 
 
 class Vault:
-    """What there is to read, how well that goes, and when each value could be read last.
+    """The secrets, the state of their service, and when each value could last be read.
 
     Attributes:
         mode: ``well``, ``flaky``, ``down``, ``raises``, ``hangs`` or ``denied``.
-        revoked_at: since when everything is denied.
+        revoked_at: when access was revoked; None unless it is.
     """
 
     def __init__(self, dice: random.Random) -> None:
-        """Be well."""
+        """Start in mode ``well``."""
         self.dice = dice
         self.mode = "well"
         self.version = 0
         self.clock = Clock()
         self.revoked_at: Instant | None = None
-        self.changed: Callable[[], None] = lambda: None  # told of each turn and rotation
+        self.changed: Callable[[], None] = lambda: None  # called at each turn and rotation
         self._given: dict[str, Instant] = {}
         self._ended: dict[int, Instant] = {}
         self._unreadable_since = _NEVER
@@ -86,17 +86,17 @@ class Vault:
         return "" if self.mode == "well" else self.mode
 
     def give(self, name: str) -> str:
-        """Return the value of a secret, and note that it was given out."""
+        """Return the value of a secret, and record when it was given out."""
         value = self.value(name)
         self._given[value] = self.clock.now()
         return value
 
     def value(self, name: str) -> str:
-        """Return the value of a secret, without a note: `read_at` assumes the latest instant."""
+        """Return the value of a secret without a record: `read_at` assumes the latest instant."""
         return f"value-of-{name}-{self.version:06}"
 
     def turn(self, mode: str) -> None:
-        """Fall ill, refuse or recover."""
+        """Switch to this mode."""
         if self.is_readable:
             self._unreadable_since = self.clock.now()
         self.mode = mode
@@ -113,7 +113,7 @@ class Vault:
         self.changed()
 
     def read_at(self, value: str) -> Instant | None:
-        """Return when this value can have been read last; None for one that never was there."""
+        """Return when this value could last be read; None if it never existed."""
         name, _, number = value.removeprefix("value-of-").rpartition("-")
         if name not in NAMES or not number.isdecimal() or int(number) > self.version:
             return None
@@ -124,7 +124,7 @@ class Vault:
         return self.clock.now() if self.is_readable else self._unreadable_since
 
     def forget(self) -> None:
-        """Begin anew: nothing of what was read until now may be served."""
+        """Start again: no value that was read until now may be served."""
         self._given.clear()
         self._ended = dict.fromkeys(range(self.version), _NEVER)
         self._unreadable_since = _NEVER
@@ -132,18 +132,18 @@ class Vault:
             self.revoked_at = self.clock.now()
 
     def inherit(self) -> None:
-        """Go on in a child, which does not hear of what a server of its parent gives out."""
+        """Go on in a child, which does not see the values that its parent's servers give out."""
         self._given.clear()
 
 
 class _Own:
-    """A backend of one's own."""
+    """A custom backend."""
 
     def __init__(self, vault: Vault) -> None:
         self.vault = vault
 
     def fetch(self, sources: Any, *, timeout: float, fresh: bool) -> Any:
-        """Answer as the mode says; some faults are for one source alone."""
+        """Answer according to the mode; some faults affect one source alone."""
         if self.vault.mode == "hangs":
             time.sleep(timeout + 0.2)
         if self.vault.mode == "raises":
@@ -164,7 +164,7 @@ class _Held:
         self.vault = vault
 
     def items(self) -> list[tuple[str, str]]:
-        """Go through what can be read now."""
+        """Return the pairs that can be read now."""
         fault = self.vault.fault()
         if fault == "hangs":
             time.sleep(0.4)
@@ -288,5 +288,5 @@ KINDS = (*_LOCAL, "extension", "aws", "sdk", "auto")
 
 
 def backend_over(vault: Vault, kind: str) -> contextlib.AbstractContextManager[Any]:
-    """Return what holds a backend of this kind, an object or a name, in front of the account."""
+    """Return the context manager of a backend, an object or a name, in front of the account."""
     return _LOCAL[kind](vault) if kind in _LOCAL else _served(vault, kind)

@@ -1,4 +1,4 @@
-"""A random walk through all that may happen to a sandbox.
+"""A random walk through everything that may happen to a sandbox.
 
 Threads, tasks, generators, forks, signals, freezes, clock jumps, faults, revoked access,
 rotations, clears, overrides, built objects and retries, in one process, with a model of what may
@@ -50,41 +50,41 @@ if TYPE_CHECKING:
 
 DECLARED = {name: name for name in NAMES}
 TTL, STALE = 60.0, 300.0
-TIMEOUT = 0.25  # seconds, so that what hangs does not make the walk slow
+TIMEOUT = 0.25  # seconds; short, so that hangs do not slow the walk down
 FREEZE = "sleep 0.02; kill -STOP $1; sleep 0.2; kill -CONT $1"
 
 
 class LoginFailed(Exception):  # noqa: N818 - as a driver's error is called
-    """The password is not good any more."""
+    """The password is no longer valid."""
 
 
 class Pool:
-    """What is built from a secret."""
+    """An object that is built from a secret."""
 
     made = 0
 
     def __init__(self, value: str) -> None:
-        """Open it."""
+        """Open the pool."""
         Pool.made += 1
         self.value = value
         self.closed = False
 
     def close(self) -> None:
-        """Close it, once."""
+        """Close the pool, once."""
         assert not self.closed, "closed twice"
         self.closed = True
 
 
 class Lines(logging.Handler):
-    """Keeps what it is given."""
+    """Keeps the lines that it is given."""
 
     def __init__(self) -> None:
-        """Begin empty."""
+        """Start without lines."""
         super().__init__()
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep it."""
+        """Keep a line."""
         self.lines.append(record.getMessage())
 
 
@@ -112,7 +112,7 @@ class Walk:
         self.log.addHandler(self.lines)
         self.log.propagate = False
         self.logged = 0
-        self.latest = ""  # value that somebody has got
+        self.latest = ""  # value that a read returned
         self.shared = SimpleNamespace()
         options: dict[str, Any] = {
             "ttl": TTL,
@@ -126,7 +126,7 @@ class Walk:
         self.reads = [*self.in_handlers(options), *self.outside(options)]
 
     def in_handlers(self, options: dict[str, Any]) -> list[Callable[[], Pairs]]:
-        """Return calls of handlers, each of another kind."""
+        """Return calls of handlers of different kinds."""
 
         @inject_secrets(DECLARED, refresh_on=LoginFailed, **options)
         def on_context(event: Any, context: Any) -> Pairs:
@@ -207,10 +207,10 @@ class Walk:
         """Read all values as a coroutine does."""
         return list((await self.live.acurrent()).reveal().items())
 
-    # What is checked
+    # Checks
 
     def read(self, *, overridden: bool = False) -> None:
-        """Read in some way, and check what came, and when."""
+        """Read in a random way, and check the values and the time that it took."""
         call = self.dice.choice(self.reads)
         begin, began = time.monotonic(), self.clock.now()
         try:
@@ -218,7 +218,7 @@ class Walk:
         except (ResolutionError, LoginFailed):
             with self.lock:
                 self.refused += 1
-        except BaseException as error:  # noqa: BLE001 - each is told
+        except BaseException as error:  # noqa: BLE001 - each is reported
             self.wrong.append(repr(error))
         else:
             for name, value in values:
@@ -230,7 +230,7 @@ class Walk:
             self.wrong.append(f"{time.monotonic() - begin:.1f} s for a read")
 
     def check(self, name: str, value: str, began: Instant, *, overridden: bool) -> None:
-        """Note what may not be served: too old, somebody else's, or revoked."""
+        """Note a value that may not be served: too old, crossed, or revoked."""
         if overridden:
             if value != f"overridden {name}":
                 self.wrong.append(f"not overridden: {value}")
@@ -243,14 +243,14 @@ class Walk:
         if age > TTL + STALE + 1:
             self.wrong.append(f"{age:.0f} s old: {value}")
         revoked = self.vault.revoked_at
-        # A back-off of a minute may have begun before it was revoked: nobody is asked meanwhile.
+        # A back-off of a minute may have begun before the revocation: nothing is read meanwhile.
         if revoked is not None and age_of(revoked, began) > 62 and age > TTL + 2:
             self.wrong.append(f"{age:.0f} s old, and access was revoked: {value}")
 
-    # What happens
+    # Events
 
     def step(self) -> None:
-        """Let something happen."""
+        """Let a random event happen."""
         events = {
             self.read: 30,
             self.threads: 6,
@@ -293,14 +293,14 @@ class Walk:
         self.clock.mono += seconds * (which != "wall")
 
     def jump(self) -> None:
-        """Set one clock back: the other goes on."""
+        """Set the wall clock back, half of the time."""
         if self.dice.random() < 0.5:
             self.clock.wall -= self.dice.choice([5, 3600])
-            clear_cache()  # ages were told by a clock that was set back
+            clear_cache()  # their ages came from the clock that was set back
             self.vault.forget()
 
     def turn(self) -> None:
-        """Let the backend fall ill, refuse or recover."""
+        """Change the backend's mode at random."""
         self.vault.turn(self.dice.choice(MODES))
 
     def rotate(self) -> None:
@@ -308,7 +308,7 @@ class Walk:
         self.vault.rotate()
 
     def clear(self) -> None:
-        """Forget everything, in one of its ways: within an override, one forgets that alone."""
+        """Clear the cache in a random way; within an override, always with `clear_cache`."""
         ways = [clear_cache, self.live.clear, self.pools.clear]
         (clear_cache if shared_cache.overrides else self.dice.choice(ways))()
 
@@ -318,7 +318,7 @@ class Walk:
             self.dice.choice([self.live, self.pools]).refresh()
 
     def fork(self) -> None:
-        """Go on in a child for a while, forked under load."""
+        """Fork under load, and go on in the child for a while."""
         busy = threading.Thread(target=self.read)
         busy.start()
         child = os.fork()
@@ -327,7 +327,7 @@ class Walk:
             self.wrong.clear()
             self.vault.inherit()
             self.logged, self.lines.lines = 0, []
-            vars(self.shared).clear()  # of a call whose thread is the parent's
+            vars(self.shared).clear()  # left by a call whose thread is the parent's
             for _ in range(5):
                 self.read()
             self.log_values()
@@ -345,7 +345,7 @@ class Walk:
 
     def signals(self) -> None:
         """Read, clear and log in a signal handler, whatever it interrupts."""
-        # A read that interrupts an import of its own thread would see half of a module.
+        # A read that interrupts an import of its own thread would see a half-imported module.
         for package in (lambda_secrets, backends):
             for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
                 if module.name.rpartition(".")[2] != "__main__":
@@ -354,7 +354,7 @@ class Walk:
 
         def handle(*_: Any) -> None:
             nonlocal depth
-            if depth == 2:  # one may interrupt another one
+            if depth == 2:  # one signal may interrupt another
                 return
             depth += 1
             if self.dice.random() < 0.3:
@@ -383,7 +383,7 @@ class Walk:
                 self.read(overridden=True)
 
     def log_values(self) -> None:
-        """Log a value: no line is lost, and it is not shown."""
+        """Log a value, which must not be shown."""
         self.logged += 1
         value = self.latest
         self.log.warning("line of a value: %s", value)
@@ -422,7 +422,7 @@ def walk(seed: int, steps: int, kind: str) -> dict[str, Any]:
             if made.wrong:
                 break
         figures = made.end()
-        footprint()  # waits for rounds that run still: each keeps its connection
+        footprint()  # waits for rounds that still run: each keeps its connection
         getattr(backend_of(backend), "close", int)()
     after = footprint()
     if after[1:] > before[1:]:

@@ -9,6 +9,6 @@ from lambda_secrets import inject_secrets
 
 @inject_secrets({"db": "example/db#@"}, ttl=300)
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, str]:
-    """Answer who would log in where; a real function connects here."""
+    """Return who would log in where; a real function would connect here."""
     db = context.secrets.db
     return {"login": f"{db['username']}@{db['host']}:{db['port']}"}
