@@ -125,11 +125,13 @@ def test_without_a_file_nothing_can_be_rotated(run: Run) -> None:
 
 @pytest.mark.parametrize("more", [[], ["--rotate", "a=b@2"]])
 def test_a_broken_file_names_its_line(run: Run, folder: Path, more: list[str]) -> None:
-    """A broken secrets file is wrong use, and the error repeats none of its values."""
+    """A broken secrets file is wrong use; the error names file and line, and shows no value."""
     (folder / "broken.toml").write_text('[secrets]\na = "CANARY\n')
     result = run("invoke", "app.undecorated", "--secrets", "broken.toml", *more)
     assert result.exit_code == 2
     assert "Error: " in result.stderr
+    assert "broken.toml" in result.stderr
+    assert "line 2" in result.stderr
     assert "CANARY" not in result.stderr
 
 
