@@ -95,7 +95,7 @@ def test_values_are_there_until_the_end(backend: Recorder, into: Any, *, awaited
 
 @both
 def test_nothing_is_resolved_before_the_first_item(backend: Recorder, *, awaited: bool) -> None:
-    """Calling a generator function fetches nothing: its first item does."""
+    """Calling a generator function fetches nothing; asking for its first item does."""
     handler = handler_of(lambda context: [context.secrets.k], awaited=awaited, backend=backend)
     items = handler({}, SimpleNamespace())
     assert backend.calls == []

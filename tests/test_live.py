@@ -416,7 +416,7 @@ def test_a_subclass_without_annotations_takes_a_mapping(backend: Recorder) -> No
 def test_handlers_share_its_declarations_and_options(
     into: Any, live: LiveSecrets, backend: Recorder
 ) -> None:
-    """Handlers and the live secrets that they share fetch only once."""
+    """Handlers and the live secrets that they share fetch each source only once."""
     live.current()
 
     @inject_secrets(live, into=into)

@@ -178,7 +178,7 @@ def repr_beside_quotes(text: str) -> str:
     ],
 )
 def test_escaped_values_are_found(log: Log, value: str, show: Any) -> None:
-    """Values are found in the forms that JSON, Python and URLs escape them to."""
+    """Values are found in the escaped forms of JSON, Python and URLs."""
     injected(value)
     text = show(value)
     log.logger.warning("<%s>", text)
@@ -1450,7 +1450,7 @@ def test_urls_of_other_libraries_are_redacted(log: Log, escaped: str) -> None:
 def test_a_value_is_known_before_another_thread_gets_it(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thread that logs a secret while another thread's filter learns it shows no value."""
+    """A secret that one thread logs while another is still learning it is redacted."""
     learn = RedactSecrets.learn
 
     def log_it() -> None:

@@ -274,7 +274,7 @@ def test_a_default_does_not_hide_a_value() -> None:
 
 
 def test_a_missing_optional_secret_costs_one_read_per_ttl(stopped: FakeClock) -> None:
-    """A missing secret is looked up once per TTL, and found after it once created."""
+    """A missing secret is read once per TTL; one that is created is found at the next read."""
     backend = Recorder({"other": "1"})
     read = reading(backend, Secret("db", default=None), "other", ttl=10, jitter=0)
     for _ in range(20):
@@ -688,7 +688,7 @@ def lifetime(backend: Recorder, stopped: FakeClock, *declarations: Any, **option
 def test_the_first_ttl_that_is_given_counts(
     declared: Any, ttl: Any, variables: Any, expected: float, stopped: FakeClock
 ) -> None:
-    """The order is declaration, decorator, our variable, the extension's variable, 300 s."""
+    """The first TTL counts of: declaration, decorator, our variable, the extension's, 300 s."""
     answers = {"db": "1", "ssm:/db": "1", "ssm:/db/": {"a": "1"}, "appconfig:a/e/p": "1"}
     with mock.patch.dict("os.environ", variables):
         assert lifetime(Recorder(answers), stopped, declared, ttl=ttl) == expected
@@ -1154,7 +1154,7 @@ def test_refresh_raises_all_that_failed_and_keeps_what_was_good() -> None:
 
 
 def test_clear_makes_the_next_invocation_fetch() -> None:
-    """`clear()` forgets the handler's own sources, for other handlers too."""
+    """`clear()` forgets the handler's sources and no others, for every handler."""
     backend = Recorder({"a": "1", "b": '{"x": 1}', "c": "3"})
     handler, other = handled(backend), reading(backend, "a", "c")
     handler({}, SimpleNamespace())

@@ -152,7 +152,7 @@ def test_types_are_those_of_except(
     "wrong", [None, "LoginFailed", [LoginFailed], LoginFailed(), int, KeyboardInterrupt, print]
 )
 def test_what_is_not_an_exception_type_is_refused(wrong: Any, live: LiveSecrets) -> None:
-    """Only exception types are accepted; a function is refused, in case types were forgotten."""
+    """Only subclasses of Exception are accepted; the function itself, without types, is refused."""
     with pytest.raises(DeclarationError, match="must be an exception type"):
         live.retry_on(wrong)
 

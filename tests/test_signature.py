@@ -234,7 +234,7 @@ class Service:
 
 
 def test_every_kind_of_handler_can_declare() -> None:
-    """All kinds of methods, coroutines, callable objects and bound methods can declare secrets."""
+    """Methods of all kinds, coroutines and callable objects can declare secrets."""
     service = Service()
     bound = inject_secrets(service.__call__)
     called = inject_secrets(service)
@@ -247,7 +247,7 @@ def test_every_kind_of_handler_can_declare() -> None:
 
 
 def test_either_order_with_classmethod_and_staticmethod() -> None:
-    """The decorator without arguments works above them too, though type checkers want it below."""
+    """The decorator works above `classmethod` and `staticmethod`; type checkers want it below."""
 
     def on_class(cls: Any, event: Any, context: Any, *, it: Annotated[str, SECRET]) -> str:
         return f"{cls.__name__} {it}"
@@ -422,7 +422,7 @@ def empty(event: Any, context: Any, *, it: Annotated[str, Secret("")]) -> None:
     ],
 )
 def test_wrong_signature_is_refused(function: Callable[..., Any], expected: str) -> None:
-    """A wrong signature is an error when the decorator is applied, which says what to do."""
+    """A wrong signature is an error on decoration, and the message says what to do."""
     with pytest.raises(DeclarationError) as caught:
         inject_secrets(function)
     assert str(caught.value).startswith(expected)
@@ -430,7 +430,7 @@ def test_wrong_signature_is_refused(function: Callable[..., Any], expected: str)
 
 @pytest.mark.parametrize("into", ["context", "event"])
 def test_signature_goes_with_keyword_arguments_only(into: Any) -> None:
-    """Declarations in the signature are refused with any other `into` than "kwargs"."""
+    """Declarations in the signature are refused with any `into` other than "kwargs"."""
     with pytest.raises(DeclarationError, match="passed as keyword arguments"):
         inject_secrets(into=into)(positional)
 

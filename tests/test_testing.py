@@ -77,7 +77,7 @@ def test_nothing_is_fetched_from_anywhere(backend: Any) -> None:
 
 @pytest.mark.usefixtures("no_network")
 def test_what_is_not_listed_is_not_found() -> None:
-    """A secret that is not listed is an error that names it."""
+    """Reading a secret that is not listed raises an error that names it."""
     with override_secrets({"prod/other": "mine"}), pytest.raises(SecretNotFoundError) as caught:
         read()
     assert list(caught.value.failures) == ["key"]

@@ -138,7 +138,7 @@ def test_a_format_specification_applies_to_what_is_shown() -> None:
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_it_does_not_pickle(secrets: Secrets, protocol: int) -> None:
-    """A pickle would hold the values."""
+    """A view refuses to be pickled, as a pickle would hold the values."""
     with pytest.raises(TypeError, match="Cannot pickle Secrets"):
         pickle.dumps({"event": secrets}, protocol)
 
@@ -322,7 +322,7 @@ def test_what_json_reads_is_served_however_deep(declared: Any) -> None:
 
 
 def test_values_are_compared_however_deep() -> None:
-    """Views of deep values are equal, unless the values differ, even only at the bottom."""
+    """Views of equal deep values are equal; a difference at the bottom makes them unequal."""
     text = deepest()
     one, again, other = (
         resolve_secrets({"it": "it#@"}, backend=MemoryBackend({"it": value}))
