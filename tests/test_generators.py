@@ -1,4 +1,4 @@
-"""Generator handlers, and handlers that return what has to be awaited."""
+"""Generator handlers, and handlers that return an awaitable."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class LoginError(Exception):
-    """What a driver raises on a wrong password."""
+    """Raised by a driver for a wrong password."""
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def backend() -> Recorder:
 
 
 def items_of(items: Any) -> list[Any]:
-    """Return all items of a generator, an async one too."""
+    """Return all items of a generator, sync or async."""
     if not hasattr(items, "__anext__"):
         return list(items)
 
@@ -40,7 +40,7 @@ def items_of(items: Any) -> list[Any]:
 
 
 def handler_of(body: Callable[[Any], list[Any]], *, awaited: bool, **options: Any) -> Any:
-    """Return a generator handler that hands out what the body returns."""
+    """Return a generator handler that yields the items of `body(context)`."""
     if awaited:
 
         @inject_secrets({"k": "k"}, **options)
@@ -64,7 +64,7 @@ both = pytest.mark.parametrize("awaited", [False, True])
 @both
 @pytest.mark.parametrize("into", ["context", "event", "kwargs"])
 def test_values_are_there_until_the_end(backend: Recorder, into: Any, *, awaited: bool) -> None:
-    """A streaming handler reads its secrets at each item, wherever they are."""
+    """A streaming handler can read its secrets at every item, whatever `into` is."""
     inject = inject_secrets({"k": "k"}, into=into, backend=backend)
 
     def found(event: Any, context: Any, secrets: Any) -> Any:
@@ -95,7 +95,7 @@ def test_values_are_there_until_the_end(backend: Recorder, into: Any, *, awaited
 
 @both
 def test_nothing_is_resolved_before_the_first_item(backend: Recorder, *, awaited: bool) -> None:
-    """Calling a generator function runs nothing: the values are fresh at the first item."""
+    """Calling a generator function fetches nothing; asking for its first item does."""
     handler = handler_of(lambda context: [context.secrets.k], awaited=awaited, backend=backend)
     items = handler({}, SimpleNamespace())
     assert backend.calls == []
@@ -103,7 +103,7 @@ def test_nothing_is_resolved_before_the_first_item(backend: Recorder, *, awaited
 
 
 def test_a_generator_is_driven_as_it_is(backend: Recorder) -> None:
-    """What is sent, raised and returned goes through, and closing ends it."""
+    """`send`, `throw`, `close` and the return value work as on the undecorated generator."""
     seen: list[Any] = []
 
     @inject_secrets({"k": "k"}, backend=backend)
@@ -135,7 +135,7 @@ def test_a_generator_is_driven_as_it_is(backend: Recorder) -> None:
 
 
 def test_an_async_generator_is_driven_as_it_is(backend: Recorder) -> None:
-    """What is sent and raised goes through, and closing ends it."""
+    """`asend`, `athrow` and `aclose` work as on the undecorated generator."""
     seen: list[Any] = []
 
     @inject_secrets({"k": "k"}, backend=backend)
@@ -169,7 +169,7 @@ def test_an_async_generator_is_driven_as_it_is(backend: Recorder) -> None:
 
 @both
 def test_an_exception_of_the_handler_gets_out(backend: Recorder, *, awaited: bool) -> None:
-    """What a generator raises between two items is what its consumer gets."""
+    """An exception after an item reaches the generator's consumer."""
 
     def body(context: Any) -> Any:
         yield context.secrets.k
@@ -196,7 +196,7 @@ def test_an_abandoned_generator_restores(backend: Recorder) -> None:
 
 @both
 def test_a_rotation_before_the_first_item_is_retried(*, awaited: bool) -> None:
-    """``refresh_on`` runs a generator once more, before anybody has got anything."""
+    """``refresh_on`` runs a generator again if it fails before its first item."""
     answers = iter(["old", "new"])
     backend = Recorder({})
     backend.answers["k"] = lambda: next(answers)
@@ -231,7 +231,7 @@ def test_a_generator_is_not_repeated_after_its_first_item(*, awaited: bool) -> N
 
 
 def test_a_generator_with_refresh_on_is_driven_as_it_is(backend: Recorder) -> None:
-    """What is sent, raised, returned and closed goes through here too."""
+    """`send`, `throw`, `close` and the return value also work with ``refresh_on``."""
 
     @inject_secrets({"k": "k"}, backend=backend, refresh_on=LoginError)
     def items(event: Any, context: Any) -> Generator[Any, Any, str]:
@@ -255,7 +255,7 @@ def test_a_generator_with_refresh_on_is_driven_as_it_is(backend: Recorder) -> No
 
 
 def test_an_async_generator_with_refresh_on_is_driven_as_it_is(backend: Recorder) -> None:
-    """What is sent, raised and closed goes through here too."""
+    """`asend`, `athrow` and `aclose` also work with ``refresh_on``."""
 
     @inject_secrets({"k": "k"}, backend=backend, refresh_on=LoginError)
     async def items(event: Any, context: Any) -> AsyncGenerator[Any, Any]:
@@ -283,7 +283,7 @@ def test_an_async_generator_with_refresh_on_is_driven_as_it_is(backend: Recorder
 
 @both
 def test_what_cannot_be_resolved_is_raised_at_the_first_item(*, awaited: bool) -> None:
-    """A generator handler fails where it begins to run."""
+    """A generator handler that cannot run raises at its first item, not when it is called."""
     handler = handler_of(lambda context: [1], awaited=awaited, backend=Recorder({}))
     with pytest.raises(ResolutionError):
         items_of(handler({}, SimpleNamespace()))
@@ -291,11 +291,11 @@ def test_what_cannot_be_resolved_is_raised_at_the_first_item(*, awaited: bool) -
         items_of(handler({}, None))
 
 
-# Handlers that return what has to be awaited
+# Handlers that return an awaitable
 
 
 def returning(backend: Any, **options: Any) -> Any:
-    """Return a plain function that hands a coroutine on, as others' decorators do."""
+    """Return a plain function that returns a coroutine, as some decorators do."""
 
     @inject_secrets({"k": "k"}, backend=backend, **options)
     def handler(event: Any, context: Any) -> Any:
@@ -319,7 +319,7 @@ async def _awaited(awaitable: Any) -> Any:
 def test_values_are_there_until_it_was_awaited(
     backend: Recorder, refresh_on: Any, *, warm: bool
 ) -> None:
-    """A sync decorator that hands a coroutine on keeps the secrets for it."""
+    """A sync handler that returns a coroutine keeps its secrets until the coroutine ends."""
     handler = returning(backend, refresh_on=refresh_on)
     context = SimpleNamespace()
     if warm:
@@ -341,7 +341,7 @@ def test_values_are_there_until_it_was_awaited(
 def test_it_can_be_awaited_where_it_is_returned(
     backend: Recorder, pack: Any, refresh_on: Any
 ) -> None:
-    """In `await handler(event, context)` nothing else holds what the handler has returned."""
+    """`await handler(event, context)` works, though nothing else references the awaitable."""
 
     @inject_secrets({"k": "k"}, backend=backend, refresh_on=refresh_on)
     def handler(event: Any, context: Any) -> Any:
@@ -362,7 +362,7 @@ def test_it_can_be_awaited_where_it_is_returned(
 
 @pytest.mark.parametrize("warm", [False, True])
 def test_one_that_is_never_awaited_restores(backend: Recorder, *, warm: bool) -> None:
-    """Trap: a coroutine that never began runs no ``finally`` when it is closed or collected."""
+    """Trap: a coroutine that never started runs no ``finally`` when closed or collected."""
     handler = returning(backend)
     context = SimpleNamespace()
     if warm:
@@ -376,7 +376,7 @@ def test_one_that_is_never_awaited_restores(backend: Recorder, *, warm: bool) ->
 
 
 def test_a_rotation_is_retried_where_it_is_awaited() -> None:
-    """``refresh_on`` sees what the awaited coroutine raises, and calls the function again."""
+    """``refresh_on`` sees the exception of the awaited coroutine, and calls the function again."""
     answers = iter(["old", "new"])
     backend = Recorder({})
     backend.answers["k"] = lambda: next(answers)
@@ -394,7 +394,7 @@ def test_a_rotation_is_retried_where_it_is_awaited() -> None:
 
 
 def test_a_task_that_is_returned_stays_usable(backend: Recorder) -> None:
-    """Whatever else the awaitable offers can be used: the name of a task, say."""
+    """The awaitable's other methods can still be used, such as a task's `get_name`."""
 
     @inject_secrets({"k": "k"}, backend=backend)
     def handler(event: Any, context: Any) -> Any:
@@ -412,7 +412,7 @@ def test_a_task_that_is_returned_stays_usable(backend: Recorder) -> None:
 
 
 def test_another_event_loop_is_served(backend: Recorder) -> None:
-    """Without asyncio's loop a coroutine handler resolves in place: a coroutine driven by hand."""
+    """A coroutine handler that is driven by hand, without asyncio's loop, resolves in place."""
 
     @inject_secrets({"k": "k"}, backend=backend)
     async def handler(event: Any, context: Any) -> Any:
@@ -454,7 +454,7 @@ def test_a_cancelled_handler_goes_at_once() -> None:
 
 
 def test_a_handler_may_raise_stop_iteration(backend: Recorder) -> None:
-    """What ends a generator elsewhere is an exception as any here."""
+    """A `StopIteration` from a handler propagates like any other exception."""
 
     @inject_secrets({"k": "k"}, backend=backend)
     def handler(event: Any, context: Any) -> None:
@@ -467,7 +467,7 @@ def test_a_handler_may_raise_stop_iteration(backend: Recorder) -> None:
 
 @both
 def test_wrong_arguments_leave_nothing_on_the_context(backend: Recorder, *, awaited: bool) -> None:
-    """A generator function that does not take its arguments raises before anything is placed."""
+    """A generator called with wrong arguments raises, and leaves nothing on the context."""
     inject = inject_secrets({"k": "k"}, backend=backend)
 
     async def async_items(event: Any, context: Any, more: Any) -> AsyncGenerator[Any, None]:
@@ -490,7 +490,7 @@ def test_wrong_arguments_leave_nothing_on_the_context(backend: Recorder, *, awai
 def test_one_that_ends_early_cleans_up_with_its_secrets(
     backend: Recorder, *, awaited: bool, ending: str, refresh_on: Any
 ) -> None:
-    """Its ``finally`` can still log out: values go when that has run, and all of them."""
+    """A generator that ends early keeps its secrets until its ``finally`` has run."""
     inject = inject_secrets({"k": "k"}, backend=backend, refresh_on=refresh_on)
     logged_out: list[str] = []
 
@@ -518,7 +518,7 @@ def test_one_that_ends_early_cleans_up_with_its_secrets(
         else:
             del running
             gc.collect()
-            for _ in range(20):  # turns of the event loop, which closes what was collected
+            for _ in range(20):  # lets the event loop close the collected generator
                 await asyncio.sleep(0)
         assert vars(context) == {}
 

@@ -1,4 +1,4 @@
-"""Declarations that point elsewhere: environment variables, and the form that ECS uses."""
+"""Declarations through environment variables, and in the form that ECS uses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CANARY = "hunter2-canary"
 ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/db-AbCdEf"
 VERSION = "EXAMPLE1-90ab-cdef-fedc-ba987EXAMPLE"
 
-# The form of ECS
+# The ECS form
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_the_form_of_ecs_is_read(fields: str, expected: Secret | None) -> None:
 
 @pytest.mark.parametrize("key", ["user", "user.name", 'a"b\\c', "é", "@", "a-b", "*"])
 def test_a_key_of_ecs_is_found_as_it_is(key: str) -> None:
-    """What means something to JMESPath means nothing in a key."""
+    """JMESPath syntax has no meaning in an ECS key."""
     assert declare(f"{ARN}:{key}::").extract(opaque({key: "found"})) == "found"
 
 
@@ -72,14 +72,14 @@ def test_a_key_of_ecs_is_found_as_it_is(key: str) -> None:
     ],
 )
 def test_a_wrong_form_of_ecs_is_refused(text: str, problem: str) -> None:
-    """A key and a path, or one field too many or too few, are errors."""
+    """A key together with a path, or a missing, extra or malformed field, is an error."""
     with pytest.raises(DeclarationError) as raised:
         declare(text)
     assert problem in str(raised.value)
 
 
 def test_a_stage_of_ecs_goes_with_a_path() -> None:
-    """Only a JSON key excludes a path."""
+    """A stage can be combined with a path: only a JSON key excludes one."""
     assert declare(f"{ARN}::AWSPREVIOUS:#a.b") == Secret(ARN, "a.b", version_stage="AWSPREVIOUS")
 
 
@@ -105,7 +105,7 @@ def test_a_stage_of_ecs_goes_with_a_path() -> None:
 def test_a_variable_holds_a_declaration(
     text: str, held: str, expected: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The variable may bring its own path; a path given beside it wins."""
+    """A variable may contain a path; a path in the declaration itself wins."""
     declared = declare(text)
     monkeypatch.setenv("IT", held)
     assert declared.resolved() == expected
@@ -134,7 +134,7 @@ OBJECTS: list[tuple[Any, str, Any]] = [
 def test_an_object_takes_its_name_from_a_variable(
     declared: Any, held: str, expected: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Everything but the name is what the object says."""
+    """A variable gives only the name; everything else comes from the object."""
     monkeypatch.setenv("IT", held)
     assert declared.resolved() == expected
     assert declared.resolved().resolved() == expected
@@ -168,7 +168,7 @@ def test_a_variable_that_is_unset_or_empty_is_named(
         (Secret("env:IT"), "env:OTHER"),
         (Parameter("env:IT"), f"/{CANARY}/"),
         (ParameterTree("env:IT"), CANARY),
-        *itertools.product(  # what cannot be a name in AWS is not asked for either
+        *itertools.product(  # names that AWS does not allow are refused too
             [declare("env:IT"), Secret("env:IT"), declare("env:IT#a"), Parameter("env:IT")],
             [f'{{"password": "{CANARY}"}}', f"{CANARY} word", f"{CANARY}é"],
         ),
@@ -177,7 +177,7 @@ def test_a_variable_that_is_unset_or_empty_is_named(
 def test_what_a_variable_holds_wrong_is_not_shown(
     declared: Any, held: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may be a secret that somebody put there: no message, cause or frame has it."""
+    """A wrong value may be a secret, so no message, cause or frame contains it."""
     monkeypatch.setenv("IT", held)
     with pytest.raises(DeclarationError, match="variable IT does not hold") as raised:
         declared.resolved()
@@ -190,13 +190,13 @@ def test_what_a_variable_holds_wrong_is_not_shown(
 
 @pytest.mark.parametrize("text", ["env:", "env: IT", "env:A=B", "env:A:B", "env: "])
 def test_a_name_of_no_variable_is_refused(text: str) -> None:
-    """What cannot be a variable's name is an error at once."""
+    """An invalid variable name is an error at once."""
     with pytest.raises(DeclarationError, match="Cannot declare"):
         declare(text)
 
 
 def test_a_variable_is_no_part_of_an_appconfig_name() -> None:
-    """AppConfig has three names; the string form takes a variable for all of them."""
+    """A variable cannot stand for one of AppConfig's three names, only for all of them."""
     with pytest.raises(DeclarationError, match="Declare 'env:NAME', with appconfig:"):
         AppConfig("env:IT", "e", "p")
 
@@ -206,7 +206,7 @@ def handler(event: Any, context: Any) -> None:
 
 
 def test_a_variable_is_read_when_it_is_first_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Outside of Lambda a module with declarations can be imported without its variables."""
+    """Outside Lambda, a module can be imported before the variables it declares are set."""
     inject_secrets({"it": "env:IT#@"})(handler)
     monkeypatch.setenv("IT", "prod/db")
     backend = MemoryBackend({"prod/db": '{"a": 1}'})
@@ -214,18 +214,18 @@ def test_a_variable_is_read_when_it_is_first_needed(monkeypatch: pytest.MonkeyPa
 
 
 def test_inside_lambda_a_variable_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There a wrong variable fails the import, as every other wrong declaration does."""
+    """Inside Lambda, an unset variable fails the import, like any wrong declaration."""
     monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
     with pytest.raises(DeclarationError, match="variable IT is unset"):
         inject_secrets({"it": "env:IT#@"})(handler)
 
 
 class Override:
-    """What an override that lists a variable answers."""
+    """An override that lists one variable."""
 
     @staticmethod
     def holds_variable(name: str) -> bool:
-        """Tell whether it is listed."""
+        """Return whether the variable is listed."""
         return name == "IT"
 
 
@@ -233,7 +233,7 @@ class Override:
 def test_an_override_may_stand_for_a_variable(
     held: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It wins whatever the variable holds; a path of the variable's own counts."""
+    """An override wins whatever the variable holds, but a path in the variable is kept."""
     if held is not None:
         monkeypatch.setenv("IT", held)
     found = effective(Secret("env:IT", ttl=5), Override())
@@ -249,6 +249,6 @@ def test_an_override_may_stand_for_a_variable(
 
 
 def test_a_variable_may_name_a_configuration_with_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """AppConfig's names are free."""
+    """A variable may hold AppConfig names with spaces."""
     monkeypatch.setenv("IT", "appconfig:My App/prod/Feature flags")
     assert declare("env:IT").source.parts == ("My App", "prod", "Feature flags")

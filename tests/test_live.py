@@ -54,7 +54,7 @@ def live(backend: Recorder) -> LiveSecrets:
 
 
 def test_nothing_is_fetched_before_the_first_access(live: LiveSecrets, backend: Recorder) -> None:
-    """Neither its making nor a look at what it declares reads anything."""
+    """Creating live secrets and inspecting their declarations fetches nothing."""
     assert repr(live) == "<LiveSecrets: a, db>"
     assert list(live.declarations) == ["a", "db"]
     assert list(live.cache_info()) == ["a", "db"]
@@ -68,7 +68,7 @@ def test_nothing_is_fetched_before_the_first_access(live: LiveSecrets, backend: 
 
 
 def test_each_access_is_fresh(live: LiveSecrets, backend: Recorder, stopped: FakeClock) -> None:
-    """An age of exactly the TTL is expired, also in the middle of an invocation."""
+    """Each access checks the TTL: a value exactly as old as its TTL is fetched again."""
     assert live.a == live["a"] == live.current().a == "1"
     backend.answers["a"] = "new"
     stopped.tick(299.9)
@@ -82,7 +82,7 @@ def test_each_access_is_fresh(live: LiveSecrets, backend: Recorder, stopped: Fak
 
 
 def test_everything_due_is_fetched_in_one_round(backend: Recorder, stopped: FakeClock) -> None:
-    """Only what is due, and a failing sibling raises for nobody else."""
+    """One round fetches every expired name, and a failure is raised only for its own name."""
     declared: dict[str, Any] = {"a": Secret("a", ttl=10), "b": "b", "missing": "missing"}
     live = LiveSecrets(declared, backend=backend, jitter=0)
     assert (live.a, live.b) == ("1", "2")
@@ -95,7 +95,7 @@ def test_everything_due_is_fetched_in_one_round(backend: Recorder, stopped: Fake
 
 
 def test_values_are_copied(live: LiveSecrets) -> None:
-    """Changing what was handed out changes nothing that is handed out later."""
+    """Changing a returned value does not change the values returned later."""
     live.db["list"].append(2)
     live["db"].clear()
     live.current().db.clear()
@@ -104,13 +104,13 @@ def test_values_are_copied(live: LiveSecrets) -> None:
 
 @pytest.mark.parametrize("ways", [("db", "current"), ("current", "db")])
 def test_access_agrees_with_current(ways: tuple[str, str], live: LiveSecrets) -> None:
-    """One by one or all at once, in any order."""
+    """An attribute and `current` give the same value, in either order."""
     seen = [live.db if way == "db" else live.current().db for way in ways]
     assert seen == [{"user": "u", "list": [1]}] * 2
 
 
 def test_current_is_a_snapshot(live: LiveSecrets, backend: Recorder) -> None:
-    """A route works with values of one moment."""
+    """A snapshot keeps its values after a refresh."""
     current = live.current()
     assert isinstance(current, Secrets)
     backend.answers["a"] = "new"
@@ -119,7 +119,7 @@ def test_current_is_a_snapshot(live: LiveSecrets, backend: Recorder) -> None:
 
 
 def test_acurrent_leaves_the_event_loop_free(backend: Recorder) -> None:
-    """A slow backend blocks nobody; what is warm starts no thread."""
+    """A slow backend does not block the event loop, and cached values start no thread."""
     go = threading.Event()
     backend.answers["a"] = lambda: go.wait(30) and "slow"
     live = LiveSecrets({"a": "a"}, backend=backend)
@@ -143,7 +143,7 @@ def test_acurrent_leaves_the_event_loop_free(backend: Recorder) -> None:
 def test_refresh_reads_past_the_caches(
     asynchronous: bool, live: LiveSecrets, backend: Recorder
 ) -> None:
-    """These names, or all; what is not declared is refused before anything is fetched."""
+    """`refresh` fetches the given names or all; an undeclared name fails before any fetch."""
 
     def refresh(*names: str) -> None:
         asyncio.run(live.arefresh(*names)) if asynchronous else live.refresh(*names)
@@ -166,7 +166,7 @@ def test_refresh_reads_past_the_caches(
 def test_refresh_reports_all_that_failed(
     asynchronous: bool, live: LiveSecrets, backend: Recorder
 ) -> None:
-    """One error for all names, and the good ones are stored."""
+    """One error reports every failure, and the values that were fetched are stored."""
     live.current()
     backend.answers.update(a="new", db=AccessDeniedError("no"))
     with pytest.raises(AccessDeniedError) as caught:
@@ -176,14 +176,14 @@ def test_refresh_reports_all_that_failed(
 
 
 def test_refresh_is_not_limited(live: LiveSecrets, backend: Recorder, stopped: FakeClock) -> None:
-    """Who asks by hand is not counted."""
+    """Each explicit refresh fetches, however soon it follows another."""
     for _ in range(3):
         live.refresh()
     assert len(backend.calls) == 3
 
 
 def test_clear_forgets_these_values_alone(live: LiveSecrets, backend: Recorder) -> None:
-    """Another one's sources stay."""
+    """`clear` forgets its own sources, and leaves those of other live secrets."""
     other = LiveSecrets({"b": "b"}, backend=backend)
     other.current()
     live.current()
@@ -196,7 +196,7 @@ def test_clear_forgets_these_values_alone(live: LiveSecrets, backend: Recorder) 
 def test_clear_forgets_what_a_variable_names(
     backend: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also after others have read, and not before the variable is set."""
+    """`clear` forgets the source that a variable names, and does no harm while it is unset."""
     live = LiveSecrets({"it": "env:OUR_SECRET"}, backend=backend)
     live.clear()
     monkeypatch.setenv("OUR_SECRET", "a")
@@ -208,7 +208,7 @@ def test_clear_forgets_what_a_variable_names(
 
 
 def test_an_override_is_served_as_everywhere(live: LiveSecrets, backend: Recorder) -> None:
-    """Before, in and after it, whatever was read before."""
+    """An override is served while it lasts, and the real values afterwards."""
     for _ in range(2):
         with override_secrets({"a": "fake", "db": {"user": "fake"}}):
             assert (live.a, live["db"], live.current().a) == ("fake", {"user": "fake"}, "fake")
@@ -217,7 +217,7 @@ def test_an_override_is_served_as_everywhere(live: LiveSecrets, backend: Recorde
 
 
 def test_what_is_not_declared(live: LiveSecrets) -> None:
-    """An attribute, an item, a private name, and what a mapping has."""
+    """Undeclared names, private names and mapping methods do not exist."""
     with pytest.raises(AttributeError, match=r"as 'c'\. Declared: a, db"):
         _ = live.c
     with pytest.raises(KeyError, match="as 'c'"):
@@ -227,7 +227,7 @@ def test_what_is_not_declared(live: LiveSecrets) -> None:
 
 
 def test_it_is_neither_a_mapping_nor_iterable_nor_a_pickle(live: LiveSecrets) -> None:
-    """Nothing goes through all values by accident."""
+    """Live secrets refuse iteration, use as a mapping, JSON and pickle."""
     anything: Any = live
     refusals: list[Callable[[], Any]] = [
         lambda: iter(live),  # type: ignore[call-overload]
@@ -250,7 +250,7 @@ def test_it_is_neither_a_mapping_nor_iterable_nor_a_pickle(live: LiveSecrets) ->
 
 @pytest.mark.parametrize("name", ["_resolvers", "__class__", "__getitem__", "_mine"])
 def test_a_name_with_an_underscore_cannot_be_declared(name: str, backend: Recorder) -> None:
-    """What begins so belongs to Python or to the class."""
+    """A name with a leading underscore is refused: it belongs to Python or to the class."""
     with pytest.raises(DeclarationError, match=f"Cannot declare '{name}'"):
         LiveSecrets({name: "a"}, backend=backend)
     with pytest.raises(DeclarationError, match=f"Cannot declare '{name}'"):
@@ -262,7 +262,7 @@ OWN = ["current", "acurrent", "refresh", "arefresh", "clear", "declarations", "c
 
 @pytest.mark.parametrize("name", [*OWN, "retry_on"])
 def test_a_name_of_its_own_cannot_be_declared(name: str, backend: Recorder) -> None:
-    """It would hide the attribute; `handler.secrets` hands such a name out as an item."""
+    """A name of the class's own is refused; `handler.secrets` returns such a secret as an item."""
     with pytest.raises(DeclarationError, match=f"Cannot declare '{name}'"):
         LiveSecrets({name: "a"}, backend=backend)
     with pytest.raises(DeclarationError, match=f"Cannot declare '{name}'"):
@@ -289,14 +289,14 @@ def test_a_name_of_its_own_cannot_be_declared(name: str, backend: Recorder) -> N
     ],
 )
 def test_wrong_declarations_and_options_are_refused(wrong: Callable[[], Any]) -> None:
-    """When it is made, never at an access."""
+    """Wrong declarations and options are refused on creation, not at the first access."""
     with pytest.raises(DeclarationError):
         wrong()
 
 
 @pytest.mark.parametrize("option", ["into", "key", "refresh_on", "prefetch"])
 def test_options_of_the_decorator_alone_are_not_taken(option: str) -> None:
-    """They say how a handler is called."""
+    """Options that say how a handler is called are refused."""
     options: dict[str, Any] = {option: "event"}
     with pytest.raises(TypeError, match=option):
         LiveSecrets({"a": "a"}, **options)
@@ -321,7 +321,7 @@ class Config(LiveSecrets):
 
 
 def test_a_typed_subclass_converts_as_a_signature_does(backend: Recorder) -> None:
-    """A class attribute is the default."""
+    """Values are converted to the annotated types, and a class attribute is the default."""
     config = Config(backend=backend)
     assert (config.login, config.workers, config["a"]) == ({"user": "u", "list": [1]}, 4, 1)
     backend.answers["ssm:/workers"] = "8"
@@ -334,7 +334,7 @@ def test_a_typed_subclass_converts_as_a_signature_does(backend: Recorder) -> Non
 def test_a_typed_subclass_shows_and_fetches_nothing_when_it_is_inspected(
     backend: Recorder,
 ) -> None:
-    """Its class attribute does not hide the secret, and is not listed."""
+    """Inspecting a typed subclass lists no declared name, and fetches nothing."""
     config = Config(backend=backend)
     for one in (config, Config):
         assert not {"login", "workers", "a"} & set(dir(one))
@@ -344,7 +344,7 @@ def test_a_typed_subclass_shows_and_fetches_nothing_when_it_is_inspected(
 
 
 def test_a_secret_of_a_typed_subclass_cannot_be_set(backend: Recorder) -> None:
-    """It would be hidden on this object alone; what is not a secret can be set."""
+    """A declared name cannot be set on an instance; any other attribute can."""
 
     class Early(Config):
         def __init__(self) -> None:
@@ -360,7 +360,7 @@ def test_a_secret_of_a_typed_subclass_cannot_be_set(backend: Recorder) -> None:
 
 
 def test_it_is_read_only(live: LiveSecrets, backend: Recorder) -> None:
-    """Nothing can be set on one, nor on a handler's; on a subclass's, its own attributes can."""
+    """Everything is read-only, except a subclass's own attributes."""
 
     class Counting(LiveSecrets):
         def __init__(self, **options: Any) -> None:
@@ -385,7 +385,7 @@ def test_it_is_read_only(live: LiveSecrets, backend: Recorder) -> None:
 
 
 def test_two_objects_of_a_typed_subclass_are_two(backend: Recorder) -> None:
-    """Each has its own options, and a subclass of a subclass its own declarations too."""
+    """Each instance has its own options, and a further subclass its own declarations."""
 
     class More(Config):
         more: Annotated[str, Secret("b")]
@@ -398,7 +398,7 @@ def test_two_objects_of_a_typed_subclass_are_two(backend: Recorder) -> None:
 
 
 def test_a_subclass_without_annotations_takes_a_mapping(backend: Recorder) -> None:
-    """One with annotations takes none."""
+    """A subclass takes a mapping unless it has annotations."""
 
     class Plain(LiveSecrets):
         def double(self) -> str:
@@ -416,7 +416,7 @@ def test_a_subclass_without_annotations_takes_a_mapping(backend: Recorder) -> No
 def test_handlers_share_its_declarations_and_options(
     into: Any, live: LiveSecrets, backend: Recorder
 ) -> None:
-    """They and it read the same once."""
+    """Handlers and the live secrets that they share fetch each source only once."""
     live.current()
 
     @inject_secrets(live, into=into)
@@ -429,7 +429,7 @@ def test_handlers_share_its_declarations_and_options(
 
 
 def test_a_typed_one_is_shared_too(backend: Recorder) -> None:
-    """The handler gets converted values."""
+    """A handler that shares a typed subclass gets converted values."""
     handler = inject_secrets(Config(backend=backend), key="config")(
         lambda event, context: context.config.a
     )
@@ -451,14 +451,14 @@ def test_a_typed_one_is_shared_too(backend: Recorder) -> None:
 def test_its_own_options_are_not_those_of_the_decorator(
     options: Any, live: LiveSecrets, backend: Recorder
 ) -> None:
-    """A handler cannot change what others share."""
+    """A handler cannot change options that it shares with others."""
     (option,) = options
     with pytest.raises(DeclarationError, match=f"{option} belongs to the LiveSecrets"):
         inject_secrets(live, **options)
 
 
 def test_the_decorators_own_options_are(live: LiveSecrets, backend: Recorder) -> None:
-    """They say how this handler is called."""
+    """A handler that shares live secrets can set the options that say how it is called."""
 
     @inject_secrets(live, into="event", key="its", refresh_on=ValueError, prefetch=True)
     def handler(event: Any, context: Any) -> Any:
@@ -469,7 +469,7 @@ def test_the_decorators_own_options_are(live: LiveSecrets, backend: Recorder) ->
 
 
 def test_the_secrets_of_a_handler_can_be_shared(backend: Recorder) -> None:
-    """Those of several layers cannot: their options differ."""
+    """A handler's secrets can be shared, unless they come from several layers."""
     one = inject_secrets({"a": "a"}, backend=backend)(lambda event, context: None)
     handler = inject_secrets(one.secrets)(lambda event, context: context.secrets.a)
     assert handler({}, SimpleNamespace()) == "1"
@@ -479,7 +479,7 @@ def test_the_secrets_of_a_handler_can_be_shared(backend: Recorder) -> None:
 
 
 def test_a_handlers_secrets_are_live_over_all_layers(backend: Recorder) -> None:
-    """Each name keeps its layer's options."""
+    """A handler's secrets cover all its layers, and each name keeps its layer's backend."""
     other = Recorder({"b": "other"})
 
     @inject_secrets({"a": "a"}, backend=backend)
@@ -506,7 +506,7 @@ def test_a_handlers_secrets_are_live_over_all_layers(backend: Recorder) -> None:
 
 
 def test_a_name_in_two_layers_is_nobodys(backend: Recorder) -> None:
-    """It raises and names both; a refresh reaches both; what is shown is the inner one."""
+    """A name in two layers raises when read; a refresh fetches both; the inner one is listed."""
 
     @inject_secrets({"x": "a"}, backend=backend)
     @inject_secrets({"x": "b", "y": "b"}, into="event", backend=backend)
@@ -532,7 +532,7 @@ def test_a_name_in_two_layers_is_nobodys(backend: Recorder) -> None:
 
 
 def test_clear_within_an_override_forgets_what_was_read_before_it_too() -> None:
-    """Another thread may override meanwhile: whoever clears never reads an older value again."""
+    """After a clear within an override, no value from before the override is served."""
     backend = Recorder({"a": "old"})
     live = LiveSecrets({"a": "a"}, backend=backend)
     assert live.a == "old"
@@ -544,7 +544,7 @@ def test_clear_within_an_override_forgets_what_was_read_before_it_too() -> None:
 
 
 class Crowd:
-    """Threads that read, refresh, clear and override; each value is the number of its reading."""
+    """Threads that read, refresh, clear and override; each value is the number of its fetch."""
 
     def __init__(self) -> None:
         self.numbers = iter(range(10**9))
@@ -556,13 +556,13 @@ class Crowd:
         self.live = LiveSecrets({"a": "a"}, backend=Recorder({"a": self.answer}), ttl=1000)
 
     def answer(self) -> str:
-        """Number the readings as they begin."""
+        """Number the fetches in the order they begin."""
         with self.lock:
             self.latest = next(self.numbers)
             return str(self.latest)
 
     def read_after_clear(self) -> None:
-        """What is read after a clear was not asked for before it."""
+        """Check that no value read after a clear was fetched before it."""
         before = self.latest
         self.live.clear()
         for value in (self.live.a, self.live.current().a, self.live["a"]):
@@ -575,20 +575,20 @@ class Crowd:
         clear_cache()
 
     def override(self) -> None:
-        """Nothing but the overriding value is seen within."""
+        """Check that only the overriding value is seen inside the block."""
         with override_secrets({"a": "fake"}):
             if (self.live.a, self.live.current().a) != ("fake", "fake"):
                 self.problems.append("not overridden")
 
     def repeat(self, work: Callable[[], None]) -> None:
-        """Do it until all are told to stop."""
+        """Repeat the work until told to stop."""
         while not self.stop.is_set():
             work()
             self.turns[work.__name__] += 1
 
 
 def test_nothing_older_than_allowed_is_handed_out_while_eight_threads_work() -> None:
-    """A clear, a refresh and an override hold for whoever reads after them."""
+    """While other threads refresh, a clear and an override hold for every read after them."""
     crowd = Crowd()
     works = [*[crowd.read_after_clear] * 5, *[crowd.refresh] * 2, crowd.override]
     threads = [threading.Thread(target=crowd.repeat, args=[work]) for work in works]
@@ -608,7 +608,7 @@ def test_nothing_older_than_allowed_is_handed_out_while_eight_threads_work() -> 
 def test_it_serves_stale_and_tells_the_observer_as_a_handler_does(
     backend: Recorder, stopped: FakeClock
 ) -> None:
-    """Its options are those of the decorator."""
+    """LiveSecrets serves stale values and tells its observer, as the decorator does."""
     told: list[Any] = []
     live = LiveSecrets({"a": "a"}, backend=backend, ttl=10, jitter=0, observer=told.append)
     live.current()

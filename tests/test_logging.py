@@ -65,11 +65,11 @@ class Log:
 
     @property
     def text(self) -> str:
-        """What the handler with the filter has written."""
+        """The output of the handler with the filter."""
         return self.ours.stream.getvalue()
 
     def __post_init__(self) -> None:
-        """Let the handler filter, and keep the records that it gets."""
+        """Add the filter to the handler, and keep the records that the handler gets."""
         self.ours.addFilter(self.redact)
         emit = self.ours.emit
 
@@ -94,7 +94,7 @@ def log() -> Iterator[Log]:
 
 
 def injected(value: Any, name: str = "prod/db", **options: Any) -> Any:
-    """Have a value injected as a secret, and return it."""
+    """Resolve a value as a secret, and return it."""
     return resolve_secrets({"it": Secret(name, **options)}, backend=MemoryBackend({name: value}))[
         "it"
     ]
@@ -103,7 +103,7 @@ def injected(value: Any, name: str = "prod/db", **options: Any) -> Any:
 def inside_of_forms(
     monkeypatch: pytest.MonkeyPatch, call: Callable[[], object], *, times: int = 1
 ) -> None:
-    """Call something in the middle of indexing, as a signal handler or a finalizer may."""
+    """Run `call` in the middle of indexing, as a signal handler or a finalizer may run."""
     make = redaction._forms
     left = [None] * times
 
@@ -160,7 +160,7 @@ def test_message_and_arguments_show_no_value(log: Log, template: str, args: Any)
 
 
 def repr_beside_quotes(text: str) -> str:
-    """Return how Python shows a string that has quotes of both kinds."""
+    """Return the `repr` of a text that also contains both kinds of quotes."""
     return repr(f"\"'{text}")[4:]
 
 
@@ -178,7 +178,7 @@ def repr_beside_quotes(text: str) -> str:
     ],
 )
 def test_escaped_values_are_found(log: Log, value: str, show: Any) -> None:
-    """Lines, quotes and other alphabets are found as JSON, Python or a URL escape them."""
+    """Values are found in the escaped forms of JSON, Python and URLs."""
     injected(value)
     text = show(value)
     log.logger.warning("<%s>", text)
@@ -189,7 +189,7 @@ def test_escaped_values_are_found(log: Log, value: str, show: Any) -> None:
 
 
 def test_json_inside_of_json_is_found(log: Log) -> None:
-    """An API Gateway answer escapes a value twice: in its body, and in the log."""
+    """A value that JSON escapes twice is found, as in the log of an API Gateway response."""
     injected(PEM)
     log.logger.warning(json.dumps({"body": json.dumps({"key": PEM})}))
     log.logger.warning(str({"body": json.dumps({"key": PEM})}))
@@ -198,7 +198,7 @@ def test_json_inside_of_json_is_found(log: Log) -> None:
 
 
 def test_strings_inside_of_json_are_values_too(log: Log) -> None:
-    """Strings and numbers in a JSON secret are found by themselves, however deep."""
+    """Each string and number in a JSON secret is found, however deep."""
     document = {
         "a": ["nested-1", {"b": json.dumps({"c": "nested-2"})}],
         "n": 1234567890,
@@ -212,7 +212,7 @@ def test_strings_inside_of_json_are_values_too(log: Log) -> None:
 
 
 def test_parsed_values_are_known(log: Log) -> None:
-    """What a path takes out of a secret is redacted, what it leaves there is not."""
+    """The value that a path extracts is redacted; the rest of the secret is not."""
     document = {"key": "taken-out-value", "host": "db.internal.example"}
     assert injected(document, path="key") == "taken-out-value"
     log.logger.warning("taken-out-value at db.internal.example")
@@ -221,7 +221,7 @@ def test_parsed_values_are_known(log: Log) -> None:
 
 @pytest.mark.parametrize("value", ["short-7", 1234567, True, None, "  short  "])
 def test_short_values_stay(log: Log, value: Any) -> None:
-    """Seven characters are no value: they may be part of any word."""
+    """Values of fewer than eight characters are not redacted: they may be part of any word."""
     injected(json.dumps(value), transform="json", default="none")
     log.redact.learn(value)
     log.logger.warning("short-7 1234567 True None   short   ")
@@ -229,7 +229,7 @@ def test_short_values_stay(log: Log, value: Any) -> None:
 
 
 def test_eight_characters_are_enough(log: Log) -> None:
-    """Eight characters are a value, without the white space around them."""
+    """A value of eight characters, without surrounding white space, is redacted."""
     injected(" 8letters\n")
     log.logger.warning("8letters")
     assert log.text == "***\n"
@@ -237,7 +237,7 @@ def test_eight_characters_are_enough(log: Log) -> None:
 
 @pytest.mark.parametrize("value", [b"\x00\xff\xfe/+binary-key\n'", b"binary as text"])
 def test_binary_values_are_found(log: Log, value: bytes) -> None:
-    """Bytes are found as Python, base64 and hex write them, and as text where they are one."""
+    """Bytes are found in the notations of Python, base64, URL-safe base64 and hex."""
     injected(value)
     encoded = base64.b64encode(value).decode()
     shown = [repr(value), encoded, encoded.rstrip("="), value.hex(), value, bytearray(value)]
@@ -250,14 +250,14 @@ def test_binary_values_are_found(log: Log, value: bytes) -> None:
 
 
 def test_short_bytes_stay(log: Log) -> None:
-    """Seven bytes are no value."""
+    """Fewer than eight bytes are not redacted."""
     injected(b"7 bytes")
     log.logger.warning("7 bytes")
     assert log.text == "7 bytes\n"
 
 
 def test_the_longest_of_two_values_wins_and_overlaps_leave_no_rest(log: Log) -> None:
-    """A value that begins, ends, contains or repeats another one leaves no piece of either."""
+    """Values that overlap, contain or repeat each other leave no part of either."""
     injected({"a": "abcdefgh", "b": "abcdefghijkl", "c": "ijklmnop", "d": "hhhhhhhh"})
     for text in (
         "abcdefgh",
@@ -273,7 +273,7 @@ def test_the_longest_of_two_values_wins_and_overlaps_leave_no_rest(log: Log) -> 
 
 @given(st.lists(st.text("ab\\\"'\n", min_size=8, max_size=12), min_size=1, max_size=5), st.data())
 def test_no_text_shows_a_value(values: list[str], data: st.DataObject) -> None:
-    """Whatever is between values, none is in the redacted text; a text without any stays."""
+    """Redacted text contains no value, whatever surrounds it; other text is unchanged."""
     redact = RedactSecrets()
     redact.learn(values)
     known = [value.strip() for value in values if len(value.strip()) >= 8]
@@ -289,7 +289,7 @@ ANY_TEXT = st.text(st.characters() | st.sampled_from("aaaa\"'\\\n /+%=-"))
 
 
 def every_form(value: str | bytes) -> set[str]:
-    """Return how logs write a value, worked out without the library."""
+    """Return the forms in which logs write a value, computed without the library."""
     if isinstance(value, bytes):
         encoded = base64.b64encode(value).decode().rstrip("=")
         return {
@@ -310,13 +310,13 @@ def every_form(value: str | bytes) -> set[str]:
 
 
 def all_forms(values: Iterable[str | bytes]) -> set[str]:
-    """Return every form that the filter knows of values, as text."""
+    """Return every form of these values that the filter knows, as text."""
     made = [form for value in values for form in redaction._forms(value)]
     return {form.decode(errors="surrogatepass") for form in made}
 
 
 def searched(text: str, forms: set[str]) -> str:
-    """Redact a text slowly: by looking for every form at every place."""
+    """Redact a text the slow way: look for every form at every position."""
     redacted, done = "", 0
     for start in range(len(text)):
         lengths = [len(form) for form in forms if text.startswith(form, start)]
@@ -328,7 +328,7 @@ def searched(text: str, forms: set[str]) -> str:
 
 @given(ANY_TEXT | st.binary())
 def test_every_usual_form_is_known(value: str | bytes) -> None:
-    """JSON, JSON inside of JSON, Python's literals and URLs, worked out without the library."""
+    """The filter knows a value in JSON, nested JSON, Python literals, URLs, base64 and hex."""
     assert every_form(value) <= all_forms([value])
 
 
@@ -341,7 +341,7 @@ def test_every_usual_form_is_known(value: str | bytes) -> None:
 def test_every_form_is_redacted_and_all_else_stays(
     values: list[Any], others: list[str], random: Random, prefix: int
 ) -> None:
-    """Forms among other texts are found as by a search for each, and nothing else changes."""
+    """Redaction equals a plain search for every form, and changes nothing else."""
     redact = RedactSecrets()
     redact.forget()
     with pytest.MonkeyPatch.context() as patch:
@@ -360,7 +360,7 @@ def test_every_form_is_redacted_and_all_else_stays(
 
 @given(ANY_TEXT | st.binary(), st.sampled_from([3, 6, 9, 12]))
 def test_forms_of_a_prefix_are_prefixes_of_the_forms(value: str | bytes, length: int) -> None:
-    """So the forms of its beginning find a long value, whatever comes after that."""
+    """Every form of a value starts with a form of its prefix, so the prefix finds long values."""
     begins = tuple(redaction._forms(value[:length]))
     assert all(form.startswith(begins) for form in redaction._forms(value))
 
@@ -379,7 +379,7 @@ def strings_in(value: Any) -> list[str]:
 def test_no_record_shows_a_value_or_changes_without_one(
     values: list[str], template: str, directive: str, innocent: bool
 ) -> None:
-    """Its line is the redacted line of the original, and no attribute keeps a value."""
+    """A record's line is the redacted original line, and no attribute contains a value."""
     redact = RedactSecrets()
     redact.forget()
     redact.learn(values)
@@ -403,7 +403,7 @@ def test_no_record_shows_a_value_or_changes_without_one(
 
 
 def test_filter_made_later_knows_what_is_there(log: Log, context: LambdaContext) -> None:
-    """Values from before the filter was made are redacted: read, transformed and defaults."""
+    """A new filter redacts earlier values: read, transformed and default ones."""
 
     @inject_secrets(
         {
@@ -427,7 +427,7 @@ def test_filter_made_later_knows_what_is_there(log: Log, context: LambdaContext)
 
 
 def test_values_of_any_target_and_type_are_known(log: Log, context: LambdaContext) -> None:
-    """What a transform makes, and what it is made of, is redacted; so is what it logs itself."""
+    """A transform's input and its result are redacted, also while the transform logs."""
 
     def transform(text: str) -> SimpleNamespace:
         log.logger.warning("transforming %s", text)
@@ -444,7 +444,7 @@ def test_values_of_any_target_and_type_are_known(log: Log, context: LambdaContex
 
 
 def test_values_from_before_a_rotation_stay_redacted(log: Log) -> None:
-    """The old value and the new one are redacted, also after the cache is cleared."""
+    """The old and the new value are redacted, even after the cache is cleared."""
     values = {"prod/db": "the-old-value"}
     declared = {"db": "prod/db"}
     backend = MemoryBackend(values)
@@ -466,7 +466,7 @@ def test_old_strings_go_at_the_limit(log: Log, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_filter_goes_with_its_handler() -> None:
-    """The cache does not keep a filter alive: what it knew goes with it."""
+    """The cache does not keep a filter alive."""
     redact = RedactSecrets()
     assert redact in shared_cache.listeners
     alive = weakref.ref(redact)
@@ -476,7 +476,7 @@ def test_a_filter_goes_with_its_handler() -> None:
 
 
 def test_release_forgets(log: Log) -> None:
-    """Before a snapshot the filter lets go of every value; it learns them anew."""
+    """Before a snapshot the filter forgets every value; it can learn them again."""
     injected(SECRET)
     assert log.redact.redact(SECRET) == "***"
     held = weakref.ref(log.redact._known(0))
@@ -489,7 +489,7 @@ def test_release_forgets(log: Log) -> None:
 
 
 def test_the_pattern_cache_of_the_application_stays_as_it_is(log: Log) -> None:
-    """No pattern of ours enters the cache of `re`, and none of the application leaves it."""
+    """The filter adds no pattern to the cache of `re`, and evicts none of the application's."""
     re.compile("a pattern of the application")
     before = dict(re._cache)  # type: ignore[attr-defined]  # it is there at run time
     injected(PEM)
@@ -501,7 +501,7 @@ def test_the_pattern_cache_of_the_application_stays_as_it_is(log: Log) -> None:
 def test_an_index_finished_after_the_release_is_not_used(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thread that was indexing while everything was forgotten leaves nothing behind."""
+    """A value whose indexing ends after `forget` is not remembered."""
     inside_of_forms(monkeypatch, log.redact.forget)
     log.redact.learn(SECRET)
     assert log.redact.redact(SECRET) == SECRET
@@ -534,7 +534,7 @@ def test_a_new_value_leaves_the_known_ones_alone(log: Log, monkeypatch: pytest.M
 def test_a_long_value_is_escaped_once_and_only_if_a_text_begins_like_it(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Forms of 64 KB are made when they are needed first, and kept."""
+    """All forms of a long value are computed once, when a text first begins like it."""
     sizes: list[int] = []
     make = redaction._forms
 
@@ -555,7 +555,7 @@ def test_a_long_value_is_escaped_once_and_only_if_a_text_begins_like_it(
 
 
 def test_threads_log_while_values_come(log: Log) -> None:
-    """A value is redacted in every thread from the moment on at which a handler can have it."""
+    """A value is redacted in every thread as soon as a handler can have it."""
     seen: list[str] = []
 
     def work(number: int) -> None:
@@ -574,7 +574,7 @@ def test_threads_log_while_values_come(log: Log) -> None:
 
 
 def test_override_is_known_too(log: Log) -> None:
-    """Values that a test serves are redacted as real ones are."""
+    """Values from `override_secrets` are redacted like real ones."""
     with override_secrets({"prod/db": SECRET}):
         resolve_secrets({"db": "prod/db"}, backend=MemoryBackend({}))
     log.logger.warning(SECRET)
@@ -587,7 +587,7 @@ def test_override_is_known_too(log: Log) -> None:
 def test_the_oldest_go_first_at_the_limit_of_characters(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Long values count by their length; the newest is kept, however long it is."""
+    """The oldest values are forgotten at the limit; the newest is kept, however long it is."""
     monkeypatch.setattr(redaction, "CHARACTERS", 30)
     log.redact.learn("the-first-one")
     log.redact.learn("the-second-one")
@@ -599,7 +599,7 @@ def test_the_oldest_go_first_at_the_limit_of_characters(
 
 
 def test_strings_of_a_document_that_is_used_stay(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Handing out JSON again counts as use of each string in it, known or forgotten by then."""
+    """Learning JSON again counts as using each string in it, even a forgotten one."""
     document = json.dumps({"a": "in-document", "b": b"deep".hex()})
     monkeypatch.setattr(redaction, "LIMIT", 4)
     for number in range(9):
@@ -615,7 +615,7 @@ def test_strings_of_a_document_that_is_used_stay(log: Log, monkeypatch: pytest.M
 
 @given(st.lists(st.sampled_from("abc").map(lambda letter: "secret-0-" + letter * 9), min_size=9))
 def test_what_is_forgotten_leaves_nothing_in_the_index(learned: list[str]) -> None:
-    """After any order of values, the index is that of a filter which learned only those kept."""
+    """The index equals that of a filter that learned only the values that are still kept."""
     used, expected = RedactSecrets(), RedactSecrets()
     used.forget()
     expected.forget()
@@ -636,7 +636,7 @@ def test_what_is_forgotten_leaves_nothing_in_the_index(learned: list[str]) -> No
 def test_another_thread_that_indexes_holds_nobody_up(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While one thread is indexing a value, others learn and redact, this value included."""
+    """While one thread indexes a value, others can learn and redact, even this value."""
     started, go_on = threading.Event(), threading.Event()
 
     def wait() -> None:
@@ -660,7 +660,7 @@ def test_another_thread_that_indexes_holds_nobody_up(
 def test_a_finalizer_may_log_and_learn_within_the_filter(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Code that interrupts the filter's own thread waits for nothing and misses no value."""
+    """Code that interrupts the filter in its own thread neither hangs nor misses a value."""
 
     def interrupt() -> None:
         log.redact.learn("another-value")
@@ -678,7 +678,7 @@ def test_a_finalizer_may_log_and_learn_within_the_filter(
 def test_an_exception_of_a_signal_handler_leaves_nothing_undone(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C in the middle of indexing gets out; the value is redacted all the same."""
+    """Ctrl-C during indexing propagates, and the value is still redacted."""
 
     def interrupt() -> NoReturn:
         raise KeyboardInterrupt
@@ -693,7 +693,7 @@ def test_an_exception_of_a_signal_handler_leaves_nothing_undone(
 def test_two_threads_that_learn_one_value_index_it_once(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A value that another thread has learned between the look and the note is known once."""
+    """A value that is learned again between the check and the insert is counted once."""
     make = redaction._String
 
     def meanwhile(content: Any) -> Any:
@@ -709,7 +709,7 @@ def test_two_threads_that_learn_one_value_index_it_once(
 
 
 def test_a_lock_that_nobody_can_release_is_renewed(log: Log) -> None:
-    """In a forked child the lock is free, whoever held it."""
+    """`renew_lock` replaces a lock whose holder is gone, as in a forked child."""
     held = threading.Thread(target=redaction._Known._lock.acquire)
     held.start()
     held.join()
@@ -775,7 +775,7 @@ check()
 
 @pytest.mark.parametrize(("moment", "shown"), [(FORK, ""), (SIGNAL, "handled\n")])
 def test_forks_and_signals_within_the_filter_do_not_hang(moment: str, shown: str) -> None:
-    """A child forked while a thread is indexing, and a signal handler, log and learn."""
+    """A child forked during indexing, and a signal handler, can learn and redact."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", HOSTILE_MOMENTS + moment],
         capture_output=True,
@@ -786,7 +786,7 @@ def test_forks_and_signals_within_the_filter_do_not_hang(moment: str, shown: str
 
 
 def test_bytes_and_text_with_one_hash_are_kept_apart() -> None:
-    """Python's strictest mode, in which comparing bytes with text is an error, is no obstacle."""
+    """Bytes and equal text can both be learned under `-bb`, where comparing them is an error."""
     code = (
         "from lambda_secrets.logging import RedactSecrets; redact = RedactSecrets();"
         "redact.learn([b'some bytes', 'some bytes', b'some bytes']);"
@@ -802,7 +802,7 @@ def test_bytes_and_text_with_one_hash_are_kept_apart() -> None:
 
 
 def test_extra_attributes_show_no_value(log: Log) -> None:
-    """Attributes from `extra` are redacted, containers in their form, others as their text."""
+    """Attributes from `extra` are redacted: containers keep their type, objects become text."""
     injected(SECRET)
     extra = {
         "text": f"a {SECRET}",
@@ -829,7 +829,7 @@ def test_extra_attributes_show_no_value(log: Log) -> None:
 
 
 def test_what_has_no_value_stays_itself(log: Log) -> None:
-    """A record without a value passes as it is; in one with a value, all else does."""
+    """A record without a value is unchanged; in any other, only the value is replaced."""
     injected(SECRET)
     same = {"a": [1, 2.5, None, True, ("x", b"y")], "b": SimpleNamespace(key="other")}
     log.logger.warning("%s %d", same, 5, extra={"same": same})
@@ -896,7 +896,7 @@ def test_exception_shows_no_value(log: Log) -> None:
 
 
 def test_exception_that_was_formatted_before_shows_no_value(log: Log) -> None:
-    """The text that an earlier handler has made of an exception is not used again."""
+    """Exception text that an earlier handler has formatted is not reused."""
     injected(PEM)
     log.logger.removeHandler(log.ours)
     log.logger.addHandler(log.ours)
@@ -906,7 +906,7 @@ def test_exception_that_was_formatted_before_shows_no_value(log: Log) -> None:
 
 
 def test_context_that_was_suppressed_stays_so(log: Log) -> None:
-    """`raise … from None` shows no context, of a stand-in either; another one is shown."""
+    """A stand-in hides its context if `raise … from None` did, and shows it otherwise."""
     injected(SECRET)
     error = ValueError(SECRET)
     error.__context__ = KeyError("the context")
@@ -919,7 +919,7 @@ def test_context_that_was_suppressed_stays_so(log: Log) -> None:
 
 
 def test_exception_without_a_value_stays_itself(log: Log) -> None:
-    """The exception of a record without a value is the one that was raised."""
+    """A record without a value keeps the exception that was raised."""
     injected(SECRET)
     raised = ValueError("no value")
     log.logger.warning("failed: %s", raised, exc_info=raised)
@@ -930,7 +930,7 @@ def test_exception_without_a_value_stays_itself(log: Log) -> None:
 
 
 def test_stand_in_looks_like_the_exception(log: Log) -> None:
-    """Type, module, traceback, cause and context are shown as they were."""
+    """A stand-in keeps the type name, module, traceback, cause and context."""
     injected(SECRET)
     try:
         try:
@@ -958,7 +958,7 @@ def test_stand_in_looks_like_the_exception(log: Log) -> None:
 
 
 def test_cyclic_exceptions_and_containers_end(log: Log) -> None:
-    """What refers to itself is gone through once."""
+    """Containers and exceptions that refer to themselves are walked once."""
     injected(SECRET)
     cyclic: list[Any] = [SECRET]
     cyclic.append(cyclic)
@@ -975,7 +975,7 @@ def test_cyclic_exceptions_and_containers_end(log: Log) -> None:
 
 
 def test_wide_cycles_end_soon(log: Log) -> None:
-    """What refers to itself many times costs no more than its text."""
+    """A container that refers to itself many times is redacted without being walked each time."""
     injected(SECRET)
     wide: list[Any] = [SECRET]
     wide.extend([wide] * 20)
@@ -984,7 +984,7 @@ def test_wide_cycles_end_soon(log: Log) -> None:
 
 
 def test_group_that_is_found_after_its_member_shows_no_value(log: Log) -> None:
-    """A group whose member comes first by another link loses that member, not the redaction."""
+    """A group whose member was already visited loses that member, but is redacted."""
     injected(SECRET)
     member = ValueError(SECRET)
     error = RuntimeError("outer")
@@ -996,7 +996,7 @@ def test_group_that_is_found_after_its_member_shows_no_value(log: Log) -> None:
 
 
 def test_deep_containers_are_looked_at_as_text(log: Log) -> None:
-    """Below sixteen containers, a value is found in the text of the rest."""
+    """Below sixteen levels of containers, a value is found in the text of the rest."""
     injected(SECRET)
     deep: Any = SECRET
     for _ in range(30):
@@ -1004,14 +1004,14 @@ def test_deep_containers_are_looked_at_as_text(log: Log) -> None:
     log.logger.warning("deep", extra={"deep": deep})
     assert SECRET not in str(vars(log.records[0])["deep"])
     assert "***" in str(vars(log.records[0])["deep"])
-    for _ in range(5000):  # too deep to be shown by anybody
+    for _ in range(5000):  # too deep for any `repr`
         deep = [deep]
     log.logger.warning("deeper", extra={"deep": deep})
     assert log.text == "deep\ndeeper\n"
 
 
 class Unshowable:
-    """Refuses to be shown."""
+    """An object whose `str` and `repr` raise."""
 
     __notes__ = None
 
@@ -1023,7 +1023,7 @@ class Unshowable:
 
 
 class UnshowableError(Exception):
-    """An exception without a text, with notes that are none."""
+    """An exception whose `str` raises, and whose notes are not a list."""
 
     __notes__ = 5  # type: ignore[assignment]  # wrong on purpose
 
@@ -1033,7 +1033,7 @@ class UnshowableError(Exception):
 
 
 def test_what_cannot_be_shown_harms_nobody(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The filter never raises: a format that does not fit is logging's own to report."""
+    """The filter never raises, even if a format or an object cannot be shown."""
     injected(SECRET)
     monkeypatch.setattr(logging, "raiseExceptions", False)
     log.logger.warning("%d", SECRET)
@@ -1049,7 +1049,7 @@ def test_what_cannot_be_shown_harms_nobody(log: Log, monkeypatch: pytest.MonkeyP
 
 
 def test_format_that_brings_out_a_value_is_replaced(log: Log) -> None:
-    """Where only the formatted text has the value, it takes the place of message and arguments."""
+    """If only the formatted text contains a value, it replaces the message and arguments."""
     injected(SECRET)
     log.logger.warning("%s%s 100%%", SECRET[:5], SECRET[5:])
     (record,) = log.records
@@ -1058,7 +1058,7 @@ def test_format_that_brings_out_a_value_is_replaced(log: Log) -> None:
 
 
 class BraceRecord(logging.LogRecord):
-    """A record whose arguments are filled in with braces."""
+    """A record that formats its arguments with braces."""
 
     def getMessage(self) -> str:  # noqa: N802 - logging's name
         """Return the text."""
@@ -1076,7 +1076,7 @@ class SlotRecord(logging.LogRecord):
         raise TypeError
 
     def getMessage(self) -> str:  # noqa: N802 - logging's name
-        """Return the text, by whatever class."""
+        """Return the text, which may be of any class."""
         return self.own  # type: ignore[no-any-return]  # whatever it is
 
 
@@ -1107,7 +1107,7 @@ ACCOUNT = 123456789012
     ],
 )
 def test_no_format_loses_a_record(log: Log, template: Any, args: Any, line: str) -> None:
-    """The line is what it was without the filter, with stars for values and nothing else."""
+    """Each line keeps its format; only values become stars."""
     log.redact.learn([SECRET, ACCOUNT])
     log.logger.warning(template, *args)
     assert log.text == line + "\n"
@@ -1126,7 +1126,7 @@ def test_no_format_loses_a_record(log: Log, template: Any, args: Any, line: str)
 def test_records_with_formats_of_their_own_are_not_lost(
     log: Log, template: str, args: Any, line: str
 ) -> None:
-    """A class that fills in braces gets its line, also where the text itself has braces."""
+    """A record class that formats with braces keeps its line, even with literal braces."""
     log.redact.learn([SECRET, ACCOUNT])
     record = BraceRecord("n", 30, "f", 1, template, args, None)
     log.logger.handle(record)
@@ -1141,7 +1141,7 @@ def test_records_with_formats_of_their_own_are_not_lost(
 def test_a_record_that_cannot_be_copied_is_changed(
     log: Log, monkeypatch: pytest.MonkeyPatch, own: Any, line: str
 ) -> None:
-    """Better a redacted record for every handler than none."""
+    """A record that cannot be copied is redacted in place, for every handler."""
     monkeypatch.setattr(redaction, "_REPLACES", True)
     log.redact.learn(SECRET)
     record = SlotRecord("n", 30, "f", 1, "template", (), None)
@@ -1163,7 +1163,7 @@ def test_a_record_that_cannot_be_copied_is_changed(
     ],
 )
 def test_no_formatter_loses_a_record(log: Log, style: Any, template: str, line: str) -> None:
-    """What stands for a number, an object or a named tuple fits where the original did."""
+    """A stand-in for a number, an object or a named tuple fits the formats of the original."""
 
     class User:
         name, id = "n", 5
@@ -1184,7 +1184,7 @@ def test_no_formatter_loses_a_record(log: Log, style: Any, template: str, line: 
 
 
 def test_stand_ins_pickle_as_plain_text(log: Log) -> None:
-    """Who receives a pickled record needs nothing of this package."""
+    """A pickled stand-in is a plain string, so unpickling needs nothing of this package."""
     log.redact.learn(ACCOUNT)
     log.logger.warning("m", extra={"pin": ACCOUNT})
     pin = vars(log.records[0])["pin"]
@@ -1206,7 +1206,7 @@ HostileError: Any = type("HostileError", (Exception,), {"__cause__": property(fa
 
 
 def test_code_of_others_is_not_run_while_learning(log: Log) -> None:
-    """The cache may hold its lock: what values contain is found without their methods."""
+    """Learning finds the contents of values without calling their methods."""
     log.redact.learn([Hostile(a=HostileText(f" {SECRET} ")), object(), NotImplemented])
     assert log.redact.redact(f"a {SECRET}") == "a ***"
     text = HostileText(f"a {SECRET}")
@@ -1214,11 +1214,11 @@ def test_code_of_others_is_not_run_while_learning(log: Log) -> None:
 
 
 def test_hostile_attributes_and_exceptions_lose_no_record(log: Log) -> None:
-    """What cannot be looked at is withheld; the rest of the record is there."""
+    """Attributes and exceptions that cannot be inspected are withheld; the rest is kept."""
     log.redact.learn(SECRET)
     log.logger.warning("m", extra={"hostile": Hostile(), "text": SECRET})
     error = HostileError(SECRET)
-    log.ours.handle(made(msg="failed", exc_info=(HostileError, error, None)))  # no other could
+    log.ours.handle(made(msg="failed", exc_info=(HostileError, error, None)))  # others could not
     first, second = log.records
     assert (vars(first)["hostile"], vars(first)["text"]) == ("***", "***")
     assert (second.exc_info, second.exc_text) == (None, "***")
@@ -1226,7 +1226,7 @@ def test_hostile_attributes_and_exceptions_lose_no_record(log: Log) -> None:
 
 
 def test_numbers_are_redacted(log: Log) -> None:
-    """A number of 8 digits that was injected is a value, in the text and as an attribute."""
+    """An injected number of 8 digits is redacted in the text and as an attribute."""
     assert injected({"pin": 12345678}, path="pin") == 12345678
     log.logger.warning("pin %d", 12345678, extra={"pin": 12345678, "other": 87654321})
     (record,) = log.records
@@ -1235,7 +1235,7 @@ def test_numbers_are_redacted(log: Log) -> None:
 
 
 def test_no_tool_finds_values_in_the_filter_or_its_frames(log: Log) -> None:
-    """Neither in the filter's own fields nor in its frames below code of others."""
+    """No value is reachable from the filter's fields, nor from its frames while it calls others."""
     log.redact.learn({"key": SECRET, "more": [PEM, b"some bytes"]})
     assert log.redact.redact(SECRET) == "***"
     seen = list(reachable(log.redact).values())
@@ -1262,7 +1262,7 @@ def test_no_tool_finds_values_in_the_filter_or_its_frames(log: Log) -> None:
 def test_other_handlers_get_their_record(
     log: Log, monkeypatch: pytest.MonkeyPatch, *, replaces: bool
 ) -> None:
-    """With Python 3.12 another handler's record is untouched; on 3.11 it is redacted, and whole."""
+    """Other handlers get the original record on Python 3.12, and the redacted one on 3.11."""
     monkeypatch.setattr(redaction, "_REPLACES", replaces)
     injected(SECRET)
     record = made(msg="key %s of %s", args=(SECRET, 5), extra=SECRET)
@@ -1293,14 +1293,14 @@ def test_the_choice_follows_the_python_version(log: Log) -> None:
 
 
 def test_records_pass_untouched_while_there_is_no_value(log: Log) -> None:
-    """Without a value the filter looks at nothing."""
-    log.redact.forget()  # the defaults of handlers that other tests have decorated
+    """A filter that knows no value does not inspect records."""
+    log.redact.forget()  # the defaults of handlers in other tests
     assert log.redact.filter(made(msg=Unshowable())) is True
     assert log.redact.redact("text") == "text"
 
 
 def test_filter_itself_shows_and_pickles_nothing(log: Log) -> None:
-    """Its `repr` shows no value, a pickle is refused, a copy is the filter itself."""
+    """The filter's `repr` shows no value, pickling is refused, and a copy is the filter itself."""
     injected(SECRET)
     assert log.redact.redact(SECRET) == "***"
     assert SECRET not in repr(log.redact)
@@ -1311,21 +1311,21 @@ def test_filter_itself_shows_and_pickles_nothing(log: Log) -> None:
 
 
 def test_learned_strings_are_redacted(log: Log) -> None:
-    """What was derived from a secret can be taught."""
+    """Strings derived from a secret are redacted once `learn` was called with them."""
     log.redact.learn({"access_token": "eyJhbGciOi.derived"})
     log.logger.warning("Bearer eyJhbGciOi.derived")
     assert log.text == "Bearer ***\n"
 
 
 def test_unbounded_values_are_taken_as_they_are(log: Log) -> None:
-    """Broken or deep JSON and giant numbers do no harm."""
+    """Broken or deeply nested JSON and huge numbers do no harm."""
     log.redact.learn(["[" * 100_000, '{"broken json', 10**5000, "x" * 100_000])
     log.logger.warning('{"broken json and %s', "x" * 100_000)
     assert log.text == "*** and ***\n"
 
 
 def test_benchmark_of_the_documentation_runs() -> None:
-    """What `docs/redaction.md` shows the cost of can be measured anew."""
+    """The benchmark behind the figures of `docs/redaction.md` runs."""
     figures = benchmarks.redaction.measure(rounds=1, calls=1)
     assert [row[0] for row in figures.table[1:]] == [
         "1 values known",
@@ -1348,7 +1348,7 @@ def lines_of(capsys: pytest.CaptureFixture[str]) -> list[Any]:
 def test_powertools_logger_prints_no_value(
     context: LambdaContext, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Message, arguments, keys, event and exception of Powertools' own JSON show stars."""
+    """Powertools' JSON shows stars in message, arguments, keys, event and exception."""
     logger = Logger(service="tests-redaction")
     redact = RedactSecrets()
     for handler in logger.handlers:
@@ -1383,7 +1383,7 @@ def test_powertools_logger_prints_no_value(
 
 
 def test_powertools_persistent_keys_need_the_serializer(capsys: pytest.CaptureFixture[str]) -> None:
-    """`append_keys` bypasses every filter; a serializer that redacts catches that too."""
+    """`append_keys` bypasses every filter, but a serializer that redacts covers it."""
     redact = RedactSecrets()
     injected(SECRET)
     logger = Logger(
@@ -1395,7 +1395,7 @@ def test_powertools_persistent_keys_need_the_serializer(capsys: pytest.CaptureFi
 
 
 def test_a_default_that_a_retry_gets_is_redacted(log: Log) -> None:
-    """The secret was there when the handler ran first, and is gone when it runs again."""
+    """A default is redacted even if only the retry gets it, because the secret has gone."""
     values: dict[str, Any] = {"prod/db": {"key": "an-old-value-9"}}
 
     @inject_secrets(
@@ -1414,7 +1414,7 @@ def test_a_default_that_a_retry_gets_is_redacted(log: Log) -> None:
 
 
 def test_a_filter_that_is_made_later_knows_the_defaults_of_handlers() -> None:
-    """Whether the default stood in already or not."""
+    """A new filter knows the default of a handler that has not run yet."""
     declared = {"it": Secret("prod/absent", default=f"default {SECRET}")}
 
     @inject_secrets(declared, backend=MemoryBackend({}))
@@ -1426,7 +1426,7 @@ def test_a_filter_that_is_made_later_knows_the_defaults_of_handlers() -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
 def test_json_of_any_encoding_is_looked_into(log: Log, encoding: str) -> None:
-    """What `json` reads of bytes, the filter knows."""
+    """JSON in bytes is searched for values, whatever its encoding."""
     injected(json.dumps({"deep": [SECRET]}).encode(encoding))
     assert log.redact.redact(f"it is {SECRET}") == "it is ***"
 
@@ -1442,7 +1442,7 @@ def test_json_of_any_encoding_is_looked_into(log: Log, encoding: str) -> None:
     ],
 )
 def test_urls_of_other_libraries_are_redacted(log: Log, escaped: str) -> None:
-    """requests, JavaScript and others leave other characters as they are, or write %5e."""
+    """URLs are redacted whichever characters a library escapes, in upper or lower case."""
     log.redact.learn("Kq7^w!Zt{9m)L@x4")
     assert log.redact.redact(f"/v1?key={escaped}&n=1") == "/v1?key=***&n=1"
 
@@ -1450,7 +1450,7 @@ def test_urls_of_other_libraries_are_redacted(log: Log, escaped: str) -> None:
 def test_a_value_is_known_before_another_thread_gets_it(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thread that reads and logs a secret while the filter learns it in another one."""
+    """A secret that one thread logs while another is still learning it is redacted."""
     learn = RedactSecrets.learn
 
     def log_it() -> None:

@@ -1,4 +1,4 @@
-"""`resolve_secrets` keeps what it has parsed, and nothing that it may not."""
+"""`resolve_secrets` caches parsed declarations, but only where that is safe."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ OPTIONS = (None, 5.0, 0.1, 3600, 0.0, None)
 
 @pytest.fixture
 def backend(monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    """Return what every backend's name stands for in this test."""
+    """Return the backend that every backend name stands for in this test."""
     backend = Recorder({"a": "1", "b": "2"})
     monkeypatch.setattr("lambda_secrets._once.backend_of", lambda _: backend)
     return backend
 
 
 def kept(declarations: Any, **options: Any) -> bool:
-    """Whether the second call has what the first one has parsed."""
+    """Return whether a second call reuses what the first one parsed."""
     first = resolver_for(declarations(), "auto", OPTIONS)
     return resolver_for(declarations(), "auto", OPTIONS) is first
 
 
 def test_equal_declarations_are_parsed_once(backend: Recorder) -> None:
-    """Strings and objects, in mappings that are made anew at each call."""
+    """Equal strings and objects are parsed once, even in a new mapping at each call."""
     assert kept(lambda: {"a": "a", "b": "b#x"})
     assert kept(lambda: {"a": Secret("a", ttl=5), "b": Secret("b", default="x")})
     assert resolve_secrets({"a": "a"}).a == resolve_secrets({"a": "a"}).a == "1"
@@ -39,7 +39,7 @@ def test_equal_declarations_are_parsed_once(backend: Recorder) -> None:
 
 
 def test_what_cannot_be_compared_is_parsed_each_time(backend: Recorder) -> None:
-    """It works all the same."""
+    """Declarations and options that cannot be compared or hashed still work, but uncached."""
 
     class Array:
         def __eq__(self, other: object) -> bool:
@@ -64,14 +64,14 @@ def test_what_cannot_be_compared_is_parsed_each_time(backend: Recorder) -> None:
 def test_defaults_that_are_equal_but_not_the_same_are_kept_apart(
     one: Any, other: Any, backend: Recorder
 ) -> None:
-    """`0 == False`, and yet a handler may tell them apart."""
+    """Defaults that are equal but of different types, such as 0 and False, are kept apart."""
     for default in (one, other, one):
         found = resolve_secrets({"it": Secret("missing", default=default)}).it
         assert type(found) is type(default)
 
 
 def test_options_that_are_equal_but_not_the_same_are_checked(backend: Recorder) -> None:
-    """`True == 1`, and is no number of seconds."""
+    """A TTL of True is refused, even after the equal TTL of 1 was accepted."""
     resolve_secrets({"a": "a"}, ttl=1)
     with pytest.raises(DeclarationError):
         resolve_secrets({"a": "a"}, ttl=True)
@@ -80,7 +80,7 @@ def test_options_that_are_equal_but_not_the_same_are_checked(backend: Recorder) 
 def test_the_environment_is_looked_at_each_time(
     backend: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A TTL, and what an `env:` declaration stands for, may have changed."""
+    """A changed TTL variable or `env:` variable takes effect at the next call."""
     for declared in ("env:OURS", "env:OURS#@", Secret("env:OURS")):
         for name, text in (("a", "1"), ("b", "2"), ("a", "1")):
             monkeypatch.setenv("OURS", name)
@@ -94,7 +94,7 @@ def test_the_environment_is_looked_at_each_time(
 
 
 def test_wrong_declarations_are_refused_each_time(backend: Recorder) -> None:
-    """With the same message, and nothing of ours around it."""
+    """A wrong declaration is refused at each call, without a chained exception."""
     for wrong in ({"a": ""}, {"a": 5}, [("a", "a")], None, "a"):
         for _ in range(2):
             with pytest.raises(DeclarationError) as caught:
@@ -104,7 +104,7 @@ def test_wrong_declarations_are_refused_each_time(backend: Recorder) -> None:
 
 @pytest.mark.parametrize("is_observed", [False, True])
 def test_a_backend_of_the_callers_own_is_not_kept(is_observed: bool) -> None:
-    """It is released when the caller lets go of it, though its observer may refer to it."""
+    """A caller's backend is released when the caller drops it, even if an observer has it."""
     for number in range(2):
         backend = Recorder({"a": str(number)})
         observer = functools.partial(setattr, backend, "told") if is_observed else None
@@ -118,7 +118,7 @@ def test_a_backend_of_the_callers_own_is_not_kept(is_observed: bool) -> None:
 
 
 def test_a_backend_that_takes_no_weak_reference_is_used_all_the_same() -> None:
-    """Only what is parsed for it is not kept."""
+    """A backend that cannot be weakly referenced works, and its values are cached."""
 
     class Slots:
         __slots__ = ("calls",)
@@ -136,7 +136,7 @@ def test_a_backend_that_takes_no_weak_reference_is_used_all_the_same() -> None:
 
 
 def test_what_is_kept_is_bounded(backend: Recorder) -> None:
-    """A program may make names up, and the names that come back are parsed once more."""
+    """At most 128 parsed declarations are kept; the values of dropped ones stay cached."""
     for number in range(300):
         backend.answers[f"name-{number}"] = str(number)
     for number in (*range(300), *range(300)):
@@ -146,7 +146,7 @@ def test_what_is_kept_is_bounded(backend: Recorder) -> None:
 
 
 def test_a_clear_is_seen(backend: Recorder) -> None:
-    """What is kept holds declarations; values are the cache's."""
+    """`clear_cache` takes effect although parsed declarations are kept."""
     resolve_secrets({"a": "a"})
     clear_cache()
     backend.answers["a"] = "new"
@@ -155,6 +155,6 @@ def test_a_clear_is_seen(backend: Recorder) -> None:
 
 @pytest.mark.parametrize("name", ["reveal", "_db"])
 def test_a_name_that_secrets_have_themselves_is_refused(name: str) -> None:
-    """`secrets.reveal` is a method, so a secret of that name could not be read."""
+    """A secret cannot have the name of a method, or one with a leading underscore."""
     with pytest.raises(DeclarationError, match=f"Cannot declare '{name}'"):
         resolve_secrets({name: "a"}, backend=Recorder({"a": "1"}))

@@ -27,7 +27,7 @@ class Slotted:
 
 
 class Plain:
-    """A context as the runtime's is: an object with attributes."""
+    """A plain object with attributes, like the runtime's context."""
 
 
 class Counting:
@@ -48,13 +48,13 @@ def backend() -> Recorder:
 
 
 def is_free(context: Any) -> bool:
-    """Whether no secrets are on a context."""
+    """Return whether a context has no secrets on it."""
     return not isinstance(getattr(context, "secrets", None), Secrets)
 
 
 @pytest.mark.parametrize("kind", CONTEXTS)
 def test_tasks_on_one_context_keep_their_secrets(backend: Recorder, kind: Any) -> None:
-    """Trap of batch processing: one record that ends takes nothing from the others."""
+    """Trap: a batch record that ended took the secrets of the others."""
 
     @inject_secrets({"k": "k"}, backend=backend)
     async def record(seconds: float, context: Any) -> str:
@@ -73,7 +73,7 @@ def test_tasks_on_one_context_keep_their_secrets(backend: Recorder, kind: Any) -
 
 @pytest.mark.parametrize("kind", CONTEXTS)
 def test_threads_on_one_context_keep_their_secrets(backend: Recorder, kind: Any) -> None:
-    """However threads begin and end, each has its values, and the context is clean at the end."""
+    """Each thread sees its own values, and the context is clean at the end."""
     context = kind()
     barrier = threading.Barrier(4)
 
@@ -96,7 +96,7 @@ def test_threads_on_one_context_keep_their_secrets(backend: Recorder, kind: Any)
 
 
 def _waiting(backend: Any, declarations: dict[str, str], order: list[str]) -> Callable[..., Any]:
-    """Return a generator handler: its call runs between its first item and its end."""
+    """Return a generator handler, whose call lasts from its first item to its end."""
 
     @inject_secrets(declarations, backend=backend)
     def handler(event: str, context: Any) -> Generator[Any, Any, None]:
@@ -112,7 +112,7 @@ def _waiting(backend: Any, declarations: dict[str, str], order: list[str]) -> Ca
 def test_the_attribute_shows_the_union_of_the_running_calls(
     kind: Any, before: str, data: st.DataObject
 ) -> None:
-    """For one name the latest call counts; each end takes its own; the last one restores."""
+    """The latest call wins for a name; each ended call removes its own; the last one restores."""
     context = kind()
     original: Any = {"a value": 5, "secrets": _secrets()}.get(before)
     if original is not None:
@@ -154,7 +154,7 @@ def _secrets() -> Secrets:
 
 @pytest.mark.parametrize("kind", CONTEXTS)
 def test_a_usual_call_below_and_above_a_slow_one(backend: Recorder, kind: Any) -> None:
-    """A usual call that another joins, and that ends before it, leaves the other's values."""
+    """A call that ends before an overlapping one leaves the other's values in place."""
     context = kind()
     joined: list[Any] = []
 
@@ -170,7 +170,7 @@ def test_a_usual_call_below_and_above_a_slow_one(backend: Recorder, kind: Any) -
             assert next(joined[-1]) == {"a": "1", "b": "2"}
         return context.secrets.a
 
-    usual({}, context)  # from here on it is warm
+    usual({}, context)  # warm from here on
     assert usual({"join": 1}, context) == "1"
     assert context.secrets.reveal() == {"b": "2"}
     assert next(joined[0]) == {"b": "2"}
@@ -179,7 +179,7 @@ def test_a_usual_call_below_and_above_a_slow_one(backend: Recorder, kind: Any) -
 
 
 def test_what_the_handler_does_to_the_attribute_does_not_last(backend: Recorder) -> None:
-    """A usual call whose handler replaces or deletes the attribute leaves nothing behind."""
+    """A handler that replaces or deletes the attribute leaves nothing behind."""
 
     @inject_secrets({"a": "a"}, backend=backend)
     def handler(event: Any, context: Any) -> None:
@@ -195,7 +195,7 @@ def test_what_the_handler_does_to_the_attribute_does_not_last(backend: Recorder)
 
 
 def test_a_finalizer_in_the_middle_of_placing_does_not_hang(backend: Recorder) -> None:
-    """The garbage collector may end an abandoned call anywhere, also where another begins."""
+    """An abandoned call can be garbage-collected while another one begins."""
 
     class Collecting(Plain):
         def __setattr__(self, name: str, value: object) -> None:
@@ -220,7 +220,7 @@ def test_a_finalizer_in_the_middle_of_placing_does_not_hang(backend: Recorder) -
 
 
 def test_a_frozen_context_says_what_to_do(backend: Recorder) -> None:
-    """A context that takes no attribute is an error, warm or not, and keeps nothing."""
+    """A context that accepts no attribute is an error, whether values are cached or not."""
 
     class Frozen:
         def __setattr__(self, name: str, value: object) -> None:
@@ -237,7 +237,7 @@ def test_a_frozen_context_says_what_to_do(backend: Recorder) -> None:
 
 @pytest.mark.parametrize("kind", CONTEXTS)
 def test_a_call_within_a_call_fetches_once(backend: Recorder, kind: Any) -> None:
-    """With ttl=0 each call fetches for itself, and the inner one takes nothing from the outer."""
+    """With `ttl=0`, nested calls fetch once each, and keep the secrets of the outer calls."""
 
     @inject_secrets({"k": "k"}, backend=backend, ttl=0)
     def handler(depth: int, context: Any) -> tuple[str, int]:

@@ -82,7 +82,7 @@ HEAVY = {
 
 def loaded_by(statements: str) -> set[str]:
     """Return the modules that a bare interpreter has loaded after the statements."""
-    # Without site there are no .pth files, which may load anything; path entries are handed over.
+    # -S skips .pth files, which may load anything; the script sets the path instead.
     script = f"import sys; sys.path[:] = {sys.path!r}\n{statements}\nprint(*sys.modules)"
     command = [sys.executable, "-I", "-S", "-c", script]
     return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
@@ -100,7 +100,7 @@ def test_all_is_what_is_visible() -> None:
 
 
 def test_promised_names_are_public() -> None:
-    """What the documents name can be imported from the package itself."""
+    """The package exports the promised names, and no others."""
     assert set(lambda_secrets.__all__) == PUBLIC
 
 
@@ -113,13 +113,13 @@ def test_public_objects_say_what_they_are() -> None:
 
 
 def test_version_is_that_of_the_distribution() -> None:
-    """`__version__` is read from the metadata, and only when somebody asks."""
+    """`__version__` is read from the metadata, and only on access."""
     assert lambda_secrets.__version__ == distribution("lambda-secrets").version
     assert "importlib.metadata" not in loaded_by("import lambda_secrets")
 
 
 def test_the_user_agent_has_the_packages_version() -> None:
-    """It is written out there: reading it from the metadata takes a third of a cold start."""
+    """The hard-coded version matches the metadata, which is too slow to read at a cold start."""
     assert distribution("lambda-secrets").version == _aws.VERSION
 
 
@@ -133,7 +133,7 @@ def test_types_for_annotations_work_at_run_time() -> None:
 
 
 def test_names_for_annotations_are_for_type_checkers() -> None:
-    """The private ones are right, and no module imports theirs when it runs."""
+    """`_names` resolves private annotations, and no module imports it at run time."""
     names = importlib.import_module("lambda_secrets._names")
     assert get_type_hints(_values.opaque, vars(names))["return"] == names.Opaque
     everything = (
@@ -147,7 +147,7 @@ def test_names_for_annotations_are_for_type_checkers() -> None:
 
 
 def test_a_decorated_handler_is_an_injected_handler() -> None:
-    """Functions and callable objects are; what is not decorated is not."""
+    """Decorated functions and callable objects are `InjectedHandler`s; undecorated ones are not."""
 
     def plain(event: object, context: object) -> None: ...
 
@@ -158,18 +158,18 @@ def test_a_decorated_handler_is_an_injected_handler() -> None:
 
 
 def test_unknown_attribute_is_an_attribute_error() -> None:
-    """A name that the package does not have is refused as Python does."""
+    """An unknown name raises an AttributeError, as in any module."""
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = lambda_secrets.no_such_name  # type: ignore[attr-defined]  # wrong on purpose
 
 
 def test_importing_loads_nothing_heavy() -> None:
-    """Neither an SDK, an HTTP library, asyncio, wrapt nor typing comes with the import."""
+    """Importing the package loads no SDK, HTTP library, asyncio, wrapt or typing."""
     assert loaded_by("import lambda_secrets") & HEAVY == set()
 
 
 def test_decorating_a_function_loads_nothing_heavy() -> None:
-    """A plain function is wrapped without wrapt, its declarations read without jmespath."""
+    """A plain function is wrapped without wrapt, and its declarations are read without jmespath."""
     decorated = """
 from lambda_secrets import inject_secrets
 
@@ -182,7 +182,7 @@ def lambda_handler(event, context): ...
 
 @pytest.mark.parametrize("declared", ["{'a': 'x#a', 'b': 'x#b'}", "{'a': 'x#keys(@)'}"])
 def test_extracting_a_value_loads_nothing_that_only_errors_need(declared: str) -> None:
-    """Two fields of one secret, and what needs JMESPath, are read without it."""
+    """Extracting values, with or without JMESPath, loads neither `_explain` nor `signal`."""
     called = f"""
 from types import SimpleNamespace
 from lambda_secrets import MemoryBackend, inject_secrets
@@ -203,7 +203,7 @@ LATE = {
 
 
 def test_a_plain_handler_loads_nothing_that_it_does_not_use() -> None:
-    """What few handlers need is not compiled at the cold start of the others."""
+    """The cold start of a plain handler loads no module that only other handlers need."""
     called = """
 from lambda_secrets import MemoryBackend, inject_secrets
 
@@ -226,7 +226,7 @@ def test_every_module_says_what_it_is_for() -> None:
 
 
 def test_errors_import_nothing() -> None:
-    """The error classes can be imported from anywhere without a cycle or a cost."""
+    """`errors` imports nothing, so importing it is cheap and causes no cycle."""
     imports = [
         node
         for node in ast.parse((PACKAGE / "errors.py").read_text("utf-8")).body
@@ -236,14 +236,14 @@ def test_errors_import_nothing() -> None:
 
 
 def test_runtime_dependencies_are_two() -> None:
-    """An installation brings jmespath and wrapt, and nothing else of its own accord."""
+    """The package requires jmespath and wrapt, and nothing else."""
     required = [one for one in requires("lambda-secrets") or [] if "extra ==" not in one]
     names = [one.partition(">")[0].partition("<")[0] for one in sorted(required)]
     assert names == ["jmespath", "wrapt"]
 
 
 def test_metadata_is_complete() -> None:
-    """The distribution states its licence, its Pythons, and that it is typed."""
+    """The distribution states its licence, its Python versions, and that it is typed."""
     metadata = distribution("lambda-secrets").metadata
     assert metadata["License-Expression"] == "MIT"
     assert metadata["Requires-Python"] == ">=3.11"
@@ -252,7 +252,7 @@ def test_metadata_is_complete() -> None:
 
 
 def test_entry_points_lead_somewhere() -> None:
-    """The command and the pytest plugin are what the metadata says."""
+    """The entry points of the command and the pytest plugin can be loaded."""
     found = {point.group: point for point in distribution("lambda-secrets").entry_points}
     assert found["console_scripts"].name == "lambda-secrets"
     assert callable(found["console_scripts"].load())
@@ -261,7 +261,7 @@ def test_entry_points_lead_somewhere() -> None:
 
 @pytest.mark.parametrize("awaited", ["", "async "])
 def test_methods_and_coroutines_load_nothing_heavy(awaited: str) -> None:
-    """Trap: each of them brought asyncio or wrapt to the cold start."""
+    """Trap: methods and coroutines loaded asyncio or wrapt at the cold start."""
     decorated = f"""
 from lambda_secrets import inject_secrets
 

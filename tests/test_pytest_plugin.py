@@ -1,4 +1,4 @@
-"""The fixture that comes with the package, in a pytest of its own as a user runs it."""
+"""The package's pytest plugin, in separate pytest runs like a user's."""
 
 from __future__ import annotations
 
@@ -107,17 +107,17 @@ def _pytest(folder: Path, tests: str, *options: str) -> str:
 
 
 def test_fixture_comes_with_the_package(tmp_path: Path) -> None:
-    """A test asks for `override_secrets` without importing anything; it ends with the test."""
+    """A test can use `override_secrets` without an import, and the override ends with the test."""
     assert "3 passed" in _pytest(tmp_path, TESTS)
 
 
 def test_offline_tests_fail_at_once(tmp_path: Path) -> None:
-    """With `lambda_secrets_offline` nothing reaches AWS; without, these tests would wait for it."""
+    """With `lambda_secrets_offline`, a read that would reach AWS fails at once."""
     assert "5 passed" in _pytest(tmp_path, OFFLINE, "lambda_secrets_offline=true")
 
 
 def test_isolated_tests_share_no_value(tmp_path: Path) -> None:
-    """With `lambda_secrets_isolate` each test reads anew; without, it gets the cached value."""
+    """With `lambda_secrets_isolate` each test fetches again; without, it gets the cached value."""
     assert "2 passed" in _pytest(tmp_path, ISOLATE, "lambda_secrets_isolate=true")
     assert "1 failed, 1 passed" in _pytest(tmp_path, ISOLATE)
 
@@ -125,7 +125,7 @@ def test_isolated_tests_share_no_value(tmp_path: Path) -> None:
 def test_each_call_replaces_what_was_served(
     override_secrets: Callable[[Any], None], request: pytest.FixtureRequest
 ) -> None:
-    """The latest call in a test is the one that counts, and all of them end with the test."""
+    """The latest call of the fixture wins, and the earlier override stays beneath it."""
     request.addfinalizer(lambda: None)
     override_secrets({"prod/key": "first"})
     assert resolve_secrets({"key": "prod/key"}).key == "first"
@@ -136,7 +136,7 @@ def test_each_call_replaces_what_was_served(
 
 
 def test_a_with_statement_ends_it_once(override_secrets: Callable[..., Any]) -> None:
-    """The end of the block ends the override; the end of the test does not end another's."""
+    """A `with` block ends its override, and the end of the test does not end it again."""
     with override_secrets({"prod/key": "mine"}, built={"prod/key": "object"}):
         assert resolve_secrets({"key": "prod/key"}).key == "mine"
     assert shared_cache.overrides == []

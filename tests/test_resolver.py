@@ -1,4 +1,4 @@
-"""Resolving: values and defaults, all failures at once, freshness as each handler wants it."""
+"""Resolving: values, defaults, failures, freshness, timeouts and observers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ DOWN = BackendUnavailableError("it is down.")
 
 
 def reading(backend: Any, *declarations: Any, **options: Any) -> Any:
-    """Return a handler that gives back what it was given."""
+    """Return a call of a handler that returns its secrets."""
     names = declarations or ("db",)
 
     @inject_secrets(
@@ -69,7 +69,7 @@ def reading(backend: Any, *declarations: Any, **options: Any) -> Any:
 
 
 def test_every_kind_of_source_is_resolved() -> None:
-    """Secrets, binary ones, parameters, lists, trees and configurations, all in one call."""
+    """One call resolves secrets, binaries, parameters, lists, trees and configurations."""
     backend = MemoryBackend(
         {
             "prod/db": {"user": "u"},
@@ -105,7 +105,7 @@ def test_every_kind_of_source_is_resolved() -> None:
 
 
 def test_nothing_declared_is_nothing_resolved() -> None:
-    """An empty mapping gives an empty view and asks nobody."""
+    """An empty mapping gives an empty view, and no backend is called."""
     backend = Recorder({})
     assert resolve_secrets({}, backend=backend).reveal() == {}
     assert backend.calls == []
@@ -113,20 +113,20 @@ def test_nothing_declared_is_nothing_resolved() -> None:
 
 @pytest.mark.parametrize("wrong", [None, "prod/db", ["prod/db"]])
 def test_resolving_takes_a_mapping(wrong: Any) -> None:
-    """Outside a handler declarations are a mapping, too."""
+    """`resolve_secrets` refuses declarations that are not a mapping."""
     with pytest.raises(DeclarationError, match="expected a mapping such as"):
         resolve_secrets(wrong, backend=Recorder({}))
 
 
 @pytest.mark.parametrize("options", [{"ttl": -1}, {"jitter": 2}, {"timeout": 0}, {"observer": 1}])
 def test_resolving_refuses_what_the_decorator_refuses(options: Any) -> None:
-    """The options are the decorator's."""
+    """`resolve_secrets` refuses wrong options, as the decorator does."""
     with pytest.raises(DeclarationError):
         resolve_secrets({"db": "db"}, backend=Recorder({}), **options)
 
 
 def test_one_secret_declared_twice_costs_one_fetch() -> None:
-    """Path, transform, TTL and default make no other source; a version and a stage do."""
+    """Path, transform, TTL and default do not make another source; a version or a stage does."""
     backend = Recorder(
         {
             "db": '{"a": 1}',
@@ -151,7 +151,7 @@ def test_one_secret_declared_twice_costs_one_fetch() -> None:
 
 
 def test_handlers_share_what_is_cached() -> None:
-    """Sources are cached for the process: a second handler fetches only what is new to it."""
+    """Handlers share the cache: a second one fetches only the sources not yet cached."""
     backend = Recorder({"a": "1", "b": "2"})
     assert reading(backend, "a")() == {"a": "1"}
     assert reading(backend, "a", "b")() == {"a": "1", "b": "2"}
@@ -160,7 +160,7 @@ def test_handlers_share_what_is_cached() -> None:
 
 
 def test_backends_never_serve_each_others_values() -> None:
-    """Trap: a key without where it was read returned the wrong secret."""
+    """Trap: a cache key without the backend returned the wrong secret."""
     one, other = Recorder({"db": "one"}), Recorder({"db": "other"})
     assert reading(one)() == {"db": "one"}
     assert reading(other)() == {"db": "other"}
@@ -169,13 +169,13 @@ def test_backends_never_serve_each_others_values() -> None:
 
 
 def test_names_with_the_same_last_part_are_different_secrets() -> None:
-    """Trap: keys by the last path segment returned the wrong secret."""
+    """Trap: a cache key of only the last path segment returned the wrong secret."""
     backend = Recorder({"a/db": "1", "b/db": "2", "ssm:/a/db": "3", "ssm:/b/db": "4"})
     assert list(reading(backend, *backend.answers)().values()) == ["1", "2", "3", "4"]
 
 
 def test_a_transform_runs_once_for_each_value_that_is_read(stopped: FakeClock) -> None:
-    """A transform may be dear: it runs when a value is new, not on each invocation."""
+    """A transform runs only when a value is new, not at each invocation or refresh."""
     backend, ran = Recorder({"db": "1", "other": "1"}), list[str]()
 
     def transform(text: str) -> str:
@@ -187,7 +187,7 @@ def test_a_transform_runs_once_for_each_value_that_is_read(stopped: FakeClock) -
         read()
         stopped.tick(3)  # the other one is read again
     stopped.tick(10)
-    read()  # it is read again, and the same
+    read()  # read again, unchanged
     assert [call.sources for call in backend.calls].count(["db", "other"]) == 2
     assert ran == ["1"]
     stopped.tick(10)
@@ -238,7 +238,7 @@ def test_values_are_fresh_copies_from_one_invocation_to_the_next() -> None:
 def test_a_default_stands_in_for_what_does_not_exist(
     declared: Callable[[Any], Any], answers: dict[str, Any], default: Any
 ) -> None:
-    """A secret that is not there, or a path that matches nothing: any default is the value."""
+    """Any default replaces a missing secret, or a path that matches nothing."""
     secrets = resolve_secrets({"it": declared(default)}, backend=Recorder(answers))
     assert secrets.it == default
     assert type(secrets.it) is type(default)
@@ -258,7 +258,7 @@ def test_a_default_stands_in_for_what_does_not_exist(
     ],
 )
 def test_a_default_hides_no_failure(answer: Any, kind: type[ResolutionError]) -> None:
-    """Denied, failed, unexplained or unfit: the error is raised whatever the default."""
+    """Any failure other than absence is raised, whatever the default."""
     with pytest.raises(ResolutionError) as raised:
         resolve_secrets(
             {"it": Secret("db", "a", default="fallback")}, backend=Recorder({"db": answer})
@@ -267,14 +267,14 @@ def test_a_default_hides_no_failure(answer: Any, kind: type[ResolutionError]) ->
 
 
 def test_a_default_does_not_hide_a_value() -> None:
-    """What is there wins, however empty it is."""
+    """An existing value wins over the default, even if it is empty."""
     backend = Recorder({"db": '{"a": 0}', "ssm:/url": ""})
     declared = {"a": Secret("db", "a", default=5), "url": Parameter("/url", default="d")}
     assert resolve_secrets(declared, backend=backend).reveal() == {"a": 0, "url": ""}
 
 
 def test_a_missing_optional_secret_costs_one_read_per_ttl(stopped: FakeClock) -> None:
-    """Its absence is cached; one that is made later is found after the TTL."""
+    """A missing secret is read once per TTL; one that is created is found at the next read."""
     backend = Recorder({"other": "1"})
     read = reading(backend, Secret("db", default=None), "other", ttl=10, jitter=0)
     for _ in range(20):
@@ -293,7 +293,7 @@ def test_a_missing_optional_secret_costs_one_read_per_ttl(stopped: FakeClock) ->
 def test_absence_is_cached_for_five_minutes_at_most(
     move: str, ttl: float, stopped: FakeClock
 ) -> None:
-    """However long a value is good, a secret that is made is found within 300 s."""
+    """A secret that is created is found within 300 s, however long the TTL."""
     backend = Recorder({})
     read = reading(backend, Secret("db", default="d"), ttl=ttl, jitter=0)
     read()
@@ -304,7 +304,7 @@ def test_absence_is_cached_for_five_minutes_at_most(
 
 
 def test_absence_is_never_served_stale(stopped: FakeClock) -> None:
-    """When its TTL is over and the backend is down, the invocation fails, whatever is allowed."""
+    """Expired absence is an error while the backend is down, whatever `stale_if_error` allows."""
     backend = Recorder({})
     read = reading(backend, Secret("db", default="d"), ttl=10, jitter=0, stale_if_error=3600)
     assert read() == {"db": "d"}
@@ -315,7 +315,7 @@ def test_absence_is_never_served_stale(stopped: FakeClock) -> None:
 
 
 def test_a_declaration_without_default_ignores_cached_absence(stopped: FakeClock) -> None:
-    """It reads again each time; with one default of two on one source, it is not enough."""
+    """A declaration without default reads again, even if another one of its source has one."""
     backend = Recorder({})
     reading(backend, Secret("db", default=None))()
     strict = reading(backend, "db")
@@ -333,7 +333,7 @@ def test_a_declaration_without_default_ignores_cached_absence(stopped: FakeClock
 
 
 def test_absence_that_is_refreshed_ahead_is_not_fetched_on_every_call(stopped: FakeClock) -> None:
-    """A lead longer than the 300 s of absence counts as half of them."""
+    """A `refresh_ahead` longer than the 300 s of absence counts as half of them."""
     backend = Recorder({})
     read = reading(
         backend, Secret("db", default="d"), ttl=3600, jitter=0, refresh_ahead=600, timeout=1
@@ -348,7 +348,7 @@ def test_absence_that_is_refreshed_ahead_is_not_fetched_on_every_call(stopped: F
 
 
 def test_a_secret_that_was_deleted_gives_way_to_its_default(stopped: FakeClock) -> None:
-    """After the TTL the backend says that it does not exist, and that counts."""
+    """A deleted secret is replaced by its default after the TTL."""
     backend = Recorder({"db": "1"})
     read = reading(backend, Secret("db", default="d"), ttl=10, jitter=0)
     assert read() == {"db": "1"}
@@ -412,7 +412,7 @@ def test_all_failures_are_reported_at_once() -> None:
 
 @pytest.mark.parametrize("name", LEAVES)
 def test_one_failure_has_the_attributes_of_its_leaf(name: str) -> None:
-    """An aggregate of one is of its leaf's class, and tells the same."""
+    """The error for one failure has the class, attributes and message of its leaf."""
     string, kind = LEAVES[name]
     with pytest.raises(ResolutionError) as raised:
         resolve_secrets({"good": "good", name: string}, backend=Recorder({"good": "1", **FAILING}))
@@ -434,7 +434,7 @@ def test_failures_of_one_kind_are_raised_as_that() -> None:
 
 @pytest.mark.parametrize("declared", [{"text": "text#a"}, {"text": "text#a", "missing": "x"}])
 def test_an_error_pickles_as_it_was_raised(declared: dict[str, str]) -> None:
-    """What a handler raises can be sent to another process."""
+    """A pickled error keeps its class, message, attributes and failures."""
     with pytest.raises(ResolutionError) as raised:
         resolve_secrets(declared, backend=Recorder(FAILING))
     again = pickle.loads(pickle.dumps(raised.value))  # noqa: S301 - ours
@@ -447,7 +447,7 @@ def test_an_error_pickles_as_it_was_raised(declared: dict[str, str]) -> None:
 
 
 def told_by(error: BaseException) -> str:
-    """Return all that an error can show: messages, attributes, causes, locals of our frames."""
+    """Return everything an error can show: messages, attributes, causes, locals of our frames."""
     texts = []
     pending: list[BaseException | None] = [error]
     while pending:
@@ -467,7 +467,7 @@ def told_by(error: BaseException) -> str:
 
 
 def quoting(text: str) -> Any:
-    """Raise what quotes the value, with a cause that does so, too."""
+    """Raise an error that quotes the value, with a cause that quotes it too."""
     try:
         json.loads(text)
     except ValueError as error:
@@ -487,7 +487,7 @@ def quoting(text: str) -> Any:
     ],
 )
 def test_no_failure_shows_a_value(declared: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """Trap: `JSONDecodeError.doc` on a cause holds the whole secret; a local can hold another."""
+    """Trap: `JSONDecodeError.doc` on a cause holds the whole secret; so may a local variable."""
     backend = Recorder(
         {
             "text": CANARY,
@@ -512,7 +512,7 @@ def test_no_failure_shows_a_value(declared: Any, caplog: pytest.LogCaptureFixtur
 
 @pytest.mark.parametrize("into", ["context", "event"])
 def test_no_frame_of_ours_shows_a_value_when_the_handler_raises(into: Any) -> None:
-    """Crash reports show the locals of every frame: none of the decorator's holds a value."""
+    """No frame of the decorator has a value in its locals, which crash reports show."""
 
     @inject_secrets(
         {"it": "text"}, into=into, backend=Recorder({"text": CANARY}), refresh_on=ZeroDivisionError
@@ -526,7 +526,7 @@ def test_no_frame_of_ours_shows_a_value_when_the_handler_raises(into: Any) -> No
 
 
 def test_an_interrupt_goes_on_and_shows_no_value() -> None:
-    """Ctrl-C in the middle of a transform is no failure of it, and its frames show nothing."""
+    """Ctrl-C in a transform propagates unchanged, and our frames show no value."""
 
     def transform(text: str) -> Any:
         raise KeyboardInterrupt
@@ -551,7 +551,7 @@ def test_a_failure_is_not_cached() -> None:
 
 
 def test_good_siblings_of_a_failure_are_kept() -> None:
-    """The next invocation asks for what failed, and for nothing else."""
+    """The next invocation fetches only what failed."""
     backend = Recorder({"a": "1", "c": "3"})
     read = reading(backend, "a", "b", "c")
     with pytest.raises(SecretNotFoundError):
@@ -562,7 +562,7 @@ def test_good_siblings_of_a_failure_are_kept() -> None:
 
 
 def test_a_value_that_does_not_fit_is_read_again(stopped: FakeClock) -> None:
-    """Somebody corrects the secret: the next invocation sees it, without waiting for the TTL."""
+    """The next invocation sees a corrected secret, without waiting for the TTL."""
     backend = Recorder({"db": "no JSON", "other": "1"})
     read = reading(backend, "db#a", "other")
     for _ in range(2):
@@ -574,7 +574,7 @@ def test_a_value_that_does_not_fit_is_read_again(stopped: FakeClock) -> None:
 
 
 def test_a_value_that_did_not_fit_is_what_is_known_while_the_backend_is_down() -> None:
-    """A transient failure does not hide what the secret's owner has to correct."""
+    """While the backend is down, the error about the unsuitable value is raised again."""
     backend = Recorder({"db": "no JSON"})
     read = reading(backend, "db#a")
     for _ in range(2):
@@ -585,7 +585,7 @@ def test_a_value_that_did_not_fit_is_what_is_known_while_the_backend_is_down() -
 
 
 def test_a_value_that_does_not_fit_is_read_again_after_a_call_without_it() -> None:
-    """That a caller brings the argument once does not make the failure a cached one."""
+    """A call that passes the argument itself does not turn the failure into a cached one."""
     backend = Recorder({"db": "no JSON"})
 
     @inject_secrets({"db": "db#a"}, into="kwargs", backend=backend)
@@ -600,7 +600,7 @@ def test_a_value_that_does_not_fit_is_read_again_after_a_call_without_it() -> No
 
 
 def test_a_backend_that_raises_fails_every_source_with_its_reason() -> None:
-    """A `ResolutionError` of `fetch` stands for all, anything else is withheld."""
+    """A `ResolutionError` from `fetch` is raised for every source; other errors are withheld."""
 
     class Raising(Recorder):
         def __init__(self, error: Exception) -> None:
@@ -619,7 +619,7 @@ def test_a_backend_that_raises_fails_every_source_with_its_reason() -> None:
 
 
 def test_an_error_names_the_backend_that_really_answered() -> None:
-    """A backend that asks others says which one it was, else its own name, else its class's."""
+    """The backend in an error is the one the answer names, else the backend's name or class."""
 
     class Nameless:
         def fetch(self, sources: Any, *, timeout: float, fresh: bool) -> Any:
@@ -641,7 +641,7 @@ def test_an_error_names_the_backend_that_really_answered() -> None:
 
 
 def fetches(read: Any, backend: Recorder) -> bool:
-    """Tell whether an invocation asks the backend."""
+    """Return whether an invocation calls the backend."""
     before = len(backend.calls)
     read()
     return len(backend.calls) > before
@@ -688,7 +688,7 @@ def lifetime(backend: Recorder, stopped: FakeClock, *declarations: Any, **option
 def test_the_first_ttl_that_is_given_counts(
     declared: Any, ttl: Any, variables: Any, expected: float, stopped: FakeClock
 ) -> None:
-    """The declaration's, the decorator's, ours from the environment, the extension's, 300 s."""
+    """The first TTL counts of: declaration, decorator, our variable, the extension's, 300 s."""
     answers = {"db": "1", "ssm:/db": "1", "ssm:/db/": {"a": "1"}, "appconfig:a/e/p": "1"}
     with mock.patch.dict("os.environ", variables):
         assert lifetime(Recorder(answers), stopped, declared, ttl=ttl) == expected
@@ -707,7 +707,7 @@ def test_the_first_ttl_that_is_given_counts(
 def test_a_variable_that_is_no_ttl_is_refused(
     variable: str, declared: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the decorator is applied, the error names the variable and what it says."""
+    """A variable that is not a TTL fails on decoration, and the error shows name and value."""
     monkeypatch.setenv(variable, value)
     decorate = inject_secrets({"db": declared}, backend=Recorder({}))
     with pytest.raises(DeclarationError) as raised:
@@ -719,7 +719,7 @@ def test_a_variable_that_is_no_ttl_is_refused(
 
 
 def test_a_variable_is_not_asked_where_a_ttl_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What no declaration needs does not matter."""
+    """A wrong TTL variable does no harm where a TTL is given."""
     monkeypatch.setenv("LAMBDA_SECRETS_TTL", "soon")
     assert resolve_secrets({"a": "a"}, ttl=5, backend=Recorder({"a": "1"})).a == "1"
     declared = {"a": Secret("a", ttl=0)}
@@ -743,7 +743,7 @@ def test_a_ttl_of_zero_fetches_for_every_invocation(
 
 
 def test_only_what_has_expired_is_fetched_all_in_one_round(stopped: FakeClock) -> None:
-    """Each declaration has its own TTL; what is due is asked for together."""
+    """Each declaration has its own TTL, and one round fetches everything that has expired."""
     backend = Recorder({"a": "1", "b": "2", "c": "3"})
     read = reading(backend, Secret("a", ttl=5), Secret("b", ttl=10), Secret("c", ttl=5), jitter=0)
     read()
@@ -784,7 +784,7 @@ def test_the_shorter_ttl_of_two_declarations_on_one_secret_counts(
 
 @pytest.mark.parametrize("move", ["tick", "jump_monotonic", "jump_wall"])
 def test_the_clock_that_says_more_counts(move: str, stopped: FakeClock) -> None:
-    """Neither a paused clock nor one set back keeps a handler's value alive."""
+    """A value expires by whichever clock has advanced more, even if one is paused or set back."""
     backend = Recorder({"db": "1"})
     read = reading(backend, ttl=10, jitter=0)
     read()
@@ -802,7 +802,7 @@ def test_the_clock_that_says_more_counts(move: str, stopped: FakeClock) -> None:
 def test_jitter_shortens_each_lifetime_by_up_to_its_share(
     jitter: float, stopped: FakeClock
 ) -> None:
-    """No lifetime is longer than the TTL, none shorter than the jitter allows, no two the same."""
+    """Lifetimes vary: none is longer than the TTL, none shorter than the jitter allows."""
     lifetimes = set()
     for _ in range(20):
         clear_cache()
@@ -840,7 +840,7 @@ def test_a_transient_failure_serves_the_last_value(
 
 
 def test_stale_if_error_of_zero_serves_nothing_stale(stopped: FakeClock) -> None:
-    """`0` turns it off: a failure at the TTL is a failure."""
+    """With `stale_if_error=0`, a failure at the TTL is raised."""
     backend = Recorder({"db": "1"})
     read = reading(backend, ttl=10, jitter=0, stale_if_error=0)
     read()
@@ -854,7 +854,7 @@ def test_stale_if_error_of_zero_serves_nothing_stale(stopped: FakeClock) -> None
     "failure", [SecretNotFoundError("gone."), AccessDeniedError("no."), BackendError("odd."), None]
 )
 def test_any_other_failure_takes_effect_at_the_ttl(failure: Any, stopped: FakeClock) -> None:
-    """Revoking access, deleting, or a refusal without a reason ends the old value."""
+    """Deletion, revoked access or an unexplained refusal ends the old value at the TTL."""
     backend = Recorder({"db": "1"})
     read = reading(backend, ttl=10, jitter=0)
     read()
@@ -867,7 +867,7 @@ def test_any_other_failure_takes_effect_at_the_ttl(failure: Any, stopped: FakeCl
 
 
 def test_a_stale_value_is_not_asked_for_on_every_invocation(stopped: FakeClock) -> None:
-    """The backend is left alone for 1 s, then for 2 s, and so on."""
+    """While a stale value is served, the backend is asked after 1 s, then 2 s, then 4 s."""
     backend = Recorder({"db": "1"})
     read = reading(backend, ttl=10, jitter=0)
     read()
@@ -884,7 +884,7 @@ def test_a_stale_value_is_not_asked_for_on_every_invocation(stopped: FakeClock) 
 
 
 def test_refresh_ahead_renews_in_the_background(stopped: FakeClock) -> None:
-    """Shortly before expiry an invocation runs on with the current value; the next has the new."""
+    """Shortly before expiry an invocation uses the current value; a later one has the new value."""
     backend = Recorder({"db": "1"})
     read = reading(backend, ttl=10, jitter=0, refresh_ahead=3)
     read()
@@ -914,7 +914,7 @@ def test_a_background_refresh_that_fails_leaves_the_value(stopped: FakeClock) ->
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait for a background thread, which ends by itself."""
+    """Wait until a background thread has made the condition true."""
     end = time.perf_counter() + 10
     while not condition():  # pragma: no branch - it may be fast
         assert time.perf_counter() < end  # pragma: no cover
@@ -941,7 +941,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 def test_a_round_keeps_to_the_timeout_and_to_the_remaining_time(
     timeout: float, remaining: Any, expected: float, stopped: FakeClock
 ) -> None:
-    """The backend gets whichever is less; of the remaining time some is left for the answer."""
+    """The backend gets the timeout, or the remaining time less a margin if that is shorter."""
     backend = Recorder({"db": "1"})
     context = SimpleNamespace(get_remaining_time_in_millis=lambda: remaining)
 
@@ -955,7 +955,7 @@ def test_a_round_keeps_to_the_timeout_and_to_the_remaining_time(
 
 @pytest.mark.parametrize("remaining", [200, 100, 0, -50])
 def test_without_time_left_nobody_is_asked(remaining: int, stopped: FakeClock) -> None:
-    """In the last 0.2 s of an invocation its error comes at once."""
+    """In the last 0.2 s of an invocation, an error is raised without calling the backend."""
     backend = Recorder({"db": "1"})
     context = SimpleNamespace(get_remaining_time_in_millis=lambda: remaining)
 
@@ -969,7 +969,7 @@ def test_without_time_left_nobody_is_asked(remaining: int, stopped: FakeClock) -
 
 
 def test_a_context_without_a_clock_is_as_good(stopped: FakeClock) -> None:
-    """A test's context need not tell a remaining time, nor be there by position."""
+    """A context may be missing, tell no remaining time, or be passed by keyword."""
     backend = Recorder({"a": "1"})
 
     @inject_secrets({"a": "a"}, into="kwargs", backend=backend, ttl=0)
@@ -991,7 +991,7 @@ def test_a_context_without_a_clock_is_as_good(stopped: FakeClock) -> None:
 
 
 def test_a_backend_that_hangs_is_given_up() -> None:
-    """Whoever waits gets an error within the timeout, however long the backend takes."""
+    """The caller gets an error within the timeout, however long the backend takes."""
     let_go = threading.Event()
     backend = Recorder({"db": lambda: let_go.wait(10) and "late"})
     begin = time.monotonic()
@@ -1002,7 +1002,7 @@ def test_a_backend_that_hangs_is_given_up() -> None:
 
 
 def test_a_round_of_another_is_given_up_after_the_time_that_was_left() -> None:
-    """The error tells how long the caller has waited, not its timeout."""
+    """A caller that waits for another's round gives up, and the error says after how long."""
     begun, let_go = threading.Event(), threading.Event()
 
     def late() -> str:
@@ -1027,11 +1027,11 @@ def test_a_round_of_another_is_given_up_after_the_time_that_was_left() -> None:
     assert len(backend.calls) == 1
 
 
-# Telling
+# Observers
 
 
 def test_an_observer_is_told_of_each_fetch(stopped: FakeClock) -> None:
-    """Well or not, by source: backend, outcome, seconds and version."""
+    """An observer gets the source, backend, outcome, seconds and version of each fetch."""
     told: list[Event] = []
 
     def slowly() -> Any:
@@ -1054,7 +1054,7 @@ def test_an_observer_is_told_of_each_fetch(stopped: FakeClock) -> None:
 
 
 def test_an_observer_is_told_of_each_stale_serve(stopped: FakeClock) -> None:
-    """Every invocation that runs on an old value is told of, warm ones too."""
+    """An observer is told of every invocation that is served a stale value."""
     backend, told = Recorder({"db": Answer("1", version="v1")}), list[Any]()
 
     def observe(event: Event) -> None:
@@ -1077,7 +1077,7 @@ def test_an_observer_is_told_of_each_stale_serve(stopped: FakeClock) -> None:
 def test_what_an_observer_raises_is_logged_and_never_raised(
     stopped: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A broken observer breaks no handler, at none of the events."""
+    """A broken observer breaks no handler, whatever the event."""
     backend = Recorder({})
     backend.answers["db"] = lambda: str(len(backend.calls))
 
@@ -1113,7 +1113,7 @@ def handled(backend: Any, **options: Any) -> Any:
 
 
 def test_refresh_fetches_everything_now_past_every_cache(stopped: FakeClock) -> None:
-    """The next invocation has the new values without asking."""
+    """`refresh` fetches past every cache, and the next invocation has the new values."""
     backend = Recorder({"a": "1", "b": '{"x": 1}'})
     handler = handled(backend)
     handler({}, SimpleNamespace())
@@ -1128,7 +1128,7 @@ def test_refresh_fetches_everything_now_past_every_cache(stopped: FakeClock) -> 
 
 
 def test_refresh_works_before_the_first_invocation_and_as_often_as_called() -> None:
-    """It always fetches, whatever is cached and however lately it was."""
+    """`refresh` always fetches, whatever is cached and however recently."""
     backend = Recorder({"a": "1", "b": '{"x": 1}'})
     handler = handled(backend)
     for _ in range(3):
@@ -1138,7 +1138,7 @@ def test_refresh_works_before_the_first_invocation_and_as_often_as_called() -> N
 
 
 def test_refresh_raises_all_that_failed_and_keeps_what_was_good() -> None:
-    """After a failed refresh a value within its TTL is still served."""
+    """`refresh` reports every failure, and a value within its TTL is still served."""
     backend = Recorder({"a": "1", "b": '{"x": 1}'})
     handler = handled(backend)
     handler({}, SimpleNamespace())
@@ -1154,7 +1154,7 @@ def test_refresh_raises_all_that_failed_and_keeps_what_was_good() -> None:
 
 
 def test_clear_makes_the_next_invocation_fetch() -> None:
-    """`clear()` forgets these sources, for other handlers too, and no others."""
+    """`clear()` forgets the handler's sources and no others, for every handler."""
     backend = Recorder({"a": "1", "b": '{"x": 1}', "c": "3"})
     handler, other = handled(backend), reading(backend, "a", "c")
     handler({}, SimpleNamespace())
@@ -1166,7 +1166,7 @@ def test_clear_makes_the_next_invocation_fetch() -> None:
 
 
 def test_clear_cache_empties_everything_in_the_process() -> None:
-    """Every handler, on every backend, fetches anew."""
+    """After `clear_cache`, every handler on every backend fetches again."""
     one, other = Recorder({"a": "1", "b": '{"x": 1}'}), Recorder({"db": "1"})
     handler, read = handled(one), reading(other)
     for _ in range(2):
@@ -1177,7 +1177,7 @@ def test_clear_cache_empties_everything_in_the_process() -> None:
 
 
 def test_cache_info_tells_what_is_cached(stopped: FakeClock) -> None:
-    """By declared name: where from, which version, how old and how old at most; no value."""
+    """`cache_info` tells source, backend, version, age and limits of each name, but no value."""
 
     class Behind(Recorder):
         def upstream_ttl(self, source: Any) -> float:
@@ -1226,7 +1226,7 @@ def test_cache_info_tells_what_is_cached(stopped: FakeClock) -> None:
 
 
 def raising(error: BaseException) -> Any:
-    """Return a function that raises it."""
+    """Return a function that raises the error."""
 
     def function(source: Any) -> Any:
         raise error
@@ -1246,7 +1246,7 @@ def raising(error: BaseException) -> Any:
 def test_what_is_behind_a_backend_cannot_break_cache_info(
     upstream: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A method or an answer of yours that tells no seconds counts as 0, and is not shown."""
+    """An `upstream_ttl` that is not a number of seconds counts as 0, and is not logged."""
     backend: Any = Recorder({"a": "1", "b": '{"x": 1}'})
     backend.upstream_ttl = upstream
     handler = handled(backend, ttl=10.0)
@@ -1261,7 +1261,7 @@ def test_what_is_behind_a_backend_cannot_break_cache_info(
 
 
 def test_ctrl_c_gets_out_of_cache_info() -> None:
-    """It is not the backend's."""
+    """A KeyboardInterrupt in a backend's `upstream_ttl` propagates."""
     backend: Any = Recorder({})
     backend.upstream_ttl = raising(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
@@ -1269,7 +1269,7 @@ def test_ctrl_c_gets_out_of_cache_info() -> None:
 
 
 def test_an_override_is_what_is_cached_while_it_lasts() -> None:
-    """`cache_info` and `refresh` are about what the handler would get now."""
+    """During an override, `cache_info` and `refresh` apply to the overriding values."""
     backend = Recorder({"a": "1", "b": '{"x": 1}'})
     handler = handled(backend)
     handler({}, SimpleNamespace())
@@ -1282,21 +1282,21 @@ def test_an_override_is_what_is_cached_while_it_lasts() -> None:
     assert len(backend.calls) == 1
 
 
-# In part
+# One name at a time
 
 
 def one_by_one(resolver: Resolver, name: str) -> Any:
-    """Read one name as `LiveSecrets` does: what else is due is fetched in the same round."""
+    """Read one name as `LiveSecrets` does: everything else due is fetched in the same round."""
     return run(resolver.steps([name], beside=True))[name]
 
 
 def partly(backend: Any, **declared: Any) -> Resolver:
-    """Return a resolver on a cache of its own clock."""
+    """Return a resolver on the shared cache, with a TTL of 10 s."""
     return Resolver(declare_all(declared), cache=shared_cache, backend=backend, jitter=0, ttl=10)
 
 
 def test_what_is_asked_for_one_by_one_is_kept_together(stopped: FakeClock) -> None:
-    """Names that were read one after the other are good together for as long as each is."""
+    """Names read one by one are cached together until the first of them expires."""
     backend = Recorder({"a": "1", "b": "2"})
     resolver = partly(backend, a="a", b=Secret("b", ttl=4))
     assert one_by_one(resolver, "a") == "1"
@@ -1316,7 +1316,7 @@ def test_what_is_asked_for_one_by_one_is_kept_together(stopped: FakeClock) -> No
 def test_what_is_over_by_either_clock_is_not_kept_with_the_rest(
     move: str, stopped: FakeClock
 ) -> None:
-    """A value that was read one by one before is not good again because of another name."""
+    """An expired value does not become valid again when another name is read."""
     resolver = partly(Recorder({"a": "1", "b": "2"}), a="a", b="b")
     one_by_one(resolver, "a")
     getattr(stopped, move)(10)
@@ -1328,7 +1328,7 @@ def test_what_is_over_by_either_clock_is_not_kept_with_the_rest(
 def test_a_variable_that_is_unset_fails_nobody_but_who_reads_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Beside another name it is left out of the round."""
+    """A name whose variable is unset fails alone: rounds for other names leave it out."""
     backend = Recorder({"a": "1", "b": "2"})
     resolver = partly(backend, a="a", b="env:SECRET_NAME")
     assert one_by_one(resolver, "a") == "1"
@@ -1344,7 +1344,7 @@ def test_a_variable_that_is_unset_fails_nobody_but_who_reads_it(
 def test_a_variable_may_change_and_an_override_begin_during_a_round(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whoever waits for the round gets what was asked for."""
+    """A change of variable or override during a round takes effect at the next one."""
     monkeypatch.setenv("SECRET_NAME", "a")
     override = override_secrets({"env:SECRET_NAME": "overridden"})
 
@@ -1369,7 +1369,7 @@ def test_a_variable_may_change_and_an_override_begin_during_a_round(
 def test_a_variable_is_read_when_the_decorator_is_applied_inside_lambda(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A missing one fails the deployment, not the first invocation."""
+    """Inside Lambda, a missing variable fails on decoration, not at the first invocation."""
     partly(Recorder({}), b="env:SECRET_NAME")
     monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
     with pytest.raises(DeclarationError, match="SECRET_NAME"):
@@ -1377,7 +1377,7 @@ def test_a_variable_is_read_when_the_decorator_is_applied_inside_lambda(
 
 
 def test_built_objects_and_defaults_go_through_the_steps() -> None:
-    """What is built is built once; a default takes its place unbuilt."""
+    """An object is built once per value; a default is used without `build`."""
     made: list[str] = []
 
     def build(text: str) -> Any:
@@ -1400,7 +1400,7 @@ def test_built_objects_and_defaults_go_through_the_steps() -> None:
 
 
 def test_a_step_that_raises_stop_iteration_is_not_the_end_of_the_steps() -> None:
-    """No generator lets it through: the caller has it, and the steps are closed."""
+    """A step's `StopIteration` reaches the caller, and the steps are closed."""
     ended: list[str] = []
 
     def steps() -> Any:
@@ -1415,7 +1415,7 @@ def test_a_step_that_raises_stop_iteration_is_not_the_end_of_the_steps() -> None
 
 
 def test_steps_decide_what_an_error_means() -> None:
-    """What a step raises is thrown into them."""
+    """An exception from a step is thrown into the steps, which may handle it."""
 
     def steps() -> Any:
         try:
@@ -1427,6 +1427,6 @@ def test_steps_decide_what_an_error_means() -> None:
 
 
 def test_a_listener_hears_of_defaults() -> None:
-    """A default can be a secret, too."""
+    """A listener is told of defaults, as they can be secret too."""
     resolver = partly(Recorder({}), a=Secret("a", default=CANARY))
     assert [value(0) for value in injected(resolver)] == [CANARY]

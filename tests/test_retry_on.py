@@ -1,4 +1,4 @@
-"""`retry_on`: one more run of any function whose credentials are no longer good."""
+"""`retry_on`: runs a function once more if its credentials are no longer valid."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 
 
 class LoginFailed(Exception):  # noqa: N818 - as a driver's error is called
-    """What a driver raises."""
+    """Raised by a driver for a refused login."""
 
 
 class LockedOut(LoginFailed):
-    """A kind of it."""
+    """A more specific kind of refused login."""
 
 
 @pytest.fixture
 def backend(stopped: FakeClock) -> Recorder:
-    """Return a backend whose `new` secrets change with each reading."""
+    """Return a backend whose secrets `a` and `b` change with each read."""
     backend = Recorder({"same": "same"})
     for name in ("a", "b"):
         numbers = iter(range(100))
@@ -54,17 +54,17 @@ def backend(stopped: FakeClock) -> Recorder:
 
 @pytest.fixture
 def live(backend: Recorder) -> LiveSecrets:
-    """Return live secrets of it."""
+    """Return live secrets on that backend."""
     return LiveSecrets({"a": "a", "b": "b", "same": "same"}, backend=backend)
 
 
 def run(result: Any) -> Any:
-    """Return what a function, or the coroutine that it returns, comes to."""
+    """Return a function's result; if it is a coroutine, run it first."""
     return asyncio.run(result) if inspect.iscoroutine(result) else result
 
 
 def test_every_kind_of_callable_is_run_once_more(live: LiveSecrets) -> None:
-    """Functions, methods, coroutine functions, partials, objects: arguments and result survive."""
+    """Functions, methods, coroutine functions, partials and objects keep arguments and result."""
 
     def plain(good: str, *, more: int = 0) -> Any:
         """Get in with the password."""
@@ -135,7 +135,7 @@ def test_every_kind_of_callable_is_run_once_more(live: LiveSecrets) -> None:
 def test_types_are_those_of_except(
     types: Any, raised: type[Exception], tries: int, live: LiveSecrets
 ) -> None:
-    """One by one or as tuples, subclasses included."""
+    """Exception types may be given one by one or in tuples, and match subclasses."""
     seen = []
 
     @live.retry_on(*types)
@@ -152,19 +152,19 @@ def test_types_are_those_of_except(
     "wrong", [None, "LoginFailed", [LoginFailed], LoginFailed(), int, KeyboardInterrupt, print]
 )
 def test_what_is_not_an_exception_type_is_refused(wrong: Any, live: LiveSecrets) -> None:
-    """Also the function itself, where the types were forgotten."""
+    """Only subclasses of Exception are accepted; the function itself, without types, is refused."""
     with pytest.raises(DeclarationError, match="must be an exception type"):
         live.retry_on(wrong)
 
 
 def test_no_type_is_refused(live: LiveSecrets) -> None:
-    """It would never retry."""
+    """`retry_on` without a type is refused, as it would never retry."""
     with pytest.raises(DeclarationError, match="must be an exception type"):
         live.retry_on()
 
 
 def test_what_cannot_be_run_again_is_refused(live: LiveSecrets) -> None:
-    """A generator's items cannot be taken back."""
+    """Generator functions and objects that cannot be called are refused."""
 
     def generator() -> Any:
         yield
@@ -183,7 +183,7 @@ def test_what_cannot_be_run_again_is_refused(live: LiveSecrets) -> None:
 def test_the_sources_are_those_that_were_read_since_the_call_began(
     live: LiveSecrets, backend: Recorder
 ) -> None:
-    """What was read before it is nobody's business."""
+    """Only sources read since the call began are refreshed, not earlier ones."""
 
     @live.retry_on(LoginFailed)
     def call() -> Any:
@@ -197,7 +197,7 @@ def test_the_sources_are_those_that_were_read_since_the_call_began(
 
 
 def test_all_sources_are_read_if_none_was(live: LiveSecrets, backend: Recorder) -> None:
-    """The function may have been given a value, or have read it in another thread."""
+    """A call that reads no source itself refreshes them all."""
     tries = []
 
     @live.retry_on(LoginFailed)
@@ -214,7 +214,7 @@ def test_all_sources_are_read_if_none_was(live: LiveSecrets, backend: Recorder) 
 def test_what_a_failed_build_was_read_for_counts_as_read(
     backend: Recorder, stopped: FakeClock
 ) -> None:
-    """Another secret that was read before it does not hide it."""
+    """A source whose `build` failed counts as read, even after another was read."""
 
     def build(value: str) -> str:
         if value == "0":
@@ -231,7 +231,7 @@ def test_what_a_failed_build_was_read_for_counts_as_read(
 
 
 def test_the_second_run_has_exactly_the_values_found(live: LiveSecrets, backend: Recorder) -> None:
-    """By attribute, by item, by `current`, also with a TTL of zero."""
+    """In the second run every access gives the value found, even with a TTL of zero."""
     live = LiveSecrets({"a": "a", "b": "b"}, backend=backend, ttl=0)
     seen: list[Any] = []
 
@@ -250,7 +250,7 @@ def test_the_second_run_has_exactly_the_values_found(live: LiveSecrets, backend:
 
 
 def test_nothing_new_is_no_reason_to_run_again(live: LiveSecrets) -> None:
-    """The function's own exception propagates as it is."""
+    """Without a new value, the function's own exception propagates unchanged."""
     error = LoginFailed("mine")
 
     @live.retry_on(LoginFailed)
@@ -265,7 +265,7 @@ def test_nothing_new_is_no_reason_to_run_again(live: LiveSecrets) -> None:
 
 
 def test_a_failure_to_read_is_not_retried(backend: Recorder, live: LiveSecrets) -> None:
-    """Unless the application asks for it."""
+    """A failed read is not retried if its exception type is not listed."""
     tries = []
     backend.answers["same"] = BackendUnavailableError("down")
 
@@ -280,7 +280,7 @@ def test_a_failure_to_read_is_not_retried(backend: Recorder, live: LiveSecrets) 
 
 
 class Nested:
-    """Two decorators around each other, and how often the innermost function runs."""
+    """Nested decorators, and a count of how often the innermost function runs."""
 
     def __init__(self, backend: Recorder) -> None:
         self.backend = backend
@@ -298,7 +298,7 @@ class Nested:
         return self.live.retry_on(LoginFailed)(self.fail)
 
     def injected(self, function: Any) -> Any:
-        """Return a handler with `refresh_on` that calls it."""
+        """Return a handler with `refresh_on` that calls the function."""
 
         @inject_secrets({"b": "b"}, backend=self.backend, refresh_on=LoginFailed)
         def handler(event: Any, context: Any) -> Any:
@@ -319,7 +319,7 @@ class Nested:
     ids=["one", "stacked", "called", "in a handler", "around a handler"],
 )
 def test_there_is_never_a_second_retry(nested: Any, backend: Recorder) -> None:
-    """What has left a decorator after its retry is not retried by one around it."""
+    """An exception that one decorator has retried is not retried by an outer one."""
     case = Nested(backend)
     with pytest.raises(LoginFailed, match="2") as caught:
         nested(case)()
@@ -328,7 +328,7 @@ def test_there_is_never_a_second_retry(nested: Any, backend: Recorder) -> None:
 
 
 def test_an_exception_that_takes_no_attribute_gets_out_as_it_is(live: LiveSecrets) -> None:
-    """It is not retried by an outer decorator either: a frozen dataclass can be an exception."""
+    """An exception that accepts no attribute propagates unchanged after one retry."""
 
     class Frozen(LoginFailed):
         def __setattr__(self, name: str, value: object) -> None:
@@ -346,7 +346,7 @@ def test_an_exception_that_takes_no_attribute_gets_out_as_it_is(live: LiveSecret
 def test_an_exception_that_was_raised_before_is_retried_in_a_later_call(
     live: LiveSecrets, backend: Recorder, stopped: FakeClock
 ) -> None:
-    """A pool keeps its error, and raises it again after the next rotation."""
+    """An exception object that a pool raises again is retried again in a later call."""
     error, good = LoginFailed(), {"0"}
 
     @live.retry_on(LoginFailed)
@@ -369,7 +369,7 @@ def test_an_exception_that_was_raised_before_is_retried_in_a_later_call(
 def test_one_exception_object_that_is_raised_twice_is_not_its_own_context(
     live: LiveSecrets,
 ) -> None:
-    """A driver may keep one."""
+    """An exception object that is raised twice does not become its own context."""
     error = LoginFailed()
 
     @live.retry_on(LoginFailed)
@@ -383,7 +383,7 @@ def test_one_exception_object_that_is_raised_twice_is_not_its_own_context(
 
 
 def test_an_injection_error_is_not_retried(live: LiveSecrets) -> None:
-    """The handler has not run."""
+    """An InjectionError is not retried, and the handler does not run."""
     tries = []
 
     @inject_secrets(live, refresh_on=Exception)
@@ -396,7 +396,7 @@ def test_an_injection_error_is_not_retried(live: LiveSecrets) -> None:
 
 
 def test_a_generator_is_run_again_before_its_first_item_only(backend: Recorder) -> None:
-    """And what its consumer reads between two items is not noted as its own."""
+    """A generator is retried before its first item only; its consumer's reads are not its own."""
     live = LiveSecrets({"a": "a", "b": "b"}, backend=backend)
     begun: list[str] = []
 
@@ -417,7 +417,7 @@ def test_a_generator_is_run_again_before_its_first_item_only(backend: Recorder) 
 
 
 def test_tasks_do_not_share_what_they_read(live: LiveSecrets, backend: Recorder) -> None:
-    """Each retries with its own sources."""
+    """Concurrent tasks each retry with their own sources."""
     ready = asyncio.Barrier(2) if hasattr(asyncio, "Barrier") else None
     assert ready is not None
 
@@ -450,14 +450,14 @@ def durable(handler: Any) -> Any:
         with DurableFunctionTestRunner(handler=handler) as runner:
             result = runner.run(input="{}", execution_timeout=30)
         del runner
-        gc.collect()  # it leaves its event loop open
+        gc.collect()  # the runner leaves its event loop open
     return result
 
 
 def test_a_durable_execution_is_never_run_twice(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its values are refreshed, a warning says what to use, and the exception propagates."""
+    """A failed durable execution refreshes its values and warns, but does not run again."""
     backend, seen = Recorder({"a": "old"}), list[Any]()
 
     @inject_secrets({"a": "a"}, backend=backend, refresh_on=LoginFailed)
@@ -478,7 +478,7 @@ def test_a_durable_execution_is_never_run_twice(
 
 
 def test_retry_on_in_a_step_runs_that_step_again() -> None:
-    """The steps before it are not run again."""
+    """`retry_on` in a step runs that step again, but none before it."""
     backend, seen = Recorder({"a": "old"}), list[str]()
     live = LiveSecrets({"a": "a"}, backend=backend)
 
@@ -500,10 +500,10 @@ def test_retry_on_in_a_step_runs_that_step_again() -> None:
 
 
 def test_a_context_that_only_looks_durable_is_retried(backend: Recorder) -> None:
-    """A mock has every attribute, but not the class."""
+    """A context whose class is only called DurableContext is retried as usual."""
 
     class DurableContext:
-        """Of another module."""
+        """A class of the same name in another module."""
 
     tries = []
 
@@ -518,7 +518,7 @@ def test_a_context_that_only_looks_durable_is_retried(backend: Recorder) -> None
 
 
 def test_a_throttled_read_in_a_step_is_retried_by_the_step() -> None:
-    """In the body of the handler it ends the execution."""
+    """A throttled read is retried by its step, but ends the execution outside a step."""
     answers = iter([BackendUnavailableError("throttled"), "1"])
     live = LiveSecrets({"a": "a"}, backend=Recorder({"a": lambda: next(answers)}))
     config = StepConfig(
@@ -537,12 +537,12 @@ def test_a_throttled_read_in_a_step_is_retried_by_the_step() -> None:
     assert durable(durable_execution(throttled)).status.name == "FAILED"
 
 
-# What belongs to a generator alone
+# Generators and their consumers
 
 
 @pytest.mark.parametrize("awaited", [False, True])
 def test_what_a_second_run_was_given_is_not_its_consumers(*, awaited: bool) -> None:
-    """Between two items the consumer reads what is current; the generator keeps its values."""
+    """Between items the consumer reads current values; the generator keeps those of its run."""
     backend = Recorder({"a": "1"})
     live = LiveSecrets({"a": "a"}, backend=backend, ttl=0)
 
@@ -579,7 +579,7 @@ def test_what_a_second_run_was_given_is_not_its_consumers(*, awaited: bool) -> N
 def test_what_an_inner_function_reads_counts_for_the_outer_one(
     live: LiveSecrets, backend: Recorder
 ) -> None:
-    """The outer one's retry reads these sources past the caches, and no others."""
+    """The outer function's retry refreshes the sources that an inner one read, and no others."""
 
     @live.retry_on(LockedOut)
     def inner() -> Any:
@@ -599,7 +599,7 @@ def test_what_an_inner_function_reads_counts_for_the_outer_one(
 def test_an_inner_function_of_a_second_run_gets_the_values_found(
     live: LiveSecrets, backend: Recorder
 ) -> None:
-    """Exactly those, with a TTL of zero too: nothing newer in the middle of a retry."""
+    """In a second run, inner functions get no newer values, even with a TTL of zero."""
     everything = LiveSecrets({"a": "a"}, backend=backend, ttl=0)
     found: list[Any] = []
 

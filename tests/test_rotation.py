@@ -1,4 +1,4 @@
-"""A rotation played step by step: nobody fails between *set* and *finish*."""
+"""A rotation, step by step: no call fails between *set* and *finish*."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ every_way = pytest.mark.parametrize("way", WAYS)
 
 @every_way
 def test_no_invocation_fails_in_a_rotation(way: str, stopped: FakeClock) -> None:
-    """Before, between and after all steps, and long after, the call gets in."""
+    """A call logs in before, between and long after the steps of a rotation."""
     database = Rotating()
     call = WAYS[way](database, ttl=120)
     assert call() == "in with old"
@@ -149,7 +149,7 @@ def test_a_cold_start_between_set_and_finish_gets_in(way: str, stopped: FakeCloc
 def test_two_rotations_within_a_second_are_waited_for(
     way: str, stopped: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The value of a forced read fails within its second: the rest of that is waited for."""
+    """A call that fails within a second of a forced read waits for the rest of that second."""
     slept: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -171,7 +171,7 @@ def test_two_rotations_within_a_second_are_waited_for(
 def test_the_wait_for_the_second_ends_with_the_remaining_time(
     stopped: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The invocation's time bounds it, less the margin; the timeout only where that is unknown."""
+    """The remaining time, less a margin, limits the wait; the timeout does so if it is unknown."""
     monkeypatch.setattr(time, "sleep", stopped.tick)
     for millis, timeout, outcome in (
         (1_300, 0.5, "in with third"),
@@ -210,7 +210,7 @@ def test_the_wait_for_the_second_ends_with_the_remaining_time(
 def test_a_pending_version_that_differs_in_more_is_used_if_asked_for_alone(
     way: str, fields: dict[str, Any], stopped: FakeClock
 ) -> None:
-    """A user or host that changes too is another login, which nobody is to use unasked."""
+    """A pending version with other changes than the password is used only with `pending=True`."""
     for pending in (None, False, True):
         database = Rotating(host="h")
         call = WAYS[way](database, pending=pending)
@@ -242,7 +242,7 @@ def test_a_pending_version_that_differs_in_more_is_used_if_asked_for_alone(
 def test_what_is_not_a_login_has_no_pending_version(
     current: Any, pending: Any, stopped: FakeClock
 ) -> None:
-    """Only two JSON objects with the same keys that differ in the password are a rotation."""
+    """A pending version is used only if both are JSON objects that differ in the password alone."""
     database = Rotating()
     database.stages = {None: current, "AWSPENDING": pending}
     seen = []
@@ -261,7 +261,7 @@ def test_what_is_not_a_login_has_no_pending_version(
 def test_a_secret_with_a_version_or_stage_has_no_pending_one(
     pending: bool | None, stopped: FakeClock
 ) -> None:
-    """Who asks for one version gets no other one."""
+    """A declaration of one version or stage never gets the pending version."""
     database = Rotating()
     database.stages["AWSPREVIOUS"] = database.document
     versions: list[dict[str, Any]] = [{"version_stage": "AWSPREVIOUS"}]
@@ -281,7 +281,7 @@ def test_a_secret_with_a_version_or_stage_has_no_pending_one(
 
 @every_way
 def test_a_pending_version_that_fails_is_not_tried_again(way: str, stopped: FakeClock) -> None:
-    """Between *create* and *set* the database knows the old password only."""
+    """A pending version that failed is not tried again until it changes."""
     database = Rotating()
     call = WAYS[way](database, pending=True)
     call()
@@ -305,7 +305,7 @@ def test_a_pending_version_that_fails_is_not_tried_again(way: str, stopped: Fake
 def test_a_pending_version_is_refused_for_the_handlers_own_exceptions_alone(
     stopped: FakeClock,
 ) -> None:
-    """Another exception of the second run says nothing about the password."""
+    """Another exception in the second run does not mark the pending version as refused."""
     database, errors = Rotating(), [ValueError()]
 
     @inject_secrets({"p": "prod/db#password"}, backend=database, refresh_on=LoginFailed)
@@ -328,7 +328,7 @@ def test_a_pending_version_is_refused_for_the_handlers_own_exceptions_alone(
 def test_the_bridge_lasts_the_shorter_of_ttl_and_a_minute(
     ttl: float, bridge: float, stopped: FakeClock
 ) -> None:
-    """After that AWSCURRENT is read, and the bridge may be crossed again."""
+    """The pending version is used for the TTL or a minute, then AWSCURRENT is tried first again."""
     database = Rotating()
     call = by_handler(database, ttl=ttl)
     call()
@@ -345,7 +345,7 @@ def test_the_bridge_lasts_the_shorter_of_ttl_and_a_minute(
 
 
 def test_the_bridge_is_never_served_stale(stopped: FakeClock) -> None:
-    """A pending version that nobody can confirm any more is not used."""
+    """A pending version is not served stale while the backend is down."""
     database = Rotating()
     call = by_handler(database, stale_if_error=3600)
     call()
@@ -361,7 +361,7 @@ def test_the_bridge_is_never_served_stale(stopped: FakeClock) -> None:
 
 
 def test_the_bridge_ends_when_awscurrent_changes(stopped: FakeClock) -> None:
-    """A third value takes its place at once when it is read."""
+    """A new value of AWSCURRENT replaces the pending version as soon as it is read."""
     database = Rotating()
     live = LiveSecrets({"password": "prod/db#password"}, backend=database)
     call: Any = live.retry_on(LoginFailed)(lambda: database.login(live.password))
@@ -369,7 +369,7 @@ def test_the_bridge_ends_when_awscurrent_changes(stopped: FakeClock) -> None:
     database.create()
     database.set()
     call()
-    live.refresh()  # AWSCURRENT is what it was: the bridge holds
+    live.refresh()  # AWSCURRENT is unchanged: the bridge holds
     assert live.password == "new"
     database.stages[None] = {"user": "u", "password": "third"}
     live.refresh()
@@ -377,7 +377,7 @@ def test_the_bridge_ends_when_awscurrent_changes(stopped: FakeClock) -> None:
 
 
 def test_with_a_ttl_of_zero_every_invocation_crosses_by_itself(stopped: FakeClock) -> None:
-    """Nothing is kept, but the pending version is read at most once a second."""
+    """With a TTL of zero no value is kept, but AWSPENDING is read at most once a second."""
     database = Rotating()
     call = by_handler(database, ttl=0)
     call()
@@ -393,7 +393,7 @@ def test_with_a_ttl_of_zero_every_invocation_crosses_by_itself(stopped: FakeCloc
 def test_the_pending_value_is_seen_by_the_retried_call_alone_until_it_succeeds(
     stopped: FakeClock,
 ) -> None:
-    """Others get AWSCURRENT while it is tried, and the pending version after that."""
+    """Others get AWSCURRENT until the retried call succeeds, and then the pending version."""
     database, seen = Rotating(), list[str]()
     live = LiveSecrets({"p": "prod/db#password"}, backend=database)
 
@@ -419,7 +419,7 @@ def test_the_pending_value_is_seen_by_the_retried_call_alone_until_it_succeeds(
 def test_a_pending_version_that_is_not_there_is_told_at_debug(
     stopped: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Not found, denied and failed count as none."""
+    """A pending version that is missing or denied is logged at DEBUG."""
     for answer in (None, AccessDeniedError("no")):
         database = Rotating()
         if answer is not None:
@@ -434,7 +434,7 @@ def test_a_pending_version_that_is_not_there_is_told_at_debug(
 
 
 def test_no_pending_version_is_read_when_a_source_has_changed(stopped: FakeClock) -> None:
-    """Another source that has changed explains the failure, whichever layer reads it."""
+    """AWSPENDING is not read if another source has changed, whichever layer it belongs to."""
     database, others = Rotating(), Recorder({"key": "1"})
 
     @inject_secrets({"key": "key"}, backend=others)
@@ -461,7 +461,7 @@ def test_no_pending_version_is_read_when_a_source_has_changed(stopped: FakeClock
 def test_a_source_with_nothing_new_is_left_alone_for_longer_and_longer(
     stopped: FakeClock,
 ) -> None:
-    """1 s doubling to 15 s; failures meanwhile propagate at once; something new ends it."""
+    """The pause after a fruitless read doubles from 1 s to 15 s; a new value resets it."""
     database = Rotating()
     call = by_handler(database, ttl=10_000)
     call()
@@ -490,14 +490,14 @@ def test_a_source_with_nothing_new_is_left_alone_for_longer_and_longer(
 
 
 class Slow(Rotating):
-    """Waits in each forced read until all callers have failed."""
+    """Makes all callers fail at the same time."""
 
     def __init__(self, callers: int) -> None:
         super().__init__()
         self.barrier = threading.Barrier(callers)
 
     def login(self, password: str) -> str:
-        """Let all callers fail at the same time."""
+        """Wait until all callers are about to fail, then log in as usual."""
         if password != self.accepted and password == "old" and len(self.logins) < 9:
             self.barrier.wait(30)
         return super().login(password)
@@ -508,7 +508,7 @@ class Slow(Rotating):
 def test_calls_that_fail_together_share_one_forced_and_one_pending_read(
     found: str, way: str
 ) -> None:
-    """Eight threads: one of them reads, all of them get in, and nothing is forced twice."""
+    """Eight calls that fail together share one forced read, and one read of AWSPENDING."""
     for _ in range(10):
         database = Slow(8)
         call = WAYS[way](database, **({"eager": False} if way == "build" else {}))
@@ -541,7 +541,7 @@ def test_calls_that_fail_together_share_one_forced_and_one_pending_read(
 
 
 def test_a_second_run_that_reads_more_keeps_the_pending_value(stopped: FakeClock) -> None:
-    """What it was given stands beside what it reads for the first time, in whatever way."""
+    """A second run keeps the pending value when it reads another name for the first time."""
     database = Rotating()
     live = LiveSecrets(
         {"password": "prod/db#password", "user": "prod/db#user"}, backend=database, **OPTIONS
@@ -561,7 +561,7 @@ def test_a_second_run_that_reads_more_keeps_the_pending_value(stopped: FakeClock
 
 
 def test_a_forced_read_is_waited_for_until_its_grace_is_over(stopped: FakeClock) -> None:
-    """It may say itself what timed out; after that it was frozen, and somebody reads again."""
+    """A caller waits for another's forced read until its grace is over, then reads itself."""
     live = LiveSecrets({"db": "prod/db"}, backend=Rotating(), timeout=4.0)
     (resolver,) = live._resolvers
     used: Any = {resolver: {"db": None}}
@@ -577,7 +577,7 @@ def test_a_forced_read_is_waited_for_until_its_grace_is_over(stopped: FakeClock)
 
 
 def test_a_shared_fruitless_read_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight calls that fail together leave the source alone for one second, not for fifteen."""
+    """Eight calls that fail together pause the source for one second, not for fifteen."""
     database = Slow(8)
     call = by_handler(database)
     call()
@@ -601,7 +601,7 @@ def test_a_shared_fruitless_read_counts_once(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_source_left_alone_keeps_no_other_one_from_being_read(
     stopped: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What cannot be waited for is left alone; the rest is read."""
+    """A source that may not be read again yet is skipped; the others are read."""
     backend = Recorder({"a": "1", "b": "1"})
     monkeypatch.setattr(time, "sleep", stopped.tick)
 
@@ -620,7 +620,7 @@ def test_a_source_left_alone_keeps_no_other_one_from_being_read(
 
 
 def test_a_pool_of_a_pending_version_replaces_the_old_one_on_success(stopped: FakeClock) -> None:
-    """It is built once, shared from then on, and kept when AWSCURRENT catches up."""
+    """A pending pool that succeeds replaces the old one, and is kept when AWSCURRENT catches up."""
     database, pools = Rotating(), list[Pool]()
 
     def build(password: str) -> Pool:
@@ -647,7 +647,7 @@ def test_a_pool_of_a_pending_version_replaces_the_old_one_on_success(stopped: Fa
 
 
 def test_two_names_of_one_pool_get_one_of_a_pending_version(stopped: FakeClock) -> None:
-    """Who shares the current one shares the pending one."""
+    """Two names that share a pool also share the pool of the pending version."""
     database, pools = Rotating(), list[Pool]()
 
     def build(password: str) -> Pool:
@@ -669,7 +669,7 @@ def test_two_names_of_one_pool_get_one_of_a_pending_version(stopped: FakeClock) 
 
 
 def test_a_pool_of_a_pending_version_that_fails_is_closed(stopped: FakeClock) -> None:
-    """The current one stays; what was built beside it goes, though a later build fails."""
+    """The current pool stays open and the pending one is closed, even if a later build fails."""
     database, pools = Rotating(), list[Pool]()
 
     def build(password: str) -> Pool:
@@ -700,7 +700,7 @@ def test_a_pool_of_a_pending_version_that_fails_is_closed(stopped: FakeClock) ->
 
 
 def pooled(database: Rotating, pools: list[Pool], change: Callable[[], None]) -> Any:
-    """Return a handler with a pool; while it runs with the pending one, AWSCURRENT changes."""
+    """Return a handler with a pool; while it runs with the pending pool, AWSCURRENT changes."""
 
     def build(password: str) -> Pool:
         pools.append(Pool(database, password, eager=False))
@@ -724,7 +724,7 @@ def pooled(database: Rotating, pools: list[Pool], change: Callable[[], None]) ->
 def test_a_pool_of_a_pending_version_is_closed_when_awscurrent_went_on(
     stopped: FakeClock,
 ) -> None:
-    """The value that it was built from is no longer anybody's."""
+    """A pending pool is closed if AWSCURRENT has changed to a third value meanwhile."""
     database, pools = Rotating(), list[Pool]()
 
     def replace() -> None:
@@ -739,7 +739,7 @@ def test_a_pool_of_a_pending_version_is_closed_when_awscurrent_went_on(
 
 
 def test_the_observer_hears_of_a_bridge(stopped: FakeClock) -> None:
-    """A retry with a pending version is told as any other."""
+    """An observer is told of a retry with a pending version as of any other."""
     database, told = Rotating(), list[Any]()
     call = by_handler(database, observer=told.append)
     call()
@@ -753,7 +753,7 @@ def test_the_observer_hears_of_a_bridge(stopped: FakeClock) -> None:
 def test_a_pool_of_a_pending_version_stays_where_awscurrent_catches_up_meanwhile(
     stopped: FakeClock,
 ) -> None:
-    """The rotation may finish, and be noticed, while the retried call still runs."""
+    """A pending pool stays if the rotation finishes while the retried call still runs."""
     database, pools = Rotating(), list[Pool]()
     handler = pooled(database, pools, database.finish)
     handler({}, SimpleNamespace())
@@ -765,7 +765,7 @@ def test_a_pool_of_a_pending_version_stays_where_awscurrent_catches_up_meanwhile
 
 @pytest.mark.parametrize("first", ["password", "current"])
 def test_current_in_a_second_run_has_the_pending_version(first: str, stopped: FakeClock) -> None:
-    """Whatever the first run has read, and although AWSCURRENT is fresh."""
+    """In a second run `current` has the pending version, even if AWSCURRENT is fresh."""
     database, tries = Rotating(), list[str]()
     declared = {"password": Secret("prod/db", "password"), "user": Secret("prod/db", "user")}
     live = LiveSecrets(declared, backend=database, ttl=300)

@@ -49,7 +49,7 @@ SECRET = Secret("prod/secret")
 
 
 def test_declarations_of_a_signature() -> None:
-    """Only annotated keyword-only parameters declare; strings and other remarks do not."""
+    """Only declaration objects in `Annotated` count; strings and other metadata do not."""
 
     @inject_secrets(ttl=60)
     def handler(
@@ -73,7 +73,7 @@ def test_declarations_of_a_signature() -> None:
 
 
 def test_annotations_need_not_be_strings() -> None:
-    """Without `from __future__ import annotations` it is the same."""
+    """Annotations are read without `from __future__ import annotations` too."""
     source = (
         "@inject_secrets\n"
         "def handler(event, context, *, it: Annotated[Login, Secret('prod/secret')]): return it\n"
@@ -96,7 +96,7 @@ def test_a_part_of_an_annotation_may_be_a_string() -> None:
 
 
 def test_local_names_are_found() -> None:
-    """A handler inside a function, or a method of a class there, may use what is defined there."""
+    """A handler or method inside a function may use local names in its annotations."""
 
     @dataclass
     class Local:
@@ -114,7 +114,7 @@ def test_local_names_are_found() -> None:
 
 
 def test_names_of_a_caller_that_did_not_define_the_handler_are_not_used() -> None:
-    """A function that decorates another module's handler cannot change what its names mean."""
+    """A function that decorates a handler does not change what the handler's names mean."""
 
     def handler(event: Any, context: Any, *, it: Annotated[Login, SECRET]) -> Any:
         return it
@@ -140,7 +140,7 @@ def test_alias_may_hold_the_declaration() -> None:
 
 
 def test_python_default_stands_in() -> None:
-    """A default of the parameter is the declaration's: for what does not exist, and not else."""
+    """A parameter's default replaces a missing secret, but hides no other failure."""
 
     @inject_secrets
     def handler(
@@ -169,7 +169,7 @@ def test_python_default_stands_in() -> None:
 
 
 def test_default_of_the_declaration_stands_in() -> None:
-    """A default inside of the declaration works as it does in a mapping."""
+    """A default inside the declaration works as it does in a mapping."""
 
     @inject_secrets
     def handler(
@@ -182,7 +182,7 @@ def test_default_of_the_declaration_stands_in() -> None:
 
 
 def test_explicit_arguments_win_and_are_not_fetched() -> None:
-    """A test that passes all of them needs no secrets at all."""
+    """An argument that is passed wins, and its secret need not exist."""
 
     @inject_secrets
     def handler(
@@ -234,7 +234,7 @@ class Service:
 
 
 def test_every_kind_of_handler_can_declare() -> None:
-    """Methods of all kinds, coroutines, objects with a call and bound methods."""
+    """Methods of all kinds, coroutines and callable objects can declare secrets."""
     service = Service()
     bound = inject_secrets(service.__call__)
     called = inject_secrets(service)
@@ -247,7 +247,7 @@ def test_every_kind_of_handler_can_declare() -> None:
 
 
 def test_either_order_with_classmethod_and_staticmethod() -> None:
-    """Without arguments too the decorator may stand above them; type checkers want it below."""
+    """The decorator works above `classmethod` and `staticmethod`; type checkers want it below."""
 
     def on_class(cls: Any, event: Any, context: Any, *, it: Annotated[str, SECRET]) -> str:
         return f"{cls.__name__} {it}"
@@ -287,7 +287,7 @@ def test_declarations_are_read_through_other_decorators() -> None:
 
 
 def test_signature_and_mapping_can_be_stacked() -> None:
-    """One layer may inject into the context what the signature does not name."""
+    """One layer can inject by signature, and another into the context."""
 
     @inject_secrets
     @inject_secrets({"url": "ssm:/prod/url"})
@@ -345,7 +345,7 @@ def undefined(event: Any, context: Any, *, it: Annotated[Imaginary, SECRET]) -> 
 def undefined_without_declaration(
     event: Any, context: Any, *, key: Annotated[str, SECRET], other: Imaginary = None
 ) -> None:
-    """Have another parameter whose annotation may hold a declaration, for all one can know."""
+    """Have another parameter, whose unreadable annotation might hold a declaration."""
 
 
 def broken(event: Any, context: Any, *, it: Annotated[1 / 0, SECRET]) -> None:  # type: ignore[valid-type]  # wrong on purpose
@@ -422,7 +422,7 @@ def empty(event: Any, context: Any, *, it: Annotated[str, Secret("")]) -> None:
     ],
 )
 def test_wrong_signature_is_refused(function: Callable[..., Any], expected: str) -> None:
-    """What cannot be meant is an error when the decorator is applied, which says what to do."""
+    """A wrong signature is an error on decoration, and the message says what to do."""
     with pytest.raises(DeclarationError) as caught:
         inject_secrets(function)
     assert str(caught.value).startswith(expected)
@@ -430,7 +430,7 @@ def test_wrong_signature_is_refused(function: Callable[..., Any], expected: str)
 
 @pytest.mark.parametrize("into", ["context", "event"])
 def test_signature_goes_with_keyword_arguments_only(into: Any) -> None:
-    """Declarations in the signature are passed to it, nowhere else."""
+    """Declarations in the signature are refused with any `into` other than "kwargs"."""
     with pytest.raises(DeclarationError, match="passed as keyword arguments"):
         inject_secrets(into=into)(positional)
 
@@ -438,7 +438,7 @@ def test_signature_goes_with_keyword_arguments_only(into: Any) -> None:
 def test_annotations_are_asked_for_as_python_3_14_wants_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where annotations are evaluated late, unknown names of other parameters do no harm."""
+    """With deferred evaluation, unknown names in other parameters' annotations do no harm."""
 
     class Format(enum.Enum):
         FORWARDREF = 3
@@ -461,28 +461,28 @@ def undefined_event(event: Imaginary, context: Any, *, it: Annotated[str, SECRET
 
 
 def test_converter_returns_and_never_raises() -> None:
-    """The reason comes back as a value, so that no exception has the secret in its frames."""
+    """A converter returns its failure, so that no exception has the secret in its frames."""
     declarations, made = declared_in(undefined_event, "")
     assert declarations == {"it": SECRET}
     assert isinstance(made["it"](opaque(b"")), Mismatch)
 
 
 class Owned(Secret):
-    """A declaration of the application's own, with a slot and an attribute."""
+    """An application's own declaration class, with a slot and an attribute."""
 
     __slots__ = ("owner",)
     owner: str
     since: int
 
     def __init__(self, name: str, owner: str) -> None:
-        """Set both past the guard of declarations, which do not change."""
+        """Set both, bypassing the guard that makes declarations immutable."""
         super().__init__(name)
         object.__setattr__(self, "owner", owner)
         object.__setattr__(self, "since", 2026)
 
 
 def test_a_default_leaves_a_declaration_of_ones_own_as_it_is() -> None:
-    """What a subclass adds is there beside the default of the parameter."""
+    """Attributes that a subclass adds survive when the parameter has a default."""
 
     @inject_secrets
     def handler(
@@ -497,7 +497,7 @@ def test_a_default_leaves_a_declaration_of_ones_own_as_it_is() -> None:
 
 
 class Pool:
-    """What no JSON becomes."""
+    """A class that no JSON converts to."""
 
     def __init__(self, login: dict[str, str]) -> None:
         """Keep the login."""
@@ -528,7 +528,7 @@ def test_annotations_of_a_class_declare() -> None:
 
 
 def test_a_class_shows_no_declared_name() -> None:
-    """Case 49: a default is no class attribute, and looking at a class fetches nothing."""
+    """Case 49: a default does not stay on the class, and inspecting it fetches nothing."""
     config = Config(backend=BACKEND)
     assert not {"login", "workers", "pool"} & {*dir(config), *dir(Config)}
     assert not hasattr(Config, "workers")
@@ -537,7 +537,7 @@ def test_a_class_shows_no_declared_name() -> None:
 
 
 def test_a_subclass_inherits_declarations() -> None:
-    """What a class declares, its subclasses have, and may declare anew."""
+    """A subclass inherits declarations, and may replace them."""
 
     class More(Config):
         login: Annotated[dict[str, str], Secret("prod/db")]  # type: ignore[assignment]  # another type than Config declares
@@ -551,7 +551,7 @@ def test_a_subclass_inherits_declarations() -> None:
 
 
 def test_local_names_are_found_by_a_class() -> None:
-    """A class inside a function may use what is defined there."""
+    """A class inside a function may use local names in its annotations."""
 
     @dataclass
     class Local:
@@ -567,11 +567,11 @@ def test_local_names_are_found_by_a_class() -> None:
 
 
 def test_a_class_that_declares_nothing_takes_a_mapping() -> None:
-    """A subclass with methods alone is used as LiveSecrets is."""
+    """A subclass that only has methods takes a mapping, like LiveSecrets."""
 
     class Plain(LiveSecrets):
         def url(self) -> str:
-            """Make something of a secret."""
+            """Return a URL with a secret in it."""
             return f"x://{self.it}"
 
     assert Plain({"it": "prod/db#user"}, backend=BACKEND).url() == "x://u"
@@ -586,14 +586,14 @@ def test_a_class_that_declares_nothing_takes_a_mapping() -> None:
     ],
 )
 def test_a_wrong_class_is_refused_when_it_is_made(annotation: Any, problem: str) -> None:
-    """The message names the attribute."""
+    """A wrong annotation is refused when the class is defined."""
     body = {"__annotations__": {"it": annotation}, "__module__": __name__, "it": "y"}
     with pytest.raises(DeclarationError, match=problem):
         type("Wrong", (LiveSecrets,), body)
 
 
 def test_an_object_that_is_built_may_be_of_any_type() -> None:
-    """Case 50: with `build` the annotation is what it returns, and nothing is converted."""
+    """Case 50: with `build`, the annotation is the built type, and nothing is converted."""
 
     @inject_secrets(backend=BACKEND)
     def handler(*, pool: Annotated[Pool, Secret("prod/db", "@", build=Pool)]) -> Any:

@@ -1,4 +1,4 @@
-"""SnapStart: no value in a snapshot, and everything is fetched anew after a restore."""
+"""SnapStart: a snapshot has no values, and everything is fetched again after a restore."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Hooks:
-    """What was registered with the runtime."""
+    """The hooks registered with the runtime."""
 
     def __init__(self) -> None:
         self.before: list[Callable[[], Any]] = []
@@ -47,7 +47,7 @@ class Hooks:
 
 @pytest.fixture
 def hooks(monkeypatch: pytest.MonkeyPatch) -> Hooks:
-    """Initialize as a function with SnapStart does, and return what it registers."""
+    """Simulate initialization with SnapStart, and return the registered hooks."""
     registered = Hooks()
 
     def register(hooks: list[Callable[[], Any]], function: Callable[..., Any], *args: Any) -> None:
@@ -69,12 +69,12 @@ class Closing(Recorder):
     closed = 0
 
     def close(self) -> None:
-        """Count it."""
+        """Count the call."""
         self.closed += 1
 
 
 def decorated(backend: Any, **options: Any) -> Any:
-    """Return a handler that gives back its secret."""
+    """Return a handler that returns its secret."""
 
     @inject_secrets({"db": "db#@"}, backend=backend, **options)
     def handler(event: Any, context: Any) -> Any:
@@ -106,7 +106,7 @@ def test_what_is_resolved_outside_a_handler_is_kept_out_too(hooks: Hooks) -> Non
 
 
 def test_live_secrets_and_what_is_built_are_kept_out_too(hooks: Hooks) -> None:
-    """FastAPI behind Mangum may use nothing else of this package."""
+    """Values of `LiveSecrets` and built objects are not in the snapshot either."""
     backend = Recorder({"db": "1"})
     live = LiveSecrets({"db": "db", "pool": Secret("db", build=lambda db: [db])}, backend=backend)
     assert [live.db, live.pool] == ["1", ["1"]]
@@ -117,7 +117,7 @@ def test_live_secrets_and_what_is_built_are_kept_out_too(hooks: Hooks) -> None:
 
 
 def test_what_was_read_between_the_hooks_is_forgotten(hooks: Hooks) -> None:
-    """Another hook may run a handler after ours: the restore forgets what it left."""
+    """Values that another hook reads after ours are forgotten by the restore."""
     backend = Recorder({"db": "1"})
     handler = decorated(backend)
     hooks.snapshot()
@@ -128,7 +128,7 @@ def test_what_was_read_between_the_hooks_is_forgotten(hooks: Hooks) -> None:
 
 
 def test_no_live_object_holds_a_value_when_the_snapshot_is_taken(hooks: Hooks) -> None:
-    """Handlers, the cache and what they made of it let go of every value."""
+    """No object in the process references a value when the snapshot is taken."""
     canary = "hunter2-" + "canary" * 3
     backend = Recorder({"db": lambda: f'{{"a": ["{canary}"]}}'})
     handler = decorated(backend, refresh_on=ZeroDivisionError)
@@ -143,7 +143,7 @@ def test_no_live_object_holds_a_value_when_the_snapshot_is_taken(hooks: Hooks) -
     holders = [
         type(thing).__name__
         for thing in gc.get_objects()
-        # Asking _asyncio breaks it (https://github.com/python/cpython/issues/122695).
+        # Inspecting _asyncio breaks it (https://github.com/python/cpython/issues/122695).
         if not ismodule(thing)
         for item in gc.get_referents(thing)
         if type(item) is str and canary in item and item is not canary
@@ -152,7 +152,7 @@ def test_no_live_object_holds_a_value_when_the_snapshot_is_taken(hooks: Hooks) -
 
 
 def test_backends_close_what_they_hold_open(hooks: Hooks) -> None:
-    """A connection does not survive a restore: each backend is told before and after."""
+    """Each backend is closed once before the snapshot, and once after the restore."""
     one, other = Closing({"db": "1"}), Closing({"db": "1"})
     handlers = [decorated(backend) for backend in (one, one, other, Recorder({}))]
     hooks.snapshot()
@@ -163,7 +163,7 @@ def test_backends_close_what_they_hold_open(hooks: Hooks) -> None:
 
 
 def test_hooks_are_registered_once(hooks: Hooks) -> None:
-    """However many handlers there are, the cache is emptied once."""
+    """Hooks are registered once for each cache, however many handlers there are."""
     handlers = [decorated(Recorder({})) for _ in range(3)]
     assert len(hooks.before) == len(hooks.after) == 1
     keep_out_of_snapshots(Cache())
@@ -174,7 +174,7 @@ def test_hooks_are_registered_once(hooks: Hooks) -> None:
 def test_without_snapstart_nothing_is_registered(
     hooks: Hooks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On demand or with provisioned concurrency there is no snapshot to keep clean."""
+    """Other initialization types take no snapshot, so no hook is registered."""
     for kind in ("on-demand", "provisioned-concurrency", "lambda-managed-instances", ""):
         monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", kind)
         decorated(Recorder({}))
@@ -196,7 +196,7 @@ def test_nothing_is_prefetched_into_a_snapshot(hooks: Hooks) -> None:
 def test_a_missing_package_is_said_when_the_decorator_is_applied(
     hooks: Hooks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the runtime's hooks, secrets would be in the snapshot."""
+    """A missing snapshot-restore-py package is an error when the decorator is applied."""
     monkeypatch.setitem(sys.modules, "snapshot_restore_py", None)
     with pytest.raises(DeclarationError, match="Install snapshot-restore-py") as raised:
         decorated(Recorder({}))

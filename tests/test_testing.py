@@ -1,4 +1,4 @@
-"""`override_secrets` serves a test's own values, everywhere and until its end."""
+"""`override_secrets` serves a test's own values everywhere, until it ends."""
 
 from __future__ import annotations
 
@@ -50,19 +50,19 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @inject_secrets({"key": "prod/key"})
 def key_of(event: Any, context: Any) -> Any:
-    """Return the secret, as every backend of AWS would have to be asked for it."""
+    """Return the secret, which outside an override would have to come from AWS."""
     return context.secrets.key
 
 
 def read() -> Any:
-    """Return what the handler that was decorated at import gets now."""
+    """Return the value that `key_of`, which was decorated at import, gets now."""
     return key_of({}, SimpleNamespace())
 
 
 @pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("backend", ["auto", "extension", "sdk"])
 def test_nothing_is_fetched_from_anywhere(backend: Any) -> None:
-    """Whatever backend a handler names, prefetching or not, no socket is connected."""
+    """No socket is connected, whatever backend a handler names, even with `prefetch`."""
     with override_secrets({"prod/key": "mine"}):
 
         @inject_secrets({"key": "prod/key"}, backend=backend, prefetch=True)
@@ -77,14 +77,14 @@ def test_nothing_is_fetched_from_anywhere(backend: Any) -> None:
 
 @pytest.mark.usefixtures("no_network")
 def test_what_is_not_listed_is_not_found() -> None:
-    """A secret that the test forgot is an error that names it."""
+    """Reading a secret that is not listed raises an error that names it."""
     with override_secrets({"prod/other": "mine"}), pytest.raises(SecretNotFoundError) as caught:
         read()
     assert list(caught.value.failures) == ["key"]
 
 
 def test_every_kind_of_source_is_served() -> None:
-    """Text, bytes, JSON, parameters, lists, trees and configurations, by string or object."""
+    """An override serves text, bytes, JSON, parameters, lists, trees and configurations."""
     values = {
         "text": "t",
         "binary": b"\xff",
@@ -115,7 +115,7 @@ def test_every_kind_of_source_is_served() -> None:
 
 
 def test_one_version_is_served_by_its_declaration() -> None:
-    """A declaration object as key holds the version that it names, and no other."""
+    """A declaration object as key serves exactly the version that it names."""
     previous = Secret("prod/key", version_stage="AWSPREVIOUS")
     with override_secrets({previous: "old", Secret("prod/key"): "new"}):
         secrets = resolve_secrets({"old": previous, "new": "prod/key"})
@@ -124,13 +124,13 @@ def test_one_version_is_served_by_its_declaration() -> None:
 
 @pytest.mark.parametrize("values", [{"prod/key#path": "x"}, {"prod/key": 5}, {"": "x"}])
 def test_wrong_values_are_refused_at_once(values: Any) -> None:
-    """A key with a path, and a value that no backend answers, never get as far as a handler."""
+    """A key with a path, an empty key or a value of the wrong type is refused at once."""
     with pytest.raises(DeclarationError):
         override_secrets(values)
 
 
 def test_nested_override_replaces_the_outer_one() -> None:
-    """Inside the inner one only its own values exist; after it the outer ones are back."""
+    """Inside the inner override only its own values exist; afterwards the outer ones are back."""
     with override_secrets({"prod/key": "outer"}):
         assert read() == "outer"
         with override_secrets({"prod/key": "inner"}):
@@ -166,7 +166,7 @@ def test_an_exception_ends_it_too() -> None:
 
 
 def test_overrides_may_end_in_any_order() -> None:
-    """Two that overlap do not undo each other: the latest of those still open answers."""
+    """Overlapping overrides do not undo each other: the latest one still open is served."""
     first, second = override_secrets({"prod/key": "1"}), override_secrets({"prod/key": "2"})
     first.__enter__()
     second.__enter__()
@@ -187,7 +187,7 @@ def test_one_override_can_be_entered_again_inside_itself() -> None:
 
 
 def test_threads_that_a_handler_starts_are_overridden() -> None:
-    """It holds for the process: a thread started inside the test never reaches AWS."""
+    """An override applies to the whole process, including threads started inside it."""
     seen: list[Any] = []
     with override_secrets({"prod/key": "mine"}):
         threads = [threading.Thread(target=lambda: seen.append(read())) for _ in range(8)]
@@ -199,7 +199,7 @@ def test_threads_that_a_handler_starts_are_overridden() -> None:
 
 
 def test_threads_may_open_and_close_overrides_at_the_same_time() -> None:
-    """Whatever their order, each finds some test's value, and nothing is left at the end."""
+    """Threads may enter and leave one override in any order, and nothing is left at the end."""
     override = override_secrets({"prod/key": "shared"})
     barrier = threading.Barrier(8)
     seen: set[Any] = set()
@@ -265,7 +265,7 @@ def test_decorated_async_test_stays_one() -> None:
 
 
 def test_decorated_function_can_call_itself() -> None:
-    """Each call has its own override, which ends with it."""
+    """Each call of a decorated function has its own override, which ends with the call."""
 
     @override_secrets({"prod/key": "mine"})
     def again(times: int) -> list[Any]:
@@ -276,7 +276,7 @@ def test_decorated_function_can_call_itself() -> None:
 
 
 def test_what_it_cannot_surround_is_refused() -> None:
-    """On a class, a generator or an async generator it would end before the tests begin."""
+    """Classes and generators are refused: the override would end before the tests begin."""
 
     class Tests(TestCase):
         pass
@@ -294,13 +294,13 @@ def test_what_it_cannot_surround_is_refused() -> None:
 
 
 def test_override_does_not_pickle() -> None:
-    """A pickle would carry the values to wherever it goes."""
+    """An override refuses to be pickled, as a pickle would hold its values."""
     with pytest.raises(TypeError, match="would hold its values"):
         pickle.dumps(override_secrets({"prod/key": "mine"}))
 
 
 def test_changed_mapping_is_a_rotation() -> None:
-    """A handler that rejects the old value is run once more with what the test has put in."""
+    """A handler that rejects the old value runs once more with the changed one."""
     values = {"prod/key": "old"}
 
     @inject_secrets({"key": "prod/key"}, refresh_on=Rejected)
@@ -317,7 +317,7 @@ def test_changed_mapping_is_a_rotation() -> None:
 
 
 def test_rotations_in_two_tests_do_not_meet() -> None:
-    """A test that forces a read right after another one did so is not held back by it."""
+    """A forced read in one override does not delay one in the next override."""
 
     @inject_secrets({"key": "prod/key"}, refresh_on=Rejected)
     def handler(event: Any, context: Any) -> Any:
@@ -325,7 +325,7 @@ def test_rotations_in_two_tests_do_not_meet() -> None:
             raise Rejected
         return context.secrets.key
 
-    # Objects of one size follow each other on the same address, and so with the same id.
+    # Objects of one size may reuse an address, and so have the same id.
     for _ in range(20):
         values = {"prod/key": "old"}
         with override_secrets(values):
@@ -337,7 +337,7 @@ def test_rotations_in_two_tests_do_not_meet() -> None:
 
 
 def test_what_is_not_listed_says_what_is() -> None:
-    """A declared name as key is the usual mistake: the error lists the keys there are."""
+    """The error for an unlisted secret lists the keys, and says what keys are."""
     with (
         override_secrets({"key": "mine", "env:OTHER": "x"}),
         pytest.raises(SecretNotFoundError) as e,
@@ -367,7 +367,7 @@ def test_a_variable_may_be_a_key() -> None:
 
 @pytest.mark.parametrize("held", [None, "", "prod/real", "ssm://malformed"])
 def test_a_variable_as_key_wins(held: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unset, empty, set or malformed: the override counts."""
+    """An override of a variable wins, whether it is unset, empty, set or malformed."""
     if held is not None:
         monkeypatch.setenv("KEY_NAME", held)
     with override_secrets({"env:KEY_NAME": "mine"}):
@@ -376,7 +376,7 @@ def test_a_variable_as_key_wins(held: str | None, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("names", [(), ("prod/db", "prod/other", "env:POOL")])
 def test_built_objects_are_injected(names: tuple[str, ...]) -> None:
-    """By secret or by secret and path, with or without a value; nothing is built or closed."""
+    """Built objects are injected by secret or by path; nothing is built or closed."""
 
     def build(value: Any) -> Any:
         raise AssertionError
@@ -400,7 +400,7 @@ def test_built_objects_are_injected(names: tuple[str, ...]) -> None:
 
 
 def test_what_is_built_is_out_of_sight() -> None:
-    """Nothing that walks an override reaches its values and objects."""
+    """The attributes of an override show neither its values nor its built objects."""
     override = override_secrets({"prod/key": "CANARY"}, built={"prod/db": "CANARY"})
     assert "CANARY" not in repr(vars(override))
     assert "CANARY" not in repr(vars(OverrideBackend({}, {"prod/db#url": "CANARY"})))
@@ -419,7 +419,7 @@ def test_lambda_context_has_what_lambdas_has(context: Any) -> None:
 
 
 def test_lambda_context_can_be_set(capsys: pytest.CaptureFixture[str]) -> None:
-    """By keyword or later; it takes the secrets; what Lambda's has not is refused."""
+    """LambdaContext's attributes are set by keyword or later, and unknown ones are refused."""
     ours = LambdaContext(aws_request_id="r", tenant_id="t")
     assert (ours.aws_request_id, ours.tenant_id) == ("r", "t")
     ours.function_version = "7"
@@ -435,7 +435,7 @@ def test_lambda_context_can_be_set(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_built_object_may_stand_for_one_version_or_kind() -> None:
-    """Its key is a declaration as any: an object too, of one version, or of a parameter."""
+    """The key of a built object may be any declaration, such as one version or a parameter."""
     previous = Secret("prod/db", "url", version_stage="AWSPREVIOUS", build=str)
     declared: dict[str, Any] = {
         "previous": previous,
@@ -458,13 +458,13 @@ def test_a_built_object_may_stand_for_one_version_or_kind() -> None:
 
 @pytest.mark.parametrize("built", [{"ssm://prod/url": 1}, {"prod/db#a-b": 1}, {5: 1}, [1]])
 def test_a_wrong_key_of_a_built_object_is_refused_at_once(built: Any) -> None:
-    """It would never be injected, and nobody would know why."""
+    """A malformed key is refused at once, as its object would silently never be injected."""
     with pytest.raises(DeclarationError):
         override_secrets(built=built)
 
 
 def test_what_is_not_listed_says_which_objects_are() -> None:
-    """An object is no value: a declaration without `build` does not get it."""
+    """A declaration without `build` gets no built object, and the error says which exist."""
     with (
         override_secrets(built={"prod/key": 1}),
         pytest.raises(SecretNotFoundError) as raised,
@@ -474,7 +474,7 @@ def test_what_is_not_listed_says_which_objects_are() -> None:
 
 
 def test_the_order_of_built_objects_does_not_matter() -> None:
-    """The one for a path is for that path, before and after the one for the whole secret."""
+    """A built object for a path wins over one for the whole secret, in either order."""
     whole, part = {"prod/db": "whole"}, {"prod/db#url": "part"}
     declared = {"url": Secret("prod/db", "url", build=str)}
     for built in (whole | part, part | whole):

@@ -1,4 +1,4 @@
-"""Secrets: a read-only view whose values never show, and whose copies are fresh."""
+"""Secrets: a read-only view that shows no value and hands out fresh copies."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_values_are_items_and_attributes(secrets: Secrets) -> None:
 
 
 def test_it_is_neither_a_mapping_nor_iterable(secrets: Secrets) -> None:
-    """What goes through mappings and sequences finds nothing (cases 29 and 49)."""
+    """Code that iterates over mappings or sequences fails on a view (cases 29 and 49)."""
     untyped: Any = secrets
     assert not isinstance(untyped, (Mapping, Iterable))
     for attempt in (dict, list, tuple, set, iter, lambda it: {**it}, lambda it: [*it], max):
@@ -55,7 +55,7 @@ def test_it_is_neither_a_mapping_nor_iterable(secrets: Secrets) -> None:
 
 
 def test_names_can_be_counted_and_looked_for(secrets: Secrets) -> None:
-    """`len` and `in` ask for names alone."""
+    """`len` and `in` work on the names alone."""
     assert len(secrets) == 3
     assert "key" in secrets
     assert "other" not in secrets
@@ -81,13 +81,13 @@ def test_reveal_is_the_way_to_all_values(secrets: Secrets) -> None:
 
 
 def test_names_of_mapping_methods_are_names_of_secrets() -> None:
-    """Case 11: `keys`, `items`, `values` and `get` are declared names like others."""
+    """Case 11: `keys`, `items`, `values` and `get` are ordinary names of secrets."""
     secrets = made({"keys": 1, "items": 2, "values": 3, "get": 4})
     assert (secrets.keys, secrets.items, secrets.values, secrets.get) == (1, 2, 3, 4)
 
 
 def test_a_missing_name_tells_the_declared_ones(secrets: Secrets) -> None:
-    """Whoever misspells a name reads which ones there are, and no value."""
+    """The error for an unknown name lists the declared ones."""
     message = "No secret is declared as 'keu'. Declared: key, db, hosts."
     with pytest.raises(KeyError) as missing_key:
         secrets["keu"]
@@ -119,7 +119,7 @@ def test_a_missing_name_tells_the_declared_ones(secrets: Secrets) -> None:
     ],
 )
 def test_names_show_and_values_never(secrets: Secrets, shown: Any) -> None:
-    """However a view is turned into text, the text has its names alone."""
+    """However a view is turned into text, the text shows names but no values."""
     text = shown(secrets)
     assert CANARY not in text
     assert "key" in text
@@ -127,18 +127,18 @@ def test_names_show_and_values_never(secrets: Secrets, shown: Any) -> None:
 
 
 def test_an_empty_view_says_so() -> None:
-    """A view of nothing shows that."""
+    """The `repr` of an empty view says that there are no secrets."""
     assert repr(made({})) == "<Secrets: none>"
 
 
 def test_a_format_specification_applies_to_what_is_shown() -> None:
-    """A view can be aligned in a table as any text."""
+    """A view can be padded and aligned like any text."""
     assert f"{made({'a': 1}):.>15}" == "...<Secrets: a>"
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_it_does_not_pickle(secrets: Secrets, protocol: int) -> None:
-    """A pickle would hold the values."""
+    """A view refuses to be pickled, as a pickle would hold the values."""
     with pytest.raises(TypeError, match="Cannot pickle Secrets"):
         pickle.dumps({"event": secrets}, protocol)
 
@@ -152,13 +152,13 @@ def test_json_refuses_it(secrets: Secrets) -> None:
 
 
 def test_a_copy_is_itself(secrets: Secrets) -> None:
-    """What never changes is its own copy, deep or not."""
+    """A copy of a view, deep or not, is the view itself."""
     assert copy.copy(secrets) is secrets
     assert copy.deepcopy({"event": secrets})["event"] is secrets
 
 
 def test_a_name_with_an_underscore_is_no_attribute() -> None:
-    """Python and its tools look for such names; by key it is there."""
+    """A name with a leading underscore can be read by key, but not as an attribute."""
     secrets = made({"_key": CANARY})
     assert secrets["_key"] == CANARY
     with pytest.raises(AttributeError, match="_key"):
@@ -166,7 +166,7 @@ def test_a_name_with_an_underscore_is_no_attribute() -> None:
 
 
 def test_it_is_read_only(secrets: Secrets) -> None:
-    """Nothing is set or deleted, by attribute or by key."""
+    """Nothing can be set or deleted, by attribute or by key."""
     with pytest.raises(AttributeError, match="Cannot change 'key': Secrets is read-only"):
         secrets.key = "other"
     with pytest.raises(AttributeError, match="Cannot change 'new'"):
@@ -187,7 +187,7 @@ def test_it_is_read_only(secrets: Secrets) -> None:
 
 
 def test_it_keeps_a_mapping_of_its_own() -> None:
-    """What happens to the mapping that it was made of does not reach it."""
+    """Later changes to the original mapping do not reach the view."""
     values = {"a": opaque(1)}
     secrets = Secrets(values)
     values["b"] = opaque(2)
@@ -195,13 +195,13 @@ def test_it_keeps_a_mapping_of_its_own() -> None:
 
 
 def test_completion_offers_no_names(secrets: Secrets) -> None:
-    """What asks for each name in `dir` (a debugger, `inspect.getmembers`) finds no value."""
+    """`dir` lists no secret, so debuggers and `inspect.getmembers` find no value."""
     assert not {"key", "db", "hosts"} & set(dir(secrets))
     assert CANARY not in repr(inspect.getmembers(secrets))
 
 
 class Ports(list[int]):
-    """A list of somebody's own."""
+    """A list of a user-defined class."""
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_each_access_is_a_fresh_copy(value: Any) -> None:
 
 
 def spoil(container: Any) -> None:
-    """Change a container, and what is in it."""
+    """Change a container, and the lists in it."""
     items = list(container.values()) if isinstance(container, dict) else list(container)
     for item in items:
         if isinstance(item, list):
@@ -254,7 +254,7 @@ def test_what_does_not_change_is_handed_out_as_it_is() -> None:
 
 
 def test_a_converted_value_is_copied_whatever_its_type() -> None:
-    """A model that the package made itself is fresh on each access, unless it is shared."""
+    """A converted value is copied on each access, unless it is shared."""
     inner = collections.UserList([1])
     secrets = made(
         {"model": Wrapped(opaque(inner), shared=False), "pool": Wrapped(opaque(inner), shared=True)}
@@ -265,7 +265,7 @@ def test_a_converted_value_is_copied_whatever_its_type() -> None:
 
 
 def test_a_container_that_cannot_be_copied_is_handed_out_as_it_is() -> None:
-    """A tuple that holds a lock is better than an error."""
+    """A tuple that holds a lock is returned uncopied, rather than raising an error."""
     value = (threading.Lock(),)
     assert made({"it": value}).it is value
 
@@ -281,7 +281,7 @@ class Interrupted(list[int]):
 def test_an_interrupted_copy_leaves_no_value_in_a_traceback(
     access: Callable[[Secrets], Any],
 ) -> None:
-    """The exception of a signal handler goes out without the frames that copy."""
+    """An exception that interrupts a copy propagates without the frames that copy."""
     secrets = made({"first": CANARY, "it": {"key": CANARY, "more": Interrupted([1])}})
     with pytest.raises(KeyboardInterrupt) as caught:
         access(secrets)
@@ -296,7 +296,7 @@ def nested(depth: int) -> str:
 
 
 def deepest() -> str:
-    """Return the deepest JSON that this Python reads, as far as one goes on any."""
+    """Return the deepest JSON that this Python reads, up to almost 10,000 levels."""
     low, high = 1, 9_999
     while low < high - 1:
         middle = (low + high) // 2
@@ -322,7 +322,7 @@ def test_what_json_reads_is_served_however_deep(declared: Any) -> None:
 
 
 def test_values_are_compared_however_deep() -> None:
-    """Two views of one deep value are equal; those of two that differ at the bottom are not."""
+    """Views of equal deep values are equal; a difference at the bottom makes them unequal."""
     text = deepest()
     one, again, other = (
         resolve_secrets({"it": "it#@"}, backend=MemoryBackend({"it": value}))
@@ -344,7 +344,7 @@ class Incomparable:
 
 
 def test_a_failing_comparison_leaves_no_value_in_a_traceback() -> None:
-    """What an object of the user's own raises goes out without the frames that compare."""
+    """An exception raised by a comparison propagates without the frames that compare."""
     one, other = (made({"it": [CANARY, Incomparable()]}) for _ in range(2))
     with pytest.raises(OSError, match="failed") as caught:
         _ = one == other
@@ -354,7 +354,7 @@ def test_a_failing_comparison_leaves_no_value_in_a_traceback() -> None:
 
 
 def test_json_too_deep_to_read_is_an_error_without_it() -> None:
-    """What `json.loads` refuses is a `SecretValueError` that does not show the value."""
+    """JSON too deep for `json.loads` is a `SecretValueError` that does not show the value."""
     backend = MemoryBackend({"it": nested(200_000)})
     with pytest.raises(
         SecretValueError, match="it is not JSON, or it is nested too deeply"
@@ -366,7 +366,7 @@ def test_json_too_deep_to_read_is_an_error_without_it() -> None:
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("value", [CANARY, {"a": CANARY}, [CANARY]], ids=["str", "dict", "list"])
 def test_what_is_opaque_is_neither_seen_nor_pickled(value: Any, protocol: int) -> None:
-    """Case 28: it gives its value when it is called, and shows it in no other way."""
+    """Case 28: an opaque value is returned when called, and shown in no other way."""
     hidden: Any = opaque(value)
     assert hidden(0) is value
     assert CANARY not in repr(hidden)
@@ -377,7 +377,7 @@ def test_what_is_opaque_is_neither_seen_nor_pickled(value: Any, protocol: int) -
 
 
 def test_the_package_sees_what_is_held_and_where_it_came_from() -> None:
-    """Joining needs no copies, and refreshing needs the cache's entries."""
+    """`held` returns the values without copies, and `origins` returns the cache's entries."""
     value = [1]
     secrets = Secrets({"a": opaque(value)}, {"a": "entry"})
     assert held(secrets)["a"](0) is value

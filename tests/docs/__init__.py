@@ -1,1 +1,1 @@
-"""The documents of the repository, read and run."""
+"""Tests that read and run the repository's documents."""

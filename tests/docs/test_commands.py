@@ -1,4 +1,4 @@
-"""The README's two commands are what is promised, and CI runs the second."""
+"""The README's two commands work as promised, and CI runs the second."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def test_readme_has_two_commands_of_one_line_each() -> None:
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:
-    """What CI runs is what a newcomer runs, letter by letter."""
+    """CI runs exactly the README's test command."""
     assert COMMANDS[1] in (ROOT / ".ci/run").read_text("utf-8").splitlines()
 
 
 def test_readme_shows_a_handler_at_once_and_stays_short() -> None:
-    """A handler stands in the first 30 lines of at most 120."""
+    """The README has at most 120 lines, and a handler within the first 30."""
     lines = README.splitlines()
     assert len(lines) <= 120
     assert any(line.startswith("def lambda_handler(") for line in lines[:30])
 
 
 def test_run_command_prints_the_answer_and_no_value() -> None:
-    """The first command answers in JSON, tells its sources and timings, and shows no value."""
+    """The first command prints JSON, and one line to stderr, and shows no value."""
     installed = sysconfig.get_path("scripts")
     command = shlex.split(COMMANDS[0].rpartition(" && ")[2].replace(".venv/bin", installed))
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)

@@ -29,7 +29,7 @@ TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
 def parse(read: Callable[[str], object], example: Example) -> None:
-    """Refuse a block that its language's own reader refuses."""
+    """Parse a block with its language's own parser, which raises if it is invalid."""
     read(example.parsed)
 
 
@@ -47,7 +47,7 @@ SYBIL = Sybil(
 def test_code_blocks_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks of a document run in order, as a reader would run them."""
     monkeypatch.chdir(ROOT)
-    # A document may change how logs are handled: the root logger is as Lambda has it, for it alone.
+    # A document may change logging, so it gets a root logger like Lambda's for itself.
     monkeypatch.setattr(logging.root, "handlers", [logging.NullHandler()])
     loggers = dict(logging.root.manager.loggerDict)
     monkeypatch.setattr(logging.root.manager, "loggerDict", loggers)
@@ -57,14 +57,14 @@ def test_code_blocks_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", [*DOCUMENTS, *EXAMPLES])
 def test_links_lead_somewhere(name: str) -> None:
-    """Every relative link of a document is a file of the repository."""
+    """Every relative link in a document leads to a path in the repository."""
     links = LINK.findall((ROOT / name).read_text("utf-8"))
     assert [link for link in links if not (ROOT / name).parent.joinpath(link).exists()] == []
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_named_tests_exist(name: str) -> None:
-    """A test that a document names is there, so that its claim stays covered."""
+    """Every test that a document names exists, so that its claim stays covered."""
     missing = [
         f"{path}::{test}"
         for path, test in TEST.findall((ROOT / name).read_text("utf-8"))
@@ -74,7 +74,7 @@ def test_named_tests_exist(name: str) -> None:
 
 
 def test_design_tells_of_every_module() -> None:
-    """A module that is added has its sentence in the design document."""
+    """The design document mentions every module."""
     package = ROOT / "lambda_secrets"
     modules = {
         ".".join(path.relative_to(package).with_suffix("").parts)

@@ -1,4 +1,4 @@
-"""The guides do what they say: a page's tests pass, and what is shown side by side is the same."""
+"""The guides do what they say: their tests pass, and before and after behave the same."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def ran(command: list[str], folder: Path) -> str:
-    """Return what a command prints, in a folder where it succeeds."""
+    """Run a command in a folder, check that it succeeds, and return what it prints."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-# What a plugin for async tests does.
+# A minimal plugin for async tests.
 ASYNC_PLUGIN = """
 import asyncio
 import inspect
@@ -57,7 +57,7 @@ def pytest_pyfunc_call(pyfuncitem):
 
 
 def test_tests_of_the_testing_guide_pass(tmp_path: Path) -> None:
-    """The page is a test module, and all of its tests pass."""
+    """The page's code is a test module, and all of its tests pass."""
     (tmp_path / "conftest.py").write_text(ASYNC_PLUGIN)
     (tmp_path / "test_page.py").write_text("\n\n".join(blocks("testing.md", "python")))
     options = ["-q", "-p", "no:cacheprovider", "-W", "error"]
@@ -75,7 +75,7 @@ def test_command_of_the_testing_guide_runs(tmp_path: Path) -> None:
 
 
 def test_start_page_does_what_it_says(tmp_path: Path) -> None:
-    """Its handler, its test and its commands, up to the package, work as the page shows them."""
+    """The start page's handler, test and commands work as the page shows them."""
     [handler], [values], [test] = (blocks("start.md", name) for name in ("python", "toml", "py"))
     (tmp_path / "app.py").write_text(handler)
     (tmp_path / "secrets.toml").write_text(values)
@@ -127,7 +127,7 @@ def aws(moto_server: MotoServer) -> Iterator[Emulator]:
 
 
 def sections(page: str) -> list[Any]:
-    """Return the code blocks of each section of a page that has any."""
+    """Return the code blocks of each section, for the sections of a page that have any."""
     parts = re.split(r"^## ", (ROOT / "docs" / page).read_text("utf-8"), flags=re.MULTILINE)
     return [
         pytest.param(page, codes, id=f"{page}: {part.splitlines()[0]}")
@@ -151,7 +151,7 @@ def test_before_and_after_answer_alike(
     moto_server: MotoServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """All handlers of a section answer the same, cold and warm."""
+    """All handlers of a section return the same, cold and warm."""
     if "requests" in page:
         for name, value in aws.environment.items():
             monkeypatch.setenv(name, value)
@@ -162,7 +162,7 @@ def test_before_and_after_answer_alike(
 
 
 def answers(code: str, moto_server: MotoServer) -> list[Any]:
-    """Return what a page's handler answers, cold and warm, with a secret that has just rotated."""
+    """Return a handler's answers, cold and warm, after rotating `prod/rotated` if it is used."""
     parameters.clear_caches()  # type: ignore[no-untyped-call]  # Powertools
     clear_cache()
     if "prod/rotated" in code:

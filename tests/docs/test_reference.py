@@ -40,13 +40,13 @@ def page(name: str) -> str:
 
 
 def section(text: str, title: str) -> str:
-    """Return what stands below a heading, up to the next one."""
+    """Return the text below a heading, up to the next one."""
     [found] = re.findall(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", text, re.DOTALL | re.MULTILINE)
     return str(found)
 
 
 def rows(text: str) -> list[list[str]]:
-    """Return the cells of the rows of the tables in a text, without heads."""
+    """Return the cells of each table row in a text, without header rows."""
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     return [
         [cell.strip() for cell in line.strip("|").split("|")]
@@ -59,7 +59,7 @@ def rows(text: str) -> list[list[str]]:
 
 
 def told_options(text: str, column: int) -> dict[str, str]:
-    """Return the default that a table gives to each option."""
+    """Return the default that a table gives for each option."""
     return {row[0].strip("`"): row[column] for row in rows(text)}
 
 
@@ -90,7 +90,7 @@ def test_options_of_the_decorator_are_told() -> None:
 
 @pytest.mark.parametrize("name", ["LiveSecrets", "resolve_secrets"])
 def test_options_that_others_share_are_marked(name: str) -> None:
-    """What `LiveSecrets` and `resolve_secrets` take is marked, and has the same default."""
+    """The options of `LiveSecrets` and `resolve_secrets` are marked, and have equal defaults."""
     text = section(page("options.md"), "Decorator, LiveSecrets, resolve_secrets")
     marked = {row[0].strip("`") for row in rows(text) if row[1] == "●"}
     assert marked == real_options(getattr(lambda_secrets, name)).keys()
@@ -109,7 +109,7 @@ def test_options_that_others_share_are_marked(name: str) -> None:
     ],
 )
 def test_options_of_a_class_are_told(name: str) -> None:
-    """The table of a class has each option, in its order, with its default."""
+    """The table of a class has each option with its default, in the order of the class."""
     told = told_options(section(page("options.md"), name), 3)
     real = real_options(getattr(lambda_secrets, name))
     assert list(told.items()) == list(real.items())
@@ -117,7 +117,7 @@ def test_options_of_a_class_are_told(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["override_secrets", "LambdaContext"])
 def test_options_for_tests_are_told(name: str) -> None:
-    """The same for the classes of `lambda_secrets.testing`."""
+    """The tables of `lambda_secrets.testing` have each option with its default."""
     told = told_options(section(page("options.md"), name), 3)
     real = real_options(getattr(testing, name))
     assert told == {**real, **({"attributes": ""} if name == "LambdaContext" else {})}
@@ -127,7 +127,7 @@ def test_options_for_tests_are_told(name: str) -> None:
 
 
 def variables_in_code() -> set[str]:
-    """Return each text of the package that is the name of an environment variable."""
+    """Return each string in the package that looks like an environment variable."""
     name = re.compile(r"_?[A-Z][A-Z0-9]*(_[A-Z0-9]+)+|\w+_proxy")
     return {
         node.value
@@ -151,7 +151,7 @@ NAMES: dict[str, Any] = {name: getattr(lambda_secrets, name) for name in lambda_
 
 
 def table(title: str) -> list[list[str]]:
-    """Return the rows of a table of the declarations' page, each cell's code alone."""
+    """Return the rows of a table on the declarations page, without backticks."""
     text = section(page("declarations.md"), title)
     return [[cell.removeprefix("`").removesuffix("`") for cell in row] for row in rows(text)]
 
@@ -160,13 +160,13 @@ EXAMPLES = table("Twenty examples")
 
 
 def test_there_are_twenty_examples() -> None:
-    """The heading keeps its word."""
+    """The page has the twenty examples that its heading promises."""
     assert len({string for string, _ in EXAMPLES}) >= 20
 
 
 @pytest.mark.parametrize(("string", "same"), EXAMPLES)
 def test_string_and_object_are_the_same(string: str, same: str) -> None:
-    """Each example is read as the object beside it says."""
+    """Each string in the examples declares the same as the object beside it."""
     assert declare(string) == eval(same, NAMES)  # noqa: S307 - our own page
 
 
@@ -174,7 +174,7 @@ def test_string_and_object_are_the_same(string: str, same: str) -> None:
 def test_variable_is_read_as_told(
     declared: str, variable: str, same: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A declaration with a variable is read as the object beside it says."""
+    """Each declaration with a variable resolves to the object beside it."""
     [name] = re.findall(r"env:(\w+)", declared)
     monkeypatch.setenv(name, variable)
     found = declare(eval(declared, NAMES))  # noqa: S307 - our own page
@@ -183,7 +183,7 @@ def test_variable_is_read_as_told(
 
 @pytest.mark.parametrize(("string", "message"), table("What is wrong"))
 def test_wrong_string_says_what_is_told(string: str, message: str) -> None:
-    """Each wrong example is refused with the words beside it."""
+    """Each wrong example is refused with the message beside it."""
     with pytest.raises(DeclarationError) as caught:
         declare(string)
     assert message in str(caught.value)
@@ -193,7 +193,7 @@ def test_wrong_string_says_what_is_told(string: str, message: str) -> None:
 
 
 def test_policy_is_what_the_command_prints(tmp_path: Path) -> None:
-    """The page's policy is the one of the page's handler."""
+    """The command prints the page's policy for the page's handler."""
     text = section(page("iam.md"), "A whole policy")
     blocks = dict(re.findall(r"^```(\w+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
     (tmp_path / "app.py").write_text(blocks["python"])
@@ -220,7 +220,7 @@ def commands() -> dict[str, click.Command]:
 
 @pytest.mark.parametrize("name", sorted(commands()))
 def test_every_option_of_a_command_is_told(name: str) -> None:
-    """Each option that a command has is on its page."""
+    """Each command and each of its options is on the page of commands."""
     told = (ROOT / "docs" / "commands.md").read_text("utf-8")
     options = {text for each in commands()[name].params for text in each.opts if text[0] == "-"}
     assert {option for option in options if not re.search(rf"{option}\b", told)} == set()
@@ -229,7 +229,7 @@ def test_every_option_of_a_command_is_told(name: str) -> None:
 
 # Errors
 
-# Texts of three words that are no message, or a part in the middle of one.
+# Texts of three words or more that are not messages, or only the middle part of one.
 NO_MESSAGES = {
     " - at (`\\$[^`]*`|`key` in `\\$[^`]*`)$",
     "Clear the cache of secrets before and after each test (for moto, LocalStack).",
@@ -247,7 +247,7 @@ NO_MESSAGES = {
 
 
 def templates(*, cli: bool = False) -> set[str]:
-    """Return each text of the library, or of the command line, that may be a message."""
+    """Return each text in the library, or in the command line, that may be a message."""
     found: set[str] = set()
     for path in PACKAGE.rglob("*.py"):
         if ("cli" in path.parts) is cli:
@@ -262,7 +262,7 @@ def templates(*, cli: bool = False) -> set[str]:
 
 
 def _templates(node: ast.AST) -> Iterator[str]:
-    """Go through the texts below a node, without docstrings, with … for what is filled in."""
+    """Yield the texts below a node except docstrings, with … for each part that is filled in."""
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         return
     if isinstance(node, ast.JoinedStr):
@@ -276,7 +276,7 @@ def _templates(node: ast.AST) -> Iterator[str]:
 
 
 def told_messages(columns: int) -> set[str]:
-    """Return each piece of a message in the first columns of the page of errors."""
+    """Return each piece of a message in the first columns of the errors page."""
     return _pieces(page("errors.md"), columns)
 
 
@@ -286,32 +286,32 @@ def _pieces(text: str, columns: int) -> set[str]:
 
 
 def shows(told: str, template: str) -> bool:
-    """Whether a piece that the page shows is of a message, and enough of it to tell it."""
+    """Return whether a piece belongs to a message, and is long enough to identify it."""
     fixed = len(told.replace("…", ""))
     enough = fixed >= 20 or fixed >= len(template.replace("…", "")) / 2
     return enough and is_part(told, template)
 
 
 def is_part(told: str, template: str) -> bool:
-    """Whether a message has the words of a piece, in their order."""
+    """Return whether a message has the parts of a piece, in their order."""
     words = [re.escape(part.strip()) for part in re.split("…+", told)]
     return re.search(".*".join(words), template, re.DOTALL) is not None
 
 
 def test_every_message_is_told() -> None:
-    """Each message that the library can raise or log is on the page of errors."""
+    """Each message that the library can raise or log is on the errors page."""
     told = told_messages(2)
     assert [text for text in templates() if not any(shows(one, text) for one in told)] == []
 
 
 def test_no_message_on_the_page_has_gone() -> None:
-    """Each message on the page is one of the library."""
+    """Each message on the errors page is in the library."""
     known = templates()
     gone = [told for told in told_messages(1) if not any(shows(told, text) for text in known)]
     assert gone == []
 
 
-# Symptoms that others word: the extension, Python and type checkers.
+# Messages of others: the extension, Python and type checkers.
 WORDED_BY_OTHERS = {
     "an unexpected error occurred while executing request",
     "has no attribute 'secrets'",
@@ -326,7 +326,7 @@ WORDED_BY_OTHERS = {
 
 
 def test_symptoms_quote_messages_that_exist() -> None:
-    """Each message in the table of symptoms is one of the library, or one that others word."""
+    """Each message in the table of symptoms comes from the library, or is a known one of others."""
     text = section((ROOT / "docs" / "faq.md").read_text("utf-8"), "Symptoms")
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     quoted = {code for line in lines for code in CODE.findall(line.split("|")[1]) if " " in code}
@@ -337,7 +337,7 @@ def test_symptoms_quote_messages_that_exist() -> None:
 
 
 def test_messages_stand_below_their_class() -> None:
-    """A message that is given to an error class is in the section of that class."""
+    """A message that an error class is raised with is in the section of that class."""
     private = {"UnaskedError": "BackendError", "UnexplainedError": "BackendError"}
     private |= dict.fromkeys(("NotReadyError", "NotListeningError"), "BackendUnavailableError")
     parts = re.split(r"^## (.*)$", page("errors.md"), flags=re.MULTILINE)
@@ -356,7 +356,7 @@ def test_messages_stand_below_their_class() -> None:
 
 
 def _given_to_errors() -> Iterator[tuple[str, str]]:
-    """Go through the texts that are given to a class of errors, with the class's name."""
+    """Yield each text that is passed to a call, after the name of what is called."""
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_bytes())):
             if isinstance(node, ast.Call):
@@ -366,7 +366,7 @@ def _given_to_errors() -> Iterator[tuple[str, str]]:
 
 
 def test_every_error_class_is_told() -> None:
-    """The page has each error class, and the heading of each that is raised as it is."""
+    """The errors page names each error class."""
     text = page("errors.md")
     classes = [name for name, thing in vars(errors).items() if isinstance(thing, type)]
     assert len(classes) == 9
@@ -374,7 +374,7 @@ def test_every_error_class_is_told() -> None:
 
 
 def test_codes_of_aws_are_told() -> None:
-    """The table has each code of AWS that the library knows, with our class."""
+    """The table has each AWS code that the library knows, with our error class."""
     told = {
         (code, row[0].strip("`"))
         for row in rows(section(page("errors.md"), "Codes of AWS"))
@@ -384,14 +384,14 @@ def test_codes_of_aws_are_told() -> None:
 
 
 def test_messages_of_the_command_line_are_told() -> None:
-    """Each message that ends a command is on its page, and each on the page is one."""
+    """The page of commands has each message that ends a command, and no outdated one."""
     text = section((ROOT / "docs" / "commands.md").read_text("utf-8"), "When a command fails")
     told, known = _pieces(text, 1), templates(cli=True)
     ends = {"Failure", "CannotLoad", "click.UsageError", "ctx.fail"}
     given = {text for name, text in _given_to_errors() if name in ends and text in known}
     assert len(given) > 10
     assert {text for text in given if not any(shows(one, text) for one in told)} == set()
-    short = {"Cannot load …: …", "… has no …."}  # too short to be told from other texts
+    short = {"Cannot load …: …", "… has no …."}  # too short to identify
     assert {one for one in told - short if not any(shows(one, text) for text in known)} == set()
 
 
@@ -411,7 +411,7 @@ def listed() -> set[str]:
     for kind, name in re.findall(r"^\.\. ([\w:]+):: ([\w.]+)", page("api.md"), re.MULTILINE):
         if kind == "currentmodule":
             module = name
-        elif kind != "py:function":  # of the plugin
+        elif kind != "py:function":  # the pytest plugin's
             names.add(f"{module}.{name}")
     return names
 
@@ -423,7 +423,7 @@ def test_every_public_name_is_in_the_api() -> None:
 
 @pytest.mark.parametrize("name", sorted(PUBLIC))
 def test_public_name_has_its_docstring(name: str) -> None:
-    """Each public name says what it is; so does each of its methods and properties."""
+    """Each public name has a docstring, and so has each of its methods and properties."""
     thing = PUBLIC[name]
     if name == "lambda_secrets.Declaration":  # a union: the page itself says what it is
         return
@@ -440,7 +440,7 @@ def test_public_name_has_its_docstring(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(PUBLIC.keys() - {"lambda_secrets.Declaration"}))
 def test_docstring_tells_every_parameter(name: str) -> None:
-    """A docstring with arguments or attributes has all of them."""
+    """A docstring that lists arguments or attributes lists every parameter."""
     thing = PUBLIC[name]
     told = inspect.getdoc(thing) or ""
     if not re.search(r"^(Args|Attributes):$", told, re.MULTILINE) or "Error" in name:
@@ -455,7 +455,7 @@ def test_docstring_tells_every_parameter(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(PUBLIC))
 def test_example_in_a_docstring_parses(name: str) -> None:
-    """What a docstring shows as code is Python."""
+    """Code in a docstring is valid Python."""
     lines = (inspect.getdoc(PUBLIC[name]) or "").splitlines()
     for number, line in enumerate(lines):
         if line.endswith("::"):
@@ -464,7 +464,7 @@ def test_example_in_a_docstring_parses(name: str) -> None:
 
 
 def test_pytest_plugin_is_told() -> None:
-    """The page has the fixture and each option of pytest."""
+    """The API page has the pytest fixture and each pytest option."""
     source = (PACKAGE / "pytest_plugin.py").read_text("utf-8")
     options = re.findall(r'addini\(\s+"(\w+)"', source)
     assert len(options) == 2

@@ -1,4 +1,4 @@
-"""The site as it was built: no link is broken, the search finds, and every page is listed."""
+"""The built site: no link is broken, the search works, and every page is listed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Page(HTMLParser):
         self.feed(path.read_text("utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note what a tag refers to, and what refers to it."""
+        """Note the links and the anchor of a tag."""
         for name, value in attrs:
             if name in {"href", "src"} and value is not None:
                 self.links.append(value)
@@ -51,7 +51,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_no_link_or_anchor_is_broken(site: Path) -> None:
-    """Every link within the site leads to a file of it, and to an anchor that is there."""
+    """Every link within the site leads to an existing file and anchor."""
     pages = {path: Page(path) for path in site.rglob("*.html")}
     assert len(pages) > 30
     broken = []
@@ -84,14 +84,14 @@ def read(name: str) -> str:
 
 
 def test_search_finds_an_option(site: Path) -> None:
-    """The index of the search holds the names that people look for."""
+    """The search index contains the names that people look for."""
     index = (site / "searchindex.js").read_text("utf-8")
     for name in ("refresh_on", "retry_on"):
         assert re.search(rf'"?\b{name}\b"?:', index)
 
 
 def test_llms_txt_lists_every_page(site: Path) -> None:
-    """The list for language models has each page, whose Markdown is beside it and complete."""
+    """`llms.txt` lists every page, its links work, and `llms-full.txt` is complete."""
     listed = re.findall(r"\]\((\S+)\)", (site / "llms.txt").read_text("utf-8"))
     assert [link for link in listed if not (site / link).is_file()] == []
     pages = {

@@ -1,1 +1,1 @@
-"""Parts that tests share: real services, and other ends that fail on purpose."""
+"""Parts that tests share: real services, and servers that fail on purpose."""

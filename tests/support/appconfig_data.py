@@ -1,4 +1,4 @@
-"""AppConfig's data plane over real HTTP, which moto has not: sessions, tokens, polls."""
+"""AppConfig's data plane over real HTTP, which moto lacks: sessions, tokens, polls."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from urllib.parse import parse_qs, urlsplit
 class AppConfigData(ThreadingHTTPServer):
     """StartConfigurationSession and GetLatestConfiguration as AWS documents them.
 
-    A token is good for one poll, whose answer has the next; an unchanged configuration is answered
-    with an empty body. `configurations` maps (application, environment, profile) to bytes, `labels`
-    to a version label, `interval` is the seconds to the next poll. `refuse` maps an operation to
-    the (status, code) that it answers instead.
+    A token is good for one poll, whose answer has the next token; the answer for an unchanged
+    configuration has an empty body. `configurations` maps (application, environment, profile) to
+    bytes, `labels` to a version label; `interval` is the seconds to the next poll. `refuse` maps an
+    operation to the (status, code) of an error to answer instead.
     """
 
     daemon_threads = True
 
     def __init__(self) -> None:
-        """Listen at once; answer from entering the context."""
+        """Listen at once; answer requests once the context is entered."""
         super().__init__(("127.0.0.1", 0), _Handler)
         self.configurations: dict[tuple[str, ...], bytes] = {}
         self.labels: dict[tuple[str, ...], str] = {}
@@ -36,11 +36,11 @@ class AppConfigData(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL of the server."""
         return f"http://127.0.0.1:{self.server_port}"
 
     def __enter__(self) -> Self:
-        """Start to answer."""
+        """Start answering."""
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
         return self
@@ -52,7 +52,7 @@ class AppConfigData(ThreadingHTTPServer):
         self.server_close()
 
     def answer(self, operation: str, target: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        """Return status, headers and body of the answer."""
+        """Return the status, headers and body of the answer."""
         with self._lock:
             self.calls[operation] += 1
             if operation in self.refuse:

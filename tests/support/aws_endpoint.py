@@ -1,4 +1,4 @@
-"""AWS's own endpoints over TLS, as a test scripts them, with the variables that lead there."""
+"""AWS endpoints over TLS that a test scripts, and the variables that point to them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ TRUST = ("AWS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 def asked(request: Request) -> Any:
-    """Return what a request of the JSON protocol asks for."""
+    """Return the parsed body of a request in the JSON protocol."""
     return json.loads(body_of(request))
 
 
 def secret(name: str, value: str | None = None) -> dict[str, Any]:
-    """Return what Secrets Manager answers for a secret."""
+    """Return the answer of Secrets Manager for a secret."""
     return {
         "ARN": f"arn:aws:secretsmanager:us-east-1:123456789012:secret:{name}-AbCdEf",
         "Name": name,
@@ -41,7 +41,7 @@ def found(request: Request) -> Action:
 
 
 def refused(code: str, message: str = "no", status: int = 400, **headers: str) -> Action:
-    """Answer with an error of AWS."""
+    """Answer with an AWS error."""
     body = json.dumps({"__type": code, "Message": message})
     return faults.send(faults.message(body, status, headers))
 
@@ -54,7 +54,7 @@ def endpoint(
     *,
     tls: bool = True,
 ) -> Generator[TlsServer]:
-    """Run an endpoint, and let the environment name and trust it."""
+    """Run an endpoint that the environment variables name and trust."""
     authority = Authority()
     context = authority.context(folder, "localhost", "127.0.0.1") if tls else None
     bundle = folder / "bundle.pem"

@@ -29,7 +29,7 @@ class BotocoreCalls:
         self.made.clear()
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Record the calls of every client, those included that exist already."""
+        """Record the calls of every client, including existing ones."""
         call = BaseClient._make_api_call
 
         def recorded(client: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:

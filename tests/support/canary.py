@@ -1,4 +1,4 @@
-"""A made-up value that nothing may show, and the places where one looks for it."""
+"""A made-up value that nothing may show, and a search of the places where it could."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ DOCUMENT_TEXT = json.dumps(DOCUMENT)
 
 
 def _marks() -> Iterator[bytes]:
-    """Go through what gives a canary away: its parts, as somebody may cut it off, and encodings."""
+    """Yield what gives a canary away: its parts, in case it is cut off, and its encodings."""
     for secret in (TEXT, TOKEN):
         for part in secret.split("-"):
             if len(part) > 4:
@@ -54,12 +54,12 @@ def _marks() -> Iterator[bytes]:
 
 
 MARKS = tuple(_marks())
-# What stands beside a value in the tests' own servers and files has no part of it.
+# Text beside the values in the tests' own servers and files contains no mark.
 assert not any(mark in b"it prod/db testing" for mark in MARKS)
 
 
 def is_in(text: object) -> bool:
-    """Whether a text, or bytes, give a canary away."""
+    """Return whether text or bytes give a canary away."""
     data = (
         bytes(text)
         if isinstance(text, (bytes, bytearray))
@@ -69,7 +69,7 @@ def is_in(text: object) -> bool:
 
 
 def _attempted(show: Callable[[], Any]) -> Any:
-    """Return what is shown, or the text of the refusal."""
+    """Return what is shown, or the traceback if showing it raises."""
     try:
         return show()
     except Exception as error:  # noqa: BLE001 - whatever refuses
@@ -77,7 +77,7 @@ def _attempted(show: Callable[[], Any]) -> Any:
 
 
 def shown_by(thing: object) -> Iterator[tuple[str, object]]:
-    """Go through all that an object shows of itself, and that a pickle or JSON of it holds."""
+    """Yield everything an object shows of itself, and what a pickle or JSON of it contains."""
     yield "repr", repr(thing)
     yield "str", str(thing)
     yield "format", _attempted(lambda: format(thing))
@@ -92,7 +92,7 @@ def shown_by(thing: object) -> Iterator[tuple[str, object]]:
 
 
 def chain_of(error: BaseException) -> list[BaseException]:
-    """Return an exception with all that it is linked to: causes, contexts, members, failures."""
+    """Return an exception and all linked ones: causes, contexts, members, failures."""
     found: dict[int, BaseException] = {}
     rest: list[object] = [error]
     while rest:
@@ -105,7 +105,7 @@ def chain_of(error: BaseException) -> list[BaseException]:
 
 
 def locals_of(error: BaseException) -> Iterator[tuple[str, object]]:
-    """Go through the local and free variables of our own frames, as error trackers show them."""
+    """Yield the local and free variables of our own frames, as error trackers show them."""
     seen: dict[int, object] = {}
     for one in chain_of(error):
         for frame, _ in traceback.walk_tb(one.__traceback__):
@@ -117,10 +117,10 @@ def locals_of(error: BaseException) -> Iterator[tuple[str, object]]:
 
 
 def walked(root: object, seen: dict[int, object]) -> Iterator[tuple[str, object]]:
-    """Go through what trackers and encoders show: mappings, sequences, slots and `__dict__`.
+    """Yield what trackers and encoders show: mappings, sequences, slots and `__dict__`.
 
-    Slots and `__dict__` of our own objects alone: what others' show was given to them. What was
-    seen is not looked into again.
+    Slots and `__dict__` are read from our own objects only: others show just what they were given.
+    Objects already in `seen` are skipped.
     """
     rest: list[tuple[str, object]] = [("", root)]
     while rest:
@@ -152,7 +152,7 @@ def _attributes(path: str, one: object) -> Iterator[tuple[str, object]]:
 
 
 def said_by(error: BaseException) -> Iterator[tuple[str, object]]:
-    """Go through all that an exception says, holds and shows, and those that it is linked to."""
+    """Yield everything that an exception, and those linked to it, say, hold and show."""
     for one in chain_of(error):
         kind = type(one).__name__
         yield f"{kind}'s message", str(one)
@@ -172,7 +172,7 @@ _FRAMES = (FrameType, TracebackType)
 
 
 def texts_below(*roots: object) -> Iterator[str | bytes | bytearray]:
-    """Go through the strings that live objects refer to, tracebacks and code left out."""
+    """Yield the strings that live objects refer to, except through tracebacks and code."""
     seen: set[int] = set()
     rest: list[Any] = list(roots)
     while rest:
@@ -196,7 +196,7 @@ def leaks(*things: object) -> list[str]:
 
 
 class LogWatch(logging.Handler):
-    """Sees every record of every logger at level 1, and keeps where it gives a canary away."""
+    """Checks every record of every logger at level 1, and notes those that show a canary."""
 
     def __init__(self) -> None:
         super().__init__(level=0)
@@ -206,7 +206,7 @@ class LogWatch(logging.Handler):
         self._lowered: list[tuple[logging.Logger, int]] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Look into the record, its arguments, its exception, its other attributes."""
+        """Check the record's message, arguments, exception and other attributes."""
         self.count += 1
         self.names.add(record.name)
         seen: list[object] = [
@@ -221,7 +221,7 @@ class LogWatch(logging.Handler):
             self.leaks.append(f"{record.name} {record.levelname}: {record.msg}")
 
     def install(self) -> None:
-        """Lower every logger there is to level 1, and see what they log."""
+        """Lower every existing logger to level 1, and watch what it logs."""
         named = (logger for logger in logging.root.manager.loggerDict.values())
         for logger in (logging.root, *named):
             if isinstance(logger, logging.Logger):
@@ -231,7 +231,7 @@ class LogWatch(logging.Handler):
                     logger.addHandler(self)
 
     def remove(self) -> None:
-        """Leave the loggers as they were."""
+        """Restore the loggers."""
         for logger, level in self._lowered:
             logger.setLevel(level)
             logger.removeHandler(self)

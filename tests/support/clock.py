@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class FakeClock:
-    """What the package reads of `time`: a monotonic and a wall clock, each movable on its own."""
+    """A stand-in for `time`: a monotonic and a wall clock, each movable on its own."""
 
     def __init__(self, monotonic: float = 1_000.0, wall: float = 1_700_000_000.0) -> None:
         """Start at these two readings, in seconds."""

@@ -1,7 +1,7 @@
-"""What hands out temporary credentials, and a Secrets Manager that knows whose they are.
+"""Services that issue temporary credentials, and a Secrets Manager that accepts only those.
 
 STS is moto's own; the SSO portal, its OIDC service, instance metadata and a container's endpoint
-are stand-ins. One port serves them all: `AWS_ENDPOINT_URL` leads every client of boto3 there.
+are stand-ins. One port serves them all: `AWS_ENDPOINT_URL` points every boto3 client to it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ IN_HEADER = re.compile(
 
 
 class Keys(NamedTuple):
-    """Temporary credentials. What is secret about them is a canary, unless moto made them."""
+    """Temporary credentials, whose secret parts are canaries unless moto made them."""
 
     identity: str
     secret: str
@@ -42,11 +42,11 @@ class Keys(NamedTuple):
 
     @classmethod
     def made_up(cls, identity: str) -> Keys:
-        """Return credentials of this access key id."""
+        """Return credentials with this access key id."""
         return cls(identity, f"{canary.TOKEN}/key/{identity}", f"{canary.TOKEN}/token/{identity}")
 
     def fields(self, token: str = "SessionToken", *, lifetime: float = 3600) -> dict[str, str]:
-        """Return them as processes and metadata services do."""
+        """Return the credentials in the format of processes and metadata services."""
         expires = dt.datetime.fromtimestamp(time.time() + lifetime, dt.UTC)
         return {
             "AccessKeyId": self.identity,
@@ -57,7 +57,7 @@ class Keys(NamedTuple):
 
 
 class CredentialServices(FaultServer):
-    """Issues credentials, and reads secrets to those alone who sign with credentials it knows."""
+    """Issues credentials, and returns a secret only to requests signed with known ones."""
 
     def __init__(self, sts: str) -> None:
         """Leave STS to the server at this URL."""
@@ -66,13 +66,13 @@ class CredentialServices(FaultServer):
         self.known: dict[str, Keys] = {}
         self.bearer = ""  # the SSO token that the portal accepts
         self.lifetime = 3600.0  # seconds for which credentials are issued
-        self.refusal: Action | None = None  # what is answered instead of credentials
-        self.asked: list[str] = []  # for credentials: operations
-        self.readers: list[tuple[str, str]] = []  # access key id and user agent
+        self.refusal: Action | None = None  # the answer instead of credentials
+        self.asked: list[str] = []  # operations that asked for credentials
+        self.readers: list[tuple[str, str]] = []  # access key ids and user agents
 
     @property
     def url(self) -> str:
-        """The URL that all clients are led to."""
+        """The URL that all clients use."""
         return f"http://127.0.0.1:{self.port}"
 
     def issue(self, identity: str) -> Keys:
@@ -101,7 +101,7 @@ class CredentialServices(FaultServer):
         )
 
     def _read(self, request: Request) -> Action:
-        """Answer with the secret where the signature is right."""
+        """Answer with the secret if the signature is right."""
         identity = signer_of(request, self.known)
         if not identity:
             return refused("UnrecognizedClientException", "it is not known")
@@ -143,7 +143,7 @@ class CredentialServices(FaultServer):
         return faults.answer(json.dumps({"accessToken": self.bearer, "expiresIn": 3600}))
 
     def _metadata(self, request: Request) -> Action:
-        """Answer as the instance metadata service does, version 2."""
+        """Answer as version 2 of the instance metadata service does."""
         assert request.headers["x-aws-ec2-metadata-token"] == "metadata-token"
         role = request.path.rpartition("/")[2]
         if not role:
@@ -152,14 +152,14 @@ class CredentialServices(FaultServer):
         return faults.answer(json.dumps({"Code": "Success", **fields}))
 
     def _container(self, request: Request) -> Action:
-        """Answer as a container's endpoint does, EKS's for example."""
+        """Answer as a container's credential endpoint does, such as that of EKS."""
         assert request.headers["authorization"] == f"{canary.TOKEN}/container"
         fields = self.issue("ASIA-CONTAINER").fields("Token", lifetime=self.lifetime)
         return faults.answer(json.dumps(fields))
 
 
 def signer_of(request: Request, known: dict[str, Keys]) -> str:
-    """Return the access key id that signed a request; empty unless the signature is right."""
+    """Return the access key id that signed a request, or "" if the signature is wrong."""
     headers = request.headers
     found = IN_HEADER.fullmatch(headers.get("authorization", ""))
     if found is None or found[1] not in known:
@@ -181,7 +181,7 @@ def signer_of(request: Request, known: dict[str, Keys]) -> str:
 
 
 def denied(operation: str) -> Action:
-    """Answer as STS does where the role's trust policy does not name who asks."""
+    """Answer as STS does if the role's trust policy does not name the caller."""
     message = (
         "User: arn:aws:iam::123456789012:user/me is not authorized to perform: "
         f"sts:{operation} on resource: arn:aws:iam::123456789012:role/reader"
@@ -190,7 +190,7 @@ def denied(operation: str) -> Action:
 
 
 def refused_by_sts(code: str, message: str, status: int) -> Action:
-    """Answer with an error in XML, which is what STS speaks."""
+    """Answer with an error in XML, the format of STS."""
     error = f"<Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>"
     body = f"<ErrorResponse>{error}<RequestId>1</RequestId></ErrorResponse>"
     return faults.send(faults.message(body, status, {"Content-Type": "text/xml"}))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def once(address: Any, request: bytes) -> Generator[Any, Any, Reply | Fault]:
-    """Send one request, and return what came of it."""
+    """Send one request, and return its reply or fault."""
     reply = yield address, opaque(request), 0.0
     return reply  # type: ignore[no-any-return]  # what the client sends
 
@@ -22,6 +22,6 @@ def once(address: Any, request: bytes) -> Generator[Any, Any, Reply | Fault]:
 def exchange(
     client: Client, requests: Mapping[Any, tuple[Any, bytes]], *, timeout: float
 ) -> dict[Any, Reply | Fault]:
-    """Send all requests, and return what came of each."""
+    """Send all requests, and return the reply or fault of each."""
     jobs = {key: once(*request) for key, request in requests.items()}
     return client.run(jobs, timeout=timeout)

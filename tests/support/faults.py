@@ -64,7 +64,7 @@ def message(
 
 
 def send(data: bytes, *, keep: bool = True) -> Action:
-    """Send these bytes; `keep=False` then closes the connection without having announced it."""
+    """Send these bytes; `keep=False` then closes the connection unannounced."""
 
     def act(connection: socket.socket) -> bool:
         connection.sendall(data)
@@ -108,7 +108,7 @@ def drip(body: str | bytes, *, size: int, seconds: float) -> Action:
 
 
 def delayed(seconds: float, action: Action) -> Action:
-    """Do that only after so many seconds."""
+    """Run an action after a delay in seconds."""
 
     def act(connection: socket.socket) -> bool:
         time.sleep(seconds)
@@ -138,19 +138,19 @@ GARBAGE = send(b"\x16\x03\x01\x02\x00 this is no HTTP at all\r\n\r\n", keep=Fals
 NOT_READY = answer("not ready to serve traffic, please wait\n", 400)
 REFUSED = answer("an unexpected error occurred while executing request\n", 400)
 BAD_TOKEN = answer("bad session token or header key\n", 401)
-# What ends at once, and passes.
+# Transient faults that end at once.
 BROKEN = (close, reset, truncated('{"SecretString": "cut"}'), answer("", 500), answer("", 503))
 
 
 class FaultServer:
     """Listens on a free loopback port; counts connections, keeps every request.
 
-    `script` is the actions in the order of requests, over all connections, the last one again and
-    again; or a function that chooses the action for a request.
+    `script` is a sequence with one action for each request, over all connections, whose last one
+    is repeated; or a function that chooses the action for a request.
     """
 
     def __init__(self, script: Sequence[Action] | Callable[[Request], Action]) -> None:
-        """Listen at once; answer from entering the context."""
+        """Listen at once; answer requests once the context is entered."""
         self._script = script
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port: int = self._listener.getsockname()[1]
@@ -161,7 +161,7 @@ class FaultServer:
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
-        """Start to answer."""
+        """Start answering."""
         self._start(self._accept)
         return self
 
@@ -175,7 +175,7 @@ class FaultServer:
             thread.join(5)
 
     def drop_connections(self) -> None:
-        """Close every open connection without a word, as the agent does after 61 seconds."""
+        """Close every open connection without notice, as the agent does after 61 seconds."""
         with self._lock:
             for connection in self._open:
                 with contextlib.suppress(OSError):
@@ -214,7 +214,7 @@ class FaultServer:
 
 
 def requests_on(connection: socket.socket) -> Iterator[bytes]:
-    """Yield each request until the client closes; the head alone of one without a body."""
+    """Yield each request, with its body if it has one, until the client closes."""
     received = b""
     while True:
         while b"\r\n\r\n" not in received:
@@ -231,10 +231,10 @@ def requests_on(connection: socket.socket) -> Iterator[bytes]:
 
 
 class FakeExtension(FaultServer):
-    """A well-behaved extension, or agent, whose values and delay the test decides at any time.
+    """A well-behaved extension or agent, whose values and delay a test may change at any time.
 
     `secrets` and `parameters` map a name to a string, bytes (secrets only), a list (a StringList)
-    or a dict (JSON). `fault` may return an action that is done instead of answering a request.
+    or a dict (JSON). `fault` may return an action that replaces the answer to a request.
     """
 
     def __init__(
@@ -265,7 +265,7 @@ class FakeExtension(FaultServer):
         return self.fault(request) or delayed(self.delay, self.reply(request))
 
     def reply(self, request: Request) -> Action:
-        """Return the good answer to a request, in this extension's dialect."""
+        """Return the normal answer to a request, in the dialect of the extension or the agent."""
         if request.headers.get("x-aws-parameters-secrets-token") != self.token:
             return answer("Bad Token", 403) if self.agent else BAD_TOKEN
         if request.path == "/secretsmanager/get":
@@ -285,7 +285,7 @@ class FakeExtension(FaultServer):
 
 
 def named(name: str | None, service: str) -> dict[str, str]:
-    """Return the fields that name a secret or a parameter; none of them without a name."""
+    """Return the fields that name a secret or a parameter; without a name there are none."""
     if name is None:
         return {}
     if name.startswith("arn:"):
@@ -295,7 +295,7 @@ def named(name: str | None, service: str) -> dict[str, str]:
 
 
 def secret_body(value: Any, *, agent: bool, name: str | None = None) -> dict[str, Any]:
-    """Return the answer of either dialect for a secret."""
+    """Return the answer for a secret, in either dialect."""
     text = value if isinstance(value, str | bytes) else json.dumps(value)
     binary = base64.b64encode(text).decode() if isinstance(text, bytes) else None
     body = {
@@ -336,7 +336,7 @@ def version_of(value: str | bytes) -> str:
 
 @contextlib.contextmanager
 def refusing_port() -> Generator[int]:
-    """Hold a loopback port on which nobody listens: connecting is refused."""
+    """Reserve a loopback port without a listener, so that connecting is refused."""
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         yield holder.getsockname()[1]

@@ -1,4 +1,4 @@
-"""A log handler that keeps what it gets."""
+"""A log handler that keeps its records as text."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import logging
 
 
 class Kept(logging.Handler):
-    """Keeps all that is logged, as text."""
+    """Keeps everything that is logged, as lines of text."""
 
     def __init__(self) -> None:
-        """Keep everything."""
+        """Accept every level from DEBUG up."""
         super().__init__(logging.DEBUG)
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep one."""
+        """Keep one record as a line."""
         self.lines.append(f"{record.levelname} {record.name} {record.getMessage()}")

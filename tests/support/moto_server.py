@@ -26,7 +26,7 @@ CREDENTIALS = {
 
 
 class MotoServer(NamedTuple):
-    """A running server; what tests put into it is gone after `reset`."""
+    """A running server, which `reset` empties."""
 
     url: str
 
@@ -49,12 +49,12 @@ class MotoServer(NamedTuple):
         self.client("ssm").put_parameter(Name=name, Value=value, Type=kind, Overwrite=True)
 
     def reset(self) -> None:
-        """Forget everything that tests have put in."""
+        """Forget everything that tests have created."""
         with urlopen(Request(f"{self.url}/moto-api/reset", method="POST"), timeout=10):  # noqa: S310
             pass
 
 
-@functools.cache  # making one takes a tenth of a second
+@functools.cache  # creating a client takes a tenth of a second
 def _client(url: str, service: str) -> Any:
     session = boto3.Session(
         aws_access_key_id="testing", aws_secret_access_key="testing", region_name="us-east-1"

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 def source(declaration: str | Declaration) -> Source:
-    """Return what a declaration reads."""
+    """Return the source that a declaration reads."""
     return declare(declaration).source
 
 
 def fetch(
     backend: Backend, *declarations: str | Declaration, timeout: float = 5, fresh: bool = False
 ) -> list[Any]:
-    """Return values, and errors as they are, in the order of the declarations."""
+    """Return the value or the error of each declaration, in their order."""
     sources = [source(declaration) for declaration in declarations]
     answers = backend.fetch(iter(sources), timeout=timeout, fresh=fresh)
     assert list(answers) == list(dict.fromkeys(sources))
@@ -28,6 +28,6 @@ def fetch(
 
 
 def shown(answer: Any) -> Any:
-    """Return the value of an answer, an error as it is."""
+    """Return the value of an answer, or the error itself."""
     assert isinstance(answer, Answer | ResolutionError)
     return answer.value if isinstance(answer, Answer) else answer

@@ -1,4 +1,4 @@
-"""A backend that answers as a test says and keeps every question."""
+"""A backend that answers as a test says, and records every call."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Asked(NamedTuple):
 class Recorder:
     """Answers by declaration string; the test may change `answers` at any time.
 
-    A callable is called for its answer. What is not there is not found.
+    A callable is called for its answer. A source that is not in `answers` is not found.
     """
 
     name = "recorder"
@@ -34,7 +34,7 @@ class Recorder:
         self.calls: list[Asked] = []
 
     def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> dict[Source, Any]:
-        """Answer all sources, and remember that they were asked for."""
+        """Answer all sources, and record the call."""
         wanted = list(sources)
         self.calls.append(Asked([str(source) for source in wanted], timeout, fresh))
         return {source: self._answer(str(source)) for source in wanted}

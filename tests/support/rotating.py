@@ -1,4 +1,4 @@
-"""A secret in rotation, and the database that it opens, step by step as AWS plays it."""
+"""A secret in rotation and the database that it opens, in the steps of AWS's rotation."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 class LoginFailed(Exception):  # noqa: N818 - as a driver's error is called
-    """What the database raises on a wrong password."""
+    """Raised by the database for a wrong password."""
 
 
 class Rotating:
-    """A backend with one secret in rotation, whose database knows one password at a time."""
+    """A backend with one secret in rotation, whose database accepts one password at a time."""
 
     name = "rotating"
 
     def __init__(self, **fields: Any) -> None:
-        """Begin before a rotation, with these fields beside the user and the password."""
+        """Start before a rotation, with these fields in addition to user and password."""
         self.document: dict[str, Any] = {"user": "u", "password": "old", **fields}
         self.stages: dict[str | None, Any] = {None: self.document}
         self.accepted = "old"
@@ -35,11 +35,11 @@ class Rotating:
         self.stages["AWSPENDING"] = {**self.stages[None], "password": password, **fields}
 
     def set(self) -> None:
-        """Step 2: the database knows the pending password only."""
+        """Step 2: the database accepts only the pending password."""
         self.accepted = self.stages["AWSPENDING"]["password"]
 
     def finish(self) -> None:
-        """Step 4: AWSCURRENT is what was pending."""
+        """Step 4: the pending version becomes AWSCURRENT."""
         self.stages[None] = self.stages["AWSPENDING"]
 
     def rotate(self, password: str) -> None:
@@ -49,14 +49,14 @@ class Rotating:
         self.finish()
 
     def login(self, password: str) -> str:
-        """Let in who knows the password."""
+        """Log in if the password is the accepted one."""
         self.logins.append(password)
         if password != self.accepted:
             raise LoginFailed(f"login {len(self.logins)}")
         return f"in with {password}"
 
     def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> dict[Source, Any]:
-        """Answer with the version of the stage that is asked for."""
+        """Answer with the version of the requested stage."""
         answers: dict[Source, Any] = {}
         for source in sources:
             self.asked.append((source.version_stage, fresh))
@@ -75,7 +75,7 @@ class Rotating:
 
 
 class Pool:
-    """A connection pool that logs in when it is made, and says whether it is used in time."""
+    """A connection pool that fails if it is used or closed again after it was closed."""
 
     made: list[Pool]
 
@@ -88,7 +88,7 @@ class Pool:
             database.login(password)
 
     def query(self) -> str:
-        """Log in again, as a pool does that has lost its connections."""
+        """Log in again, as a pool that has lost its connections does."""
         assert not self.closed, "used after it was closed"
         return self.database.login(self.password)
 

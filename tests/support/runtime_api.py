@@ -24,7 +24,7 @@ OURS = ("AWS_", "LAMBDA_", "PARAMETERS_SECRETS_EXTENSION_", "SECRETS_MANAGER_", 
 
 
 class Outcome(NamedTuple):
-    """What came of one invocation, or of INIT: a payload, or the error that the runtime posted."""
+    """The result of one invocation or of INIT: a payload, or the error that the runtime posted."""
 
     payload: Any
     error: dict[str, Any] | None
@@ -52,7 +52,7 @@ class RuntimeApiHandler(BaseHTTPRequestHandler):
     """The five calls that a runtime makes, under /2018-06-01/runtime."""
 
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # head and body go out apart: 40 ms an event, otherwise
+    disable_nagle_algorithm = True  # otherwise head and body go out apart: 40 ms an event
 
     @property
     def api(self) -> RuntimeApi:
@@ -82,7 +82,7 @@ class RuntimeApiHandler(BaseHTTPRequestHandler):
         )
 
     def do_POST(self) -> None:
-        """Take a response or an error; refuse the one that ends the process."""
+        """Take a response or an error; refuse it once the sandbox ends."""
         seconds = time.monotonic() - self.api.sent_at
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.api.ending.is_set():
@@ -110,7 +110,7 @@ class Sandbox:
     """One execution environment: `python -m awslambdaric HANDLER` in a process, as Lambda runs it.
 
     `env` is added to the environment of a Lambda function (None removes a variable); `timeout` is
-    the function's own, in seconds; `python` runs it.
+    the function's, in seconds; `python` is the interpreter.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Sandbox:
         snap_start: bool = False,
         python: str = sys.executable,
     ) -> None:
-        """Describe it; entering the context starts it."""
+        """Prepare the sandbox; entering the context starts it."""
         self.handler = handler
         self.task_root = task_root
         self.timeout = timeout
@@ -146,7 +146,7 @@ class Sandbox:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        """End the runtime, exit hooks included: refuse its report on an event that is no JSON."""
+        """End the runtime with its exit hooks: send invalid JSON, and refuse the error report."""
         self._api.ending.set()
         self._api.restored.set()
         self._api.events.put((b"{", 1.0))
@@ -184,7 +184,7 @@ class Sandbox:
         return {name: text for name, text in merged.items() if text is not None}
 
     def invoke(self, event: Any = None) -> Outcome:
-        """Run the handler once and wait for what comes of it, or of INIT if that fails first."""
+        """Run the handler once and return its outcome, or that of INIT if INIT fails first."""
         self._api.events.put((json.dumps(event or {}).encode(), self.timeout))
         return self.outcome()
 
@@ -207,7 +207,7 @@ class Sandbox:
         assert self._api.snapshot_taken.wait(20), f"INIT did not end:\n{self.log()}"
 
     def restore(self) -> None:
-        """Let the runtime run on as if restored from its snapshot."""
+        """Let the runtime continue as if restored from its snapshot."""
         self.wait_for_snapshot()
         self._api.restored.set()
 
@@ -216,7 +216,7 @@ class Sandbox:
         self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it run on."""
+        """Let the process continue."""
         self._process.send_signal(signal.SIGCONT)
 
     def log(self) -> str:

@@ -1,4 +1,4 @@
-"""A TLS server that answers each request as a test scripts it, and the authority it is known by."""
+"""A TLS server that a test scripts, and the authority that issues its certificate."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Authority:
     """A root certificate of a made-up organization, which issues certificates for hosts."""
 
     def __init__(self, organization: str = "Amazon") -> None:
-        """Make key and certificate."""
+        """Create the key and the certificate."""
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.name = x509.Name(
             [
@@ -42,7 +42,7 @@ class Authority:
 
     @property
     def pem(self) -> str:
-        """The root certificate."""
+        """The root certificate in PEM format."""
         return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
 
     def context(self, folder: Path, *hosts: str) -> ssl.SSLContext:
@@ -85,7 +85,7 @@ class Authority:
 
 
 class TlsServer(FaultServer):
-    """A `FaultServer` that speaks TLS, and reads bodies too; `context=None` leaves TLS out."""
+    """A `FaultServer` that speaks TLS, or plain HTTP with `context=None`."""
 
     def __init__(self, script: Any, context: ssl.SSLContext | None) -> None:
         """Listen at once; answer from entering the context."""
@@ -125,7 +125,7 @@ def body_of(request: Request) -> bytes:
 
 
 def forwarded(request: Request, port: int) -> Action:
-    """Return the answer of another server on this machine."""
+    """Forward a request to another server on this machine, and return its answer."""
     method, target, _ = request.raw.split(b" ", 2)
     head = Request(request.raw.partition(b"\r\n\r\n")[0], 0, 0)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)

@@ -1,4 +1,4 @@
-"""What type checkers must accept, and what they must know; checked in CI, never run."""
+"""Code that type checkers must accept and the types they must infer; checked in CI, not run."""
 # ruff: noqa: INP001 - no package: nobody imports it
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 class Context(Protocol):
-    """What a handler uses of its context."""
+    """The part of its context that a handler uses."""
 
     aws_request_id: str
     secrets: Secrets
@@ -64,7 +64,7 @@ def use(event: dict[str, Any], context: Context, login: Login) -> None:
     as_callable: Callable[[dict[str, Any], Context], str] = in_context
     assert_type(as_callable(event, context), str)
 
-    # What is injected need not be passed, and may be.
+    # Injected arguments may be passed or left out.
     assert_type(by_signature(event, context), int)
     assert_type(by_signature(event, context, login=login), int)
     assert_type(by_signature(event=event, context=context, login=login, verbose=True), int)
@@ -122,7 +122,7 @@ def use(event: dict[str, Any], context: Context, login: Login) -> None:
     observer=print,
 )
 def in_context(event: dict[str, Any], context: Context) -> str:
-    """Have every option."""
+    """Use every option."""
     secrets = context.secrets
     user: str = secrets.db["user"]
     url: str = secrets["url"]
@@ -198,14 +198,14 @@ class Service:
 
 
 class PowertoolsContext(LambdaContext):
-    """Powertools' context, and what is injected."""
+    """Powertools' context, with the injected secrets."""
 
     secrets: Secrets
 
 
 @inject_secrets({"key": "prod/key"})
 def with_powertools(event: dict[str, Any], context: PowertoolsContext) -> str:
-    """Hand the context on to what wants Powertools' own."""
+    """Pass the context to a function that takes Powertools' own."""
     seconds = remaining(context)
     return f"{context.secrets.key} {seconds}"
 
@@ -253,7 +253,7 @@ def in_event(event: dict[str, Any], context: object) -> str:
 
 @inject_secrets(config, into="kwargs", refresh_on=LoginFailedError)
 def in_kwargs(event: dict[str, Any], context: object, *, login: Login, workers: int) -> int:
-    """Take some of what is declared."""
+    """Take some of the declared secrets."""
     return len(login.user) + workers
 
 
@@ -281,7 +281,7 @@ def charge_twice(order: int) -> None:
 
 
 async def use_live(context: object) -> None:
-    """Use all that live secrets have."""
+    """Use every member of live secrets."""
     assert_type(live.current(), Secrets)
     assert_type(await live.acurrent(), Secrets)
     assert_type(config.login, Login)

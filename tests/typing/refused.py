@@ -1,4 +1,4 @@
-"""What type checkers must refuse: an ignore that is not needed is an error, so each line is one."""
+"""Code that type checkers must refuse: an unneeded ignore is an error, so each line is checked."""
 # ruff: noqa: INP001 - no package: nobody imports it
 # pyright: reportUnnecessaryTypeIgnoreComment=true
 
@@ -34,7 +34,7 @@ def misspelt_options() -> None:
 
 
 def wrong_declarations() -> None:
-    """A declaration that is none."""
+    """Arguments that are not declarations."""
     inject_secrets({"a": 5})  # type: ignore[dict-item]
     inject_secrets({1: "a"})  # type: ignore[dict-item]
     inject_secrets("a")  # type: ignore[call-overload]
@@ -46,7 +46,7 @@ def wrong_declarations() -> None:
 
 
 def wrong_values_of_options() -> None:
-    """An option's value that means nothing."""
+    """Invalid values of options."""
     inject_secrets(ONE, into="body")  # type: ignore[call-overload]
     inject_secrets(ONE, backend="vault")  # type: ignore[call-overload]
     inject_secrets(ONE, backend=object())  # type: ignore[call-overload]
@@ -57,7 +57,7 @@ def wrong_values_of_options() -> None:
 
 
 def wrong_use_of_handlers() -> None:
-    """A result or an argument of another type, and a control that does not exist."""
+    """A result or an argument of the wrong type, and an attribute that does not exist."""
     number: int = handler({}, object())  # type: ignore[assignment]
     number = typed({}, object())  # type: ignore[assignment]
     assert number
@@ -68,7 +68,7 @@ def wrong_use_of_handlers() -> None:
 
 
 def wrong_use_of_live_secrets() -> None:
-    """Options in the wrong place, and what is not an exception type."""
+    """Options in the wrong place, an invalid declaration or exception type, and iteration."""
     live = LiveSecrets(ONE)
     inject_secrets(live, ttl=5)  # type: ignore[call-overload]
     inject_secrets(live, backend="aws")  # type: ignore[call-overload]
@@ -79,7 +79,7 @@ def wrong_use_of_live_secrets() -> None:
 
 
 def secrets_are_no_mapping() -> None:
-    """What would go through all values by accident."""
+    """Iteration, which would go through all values by accident."""
     secrets = resolve_secrets(ONE)
     list(secrets)  # type: ignore[call-overload]
     set(secrets)  # type: ignore[call-overload]
