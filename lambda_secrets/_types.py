@@ -22,7 +22,7 @@ Declaration: TypeAlias = str | _Declaration
 class InjectedHandler(Protocol[P, R_co]):
     """The type of a decorated handler: called as before, with a `LiveSecrets` as ``secrets``.
 
-    The decorator returns a function, or an object that looks like the handler: `isinstance` takes
+    The decorator returns a function, or an object that looks like the handler: ``isinstance`` takes
     both. ``handler.secrets`` is the `LiveSecrets` of all its layers.
     """
 
