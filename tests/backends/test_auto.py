@@ -403,7 +403,9 @@ def test_the_old_value_does_not_flip_back(
     assert [handler({}, context) for _ in range(3)] == ["new"] * 3
 
 
-def test_many_threads_may_force_at_once(server: FakeExtension, time_of_auto: FakeClock) -> None:
+def test_the_end_of_a_stay_may_be_seen_twice(
+    server: FakeExtension, time_of_auto: FakeClock
+) -> None:
     """Several threads may notice the end of a stay at the same time."""
     pair = Pair(server.port)
     pair.fetch("x", fresh=True)

@@ -520,7 +520,7 @@ def test_a_session_that_does_not_begin_is_told(
         assert len(server.requests) == 1
 
 
-def test_a_poll_that_is_throttled_keeps_its_session(
+def test_a_poll_that_fails_for_a_moment_keeps_its_session(
     backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A transient failure of a poll is reported as such, and starts no other session."""
