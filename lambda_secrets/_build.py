@@ -6,10 +6,10 @@ import functools
 import logging
 import threading
 
-from ._deep import Wrapped, equal
+from ._deep import equal
 from ._signals import is_from_signal
 from ._sources import Mismatch
-from ._values import Secrets, fresh, held, opaque, origins, shielded
+from ._values import Secrets, Wrapped, fresh, held, opaque, origins, shielded
 from .errors import BackendUnavailableError
 
 TYPE_CHECKING = False
@@ -63,7 +63,7 @@ class Built:
             problem = Mismatch("its build function raised StopIteration")
             error = gathered({name: failure(name, self.declaration, problem, "build")})
         else:
-            self.product = opaque(Wrapped(opaque(made), shared=True))
+            self.product = opaque(Wrapped(made, shared=True))
             return
         raise error
 

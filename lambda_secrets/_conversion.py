@@ -12,9 +12,8 @@ from contextlib import suppress
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from ._deep import Wrapped
 from ._sources import Mismatch, parsed_json
-from ._values import opaque
+from ._values import Wrapped, opaque
 from .errors import DeclarationError
 
 TYPE_CHECKING = False
@@ -62,7 +61,7 @@ def converter(name: str, declaration: Declaration, wanted: Any) -> Convert:
             return fitted
         if all(type(part) in _DATA for part in _inside(fitted)):
             return fitted
-        return Wrapped(opaque(fitted), shared=False)
+        return Wrapped(fitted, shared=False)
 
     return convert
 

@@ -91,9 +91,9 @@ def inject_secrets(
         mapping: Any = declarations
         declared = declare_all(mapping)
 
-    def resolver_of(declared: dict[str, Declaration], converters: Any = None) -> Resolver:
-        given = {**options, "converters": converters}
-        return Resolver(declared, cache=shared_cache, backend=backend_of(backend), **given)
+    def resolver_of(names: dict[str, Declaration], converters: Any = None) -> Resolver:
+        chosen, more = backend_of(backend), {**options, "converters": converters}
+        return Resolver(names, cache=shared_cache, backend=chosen, **more)
 
     def decorate(handler: Any) -> Any:
         resolver = live if declared is None else resolver_of(declared)
@@ -108,9 +108,14 @@ def inject_secrets(
         ):
             from ._wrap import wrapped
 
-            where = {"into": "" if into is _CONTEXT else into, "key": key}
-            given = resolver or resolver_of
-            return wrapped(handler, given, **where, refresh_on=refresh_on, prefetch=prefetch)
+            return wrapped(
+                handler,
+                resolver or resolver_of,
+                into="" if into is _CONTEXT else into,
+                key=key,
+                refresh_on=refresh_on,
+                prefetch=prefetch,
+            )
         layer = Layer(resolver, key, (), handler)
         layer.check_handler()
         return dressed(usual_handler(layer), layer, [resolver])

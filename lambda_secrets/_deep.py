@@ -11,8 +11,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ._names import Opaque
-
 
 def parsed_again(text: Any, error: Exception) -> list[Any] | str:
     """After an error of `json`, return the parsed text in a list, or why it is not JSON."""
@@ -37,14 +35,6 @@ def _parsed_apart(text: str | bytes) -> list[Any]:
     return found
 
 
-class Wrapped:
-    """A hidden value that is not copied like JSON, such as one that was built or converted."""
-
-    def __init__(self, value: Opaque, *, shared: bool) -> None:
-        self.value = value
-        self.shared = shared  # handed out itself, not as a copy
-
-
 def equal(one: Any, other: Any) -> bool:
     """Whether two values are equal, however deeply they are nested."""
     pairs = [(one, other)]
@@ -62,9 +52,9 @@ def equal(one: Any, other: Any) -> bool:
     return True
 
 
-def copied(value: Any) -> Any:
+def copied(value: Any, *, wrapped: bool) -> Any:
     """Return a fresh copy of a container or a wrapped value; any other object unchanged."""
-    if type(value) is Wrapped:
+    if wrapped:
         if value.shared:
             return value.value(0)
         value = value.value(0)

@@ -7,7 +7,6 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
-Function: TypeAlias = Callable[..., Any]
 Instant: TypeAlias = tuple[float, float]
 """Seconds by the monotonic and by the wall clock."""
 Kind: TypeAlias = Literal["secret", "parameter", "tree", "appconfig", "env"]

@@ -9,7 +9,7 @@ import os
 from ._cache import under_snapstart
 from ._sources import Mismatch, check_seconds
 from ._store import Entry, Freshness
-from ._values import Secrets, opaque, shielded
+from ._values import Secrets, Wrapped, opaque, shielded
 from .errors import DeclarationError
 
 TYPE_CHECKING = False
@@ -279,8 +279,8 @@ def _extracted(
         value = opaque(value)  # hidden while other people's code runs
         value = convert(value)
     if callable(declaration.transform):
-        from ._deep import Wrapped, repeats
+        from ._deep import repeats
 
         if repeats(value):
-            value = Wrapped(opaque(value), shared=False)
+            value = Wrapped(value, shared=False)
     return value if isinstance(value, Mismatch) else opaque(value)

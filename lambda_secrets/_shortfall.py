@@ -6,11 +6,10 @@ import math
 import os
 from contextlib import suppress
 
-from ._deep import Wrapped
 from ._signals import is_from_signal
 from ._sources import Mismatch
 from ._store import Entry, Freshness
-from ._values import Secrets, held, opaque, origins
+from ._values import Secrets, Wrapped, held, opaque, origins
 from .backends import backend_name
 from .errors import DeclarationError, SecretNotFoundError
 
@@ -62,7 +61,7 @@ def instead_of(resolver: Any, declaration: Declaration, value: Any) -> Any:
     resolver.cache.reveal(default)
     if declaration.build is None:
         return default
-    return opaque(Wrapped(default, shared=True))  # it is not passed to build
+    return opaque(Wrapped(declaration.default, shared=True))  # it is not passed to build
 
 
 def _is_missing(value: Any) -> bool:

@@ -9,9 +9,8 @@ from ._resolver import Resolver, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
-
-    from ._names import Function
 
 
 class HandlerSecrets:
@@ -42,7 +41,7 @@ class HandlerSecrets:
     __iter__ = None
 
 
-def dressed(wrapper: Function, layer: Layer, resolvers: list[Resolver]) -> Any:
+def dressed(wrapper: Callable[..., Any], layer: Layer, resolvers: list[Resolver]) -> Any:
     """Make a wrapper look like the layer's function and have its ``secrets``; return it."""
     functools.update_wrapper(wrapper, layer.function)
     vars(wrapper).update(_self_lambda_secrets=layer, secrets=HandlerSecrets(resolvers))
@@ -54,7 +53,7 @@ def _fresh(resolver: Resolver, context: Any) -> Any:
     return run(resolver.steps(remaining=remaining_of(context)))
 
 
-def usual_handler(layer: Layer) -> Function:
+def usual_handler(layer: Layer) -> Callable[..., Any]:
     """Return a wrapper that makes usual calls directly, and all others in steps."""
     resolver, key, function = layer.resolver, layer.key, layer.function
     clock = resolver.cache.clock

@@ -55,6 +55,14 @@ def check_own_names(names: Iterable[str]) -> None:
             raise own_name(name)
 
 
+class Wrapped:
+    """A value that is not copied like JSON: an object that was built, or converted to a type."""
+
+    def __init__(self, value: Any, *, shared: bool) -> None:
+        self.value = opaque(value)
+        self.shared = shared  # handed out as it is, not as a copy
+
+
 class Secrets(Frozen):
     """The values of one handler by declared name: ``secrets.db`` or ``secrets["db"]``.
 
@@ -163,5 +171,5 @@ def _copied(value: Any) -> Any:
             elif kind not in _IMMUTABLE:
                 from ._deep import copied
 
-                container[key] = copied(item)
+                container[key] = copied(item, wrapped=kind is Wrapped)
     return box[0]

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ._names import Function
-
 
 def wrapped(
     handler: Any,
@@ -42,8 +40,12 @@ def wrapped(
         from ._signature import declared_in
 
         resolver, into = resolver(*declared_in(handler, into)), "kwargs"
-    layer = _layer_class(handler, resolver, into, refresh_on)(resolver, key, refresh_on, handler)
-    layer.offset = offset_of(handler)
+    offset = offset_of(handler)
+    is_function = type(handler) is FunctionType and not hasattr(handler, "_is_coroutine_mark")
+    stepped = offset or refresh_on or resolver.builds or not is_function
+    usual = not stepped and not handler.__code__.co_flags & SUSPENDED
+    layer = _layer_class(into, usual=usual)(resolver, key, refresh_on, handler)
+    layer.offset = offset
     layer.check_handler()
     check_names(layer)
     if prefetch and not under_snapstart(shared_cache):
@@ -52,7 +54,7 @@ def wrapped(
         prefetched(resolver)
     wrapper = usual_handler(layer) if type(layer) is Layer else _stepped_handler(layer)
     resolvers = [resolver, *(inner.resolver for inner in layers_of(handler))]
-    if not _is_function(handler):
+    if not is_function:
         from ._proxy import HandlerProxy
 
         return HandlerProxy(handler, layer, wrapper, HandlerSecrets(resolvers))
@@ -65,21 +67,20 @@ def wrapped(
     return wrapper
 
 
-def _layer_class(handler: Any, resolver: Resolver, into: str, refresh_on: Any) -> type[Layer]:
+def _layer_class(into: str, *, usual: bool) -> type[Layer]:
     """Return the class of the layer, for where its values go and whether its calls take steps."""
     if into not in {"", "context"}:
         from . import _targets
 
         return _targets.EventLayer if into == "event" else _targets.KeywordLayer
-    usual = _is_function(handler) and not handler.__code__.co_flags & SUSPENDED
-    if usual and not (offset_of(handler) or refresh_on or resolver.builds):
+    if usual:
         return Layer
     from ._steps import ContextLayer
 
     return ContextLayer
 
 
-def _stepped_handler(layer: Layer) -> Function:
+def _stepped_handler(layer: Layer) -> Callable[..., Any]:
     from ._steps import Call, handler_of
 
     call_of = Call
@@ -88,8 +89,3 @@ def _stepped_handler(layer: Layer) -> Function:
 
         call_of = RetriedCall
     return handler_of(layer, call_of)
-
-
-def _is_function(handler: Any) -> bool:
-    """Whether it is a plain function that is not marked as a coroutine function."""
-    return type(handler) is FunctionType and not hasattr(handler, "_is_coroutine_mark")

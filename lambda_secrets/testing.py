@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 from ._cache import shared_cache
 from ._declarations import declare
-from ._deep import Wrapped
 from ._maintenance import override, restore
-from ._values import opaque
+from ._values import Wrapped, opaque
 from .backends import Answer, own_region
 from .backends._local import MemoryBackend, as_read
 from .errors import DeclarationError, SecretNotFoundError
@@ -71,7 +70,7 @@ class OverrideBackend(MemoryBackend):
             if place != wanted or path not in {None, declaration.path}:
                 continue
             if path is not None or found is None:
-                found = opaque(Wrapped(opaque(self._built(0)[key]), shared=True))
+                found = opaque(Wrapped(self._built(0)[key], shared=True))
         return found
 
     def holds_variable(self, name: str) -> bool:

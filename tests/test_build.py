@@ -30,9 +30,8 @@ from lambda_secrets import (
     resolve_secrets,
 )
 from lambda_secrets._cache import shared_cache
-from lambda_secrets._deep import Wrapped
 from lambda_secrets._maintenance import after_fork, override, restore
-from lambda_secrets._values import opaque
+from lambda_secrets._values import Wrapped, opaque
 from lambda_secrets.testing import override_secrets
 from tests.support.clock import FakeClock
 from tests.support.recorder import Recorder
@@ -689,7 +688,7 @@ def test_an_override_may_have_objects_instead_of_built_ones(
     class Overriding(MemoryBackend):
         def built_for(self, declaration: Any) -> Any:
             is_it = declaration.source.name == "a"
-            return opaque(Wrapped(opaque(fake), shared=True)) if is_it else None
+            return opaque(Wrapped(fake, shared=True)) if is_it else None
 
     overriding = Overriding({"b": "of the override"})
     override(shared_cache, overriding)

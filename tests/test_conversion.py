@@ -46,9 +46,8 @@ from lambda_secrets import (
     SecretValueError,
     inject_secrets,
 )
-from lambda_secrets._deep import Wrapped
 from lambda_secrets._signature import declared_in
-from lambda_secrets._values import opaque
+from lambda_secrets._values import Wrapped, opaque
 from lambda_secrets.testing import override_secrets
 
 if TYPE_CHECKING:

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lambda_secrets import MemoryBackend, Secret, Secrets, SecretValueError, resolve_secrets
-from lambda_secrets._deep import Wrapped
-from lambda_secrets._values import held, opaque, origins
+from lambda_secrets._values import Wrapped, held, opaque, origins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -256,9 +255,7 @@ def test_what_does_not_change_is_handed_out_as_it_is() -> None:
 def test_a_converted_value_is_copied_whatever_its_type() -> None:
     """A converted value is copied on each access, unless it is shared."""
     inner = collections.UserList([1])
-    secrets = made(
-        {"model": Wrapped(opaque(inner), shared=False), "pool": Wrapped(opaque(inner), shared=True)}
-    )
+    secrets = made({"model": Wrapped(inner, shared=False), "pool": Wrapped(inner, shared=True)})
     secrets.model.append(2)
     assert secrets.model == [1]
     assert secrets.pool is inner

@@ -29,10 +29,9 @@ from lambda_secrets import (
     resolve_secrets,
 )
 from lambda_secrets._cache import shared_cache
-from lambda_secrets._deep import Wrapped
 from lambda_secrets._functions import layers_of
 from lambda_secrets._store import Entry
-from lambda_secrets._values import held, opaque
+from lambda_secrets._values import Wrapped, held
 from lambda_secrets.backends._http import Reply
 from lambda_secrets.testing import override_secrets
 from tests.support.canary import BINARY, DOCUMENT, TEXT, leaks
@@ -474,7 +473,7 @@ def test_secrets_refuse_to_be_pickled_or_dumped() -> None:
     "carrier",
     [
         Answer(TEXT),
-        Wrapped(opaque(TEXT), shared=False),
+        Wrapped(TEXT, shared=False),
         Entry(Answer(TEXT), "memory", (0.0, 0.0), 0.0),
         MemoryBackend(VALUES),
         Reply(200, {"a": TEXT}, BINARY, reusable=True),

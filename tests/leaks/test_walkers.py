@@ -34,8 +34,7 @@ from lambda_secrets import (
     inject_secrets,
     resolve_secrets,
 )
-from lambda_secrets._deep import Wrapped
-from lambda_secrets._values import opaque
+from lambda_secrets._values import Wrapped, opaque
 from tests.support import canary
 from tests.support.canary import DOCUMENT, DOCUMENT_TEXT, TEXT
 
@@ -100,7 +99,7 @@ THINGS: dict[str, Callable[[], Any]] = {
     "ParameterTree": lambda: ParameterTree("/no/", default={"a": TEXT}),
     "AppConfig": lambda: AppConfig("a", "e", "p", default=TEXT),
     "opaque": lambda: opaque(DOCUMENT),
-    "Wrapped": lambda: Wrapped(opaque(SimpleNamespace(text=TEXT)), shared=True),
+    "Wrapped": lambda: Wrapped(SimpleNamespace(text=TEXT), shared=True),
 }
 
 
