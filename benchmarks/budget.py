@@ -18,7 +18,7 @@ from benchmarks.service import Service
 from scripts.bytecode import LEFT_OUT
 
 NODES = 12_500  # of the abstract syntax trees of the modules
-COMPILED = 1_000  # of the modules for which the wheel has no bytecode
+COMPILED = 1_000  # of the syntax trees of the modules that the wheel has no bytecode for
 LINES = 6_300  # of the library, without its command line and its stubs
 
 ROOT = Path(__file__).parent.parent

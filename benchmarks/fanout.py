@@ -71,7 +71,7 @@ def contestants() -> dict[str, Callable[[], None]]:
 
     def one_by_one(module: Any) -> Callable[[], None]:
         def fetch() -> None:
-            module._cache.clear()  # noqa: SLF001 - there is no other way
+            module._cache.clear()  # noqa: SLF001 - there is no public way
             for name in NAMES:
                 module.get_secret(name)
 

@@ -80,7 +80,7 @@ def named(organization: str, common: str) -> x509.Name:
 
 
 def public_key(bits: int) -> CertificatePublicKeyTypes:
-    """Return a key that loads like a real one, but may have no private half."""
+    """Return a public key that loads like a real one; its private key may not exist."""
     if bits == 384:
         return ec.generate_private_key(ec.SECP384R1()).public_key()
     modulus = secrets.randbits(bits) | 1 << (bits - 1) | 1
