@@ -140,7 +140,7 @@ def good_for(store: Store, reading: Reading, source: Source, entry: Entry) -> fl
         is_told = any(entry is other for _, other, _ in reading.stale)
         if entry.failures and not is_told:
             reading.stale.append((source, entry, age))
-        return max(0.0, min(resting, left + freshness.stale_if_error))
+        return max(0.0, min(resting, _longest_age(entry, freshness) - age))
     if resting > 0:
         return min(left, resting)
     # A refresh reports its end, unless it hangs. There is none if the value was slow to arrive.
@@ -203,7 +203,14 @@ def _usable(store: Store, entry: Entry | None, freshness: Freshness) -> bool:
     """Whether stale-if-error allows this value; a refusal ends it for good."""
     if entry is None or entry.refused or entry.limit != math.inf:
         return False
-    return store.age(entry.sent) < freshness.lifetime(entry) + freshness.stale_if_error
+    return store.age(entry.sent) < _longest_age(entry, freshness)
+
+
+def _longest_age(entry: Entry, freshness: Freshness) -> float:
+    """Return the age in seconds up to which an entry may be served while its refresh fails."""
+    if not freshness.stale_if_error:
+        return freshness.lifetime(entry)
+    return freshness.ttl + freshness.stale_if_error  # past the whole TTL, without jitter
 
 
 def is_good(store: Store, entry: Entry | None, freshness: Freshness) -> bool:

@@ -716,6 +716,24 @@ def test_stale_if_error_is_bounded(cache: Cache, clock: FakeClock) -> None:
     assert cache.read(backend, {DB: STALE}, timeout=5).results[DB] is DOWN
 
 
+@pytest.mark.parametrize(("stale_if_error", "longest_age"), [(100, 110), (0, 5)])
+def test_stale_if_error_counts_from_the_whole_ttl(
+    clock: FakeClock, stale_if_error: float, longest_age: float
+) -> None:
+    """Jitter brings the refresh forward, but not the end of stale-if-error; 0 turns it off."""
+    cache = SteadyCache(clock, draws=itertools.repeat(1.0))
+    freshness = Freshness(10, jitter=0.5, stale_if_error=stale_if_error)
+    backend = Recorder(db="1")
+    cache.read(backend, {DB: freshness}, timeout=5)
+    backend.answers["db"] = DOWN
+    clock.tick(longest_age - 0.1)
+    reading = cache.read(backend, {DB: freshness}, timeout=5)
+    assert value(reading) == "1"
+    assert reading.good_for == pytest.approx(0.1)
+    clock.tick(0.1)
+    assert cache.read(backend, {DB: freshness}, timeout=5).results[DB] is DOWN
+
+
 def test_stale_if_error_zero_is_off(cache: Cache, clock: FakeClock) -> None:
     """Without stale-if-error a handler gets the error."""
     backend = expired_and_down(cache, clock)

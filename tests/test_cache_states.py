@@ -237,7 +237,8 @@ class CacheStates(RuleBasedStateMachine):
                 assert result is FAILURES[backend.mode]
                 assert reading.good_for == 0
                 if backend.mode == "down" and source in before and mode != "fresh":
-                    usable = backend.age(source) < freshness.ttl * 0.8 + freshness.stale_if_error
+                    stale = freshness.stale_if_error
+                    usable = backend.age(source) < freshness.ttl * (1 if stale else 0.8) + stale
                     absent = before[source].value is None
                     assert backend.refused[source] or absent or not usable, "a value was wasted"
                 continue
