@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
+from types import CoroutineType
 
 from ._deep import equal
 from ._signals import is_from_signal
@@ -53,19 +54,22 @@ class Built:
         """Build the object for a declared name; exceptions of ``build`` propagate unchanged.
 
         Raises:
-            SecretValueError: in place of a ``StopIteration``, which cannot leave a generator.
+            SecretValueError: for a coroutine, which can be awaited only once; and in place of a
+                ``StopIteration``, which cannot leave a generator.
         """
         try:
             made = self.build(fresh(self.value))
         except StopIteration:
-            from ._explain import failure, gathered
-
-            problem = Mismatch("its build function raised StopIteration")
-            error = gathered({name: failure(name, self.declaration, problem, "build")})
+            problem = "its build function raised StopIteration"
         else:
-            self.product = opaque(Wrapped(made, shared=True))
-            return
-        raise error
+            if type(made) is not CoroutineType:
+                self.product = opaque(Wrapped(made, shared=True))
+                return
+            made.close()
+            problem = "its build function returned a coroutine, which can be awaited only once"
+        from ._explain import failure, gathered
+
+        raise gathered({name: failure(name, self.declaration, Mismatch(problem), "build")})
 
     def end(self) -> None:
         """Close it, unless it was closed already."""

@@ -82,9 +82,12 @@ def _fit_of(name: str, declaration: Declaration, wanted: Any) -> Fit:
     if callable(declaration.transform) and _is_checkable(kind):
         return functools.partial(_made_fit, kind, fit, as_it_is=not constrained)
     if isinstance(fit, str):
+        reasons = "; ".join(map(str, tried))
+        what = f"Cannot convert {name!r} to {inspect.formatannotation(kind)}: {reasons}"
+        if "not installed" in reasons:
+            raise DeclarationError(f"{what}. Install lambda-secrets[typed], or use another type.")
         raise DeclarationError(
-            f"Cannot convert {name!r} to {inspect.formatannotation(kind)}: "
-            f"{'; '.join(map(str, tried))}. Install lambda-secrets[typed], or use another type."
+            f"{what}. Use another type, or make the object from the value with build=."
         )
     return fit
 

@@ -97,16 +97,6 @@ def wrong_number(option: str, number: object) -> str:
     return f"{option} must be a number of seconds ≥ 0, not {number!r}."
 
 
-def wrong_option(timeout: float, jitter: float, observer: object) -> str:
-    """Return which of these options is wrong."""
-    if jitter > 1:
-        return wrong_number("jitter", jitter)
-    if not 0 < timeout < float("inf"):
-        return f"timeout must be a finite number of seconds above 0, not {timeout!r}."
-    kind = type(observer).__name__
-    return f"observer must be a function that takes one event, not {kind}."
-
-
 def check_injection(into: object, key: Any, prefetch: object, refresh_on: Any) -> None:
     """Raise a `DeclarationError` for a wrong option of `inject_secrets`."""
     problem = ""

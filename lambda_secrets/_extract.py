@@ -89,7 +89,9 @@ def compiled(path: object, what: str) -> Callback:
         _check_functions(expression.parsed, path, what)
         return functools.partial(_found, expression.search)
     column = len(path) if column is None else column
-    raise _at(column, path, f"{what}: the JMESPath expression does not parse", _quoting(path))
+    raise _at(
+        column, path, f"{what}: the JMESPath expression does not parse", _quoting(path, column)
+    )
 
 
 def _found(search: Callback, data: Any) -> Any:
@@ -100,12 +102,20 @@ def _found(search: Callback, data: Any) -> Any:
     return Mismatch(f"the JMESPath expression does not fit the value ({kind})")
 
 
-def _quoting(path: str) -> str:
+def _quoting(path: str, column: int) -> str:
     """Return how to write the expression if a key was probably meant literally."""
-    if not re.fullmatch(r"[\w.@:/ -]+", path):
+    if re.fullmatch(r"[\w.@:/ -]+", path):
+        keys = path.split(".")
+    else:  # it has more than keys: take the word at the column
+        before, after = (re.split(r"[^\w-]", part) for part in (path[:column], path[column:]))
+        keys = [before[-1] + after[0]] if after[0] else []
+    if "" in keys:
+        return " Drop the extra '.'."
+    usual = [key.isascii() and key.isidentifier() for key in keys]
+    if all(usual):
         return ""
-    keys = (key if key.isidentifier() else f'"{key}"' for key in path.split("."))
-    return f" Put a key with other characters in double quotes, such as {'.'.join(keys)}."
+    quoted = (key if fits else f'"{key}"' for key, fits in zip(keys, usual, strict=True))
+    return f" Put a key with other characters in double quotes, such as {'.'.join(quoted)}."
 
 
 def _at(column: int, path: str, problem: str, advice: str = "") -> DeclarationError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from types import FunctionType
 
 from ._resolver import Resolver
@@ -13,9 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from inspect import Signature
     from typing import Any
-
-# Flags of a code object, as in `inspect`.
-TAKES_ALL, GENERATOR, COROUTINE, ASYNC_GENERATOR = 0x08, 0x20, 0x80, 0x200
 
 
 class Arguments:
@@ -57,19 +53,6 @@ def signature_of(function: Any) -> Signature:
 
         options = {"annotation_format": Format.STRING}
         return inspect.signature(function, **options)
-
-
-def flags_of(function: Any) -> int:
-    """Return the code flags of a function, or of the function that a partial or object calls."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    function = getattr(function, "__func__", function)
-    code = getattr(function, "__code__", None)
-    if code is None:
-        code = getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004 - it is read
-    flags: int = getattr(code, "co_flags", 0)
-    # The mark of inspect.markcoroutinefunction.
-    return flags | COROUTINE if hasattr(function, "_is_coroutine_mark") else flags
 
 
 def layers_of(handler: Any) -> Iterator[Any]:

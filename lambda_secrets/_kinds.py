@@ -229,8 +229,9 @@ def declare_scheme(name: str, path: str | None) -> Declaration:
         )
     if scheme == "appconfig":
         return _appconfig(text, rest.split("/"), path)
+    shown = f"{scheme}://…" if rest.startswith("//") else text  # a URL may hold a password
     raise DeclarationError(
-        f"Cannot declare {text!r}: the scheme {scheme!r} is unknown. "
+        f"Cannot declare {shown!r}: the scheme {scheme!r} is unknown. "
         "Use a Secrets Manager name or ARN, 'ssm:…', 'appconfig:…' or 'env:…'."
     )
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
+from ._explain import wrong_number
+from ._flags import COROUTINE, flags_of
 from ._sources import check_seconds
 from .errors import DeclarationError
 
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 _OF_NAMES = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/_+=.@!-:")
-_COROUTINE = 0x80  # a code object's flag, as in `inspect`
 _FLAGS = ("decrypt", "recursive")
 _CALLBACKS = ("transform", "build", "close")
 
@@ -52,8 +53,7 @@ def wrong_name(name: object, kind: str) -> str:
         return f"{what}: it has a placeholder that was not filled in. Check the template."
     scheme, colon, rest = name.partition(":")
     if scheme == "arn":
-        wrong = f"{what}: it is not a valid {kind} ARN. Copy the whole ARN from AWS."
-        return "" if is_arn_of(kind, name) else wrong
+        return _wrong_arn(name, kind, what)
     if not colon or scheme not in {"ssm", "appconfig", "env"}:
         return ""
     if scheme == "env":
@@ -61,6 +61,17 @@ def wrong_name(name: object, kind: str) -> str:
     if kind == "secret":
         return f"{what}: that is the string form of another kind. Use Parameter or AppConfig."
     return f"{what}: drop the '{scheme}:' prefix: objects take the bare name, here {rest!r}."
+
+
+def _wrong_arn(name: str, kind: str, what: str) -> str:
+    if is_arn_of(kind, name):
+        return ""
+    if kind == "secret" and is_arn_of(kind, ":".join(name.split(":")[:7])):
+        return (
+            f"{what}: the form of ECS has three fields after the ARN, as in '…:user::', and "
+            "only a string takes it. An object takes path=, version_stage= and version_id=."
+        )
+    return f"{what}: it is not a valid {kind} ARN. Copy the whole ARN from AWS."
 
 
 def is_arn_of(kind: str, name: str) -> bool:
@@ -159,9 +170,7 @@ def _expected(option: str, value: Any) -> str:
                 return "a callable"
             fits = isinstance(value, str) and value in {"json", "binary"}
             return "" if fits else "'json', 'binary' or a callable"
-        function = getattr(value, "func", value)  # of functools.partial
-        code = getattr(function, "__code__", getattr(type(value).__call__, "__code__", None))
-        if code is not None and code.co_flags & _COROUTINE:
+        if flags_of(value) & COROUTINE:
             if option == "transform":
                 return "a plain function, which returns the value itself"
             return (
@@ -169,6 +178,20 @@ def _expected(option: str, value: Any) -> str:
                 "pool in the application's lifespan)"
             )
     return ""
+
+
+def check_resolving(timeout: float, jitter: float, observer: Any) -> None:
+    """Raise a `DeclarationError` if one of these options of a resolver is wrong."""
+    problem = ""
+    if jitter > 1:
+        problem = wrong_number("jitter", jitter)
+    elif not 0 < timeout < float("inf"):
+        problem = f"timeout must be a finite number of seconds above 0, not {timeout!r}."
+    elif observer is not None and (not callable(observer) or flags_of(observer) & COROUTINE):
+        kind = "a coroutine function" if callable(observer) else type(observer).__name__
+        problem = f"observer must be a plain function that takes one event, not {kind}."
+    if problem:
+        raise DeclarationError(problem)
 
 
 # Of backends

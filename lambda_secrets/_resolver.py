@@ -10,7 +10,6 @@ from ._cache import under_snapstart
 from ._sources import Mismatch, check_seconds
 from ._store import Entry, Freshness
 from ._values import Secrets, Wrapped, opaque, shielded
-from .errors import DeclarationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,10 +64,10 @@ class Resolver:
         options |= {"stale_if_error": stale_if_error, "refresh_ahead": refresh_ahead}
         for option, seconds in options.items():
             check_seconds(seconds, option)
-        if not 0 < timeout < math.inf or jitter > 1 or not (observer is None or callable(observer)):
-            from ._explain import wrong_option
+        if not 0 < timeout < math.inf or jitter > 1 or observer is not None:
+            from ._options import check_resolving
 
-            raise DeclarationError(wrong_option(timeout, jitter, observer))
+            check_resolving(timeout, jitter, observer)
         self.declarations = dict(declarations)
         self.builds = any(one.build is not None for one in self.declarations.values())
         self.cache = cache

@@ -10,7 +10,8 @@ from contextlib import suppress
 
 from ._build import builds_of, key_of
 from ._call import remaining_of
-from ._functions import ASYNC_GENERATOR, GENERATOR, flags_of, innermost
+from ._flags import ASYNC_GENERATOR, GENERATOR, flags_of
+from ._functions import innermost
 from ._maintenance import known_entries
 from ._rotation import Newer
 from ._steps import Call, SteppedLayer, handler_of

@@ -9,7 +9,8 @@ import functools
 from contextlib import nullcontext
 
 from ._call import NOT_AWAITED, SUSPENDED, Layer, remaining_of
-from ._functions import Arguments, flags_of, parameter
+from ._flags import flags_of
+from ._functions import Arguments, parameter
 from ._resolver import Unfinished, run
 from .errors import InjectionError
 

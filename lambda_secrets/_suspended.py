@@ -8,7 +8,7 @@ from contextlib import aclosing, closing
 from contextvars import copy_context
 from types import coroutine
 
-from ._functions import COROUTINE, GENERATOR, flags_of
+from ._flags import COROUTINE, GENERATOR, flags_of
 from ._store import run_apart
 
 TYPE_CHECKING = False

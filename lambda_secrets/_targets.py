@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import keyword
 
-from ._functions import TAKES_ALL, parameter, signature_of
+from ._flags import TAKES_ALL, code_of
+from ._functions import parameter, signature_of
 from ._steps import MISSING, SteppedLayer
 from ._values import Secrets, held
 from .errors import DeclarationError, InjectionError
@@ -81,7 +82,7 @@ class KeywordLayer(SteppedLayer):
                     f"Cannot pass {name!r} as a keyword argument: it must be a valid identifier. "
                     "Rename it."
                 )
-        code = getattr(function, "__code__", None)
+        code = code_of(function)
         if code is None or hasattr(function, "__wrapped__"):
             return
         positional = code.co_varnames[self.offset : code.co_argcount]

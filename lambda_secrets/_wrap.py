@@ -41,7 +41,7 @@ def wrapped(
 
         resolver, into = resolver(*declared_in(handler, into)), "kwargs"
     offset = offset_of(handler)
-    is_function = type(handler) is FunctionType and not hasattr(handler, "_is_coroutine_mark")
+    is_function = type(handler) is FunctionType and "_is_coroutine_mark" not in vars(handler)
     stepped = offset or refresh_on or resolver.builds or not is_function
     usual = not stepped and not handler.__code__.co_flags & SUSPENDED
     layer = _layer_class(into, usual=usual)(resolver, key, refresh_on, handler)

@@ -142,6 +142,12 @@ class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, 
         self._values = opaque({} if values is None else values)
         self._built = opaque({} if built is None else built)
         del values, built  # a traceback can show locals
+        for given in (self._values, self._built):
+            if not hasattr(given(0), "items"):
+                raise DeclarationError(
+                    "Cannot override secrets: expected a mapping such as {'prod/db': 'text'}, got "
+                    f"{type(given(0)).__name__}. As a decorator, call it: @override_secrets({{…}})."
+                )
         self._entered: list[MemoryBackend] = []
         OverrideBackend(self._values(0), self._built(0))
 

@@ -883,6 +883,7 @@ def test_type_that_nothing_builds_is_refused(function: Callable[..., Any], expec
     with pytest.raises(DeclarationError) as caught:
         inject_secrets(function)
     assert str(caught.value).startswith(expected)
+    assert str(caught.value).endswith("or make the object from the value with build=.")
 
 
 # Libraries

@@ -167,6 +167,16 @@ def test_an_arn_of_the_other_service_is_refused(kind: Callable[[str], Any], arn:
         ("ssm:None", "an environment variable was probably unset"),
         ("prod/db#user-name", 'in double quotes, such as "user-name".'),
         ("prod/db#keys.my-key", 'in double quotes, such as keys."my-key".'),
+        ("prod/db#hosts[0].host-name", 'in double quotes, such as "host-name".'),
+        ("prod/db#hosts[?name=='a'].größe", 'in double quotes, such as "größe".'),
+        ("prod/db#contraseña", 'in double quotes, such as "contraseña".'),
+        ("prod/db#.user", "at column 1. Drop the extra '.'."),
+        ("prod/db#user..name", "at column 6. Drop the extra '.'."),
+        ("postgres://app:hunter2@db/orders", "'postgres://…': the scheme 'postgres' is unknown"),
+        (
+            "arn:aws:secretsmanager:eu-west-1:123456789012:secret:db-AbCdEf:user",
+            "the form of ECS has three fields after the ARN, as in '…:user::'",
+        ),
     ],
 )
 def test_a_wrong_string_is_refused_with_its_problem(text: str, problem: str) -> None:

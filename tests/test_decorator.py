@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import logging
@@ -9,6 +10,7 @@ import pickle
 import sys
 from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from unittest.mock import AsyncMock, MagicMock, Mock
 
 import pytest
 
@@ -16,6 +18,7 @@ import lambda_secrets.testing
 from lambda_secrets import (
     BackendError,
     DeclarationError,
+    Event,
     InjectionError,
     MemoryBackend,
     Secret,
@@ -29,6 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 KEY = {"key": "prod/key"}
+
+
+async def observe(event: Event) -> None:
+    """Await something with the event."""
 
 
 def memory() -> MemoryBackend:
@@ -274,6 +281,29 @@ def test_whatever_can_be_called_can_be_a_handler(callable_: Any, expected: str) 
     assert callable(handler)
 
 
+def keywords(event: Any, context: Any, *, key: str) -> None:
+    """Take the secret as a keyword argument."""
+
+
+@pytest.mark.parametrize("kind", [Mock, MagicMock])
+@pytest.mark.parametrize(
+    ("options", "specified"),
+    [({}, None), ({}, plain), ({"into": "event"}, plain), ({"into": "kwargs"}, keywords)],
+)
+def test_a_mock_can_be_a_handler(kind: type[Mock], options: Any, specified: Any) -> None:
+    """A mock has any attribute, but is neither a coroutine function nor has it any code."""
+    mock = kind(return_value=3, **({"spec": specified} if specified else {}))
+    handler = inject(backend=memory(), **options)(mock)
+    assert handler({}, SimpleNamespace()) == 3
+    mock.assert_called_once()
+
+
+def test_an_async_mock_can_be_a_handler() -> None:
+    """An AsyncMock is a coroutine function."""
+    handler = inject(backend=memory())(AsyncMock(return_value=3))
+    assert asyncio.run(handler({}, SimpleNamespace())) == 3
+
+
 def test_a_partial_that_brings_its_event_is_called_with_the_rest() -> None:
     """The caller need not pass an event that a partial has already bound."""
     handler = inject(backend=memory())(functools.partial(plain, {"bound": 1}))
@@ -477,7 +507,8 @@ def test_all_that_is_declared_wrong_is_found_when_the_decorator_is_applied() -> 
         ({"refresh_ahead": False}, "refresh_ahead must be a number of seconds ≥ 0, not "),
         ({"prefetch": 1}, "prefetch must be True or False, not "),
         ({"prefetch": "yes"}, "prefetch must be True or False, not "),
-        ({"observer": "print"}, "observer must be a function that takes one event, not str"),
+        ({"observer": "print"}, "observer must be a plain function that takes one event, not str"),
+        ({"observer": observe}, "takes one event, not a coroutine function."),
         ({"backend": "vault"}, "Cannot use backend 'vault'"),
         ({"backend": None}, "a fetch() method, got NoneType"),
         ({"backend": object()}, "a fetch() method, got object"),

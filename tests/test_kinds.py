@@ -62,8 +62,8 @@ def test_a_key_of_ecs_is_found_as_it_is(key: str) -> None:
     ("text", "problem"),
     [
         (f"{ARN}:user::#name", "it has both a JSON key and a JMESPath expression. Drop ':user' or"),
-        (f"{ARN}:user:", "it is not a valid secret ARN"),
-        (f"{ARN}::::", "it is not a valid secret ARN"),
+        (f"{ARN}:user:", "the form of ECS has three fields after the ARN"),
+        (f"{ARN}::::", "the form of ECS has three fields after the ARN"),
         (f"{ARN}:::v1", "version_id must be 32 to 64 characters long"),
         (
             "arn:aws:secretsmanager:eu-west-1:123456789012:secret:::::",

@@ -10,6 +10,7 @@ import logging
 import warnings
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 from aws_durable_execution_sdk_python import DurableContext, StepContext, durable_execution
@@ -155,6 +156,11 @@ def test_what_is_not_an_exception_type_is_refused(wrong: Any, live: LiveSecrets)
     """Only subclasses of Exception are accepted; the function itself, without types, is refused."""
     with pytest.raises(DeclarationError, match="must be an exception type"):
         live.retry_on(wrong)
+
+
+def test_a_mock_is_a_plain_function(live: LiveSecrets) -> None:
+    """A mock has any attribute, but it is not a coroutine function."""
+    assert live.retry_on(ValueError)(Mock(return_value=3))() == 3
 
 
 def test_no_type_is_refused(live: LiveSecrets) -> None:

@@ -129,6 +129,21 @@ def test_wrong_values_are_refused_at_once(values: Any) -> None:
         override_secrets(values)
 
 
+@pytest.mark.parametrize(
+    "wrong", ["secrets.toml", ["prod/key"], test_wrong_values_are_refused_at_once]
+)
+@pytest.mark.parametrize("argument", ["values", "built"])
+def test_what_is_not_a_mapping_is_refused_at_once(wrong: Any, argument: str) -> None:
+    """Without a mapping there is an error at once, for a decorator that was not called as well."""
+    given = {argument: wrong} if argument == "built" else {}
+    with pytest.raises(DeclarationError) as raised:
+        override_secrets(*([] if given else [wrong]), **given)
+    assert str(raised.value) == (
+        "Cannot override secrets: expected a mapping such as {'prod/db': 'text'}, got "
+        f"{type(wrong).__name__}. As a decorator, call it: @override_secrets({{…}})."
+    )
+
+
 def test_nested_override_replaces_the_outer_one() -> None:
     """Inside the inner override only its own values exist; afterwards the outer ones are back."""
     with override_secrets({"prod/key": "outer"}):

@@ -191,11 +191,13 @@ class SdkBackend(ConversingBackend):
 
 def _checked(given: Any, *methods: str) -> Any:
     """Return the object if it is None or has one of the methods; else raise."""
-    if given is None or any(callable(getattr(given, method, None)) for method in methods):
+    is_class = isinstance(given, type)
+    has_one = any(callable(getattr(given, method, None)) for method in methods)
+    if given is None or (has_one and not is_class):
         return given
+    got = "a class" if is_class else type(given).__name__
     raise DeclarationError(
-        f"Cannot read from AWS: expected a boto3 object with a {methods[0]}() method, got "
-        f"{type(given).__name__}."
+        f"Cannot read from AWS: expected a boto3 object with a {methods[0]}() method, got {got}."
     )
 
 

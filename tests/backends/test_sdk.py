@@ -1203,6 +1203,7 @@ def test_batch_is_yes_or_no() -> None:
         ({"client": 5}, "get_secret_value"),
         ({"client": boto3.client("ssm", region_name="us-east-1")}, "get_secret_value"),
         ({"session": boto3.client("ssm", region_name="us-east-1")}, "client"),
+        ({"session": boto3.Session}, "client"),
         ({"parameter_client": object()}, "get_parameters"),
         ({"appconfig_client": "appconfigdata"}, "get_latest_configuration"),
     ],
@@ -1210,7 +1211,8 @@ def test_batch_is_yes_or_no() -> None:
 def test_what_is_not_a_client_or_session_is_refused(given: Any, method: str) -> None:
     """An object without the needed method is refused, even another service's client."""
     (what,) = given.values()
-    expected = rf"expected a boto3 object with a {method}\(\) method, got {type(what).__name__}\."
+    got = "a class" if isinstance(what, type) else type(what).__name__
+    expected = rf"expected a boto3 object with a {method}\(\) method, got {got}\."
     with pytest.raises(DeclarationError, match=expected):
         SdkBackend(**given)
 

@@ -294,6 +294,19 @@ def test_what_a_build_raises_goes_through_as_far_as_python_lets_it(
             _ = live.it
 
 
+def test_a_build_that_returns_a_coroutine_is_refused() -> None:
+    """A coroutine could be awaited by one invocation only, so it is not shared by all."""
+
+    async def connect(text: str) -> str:
+        return text
+
+    live = LiveSecrets(
+        {"it": Secret("it", build=lambda text: connect(f"{text}!"))}, backend=Numbered()
+    )
+    with pytest.raises(SecretValueError, match=r"'it'.*build function returned a coroutine"):
+        _ = live.it
+
+
 def test_a_build_that_stops_an_iteration_is_named_in_a_second_run() -> None:
     """A StopIteration from a build of the pending version becomes a SecretValueError too."""
     values = {"AWSCURRENT": '{"password": "old"}', "AWSPENDING": '{"password": "new"}'}
