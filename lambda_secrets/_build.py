@@ -34,6 +34,7 @@ class Built:
         key: backend, source, path, transform and ``build``; equal keys share one object.
         value: the opaque value that it was made from.
         product: the opaque object; None while it is being built.
+        cleared: whether its value was cleared while it was being built.
         outside: whether it was handed out while no call that declares it was running.
         users: the calls that began before it was replaced and are still running.
     """
@@ -45,6 +46,7 @@ class Built:
         self.close: Any = declaration.close
         self.value = value
         self.product: Opaque | None = None
+        self.cleared = False
         self.outside = False
         self.users: set[object] = set()
         self.thread = threading.get_ident()
@@ -133,10 +135,13 @@ class Builds:
             built.make(name)
         finally:
             with self.store.lock:
-                if built in self.making:  # not after a fork in between
+                if built in self.making:  # not after a clear or a fork in between
                     self.making.remove(built)
                 if built.product is not None:
                     self.replace(built)
+                    if built.cleared:
+                        self.retire([built])
+                        built.outside = not built.users
             built.done.set()
         self.close_unused()
 
@@ -162,6 +167,9 @@ class Builds:
     def drop(self, gone: Callable[[Any], bool], *, cleared: bool = True) -> None:
         """Retire objects of these sources; ``cleared`` also ends their use outside of calls."""
         self.retire([built for built in self.current if gone(built.key[:2])])
+        for built in [built for built in self.making if gone(built.key[:2])]:
+            built.cleared = True
+            self.making.remove(built)
         for built in self.replaced if cleared else ():
             if gone(built.key[:2]):
                 built.outside = False

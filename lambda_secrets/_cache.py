@@ -58,7 +58,8 @@ class Cache(Store):
 
             return interrupted(self, reading)
         reading.now = self.now()
-        reading.until = reading.now[0] + min(timeout + GRACE, wait, LONGEST_WAIT)
+        begun = reading.now[0]
+        reading.until = begun + min(timeout + GRACE, wait, LONGEST_WAIT)
         reading.allowed = min(timeout, wait)
         self.fetch(reading, wanted)
         if reading.joined:
@@ -66,6 +67,10 @@ class Cache(Store):
 
             fetch_again(self, reading)
         self._collect(reading)
+        if reading.stale:
+            from ._renewal import tell_stale
+
+            tell_stale(reading, begun + wait - reading.now[0])
         if self.active(backend) is not reading.owner:
             reading.generation = OUTDATED
         self.catch_up()
@@ -75,6 +80,7 @@ class Cache(Store):
         """Start the rounds that these sources need, and wait for each that reads one of them."""
         rounds: list[Round] = []
         try:
+            self.catch_up()  # not under the lock: it may close objects
             with self.lock:
                 self._plan(reading, sources, rounds)
             for new in rounds:
@@ -89,7 +95,6 @@ class Cache(Store):
 
     def _plan(self, reading: Reading, sources: Iterable[Source], rounds: list[Round]) -> None:
         """Take what is cached or on its way; register a round for the rest."""
-        self.catch_up()
         owner = reading.owner
         if id(owner) not in self.owners:
             self._keep(owner)
@@ -151,10 +156,6 @@ class Cache(Store):
 
                     left = good_for(self, reading, source, result)
                 reading.good_for = min(reading.good_for, left)
-        if reading.stale:
-            from ._renewal import tell_stale
-
-            tell_stale(reading)
 
     # Rounds
 

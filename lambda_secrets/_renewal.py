@@ -175,8 +175,8 @@ def same(one: Entry, other: Entry) -> bool:
     return bool(one.answer.value == other.answer.value)
 
 
-def tell_stale(reading: Reading) -> None:
-    """Log the values served past their TTL, and tell the observer."""
+def tell_stale(reading: Reading, wait: float) -> None:
+    """Log the values served past their TTL, and tell the observer within ``wait`` seconds."""
     for source, entry, age in reading.stale:
         if entry.warned < entry.failures:
             entry.warned = entry.failures
@@ -184,10 +184,10 @@ def tell_stale(reading: Reading) -> None:
                 "Serving %s from %.0f s ago: %s could not refresh it. Next try in %.0f s.",
                 *(source, age, entry.backend, _backoff(entry)),
             )
-        if reading.observer is not None:
-            from .events import ServedStale, tell_one
+    if reading.observer is not None:
+        from .events import ServedStale, tell_served
 
-            tell_one(ServedStale, reading.observer, source, entry, age)
+        tell_served(ServedStale, reading.observer, reading.stale, wait)
 
 
 # Ages

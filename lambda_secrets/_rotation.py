@@ -252,12 +252,12 @@ class _Search:
     def tell(self, begin: float) -> None:
         """Tell the observer that the call runs again, and with which new values."""
         if self.resolver.observer is not None:
-            from .events import Retried, tell_one
+            from .events import Retried, tell_served
 
             seconds = self.cache.clock.monotonic() - begin
             told = {self.resolver.declaration(n).source: e for n, e in self.changed.items()}
-            for source, entry in told.items():
-                tell_one(Retried, self.resolver.observer, source, entry, seconds)
+            served = [(source, entry, seconds) for source, entry in told.items()]
+            tell_served(Retried, self.resolver.observer, served, self._left())
 
     def _left(self) -> float:
         return max(0.0, self._until - float(self.cache.clock.monotonic()))

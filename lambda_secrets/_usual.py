@@ -29,7 +29,8 @@ class HandlerSecrets:
 
         if name == "__class__":  # for isinstance(), which ignores this if type() says the same
             return LiveSecrets
-        self.__class__ = LiveSecrets  # type: ignore[assignment]  # it has the same slots
+        # Another thread may have done so, and a LiveSecrets refuses to be changed.
+        object.__setattr__(self, "__class__", LiveSecrets)
         return getattr(self, name)
 
     def __getitem__(self, name: str) -> Any:

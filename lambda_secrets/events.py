@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Observer: TypeAlias = Callable[["Event"], object]
 
 LONGEST_WAIT = 1.0  # seconds for an observer that is told by the invocation itself
+_telling: contextvars.ContextVar[tuple[Any, ...]] = contextvars.ContextVar("observers", default=())
 _log = logging.getLogger("lambda_secrets")
 
 
@@ -117,12 +118,18 @@ def tell_fetched(fetched: Any, seconds: float) -> None:
         _tell_apart(fetched.observer, told, 0.05)
 
 
-def tell_one(
-    kind: type[Event], observer: Observer, source: Source, entry: Any, seconds: float
+def tell_served(
+    kind: type[Event], observer: Observer, served: list[tuple[Source, Any, float]], wait: float
 ) -> None:
-    """Tell the observer that an entry is served past its TTL, or to a call that runs once more."""
-    event = kind(str(source), entry.backend, "ok", seconds, version=entry.answer.version)
-    _tell_apart(observer, [event], LONGEST_WAIT)
+    """Tell the observer of entries served past their TTL, or to a call that runs once more.
+
+    Each is a source, its entry and seconds. The observer has ``wait`` seconds at most.
+    """
+    told = [
+        kind(str(source), entry.backend, "ok", seconds, version=entry.answer.version)
+        for source, entry, seconds in served
+    ]
+    _tell_apart(observer, told, min(wait, LONGEST_WAIT))
 
 
 def _tell_apart(observer: Observer, told: list[Event], wait: float) -> None:
@@ -131,10 +138,14 @@ def _tell_apart(observer: Observer, told: list[Event], wait: float) -> None:
     run: Any = functools.partial(contextvars.copy_context().run, tell)
     thread = run_apart(run, "lambda_secrets observer")
     if thread is not None:
-        thread.join(wait)
+        thread.join(max(0.0, wait))
 
 
 def _tell(observer: Observer, told: list[Event]) -> None:
+    """Tell the observer, but not of what it reads itself: that would go on without end."""
+    if any(observer is one for one in _telling.get()):
+        return
+    _telling.set((*_telling.get(), observer))  # in a context of its own, which its rounds copy
     for event in told:
         try:
             observer(event)

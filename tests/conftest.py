@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -63,17 +62,10 @@ def empty_cache() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def own_backends(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Give each test its own instances of the named backends, and close them afterwards."""
-    made: list[Any] = []
-    shared = backends._shared.__wrapped__
-
-    @functools.cache
-    def make(*settings: Any) -> Any:
-        made.append(shared(*settings))
-        return made[-1]
-
-    monkeypatch.setattr(backends, "_shared", make)
+    made: dict[Any, Any] = {}
+    monkeypatch.setattr(backends, "_named", made)
     yield
-    for backend in made:
+    for backend in made.values():
         getattr(backend, "close", int)()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -51,6 +53,23 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.write_text('[secrets]\n"prod/db" = "from the file"\n', "utf-8")
     monkeypatch.setenv("LAMBDA_SECRETS_FILE", str(path))
     return path
+
+
+def test_threads_that_name_a_backend_at_the_same_time_share_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However many threads are the first to name a backend, they read and cache through one."""
+    barrier = threading.Barrier(2)
+
+    class Slow(SdkBackend):
+        def __init__(self) -> None:
+            barrier.wait(10)
+            super().__init__()
+
+    monkeypatch.setattr(backends._sdk, "SdkBackend", Slow)
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(backend_of, ["sdk", "sdk"])
+    assert one is other
 
 
 def test_the_file_backend_is_chosen_with_its_variable(file: Path) -> None:

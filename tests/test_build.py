@@ -383,6 +383,49 @@ def test_clear_waits_for_the_calls_that_run(backend: Recorder, made: list[Client
     assert [client.closed for client in made] == [1]
 
 
+def test_what_is_cleared_during_its_build_serves_its_own_call_alone(
+    backend: Recorder, made: list[Client]
+) -> None:
+    """An object made from a value that was cleared meanwhile is not shared, and is closed."""
+
+    def build(value: str) -> Client:
+        client = Client(value)
+        if len(made) == 1:
+            clear_cache()
+        return client
+
+    @inject_secrets({"it": declared(build=build)}, backend=backend)
+    def handler(event: Any, context: Any) -> Any:
+        return context.secrets.it.use()
+
+    handler({}, SimpleNamespace())
+    assert [client.closed for client in made] == [1]
+    handler({}, SimpleNamespace())
+    handler({}, SimpleNamespace())
+    assert [client.closed for client in made] == [1, 0]
+
+
+def test_a_close_runs_outside_all_locks(backend: Recorder) -> None:
+    """A read that closes what a released backend has left does so while others can read."""
+    other = LiveSecrets({"it": "b"}, backend=backend)
+    read: list[str] = []
+
+    def close(client: Client) -> None:
+        thread = threading.Thread(target=lambda: read.append(other.it))
+        thread.start()
+        thread.join(10)
+
+    @inject_secrets({"it": declared(close=close)}, backend=MemoryBackend({"a": "1"}))
+    def handler(event: Any, context: Any) -> None:
+        pass
+
+    handler({}, SimpleNamespace())
+    del handler
+    gc.collect()
+    assert other.it == "2"
+    assert read == ["2"]
+
+
 def test_what_close_raises_is_logged_without_its_message(
     backend: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1662,6 +1662,29 @@ def test_an_observer_that_hangs_hangs_no_caller(
     assert value(reading) == "1"
 
 
+def test_an_observer_that_hangs_delays_a_caller_once_for_all_stale_values(
+    cache: Cache, clock: FakeClock
+) -> None:
+    """One thread tells the observer of all values that are served stale."""
+    backend = Recorder(db="1", key="2")
+    wanted = {DB: STALE, KEY: STALE}
+    cache.read(backend, wanted, timeout=5)
+    backend.answers.update(db=DOWN, key=DOWN)
+    clock.tick(10)
+    told: list[str] = []
+    leave = threading.Event()
+
+    def observe(event: Event) -> None:
+        told.append(event.kind)
+        if event.kind == "stale":
+            leave.wait(20)
+
+    reading = cache.read(backend, wanted, timeout=5, observer=observe)
+    assert told == ["fetch", "fetch", "stale"]
+    leave.set()
+    assert (value(reading), value(reading, KEY)) == ("1", "2")
+
+
 def test_an_observer_that_hangs_beside_a_backend_that_hangs_hangs_no_caller() -> None:
     """A caller that gives up a round gets its error in time."""
     cache, backend, leave = Cache(), Gated(db="1"), threading.Event()

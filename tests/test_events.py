@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import copy
 import pickle
+from typing import TYPE_CHECKING
 
 import pytest
 
-from lambda_secrets import Event, Fetched, Retried, ServedStale
+from lambda_secrets import (
+    BackendUnavailableError,
+    Event,
+    Fetched,
+    LiveSecrets,
+    Retried,
+    ServedStale,
+)
+from tests.support.recorder import Recorder
+
+if TYPE_CHECKING:
+    from tests.support.clock import FakeClock
 
 
 @pytest.mark.parametrize(
@@ -53,3 +65,21 @@ def test_an_event_can_be_copied_and_pickled() -> None:
     again = pickle.loads(pickle.dumps(told))  # noqa: S301 - ours
     assert type(again) is ServedStale
     assert repr(again) == repr(copy.copy(told)) == repr(copy.deepcopy(told)) == repr(told)
+
+
+def test_an_observer_may_read_what_it_is_told_of(stopped: FakeClock) -> None:
+    """What an observer reads itself is not told to it, or each event would bring the next."""
+    backend = Recorder({"key": "k"})
+    told: list[str] = []
+
+    def observe(event: Event) -> None:
+        told.append(event.kind)
+        assert live.key == "k"
+
+    live = LiveSecrets({"key": "key"}, backend=backend, ttl=10, observer=observe)
+    assert live.key == "k"
+    assert told == ["fetch"]
+    backend.answers["key"] = BackendUnavailableError("it is down.")
+    stopped.tick(10)
+    assert live.key == "k"
+    assert told == ["fetch", "fetch", "stale"]

@@ -9,6 +9,8 @@ import inspect
 import json
 import math
 import pickle
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -616,3 +618,23 @@ def test_it_serves_stale_and_tells_the_observer_as_a_handler_does(
     stopped.tick(10)
     assert live.a == "1"
     assert [event.kind for event in told] == ["fetch", "fetch", "stale"]
+
+
+FIRST_USE = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from lambda_secrets import MemoryBackend, inject_secrets
+handler = inject_secrets({"db": "db"}, backend=MemoryBackend({"db": "1"}))(lambda event, context: 0)
+barrier = threading.Barrier(8)
+def read(_):
+    barrier.wait()
+    return handler.secrets.db
+with ThreadPoolExecutor(8) as pool:
+    print(*pool.map(read, range(8)))
+"""
+
+
+def test_the_secrets_of_a_handler_may_be_used_first_by_many_threads() -> None:
+    """Whichever thread is the first to use `handler.secrets`, all of them get the value."""
+    run = subprocess.run([sys.executable, "-c", FIRST_USE], stdout=subprocess.PIPE, check=True)
+    assert run.stdout.split() == [b"1"] * 8

@@ -134,14 +134,22 @@ def _encoded(variables: tuple[str, ...]) -> tuple[Any, ...]:
     return tuple(map(os.environ.encodekey, variables))
 
 
-@functools.cache
-def _shared(name: str, *_: Any) -> Backend:
+def _shared(name: str, *settings: Any) -> Backend:
+    """Return the one backend of that name for these settings; setdefault needs no lock."""
+    key = name, *settings
+    return _named.get(key) or _named.setdefault(key, _made(name))
+
+
+def _made(name: str) -> Backend:
     backend_class = __getattr__(f"{name.capitalize()}Backend")
     if name != "file":
         return backend_class()  # type: ignore[no-any-return]  # chosen by name
     from .._options import file_named_by
 
     return backend_class(file_named_by(os.environ.get("LAMBDA_SECRETS_FILE")))  # type: ignore[no-any-return]  # as above
+
+
+_named: dict[Any, Backend] = {}
 
 
 def __getattr__(name: str) -> Any:
