@@ -84,7 +84,10 @@ class Built:
             if is_from_signal(error):
                 raise
             kind = type(error).__name__
-            _log.warning("close= raised %s (its message is withheld).", kind)
+        else:
+            return
+        # Here no local has the error, whose message may quote the value.
+        _log.warning("close= raised %s (its message is withheld).", kind)
 
 
 class Builds:

@@ -162,13 +162,12 @@ def release(store: Store) -> None:
     for backend in backends.values():
         try:
             (getattr(backend, "close", None) or bool)()
+            continue
         except BaseException as error:  # the others must still be closed
             if is_from_signal(error):
                 raise
-            _log.warning(
-                "Cannot close the backend %s: it raised %s (its message is withheld).",
-                *(type(backend).__name__, type(error).__name__),
-            )
+            kinds = type(backend).__name__, type(error).__name__
+        _log.warning("Cannot close the backend %s: it raised %s (its message is withheld).", *kinds)
 
 
 def keep_out_of_snapshots(store: Store) -> None:

@@ -47,13 +47,16 @@ class _Overlap:
                     self.show()
                 else:
                     self.end()
-            except BaseException as error:
+            except BaseException as error:  # it must not replace the handler's outcome
                 if is_from_signal(error):
                     raise
-                _log.warning(  # it must not replace the handler's outcome
-                    "Cannot remove %r from this %s: it raised %s (its message is withheld).",
-                    *(self.key, type(self.context).__name__, type(error).__name__),
-                )
+                kinds = type(self.context).__name__, type(error).__name__
+            else:
+                return
+        _log.warning(
+            "Cannot remove %r from this %s: it raised %s (its message is withheld).",
+            *(self.key, *kinds),
+        )
 
     def shown(self) -> _Shown:
         """Return the union of the running calls' values; for equal names, the latest call's."""

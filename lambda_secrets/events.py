@@ -149,8 +149,10 @@ def _tell(observer: Observer, told: list[Event]) -> None:
     for event in told:
         try:
             observer(event)
+            continue
         except BaseException as error:  # noqa: BLE001 - it must not fail the invocation
             kind, place = type(error).__name__, place_of(error) or "its call"
-            _log.error(  # no traceback: it shows the message, which may quote a value
-                "The observer raised on %r: %s at %s (its message is withheld).", event, kind, place
-            )
+        # Neither a traceback nor a local shows the message, which may quote a value.
+        _log.error(
+            "The observer raised on %r: %s at %s (its message is withheld).", event, kind, place
+        )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import signal
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -31,7 +33,7 @@ from lambda_secrets._maintenance import release
 from lambda_secrets.logging import RedactSecrets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 SECRET = "a-made-up-value"
 
@@ -376,6 +378,60 @@ def test_what_a_signal_handler_raises_in_others_code_gets_out(where: str) -> Non
             last({})
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.fixture
+def logged_frames() -> Iterator[dict[str, list[str]]]:
+    """Return the locals of our frames at each of our log records, as Sentry may attach them."""
+    found: dict[str, list[str]] = {}
+
+    class Attaching(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            frame = sys._getframe()
+            texts = found.setdefault(record.getMessage(), [])
+            while frame := frame.f_back:  # type: ignore[assignment]  # None ends it
+                if "/lambda_secrets/" in frame.f_code.co_filename:
+                    texts += map(repr, frame.f_locals.values())
+
+    attaching = Attaching()
+    logger = logging.getLogger("lambda_secrets")
+    logger.addHandler(attaching)
+    yield found
+    logger.removeHandler(attaching)
+
+
+@pytest.mark.parametrize("where", ["close", "observer", "context", "backend"])
+def test_no_frame_of_ours_holds_what_a_callback_raised_while_it_is_logged(
+    where: str, logged_frames: dict[str, list[str]]
+) -> None:
+    """A tool that attaches the stack to our log record does not find the error's message."""
+
+    def at(place: str) -> Any:
+        return raiser(ValueError) if where == place else lambda *_: None
+
+    class Context:
+        def __init__(self) -> None:
+            vars(self)["secrets"] = "before"
+
+        def __setattr__(self, name: str, value: object) -> None:
+            if value == "before":
+                at("context")()
+            object.__setattr__(self, name, value)
+
+    backend = Numbered()
+    vars(backend)["close"] = at("backend")
+    declared = {"it": Secret("it", build=str, close=at("close"))}
+
+    @inject_secrets(declared, backend=backend, observer=at("observer"))
+    def handler(event: Any, context: Any) -> None:
+        pass
+
+    handler({}, Context())
+    release(shared_cache)
+    ((message, texts),) = logged_frames.items()
+    assert "ValueError" in message
+    assert texts
+    assert not any(SECRET in text for text in texts)
 
 
 def in_itself(value: Any) -> Any:
