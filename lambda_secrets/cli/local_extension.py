@@ -12,12 +12,7 @@ from lambda_secrets._cache import shared_cache
 from lambda_secrets._maintenance import override
 from lambda_secrets.backends import Answer, ExtensionBackend, FileBackend
 from lambda_secrets.cli.emulator import Emulator
-from lambda_secrets.cli.emulator.settings import (
-    LOG_LEVEL,
-    PARAMETER_TTL,
-    SECRET_TTL,
-    read_settings,
-)
+from lambda_secrets.cli.emulator.settings import LOG_LEVEL, read_settings, sets_ttl
 from lambda_secrets.cli.serve import file_values, listening, log
 from lambda_secrets.errors import BackendError, ResolutionError
 
@@ -99,7 +94,7 @@ def local_extension(path: Path, *, cached: bool) -> Generator[LocalExtension]:
 
     The emulator's cache delays a rotation only if `cached`, or if the user has set one of its TTLs.
     """
-    cached = cached or any(os.environ.get(name) for name in (SECRET_TTL, PARAMETER_TTL))
+    cached = cached or sets_ttl(os.environ)
     settings, lines = read_settings({LOG_LEVEL: "WARN", **os.environ})
     write = functools.partial(log, settings, prefix="Local extension: ")
     for level, line in lines:
