@@ -279,6 +279,27 @@ def test_without_configurations_there_is_no_second_port(run: Run, folder: Path) 
     assert "AWS_APPCONFIG_EXTENSION_HTTP_PORT" not in json.loads(result.stdout)
 
 
+@pytest.mark.parametrize("tables", [{"secrets": {"a": "b"}}, {"appconfig": {"shop/prod/x": "y"}}])
+def test_a_configuration_that_the_file_lacks_has_its_default(
+    run: Run, folder: Path, tables: dict[str, Any]
+) -> None:
+    """With or without other configurations in the file, the default stands in for a missing one."""
+    (folder / "lacking.json").write_text(json.dumps(tables))
+    (folder / "flags.py").write_text(
+        "from lambda_secrets import AppConfig, inject_secrets\n"
+        "flags = AppConfig('shop', 'prod', 'flags', default='off')\n"
+        "@inject_secrets({'flags': flags})\n"
+        "def handler(event, context): return context.secrets.flags\n"
+        "@inject_secrets({'flags': 'appconfig:shop/prod/flags'})\n"
+        "def strict(event, context): return context.secrets.flags\n"
+    )
+    result = run("invoke", "flags.handler", "--secrets", "lacking.json")
+    assert (result.exit_code, result.stdout) == (0, '"off"\n'), result.stderr
+    error = json.loads(run("invoke", "flags.strict", "--secrets", "lacking.json").stdout)
+    assert error["errorType"] == "SecretNotFoundError"
+    assert "layer" not in error["errorMessage"]
+
+
 def test_what_passes_check_runs_under_the_runtime_client(run: Run, folder: Path) -> None:
     """A handler that passes `check` gets its secret under the real runtime client."""
     tables: dict[str, dict[str, Any]] = {"parameters": {"/prod/url": "CANARY-url-1"}}
