@@ -29,7 +29,7 @@ from lambda_secrets.errors import BackendError, DeclarationError
 from lambda_secrets.testing import LambdaContext
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Sequence
     from typing import IO
 
     from lambda_secrets.cli.function import Outcome
@@ -133,16 +133,16 @@ def invoke(
     return 1 if any(outcome.error is not None for outcome in outcomes) else 0
 
 
-@contextlib.contextmanager
-def _stdout_for_results() -> Generator[IO[bytes]]:
-    """Give the real stdout; all else that this process and its children print goes to stderr."""
+def _stdout_for_results() -> IO[bytes]:
+    """Return the real stdout; all else that this process and its children print goes to stderr.
+
+    This is for the rest of the process: threads and exit handlers print after the last invocation.
+    """
     sys.stdout.flush()
-    with os.fdopen(os.dup(1), "wb") as results, contextlib.redirect_stdout(sys.stderr):
-        os.dup2(2, 1)
-        try:
-            yield results
-        finally:
-            os.dup2(results.fileno(), 1)
+    results = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return results
 
 
 def _json_of(option: str, text: str) -> str:

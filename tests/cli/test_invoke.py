@@ -350,6 +350,14 @@ def test_what_children_print_is_not_the_result(run: Run) -> None:
         assert text in result.stderr
 
 
+def test_what_is_printed_after_the_result_is_not_the_result(run: Run) -> None:
+    """Nothing that threads and exit handlers print after the invocation reaches stdout."""
+    result = run("invoke", "late.handler")
+    assert (result.exit_code, result.stdout) == (0, "1\n")
+    for text in ("at exit", "by a thread", "by number", "by another name"):
+        assert text in result.stderr
+
+
 def test_the_context_can_be_set(run: Run, folder: Path) -> None:
     """`--context` takes JSON or a JSON file; an attribute that the context lacks is wrong use."""
     (folder / "context.json").write_text('{"aws_request_id": "r-1", "function_name": "orders"}')
