@@ -109,7 +109,7 @@ def invoke(
     """
     event = _json_of("--event", event)
     settings = _attributes(attributes)
-    planned = _rotations(rotations, secrets) if rotations else []
+    planned = _rotations(rotations, secrets, repeat) if rotations else []
     with contextlib.ExitStack() as stack:
         stdout = stack.enter_context(_stdout_for_results())
         extension = None
@@ -188,7 +188,7 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _rotations(texts: Sequence[str], path: Path | None) -> list[Rotation]:
+def _rotations(texts: Sequence[str], path: Path | None, repeat: int) -> list[Rotation]:
     """Return the rotations; names may hold `=` and `@`, so match them with those in the file."""
     if path is None:
         raise click.UsageError("--rotate changes values of a file: add --secrets FILE.")
@@ -200,6 +200,11 @@ def _rotations(texts: Sequence[str], path: Path | None) -> list[Rotation]:
     known.sort(key=len, reverse=True)
     rotations = [_rotation(text, known) for text in texts]
     for rotation in rotations:
+        if not 1 <= rotation.before <= repeat:
+            raise click.UsageError(
+                f"--rotate {rotation.name}: there is no invocation {rotation.before}, since "
+                f"--repeat is {repeat}. Change one of them: the first invocation is 1."
+            )
         if rotation.name in tables["binary"] and base64_bytes(rotation.value) is None:
             raise click.UsageError(f"--rotate {rotation.name}: the new value is not base64 text.")
     return rotations
@@ -235,8 +240,8 @@ def _print_summary(
     oldest = max((info["max_age"] for info in known), default=0.0)
     if rotates and oldest:
         click.echo(
-            f"A value can be up to {oldest:g} s old here: LAMBDA_SECRETS_TTL=0, or a ttl or "
-            "refresh_on of the handler, shows a change sooner.",
+            f"A value can be up to {oldest:g} s old here. A smaller ttl of the handler "
+            "(LAMBDA_SECRETS_TTL=0 if it has none), or refresh_on, shows a change sooner.",
             err=True,
         )
     if len(seconds) > 1:

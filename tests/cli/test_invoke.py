@@ -75,7 +75,11 @@ def test_a_handlers_own_cache_may_hold_a_rotation_back(run: Run) -> None:
     rotate = ("--rotate", "ssm:/prod/url=x2@2", "--repeat", "2")
     result = run("invoke", "app.asynchronous", *FILE, *rotate)
     assert result.stdout == '"1"\n"1"\n'
-    assert "A value can be up to 100 s old here: LAMBDA_SECRETS_TTL=0" in result.stderr
+    advice = (
+        "A smaller ttl of the handler (LAMBDA_SECRETS_TTL=0 if it has none), or refresh_on, shows "
+        "a change sooner."
+    )
+    assert f"A value can be up to 100 s old here. {advice}\n" in result.stderr
     result = run("invoke", "app.asynchronous", *FILE, *rotate, env={"SECRETS_MANAGER_TTL": "0"})
     assert "A value can be up to 400 s old here" in result.stderr
 
@@ -92,7 +96,7 @@ def test_a_forced_read_gets_past_the_local_extensions_cache(run: Run) -> None:
 
 def test_names_may_hold_the_signs_of_a_rotation(run: Run) -> None:
     """A name that contains `=` or `@` is recognized by the names in the file."""
-    rotate = ("--rotate", "prod/a=b@c=new=@2@2")
+    rotate = ("--rotate", "prod/a=b@c=new=@2@1")
     assert run("invoke", "app.undecorated", *FILE, *rotate).exit_code == 0
 
 
@@ -105,6 +109,19 @@ def test_a_rotation_that_says_nothing_is_refused(run: Run, rotation: str) -> Non
     assert (result.exit_code, result.stdout) == (2, "")
     assert "must be NAME=VALUE@K" in result.stderr
     assert "prod/db" in result.stderr
+    assert "CANARY" not in result.stderr
+
+
+@pytest.mark.parametrize("number", ["0", "4"])
+def test_a_rotation_belongs_to_an_invocation(run: Run, number: str) -> None:
+    """A rotation before an invocation that never comes is wrong use; the value is not repeated."""
+    rotate = ("--rotate", f"prod/db=CANARY@{number}", "--repeat", "3")
+    result = run("invoke", "app.undecorated", *FILE, *rotate)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert (
+        f"Error: --rotate prod/db: there is no invocation {number}, since --repeat is 3. Change "
+        "one of them: the first invocation is 1."
+    ) in result.stderr
     assert "CANARY" not in result.stderr
 
 
