@@ -150,17 +150,20 @@ def _json_of(option: str, text: str) -> str:
     what = option
     try:
         if text == "-":
-            what, text = "stdin", sys.stdin.read()
+            what = "stdin"
+            text = sys.stdin.buffer.read().decode("utf-8-sig")
         elif not _is_json(text):
-            if Path(text).is_file():
-                what, text = text, Path(text).read_text(encoding="utf-8")
+            if _is_file(text):
+                what = text
+                text = Path(what).read_text("utf-8-sig")
             elif not text.lstrip().startswith(("{", "[", '"')):
                 raise click.UsageError(f"{option}: there is no file {text}, and it is not JSON.")
         json.loads(text)
     except json.JSONDecodeError as error:
         why = f"not JSON (line {error.lineno}, column {error.colno}: {error.msg})"
+    except UnicodeDecodeError:
+        why = "not UTF-8. Save it as UTF-8"
     except (OSError, ValueError) as error:
-        what = option if len(what) > 200 else what
         why = f"not readable ({type(error).__name__})"
     else:
         return text
@@ -178,6 +181,13 @@ def _attributes(text: str) -> dict[str, Any]:
     except TypeError as error:
         raise click.UsageError(f"--context: {error}") from None
     return attributes
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except OSError:  # it is too long for a path
+        return False
 
 
 def _is_json(text: str) -> bool:

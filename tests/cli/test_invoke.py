@@ -155,9 +155,18 @@ def test_a_broken_file_names_its_line(run: Run, folder: Path, more: list[str]) -
 @pytest.mark.parametrize("form", ["json", "file", "stdin"])
 def test_the_event_comes_from_anywhere(run: Run, folder: Path, form: str) -> None:
     """The event is JSON on the command line, in a file, or on stdin."""
-    (folder / "event.json").write_text('{"n": 1}')
-    given = {"json": '{"n": 1}', "file": "event.json", "stdin": "-"}[form]
-    result = run("invoke", "app.lambda_handler", *FILE, "--event", given, stdin='{"n": 1}')
+    (folder / "event.json").write_text('{"n": "ä"}', "utf-8")
+    given = {"json": '{"n": "ä"}', "file": "event.json", "stdin": "-"}[form]
+    result = run("invoke", "app.lambda_handler", *FILE, "--event", given, stdin='{"n": "ä"}')
+    assert json.loads(result.stdout)["event"] == {"n": "ä"}
+
+
+@pytest.mark.parametrize("event", ["event.json", "-"])
+def test_an_event_may_begin_with_a_byte_order_mark(run: Run, folder: Path, event: str) -> None:
+    """Editors on Windows begin a file with the mark; it is not part of the JSON."""
+    text = '\ufeff{"n": 1}'
+    (folder / "event.json").write_text(text, "utf-8")
+    result = run("invoke", "app.lambda_handler", *FILE, "--event", event, stdin=text)
     assert json.loads(result.stdout)["event"] == {"n": 1}
 
 
@@ -168,13 +177,16 @@ def test_the_event_comes_from_anywhere(run: Run, folder: Path, form: str) -> Non
         ("events/none.json", "--event: there is no file events/none.json, and it is not JSON."),
         ("secrets.toml", "--event: secrets.toml is not JSON (line 2, column 2: Expecting value)."),
         ("-", "--event: stdin is not JSON (line 2, column 1: Expecting property name"),
-        ("/proc/self/mem", "--event is not readable (OSError)."),  # Linux: nothing is at address 0
-        ("binary", "--event is not readable (UnicodeDecodeError)."),
+        # Linux: nothing is at address 0
+        ("/proc/self/mem", "--event: /proc/self/mem is not readable (OSError)."),
+        ("utf16", "--event: utf16 is not UTF-8. Save it as UTF-8."),
+        ("{" + 5000 * " ", "--event is not JSON (line 1, column 5002: Expecting property name"),
+        ("[" + 5000 * "1" + "]", "--event is not readable (ValueError)."),
     ],
 )
 def test_an_event_that_is_none(run: Run, folder: Path, event: str, why: str) -> None:
     """An event that is neither JSON nor a JSON file is wrong use; the message says why."""
-    (folder / "binary").write_bytes(b"\xff")
+    (folder / "utf16").write_text("{}", "utf-16")
     result = run("invoke", "app.undecorated", "--event", event, stdin="{\n")
     assert (result.exit_code, result.stdout) == (2, "")
     assert why in result.stderr
