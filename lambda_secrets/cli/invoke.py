@@ -29,7 +29,7 @@ from lambda_secrets.errors import BackendError, DeclarationError
 from lambda_secrets.testing import LambdaContext
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Sequence
     from typing import IO
 
     from lambda_secrets.cli.function import Outcome
@@ -109,7 +109,7 @@ def invoke(
     """
     event = _json_of("--event", event)
     settings = _attributes(attributes)
-    planned = _rotations(rotations, secrets) if rotations else []
+    planned = _rotations(rotations, secrets, repeat) if rotations else []
     with contextlib.ExitStack() as stack:
         stdout = stack.enter_context(_stdout_for_results())
         extension = None
@@ -133,16 +133,16 @@ def invoke(
     return 1 if any(outcome.error is not None for outcome in outcomes) else 0
 
 
-@contextlib.contextmanager
-def _stdout_for_results() -> Generator[IO[bytes]]:
-    """Give the real stdout; all else that this process and its children print goes to stderr."""
+def _stdout_for_results() -> IO[bytes]:
+    """Return the real stdout; all else that this process and its children print goes to stderr.
+
+    This is for the rest of the process: threads and exit handlers print after the last invocation.
+    """
     sys.stdout.flush()
-    with os.fdopen(os.dup(1), "wb") as results, contextlib.redirect_stdout(sys.stderr):
-        os.dup2(2, 1)
-        try:
-            yield results
-        finally:
-            os.dup2(results.fileno(), 1)
+    results = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return results
 
 
 def _json_of(option: str, text: str) -> str:
@@ -150,17 +150,20 @@ def _json_of(option: str, text: str) -> str:
     what = option
     try:
         if text == "-":
-            what, text = "stdin", sys.stdin.read()
+            what = "stdin"
+            text = sys.stdin.buffer.read().decode("utf-8-sig")
         elif not _is_json(text):
-            if Path(text).is_file():
-                what, text = text, Path(text).read_text(encoding="utf-8")
+            if _is_file(text):
+                what = text
+                text = Path(what).read_text("utf-8-sig")
             elif not text.lstrip().startswith(("{", "[", '"')):
                 raise click.UsageError(f"{option}: there is no file {text}, and it is not JSON.")
         json.loads(text)
     except json.JSONDecodeError as error:
         why = f"not JSON (line {error.lineno}, column {error.colno}: {error.msg})"
+    except UnicodeDecodeError:
+        why = "not UTF-8. Save it as UTF-8"
     except (OSError, ValueError) as error:
-        what = option if len(what) > 200 else what
         why = f"not readable ({type(error).__name__})"
     else:
         return text
@@ -180,6 +183,13 @@ def _attributes(text: str) -> dict[str, Any]:
     return attributes
 
 
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except OSError:  # it is too long for a path
+        return False
+
+
 def _is_json(text: str) -> bool:
     try:
         json.loads(text)
@@ -188,7 +198,7 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _rotations(texts: Sequence[str], path: Path | None) -> list[Rotation]:
+def _rotations(texts: Sequence[str], path: Path | None, repeat: int) -> list[Rotation]:
     """Return the rotations; names may hold `=` and `@`, so match them with those in the file."""
     if path is None:
         raise click.UsageError("--rotate changes values of a file: add --secrets FILE.")
@@ -200,6 +210,11 @@ def _rotations(texts: Sequence[str], path: Path | None) -> list[Rotation]:
     known.sort(key=len, reverse=True)
     rotations = [_rotation(text, known) for text in texts]
     for rotation in rotations:
+        if not 1 <= rotation.before <= repeat:
+            raise click.UsageError(
+                f"--rotate {rotation.name}: there is no invocation {rotation.before}, since "
+                f"--repeat is {repeat}. Change one of them: the first invocation is 1."
+            )
         if rotation.name in tables["binary"] and base64_bytes(rotation.value) is None:
             raise click.UsageError(f"--rotate {rotation.name}: the new value is not base64 text.")
     return rotations
@@ -235,8 +250,8 @@ def _print_summary(
     oldest = max((info["max_age"] for info in known), default=0.0)
     if rotates and oldest:
         click.echo(
-            f"A value can be up to {oldest:g} s old here: LAMBDA_SECRETS_TTL=0, or a ttl or "
-            "refresh_on of the handler, shows a change sooner.",
+            f"A value can be up to {oldest:g} s old here. A smaller ttl of the handler "
+            "(LAMBDA_SECRETS_TTL=0 if it has none), or refresh_on, shows a change sooner.",
             err=True,
         )
     if len(seconds) > 1:

@@ -12,12 +12,7 @@ from lambda_secrets._cache import shared_cache
 from lambda_secrets._maintenance import override
 from lambda_secrets.backends import Answer, ExtensionBackend, FileBackend
 from lambda_secrets.cli.emulator import Emulator
-from lambda_secrets.cli.emulator.settings import (
-    LOG_LEVEL,
-    PARAMETER_TTL,
-    SECRET_TTL,
-    read_settings,
-)
+from lambda_secrets.cli.emulator.settings import LOG_LEVEL, read_settings, sets_ttl
 from lambda_secrets.cli.serve import file_values, listening, log
 from lambda_secrets.errors import BackendError, ResolutionError
 
@@ -28,11 +23,11 @@ if TYPE_CHECKING:
     from lambda_secrets._sources import Source
     from lambda_secrets.backends import Value
 
-_NOT_ASKED = BackendError("a tree")
+_NOT_ASKED = BackendError("not asked")
 
 
 class LocalExtension:
-    """Reads through the extension; reads the file for trees, and to say why it refused.
+    """Reads through the extension; reads the file for the rest, and to say why it refused.
 
     Like `"auto"` with the file in place of AWS: a forced read bypasses the emulator's cache, too.
     """
@@ -44,6 +39,8 @@ class LocalExtension:
         self._backend = ExtensionBackend()
         self._file = FileBackend(path)
         self._cached = cached
+        # Without configurations in the file, nothing listens on the AppConfig extension's port.
+        self._unserved = {"tree"} if emulator.appconfig_port else {"tree", "appconfig"}
         self._rotated: dict[str, str] = {}
 
     def fetch(
@@ -52,7 +49,7 @@ class LocalExtension:
         """Read all sources."""
         if fresh:
             self._emulator.forget()
-        served = [source for source in sources if source.kind != "tree"]
+        served = [source for source in sources if source.kind not in self._unserved]
         found = self._backend.fetch(served, timeout=timeout, fresh=False)
         rest = [s for s in sources if isinstance(found.get(s, _NOT_ASKED), BackendError)]
         for source, answer in self._file.fetch(rest, timeout=timeout, fresh=True).items():
@@ -66,7 +63,7 @@ class LocalExtension:
 
     def upstream_ttl(self, source: Source) -> float:
         """Return how many seconds the emulator may keep this source."""
-        if source.kind == "tree" or not self._cached:
+        if source.kind in self._unserved or not self._cached:
             return 0.0
         return self._backend.upstream_ttl(source)
 
@@ -99,7 +96,7 @@ def local_extension(path: Path, *, cached: bool) -> Generator[LocalExtension]:
 
     The emulator's cache delays a rotation only if `cached`, or if the user has set one of its TTLs.
     """
-    cached = cached or any(os.environ.get(name) for name in (SECRET_TTL, PARAMETER_TTL))
+    cached = cached or sets_ttl(os.environ)
     settings, lines = read_settings({LOG_LEVEL: "WARN", **os.environ})
     write = functools.partial(log, settings, prefix="Local extension: ")
     for level, line in lines:

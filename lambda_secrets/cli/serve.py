@@ -18,12 +18,12 @@ from lambda_secrets.backends._local import read_secrets_file
 from lambda_secrets.cli.emulator import Emulator
 from lambda_secrets.cli.emulator.aws import AwsValues
 from lambda_secrets.cli.emulator.local import FileValues
-from lambda_secrets.cli.emulator.settings import read_settings, read_token
+from lambda_secrets.cli.emulator.settings import read_settings, read_token, sets_ttl
 from lambda_secrets.cli.failure import Failure, debug_option
 from lambda_secrets.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator, Hashable
 
     from lambda_secrets.cli.emulator import Settings
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     "--secrets",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Serve this TOML or JSON file; it is read again when it changes.",
+    help="Serve this TOML or JSON file; a change of it shows at once.",
 )
 @click.option("--aws", is_flag=True, help="Read from AWS; AWS_ENDPOINT_URL may point elsewhere.")
 @click.option(
@@ -78,8 +78,9 @@ def serve(
         token = read_token(os.environ, agent=agent)
     except OSError as error:
         raise Failure(f"Cannot read the token: {error.strerror}: {error.filename}") from None
+    values = _aws(settings) if secrets is None else file_values(secrets, settings)
     emulator = Emulator(
-        _aws(settings) if secrets is None else file_values(secrets, settings),
+        values,
         port=settings.port if port is None else port,
         appconfig_port=0
         if port == 0 and not os.environ.get(APPCONFIG_PORT)
@@ -90,6 +91,7 @@ def serve(
         init=init,
         latency=latency,
         log=functools.partial(log, settings),
+        revision=_revision(values),
     )
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -146,6 +148,13 @@ def _aws(settings: Settings) -> AwsValues:
         )
     except Exception as error:  # noqa: BLE001 - boto3 may raise anything for a bad configuration
         raise Failure(f"Cannot use AWS: {error}") from None
+
+
+def _revision(values: AwsValues | FileValues) -> Callable[[], Hashable]:
+    """An edit of the file shows at once, unless the user has set a TTL to see the cache at work."""
+    if isinstance(values, FileValues) and not sets_ttl(os.environ):
+        return values.revision
+    return lambda: None
 
 
 def _announce(emulator: Emulator, *, made_token: bool) -> None:

@@ -143,7 +143,9 @@ def _dotted(text: str) -> tuple[ModuleType, str]:
 
     As in Lambda, `a.b` is `b` in the module `a`, or the module `a.b` if `a` has no other `b`.
     """
-    name = text.replace("/", ".")
+    name = text.removeprefix("./").replace("/", ".")
+    if not all(name.split(".")):
+        raise CannotLoad(text or "''", f"a part of its name is empty. {FORMS}")
     parent, _, last = name.rpartition(".")
     if parent:
         module = _import(text, lambda: _module_named(text, parent))

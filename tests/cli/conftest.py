@@ -219,6 +219,27 @@ def handler(event, context):
     return 1
 """
 
+LATE = """
+import atexit
+import os
+import sys
+import threading
+
+atexit.register(print, "at exit")
+
+
+def after_main():
+    threading.main_thread().join()
+    print("by a thread")
+    os.write(1, b"by number\\n")
+    sys.__stdout__.write("by another name")
+
+
+def handler(event, context):
+    threading.Thread(target=after_main).start()
+    return 1
+"""
+
 SECRETS = """
 [secrets]
 "prod/db" = { user = "CANARY-user", password = "CANARY-password" }
@@ -254,6 +275,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the working directory, which has app.py and secrets.toml."""
     (tmp_path / "app.py").write_text(APP, encoding="utf-8")
     (tmp_path / "loud.py").write_text(LOUD, encoding="utf-8")
+    (tmp_path / "late.py").write_text(LATE, encoding="utf-8")
     (tmp_path / "secrets.toml").write_text(SECRETS, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path

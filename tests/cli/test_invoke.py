@@ -75,7 +75,11 @@ def test_a_handlers_own_cache_may_hold_a_rotation_back(run: Run) -> None:
     rotate = ("--rotate", "ssm:/prod/url=x2@2", "--repeat", "2")
     result = run("invoke", "app.asynchronous", *FILE, *rotate)
     assert result.stdout == '"1"\n"1"\n'
-    assert "A value can be up to 100 s old here: LAMBDA_SECRETS_TTL=0" in result.stderr
+    advice = (
+        "A smaller ttl of the handler (LAMBDA_SECRETS_TTL=0 if it has none), or refresh_on, shows "
+        "a change sooner."
+    )
+    assert f"A value can be up to 100 s old here. {advice}\n" in result.stderr
     result = run("invoke", "app.asynchronous", *FILE, *rotate, env={"SECRETS_MANAGER_TTL": "0"})
     assert "A value can be up to 400 s old here" in result.stderr
 
@@ -92,7 +96,7 @@ def test_a_forced_read_gets_past_the_local_extensions_cache(run: Run) -> None:
 
 def test_names_may_hold_the_signs_of_a_rotation(run: Run) -> None:
     """A name that contains `=` or `@` is recognized by the names in the file."""
-    rotate = ("--rotate", "prod/a=b@c=new=@2@2")
+    rotate = ("--rotate", "prod/a=b@c=new=@2@1")
     assert run("invoke", "app.undecorated", *FILE, *rotate).exit_code == 0
 
 
@@ -105,6 +109,19 @@ def test_a_rotation_that_says_nothing_is_refused(run: Run, rotation: str) -> Non
     assert (result.exit_code, result.stdout) == (2, "")
     assert "must be NAME=VALUE@K" in result.stderr
     assert "prod/db" in result.stderr
+    assert "CANARY" not in result.stderr
+
+
+@pytest.mark.parametrize("number", ["0", "4"])
+def test_a_rotation_belongs_to_an_invocation(run: Run, number: str) -> None:
+    """A rotation before an invocation that never comes is wrong use; the value is not repeated."""
+    rotate = ("--rotate", f"prod/db=CANARY@{number}", "--repeat", "3")
+    result = run("invoke", "app.undecorated", *FILE, *rotate)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert (
+        f"Error: --rotate prod/db: there is no invocation {number}, since --repeat is 3. Change "
+        "one of them: the first invocation is 1."
+    ) in result.stderr
     assert "CANARY" not in result.stderr
 
 
@@ -138,9 +155,18 @@ def test_a_broken_file_names_its_line(run: Run, folder: Path, more: list[str]) -
 @pytest.mark.parametrize("form", ["json", "file", "stdin"])
 def test_the_event_comes_from_anywhere(run: Run, folder: Path, form: str) -> None:
     """The event is JSON on the command line, in a file, or on stdin."""
-    (folder / "event.json").write_text('{"n": 1}')
-    given = {"json": '{"n": 1}', "file": "event.json", "stdin": "-"}[form]
-    result = run("invoke", "app.lambda_handler", *FILE, "--event", given, stdin='{"n": 1}')
+    (folder / "event.json").write_text('{"n": "ä"}', "utf-8")
+    given = {"json": '{"n": "ä"}', "file": "event.json", "stdin": "-"}[form]
+    result = run("invoke", "app.lambda_handler", *FILE, "--event", given, stdin='{"n": "ä"}')
+    assert json.loads(result.stdout)["event"] == {"n": "ä"}
+
+
+@pytest.mark.parametrize("event", ["event.json", "-"])
+def test_an_event_may_begin_with_a_byte_order_mark(run: Run, folder: Path, event: str) -> None:
+    """Editors on Windows begin a file with the mark; it is not part of the JSON."""
+    text = '\ufeff{"n": 1}'
+    (folder / "event.json").write_text(text, "utf-8")
+    result = run("invoke", "app.lambda_handler", *FILE, "--event", event, stdin=text)
     assert json.loads(result.stdout)["event"] == {"n": 1}
 
 
@@ -151,13 +177,16 @@ def test_the_event_comes_from_anywhere(run: Run, folder: Path, form: str) -> Non
         ("events/none.json", "--event: there is no file events/none.json, and it is not JSON."),
         ("secrets.toml", "--event: secrets.toml is not JSON (line 2, column 2: Expecting value)."),
         ("-", "--event: stdin is not JSON (line 2, column 1: Expecting property name"),
-        ("/proc/self/mem", "--event is not readable (OSError)."),  # Linux: nothing is at address 0
-        ("binary", "--event is not readable (UnicodeDecodeError)."),
+        # Linux: nothing is at address 0
+        ("/proc/self/mem", "--event: /proc/self/mem is not readable (OSError)."),
+        ("utf16", "--event: utf16 is not UTF-8. Save it as UTF-8."),
+        ("{" + 5000 * " ", "--event is not JSON (line 1, column 5002: Expecting property name"),
+        ("[" + 5000 * "1" + "]", "--event is not readable (ValueError)."),
     ],
 )
 def test_an_event_that_is_none(run: Run, folder: Path, event: str, why: str) -> None:
     """An event that is neither JSON nor a JSON file is wrong use; the message says why."""
-    (folder / "binary").write_bytes(b"\xff")
+    (folder / "utf16").write_text("{}", "utf-16")
     result = run("invoke", "app.undecorated", "--event", event, stdin="{\n")
     assert (result.exit_code, result.stdout) == (2, "")
     assert why in result.stderr
@@ -279,6 +308,27 @@ def test_without_configurations_there_is_no_second_port(run: Run, folder: Path) 
     assert "AWS_APPCONFIG_EXTENSION_HTTP_PORT" not in json.loads(result.stdout)
 
 
+@pytest.mark.parametrize("tables", [{"secrets": {"a": "b"}}, {"appconfig": {"shop/prod/x": "y"}}])
+def test_a_configuration_that_the_file_lacks_has_its_default(
+    run: Run, folder: Path, tables: dict[str, Any]
+) -> None:
+    """With or without other configurations in the file, the default stands in for a missing one."""
+    (folder / "lacking.json").write_text(json.dumps(tables))
+    (folder / "flags.py").write_text(
+        "from lambda_secrets import AppConfig, inject_secrets\n"
+        "flags = AppConfig('shop', 'prod', 'flags', default='off')\n"
+        "@inject_secrets({'flags': flags})\n"
+        "def handler(event, context): return context.secrets.flags\n"
+        "@inject_secrets({'flags': 'appconfig:shop/prod/flags'})\n"
+        "def strict(event, context): return context.secrets.flags\n"
+    )
+    result = run("invoke", "flags.handler", "--secrets", "lacking.json")
+    assert (result.exit_code, result.stdout) == (0, '"off"\n'), result.stderr
+    error = json.loads(run("invoke", "flags.strict", "--secrets", "lacking.json").stdout)
+    assert error["errorType"] == "SecretNotFoundError"
+    assert "layer" not in error["errorMessage"]
+
+
 def test_what_passes_check_runs_under_the_runtime_client(run: Run, folder: Path) -> None:
     """A handler that passes `check` gets its secret under the real runtime client."""
     tables: dict[str, dict[str, Any]] = {"parameters": {"/prod/url": "CANARY-url-1"}}
@@ -326,6 +376,14 @@ def test_what_children_print_is_not_the_result(run: Run) -> None:
     result = run("invoke", "loud.handler")
     assert (result.exit_code, result.stdout) == (0, "1\n")
     for text in ("imported", "printed", "by a child", "by number"):
+        assert text in result.stderr
+
+
+def test_what_is_printed_after_the_result_is_not_the_result(run: Run) -> None:
+    """Nothing that threads and exit handlers print after the invocation reaches stdout."""
+    result = run("invoke", "late.handler")
+    assert (result.exit_code, result.stdout) == (0, "1\n")
+    for text in ("at exit", "by a thread", "by number", "by another name"):
         assert text in result.stderr
 
 

@@ -228,6 +228,24 @@ def test_a_changed_file_is_served_a_broken_one_is_not(folder: Path) -> None:
     assert "CANARY" not in errors
 
 
+@pytest.mark.parametrize("ttl", [{}, {"SSM_PARAMETER_STORE_TTL": "300"}])
+def test_an_edit_shows_through_the_cache(folder: Path, ttl: dict[str, str]) -> None:
+    """An edited file is served at once, unless a TTL is set: then the cache is as in Lambda."""
+    flags = "/applications/shop/environments/prod/configurations/flags"
+    targets = (("/secretsmanager/get?secretId=prod/db", 0), (flags, 1))
+    with serving("--secrets", "secrets.toml", env=ttl) as served:
+        for _ in range(2):
+            assert all("CANARY" in served.get(target, port=port)[1] for target, port in targets)
+        text = (folder / "secrets.toml").read_text()
+        (folder / "secrets.toml").write_text(text.replace("CANARY", "EDITED"))
+        shown = ["EDITED" in served.get(target, port=port)[1] for target, port in targets]
+        lines = served.stop()[1].splitlines()
+    assert shown == [not ttl, not ttl]
+    assert [line.split()[-3] for line in lines[:-1]] == (
+        ["read", "read", "cached", "cached", *["cached" if ttl else "read"] * 2]
+    )
+
+
 def test_the_init_phase_can_be_tried(folder: Path) -> None:
     """With `--init` it first answers that it is not ready, and our client waits."""
     del folder

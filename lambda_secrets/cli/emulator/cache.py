@@ -12,11 +12,20 @@ if TYPE_CHECKING:
 
 
 class ReadThroughCache:
-    """Keeps up to `size` values (0: none), drops the least recently used; keeps no failures."""
+    """Keeps up to `size` values (0: none), drops the least recently used; keeps no failures.
 
-    def __init__(self, size: int, clock: Callable[[], float] = time.monotonic) -> None:
+    A value that was read at another `revision()` is not served.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        clock: Callable[[], float] = time.monotonic,
+        revision: Callable[[], Hashable] = lambda: None,
+    ) -> None:
         self._size = size
         self._clock = clock
+        self._revision = revision
         self._lock = threading.Lock()
         self._entries: OrderedDict[Hashable, tuple[float, Any]] = OrderedDict()
 
@@ -30,6 +39,7 @@ class ReadThroughCache:
         stale_on: Callable[[Exception], bool] = lambda _: False,
     ) -> tuple[Any, str]:
         """Return the value and how it came: "cached", "read", or "stale" after a failed read."""
+        key = (self._revision(), key)
         with self._lock:
             entry = self._entries.get(key)
             if entry and not fresh and self._clock() - entry[0] < ttl:

@@ -21,7 +21,7 @@ from lambda_secrets.cli.emulator.cache import ReadThroughCache
 from lambda_secrets.cli.emulator.records import Refused, Unpicklable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Hashable, Mapping
     from datetime import datetime
     from email.message import Message
 
@@ -91,6 +91,7 @@ class Upstream:
     settings: Settings
     latency: float = 0.0
     clock: Callable[[], float] = time.monotonic
+    revision: Callable[[], Hashable] = lambda: None
     sleep: Callable[[float], None] = time.sleep
     _connections: threading.Semaphore = field(init=False, repr=False)
 
@@ -127,7 +128,7 @@ class Dialect:
     def __init__(self, upstream: Upstream, cache_size: int) -> None:
         self._upstream = upstream
         self._settings = upstream.settings
-        self._cache = ReadThroughCache(cache_size, upstream.clock)
+        self._cache = ReadThroughCache(cache_size, upstream.clock, upstream.revision)
 
     def answer(self, request: Request) -> Reply:
         """Return the answer; a failure is an answer too."""

@@ -23,7 +23,7 @@ from lambda_secrets.cli.emulator.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Hashable, Iterator, Mapping
     from pathlib import Path
 
 ACCOUNT = "123456789012"
@@ -264,6 +264,12 @@ class FileValues(LocalValues):
         self._warn = warn
         self._seen = self._fingerprint()
         super().__init__(read(path), region=region)
+
+    def revision(self) -> Hashable:
+        """Return what differs after each change of the file, which is loaded by then."""
+        with self._lock:  # whoever comes while another loads must not read the old values
+            self._renew()
+            return self._seen
 
     def _renew(self) -> None:
         seen = self._fingerprint()

@@ -67,6 +67,11 @@ def read_settings(environ: Mapping[str, str]) -> tuple[Settings, list[tuple[str,
     return settings, variables.lines
 
 
+def sets_ttl(environ: Mapping[str, str]) -> bool:
+    """Whether the user has set a TTL of the cache, and so wants to see what it does."""
+    return any(environ.get(name) for name in (SECRET_TTL, PARAMETER_TTL))
+
+
 def read_token(environ: Mapping[str, str], *, agent: bool) -> str | None:
     """Return the token to require: `AWS_SESSION_TOKEN`; for the agent, its first set variable."""
     names = TOKENS if agent else ("AWS_SESSION_TOKEN",)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -122,6 +123,32 @@ def test_a_broken_file_keeps_the_last_good_values(tmp_path: Path) -> None:
     assert len(lines) == 2
     _write(path, {"secrets": {"a": "333"}})
     assert values.secret("a", None, None).text == "333"
+
+
+def test_a_revision_waits_until_its_values_are_there(tmp_path: Path) -> None:
+    """While one thread loads a changed file, another does not take old values for new ones."""
+    path = tmp_path / "secrets.json"
+    found: list[str | None] = []
+    others: list[threading.Thread] = []
+
+    def ask() -> None:
+        values.revision()
+        found.append(values.secret("a", None, None).text)
+
+    def read(path: Path) -> dict[str, dict[str, Any]]:
+        if others:
+            others[0].start()
+            others[0].join(0.2)
+        return _read(path)
+
+    _write(path, {"secrets": {"a": "1"}})
+    values = FileValues(path, read)
+    before = values.revision()
+    others.append(threading.Thread(target=ask))
+    _write(path, {"secrets": {"a": "2"}})
+    assert values.revision() != before
+    others[0].join()
+    assert found == ["2"]
 
 
 def test_a_rotation_outlives_an_unrelated_edit(tmp_path: Path) -> None:
