@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 DEFAULT_TTL = 300.0  # seconds, like the extension's default
 ANSWER_MARGIN = 0.2  # seconds of the remaining time that are kept for the invocation's answer
+MOST_MADE = 64  # values that declarations have made from one entry
 TTL_VARIABLES = ("LAMBDA_SECRETS_TTL", "SECRETS_MANAGER_TTL", "SSM_PARAMETER_STORE_TTL")
 
 _NEVER = (-math.inf, -math.inf, Secrets({}))
@@ -196,12 +197,11 @@ class Resolver:
         if isinstance(result, Entry):
             convert = self.converters.get(name)
             key = (declaration.path, id(declaration.transform), id(convert))
+            known = result.made.get(key)
             if result.absent:
                 value = result.answer
-            elif key in result.made:
-                value = result.made[key][-1]
             else:
-                value = self._make(declaration, convert, key, result)
+                value = known[-1] if known else self._make(declaration, convert, key, result)
         if declaration.build is not None or not callable(value):
             from ._shortfall import instead_of
 
@@ -220,6 +220,8 @@ class Resolver:
         made = extract(_extracted, declaration, entry, convert)
         if callable(made):
             self.cache.reveal(made)  # before another thread gets it
+            if len(entry.made) >= MOST_MADE:  # a transform may be a new lambda in each call
+                entry.made = {}
             entry.made[key] = (declaration.transform, convert, made)  # `key` has the ids of both
             self.cache.reveal(made)  # to a listener that was added in between
         return made  # type: ignore[no-any-return]

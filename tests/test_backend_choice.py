@@ -230,6 +230,8 @@ def test_an_answer_keeps_what_is_known_of_a_value() -> None:
     full = Answer("value", version="v1", backend="agent", upstream_ttl=300)
     assert (full.version, full.backend, full.upstream_ttl) == ("v1", "agent", 300)
     assert "value" not in repr(full)
+    with pytest.raises(AttributeError):
+        full.value = "the cache would not see it"  # type: ignore[misc]  # it has no setter
     with pytest.raises(TypeError, match="Cannot pickle an Answer"):
         pickle.dumps(full)
 

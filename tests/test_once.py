@@ -145,6 +145,24 @@ def test_what_is_kept_is_bounded(backend: Recorder) -> None:
     assert len(backend.calls) == 300
 
 
+def test_a_new_transform_in_each_call_leaves_a_bounded_number_of_values(
+    backend: Recorder,
+) -> None:
+    """What each call's own function made from an unchanged secret is not kept for ever."""
+
+    class Made:
+        def __init__(self, _: str) -> None:
+            alive.add(self)
+
+    alive: weakref.WeakSet[Made] = weakref.WeakSet()
+    for _ in range(300):
+        declared = {"a": Secret("a", transform=lambda text: Made(text))}  # noqa: PLW0108 - a new one
+        assert type(resolve_secrets(declared, backend=backend).a) is Made
+    gc.collect()
+    assert len(backend.calls) == 1
+    assert len(alive) < 100
+
+
 def test_a_clear_is_seen(backend: Recorder) -> None:
     """`clear_cache` takes effect although parsed declarations are kept."""
     resolve_secrets({"a": "a"})

@@ -69,19 +69,15 @@ class Answer:
         upstream_ttl: float = 0.0,
     ) -> None:
         """Store the value and its metadata."""
-        self.value = value
+        self._value = opaque(value)
         self.version: str | None = version
         self.backend: str | None = backend
         self.upstream_ttl: float = upstream_ttl
 
     @property
     def value(self) -> Value:
-        """The value."""
+        """The value. It cannot be set: a new value needs a new `Answer`."""
         return self._value(0)  # type: ignore[no-any-return]  # __init__ hid it
-
-    @value.setter
-    def value(self, value: Value) -> None:
-        self._value = opaque(value)
 
     def __reduce__(self) -> str:
         """Refuse: a pickle would hold the value."""

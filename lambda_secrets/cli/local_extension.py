@@ -57,8 +57,12 @@ class LocalExtension:
             found[source] = answer
         for source, answer in found.items():
             if isinstance(answer, Answer):
-                answer.upstream_ttl = self.upstream_ttl(source)
-                answer.value = self._with_rotated(source, answer.value)
+                found[source] = Answer(
+                    self._with_rotated(source, answer.value),
+                    version=answer.version,
+                    backend=answer.backend,
+                    upstream_ttl=self.upstream_ttl(source),
+                )
         return found
 
     def upstream_ttl(self, source: Source) -> float:
