@@ -15,7 +15,7 @@ from .errors import SecretNotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from typing import Any
 
     from ._names import Mode, Opaque
@@ -37,6 +37,7 @@ class Cache(Store):
         timeout: float,
         wait: float = math.inf,
         mode: Mode = "usual",
+        needed: Collection[Source] | None = None,
         observer: Any = None,
     ) -> Reading:
         """Return the entry or error of each source; fetch all that are not fresh in one round.
@@ -48,11 +49,13 @@ class Cache(Store):
             wait: seconds that the caller waits at most, whatever the timeout is.
             mode: ``"fresh"`` reads past all caches, ``"prefetch"`` does not wait for a backend
                 that is not ready.
+            needed: the sources that the reading is for; others are fetched beside them. None: all.
             observer: is told of each fetch and of each stale value.
 
         It never raises: the reading holds the errors.
         """
         reading = Reading(self.active(backend), wanted, timeout, mode, observer)
+        reading.needed = wanted if needed is None else needed
         if self.is_mine():
             from ._renewal import interrupted
 
@@ -98,8 +101,10 @@ class Cache(Store):
         owner = reading.owner
         if id(owner) not in self.owners:
             self._keep(owner)
-        due = []
+        due: list[Source] = []
         for source in sources:
+            if source not in reading.needed and not (due or reading.joined):
+                break  # those needed come first, and none of them is due
             key = (id(owner), source)
             if key in self.entries or key in self.rounds:
                 from ._renewal import is_to_fetch
@@ -134,8 +139,8 @@ class Cache(Store):
         """Replace rounds by their results, and set how long these are good."""
         with self.lock:
             reading.generation, reading.now = self.generation, self.now()
-            for source, freshness in reading.wanted.items():
-                result = reading.results.get(source)
+            for source in reading.needed:
+                freshness, result = reading.wanted[source], reading.results.get(source)
                 if isinstance(result, Round):
                     result = result.results.get(source)
                 if not isinstance(result, Entry):

@@ -30,7 +30,7 @@ class LiveSecrets:
     """Declared secrets that are fresh at each access: ``live.db`` or ``live["db"]``.
 
     For code outside a handler: a route, a helper, a long loop. Nothing is fetched before the first
-    access. An access that finds any value expired fetches all expired values, in one round::
+    access. An access that finds its value expired fetches all expired values, in one round::
 
         live = LiveSecrets({"db": "prod/db#@", "stripe": "prod/stripe#key"}, ttl=300)
 

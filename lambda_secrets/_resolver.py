@@ -158,6 +158,7 @@ class Resolver:
             timeout=self.timeout,
             wait=wait,
             mode=mode,
+            needed={sources[name] for name in names},
             observer=self.observer,
         )
         results = {name: reading.results[sources[name]] for name in names}
@@ -230,7 +231,7 @@ class Resolver:
         """Keep values for as long as their reading is good, unless the cache changes meanwhile."""
         cache = self.cache
         with cache.lock:
-            if cache.generation == reading.generation:
+            if cache.generation == reading.generation and reading.good_for > 0:
                 until, wall = (instant + reading.good_for for instant in reading.now)
                 state = (until, wall, secrets)
                 if len(secrets) < len(self.declarations):

@@ -13,7 +13,7 @@ from .errors import SecretNotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from typing import Any, TypeAlias
 
     from ._names import Instant, Mode
@@ -130,6 +130,7 @@ class Reading:
     patience = STALE_WAIT  # its longest wait in seconds, unless something due has no usable value
     generation = OUTDATED
     good_for = math.inf  # seconds from `now` after which somebody has to look again
+    needed: Collection[Source] = ()  # the sources whose results its caller gets
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
@@ -23,6 +24,7 @@ from lambda_secrets import (
     AccessDeniedError,
     BackendUnavailableError,
     DeclarationError,
+    Event,
     LiveSecrets,
     Parameter,
     ResolutionError,
@@ -618,6 +620,33 @@ def test_it_serves_stale_and_tells_the_observer_as_a_handler_does(
     stopped.tick(10)
     assert live.a == "1"
     assert [event.kind for event in told] == ["fetch", "fetch", "stale"]
+
+
+@pytest.mark.parametrize(
+    "sibling",
+    [Secret("b", ttl=0), Secret("denied"), Secret("gone"), Secret("down"), Secret("b", "no.json")],
+)
+def test_a_good_value_is_not_read_again_because_of_another(
+    sibling: Secret, backend: Recorder
+) -> None:
+    """A name that is due at each access, or fails, costs the other names no fetch."""
+    backend.answers |= {
+        "denied": AccessDeniedError("no."),
+        "gone": SecretNotFoundError("no."),
+        "down": BackendUnavailableError("no."),
+    }
+    events: list[Event] = []
+    live = LiveSecrets({"a": "a", "other": sibling}, backend=backend, observer=events.append)
+    for _ in range(3):
+        assert live.a == "1"
+    assert len(backend.calls) == 1
+    with suppress(ResolutionError):
+        _ = live.other
+    calls = len(backend.calls)
+    for _ in range(3):
+        assert live.a == "1"
+    assert len(backend.calls) == calls
+    assert {event.kind for event in events} == {"fetch"}
 
 
 FIRST_USE = """
