@@ -60,7 +60,9 @@ def nodes(module: Path) -> int:
 
 def library_lines() -> int:
     """Return the number of lines of the library."""
-    modules = (path for path in PACKAGE.rglob("*.py") if "cli" not in path.parts)
+    modules = (
+        path for path in PACKAGE.rglob("*.py") if "cli" not in path.relative_to(PACKAGE).parts
+    )
     return sum(len(path.read_text("utf-8").splitlines()) for path in modules)
 
 

@@ -250,7 +250,7 @@ def templates(*, cli: bool = False) -> set[str]:
     """Return each text in the library, or in the command line, that may be a message."""
     found: set[str] = set()
     for path in PACKAGE.rglob("*.py"):
-        if ("cli" in path.parts) is cli:
+        if ("cli" in path.relative_to(PACKAGE).parts) is cli:
             found |= set(_templates(ast.parse(path.read_bytes())))
     sentence = re.compile(r"\b[a-z]{2,}\b")  # a list of names has no such word
     return {
