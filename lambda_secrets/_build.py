@@ -10,6 +10,7 @@ from types import CoroutineType
 from ._deep import equal
 from ._signals import is_from_signal
 from ._sources import Mismatch
+from ._uses import note
 from ._values import Secrets, Wrapped, fresh, held, opaque, origins, shielded
 from .errors import BackendUnavailableError
 
@@ -229,17 +230,17 @@ def given(backend: Any, declaration: Declaration) -> Opaque | None:
 
 
 def steps(
-    store: Store,
-    backend: Any,
-    declarations: Mapping[str, Declaration],
-    secrets: Secrets,
-    wait: float,
+    resolver: Any, declarations: Mapping[str, Declaration], secrets: Secrets, wait: float
 ) -> Generator[Callable[[], Any], Any, Secrets]:
     """Yield blocking calls; return the secrets with built objects in place of their values.
+
+    Before a build can fail, the running call notes what it is built from.
 
     Raises:
         ResolutionError: when another caller has been building for longer than ``wait`` seconds.
     """
+    note(resolver, origins(secrets))
+    store, backend = resolver.cache, resolver.backend
     builds = builds_of(store)
     values = dict(held(secrets))
     until = store.clock.monotonic() + wait

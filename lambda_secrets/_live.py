@@ -12,7 +12,7 @@ from ._resolver import Resolver, run
 from ._signals import is_from_signal
 from ._sources import check_seconds
 from ._suspended import drive
-from ._uses import running
+from ._uses import note, running
 from ._values import Frozen, Secrets, fresh, held, origins
 from .backends import backend_of
 from .errors import DeclarationError, ResolutionError
@@ -259,17 +259,10 @@ class LiveSecrets:
             return given
         secrets = None if resolver.builds else resolver.cached()
         if secrets is None:
-            try:
-                secrets = yield from resolver.steps(names, beside=True)
-            except ResolutionError:
-                raise
-            except Exception:  # raised by a build
-                if use is not None:
-                    use.note(resolver, known_entries(resolver, names))
-                raise
+            secrets = yield from resolver.steps(names, beside=True)
         if use is not None:
             entries = origins(secrets)
-            use.note(resolver, {name: entries[name] for name in names if name in entries})
+            note(resolver, {name: entries[name] for name in names if name in entries})
             if given is not None:
                 return Secrets({**held(secrets), **held(given)}, entries)
         return secrets

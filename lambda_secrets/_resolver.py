@@ -173,7 +173,7 @@ class Resolver:
             from ._build import steps
 
             wait = min(wait, self.timeout)
-            secrets = yield from steps(self.cache, self.backend, built, secrets, wait)
+            secrets = yield from steps(self, built, secrets, wait)
         if not (reading.stale and self.observer):
             self._keep(reading, secrets)
         return secrets

@@ -62,7 +62,7 @@ class RetriedCall(Call):
         """Return the entries that the first run had, by resolver and declared name."""
         resolver = self.layer.resolver
         if self.secrets is None:  # a build has failed
-            return {resolver: known_entries(resolver, resolver.declarations)}
+            return {resolver: self.use.reads.get(resolver, {})}
         return {resolver: {name: origins(self.secrets).get(name) for name in held(self.secrets)}}
 
     def _retried(self) -> Steps[Any]:

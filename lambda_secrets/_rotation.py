@@ -247,7 +247,7 @@ class _Search:
             bridged = {n: built.pop(n) for n in self.changed if n in built}
             secrets = trial(cache, resolver.backend, bridged, secrets, tried)
         wait = min(self._left(), resolver.timeout)
-        return (yield from build_steps(cache, resolver.backend, built, secrets, wait))
+        return (yield from build_steps(resolver, built, secrets, wait))
 
     def tell(self, begin: float) -> None:
         """Tell the observer that the call runs again, and with which new values."""

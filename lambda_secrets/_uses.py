@@ -8,10 +8,12 @@ from contextvars import ContextVar
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from typing import Any, TypeAlias
 
-    from ._resolver import Resolver
     from ._store import Entry
     from ._values import Secrets
+
+    Resolver: TypeAlias = Any  # of a higher layer
 
 
 class Use:
@@ -49,11 +51,6 @@ class Use:
         """Whether this run, or one around it, is the second one of this function."""
         return any(use.innermost is function for use in self.chain())
 
-    def note(self, resolver: Resolver, entries: Mapping[str, Entry | None]) -> None:
-        """Note entries as read by this run and those around it; the latest reading counts."""
-        for use in self.chain():
-            use.reads.setdefault(resolver, {}).update(entries)
-
     def given_to(self, resolver: Resolver) -> Secrets | None:
         """Return the values that a second run gets from this resolver, if any."""
         return next((u.given[resolver] for u in self.chain() if resolver in u.given), None)
@@ -61,3 +58,10 @@ class Use:
 
 running: ContextVar[Use | None] = ContextVar("lambda_secrets", default=None)
 """The innermost run whose reads are noted."""
+
+
+def note(resolver: Resolver, entries: Mapping[str, Entry | None]) -> None:
+    """Note entries as read by the run and those around it, if any; the latest reading counts."""
+    innermost = running.get()
+    for use in innermost.chain() if innermost else ():
+        use.reads.setdefault(resolver, {}).update(entries)

@@ -267,6 +267,55 @@ def test_what_build_raises_counts_for_refresh_on(backend: Recorder, stopped: Fak
     assert handler({}, SimpleNamespace()) == "from new"
 
 
+def test_a_failed_build_takes_a_newer_value_from_the_cache(
+    backend: Recorder, stopped: FakeClock
+) -> None:
+    """A value that another call has read while a build failed is used without another fetch."""
+
+    def build(value: str) -> str:
+        if value == "1":
+            backend.answers["a"] = "2"
+            live.refresh()
+            raise BuildFailed
+        return f"from {value}"
+
+    live = LiveSecrets({"it": Secret("a", build=build)}, backend=backend)
+
+    @inject_secrets(live, refresh_on=BuildFailed)
+    def handler(event: Any, context: Any) -> Any:
+        return context.secrets.it
+
+    @inject_secrets(live, refresh_on=BuildFailed)
+    async def coroutine(event: Any, context: Any) -> Any:
+        return context.secrets.it
+
+    @inject_secrets(live, refresh_on=BuildFailed)
+    def items(event: Any, context: Any) -> Any:
+        yield context.secrets.it
+
+    @live.retry_on(BuildFailed)
+    def function() -> Any:
+        return live.it
+
+    @live.retry_on(BuildFailed)
+    async def waiting() -> Any:
+        return (await live.acurrent()).it
+
+    calls: list[Callable[[], Any]] = [
+        lambda: handler({}, SimpleNamespace()),
+        lambda: asyncio.run(coroutine({}, SimpleNamespace())),
+        lambda: next(items({}, SimpleNamespace())),
+        function,
+        lambda: asyncio.run(waiting()),
+    ]
+    for call in calls:
+        clear_cache()
+        backend.answers["a"] = "1"
+        del backend.calls[:]
+        assert call() == "from 2"
+        assert [asked.fresh for asked in backend.calls] == [False, True]
+
+
 def test_it_is_closed_when_every_call_that_began_before_has_ended(
     backend: Recorder, made: list[Client]
 ) -> None:
