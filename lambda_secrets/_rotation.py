@@ -246,8 +246,7 @@ class _Search:
         if tried is not None:
             bridged = {n: built.pop(n) for n in self.changed if n in built}
             secrets = trial(cache, resolver.backend, bridged, secrets, tried)
-        wait = min(self._left(), resolver.timeout)
-        return (yield from build_steps(resolver, built, secrets, wait))
+        return (yield from build_steps(resolver, built, secrets, self._until))
 
     def tell(self, begin: float) -> None:
         """Tell the observer that the call runs again, and with which new values."""

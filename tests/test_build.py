@@ -510,6 +510,32 @@ def test_waiters_wait_no_longer_than_their_timeout(asynchronous: bool, backend: 
     thread.join(30)
 
 
+@pytest.mark.parametrize(("remaining", "left"), [(1.2, 0.3), (None, 5.0)])
+def test_waiters_have_what_the_read_has_left_of_the_invocation(
+    remaining: float | None, left: float, backend: Recorder, stopped: FakeClock
+) -> None:
+    """The time that a read took is no longer there to wait for another caller's build."""
+    entered, go = threading.Event(), threading.Event()
+
+    def build(value: str) -> str:
+        entered.set()
+        go.wait(30)
+        return value
+
+    live = LiveSecrets({"it": Secret("a", build=build)}, backend=backend, ttl=0)
+    thread = threading.Thread(target=live.current)
+    thread.start()
+    assert entered.wait(30)
+    steps: Any = live._resolvers[0].steps(remaining=remaining)
+    reading = next(steps)()
+    stopped.tick(0.7)
+    waiting = steps.send(reading)
+    assert (waiting.func.__name__, waiting.args) == ("wait", (pytest.approx(left),))
+    steps.close()
+    go.set()
+    thread.join(30)
+
+
 def test_a_build_that_fails_is_tried_by_each_who_waited(backend: Recorder) -> None:
     """Only the builder gets the failure; a waiting caller builds again."""
     tries: list[int] = []
