@@ -15,7 +15,7 @@ from ._functions import innermost
 from ._maintenance import known_entries
 from ._rotation import Newer
 from ._steps import Call, SteppedLayer, handler_of
-from ._uses import Use, running
+from ._uses import Use, is_second_run_of
 from ._values import held, origins
 from .errors import DeclarationError, InjectionError, ResolutionError
 
@@ -69,8 +69,7 @@ class RetriedCall(Call):
         types = self.layer.refresh_on
         function = innermost(self.layer.function)
         function = getattr(function, "__func__", function)
-        outer = running.get()
-        if not types or (outer is not None and outer.is_second_run_of(function)):
+        if not types or is_second_run_of(function):
             return (yield from super().steps())
         self.use = Use({})
         began = time.perf_counter()
