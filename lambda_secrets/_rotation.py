@@ -217,7 +217,8 @@ class _Search:
             return known is not None and same(known, pending)
         entry = Entry(pending.answer, pending.backend, pending.sent, 0.0, forced=True)
         entry.limit = min(self.resolver.freshness(name).ttl, PENDING_LIMIT)
-        entry.current, entry.made, entry.max_served_age = known, pending.made, known.max_served_age
+        entry.current = known.current or known  # of two bridges in a row
+        entry.made, entry.max_served_age = pending.made, known.max_served_age
         self.cache.entries[key] = entry
         self.cache.changed()
         return True
