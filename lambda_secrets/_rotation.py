@@ -204,7 +204,8 @@ class _Search:
         for name, attempt in wanted.items():
             source, current = attempt.key[1], self.used[name]
             pending = results.get(source) or known_entry(self.cache, self.resolver.backend, source)
-            if not isinstance(pending, Entry) or pending.absent:
+            # Another call's read may have failed, and left an earlier rotation's version.
+            if not isinstance(pending, Entry) or pending.absent or pending.sent < attempt.at:
                 _log.debug("There is no pending version of %s to use.", source.name)
             elif current is not None and self._may_serve(name, current, pending):
                 self.changed[name] = pending

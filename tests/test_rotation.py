@@ -612,6 +612,51 @@ def test_calls_that_fail_together_share_one_forced_and_one_pending_read(
         assert database.forced == [None, *(["AWSPENDING"] if found != "current" else [])]
 
 
+def test_a_shared_pending_read_that_fails_brings_no_earlier_pending_version(
+    stopped: FakeClock,
+) -> None:
+    """Calls that wait for another's read of AWSPENDING do not fall back to an older rotation's."""
+    database = Rotating()
+
+    async def main() -> list[Any]:
+        go, failed = asyncio.Event(), threading.Event()
+        fetch = database.fetch
+
+        @inject_secrets({"p": "prod/db#password"}, backend=database, refresh_on=LoginFailed)
+        async def handler(event: Any, context: Any) -> Any:
+            await go.wait()
+            return database.login(context.secrets.p)
+
+        def gated(sources: Any, **options: Any) -> Any:
+            failed.wait(30)
+            return fetch(sources, **options)
+
+        go.set()
+        await handler({}, SimpleNamespace())
+        database.create()
+        database.set()
+        await handler({}, SimpleNamespace())  # AWSPENDING is in the cache now
+        database.rotate("second")
+        stopped.tick(300)
+        await handler({}, SimpleNamespace())
+        stopped.tick(1)
+        database.stages["AWSPENDING"] = AccessDeniedError("no")
+        database.accepted = "third"
+        go.clear()
+        del database.logins[:], database.asked[:]
+        database.fetch = gated  # type: ignore[method-assign]
+        calls = [asyncio.create_task(handler({}, SimpleNamespace())) for _ in range(3)]
+        await asyncio.sleep(0)
+        go.set()
+        await asyncio.sleep(0)
+        failed.set()
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    assert [type(result) for result in asyncio.run(main())] == [LoginFailed] * 3
+    assert database.logins == ["second"] * 3
+    assert database.forced == [None, "AWSPENDING"]
+
+
 def test_a_second_run_that_reads_more_keeps_the_pending_value(stopped: FakeClock) -> None:
     """A second run keeps the pending value when it reads another name for the first time."""
     database = Rotating()
