@@ -14,6 +14,7 @@ from ._flags import ASYNC_GENERATOR, GENERATOR, flags_of
 from ._functions import innermost
 from ._maintenance import known_entries
 from ._rotation import Newer
+from ._shortfall import with_others
 from ._steps import Call, SteppedLayer, handler_of
 from ._uses import Use, is_second_run_of
 from ._values import held, origins
@@ -40,8 +41,8 @@ class RetriedCall(Call):
         built = [
             (resolver, resolver.declaration(name))
             for resolver in self.resolvers()
-            for name, declaration in resolver.declarations.items()
-            if declaration.build is not None
+            for name in (with_others(resolver, ()) if resolver.builds else ())
+            if resolver.declarations[name].build is not None
         ]
         if not built:
             return (yield from self._retried())
@@ -129,7 +130,7 @@ class _RetryOnCall(RetriedCall):
     def used(self) -> dict[Resolver, dict[str, Entry | None]]:
         resolvers = self.resolvers()
         reads = {r: names for r, names in self.use.reads.items() if r in resolvers}
-        return reads or {r: known_entries(r, r.declarations) for r in resolvers}
+        return reads or {r: known_entries(r, with_others(r, ())) for r in resolvers}
 
     def argument(self, index: int, name: str) -> None:
         """Return None: it gets neither event nor context."""

@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from lambda_secrets import (
     BackendUnavailableError,
+    DeclarationError,
     LiveSecrets,
     MemoryBackend,
     Parameter,
@@ -455,6 +456,18 @@ def test_one_of_several_declarations_has_the_close(backend: Recorder, made: list
     resolve_secrets({"it": declared()}, backend=backend)
     clear_cache()
     assert [client.closed for client in made] == [1]
+
+
+def test_an_object_that_the_caller_passes_needs_no_variable(backend: Recorder) -> None:
+    """An argument passed explicitly wins over a declaration whose variable is unset."""
+
+    @inject_secrets({"it": Secret("env:NOT_SET", build=Client)}, into="kwargs", backend=backend)
+    def handler(event: Any, context: Any, *, it: Any) -> Any:
+        return it
+
+    assert handler({}, None, it="mine") == "mine"
+    with pytest.raises(DeclarationError, match="NOT_SET"):
+        handler({}, None)
 
 
 def test_concurrent_callers_wait_for_one_build(backend: Recorder, made: list[Client]) -> None:

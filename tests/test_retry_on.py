@@ -218,6 +218,25 @@ def test_all_sources_are_read_if_none_was(live: LiveSecrets, backend: Recorder) 
     assert backend.calls[-1].sources == ["a", "b", "same"]
 
 
+@pytest.mark.parametrize("build", [None, str])
+def test_a_variable_that_is_unset_does_not_replace_the_functions_own_exception(
+    build: Any, backend: Recorder
+) -> None:
+    """A name whose environment variable is unset is skipped by a call that does not read it."""
+    unset = Secret("env:NOT_SET", build=build)
+    live = LiveSecrets({"a": "a", "unset": unset}, backend=backend)
+
+    @live.retry_on(LoginFailed)
+    def call() -> None:
+        raise LoginFailed
+
+    with pytest.raises(LoginFailed):
+        call()
+    assert backend.calls[-1].sources == ["a"]
+    with pytest.raises(DeclarationError, match="NOT_SET"):
+        live.retry_on(LoginFailed)(lambda: live.unset)()
+
+
 def test_what_a_failed_build_was_read_for_counts_as_read(
     backend: Recorder, stopped: FakeClock
 ) -> None:
