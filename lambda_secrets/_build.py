@@ -10,6 +10,7 @@ from types import CoroutineType
 from ._deep import equal
 from ._signals import is_from_signal
 from ._sources import Mismatch
+from ._uses import note
 from ._values import Secrets, Wrapped, fresh, held, opaque, origins, shielded
 from .errors import BackendUnavailableError
 
@@ -240,20 +241,21 @@ def given(backend: Any, declaration: Declaration) -> Opaque | None:
 
 
 def steps(
-    store: Store,
-    backend: Any,
-    declarations: Mapping[str, Declaration],
-    secrets: Secrets,
-    wait: float,
+    resolver: Any, declarations: Mapping[str, Declaration], secrets: Secrets, until: float
 ) -> Generator[Callable[[], Any], Any, Secrets]:
     """Yield blocking calls; return the secrets with built objects in place of their values.
 
+    Before a build can fail, the running call notes what it is built from.
+
     Raises:
-        ResolutionError: when another caller has been building for longer than ``wait`` seconds.
+        ResolutionError: when another caller is still building at ``until`` by the monotonic clock,
+            or after the timeout.
     """
+    note(resolver, origins(secrets))
+    store, backend = resolver.cache, resolver.backend
     builds = builds_of(store)
     values = dict(held(secrets))
-    until = store.clock.monotonic() + wait
+    until = min(until, store.clock.monotonic() + resolver.timeout)
     for name, declaration in declarations.items():
         key = key_of(store, backend, declaration)
         if _is_given(values[name]):  # a default or an override's object: nothing to build

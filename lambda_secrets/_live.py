@@ -12,7 +12,7 @@ from ._resolver import Resolver, run
 from ._signals import is_from_signal
 from ._sources import check_seconds
 from ._suspended import drive
-from ._uses import running
+from ._uses import given_to, note, running
 from ._values import Frozen, Secrets, fresh, held, origins
 from .backends import backend_of
 from .errors import DeclarationError, ResolutionError
@@ -253,25 +253,16 @@ class LiveSecrets:
 
     def _steps(self, resolver: Resolver, names: Collection[str]) -> Steps[Secrets]:
         """Return the values of these names; any others that are due are fetched with them."""
-        use = running.get()
-        given = None if use is None else use.given_to(resolver)
+        given = given_to(resolver)
         if given is not None and all(name in held(given) for name in names):
             return given
         secrets = None if resolver.builds else resolver.cached()
         if secrets is None:
-            try:
-                secrets = yield from resolver.steps(names, beside=True)
-            except ResolutionError:
-                raise
-            except Exception:  # raised by a build
-                if use is not None:
-                    use.note(resolver, known_entries(resolver, names))
-                raise
-        if use is not None:
-            entries = origins(secrets)
-            use.note(resolver, {name: entries[name] for name in names if name in entries})
-            if given is not None:
-                return Secrets({**held(secrets), **held(given)}, entries)
+            secrets = yield from resolver.steps(names, beside=True)
+        entries = origins(secrets)
+        note(resolver, {name: entries[name] for name in names if name in entries})
+        if given is not None:
+            return Secrets({**held(secrets), **held(given)}, entries)
         return secrets
 
     def _current(self) -> Steps[Secrets]:

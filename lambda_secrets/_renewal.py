@@ -150,7 +150,9 @@ def good_for(store: Store, reading: Reading, source: Source, entry: Entry) -> fl
     return min(left, max(0.0, running.timeout + GRACE - store.age(running.sent)))
 
 
-def renewed(store: Store, known: Entry, result: Any, *, counts: bool) -> Entry | ResolutionError:
+def renewed(
+    store: Store, known: Entry, result: Entry | ResolutionError, *, counts: bool
+) -> Entry | ResolutionError:
     """Return the entry or error after a source was fetched again; note a failure if it counts."""
     if not isinstance(result, Entry):
         if counts:
@@ -158,10 +160,13 @@ def renewed(store: Store, known: Entry, result: Any, *, counts: bool) -> Entry |
             known.failed = store.now()
             # A refusal ends stale-if-error.
             known.refused |= not isinstance(result, BackendUnavailableError)
-        return result  # type: ignore[no-any-return]  # an error
-    current = known.current
-    if current is not None and store.age(known.sent) < known.limit and same(current, result):
-        return known  # a pending version is still ahead of the current one
+        return result
+    current, left = known.current, known.limit - store.age(known.sent)
+    if current is not None and left > 0 and same(current, result):
+        # A pending version is still ahead of the current one, which was just read.
+        limit = left + store.age(result.sent)
+        result = Entry(known.answer, known.backend, result.sent, 0.0, forced=result.forced)
+        result.current, result.limit = current, limit
     result.max_served_age = known.max_served_age
     if same(known, result):
         result.made = known.made

@@ -152,6 +152,7 @@ class Resolver:
         # Looked up once: an override or an environment variable may change meanwhile.
         sources = {name: self.declaration(name).source for name in asked}
         wait = wait_within(remaining)
+        until = self.cache.clock.monotonic() + wait
         reading: Reading = yield functools.partial(
             self.cache.read,
             *(self.backend, self._wanted(sources)),
@@ -174,8 +175,7 @@ class Resolver:
         if built:
             from ._build import steps
 
-            wait = min(wait, self.timeout)
-            secrets = yield from steps(self.cache, self.backend, built, secrets, wait)
+            secrets = yield from steps(self, built, secrets, until)
         if not (reading.stale and self.observer):
             self._keep(reading, secrets)
         return secrets

@@ -14,8 +14,9 @@ from ._flags import ASYNC_GENERATOR, GENERATOR, flags_of
 from ._functions import innermost
 from ._maintenance import known_entries
 from ._rotation import Newer
+from ._shortfall import with_others
 from ._steps import Call, SteppedLayer, handler_of
-from ._uses import Use, running
+from ._uses import Use, is_second_run_of
 from ._values import held, origins
 from .errors import DeclarationError, InjectionError, ResolutionError
 
@@ -40,8 +41,8 @@ class RetriedCall(Call):
         built = [
             (resolver, resolver.declaration(name))
             for resolver in self.resolvers()
-            for name, declaration in resolver.declarations.items()
-            if declaration.build is not None
+            for name in (with_others(resolver, ()) if resolver.builds else ())
+            if resolver.declarations[name].build is not None
         ]
         if not built:
             return (yield from self._retried())
@@ -62,15 +63,14 @@ class RetriedCall(Call):
         """Return the entries that the first run had, by resolver and declared name."""
         resolver = self.layer.resolver
         if self.secrets is None:  # a build has failed
-            return {resolver: known_entries(resolver, resolver.declarations)}
+            return {resolver: self.use.reads.get(resolver, {})}
         return {resolver: {name: origins(self.secrets).get(name) for name in held(self.secrets)}}
 
     def _retried(self) -> Steps[Any]:
         types = self.layer.refresh_on
         function = innermost(self.layer.function)
         function = getattr(function, "__func__", function)
-        outer = running.get()
-        if not types or (outer is not None and outer.is_second_run_of(function)):
+        if not types or is_second_run_of(function):
             return (yield from super().steps())
         self.use = Use({})
         began = time.perf_counter()
@@ -130,7 +130,7 @@ class _RetryOnCall(RetriedCall):
     def used(self) -> dict[Resolver, dict[str, Entry | None]]:
         resolvers = self.resolvers()
         reads = {r: names for r, names in self.use.reads.items() if r in resolvers}
-        return reads or {r: known_entries(r, r.declarations) for r in resolvers}
+        return reads or {r: known_entries(r, with_others(r, ())) for r in resolvers}
 
     def argument(self, index: int, name: str) -> None:
         """Return None: it gets neither event nor context."""

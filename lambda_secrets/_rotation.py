@@ -204,7 +204,8 @@ class _Search:
         for name, attempt in wanted.items():
             source, current = attempt.key[1], self.used[name]
             pending = results.get(source) or known_entry(self.cache, self.resolver.backend, source)
-            if not isinstance(pending, Entry) or pending.absent:
+            # Another call's read may have failed, and left an earlier rotation's version.
+            if not isinstance(pending, Entry) or pending.absent or pending.sent < attempt.at:
                 _log.debug("There is no pending version of %s to use.", source.name)
             elif current is not None and self._may_serve(name, current, pending):
                 self.changed[name] = pending
@@ -217,7 +218,8 @@ class _Search:
             return known is not None and same(known, pending)
         entry = Entry(pending.answer, pending.backend, pending.sent, 0.0, forced=True)
         entry.limit = min(self.resolver.freshness(name).ttl, PENDING_LIMIT)
-        entry.current, entry.made, entry.max_served_age = known, pending.made, known.max_served_age
+        entry.current = known.current or known  # of two bridges in a row
+        entry.made, entry.max_served_age = pending.made, known.max_served_age
         self.cache.entries[key] = entry
         self.cache.changed()
         return True
@@ -246,8 +248,7 @@ class _Search:
         if tried is not None:
             bridged = {n: built.pop(n) for n in self.changed if n in built}
             secrets = trial(cache, resolver.backend, bridged, secrets, tried)
-        wait = min(self._left(), resolver.timeout)
-        return (yield from build_steps(cache, resolver.backend, built, secrets, wait))
+        return (yield from build_steps(resolver, built, secrets, self._until))
 
     def tell(self, begin: float) -> None:
         """Tell the observer that the call runs again, and with which new values."""

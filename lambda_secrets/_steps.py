@@ -101,7 +101,8 @@ class Call:
             layer.check_call(self)
             remaining = remaining_of(self.argument(1, "context"))
             names = layer.names(self)
-            self.secrets = yield from layer.resolver.steps(names, remaining=remaining)
+            with self.use:  # a build may fail, as the handler may
+                self.secrets = yield from layer.resolver.steps(names, remaining=remaining)
         return (yield self)
 
     def __enter__(self) -> None:

@@ -8,10 +8,12 @@ from contextvars import ContextVar
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from typing import Any, TypeAlias
 
-    from ._resolver import Resolver
     from ._store import Entry
     from ._values import Secrets
+
+    Resolver: TypeAlias = Any  # of a higher layer
 
 
 class Use:
@@ -21,43 +23,54 @@ class Use:
         reads: the entries that it has read, by resolver and declared name.
         given: the values that a second run gets instead of those in the cache, by resolver.
         innermost: the function below all decorators, if this is its second run.
+        active: whether it runs: not between a generator's items, nor after its end.
+        outer: the run that it is part of, if any.
     """
 
-    __slots__ = ("_outer", "_token", "given", "innermost", "reads")
+    __slots__ = ("_token", "active", "given", "innermost", "outer", "reads")
 
     def __init__(self, given: dict[Resolver, Secrets], innermost: object = None) -> None:
         self.reads: dict[Resolver, dict[str, Entry | None]] = {}
         self.given = given
         self.innermost = innermost
-        self._outer = running.get()
+        self.active = False
+        self.outer = next(runs(), None)
 
     def __enter__(self) -> None:
+        self.active = True
         self._token = running.set(self)
 
     def __exit__(self, *exc_info: object) -> None:
+        self.active = False
         with suppress(ValueError):  # a coroutine that was closed in another context
             running.reset(self._token)
-
-    def chain(self) -> Iterator[Use]:
-        """Yield this run and those around it, innermost first."""
-        use: Use | None = self
-        while use is not None:
-            yield use
-            use = use._outer  # noqa: SLF001 - of the same class
-
-    def is_second_run_of(self, function: object) -> bool:
-        """Whether this run, or one around it, is the second one of this function."""
-        return any(use.innermost is function for use in self.chain())
-
-    def note(self, resolver: Resolver, entries: Mapping[str, Entry | None]) -> None:
-        """Note entries as read by this run and those around it; the latest reading counts."""
-        for use in self.chain():
-            use.reads.setdefault(resolver, {}).update(entries)
-
-    def given_to(self, resolver: Resolver) -> Secrets | None:
-        """Return the values that a second run gets from this resolver, if any."""
-        return next((u.given[resolver] for u in self.chain() if resolver in u.given), None)
+        del self._token  # which refers to the run before
 
 
 running: ContextVar[Use | None] = ContextVar("lambda_secrets", default=None)
-"""The innermost run whose reads are noted."""
+"""The innermost run whose reads are noted; in a task, maybe one that has ended since."""
+
+
+def runs() -> Iterator[Use]:
+    """Yield the runs that the caller is part of, innermost first."""
+    use = running.get()
+    while use is not None:
+        if use.active:
+            yield use
+        use = use.outer
+
+
+def is_second_run_of(function: object) -> bool:
+    """Whether a run that the caller is part of is the second one of this function."""
+    return any(use.innermost is function for use in runs())
+
+
+def note(resolver: Resolver, entries: Mapping[str, Entry | None]) -> None:
+    """Note entries as read by the runs that the caller is part of; the latest reading counts."""
+    for use in runs():
+        use.reads.setdefault(resolver, {}).update(entries)
+
+
+def given_to(resolver: Resolver) -> Secrets | None:
+    """Return the values that a second run gets from this resolver, if any."""
+    return next((use.given[resolver] for use in runs() if resolver in use.given), None)

@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from lambda_secrets import (
     BackendUnavailableError,
+    DeclarationError,
     LiveSecrets,
     MemoryBackend,
     Parameter,
@@ -267,6 +268,55 @@ def test_what_build_raises_counts_for_refresh_on(backend: Recorder, stopped: Fak
     assert handler({}, SimpleNamespace()) == "from new"
 
 
+def test_a_failed_build_takes_a_newer_value_from_the_cache(
+    backend: Recorder, stopped: FakeClock
+) -> None:
+    """A value that another call has read while a build failed is used without another fetch."""
+
+    def build(value: str) -> str:
+        if value == "1":
+            backend.answers["a"] = "2"
+            live.refresh()
+            raise BuildFailed
+        return f"from {value}"
+
+    live = LiveSecrets({"it": Secret("a", build=build)}, backend=backend)
+
+    @inject_secrets(live, refresh_on=BuildFailed)
+    def handler(event: Any, context: Any) -> Any:
+        return context.secrets.it
+
+    @inject_secrets(live, refresh_on=BuildFailed)
+    async def coroutine(event: Any, context: Any) -> Any:
+        return context.secrets.it
+
+    @inject_secrets(live, refresh_on=BuildFailed)
+    def items(event: Any, context: Any) -> Any:
+        yield context.secrets.it
+
+    @live.retry_on(BuildFailed)
+    def function() -> Any:
+        return live.it
+
+    @live.retry_on(BuildFailed)
+    async def waiting() -> Any:
+        return (await live.acurrent()).it
+
+    calls: list[Callable[[], Any]] = [
+        lambda: handler({}, SimpleNamespace()),
+        lambda: asyncio.run(coroutine({}, SimpleNamespace())),
+        lambda: next(items({}, SimpleNamespace())),
+        function,
+        lambda: asyncio.run(waiting()),
+    ]
+    for call in calls:
+        clear_cache()
+        backend.answers["a"] = "1"
+        del backend.calls[:]
+        assert call() == "from 2"
+        assert [asked.fresh for asked in backend.calls] == [False, True]
+
+
 def test_it_is_closed_when_every_call_that_began_before_has_ended(
     backend: Recorder, made: list[Client]
 ) -> None:
@@ -451,6 +501,18 @@ def test_one_of_several_declarations_has_the_close(backend: Recorder, made: list
     assert [client.closed for client in made] == [1]
 
 
+def test_an_object_that_the_caller_passes_needs_no_variable(backend: Recorder) -> None:
+    """An argument passed explicitly wins over a declaration whose variable is unset."""
+
+    @inject_secrets({"it": Secret("env:NOT_SET", build=Client)}, into="kwargs", backend=backend)
+    def handler(event: Any, context: Any, *, it: Any) -> Any:
+        return it
+
+    assert handler({}, None, it="mine") == "mine"
+    with pytest.raises(DeclarationError, match="NOT_SET"):
+        handler({}, None)
+
+
 def test_concurrent_callers_wait_for_one_build(backend: Recorder, made: list[Client]) -> None:
     """Threads and tasks get the same object."""
     entered, go = threading.Event(), threading.Event()
@@ -500,6 +562,32 @@ def test_waiters_wait_no_longer_than_their_timeout(asynchronous: bool, backend: 
     with pytest.raises(BackendUnavailableError, match="still building it") as caught:
         asyncio.run(hasty.acurrent()) if asynchronous else hasty.it
     assert caught.value.failures.keys() == {"it"}
+    go.set()
+    thread.join(30)
+
+
+@pytest.mark.parametrize(("remaining", "left"), [(1.2, 0.3), (None, 5.0)])
+def test_waiters_have_what_the_read_has_left_of_the_invocation(
+    remaining: float | None, left: float, backend: Recorder, stopped: FakeClock
+) -> None:
+    """The time that a read took is no longer there to wait for another caller's build."""
+    entered, go = threading.Event(), threading.Event()
+
+    def build(value: str) -> str:
+        entered.set()
+        go.wait(30)
+        return value
+
+    live = LiveSecrets({"it": Secret("a", build=build)}, backend=backend, ttl=0)
+    thread = threading.Thread(target=live.current)
+    thread.start()
+    assert entered.wait(30)
+    steps: Any = live._resolvers[0].steps(remaining=remaining)
+    reading = next(steps)()
+    stopped.tick(0.7)
+    waiting = steps.send(reading)
+    assert (waiting.func.__name__, waiting.args) == ("wait", (pytest.approx(left),))
+    steps.close()
     go.set()
     thread.join(30)
 

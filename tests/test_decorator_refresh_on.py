@@ -217,6 +217,33 @@ def test_an_argument_that_the_caller_passed_stays_his(stopped: FakeClock) -> Non
     assert [call.sources for call in backend.calls] == [["prod/db"]] * 2
 
 
+def test_an_argument_that_the_caller_passed_stays_his_when_a_build_fails(
+    stopped: FakeClock,
+) -> None:
+    """After a failed build, an argument passed explicitly is not injected beside it."""
+    backend = Recorder({"db": "old", "key": "k"})
+
+    def build(password: str) -> str:
+        if password == "old":
+            raise LoginError
+        return f"in with {password}"
+
+    @inject_secrets(
+        {"db": Secret("db", build=build), "key": "key"},
+        into="kwargs",
+        backend=backend,
+        refresh_on=LoginError,
+    )
+    def handler(event: Any, context: Any, *, db: Any, key: Any) -> Any:
+        return db, key
+
+    handler.secrets.refresh()
+    stopped.tick(1)
+    backend.answers["db"] = "new"
+    assert handler({}, None, key="mine") == ("in with new", "mine")
+    assert backend.calls[-1].sources == ["db"]
+
+
 def test_all_sources_are_fetched_in_one_round(stopped: FakeClock) -> None:
     """Any of the values may be the wrong one, so all are read past the caches at once."""
     backend = Recorder({"a": "1", "b": '{"x": 1, "y": 2}'})

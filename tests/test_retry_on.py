@@ -27,6 +27,7 @@ from lambda_secrets import (
     clear_cache,
     inject_secrets,
 )
+from lambda_secrets._uses import Use
 from tests.support.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -215,6 +216,25 @@ def test_all_sources_are_read_if_none_was(live: LiveSecrets, backend: Recorder) 
 
     assert call(live.a) == ("1", "1")
     assert backend.calls[-1].sources == ["a", "b", "same"]
+
+
+@pytest.mark.parametrize("build", [None, str])
+def test_a_variable_that_is_unset_does_not_replace_the_functions_own_exception(
+    build: Any, backend: Recorder
+) -> None:
+    """A name whose environment variable is unset is skipped by a call that does not read it."""
+    unset = Secret("env:NOT_SET", build=build)
+    live = LiveSecrets({"a": "a", "unset": unset}, backend=backend)
+
+    @live.retry_on(LoginFailed)
+    def call() -> None:
+        raise LoginFailed
+
+    with pytest.raises(LoginFailed):
+        call()
+    assert backend.calls[-1].sources == ["a"]
+    with pytest.raises(DeclarationError, match="NOT_SET"):
+        live.retry_on(LoginFailed)(lambda: live.unset)()
 
 
 def test_what_a_failed_build_was_read_for_counts_as_read(
@@ -577,6 +597,64 @@ def test_what_a_second_run_was_given_is_not_its_consumers(*, awaited: bool) -> N
         return [*found, live.a]
 
     assert asyncio.run(consume()) == ["2", "3", "2", "3", "3"]
+
+
+# Tasks that outlive the run that began them
+
+
+def test_a_task_that_outlives_a_second_run_is_no_part_of_it(
+    live: LiveSecrets, stopped: FakeClock
+) -> None:
+    """A task begun in a second run reads fresh values once that run has ended, and can retry."""
+
+    async def main() -> None:
+        go, tasks = asyncio.Event(), list[asyncio.Task[Any]]()
+
+        @live.retry_on(LoginFailed)
+        async def connect(good: str) -> Any:
+            if live.a != good:
+                raise LoginFailed
+            if not tasks:
+                tasks.append(asyncio.create_task(keep_alive()))
+                await asyncio.sleep(0)
+            return live.a
+
+        async def keep_alive() -> Any:
+            seen = [live.a]
+            await go.wait()
+            return [*seen, live.a, await connect("3")]
+
+        assert live.a == "0"
+        assert await connect("1") == "1"
+        live.refresh("a")
+        stopped.tick(1)
+        go.set()
+        assert await tasks[0] == ["1", "2", "3"]
+
+    asyncio.run(main())
+
+
+def test_tasks_that_begin_each_other_do_not_keep_each_others_runs(live: LiveSecrets) -> None:
+    """A call in a task keeps no run that has ended, however long the chain of tasks is."""
+
+    def kept() -> int:
+        gc.collect()
+        return sum(type(one) is Use for one in gc.get_objects())
+
+    async def main() -> int:
+        before = kept()
+
+        @live.retry_on(LoginFailed)
+        async def beat(left: int) -> Any:
+            await live.acurrent()
+            return asyncio.create_task(beat(left - 1)) if left else None
+
+        task = await beat(20)
+        while task is not None:
+            task = await task
+        return kept() - before
+
+    assert asyncio.run(main()) <= 2
 
 
 # Functions within functions

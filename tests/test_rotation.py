@@ -376,6 +376,78 @@ def test_the_bridge_ends_when_awscurrent_changes(stopped: FakeClock) -> None:
     assert live.password == "third"
 
 
+def test_a_bridge_is_read_again_once_per_ttl_of_each_handler(stopped: FakeClock) -> None:
+    """A shorter TTL than the crossing call's reads AWSCURRENT once per TTL, not at each call."""
+    database = Rotating()
+    live = LiveSecrets({"password": "prod/db#password"}, backend=database, ttl=10, **OPTIONS)
+    call = by_handler(database, ttl=300)
+    call()
+    database.create()
+    database.set()
+    call()
+    del database.asked[:]
+    for seconds in (0, 9, 1, 0, 9, 1, 0, 39.5):
+        stopped.tick(seconds)
+        assert live.password == "new"
+    assert len(database.asked) == 3
+    stopped.tick(0.5)  # a minute after it was crossed: those reads made it no longer
+    assert live.password == "old"
+
+
+def test_a_bridge_is_not_refreshed_ahead_at_each_call(
+    stopped: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refresh ahead that finds AWSCURRENT unchanged is not repeated by the next call."""
+    monkeypatch.setattr("lambda_secrets._cache.run_apart", lambda run, name: run())
+    database = Rotating()
+    call = by_handler(database, ttl=300, refresh_ahead=300)
+    call()
+    database.create()
+    database.set()
+    call()
+    stopped.tick(31)  # more than half of a bridge
+    del database.asked[:]
+    for _ in range(5):
+        assert call() == "in with new"
+    assert database.asked == [(None, False)]
+
+
+@pytest.mark.parametrize(("by_hand", "waits"), [(False, []), (True, [1.0])])
+def test_a_bridge_counts_as_forced_if_it_was_read_again_by_force(
+    stopped: FakeClock, monkeypatch: pytest.MonkeyPatch, *, by_hand: bool, waits: list[float]
+) -> None:
+    """A call that fails with it waits for a second only if a forced read has just kept it."""
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    database = Rotating()
+    live = LiveSecrets({"password": "prod/db#password"}, backend=database, ttl=10, **OPTIONS)
+    call = by_handler(database, ttl=300)
+    call()
+    database.create()
+    database.set()
+    call()
+    stopped.tick(10)
+    live.refresh() if by_hand else live.current()
+    database.rotate("third")
+    assert call() == "in with third"
+    assert slept == waits
+
+
+def test_a_second_bridge_holds_over_a_refresh(stopped: FakeClock) -> None:
+    """A pending version that replaces another one lasts while AWSCURRENT stays the same."""
+    database = Rotating()
+    live = LiveSecrets({"password": "prod/db#password"}, backend=database, **OPTIONS)
+    call: Any = live.retry_on(LoginFailed)(lambda: database.login(live.password))
+    call()
+    for password in ("first", "second"):
+        stopped.tick(1)
+        database.create(password)
+        database.set()
+        assert call() == f"in with {password}"
+        live.refresh()
+        assert live.password == password
+
+
 def test_with_a_ttl_of_zero_every_invocation_crosses_by_itself(stopped: FakeClock) -> None:
     """With a TTL of zero no value is kept, but AWSPENDING is read at most once a second."""
     database = Rotating()
@@ -538,6 +610,51 @@ def test_calls_that_fail_together_share_one_forced_and_one_pending_read(
         else:
             assert results == ["in with new"] * 8
         assert database.forced == [None, *(["AWSPENDING"] if found != "current" else [])]
+
+
+def test_a_shared_pending_read_that_fails_brings_no_earlier_pending_version(
+    stopped: FakeClock,
+) -> None:
+    """Calls that wait for another's read of AWSPENDING do not fall back to an older rotation's."""
+    database = Rotating()
+
+    async def main() -> list[Any]:
+        go, failed = asyncio.Event(), threading.Event()
+        fetch = database.fetch
+
+        @inject_secrets({"p": "prod/db#password"}, backend=database, refresh_on=LoginFailed)
+        async def handler(event: Any, context: Any) -> Any:
+            await go.wait()
+            return database.login(context.secrets.p)
+
+        def gated(sources: Any, **options: Any) -> Any:
+            failed.wait(30)
+            return fetch(sources, **options)
+
+        go.set()
+        await handler({}, SimpleNamespace())
+        database.create()
+        database.set()
+        await handler({}, SimpleNamespace())  # AWSPENDING is in the cache now
+        database.rotate("second")
+        stopped.tick(300)
+        await handler({}, SimpleNamespace())
+        stopped.tick(1)
+        database.stages["AWSPENDING"] = AccessDeniedError("no")
+        database.accepted = "third"
+        go.clear()
+        del database.logins[:], database.asked[:]
+        database.fetch = gated  # type: ignore[method-assign]
+        calls = [asyncio.create_task(handler({}, SimpleNamespace())) for _ in range(3)]
+        await asyncio.sleep(0)
+        go.set()
+        await asyncio.sleep(0)
+        failed.set()
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    assert [type(result) for result in asyncio.run(main())] == [LoginFailed] * 3
+    assert database.logins == ["second"] * 3
+    assert database.forced == [None, "AWSPENDING"]
 
 
 def test_a_second_run_that_reads_more_keeps_the_pending_value(stopped: FakeClock) -> None:
