@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import functools
 import logging
 import os
@@ -105,8 +106,11 @@ class SdkBackend(ConversingBackend):
                     finished.release()
 
         for n in range(min(len(tasks), PARALLEL)):
+            run = contextvars.copy_context().run  # a thread of its own would start in an empty one
             try:
-                threading.Thread(target=work, name="lambda_secrets sdk", daemon=True).start()
+                threading.Thread(
+                    target=run, args=(work,), name="lambda_secrets sdk", daemon=True
+                ).start()
             except RuntimeError:  # no more threads: those started do the work, or this one
                 if n == 0:
                     work()

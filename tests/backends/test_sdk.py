@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import copy
 import functools
 import inspect
@@ -274,6 +275,23 @@ def test_a_backend_may_be_used_by_threads_at_once(
         thread.join()
     assert sorted(results) == [(n, [f"v{n % 4}"]) for n in range(8)]
     assert len(botocore_calls.clients) == 1
+
+
+def test_calls_see_the_context_of_their_caller() -> None:
+    """Each call runs in a copy of the caller's context, so that its span has a parent."""
+    span: contextvars.ContextVar[str] = contextvars.ContextVar("span", default="none")
+    together = threading.Barrier(3, timeout=10)
+
+    def get(SecretId: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        parent = span.get()
+        span.set(SecretId)
+        together.wait()
+        return secret_answer(SecretId, parent)
+
+    span.set("invocation")
+    values = fetch(SdkBackend(client=FakeSecretsManager(get)), "a", "b", "c")
+    assert values == ["invocation"] * 3
+    assert span.get() == "invocation"
 
 
 # Batches of secrets
