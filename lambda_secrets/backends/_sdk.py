@@ -119,7 +119,7 @@ class SdkBackend(ConversingBackend):
             if not finished.acquire(timeout=max(deadline - time.monotonic(), 0)):
                 waiting.clear()
                 break
-        return answers
+        return answers.copy()  # late threads still change theirs
 
     def _held(self, conversation: Any, deadline: float) -> Answers:
         """Run a conversation, and return its answers."""

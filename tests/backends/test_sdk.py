@@ -40,6 +40,7 @@ from lambda_secrets import (
 )
 from lambda_secrets._explain import kind_of
 from lambda_secrets.backends import _sdk as module
+from lambda_secrets.backends._calls import secret
 from lambda_secrets.backends._refusals import by_boto3
 from tests.support import faults, reading
 from tests.support.appconfig_data import AppConfigData
@@ -230,6 +231,25 @@ def test_what_was_not_begun_in_time_is_not_begun_later() -> None:
     for thread in left:
         thread.join(10)
     assert len(client.asked) == module.PARALLEL
+
+
+def test_an_answer_that_comes_late_changes_no_result() -> None:
+    """A thread that answers after the deadline does not change what was returned."""
+    released = threading.Event()
+
+    def get(SecretId: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        released.wait(10)
+        return secret_answer(SecretId)
+
+    backend = SdkBackend(client=FakeSecretsManager(get))
+    before = set(threading.enumerate())
+    answers = backend._run(time.monotonic() + 0.05, [(secret, [source("x")])])
+    left = set(threading.enumerate()) - before
+    released.set()
+    for thread in left:
+        thread.join(10)
+    assert left
+    assert answers == {}
 
 
 def test_no_time_is_a_timeout() -> None:
