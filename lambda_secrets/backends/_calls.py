@@ -49,7 +49,7 @@ class ConversingBackend:
             check_aws_options(region=region, batch=batch)
         self._batch = batch
         # The token of the next poll, the last answer, and when to poll again.
-        self._configurations: dict[Source, tuple[str, Answer, float]] = {}
+        self._configurations: dict[Source, list[Any]] = {}
 
     def _read(
         self, sources: Sources, run: Callable[[list[Task]], Answers], *, fresh: bool
@@ -101,11 +101,13 @@ class ConversingBackend:
     def _configuration(self, sources: list[Source]) -> Talk:
         """Poll within a session; answers bring the next token, and an empty value if unchanged."""
         (source,) = sources
-        # Removed from the table while in use: a token is valid for one call.
-        token, known, poll_at = self._configurations.pop(source, ("", None, 0.0))
+        # Filled in at the end, and of use only if neither a later read nor `close` has replaced it:
+        # so no older value comes back. Empty while in use: a token is valid for one call.
+        kept: list[Any] = ["", None, 0.0]
+        token, known, poll_at = self._configurations.get(source, kept)
         if known is not None and time.monotonic() < poll_at:
-            self._configurations[source] = token, known, poll_at
             return {source: known}
+        self._configurations[source] = kept
         while True:
             if not token:
                 known = None
@@ -134,7 +136,7 @@ class ConversingBackend:
             known = Answer(text_of(page(0)["Configuration"]), version=version)
         known.upstream_ttl = float(page(0).get("NextPollIntervalInSeconds") or 0)
         token = str(page(0).get("NextPollConfigurationToken") or "")
-        self._configurations[source] = token, known, time.monotonic() + known.upstream_ttl
+        kept[:] = token, known, time.monotonic() + known.upstream_ttl
         return {source: known}
 
 

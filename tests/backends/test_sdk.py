@@ -6,6 +6,7 @@ import contextvars
 import copy
 import functools
 import inspect
+import io
 import string
 import subprocess
 import sys
@@ -755,6 +756,45 @@ def test_a_forced_read_starts_a_new_session(appconfig: AppConfigData, poller: Sd
     fetch(poller, FLAGS)
     assert fetch(poller, FLAGS, fresh=True) == ['{"on": true}']
     assert appconfig.calls == {"StartConfigurationSession": 2, "GetLatestConfiguration": 2}
+
+
+class SlowAppConfig:
+    """An AppConfig client that holds back the first answer until it is released."""
+
+    def __init__(self) -> None:
+        """Answer `one` first, then `two`; poll again in a minute."""
+        self.contents = ["two", "one"]
+        self.entered, self.released = threading.Event(), threading.Event()
+
+    def start_configuration_session(self, **_: Any) -> dict[str, Any]:
+        """Start one."""
+        return {"InitialConfigurationToken": "t"}
+
+    def get_latest_configuration(self, **_: Any) -> dict[str, Any]:
+        """Answer the content as of the call."""
+        content = self.contents[-1]
+        if len(self.contents) > 1:
+            self.contents.pop()
+            self.entered.set()
+            self.released.wait(10)
+        return {"Configuration": io.BytesIO(content.encode()), "NextPollIntervalInSeconds": 60}
+
+
+@pytest.mark.parametrize("event", ["refresh", "close", "later read"])
+def test_a_configuration_that_comes_late_is_not_kept(event: str) -> None:
+    """A read that was in flight at a forced read, at `close()` or at a later read is not kept."""
+    client = SlowAppConfig()
+    backend = SdkBackend(appconfig_client=client)
+    thread = threading.Thread(target=fetch, args=(backend, FLAGS))
+    thread.start()
+    assert client.entered.wait(10)
+    if event == "close":
+        backend.close()
+    else:
+        assert fetch(backend, FLAGS, fresh=event == "refresh") == ["two"]
+    client.released.set()
+    thread.join()
+    assert fetch(backend, FLAGS) == ["two"]
 
 
 @pytest.mark.parametrize(
