@@ -70,6 +70,11 @@ def catch_up(store: Store) -> None:
             for table in tables:
                 for key in [key for key in table if gone(key)]:
                     del table[key]
+            for number, owner in store.owners.items():
+                backend = owner() if isinstance(owner, weakref.ref) else owner
+                # A backend that answers for AppConfig between two polls forgets these answers.
+                forget: Any = getattr(backend, "_forget", bool)
+                forget(lambda source, number=number, gone=gone: gone((number, source)))
             _let_go(store, {n for n in store.owners if gone((n, None))})
             if told:
                 store.changed()

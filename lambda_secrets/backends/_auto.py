@@ -72,6 +72,10 @@ class AutoBackend:
         for backend in (self._extension, *self._behind.values()):
             backend.close()
 
+    def _forget(self, gone: Any) -> None:
+        for backend in self._behind.values():
+            getattr(backend, "_forget", bool)(gone)
+
     def _ask(self, sources: Sources, timeout: float, ready: float, *, fresh: bool) -> Answers:
         deadline = time.monotonic() + timeout
         sources = list(sources)

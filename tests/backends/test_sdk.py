@@ -27,9 +27,11 @@ from lambda_secrets import (
     AccessDeniedError,
     Answer,
     AppConfig,
+    AwsBackend,
     BackendError,
     BackendUnavailableError,
     DeclarationError,
+    LiveSecrets,
     Parameter,
     ParameterTree,
     ResolutionError,
@@ -40,7 +42,7 @@ from lambda_secrets import (
     resolve_secrets,
 )
 from lambda_secrets._explain import kind_of
-from lambda_secrets.backends import _sdk as module
+from lambda_secrets.backends import AutoBackend, _sdk as module
 from lambda_secrets.backends._calls import secret
 from lambda_secrets.backends._refusals import by_boto3
 from tests.support import faults, reading
@@ -840,6 +842,30 @@ def test_refused_polls_have_their_errors(
     appconfig.refuse.clear()
     assert fetch(backend, FLAGS) == ['{"on": true}']
     backend.close()
+
+
+@pytest.mark.parametrize("make", [AwsBackend, SdkBackend, lambda: AutoBackend(aws=AwsBackend())])
+def test_clearing_the_cache_clears_configurations(
+    appconfig: AppConfigData, monkeypatch: pytest.MonkeyPatch, make: Callable[[], Any]
+) -> None:
+    """After a clear the next read polls in a new session; what was not cleared keeps its own."""
+    appconfig.interval = 60
+    appconfig.configurations["shop", "prod", "other"] = b"other"
+    with faults.refusing_port() as nobody:
+        monkeypatch.setenv("AWS_APPCONFIG_EXTENSION_HTTP_PORT", str(nobody))
+        backend = make()
+        live = LiveSecrets({"flags": FLAGS}, backend=backend)
+        other = LiveSecrets({"other": "appconfig:shop/prod/other"}, backend=backend, ttl=0)
+        assert (live.flags, other.other) == ('{"on": true}', "other")
+        for content, clear in ("two", live.clear), ("three", clear_cache):
+            appconfig.configurations["shop", "prod", "flags"] = content.encode()
+            appconfig.calls.clear()
+            clear()
+            assert live.flags == content
+            assert other.other == "other"
+            sessions = 2 if clear is clear_cache else 1
+            assert appconfig.calls["StartConfigurationSession"] == sessions
+        backend.close()
 
 
 def test_names_with_slashes_reach_appconfig_as_written(
