@@ -123,8 +123,7 @@ class Beyond:
         """Return AWS's answer; unless it is definite, add the extension's error."""
         if _is_definite(answer) or not isinstance(before, ResolutionError):
             return answer
-        heard = self._extension.heard_at == self._extension.place
-        silent = isinstance(before, NotListeningError) and not heard
+        silent = isinstance(before, NotListeningError) and not before.heard
         if silent or not isinstance(answer, ResolutionError):
             return answer
         if isinstance(answer, UnaskedError) and isinstance(before, BackendUnavailableError):

@@ -40,11 +40,10 @@ def asked_patiently(
     backend: ExtensionBackend, sources: Sources, timeout: float, *, fresh: bool
 ) -> Answers:
     """Ask the extension alone: wait until it listens and is ready, within the timeout."""
-    silent = backend.silent_at == backend.place
-    start = min(timeout, SILENT_WAIT) if silent else timeout
-    answers = backend.ask(sources, timeout, start, timeout, fresh=fresh)
-    if answers and all(isinstance(answer, NotListeningError) for answer in answers.values()):
-        backend.silent_at = backend.place
+    answers = backend.ask(sources, timeout, timeout, timeout, fresh=fresh)
+    for answer in answers.values():
+        if isinstance(answer, NotListeningError):
+            backend.heard[answer.port] = False
     return answers
 
 
@@ -71,14 +70,14 @@ def asked_again(
         timed_out = isinstance(reply, Fault) and reply.kind == "timeout"
         if timed_out and isinstance(answer, ResolutionError):
             return answer
-        answer = backend.answer(source, reply)
+        answer = backend.answer(source, reply, request[0])
 
 
 def _deadline(failure: ResolutionError, patience: Patience) -> float:
     """Return the time until which to retry after this failure; 0 if that does not help."""
     begun, start, ready, timeout = patience
     if isinstance(failure, NotListeningError):
-        return begun + start
+        return begun + (min(start, SILENT_WAIT) if failure.heard is False else start)
     if isinstance(failure, NotReadyError):
         return begun + ready
     return begun + timeout if ready and isinstance(failure, BackendUnavailableError) else 0.0
@@ -144,10 +143,13 @@ def unusual_token() -> Opaque | BackendError:
 # Replies
 
 
-def unusual_answer(backend: ExtensionBackend, source: Source, reply: Outcome) -> Result:
+def unusual_answer(backend: ExtensionBackend, source: Source, reply: Outcome, port: int) -> Result:
     """Return the value or error in any outcome but the value of a secret."""
     if isinstance(reply, Fault):
-        return _unheard(reply)
+        failure = _unheard(reply)
+        if isinstance(failure, NotListeningError):
+            failure.port, failure.heard = port, backend.heard.get(port)
+        return failure
     if reply.status == 200:
         return _value_in(backend, source, reply)
     if source.kind == "secret" and b'"__type"' in reply.body:

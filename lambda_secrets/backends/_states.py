@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 class NotListeningError(BackendUnavailableError):
     """Nothing listens on the port."""
 
+    port = 0
+    heard: bool | None = None  # what the backend's `heard` says of that port; None: nothing yet
+
 
 class NotReadyError(BackendUnavailableError):
     """The extension has not seen the first invocation yet."""
