@@ -128,7 +128,7 @@ class AwsBackend(ConversingBackend):
             if offset is not None:
                 self.offsets[endpoint.address] = offset
                 corrected = True
-            elif code in EXPIRED and not renewed and self._container().expire():
+            elif code in EXPIRED and not renewed and self._container().expire(credentials):
                 renewed = True
                 fresh = self.credentials(1.0)
                 if isinstance(fresh, ResolutionError):
