@@ -117,7 +117,7 @@ class RemoteExchange(Exchange):
         host, port = proxy or self.address[:2]
         try:
             addresses = _by_turns(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except (socket.gaierror, UnicodeError):
+        except (OSError, UnicodeError):  # not a gaierror if the resolver has no file descriptor
             return Fault("unresolved")
         fault: Fault | None = Fault("timeout")
         for n, (family, _, _, _, place) in enumerate(addresses):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import socket
@@ -334,6 +335,19 @@ def test_a_name_without_an_address_is_told(client: RemoteClient, host: str) -> N
     """A name that cannot be resolved and one that is malformed are the same fault."""
     with FaultServer([OK]) as server:
         assert ask(client, server, host=host, timeout=10) == "unresolved"
+
+
+def test_a_resolver_that_fails_is_a_fault(
+    client: RemoteClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resolver without a free file descriptor raises a plain OSError: an outage like others."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fails)
+    with FaultServer([OK]) as server:
+        assert ask(client, server) == "unresolved"
 
 
 def test_no_file_descriptor_left_is_a_fault(
