@@ -162,6 +162,8 @@ def secrets(sources: list[Source]) -> Talk:
     arguments = {"SecretIdList": [source.name for source in sources]}
     pages = yield from _pages("secretsmanager", "BatchGetSecretValue", sources[0], arguments)
     if isinstance(pages, ResolutionError):
+        if len(sources) == 1 and not isinstance(pages, BackendUnavailableError):
+            return (yield from secret(sources))  # as `_singly` does with several
         return dict.fromkeys(sources, pages)
     answers: Answers = {}
     for source in sources:

@@ -437,16 +437,24 @@ def test_a_batch_that_is_denied_is_read_singly_side_by_side() -> None:
     assert len(client.batches) == 1
 
 
-def test_a_batch_of_one_that_is_denied_is_denied() -> None:
-    """If a batch of one secret is denied, the secret is not asked for again."""
+def test_a_batch_of_one_that_is_denied_is_read_singly() -> None:
+    """A role without BatchGetSecretValue reads one secret as it reads several."""
 
     def batch(**_: Any) -> dict[str, Any]:
         raise client_error("AccessDeniedException")
 
     client = FakeSecretsManager(batch=batch)
+    assert fetch(SdkBackend(client=client, batch=True), "a") == ["value of a"]
+    assert (len(client.batches), client.asked) == (1, [{"SecretId": "a"}])
+
+
+def test_a_batch_of_one_with_an_answer_is_one_call() -> None:
+    """What a batch of one says of its secret is final."""
+    missing = {"SecretId": "a", "ErrorCode": "ResourceNotFoundException", "Message": "m"}
+    client = batch_of(first={"SecretValues": [], "Errors": [missing]})
     (error,) = fetch(SdkBackend(client=client, batch=True), "a")
-    assert type(error) is AccessDeniedError
-    assert client.asked == []
+    assert type(error) is SecretNotFoundError
+    assert (len(client.batches), client.asked) == (1, [])
 
 
 def test_a_batch_that_is_throttled_is_not_asked_again() -> None:
