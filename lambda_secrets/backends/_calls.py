@@ -168,7 +168,9 @@ def secrets(sources: list[Source]) -> Talk:
     answers: Answers = {}
     for source in sources:
         found = [answer for page in pages if (answer := _among(page, source)) is not None]
-        if found:
+        # An item that failed for a moment is repeated: here if alone, else by `_singly`.
+        passes = len(sources) == 1 and isinstance(found and found[-1], BackendUnavailableError)
+        if found and not passes:
             answers[source] = found[-1]
         else:  # the batch names it differently: read it alone
             answers.update((yield from secret([source])))
@@ -253,16 +255,17 @@ def tree(sources: list[Source]) -> Talk:
 def _singly(tasks: list[Task], answers: Answers) -> list[Task]:
     """Return the tasks to repeat, one for each source.
 
-    One denied or malformed name fails a whole call, though its other names may be good.
+    One denied or malformed name fails a whole call, though its other names may be good; and one
+    item of a batch may fail for a moment. A call that fails for a moment was repeated already.
     """
     return [
         (secret if talk is secrets else talk, [source])
         for talk, sources in tasks
         if len(sources) > 1
-        and isinstance(failure := answers.get(sources[0]), ResolutionError)
-        and not isinstance(failure, BackendUnavailableError)
-        and all(answers.get(source) is failure for source in sources)
         for source in sources
+        if isinstance(failure := answers.get(source), ResolutionError)
+        and isinstance(failure, BackendUnavailableError)
+        != all(answers.get(other) is failure for other in sources)
     ]
 
 

@@ -360,7 +360,7 @@ def batch_of(**answers: dict[str, Any]) -> FakeSecretsManager:
 
 
 def test_the_errors_of_a_batch_are_those_of_single_reads() -> None:
-    """Each failing ID of a batch gets the error of its code, as in a single read."""
+    """Each failing ID of a batch gets the error of its code; a transient one is read alone."""
     errors = [
         {"SecretId": "gone", "ErrorCode": "ResourceNotFoundException", "Message": "m"},
         {"SecretId": "denied", "ErrorCode": "AccessDeniedException", "Message": "for role r"},
@@ -368,18 +368,39 @@ def test_the_errors_of_a_batch_are_those_of_single_reads() -> None:
         {"SecretId": "key", "ErrorCode": "DecryptionFailure", "Message": "m"},
     ]
     client = batch_of(first={"SecretValues": [secret_answer("good")], "Errors": errors})
-    good, *failures = fetch(
-        SdkBackend(client=client, batch=True), "good", "gone", "denied", "broken", "key"
+    good, broken, *failures = fetch(
+        SdkBackend(client=client, batch=True), "good", "broken", "gone", "denied", "key"
     )
-    assert good == "value of good"
+    assert (good, broken) == ("value of good", "value of broken")
     assert [type(failure) for failure in failures] == [
         SecretNotFoundError,
         AccessDeniedError,
-        BackendUnavailableError,
         BackendError,
     ]
     assert "for role r" in str(failures[1])
-    assert client.asked == []
+    assert client.asked == [{"SecretId": "broken"}]
+
+
+def test_a_batch_of_one_that_fails_for_a_moment_is_read_alone() -> None:
+    """A transient error of a batch's only secret is retried like any other."""
+    error = {"SecretId": "a", "ErrorCode": "InternalServiceError", "Message": "m"}
+    client = batch_of(first={"SecretValues": [], "Errors": [error]})
+    assert fetch(SdkBackend(client=client, batch=True), "a") == ["value of a"]
+    assert client.asked == [{"SecretId": "a"}]
+
+
+def test_one_of_a_batch_that_keeps_failing_costs_its_siblings_nothing() -> None:
+    """Good siblings are returned though one secret of the batch fails until the deadline."""
+
+    def get(**_: Any) -> dict[str, Any]:
+        raise client_error("ThrottlingException")
+
+    error = {"SecretId": "bad", "ErrorCode": "ThrottlingException", "Message": "m"}
+    client = batch_of(first={"SecretValues": [secret_answer("good")], "Errors": [error]})
+    client.get = get
+    bad, good = fetch(SdkBackend(client=client, batch=True), "bad", "good", timeout=0.2)
+    assert type(bad) is BackendUnavailableError
+    assert good == "value of good"
 
 
 def test_a_batch_in_pages_is_read_to_its_end() -> None:
