@@ -12,7 +12,7 @@ from hashlib import sha256
 from .._values import opaque
 from ..errors import BackendUnavailableError, ResolutionError
 from . import own_region
-from ._calls import ConversingBackend
+from ._calls import ConversingBackend, conversation
 from ._connections import Fault
 from ._endpoints import endpoint_of
 from ._http import Reply
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ._calls import Call
     from ._container import Container
     from ._endpoints import Endpoint
-    from ._types import Answers, Job, Outcome, Sources, Task
+    from ._types import Answers, Job, Outcome, Sources, Talk, Task
 
 VERSION = "0.1.0"  # the package's; importlib.metadata would cost a third of a cold start
 _TARGETS = {"secretsmanager": "secretsmanager.", "ssm": "AmazonSSM."}
@@ -92,16 +92,16 @@ class AwsBackend(ConversingBackend):
     ) -> Answers:
         if isinstance(credentials, ResolutionError):
             return {source: credentials for _, asked in tasks for source in asked}
-        jobs = {n: self._job(talk(asked), credentials) for n, (talk, asked) in enumerate(tasks)}
+        jobs = {n: self._job(conversation(*task), credentials) for n, task in enumerate(tasks)}
         results = self._client.run(jobs, timeout=deadline - time.monotonic())
         return {source: some[source] for some in results.values() for source in some}
 
-    def _job(self, conversation: Any, credentials: Opaque) -> Job:
+    def _job(self, talk: Talk, credentials: Opaque) -> Job:
         """Run a conversation as a job of the client."""
         try:
-            call = next(conversation)
+            call = next(talk)
             while True:
-                call = conversation.send((yield from self._called(call, credentials)))
+                call = talk.send((yield from self._called(call, credentials)))
         except StopIteration as end:
             return end.value
 

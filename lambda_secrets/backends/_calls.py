@@ -145,6 +145,16 @@ class ConversingBackend:
         return {source: known}
 
 
+def conversation(talk: Callable[[list[Source]], Talk], sources: list[Source]) -> Talk:
+    """Have a conversation; a malformed document is an error of its sources."""
+    try:
+        return (yield from talk(sources))
+    except (AttributeError, LookupError, TypeError, ValueError):
+        pass  # its message may quote a value
+    failure = BackendError("AWS answered in an unexpected form. Check AWS_ENDPOINT_URL.")
+    return dict.fromkeys(sources, failure)
+
+
 def secret(sources: list[Source]) -> Talk:
     """Read one secret."""
     (source,) = sources

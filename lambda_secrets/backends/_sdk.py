@@ -13,7 +13,7 @@ from collections import deque
 
 from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError, DeclarationError, ResolutionError
-from ._calls import ConversingBackend
+from ._calls import ConversingBackend, conversation
 from ._states import pause_before
 
 TYPE_CHECKING = False
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .._names import Opaque
     from ._calls import Call
-    from ._types import Answers, Sources, Task
+    from ._types import Answers, Sources, Talk, Task
 
 PARALLEL = 20  # calls at once
 CONNECT_TIMEOUT, READ_TIMEOUT = 2, 5  # seconds; a round's timeout bounds both
@@ -99,10 +99,10 @@ class SdkBackend(ConversingBackend):
             with quiet():
                 while True:
                     try:
-                        talk, sources = waiting.popleft()
+                        task = waiting.popleft()
                     except IndexError:  # nothing left, or another thread was faster
                         break
-                    answers.update(self._held(talk(sources), deadline))
+                    answers.update(self._held(conversation(*task), deadline))
                     finished.release()
 
         for n in range(min(len(tasks), PARALLEL)):
@@ -121,12 +121,12 @@ class SdkBackend(ConversingBackend):
                 break
         return answers.copy()  # late threads still change theirs
 
-    def _held(self, conversation: Any, deadline: float) -> Answers:
+    def _held(self, talk: Talk, deadline: float) -> Answers:
         """Run a conversation, and return its answers."""
         try:
-            call = next(conversation)
+            call = next(talk)
             while True:
-                call = conversation.send(self._called(call, deadline))
+                call = talk.send(self._called(call, deadline))
                 if time.monotonic() >= deadline:  # nobody waits for further pages
                     return {}
         except StopIteration as end:

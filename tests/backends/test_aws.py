@@ -24,6 +24,7 @@ from lambda_secrets import (
     DeclarationError,
     Parameter,
     ResolutionError,
+    SdkBackend,
     Secret,
     SecretNotFoundError,
 )
@@ -326,6 +327,54 @@ def test_a_tree_with_a_parameter_that_is_malformed_is_an_error(
         another.close()
     assert type(error) is AccessDeniedError
     assert "ssm:GetParametersByPath" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("declaration", "document"),
+    [
+        ("ssm:/a", {"Parameters": [None]}),
+        ("ssm:/a", {"Parameters": ["hunter2"]}),
+        ("ssm:/a", {"Parameters": 5}),
+        ("ssm:/a", {"Parameters": [{"Name": 5, "Value": "hunter2"}]}),
+        ("ssm:/a", {"InvalidParameters": [5]}),
+        ("ssm:/a/", {"Parameters": ["hunter2"]}),
+        ("x", {"SecretValues": ["hunter2"]}),
+        ("x", {"SecretValues": [], "Errors": [5]}),
+    ],
+)
+@pytest.mark.parametrize("make", [AwsBackend, SdkBackend])
+def test_a_document_of_another_form_is_an_error(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    make: type[AwsBackend | SdkBackend],
+    declaration: str,
+    document: dict[str, Any],
+) -> None:
+    """A document of another form than AWS's is an error at once, which quotes nothing."""
+    backend = make(batch=True)
+    with endpoint([faults.answer(json.dumps(document))], tmp_path, monkeypatch):
+        (error,) = fetch(backend, declaration, timeout=30)
+    backend.close()
+    assert type(error) is BackendError
+    assert "hunter2" not in str(error)
+    assert "Make its fetch()" not in str(error)  # as of a backend that raises
+
+
+def test_a_malformed_parameter_costs_its_siblings_nothing(
+    backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If one parameter of a call is malformed, the others are read singly."""
+
+    def answer(request: Request) -> Action:
+        names = asked(request)["Names"]
+        parameters = [None if n == "/bad" else {"Name": n, "Value": n} for n in names]
+        return faults.answer(json.dumps({"Parameters": parameters}))
+
+    with endpoint(answer, tmp_path, monkeypatch):
+        good, bad = fetch(backend, "ssm:/good", "ssm:/bad")
+    assert good == "/good"
+    assert type(bad) is BackendError
 
 
 def test_every_attempt_is_signed_anew(
