@@ -145,7 +145,7 @@ def request_of(call: Call, endpoint: Endpoint, credentials: Opaque, now: float) 
     """Return a signed request, hidden."""
     where = endpoint.region, call.service.removesuffix("data")  # AppConfig's name for signatures
     headers = {"host": endpoint.host}
-    method, path, body = "POST", "/", json.dumps(call.arguments).encode()
+    method, path, body = "POST", "", json.dumps(call.arguments).encode()
     if call.service in _TARGETS:
         headers["content-type"] = "application/x-amz-json-1.1"
         headers["x-amz-target"] = _TARGETS[call.service] + call.operation
@@ -158,7 +158,8 @@ def request_of(call: Call, endpoint: Endpoint, credentials: Opaque, now: float) 
 
         token = encoded(call.arguments["ConfigurationToken"])
         method, path, body = "GET", f"/configuration?configuration_token={token}", b""
-    target = endpoint.path + path
+    # As botocore does: a path of the endpoint stays as it is, with or without a slash at its end.
+    target = endpoint.path.removesuffix("/") + path if path else endpoint.path or "/"
     return signed(
         method, target, body, headers=headers, credentials=credentials, where=where, now=now
     )

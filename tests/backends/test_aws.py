@@ -146,6 +146,26 @@ def test_without_variables_hosts_are_awss_own(
     assert looked_up[0] == (host, 443)
 
 
+@pytest.mark.parametrize("path", ["", "/", "/aws", "/aws/", "/aws/sub"])
+def test_an_endpoint_may_have_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """Requests go to the paths that boto3 would ask, slash by slash."""
+    session = faults.answer(json.dumps({"InitialConfigurationToken": "t", "SecretString": "v"}))
+    targets = []
+    for make in AwsBackend, SdkBackend:
+        with endpoint([session], tmp_path, monkeypatch) as server:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", f"{server.url()}{path}")
+            backend = make()
+            fetch(backend, "x", timeout=30)
+            fetch(backend, "appconfig:a/b/c", timeout=30)
+            backend.close()
+        targets.append([request.target for request in server.requests])
+    direct, by_boto3 = targets
+    assert direct == by_boto3
+    assert len(direct) == 3
+
+
 @pytest.mark.parametrize("region", ["us-east-x", "us-evil.example/-1", "mars-1", "us-east-1\n"])
 def test_a_strange_region_never_becomes_a_host(
     monkeypatch: pytest.MonkeyPatch, region: str
