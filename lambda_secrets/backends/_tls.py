@@ -208,7 +208,7 @@ class RemoteExchange(Exchange):
             head += self.connection.recv(end + 4 - len(head) if end >= 0 else len(seen))
             if not seen or len(head) > LONGEST_HEAD:
                 return Fault("proxy", "the proxy did not answer in HTTP")
-        status = head.split(b" ", 2)[1:2]
+        status = head.split(None, 2)[1:2]  # a reason may follow
         if not head.startswith(b"HTTP/1.") or status != [b"200"]:
             code = status[0].decode("latin-1") if status and status[0].isdigit() else "no HTTP"
             return Fault("proxy", f"the proxy refused the tunnel ({code})")
