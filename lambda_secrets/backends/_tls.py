@@ -236,7 +236,7 @@ class RemoteClient(Client):
                 return parts(0).hostname, parts(0).port or 80
         except ValueError:  # the port is not one, or brackets do not match
             pass
-        return Fault("proxy", "HTTPS_PROXY is not an http:// URL")
+        return Fault("proxy-url")
 
     def connect(self, exchange: Any, deadline: float) -> Fault | None:
         exchange.begin(None, reused=False)

@@ -535,6 +535,7 @@ def test_each_refusal_has_its_error(
         ("untrusted", BackendError, "AWS_CA_BUNDLE"),
         ("trust", BackendError, "AWS_CA_BUNDLE cannot be read"),
         ("proxy", BackendUnavailableError, "HTTPS_PROXY"),
+        ("proxy-url", BackendError, "HTTPS_PROXY is not an http:// URL"),
         ("tls", BackendError, "TLS handshake"),
         ("malformed", BackendError, "not HTTP"),
         ("unresolved", BackendUnavailableError, "cannot be resolved"),
@@ -547,6 +548,17 @@ def test_each_fault_has_its_error(kind: str, expected: type[ResolutionError], sa
     assert kind_of(error) is expected
     assert says in str(error)
     assert "the.host" in str(error) or kind == "trust"
+
+
+def test_a_proxy_of_another_kind_is_told_at_once(
+    backend: AwsBackend, monkeypatch: pytest.MonkeyPatch, pauses: list[int]
+) -> None:
+    """A proxy that this backend cannot speak to is not tried again; boto3 may know how to."""
+    monkeypatch.setenv("HTTPS_PROXY", "https://proxy.example:3128")
+    (error,) = fetch(backend, "x")
+    assert isinstance(error, UnaskedError)
+    assert '"sdk"' in str(error)
+    assert pauses == []
 
 
 def test_a_batch_tells_each_secret_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -596,7 +596,7 @@ def test_a_proxy_that_cannot_be_used_is_told(
     """An invalid or unsupported proxy URL is a fault, and is never ignored."""
     monkeypatch.setenv("HTTPS_PROXY", url)
     with FaultServer([OK]) as server:
-        assert ask(client, server) == "proxy"
+        assert ask(client, server) == "proxy-url"
         assert server.connections == 0
 
 
