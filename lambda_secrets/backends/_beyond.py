@@ -18,7 +18,7 @@ from ..errors import (
     SecretNotFoundError,
 )
 from . import Answer
-from ._states import NotListeningError, NotReadyError, UnaskedError, UnexplainedError
+from ._states import BY_AUTO, NotListeningError, NotReadyError, UnaskedError, UnexplainedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,7 +132,8 @@ class Beyond:
             )
             explained.backend = before.backend
         else:
-            explained = type(answer)(f"{answer} (The extension before it: {before})")
+            reason = str(before).replace(BY_AUTO, "")
+            explained = type(answer)(f"{answer} (The extension before it: {reason})")
             explained.backend = answer.backend
         return explained
 

@@ -13,7 +13,14 @@ from ._connections import Fault
 from ._decode import is_named, parameter_answer, text_of
 from ._extension import TOKENS, encoded, is_elsewhere, request_to
 from ._http import Reply, port_of
-from ._states import NotListeningError, NotReadyError, UnexplainedError, pause_before, token_in
+from ._states import (
+    BY_AUTO,
+    NotListeningError,
+    NotReadyError,
+    UnexplainedError,
+    pause_before,
+    token_in,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,8 +34,7 @@ SHORTEST_LEFT = 0.005  # seconds; with less left, another try is not worth it
 _UNEXPLAINED = (
     "the extension refused without a reason: either this name, version or label does not exist or "
     "has no value yet, or the role may not read it. Check the name and that the role allows "
-    "{action} (and kms:Decrypt on its key); the extension's log says which, and so "
-    'does AWS under backend="auto".'
+    f"{{action}} (and kms:Decrypt on its key); the extension's log says which{BY_AUTO}."
 )
 _AGENT_TOKEN_FILE = "/var/run/awssmatoken"  # noqa: S105 - a path, not a password
 

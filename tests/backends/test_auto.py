@@ -558,6 +558,7 @@ def test_a_refusal_with_nobody_to_explain_it_is_one(server: FakeExtension) -> No
     (error,) = Pair(server.port, lambda _: UNASKED).fetch("unknown")
     assert kind_of(error) is BackendError
     assert "without a reason" in str(error)
+    assert "auto" not in str(error)
 
 
 @pytest.mark.parametrize(
