@@ -8,6 +8,7 @@ cannot verify a certificate, everything that the machine trusts is loaded.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import socket
@@ -116,7 +117,7 @@ class RemoteExchange(Exchange):
             return proxy
         host, port = proxy or self.address[:2]
         try:
-            addresses = _by_turns(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            addresses = _addresses_of(host, port, deadline)
         except (OSError, UnicodeError):  # not a gaierror if the resolver has no file descriptor
             return Fault("unresolved")
         fault: Fault | None = Fault("timeout")
@@ -284,6 +285,12 @@ def _authorization() -> Opaque:
         return opaque("")
     login = f"{unquote(parts(0).username)}:{unquote(parts(0).password or '')}".encode()
     return opaque(f"Proxy-Authorization: Basic {b2a_base64(login, newline=False).decode()}\r\n")
+
+
+@functools.lru_cache(8)
+def _addresses_of(host: str, port: int, _deadline: float) -> list[Any]:
+    """Look a name up once in a round, which the deadline tells apart: all its exchanges wait."""
+    return _by_turns(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
 
 
 def _by_turns(addresses: list[Any]) -> list[Any]:

@@ -211,6 +211,27 @@ def test_a_hundred_secrets_take_ten_connections(
         assert server.connections <= 10
 
 
+def test_a_name_is_looked_up_once_a_round(
+    backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lookup blocks a whole round: its ten connections share one; the next round has its own."""
+    looked_up: list[Any] = []
+    getaddrinfo = socket.getaddrinfo
+
+    def counted(host: str, *args: Any, **options: Any) -> Any:
+        looked_up.append(host)
+        return getaddrinfo(host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", counted)
+    names = [f"s{n}" for n in range(10)]
+    with endpoint(found, tmp_path, monkeypatch) as server:
+        for lookups in ["localhost"], ["localhost"] * 2:
+            assert fetch(backend, *names) == [f"value of {name}" for name in names]
+            assert looked_up == lookups
+            backend.close()
+        assert server.connections == 20
+
+
 def test_parameters_are_read_ten_at_a_time(
     backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
