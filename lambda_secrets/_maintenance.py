@@ -72,9 +72,10 @@ def catch_up(store: Store) -> None:
                     del table[key]
             for number, owner in store.owners.items():
                 backend = owner() if isinstance(owner, weakref.ref) else owner
-                # A backend that answers for AppConfig between two polls forgets these answers.
-                forget: Any = getattr(backend, "_forget", bool)
-                forget(lambda source, number=number, gone=gone: gone((number, source)))
+                # Of our own backends: they answer for AppConfig themselves between two polls.
+                forget: Any = getattr(type(backend), "_forget_configurations", None)
+                if forget is not None:
+                    forget(backend, lambda source, n=number, gone=gone: gone((n, source)))
             _let_go(store, {n for n in store.owners if gone((n, None))})
             if told:
                 store.changed()

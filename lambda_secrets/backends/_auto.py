@@ -72,9 +72,9 @@ class AutoBackend:
         for backend in (self._extension, *self._behind.values()):
             backend.close()
 
-    def _forget(self, gone: Any) -> None:
+    def _forget_configurations(self, gone: Any) -> None:
         for backend in self._behind.values():
-            getattr(backend, "_forget", bool)(gone)
+            getattr(backend, "_forget_configurations", bool)(gone)
 
     def _ask(self, sources: Sources, timeout: float, ready: float, *, fresh: bool) -> Answers:
         deadline = time.monotonic() + timeout

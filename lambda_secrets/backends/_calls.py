@@ -74,7 +74,7 @@ class ConversingBackend:
         """Forget the configurations; the next fetch begins new sessions."""
         self._configurations = {}
 
-    def _forget(self, gone: Callable[[Source], bool]) -> None:
+    def _forget_configurations(self, gone: Callable[[Source], bool]) -> None:
         """Forget these configurations: the cache was cleared, and says which."""
         for source in filter(gone, list(self._configurations)):
             self._configurations.pop(source, None)
