@@ -73,7 +73,7 @@ class AutoBackend:
             backend.close()
 
     def _forget_configurations(self, gone: Any) -> None:
-        for backend in self._behind.values():
+        for backend in list(self._behind.values()):  # others may be added
             getattr(backend, "_forget_configurations", bool)(gone)
 
     def _ask(self, sources: Sources, timeout: float, ready: float, *, fresh: bool) -> Answers:
