@@ -10,7 +10,7 @@ from __future__ import annotations
 import marshal
 import os
 import sys
-from importlib.machinery import FileFinder, SourceFileLoader
+from importlib.machinery import FileFinder, SourceFileLoader, SourcelessFileLoader
 
 TAG = sys.implementation.cache_tag
 
@@ -20,9 +20,9 @@ def use_bytecode(folder: str, *packages: str) -> None:
     file = os.path.join(folder, f"_bytecode.{TAG}.bin")  # noqa: PTH118 - pathlib costs more
     try:
         with open(file, "rb") as stored:  # noqa: PTH123
-            places: dict[str, tuple[int, int]] = marshal.load(stored)  # noqa: S302 - as with .pyc
+            places = dict(marshal.load(stored))  # noqa: S302 - as with .pyc
             start = stored.tell()
-    except OSError:
+    except (OSError, EOFError, TypeError, ValueError):  # there is none, or it is damaged
         return
 
     class Loader(SourceFileLoader):
@@ -36,7 +36,8 @@ def use_bytecode(folder: str, *packages: str) -> None:
 
     for package in ("", *packages):
         path = os.path.join(folder, package) if package else folder  # noqa: PTH118
-        sys.path_importer_cache[path] = FileFinder(path, (Loader, [".py"]))
+        finder = FileFinder(path, (Loader, [".py"]), (SourcelessFileLoader, [".pyc"]))
+        sys.path_importer_cache[path] = finder
 
 
 def is_valid(cached: str, source: str) -> bool:

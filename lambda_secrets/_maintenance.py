@@ -70,6 +70,12 @@ def catch_up(store: Store) -> None:
             for table in tables:
                 for key in [key for key in table if gone(key)]:
                     del table[key]
+            for number, owner in store.owners.items():
+                backend = owner() if isinstance(owner, weakref.ref) else owner
+                # Of our own backends: they answer for AppConfig themselves between two polls.
+                forget: Any = getattr(type(backend), "_forget_configurations", None)
+                if forget is not None:
+                    forget(backend, lambda source, n=number, gone=gone: gone((n, source)))
             _let_go(store, {n for n in store.owners if gone((n, None))})
             if told:
                 store.changed()

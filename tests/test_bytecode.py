@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import importlib
 import linecache
 import os
@@ -124,6 +125,28 @@ def test_without_the_file_sources_are_compiled(package: Path, compiled: list[str
     use_bytecode(str(package), "backends")
     assert imported("_late").value == 1
     assert "_late.py" in compiled
+
+
+@pytest.mark.parametrize("content", [b"", b"N", b"i\1\0\0\0", b"not bytecode", "cut off"])
+def test_a_damaged_file_is_ignored(
+    package: Path, compiled: list[str], content: bytes | str
+) -> None:
+    """A file whose table a build tool has emptied, cut off or mangled breaks no import."""
+    [file] = package.glob("_bytecode.*.bin")
+    file.write_bytes(content if isinstance(content, bytes) else file.read_bytes()[:9])
+    use_bytecode(str(package), "backends")
+    assert imported("_late").value == 1
+    assert "_late.py" in compiled
+
+
+def test_a_package_without_sources_is_loaded(package: Path) -> None:
+    """Where only `.pyc` files are deployed in place of the sources, these are loaded."""
+    compileall.compile_dir(package, quiet=2, legacy=True)
+    for source in package.rglob("*.py"):
+        source.unlink()
+    use_bytecode(str(package), "backends")
+    assert imported("_late").value == 1
+    assert imported("backends._aws").value == 2
 
 
 def test_same_sources_give_the_same_bytecode(package: Path, tmp_path: Path) -> None:

@@ -72,6 +72,10 @@ class AutoBackend:
         for backend in (self._extension, *self._behind.values()):
             backend.close()
 
+    def _forget_configurations(self, gone: Any) -> None:
+        for backend in list(self._behind.values()):  # others may be added
+            getattr(backend, "_forget_configurations", bool)(gone)
+
     def _ask(self, sources: Sources, timeout: float, ready: float, *, fresh: bool) -> Answers:
         deadline = time.monotonic() + timeout
         sources = list(sources)

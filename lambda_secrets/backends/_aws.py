@@ -12,7 +12,7 @@ from hashlib import sha256
 from .._values import opaque
 from ..errors import BackendUnavailableError, ResolutionError
 from . import own_region
-from ._calls import ConversingBackend
+from ._calls import ConversingBackend, conversation
 from ._connections import Fault
 from ._endpoints import endpoint_of
 from ._http import Reply
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ._calls import Call
     from ._container import Container
     from ._endpoints import Endpoint
-    from ._types import Answers, Job, Outcome, Sources, Task
+    from ._types import Answers, Job, Outcome, Sources, Talk, Task
 
 VERSION = "0.1.0"  # the package's; importlib.metadata would cost a third of a cold start
 _TARGETS = {"secretsmanager": "secretsmanager.", "ssm": "AmazonSSM."}
@@ -92,16 +92,16 @@ class AwsBackend(ConversingBackend):
     ) -> Answers:
         if isinstance(credentials, ResolutionError):
             return {source: credentials for _, asked in tasks for source in asked}
-        jobs = {n: self._job(talk(asked), credentials) for n, (talk, asked) in enumerate(tasks)}
+        jobs = {n: self._job(conversation(*task), credentials) for n, task in enumerate(tasks)}
         results = self._client.run(jobs, timeout=deadline - time.monotonic())
         return {source: some[source] for some in results.values() for source in some}
 
-    def _job(self, conversation: Any, credentials: Opaque) -> Job:
+    def _job(self, talk: Talk, credentials: Opaque) -> Job:
         """Run a conversation as a job of the client."""
         try:
-            call = next(conversation)
+            call = next(talk)
             while True:
-                call = conversation.send((yield from self._called(call, credentials)))
+                call = talk.send((yield from self._called(call, credentials)))
         except StopIteration as end:
             return end.value
 
@@ -128,7 +128,7 @@ class AwsBackend(ConversingBackend):
             if offset is not None:
                 self.offsets[endpoint.address] = offset
                 corrected = True
-            elif code in EXPIRED and not renewed and self._container().expire():
+            elif code in EXPIRED and not renewed and self._container().expire(credentials):
                 renewed = True
                 fresh = self.credentials(1.0)
                 if isinstance(fresh, ResolutionError):
@@ -145,7 +145,7 @@ def request_of(call: Call, endpoint: Endpoint, credentials: Opaque, now: float) 
     """Return a signed request, hidden."""
     where = endpoint.region, call.service.removesuffix("data")  # AppConfig's name for signatures
     headers = {"host": endpoint.host}
-    method, path, body = "POST", "/", json.dumps(call.arguments).encode()
+    method, path, body = "POST", "", json.dumps(call.arguments).encode()
     if call.service in _TARGETS:
         headers["content-type"] = "application/x-amz-json-1.1"
         headers["x-amz-target"] = _TARGETS[call.service] + call.operation
@@ -158,7 +158,8 @@ def request_of(call: Call, endpoint: Endpoint, credentials: Opaque, now: float) 
 
         token = encoded(call.arguments["ConfigurationToken"])
         method, path, body = "GET", f"/configuration?configuration_token={token}", b""
-    target = endpoint.path + path
+    # As botocore does: a path of the endpoint stays as it is, with or without a slash at its end.
+    target = endpoint.path.removesuffix("/") + path if path else endpoint.path or "/"
     return signed(
         method, target, body, headers=headers, credentials=credentials, where=where, now=now
     )

@@ -18,7 +18,7 @@ from ..errors import (
     SecretNotFoundError,
 )
 from . import Answer
-from ._states import NotListeningError, NotReadyError, UnaskedError, UnexplainedError
+from ._states import BY_AUTO, NotListeningError, NotReadyError, UnaskedError, UnexplainedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -123,8 +123,7 @@ class Beyond:
         """Return AWS's answer; unless it is definite, add the extension's error."""
         if _is_definite(answer) or not isinstance(before, ResolutionError):
             return answer
-        heard = self._extension.heard_at == self._extension.place
-        silent = isinstance(before, NotListeningError) and not heard
+        silent = isinstance(before, NotListeningError) and not before.heard
         if silent or not isinstance(answer, ResolutionError):
             return answer
         if isinstance(answer, UnaskedError) and isinstance(before, BackendUnavailableError):
@@ -133,7 +132,8 @@ class Beyond:
             )
             explained.backend = before.backend
         else:
-            explained = type(answer)(f"{answer} (The extension before it: {before})")
+            reason = str(before).replace(BY_AUTO, "")
+            explained = type(answer)(f"{answer} (The extension before it: {reason})")
             explained.backend = answer.backend
         return explained
 

@@ -49,7 +49,7 @@ class ConversingBackend:
             check_aws_options(region=region, batch=batch)
         self._batch = batch
         # The token of the next poll, the last answer, and when to poll again.
-        self._configurations: dict[Source, tuple[str, Answer, float]] = {}
+        self._configurations: dict[Source, list[Any]] = {}
 
     def _read(
         self, sources: Sources, run: Callable[[list[Task]], Answers], *, fresh: bool
@@ -73,6 +73,11 @@ class ConversingBackend:
     def close(self) -> None:
         """Forget the configurations; the next fetch begins new sessions."""
         self._configurations = {}
+
+    def _forget_configurations(self, gone: Callable[[Source], bool]) -> None:
+        """Forget these configurations: the cache was cleared, and says which."""
+        for source in filter(gone, list(self._configurations)):
+            self._configurations.pop(source, None)
 
     def __deepcopy__(self, memo: object) -> Self:
         """Return itself: connections and hidden credentials cannot be copied."""
@@ -101,11 +106,13 @@ class ConversingBackend:
     def _configuration(self, sources: list[Source]) -> Talk:
         """Poll within a session; answers bring the next token, and an empty value if unchanged."""
         (source,) = sources
-        # Removed from the table while in use: a token is valid for one call.
-        token, known, poll_at = self._configurations.pop(source, ("", None, 0.0))
+        # Filled in at the end, and of use only if neither a later read nor `close` has replaced it:
+        # so no older value comes back. Empty while in use: a token is valid for one call.
+        kept: list[Any] = ["", None, 0.0]
+        token, known, poll_at = self._configurations.get(source, kept)
         if known is not None and time.monotonic() < poll_at:
-            self._configurations[source] = token, known, poll_at
             return {source: known}
+        self._configurations[source] = kept
         while True:
             if not token:
                 known = None
@@ -134,8 +141,18 @@ class ConversingBackend:
             known = Answer(text_of(page(0)["Configuration"]), version=version)
         known.upstream_ttl = float(page(0).get("NextPollIntervalInSeconds") or 0)
         token = str(page(0).get("NextPollConfigurationToken") or "")
-        self._configurations[source] = token, known, time.monotonic() + known.upstream_ttl
+        kept[:] = token, known, time.monotonic() + known.upstream_ttl
         return {source: known}
+
+
+def conversation(talk: Callable[[list[Source]], Talk], sources: list[Source]) -> Talk:
+    """Have a conversation; a malformed document is an error of its sources."""
+    try:
+        return (yield from talk(sources))
+    except (AttributeError, LookupError, TypeError, ValueError):
+        pass  # its message may quote a value
+    failure = BackendError("AWS answered in an unexpected form. Check AWS_ENDPOINT_URL.")
+    return dict.fromkeys(sources, failure)
 
 
 def secret(sources: list[Source]) -> Talk:
@@ -155,11 +172,15 @@ def secrets(sources: list[Source]) -> Talk:
     arguments = {"SecretIdList": [source.name for source in sources]}
     pages = yield from _pages("secretsmanager", "BatchGetSecretValue", sources[0], arguments)
     if isinstance(pages, ResolutionError):
+        if len(sources) == 1 and not isinstance(pages, BackendUnavailableError):
+            return (yield from secret(sources))  # as `_singly` does with several
         return dict.fromkeys(sources, pages)
     answers: Answers = {}
     for source in sources:
         found = [answer for page in pages if (answer := _among(page, source)) is not None]
-        if found:
+        # An item that failed for a moment is repeated: here if alone, else by `_singly`.
+        passes = len(sources) == 1 and isinstance(found and found[-1], BackendUnavailableError)
+        if found and not passes:
             answers[source] = found[-1]
         else:  # the batch names it differently: read it alone
             answers.update((yield from secret([source])))
@@ -244,16 +265,17 @@ def tree(sources: list[Source]) -> Talk:
 def _singly(tasks: list[Task], answers: Answers) -> list[Task]:
     """Return the tasks to repeat, one for each source.
 
-    One denied or malformed name fails a whole call, though its other names may be good.
+    One denied or malformed name fails a whole call, though its other names may be good; and one
+    item of a batch may fail for a moment. A call that fails for a moment was repeated already.
     """
     return [
         (secret if talk is secrets else talk, [source])
         for talk, sources in tasks
         if len(sources) > 1
-        and isinstance(failure := answers.get(sources[0]), ResolutionError)
-        and not isinstance(failure, BackendUnavailableError)
-        and all(answers.get(source) is failure for source in sources)
         for source in sources
+        if isinstance(failure := answers.get(source), ResolutionError)
+        and isinstance(failure, BackendUnavailableError)
+        != all(answers.get(other) is failure for other in sources)
     ]
 
 

@@ -18,7 +18,8 @@ class Fault:
     """Why there is no reply.
 
     ``refused``, ``reset``, ``truncated``, ``malformed`` or ``timeout``; from other machines also
-    ``unresolved``, ``untrusted``, ``trust``, ``tls`` or ``proxy``. ``detail`` may say more.
+    ``unresolved``, ``untrusted``, ``trust``, ``tls``, ``proxy`` or ``proxy-url``. ``detail`` may
+    say more.
     """
 
     def __init__(self, kind: str, detail: str = "") -> None:

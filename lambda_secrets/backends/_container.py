@@ -40,11 +40,13 @@ class Container:
         # The hidden keys, when they expire, and the settings that they were read with.
         self._held: tuple[Opaque, float, str] = opaque(()), 0.0, ""
 
-    def expire(self) -> bool:
-        """Drop credentials that AWS calls expired; return whether there were any."""
-        keys, _, origin = self._held
+    def expire(self, used: Opaque) -> bool:
+        """Drop these credentials, which AWS calls expired; return whether others may be had."""
+        keys, expires, origin = self._held
+        if keys is not used:  # another call has renewed them, or they are the environment's
+            return bool(origin)
         self._held = keys, 0.0, origin
-        return bool(origin)
+        return expires > 0  # if not, another call has tried in vain
 
     def credentials(self, timeout: float) -> Opaque | ResolutionError:
         """Return key id, secret key and session token, hidden; renewed if they expire soon."""

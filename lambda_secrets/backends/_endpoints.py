@@ -61,7 +61,6 @@ def endpoint_of(service: str, region: str) -> Endpoint | UnaskedError:
             )
         endpoint = endpoint_at(url, region)
         if endpoint is not None and "?" not in endpoint.path:
-            endpoint.path = endpoint.path.rstrip("/")
             return endpoint
         return UnaskedError(
             f"{variable} is not a URL that begins with http:// or https:// and has a host. Set it "

@@ -48,8 +48,6 @@ class ExtensionBackend:
 
     name = "extension"
     agent_at: str = ""  # the port where the agent was the last to answer
-    heard_at: str = ""  # the port where anything has answered
-    silent_at: str = ""  # the port where nothing listened for one whole wait
 
     def __init__(self, *, port: int | None = None, appconfig_port: int | None = None) -> None:
         """Open no connection yet."""
@@ -61,6 +59,8 @@ class ExtensionBackend:
         self.appconfig_port = appconfig_port
         self._client = Client()
         self._told = False
+        # By port: True if anything has answered, False if nothing listened for one whole wait.
+        self.heard: dict[int, bool] = {}
 
     @property
     def place(self) -> str:
@@ -115,7 +115,7 @@ class ExtensionBackend:
         request = self.request(source, past_cache=past_cache)
         if not isinstance(request, tuple):
             return request
-        answer = self.answer(source, (yield (*request, 0.0)))
+        answer = self.answer(source, (yield (*request, 0.0)), request[0])
         if isinstance(answer, Answer) and past_cache == (fresh and self.is_agent):
             return answer
         from ._extension_more import asked_again
@@ -138,10 +138,10 @@ class ExtensionBackend:
         }
         return request_to(port, "/secretsmanager/get", query, token)
 
-    def answer(self, source: Source, reply: Outcome) -> Result:
+    def answer(self, source: Source, reply: Outcome, port: int) -> Result:
         """Return the value or error that a reply holds for a source."""
         if isinstance(reply, Reply):
-            self.heard_at, self.silent_at = self.place, ""
+            self.heard[port] = True
             if reply.status == 200 and source.kind == "secret":
                 try:
                     document = opaque(json.loads(reply.body))
@@ -156,7 +156,7 @@ class ExtensionBackend:
                     pass
         from ._extension_more import unusual_answer
 
-        return unusual_answer(self, source, reply)
+        return unusual_answer(self, source, reply, port)
 
     def with_ttl(self, source: Source, found: Answer) -> Answer:
         """Set how long the extension's cache may have kept the answer, and return it."""

@@ -13,7 +13,14 @@ from ._connections import Fault
 from ._decode import is_named, parameter_answer, text_of
 from ._extension import TOKENS, encoded, is_elsewhere, request_to
 from ._http import Reply, port_of
-from ._states import NotListeningError, NotReadyError, UnexplainedError, pause_before, token_in
+from ._states import (
+    BY_AUTO,
+    NotListeningError,
+    NotReadyError,
+    UnexplainedError,
+    pause_before,
+    token_in,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,8 +34,7 @@ SHORTEST_LEFT = 0.005  # seconds; with less left, another try is not worth it
 _UNEXPLAINED = (
     "the extension refused without a reason: either this name, version or label does not exist or "
     "has no value yet, or the role may not read it. Check the name and that the role allows "
-    "{action} (and kms:Decrypt on its key); the extension's log says which, and so "
-    'does AWS under backend="auto".'
+    f"{{action}} (and kms:Decrypt on its key); the extension's log says which{BY_AUTO}."
 )
 _AGENT_TOKEN_FILE = "/var/run/awssmatoken"  # noqa: S105 - a path, not a password
 
@@ -40,11 +46,10 @@ def asked_patiently(
     backend: ExtensionBackend, sources: Sources, timeout: float, *, fresh: bool
 ) -> Answers:
     """Ask the extension alone: wait until it listens and is ready, within the timeout."""
-    silent = backend.silent_at == backend.place
-    start = min(timeout, SILENT_WAIT) if silent else timeout
-    answers = backend.ask(sources, timeout, start, timeout, fresh=fresh)
-    if answers and all(isinstance(answer, NotListeningError) for answer in answers.values()):
-        backend.silent_at = backend.place
+    answers = backend.ask(sources, timeout, timeout, timeout, fresh=fresh)
+    for answer in answers.values():
+        if isinstance(answer, NotListeningError):
+            backend.heard[answer.port] = False
     return answers
 
 
@@ -71,14 +76,14 @@ def asked_again(
         timed_out = isinstance(reply, Fault) and reply.kind == "timeout"
         if timed_out and isinstance(answer, ResolutionError):
             return answer
-        answer = backend.answer(source, reply)
+        answer = backend.answer(source, reply, request[0])
 
 
 def _deadline(failure: ResolutionError, patience: Patience) -> float:
     """Return the time until which to retry after this failure; 0 if that does not help."""
     begun, start, ready, timeout = patience
     if isinstance(failure, NotListeningError):
-        return begun + start
+        return begun + (min(start, SILENT_WAIT) if failure.heard is False else start)
     if isinstance(failure, NotReadyError):
         return begun + ready
     return begun + timeout if ready and isinstance(failure, BackendUnavailableError) else 0.0
@@ -144,10 +149,13 @@ def unusual_token() -> Opaque | BackendError:
 # Replies
 
 
-def unusual_answer(backend: ExtensionBackend, source: Source, reply: Outcome) -> Result:
+def unusual_answer(backend: ExtensionBackend, source: Source, reply: Outcome, port: int) -> Result:
     """Return the value or error in any outcome but the value of a secret."""
     if isinstance(reply, Fault):
-        return _unheard(reply)
+        failure = _unheard(reply)
+        if isinstance(failure, NotListeningError):
+            failure.port, failure.heard = port, backend.heard.get(port)
+        return failure
     if reply.status == 200:
         return _value_in(backend, source, reply)
     if source.kind == "secret" and b'"__type"' in reply.body:

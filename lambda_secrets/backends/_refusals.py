@@ -89,7 +89,10 @@ _UNREACHED = (
     "AWS cannot be reached at {host}: %s. Check the network path to it (in a VPC: a NAT gateway or "
     "an endpoint), or raise timeout."
 )
-_FAULTS_THAT_STAY = ("untrusted", "trust", "tls", "malformed")
+_FAULTS_THAT_STAY: dict[str, type[ResolutionError]] = {
+    **dict.fromkeys(("untrusted", "trust", "tls", "malformed"), BackendError),
+    "proxy-url": UnaskedError,  # boto3 may be able to use it
+}
 _FAULTS = {
     "unresolved": _UNREACHED % "its name cannot be resolved",
     "refused": _UNREACHED % "the connection was refused",
@@ -99,6 +102,10 @@ _FAULTS = {
     "proxy": (
         "{host} cannot be reached through the proxy: {detail}. Check HTTPS_PROXY, or add the host "
         "to NO_PROXY."
+    ),
+    "proxy-url": (
+        "HTTPS_PROXY is not an http:// URL. Set it to one, add {host} to NO_PROXY, or use "
+        'backend="sdk".'
     ),
     "untrusted": (
         "the certificate of {host} cannot be verified ({detail}). If a proxy of yours signs it, "
@@ -230,7 +237,7 @@ def by_code(
 def by_aws(kind: str, host: str, reply: Outcome) -> tuple[str, ResolutionError]:
     """Return AWS's code, empty if there is none, and our error for a reply."""
     if isinstance(reply, Fault):
-        our = BackendError if reply.kind in _FAULTS_THAT_STAY else BackendUnavailableError
+        our = _FAULTS_THAT_STAY.get(reply.kind, BackendUnavailableError)
         detail = reply.detail or "no reason given"
         return "", our(_FAULTS[reply.kind].format(host=host, detail=detail))
     if reply.status < 400:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import functools
 import logging
 import os
@@ -12,7 +13,7 @@ from collections import deque
 
 from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError, DeclarationError, ResolutionError
-from ._calls import ConversingBackend
+from ._calls import ConversingBackend, conversation
 from ._states import pause_before
 
 TYPE_CHECKING = False
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from .._names import Opaque
     from ._calls import Call
-    from ._types import Answers, Sources, Task
+    from ._types import Answers, Sources, Talk, Task
 
 PARALLEL = 20  # calls at once
 CONNECT_TIMEOUT, READ_TIMEOUT = 2, 5  # seconds; a round's timeout bounds both
@@ -98,15 +99,18 @@ class SdkBackend(ConversingBackend):
             with quiet():
                 while True:
                     try:
-                        talk, sources = waiting.popleft()
+                        task = waiting.popleft()
                     except IndexError:  # nothing left, or another thread was faster
                         break
-                    answers.update(self._held(talk(sources), deadline))
+                    answers.update(self._held(conversation(*task), deadline))
                     finished.release()
 
         for n in range(min(len(tasks), PARALLEL)):
+            run = contextvars.copy_context().run  # a thread of its own would start in an empty one
             try:
-                threading.Thread(target=work, name="lambda_secrets sdk", daemon=True).start()
+                threading.Thread(
+                    target=run, args=(work,), name="lambda_secrets sdk", daemon=True
+                ).start()
             except RuntimeError:  # no more threads: those started do the work, or this one
                 if n == 0:
                     work()
@@ -115,14 +119,14 @@ class SdkBackend(ConversingBackend):
             if not finished.acquire(timeout=max(deadline - time.monotonic(), 0)):
                 waiting.clear()
                 break
-        return answers
+        return answers.copy()  # late threads still change theirs
 
-    def _held(self, conversation: Any, deadline: float) -> Answers:
+    def _held(self, talk: Talk, deadline: float) -> Answers:
         """Run a conversation, and return its answers."""
         try:
-            call = next(conversation)
+            call = next(talk)
             while True:
-                call = conversation.send(self._called(call, deadline))
+                call = talk.send(self._called(call, deadline))
                 if time.monotonic() >= deadline:  # nobody waits for further pages
                     return {}
         except StopIteration as end:

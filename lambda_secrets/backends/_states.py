@@ -12,8 +12,14 @@ if TYPE_CHECKING:
     from .._names import Opaque
 
 
+BY_AUTO = ', and so does AWS under backend="auto"'  # of no use to whoever uses "auto"
+
+
 class NotListeningError(BackendUnavailableError):
     """Nothing listens on the port."""
+
+    port = 0
+    heard: bool | None = None  # what the backend's `heard` says of that port; None: nothing yet
 
 
 class NotReadyError(BackendUnavailableError):

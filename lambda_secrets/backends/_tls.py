@@ -8,6 +8,7 @@ cannot verify a certificate, everything that the machine trusts is loaded.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import socket
@@ -116,8 +117,8 @@ class RemoteExchange(Exchange):
             return proxy
         host, port = proxy or self.address[:2]
         try:
-            addresses = _by_turns(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except (socket.gaierror, UnicodeError):
+            addresses = _addresses_of(host, port, deadline)
+        except (OSError, UnicodeError):  # not a gaierror if the resolver has no file descriptor
             return Fault("unresolved")
         fault: Fault | None = Fault("timeout")
         for n, (family, _, _, _, place) in enumerate(addresses):
@@ -208,7 +209,7 @@ class RemoteExchange(Exchange):
             head += self.connection.recv(end + 4 - len(head) if end >= 0 else len(seen))
             if not seen or len(head) > LONGEST_HEAD:
                 return Fault("proxy", "the proxy did not answer in HTTP")
-        status = head.split(b" ", 2)[1:2]
+        status = head.split(None, 2)[1:2]  # a reason may follow
         if not head.startswith(b"HTTP/1.") or status != [b"200"]:
             code = status[0].decode("latin-1") if status and status[0].isdigit() else "no HTTP"
             return Fault("proxy", f"the proxy refused the tunnel ({code})")
@@ -236,7 +237,7 @@ class RemoteClient(Client):
                 return parts(0).hostname, parts(0).port or 80
         except ValueError:  # the port is not one, or brackets do not match
             pass
-        return Fault("proxy", "HTTPS_PROXY is not an http:// URL")
+        return Fault("proxy-url")
 
     def connect(self, exchange: Any, deadline: float) -> Fault | None:
         exchange.begin(None, reused=False)
@@ -284,6 +285,12 @@ def _authorization() -> Opaque:
         return opaque("")
     login = f"{unquote(parts(0).username)}:{unquote(parts(0).password or '')}".encode()
     return opaque(f"Proxy-Authorization: Basic {b2a_base64(login, newline=False).decode()}\r\n")
+
+
+@functools.lru_cache(8)
+def _addresses_of(host: str, port: int, _deadline: float) -> list[Any]:
+    """Look a name up once in a round, which the deadline tells apart: all its exchanges wait."""
+    return _by_turns(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
 
 
 def _by_turns(addresses: list[Any]) -> list[Any]:

@@ -542,11 +542,23 @@ def test_a_port_that_has_answered_before_is_missed() -> None:
         assert str(error) == "boto3 finds no credentials."
 
 
+def test_the_extension_of_appconfig_does_not_vouch_for_the_other() -> None:
+    """A refused port that never answered is no outage because another port has answered."""
+    with refusing_port() as nobody, FaultServer([faults.answer("on")]) as configurations:
+        pair = Pair(nobody, lambda _: UNASKED)
+        pair.extension.appconfig_port = configurations.port
+        assert pair.fetch("appconfig:a/b/c") == [("on", "extension")]
+        (error,) = pair.fetch("x")
+        assert kind_of(error) is BackendError
+        assert str(error) == "boto3 finds no credentials."
+
+
 def test_a_refusal_with_nobody_to_explain_it_is_one(server: FakeExtension) -> None:
     """If AWS cannot be asked, an unexplained refusal of the extension is not transient."""
     (error,) = Pair(server.port, lambda _: UNASKED).fetch("unknown")
     assert kind_of(error) is BackendError
     assert "without a reason" in str(error)
+    assert "auto" not in str(error)
 
 
 @pytest.mark.parametrize(

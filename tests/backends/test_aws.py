@@ -24,6 +24,7 @@ from lambda_secrets import (
     DeclarationError,
     Parameter,
     ResolutionError,
+    SdkBackend,
     Secret,
     SecretNotFoundError,
 )
@@ -145,6 +146,26 @@ def test_without_variables_hosts_are_awss_own(
     assert looked_up[0] == (host, 443)
 
 
+@pytest.mark.parametrize("path", ["", "/", "/aws", "/aws/", "/aws/sub"])
+def test_an_endpoint_may_have_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """Requests go to the paths that boto3 would ask, slash by slash."""
+    session = faults.answer(json.dumps({"InitialConfigurationToken": "t", "SecretString": "v"}))
+    targets = []
+    for make in AwsBackend, SdkBackend:
+        with endpoint([session], tmp_path, monkeypatch) as server:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", f"{server.url()}{path}")
+            backend = make()
+            fetch(backend, "x", timeout=30)
+            fetch(backend, "appconfig:a/b/c", timeout=30)
+            backend.close()
+        targets.append([request.target for request in server.requests])
+    direct, by_boto3 = targets
+    assert direct == by_boto3
+    assert len(direct) == 3
+
+
 @pytest.mark.parametrize("region", ["us-east-x", "us-evil.example/-1", "mars-1", "us-east-1\n"])
 def test_a_strange_region_never_becomes_a_host(
     monkeypatch: pytest.MonkeyPatch, region: str
@@ -188,6 +209,27 @@ def test_a_hundred_secrets_take_ten_connections(
             assert fetch(backend, *names) == [f"value of {name}" for name in names]
         assert len(server.requests) == 200
         assert server.connections <= 10
+
+
+def test_a_name_is_looked_up_once_a_round(
+    backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lookup blocks a whole round: its ten connections share one; the next round has its own."""
+    looked_up: list[Any] = []
+    getaddrinfo = socket.getaddrinfo
+
+    def counted(host: str, *args: Any, **options: Any) -> Any:
+        looked_up.append(host)
+        return getaddrinfo(host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", counted)
+    names = [f"s{n}" for n in range(10)]
+    with endpoint(found, tmp_path, monkeypatch) as server:
+        for lookups in ["localhost"], ["localhost"] * 2:
+            assert fetch(backend, *names) == [f"value of {name}" for name in names]
+            assert looked_up == lookups
+            backend.close()
+        assert server.connections == 20
 
 
 def test_parameters_are_read_ten_at_a_time(
@@ -328,6 +370,54 @@ def test_a_tree_with_a_parameter_that_is_malformed_is_an_error(
     assert "ssm:GetParametersByPath" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("declaration", "document"),
+    [
+        ("ssm:/a", {"Parameters": [None]}),
+        ("ssm:/a", {"Parameters": ["hunter2"]}),
+        ("ssm:/a", {"Parameters": 5}),
+        ("ssm:/a", {"Parameters": [{"Name": 5, "Value": "hunter2"}]}),
+        ("ssm:/a", {"InvalidParameters": [5]}),
+        ("ssm:/a/", {"Parameters": ["hunter2"]}),
+        ("x", {"SecretValues": ["hunter2"]}),
+        ("x", {"SecretValues": [], "Errors": [5]}),
+    ],
+)
+@pytest.mark.parametrize("make", [AwsBackend, SdkBackend])
+def test_a_document_of_another_form_is_an_error(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    make: type[AwsBackend | SdkBackend],
+    declaration: str,
+    document: dict[str, Any],
+) -> None:
+    """A document of another form than AWS's is an error at once, which quotes nothing."""
+    backend = make(batch=True)
+    with endpoint([faults.answer(json.dumps(document))], tmp_path, monkeypatch):
+        (error,) = fetch(backend, declaration, timeout=30)
+    backend.close()
+    assert type(error) is BackendError
+    assert "hunter2" not in str(error)
+    assert "Make its fetch()" not in str(error)  # as of a backend that raises
+
+
+def test_a_malformed_parameter_costs_its_siblings_nothing(
+    backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If one parameter of a call is malformed, the others are read singly."""
+
+    def answer(request: Request) -> Action:
+        names = asked(request)["Names"]
+        parameters = [None if n == "/bad" else {"Name": n, "Value": n} for n in names]
+        return faults.answer(json.dumps({"Parameters": parameters}))
+
+    with endpoint(answer, tmp_path, monkeypatch):
+        good, bad = fetch(backend, "ssm:/good", "ssm:/bad")
+    assert good == "/good"
+    assert type(bad) is BackendError
+
+
 def test_every_attempt_is_signed_anew(
     backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pauses: list[int]
 ) -> None:
@@ -466,6 +556,7 @@ def test_each_refusal_has_its_error(
         ("untrusted", BackendError, "AWS_CA_BUNDLE"),
         ("trust", BackendError, "AWS_CA_BUNDLE cannot be read"),
         ("proxy", BackendUnavailableError, "HTTPS_PROXY"),
+        ("proxy-url", BackendError, "HTTPS_PROXY is not an http:// URL"),
         ("tls", BackendError, "TLS handshake"),
         ("malformed", BackendError, "not HTTP"),
         ("unresolved", BackendUnavailableError, "cannot be resolved"),
@@ -478,6 +569,17 @@ def test_each_fault_has_its_error(kind: str, expected: type[ResolutionError], sa
     assert kind_of(error) is expected
     assert says in str(error)
     assert "the.host" in str(error) or kind == "trust"
+
+
+def test_a_proxy_of_another_kind_is_told_at_once(
+    backend: AwsBackend, monkeypatch: pytest.MonkeyPatch, pauses: list[int]
+) -> None:
+    """A proxy that this backend cannot speak to is not tried again; boto3 may know how to."""
+    monkeypatch.setenv("HTTPS_PROXY", "https://proxy.example:3128")
+    (error,) = fetch(backend, "x")
+    assert isinstance(error, UnaskedError)
+    assert '"sdk"' in str(error)
+    assert pauses == []
 
 
 def test_a_batch_tells_each_secret_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from lambda_secrets._declarations import declare
 from lambda_secrets._explain import kind_of
 from lambda_secrets.backends import AwsBackend, _container as module
 from lambda_secrets.backends._states import UnaskedError
-from tests.support import faults
+from tests.support import faults, reading
 from tests.support.aws_endpoint import endpoint, found, refused
 from tests.support.faults import FaultServer, Request
 
@@ -165,6 +165,34 @@ def test_credentials_that_aws_calls_expired_are_renewed_once(
     with endpoint([refused("ExpiredTokenException")], tmp_path, monkeypatch) as server:
         assert "expired" in str(read(another))
         assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("succeeds", [True, False])
+def test_expired_credentials_are_renewed_once_for_all_secrets(
+    container: Endpoint,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    backend: AwsBackend,
+    *,
+    succeeds: bool,
+) -> None:
+    """A round asks once for other credentials, however many of its secrets were refused."""
+    names = [f"s{n}" for n in range(8)]
+
+    def answer(request: Request) -> Action:
+        if "Credential=first/" in request.headers["authorization"]:
+            container.key = "second"
+            container.fault = None if succeeds else faults.answer("gone", 404)
+            return refused("ExpiredTokenException")
+        return found(request)
+
+    with endpoint(answer, tmp_path, monkeypatch):
+        answers = reading.fetch(backend, *names)
+    if succeeds:
+        assert answers == [f"value of {name}" for name in names]
+    else:
+        assert all("expired" in str(error) for error in answers)
+    assert len(container.requests) == 2
 
 
 def test_where_no_other_credentials_come_the_refusal_is_told(

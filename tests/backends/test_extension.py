@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -692,35 +693,50 @@ def test_retries_go_on_until_the_deadline(pauses: list[int]) -> None:
 
 
 def test_where_nothing_has_listened_later_rounds_wait_half_a_second(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, pauses: list[int]
 ) -> None:
-    """A missing extension costs one full wait; later rounds wait half a second at most."""
-    waits: list[float] = []
-    ask = ExtensionBackend.ask
-
-    def noted(
-        backend: ExtensionBackend,
-        sources: Any,
-        timeout: float,
-        start: float,
-        *args: Any,
-        fresh: bool,
-    ) -> Any:
-        waits.append(start)
-        return ask(backend, sources, timeout, min(start, 0.05), *args, fresh=fresh)
-
-    monkeypatch.setattr(ExtensionBackend, "ask", noted)
-    with refusing_port() as nobody, FaultServer([FINE]) as server:
-        backend = ExtensionBackend(port=nobody)
-        for timeout in (5, 5, 0.3):
-            (error,) = fetch(backend, "x", timeout=timeout)
+    """A missing extension costs one full wait; later ones are short until something answers."""
+    assert more.SILENT_WAIT == 0.5
+    monkeypatch.setattr(more, "SILENT_WAIT", 0.0)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))  # it refuses connections until it listens
+        backend = ExtensionBackend(port=listener.getsockname()[1])
+        waits = []
+        for _ in range(3):
+            pauses.clear()
+            (error,) = fetch(backend, "x", timeout=0.2)
             assert kind_of(error) is BackendUnavailableError
-        assert waits == [5, more.SILENT_WAIT, 0.3]
-        monkeypatch.setattr(backend, "_port", server.port)
-        assert fetch(backend, "x") == ["fine"]
-        monkeypatch.setattr(backend, "_port", nobody)
-        fetch(backend, "x", timeout=5)
-        assert waits[3:] == [5, 5]
+            waits.append(bool(pauses))
+        assert waits == [True, False, False]
+        server = FaultServer([FINE])
+        server._listener.close()
+        server._listener = listener
+        listener.listen()
+        with server:
+            assert fetch(backend, "x") == ["fine"]
+        pauses.clear()
+        fetch(backend, "x", timeout=0.2)
+        assert pauses
+
+
+@pytest.mark.parametrize("missing", ["port", "appconfig_port"])
+def test_a_port_that_is_missing_is_remembered_by_itself(
+    monkeypatch: pytest.MonkeyPatch, pauses: list[int], missing: str
+) -> None:
+    """Neither port's answers prolong the wait for the other one."""
+    monkeypatch.setattr(more, "SILENT_WAIT", 0.0)
+    with refusing_port() as nobody, FaultServer([FINE]) as server:
+        ports = {"port": server.port, "appconfig_port": server.port, missing: nobody}
+        backend = ExtensionBackend(**ports)
+        waits = []
+        for _ in range(2):
+            pauses.clear()
+            secret, configuration = fetch(backend, "x", "appconfig:a/b/c", timeout=0.2)
+            waits.append(bool(pauses))
+            failed, good = (secret, configuration)[:: 1 if missing == "port" else -1]
+            assert kind_of(failed) is BackendUnavailableError
+            assert isinstance(good, str)
+        assert waits == [True, False]
 
 
 def test_few_connections_of_an_agent_are_enough() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextvars
 import copy
 import functools
 import inspect
+import io
 import string
 import subprocess
 import sys
@@ -25,9 +27,11 @@ from lambda_secrets import (
     AccessDeniedError,
     Answer,
     AppConfig,
+    AwsBackend,
     BackendError,
     BackendUnavailableError,
     DeclarationError,
+    LiveSecrets,
     Parameter,
     ParameterTree,
     ResolutionError,
@@ -38,7 +42,8 @@ from lambda_secrets import (
     resolve_secrets,
 )
 from lambda_secrets._explain import kind_of
-from lambda_secrets.backends import _sdk as module
+from lambda_secrets.backends import AutoBackend, _sdk as module
+from lambda_secrets.backends._calls import secret
 from lambda_secrets.backends._refusals import by_boto3
 from tests.support import faults, reading
 from tests.support.appconfig_data import AppConfigData
@@ -231,6 +236,25 @@ def test_what_was_not_begun_in_time_is_not_begun_later() -> None:
     assert len(client.asked) == module.PARALLEL
 
 
+def test_an_answer_that_comes_late_changes_no_result() -> None:
+    """A thread that answers after the deadline does not change what was returned."""
+    released = threading.Event()
+
+    def get(SecretId: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        released.wait(10)
+        return secret_answer(SecretId)
+
+    backend = SdkBackend(client=FakeSecretsManager(get))
+    before = set(threading.enumerate())
+    answers = backend._run(time.monotonic() + 0.05, [(secret, [source("x")])])
+    left = set(threading.enumerate()) - before
+    released.set()
+    for thread in left:
+        thread.join(10)
+    assert left
+    assert answers == {}
+
+
 def test_no_time_is_a_timeout() -> None:
     """A round without any time left is a timeout."""
     backend = SdkBackend(client=FakeSecretsManager(lambda **_: time.sleep(0.1) or {}))  # type: ignore[func-returns-value]  # it sleeps, then answers
@@ -276,6 +300,23 @@ def test_a_backend_may_be_used_by_threads_at_once(
     assert len(botocore_calls.clients) == 1
 
 
+def test_calls_see_the_context_of_their_caller() -> None:
+    """Each call runs in a copy of the caller's context, so that its span has a parent."""
+    span: contextvars.ContextVar[str] = contextvars.ContextVar("span", default="none")
+    together = threading.Barrier(3, timeout=10)
+
+    def get(SecretId: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        parent = span.get()
+        span.set(SecretId)
+        together.wait()
+        return secret_answer(SecretId, parent)
+
+    span.set("invocation")
+    values = fetch(SdkBackend(client=FakeSecretsManager(get)), "a", "b", "c")
+    assert values == ["invocation"] * 3
+    assert span.get() == "invocation"
+
+
 # Batches of secrets
 
 
@@ -319,7 +360,7 @@ def batch_of(**answers: dict[str, Any]) -> FakeSecretsManager:
 
 
 def test_the_errors_of_a_batch_are_those_of_single_reads() -> None:
-    """Each failing ID of a batch gets the error of its code, as in a single read."""
+    """Each failing ID of a batch gets the error of its code; a transient one is read alone."""
     errors = [
         {"SecretId": "gone", "ErrorCode": "ResourceNotFoundException", "Message": "m"},
         {"SecretId": "denied", "ErrorCode": "AccessDeniedException", "Message": "for role r"},
@@ -327,18 +368,39 @@ def test_the_errors_of_a_batch_are_those_of_single_reads() -> None:
         {"SecretId": "key", "ErrorCode": "DecryptionFailure", "Message": "m"},
     ]
     client = batch_of(first={"SecretValues": [secret_answer("good")], "Errors": errors})
-    good, *failures = fetch(
-        SdkBackend(client=client, batch=True), "good", "gone", "denied", "broken", "key"
+    good, broken, *failures = fetch(
+        SdkBackend(client=client, batch=True), "good", "broken", "gone", "denied", "key"
     )
-    assert good == "value of good"
+    assert (good, broken) == ("value of good", "value of broken")
     assert [type(failure) for failure in failures] == [
         SecretNotFoundError,
         AccessDeniedError,
-        BackendUnavailableError,
         BackendError,
     ]
     assert "for role r" in str(failures[1])
-    assert client.asked == []
+    assert client.asked == [{"SecretId": "broken"}]
+
+
+def test_a_batch_of_one_that_fails_for_a_moment_is_read_alone() -> None:
+    """A transient error of a batch's only secret is retried like any other."""
+    error = {"SecretId": "a", "ErrorCode": "InternalServiceError", "Message": "m"}
+    client = batch_of(first={"SecretValues": [], "Errors": [error]})
+    assert fetch(SdkBackend(client=client, batch=True), "a") == ["value of a"]
+    assert client.asked == [{"SecretId": "a"}]
+
+
+def test_one_of_a_batch_that_keeps_failing_costs_its_siblings_nothing() -> None:
+    """Good siblings are returned though one secret of the batch fails until the deadline."""
+
+    def get(**_: Any) -> dict[str, Any]:
+        raise client_error("ThrottlingException")
+
+    error = {"SecretId": "bad", "ErrorCode": "ThrottlingException", "Message": "m"}
+    client = batch_of(first={"SecretValues": [secret_answer("good")], "Errors": [error]})
+    client.get = get
+    bad, good = fetch(SdkBackend(client=client, batch=True), "bad", "good", timeout=0.2)
+    assert type(bad) is BackendUnavailableError
+    assert good == "value of good"
 
 
 def test_a_batch_in_pages_is_read_to_its_end() -> None:
@@ -396,16 +458,24 @@ def test_a_batch_that_is_denied_is_read_singly_side_by_side() -> None:
     assert len(client.batches) == 1
 
 
-def test_a_batch_of_one_that_is_denied_is_denied() -> None:
-    """If a batch of one secret is denied, the secret is not asked for again."""
+def test_a_batch_of_one_that_is_denied_is_read_singly() -> None:
+    """A role without BatchGetSecretValue reads one secret as it reads several."""
 
     def batch(**_: Any) -> dict[str, Any]:
         raise client_error("AccessDeniedException")
 
     client = FakeSecretsManager(batch=batch)
+    assert fetch(SdkBackend(client=client, batch=True), "a") == ["value of a"]
+    assert (len(client.batches), client.asked) == (1, [{"SecretId": "a"}])
+
+
+def test_a_batch_of_one_with_an_answer_is_one_call() -> None:
+    """What a batch of one says of its secret is final."""
+    missing = {"SecretId": "a", "ErrorCode": "ResourceNotFoundException", "Message": "m"}
+    client = batch_of(first={"SecretValues": [], "Errors": [missing]})
     (error,) = fetch(SdkBackend(client=client, batch=True), "a")
-    assert type(error) is AccessDeniedError
-    assert client.asked == []
+    assert type(error) is SecretNotFoundError
+    assert (len(client.batches), client.asked) == (1, [])
 
 
 def test_a_batch_that_is_throttled_is_not_asked_again() -> None:
@@ -719,6 +789,45 @@ def test_a_forced_read_starts_a_new_session(appconfig: AppConfigData, poller: Sd
     assert appconfig.calls == {"StartConfigurationSession": 2, "GetLatestConfiguration": 2}
 
 
+class SlowAppConfig:
+    """An AppConfig client that holds back the first answer until it is released."""
+
+    def __init__(self) -> None:
+        """Answer `one` first, then `two`; poll again in a minute."""
+        self.contents = ["two", "one"]
+        self.entered, self.released = threading.Event(), threading.Event()
+
+    def start_configuration_session(self, **_: Any) -> dict[str, Any]:
+        """Start one."""
+        return {"InitialConfigurationToken": "t"}
+
+    def get_latest_configuration(self, **_: Any) -> dict[str, Any]:
+        """Answer the content as of the call."""
+        content = self.contents[-1]
+        if len(self.contents) > 1:
+            self.contents.pop()
+            self.entered.set()
+            self.released.wait(10)
+        return {"Configuration": io.BytesIO(content.encode()), "NextPollIntervalInSeconds": 60}
+
+
+@pytest.mark.parametrize("event", ["refresh", "close", "later read"])
+def test_a_configuration_that_comes_late_is_not_kept(event: str) -> None:
+    """A read that was in flight at a forced read, at `close()` or at a later read is not kept."""
+    client = SlowAppConfig()
+    backend = SdkBackend(appconfig_client=client)
+    thread = threading.Thread(target=fetch, args=(backend, FLAGS))
+    thread.start()
+    assert client.entered.wait(10)
+    if event == "close":
+        backend.close()
+    else:
+        assert fetch(backend, FLAGS, fresh=event == "refresh") == ["two"]
+    client.released.set()
+    thread.join()
+    assert fetch(backend, FLAGS) == ["two"]
+
+
 @pytest.mark.parametrize(
     ("operation", "refusal", "expected", "says"),
     [
@@ -762,6 +871,30 @@ def test_refused_polls_have_their_errors(
     appconfig.refuse.clear()
     assert fetch(backend, FLAGS) == ['{"on": true}']
     backend.close()
+
+
+@pytest.mark.parametrize("make", [AwsBackend, SdkBackend, lambda: AutoBackend(aws=AwsBackend())])
+def test_clearing_the_cache_clears_configurations(
+    appconfig: AppConfigData, monkeypatch: pytest.MonkeyPatch, make: Callable[[], Any]
+) -> None:
+    """After a clear the next read polls in a new session; what was not cleared keeps its own."""
+    appconfig.interval = 60
+    appconfig.configurations["shop", "prod", "other"] = b"other"
+    with faults.refusing_port() as nobody:
+        monkeypatch.setenv("AWS_APPCONFIG_EXTENSION_HTTP_PORT", str(nobody))
+        backend = make()
+        live = LiveSecrets({"flags": FLAGS}, backend=backend)
+        other = LiveSecrets({"other": "appconfig:shop/prod/other"}, backend=backend, ttl=0)
+        assert (live.flags, other.other) == ('{"on": true}', "other")
+        for content, clear in ("two", live.clear), ("three", clear_cache):
+            appconfig.configurations["shop", "prod", "flags"] = content.encode()
+            appconfig.calls.clear()
+            clear()
+            assert live.flags == content
+            assert other.other == "other"
+            sessions = 2 if clear is clear_cache else 1
+            assert appconfig.calls["StartConfigurationSession"] == sessions
+        backend.close()
 
 
 def test_names_with_slashes_reach_appconfig_as_written(

@@ -203,8 +203,8 @@ def test_without_a_region_the_error_names_the_variable() -> None:
     ("environ", "service", "address", "host", "path"),
     [
         ({"AWS_ENDPOINT_URL": "http://h:4566"}, "ssm", ("h", 4566, False), "h:4566", ""),
-        ({"AWS_ENDPOINT_URL": "https://h/"}, "ssm", ("h", 443, True), "h", ""),
-        ({"AWS_ENDPOINT_URL": "https://h:443/a/"}, "ssm", ("h", 443, True), "h", "/a"),
+        ({"AWS_ENDPOINT_URL": "https://h/"}, "ssm", ("h", 443, True), "h", "/"),
+        ({"AWS_ENDPOINT_URL": "https://h:443/a/"}, "ssm", ("h", 443, True), "h", "/a/"),
         ({"AWS_ENDPOINT_URL": "http://h"}, "ssm", ("h", 80, False), "h", ""),
         ({"AWS_ENDPOINT_URL": "http://[::1]:1"}, "ssm", ("::1", 1, False), "[::1]:1", ""),
         (

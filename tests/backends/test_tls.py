@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import socket
@@ -336,6 +337,19 @@ def test_a_name_without_an_address_is_told(client: RemoteClient, host: str) -> N
         assert ask(client, server, host=host, timeout=10) == "unresolved"
 
 
+def test_a_resolver_that_fails_is_a_fault(
+    client: RemoteClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resolver without a free file descriptor raises a plain OSError: an outage like others."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fails)
+    with FaultServer([OK]) as server:
+        assert ask(client, server) == "unresolved"
+
+
 def test_no_file_descriptor_left_is_a_fault(
     client: RemoteClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -443,6 +457,8 @@ def test_a_handshake_that_fails_is_a_fault(
 class Proxy(FaultServer):
     """An HTTP proxy that opens tunnels, unless a test scripts another answer."""
 
+    reply = b"HTTP/1.1 200 Connection established\r\n\r\n"
+
     def __init__(self, script: Any = None) -> None:
         """Open tunnels by default."""
         super().__init__(script or self.tunnel)
@@ -453,7 +469,7 @@ class Proxy(FaultServer):
 
         def act(connection: socket.socket) -> bool:
             with socket.create_connection(("127.0.0.1", port)) as other:
-                connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                connection.sendall(self.reply)
                 back = threading.Thread(target=carry, args=(other, connection))
                 back.start()
                 carry(connection, other)
@@ -490,6 +506,20 @@ def test_a_proxy_opens_a_tunnel(
         assert request.raw.startswith(f"CONNECT localhost:{server.port} HTTP/1.1\r\n".encode())
         expected = "Basic dXNlcjpwYXNzQHdvcmQ=" if login else None
         assert request.headers.get("proxy-authorization") == expected
+        client.close()
+
+
+@pytest.mark.parametrize(
+    "line", ["HTTP/1.1 200", "HTTP/1.1 200 ", "HTTP/1.0 200", "HTTP/1.0 200 OK"]
+)
+def test_a_proxy_need_not_give_a_reason(
+    client: RemoteClient, trusted: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    """The status alone opens the tunnel: a reason after it is optional."""
+    with TlsServer([OK], trusted) as server, Proxy() as proxy:
+        proxy.reply = f"{line}\r\nVia: x\r\n\r\n".encode()
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
+        assert ask(client, server) == (200, b"fine")
         client.close()
 
 
@@ -566,7 +596,7 @@ def test_a_proxy_that_cannot_be_used_is_told(
     """An invalid or unsupported proxy URL is a fault, and is never ignored."""
     monkeypatch.setenv("HTTPS_PROXY", url)
     with FaultServer([OK]) as server:
-        assert ask(client, server) == "proxy"
+        assert ask(client, server) == "proxy-url"
         assert server.connections == 0
 
 
