@@ -18,7 +18,7 @@ from ..errors import (
     SecretNotFoundError,
 )
 from . import Answer
-from ._states import BY_AUTO, NotListeningError, NotReadyError, UnaskedError, UnexplainedError
+from ._states import NotListeningError, NotReadyError, UnaskedError, UnexplainedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,8 +132,7 @@ class Beyond:
             )
             explained.backend = before.backend
         else:
-            reason = str(before).replace(BY_AUTO, "")
-            explained = type(answer)(f"{answer} (The extension before it: {reason})")
+            explained = type(answer)(f"{answer} (The extension before it: {before})")
             explained.backend = answer.backend
         return explained
 

@@ -14,7 +14,6 @@ from ._decode import is_named, parameter_answer, text_of
 from ._extension import TOKENS, encoded, is_elsewhere, request_to
 from ._http import Reply, port_of
 from ._states import (
-    BY_AUTO,
     NotListeningError,
     NotReadyError,
     UnexplainedError,
@@ -34,7 +33,7 @@ SHORTEST_LEFT = 0.005  # seconds; with less left, another try is not worth it
 _UNEXPLAINED = (
     "the extension refused without a reason: either this name, version or label does not exist or "
     "has no value yet, or the role may not read it. Check the name and that the role allows "
-    f"{{action}} (and kms:Decrypt on its key); the extension's log says which{BY_AUTO}."
+    "{action} (and kms:Decrypt on its key); the extension's log says which."
 )
 _AGENT_TOKEN_FILE = "/var/run/awssmatoken"  # noqa: S105 - a path, not a password
 
@@ -50,6 +49,8 @@ def asked_patiently(
     for answer in answers.values():
         if isinstance(answer, NotListeningError):
             backend.heard[answer.port] = False
+        elif isinstance(answer, UnexplainedError):
+            answer.args = (f'{answer} Under backend="auto", AWS says which, too.',)
     return answers
 
 

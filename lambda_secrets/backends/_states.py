@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from .._names import Opaque
 
 
-BY_AUTO = ', and so does AWS under backend="auto"'  # of no use to whoever uses "auto"
-
-
 class NotListeningError(BackendUnavailableError):
     """Nothing listens on the port."""
 
