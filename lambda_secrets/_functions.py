@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import FunctionType
+from types import FunctionType, MethodType
 
 from ._resolver import Resolver
 from .errors import DeclarationError
@@ -97,12 +97,12 @@ def offset_of(handler: Any) -> int:
 
 
 def function_in(handler: Any) -> Any:
-    """Return the function inside a classmethod or staticmethod; any other callable unchanged.
+    """Return the function in a method, classmethod or staticmethod; any other callable unchanged.
 
     Raises:
         DeclarationError: when it is not callable.
     """
-    if isinstance(handler, (classmethod, staticmethod)):
+    if isinstance(handler, (classmethod, staticmethod)) or type(handler) is MethodType:
         return handler.__func__
     if not callable(handler):
         raise DeclarationError(

@@ -12,6 +12,7 @@ from .errors import DeclarationError, InjectionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from inspect import Signature
     from typing import Any
 
@@ -139,7 +140,7 @@ class Uninjected:
     them set one. Only `inspect` finds it, as ``__wrapped__`` of the decorated handler.
     """
 
-    def __init__(self, function: Any, names: frozenset[str]) -> None:
+    def __init__(self, function: Any, names: Collection[str]) -> None:
         self.__wrapped__ = function
         self._names = names
 
