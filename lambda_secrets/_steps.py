@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from contextlib import nullcontext
 
-from ._call import SUSPENDED, Layer, remaining_of
+from ._call import NOT_AWAITED, SUSPENDED, Layer, remaining_of
 from ._flags import flags_of
 from ._functions import Arguments, parameter
 from ._resolver import Unfinished, run
@@ -121,7 +121,9 @@ class Call:
         try:
             with self.use:
                 result = self.layer.invoke(self)
-            if hasattr(type(result), "__await__"):
+            # Values to take away, or a retry: something follows once it has been awaited.
+            follows = self._undo is not None or type(self) is not Call
+            if follows and type(result) not in NOT_AWAITED and hasattr(type(result), "__await__"):
                 from ._suspended import Awaited
 
                 result = Unfinished(Awaited, self, result)

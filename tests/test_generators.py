@@ -434,6 +434,36 @@ def test_a_result_with_any_attribute_is_not_awaitable(
         assert type(handler({}, SimpleNamespace())) is Permissive
 
 
+class Connecting:
+    """To await, or for ``async with``, like the result of `asyncpg.create_pool`."""
+
+    def __await__(self) -> Generator[Any, Any, str]:
+        return (yield from asyncio.sleep(0, "pool").__await__())
+
+    async def __aenter__(self) -> str:
+        return await self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Do nothing."""
+
+
+def test_an_awaitable_of_another_kind_is_returned_as_it_is(backend: Recorder) -> None:
+    """Where nothing is left to do after it was awaited, nothing stands in for it."""
+
+    @inject_secrets({"k": "k"}, backend=backend, into="kwargs")
+    def connect(*, k: str) -> Connecting:
+        return Connecting()
+
+    async def main() -> list[str]:
+        pools = []
+        for _ in range(2):
+            async with connect() as pool:
+                pools += [pool, await connect()]
+        return pools
+
+    assert asyncio.run(main()) == ["pool"] * 4
+
+
 def test_another_event_loop_is_served(backend: Recorder) -> None:
     """A coroutine handler that is driven by hand, without asyncio's loop, resolves in place."""
 
