@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from types import FunctionType, MethodType
 
 from ._resolver import Resolver
@@ -85,8 +86,10 @@ def check_names(layer: Any) -> None:
 
 
 def offset_of(handler: Any) -> int:
-    """Return how many arguments come before the event: 1 for a method."""
-    handler = innermost(handler)
+    """Return how many arguments come before the event: 1 for a method that is not bound yet."""
+    bound = (MethodType, functools.partial)
+    while hasattr(handler, "__wrapped__") and not isinstance(handler, bound):
+        handler = handler.__wrapped__
     if type(handler) is not FunctionType:
         return 0
     code = handler.__code__
@@ -100,10 +103,16 @@ def function_in(handler: Any) -> Any:
     """Return the function in a method, classmethod or staticmethod; any other callable unchanged.
 
     Raises:
-        DeclarationError: when it is not callable.
+        DeclarationError: when it is not callable, or another decorator hides a classmethod in it.
     """
-    if isinstance(handler, (classmethod, staticmethod)) or type(handler) is MethodType:
+    if issubclass(type(handler), (MethodType, classmethod, staticmethod)):
         return handler.__func__
+    if isinstance(handler, (classmethod, staticmethod)):  # in a proxy, like those of wrapt
+        kind = handler.__class__.__name__
+        raise DeclarationError(
+            f"Cannot inject secrets into {handler.__qualname__}(): another decorator is between "
+            f"@inject_secrets and @{kind}. Put @{kind} on top."
+        )
     if not callable(handler):
         raise DeclarationError(
             f"Cannot inject secrets: expected a function, got {type(handler).__name__}. "

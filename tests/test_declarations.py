@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import jmespath
+import jmespath.ast
 import pytest
 from hypothesis import given, strategies as st
 
