@@ -96,7 +96,8 @@ def offset_of(handler: Any) -> int:
     if code.co_argcount and code.co_varnames[0] in {"self", "cls"}:
         return 1
     in_class = "." in handler.__qualname__.rpartition("<locals>.")[2]
-    return int(in_class and (code.co_argcount > 2 or not code.co_argcount))
+    required = code.co_argcount - len(handler.__defaults__ or ())
+    return int(in_class and (required > 2 or not code.co_argcount))
 
 
 def function_in(handler: Any) -> Any:

@@ -212,6 +212,35 @@ def test_staticmethods_get_no_more_than_they_are_given(kind: type[Calls]) -> Non
             assert method({"a": 1}, context=SimpleNamespace()) == (None, {"a": 1}, "k")
 
 
+class Roomy:
+    """Static methods whose parameters look like those of methods."""
+
+    @staticmethod
+    @inject(backend=memory())
+    def below(event: Any, context: Any, dry: Any = False) -> Any:
+        """Say what it got."""
+        return event, context.secrets.key, dry
+
+    @inject(backend=memory())
+    @staticmethod
+    def above(event: Any, context: Any, dry: Any) -> Any:
+        """Say what it got."""
+        return event, context.secrets.key, dry
+
+    @inject(backend=memory())
+    @staticmethod
+    def all_of_them(*args: Any) -> Any:
+        """Say what it got."""
+        return args[0], args[1].secrets.key, args[2]
+
+
+@pytest.mark.parametrize("name", ["below", "above", "all_of_them"])
+def test_a_third_parameter_makes_no_method_of_a_staticmethod(name: str) -> None:
+    """Its kind is not guessed where it can be known: by a default, or a staticmethod below ours."""
+    for owner in (Roomy, Roomy()):
+        assert getattr(owner, name)(1, SimpleNamespace(), 2) == (1, "k", 2)
+
+
 def test_a_classmethod_may_hand_its_class_over_as_an_argument() -> None:
     """From Python 3.13 on, `classmethod` passes its class as a plain first argument."""
     below: Any = Calls.__dict__["below_classmethod"].__func__
