@@ -6,6 +6,7 @@ from types import FunctionType, MethodType
 
 from ._cache import shared_cache, under_snapstart
 from ._call import SUSPENDED, Layer
+from ._flags import flags_of
 from ._functions import check_names, function_in, layers_of, offset_of
 from ._resolver import Resolver
 from ._usual import HandlerSecrets, dressed, usual_handler
@@ -43,9 +44,9 @@ def wrapped(
 
         resolver, into = resolver(*declared_in(handler, into)), "kwargs"
     offset = offset_of(handler) if offset is None else offset
-    is_function = type(handler) is FunctionType and "_is_coroutine_mark" not in vars(handler)
+    is_function = type(handler) is FunctionType
     stepped = offset or refresh_on or resolver.builds or not is_function
-    usual = not stepped and not handler.__code__.co_flags & SUSPENDED
+    usual = not stepped and not flags_of(handler) & SUSPENDED
     layer = _layer_class(into, usual=usual)(resolver, key, refresh_on, handler)
     layer.offset = offset
     layer.check_handler()
