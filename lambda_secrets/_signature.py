@@ -153,7 +153,7 @@ def _scope(code: CodeType | None, module: str = "") -> dict[str, Any]:
 
 def _evaluated(name: str, annotation: Any, scope: Opaque) -> Any | Mismatch:
     """Return the evaluated annotation, or why it cannot be evaluated."""
-    holder = SimpleNamespace(__annotations__={name: annotation})
+    holder = type("", (), {"__annotations__": {name: annotation}})  # it may be a ClassVar
     try:
         return get_type_hints(holder, scope(0)[0], scope(0)[1], include_extras=True)[name]
     except DeclarationError as error:

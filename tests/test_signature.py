@@ -8,7 +8,7 @@ import functools
 import sys
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any, NewType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, NewType
 
 import pytest
 import typing_extensions
@@ -511,6 +511,8 @@ class Config(LiveSecrets):
     workers: Annotated[int, Parameter("/prod/workers")] = 4
     pool: Annotated[Pool, Secret("prod/db", "@", build=Pool)]
     remark: str = "not declared"
+    limit: ClassVar[int] = 3
+    name: Final = "config"
 
 
 BACKEND = MemoryBackend({"prod/db": '{"user": "u"}'})
@@ -523,7 +525,7 @@ def test_annotations_of_a_class_declare() -> None:
     assert config.login == Login("u")
     assert config.workers == 4
     assert config.pool.login == {"user": "u"}
-    assert config.remark == "not declared"
+    assert (config.remark, config.limit, config.name) == ("not declared", 3, "config")
     assert Config(backend=MemoryBackend({"ssm:/prod/workers": "7"})).workers == 7
 
 
