@@ -552,6 +552,61 @@ def test_a_subclass_inherits_declarations() -> None:
     assert Config(backend=BACKEND).login == Login("u")
 
 
+class Extra(LiveSecrets):
+    """Declares another secret, and one that Config has too."""
+
+    key: Annotated[str, Secret("prod/key")] = "none"
+    workers: Annotated[int, Parameter("/prod/extra")] = 9
+
+
+class Child(Config):
+    """Declares nothing."""
+
+
+class Other(Config):
+    """Declares two secrets of Config again."""
+
+    workers: Annotated[int, Parameter("/prod/other")] = 5
+    login: Annotated[Any, Secret("prod/db", "@", build=Pool)]
+
+
+def test_a_class_has_the_declarations_of_all_its_bases() -> None:
+    """For one name that of the class where Python would look first, converter included."""
+
+    class Both(Child, Extra):
+        pass
+
+    class Reversed(Extra, Child):
+        pass
+
+    class Diamond(Child, Other):
+        pass
+
+    assert list(Both(backend=BACKEND).declarations) == ["key", "workers", "login", "pool"]
+    assert Both(backend=BACKEND).key == "none"
+    assert Both(backend=BACKEND).login == Login("u")
+    for kind, workers in ((Both, 4), (Reversed, 9), (Diamond, 5)):
+        assert kind(backend=BACKEND).workers == workers
+    assert Diamond(backend=BACKEND).login.login == {"user": "u"}
+
+
+def test_an_attribute_of_a_subclass_is_the_new_default() -> None:
+    """Trap: ``workers = 8`` would hide the secret."""
+
+    class Larger(Child):
+        workers: int = 8
+        login = Login("nobody")
+
+    doubled: Any = property(lambda self: 2 * self["workers"])
+    twice: Any = type("Twice", (Larger,), {"workers": doubled})
+    larger = Larger(backend=MemoryBackend({}))
+    assert (larger.workers, larger["workers"], larger.login) == (8, 8, Login("nobody"))
+    assert Larger(backend=MemoryBackend({"ssm:/prod/workers": "7"})).workers == 7
+    assert Config(backend=MemoryBackend({})).workers == 4
+    assert "workers" not in dir(Larger)
+    assert twice(backend=MemoryBackend({})).workers == 16
+
+
 def test_local_names_are_found_by_a_class() -> None:
     """A class inside a function may use local names in its annotations."""
 
