@@ -35,7 +35,7 @@ class SteppedLayer(Layer):
         """Return the values, or None if any is due."""
         return self.resolver.cached()
 
-    def names(self, call: Call) -> set[str] | None:
+    def names(self, call: Call) -> list[str] | None:
         """Return the declared names to resolve for this call; None for all."""
         return None
 

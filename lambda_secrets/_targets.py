@@ -108,9 +108,10 @@ class KeywordLayer(SteppedLayer):
         more = call.kwargs or len(call.args) > self.offset + 2
         return None if more and self._passed(call) else self.resolver.cached()
 
-    def names(self, call: Call) -> set[str] | None:
+    def names(self, call: Call) -> list[str]:
         """Return the names to resolve: all but those that the caller passes itself."""
-        return self.resolver.declarations.keys() - self._passed(call)
+        passed = self._passed(call)
+        return [name for name in self.resolver.declarations if name not in passed]
 
     def invoke(self, call: Call) -> Any:
         """Call the handler with the values as keyword arguments."""
