@@ -111,10 +111,12 @@ def _made_fit(kind: type, fit: Fit | str, hidden: Opaque, *, as_it_is: bool, lax
 def _read_from(wanted: Any) -> tuple[bool, bool]:
     """Return whether a type takes the text of a secret, and whether it takes its parsed JSON."""
     wanted = _bare(unaliased(wanted))
-    origin = get_origin(wanted) or wanted
+    origin: Any = get_origin(wanted) or wanted
     if origin in {Union, UnionType}:
         options = [_read_from(option) for option in get_args(wanted) if option is not NoneType]
         return any(text for text, _ in options), any(data for _, data in options)
+    if getattr(origin, "__pydantic_root_model__", False):
+        return _read_from(origin.model_fields["root"].annotation)
     if origin is Literal:
         values: list[Any] = list(get_args(wanted))
     elif inspect.isclass(origin) and issubclass(origin, enum.Enum):

@@ -124,12 +124,13 @@ def _at(column: int, path: str, problem: str, advice: str = "") -> DeclarationEr
     )
 
 
-def _check_functions(node: Any, path: str, what: str) -> None:
+def _check_functions(parsed: Any, path: str, what: str) -> None:
     from jmespath.functions import Functions
 
-    name = node["value"] if node["type"] == "function_expression" else None
-    if name is not None and name not in Functions.FUNCTION_TABLE:
-        before = re.split(rf"\b{name}\s*\(", path, maxsplit=1)[0]
-        raise _at(len(before), path, f"{what}: JMESPath has no function {name}()")
-    for child in node["children"]:
-        _check_functions(child, path, what)
+    nodes = [parsed]
+    for node in nodes:  # grows in the loop
+        name = node["value"] if node["type"] == "function_expression" else None
+        if name is not None and name not in Functions.FUNCTION_TABLE:
+            before = re.split(rf"\b{name}\s*\(", path, maxsplit=1)[0]
+            raise _at(len(before), path, f"{what}: JMESPath has no function {name}()")
+        nodes += (child for child in node["children"] if isinstance(child, dict))  # not a slice's

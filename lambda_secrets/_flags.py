@@ -27,5 +27,5 @@ def flags_of(function: Any) -> int:
     code = code_of(function) or code_of(getattr(type(function), "__call__", None))  # noqa: B004 - it is read
     flags = code.co_flags if code else 0
     # The mark of inspect.markcoroutinefunction.
-    marked = "_is_coroutine_mark" in getattr(function, "__dict__", ())
+    marked = "_is_coroutine_marker" in getattr(function, "__dict__", ())
     return flags | COROUTINE if marked else flags

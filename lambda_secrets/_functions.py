@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from types import FunctionType
+import functools
+from types import FunctionType, MethodType
 
 from ._resolver import Resolver
 from .errors import DeclarationError
@@ -85,25 +86,34 @@ def check_names(layer: Any) -> None:
 
 
 def offset_of(handler: Any) -> int:
-    """Return how many arguments come before the event: 1 for a method."""
-    handler = innermost(handler)
+    """Return how many arguments come before the event: 1 for a method that is not bound yet."""
+    bound = (MethodType, functools.partial)
+    while hasattr(handler, "__wrapped__") and not isinstance(handler, bound):
+        handler = handler.__wrapped__
     if type(handler) is not FunctionType:
         return 0
     code = handler.__code__
     if code.co_argcount and code.co_varnames[0] in {"self", "cls"}:
         return 1
     in_class = "." in handler.__qualname__.rpartition("<locals>.")[2]
-    return int(in_class and (code.co_argcount > 2 or not code.co_argcount))
+    required = code.co_argcount - len(handler.__defaults__ or ())
+    return int(in_class and (required > 2 or not code.co_argcount))
 
 
 def function_in(handler: Any) -> Any:
-    """Return the function inside a classmethod or staticmethod; any other callable unchanged.
+    """Return the function in a method, classmethod or staticmethod; any other callable unchanged.
 
     Raises:
-        DeclarationError: when it is not callable.
+        DeclarationError: when it is not callable, or another decorator hides a classmethod in it.
     """
-    if isinstance(handler, (classmethod, staticmethod)):
+    if issubclass(type(handler), (MethodType, classmethod, staticmethod)):
         return handler.__func__
+    if isinstance(handler, (classmethod, staticmethod)):  # in a proxy, like those of wrapt
+        kind = handler.__class__.__name__
+        raise DeclarationError(
+            f"Cannot inject secrets into {handler.__qualname__}(): another decorator is between "
+            f"@inject_secrets and @{kind}. Put @{kind} on top."
+        )
     if not callable(handler):
         raise DeclarationError(
             f"Cannot inject secrets: expected a function, got {type(handler).__name__}. "

@@ -21,8 +21,8 @@ _log = logging.getLogger("lambda_secrets")
 class _Shown(Secrets):
     """The secrets on a shared context while calls run on it, with their `_Overlap`."""
 
-    __slots__ = ("overlap",)
-    overlap: _Overlap
+    __slots__ = ("_overlap",)  # not the name of a secret
+    _overlap: _Overlap
 
 
 class _Overlap:
@@ -64,7 +64,7 @@ class _Overlap:
         if isinstance(self.before[1], Secrets):
             parts.insert(0, self.before[1])
         shown = _Shown({name: value for part in parts for name, value in held(part).items()})
-        object.__setattr__(shown, "overlap", self)
+        object.__setattr__(shown, "_overlap", self)
         return shown
 
     def show(self) -> None:
@@ -99,6 +99,12 @@ class _Overlap:
             _remove(context, key)
 
 
+def _overlap_of(context: Any, shown: Any) -> _Overlap | None:
+    """Return the overlap that shows these values on this context, if one does."""
+    overlap = shown._overlap if isinstance(shown, _Shown) else None  # noqa: SLF001 - its own module
+    return overlap if overlap is not None and overlap.context is context else None
+
+
 def placed(cache: Any, context: Any, key: str, secrets: Secrets) -> Callable[[], None]:
     """Put values on a context, next to those of other calls; return a function that removes them.
 
@@ -112,8 +118,8 @@ def placed(cache: Any, context: Any, key: str, secrets: Secrets) -> Callable[[],
             overlap = None
             try:
                 shown = getattr(context, key, _MISSING)
-                joined = isinstance(shown, _Shown) and shown.overlap.context is context
-                overlap = shown.overlap if joined else _Overlap(cache, context, key)
+                joined = _overlap_of(context, shown)
+                overlap = joined or _Overlap(cache, context, key)
                 overlap.running[call] = secrets
                 if joined:
                     overlap.show()
@@ -136,9 +142,10 @@ def leave_first(cache: Any, context: Any, key: str, secrets: Secrets) -> None:
     """End a call that began alone on a context: others joined, or the attribute was changed."""
     with cache.placing:
         shown = getattr(context, key, _MISSING)
-        if isinstance(shown, _Shown) and shown.overlap.before[1] is secrets:
-            shown.overlap.before = (_MISSING, _MISSING)
-            shown.overlap.show()
+        overlap = _overlap_of(context, shown)
+        if overlap is not None and overlap.before[1] is secrets:
+            overlap.before = (_MISSING, _MISSING)
+            overlap.show()
         elif shown is not _MISSING:
             _remove(context, key)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import Any
 
 import wrapt
@@ -36,6 +37,21 @@ class HandlerProxy(_FunctionWrapper):  # type: ignore[misc]  # its types differ 
     @property
     def secrets(self) -> Any:
         return self._self_secrets
+
+    @property
+    def __signature__(self) -> Any:
+        layer = self._self_lambda_secrets
+        if layer.into != "kwargs":
+            return self.__wrapped__.__signature__  # which usually has none
+        from ._targets import Uninjected
+
+        return Uninjected(self.__wrapped__, layer.resolver.declarations).__signature__
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """Bind to an instance if the handler would, so that the call gets it as an argument."""
+        handler = self.__wrapped__
+        binds = hasattr(type(handler), "__get__") and not isinstance(handler, MethodType)
+        return MethodType(self, instance) if binds and instance is not None else self
 
     # Like a function, it is its own copy and is pickled by name.
 

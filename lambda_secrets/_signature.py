@@ -53,22 +53,30 @@ def declared_in(function: Any, into: str) -> Declared:
     return found
 
 
-def declared_in_class(cls: type) -> Declared | None:
-    """Return the declarations in a typed subclass's annotations, with its attributes as defaults.
+def declared_in_class(cls: Any) -> Declared | None:
+    """Return what a typed subclass and its bases declare, with its own attributes as defaults.
 
     Raises:
         DeclarationError: when an annotation is wrong.
     """
-    own = _annotations(cls)
-    inherited: Any = getattr(cls, "_typed", None) or ({}, {})
+    annotations = _annotations(cls)
     module = sys.modules.get(cls.__module__) or SimpleNamespace()
     scope = opaque((vars(module), {**_scope(None, cls.__module__), **vars(cls)}))
-    defaults = opaque({n: cls.__dict__[n] for n in own if n in cls.__dict__})
-    declarations, converters = _found(own, tuple(own), scope, defaults)
-    for name in declarations.keys() & cls.__dict__:  # it would hide the secret
+    defaults = opaque(vars(cls))
+    declarations, converters = _found(annotations, tuple(annotations), scope, defaults)
+    own = {name: (declarations[name], converters.get(name)) for name in declarations}
+    found: dict[str, tuple[Declaration, Convert | None]] = {}
+    for base in reversed(cls.__mro__[1:]):
+        found |= vars(base).get("_declared", {})
+    for name in found.keys() & vars(cls).keys() - own.keys():
+        if not hasattr(type(vars(cls)[name]), "__get__"):  # unlike a method or property
+            own[name] = (_with_default(found[name][0], defaults, name), found[name][1])
+    for name in own.keys() & vars(cls).keys():  # it would hide the secret
         delattr(cls, name)
-    declarations = {**inherited[0], **declarations}
-    return (declarations, {**inherited[1], **converters}) if declarations else None
+    cls._declared = own
+    found |= own
+    typed = {name: convert for name, (_, convert) in found.items() if convert is not None}
+    return ({name: found[name][0] for name in found}, typed) if found else None
 
 
 def _found(
@@ -153,7 +161,7 @@ def _scope(code: CodeType | None, module: str = "") -> dict[str, Any]:
 
 def _evaluated(name: str, annotation: Any, scope: Opaque) -> Any | Mismatch:
     """Return the evaluated annotation, or why it cannot be evaluated."""
-    holder = SimpleNamespace(__annotations__={name: annotation})
+    holder = type("", (), {"__annotations__": {name: annotation}})  # it may be a ClassVar
     try:
         return get_type_hints(holder, scope(0)[0], scope(0)[1], include_extras=True)[name]
     except DeclarationError as error:

@@ -35,7 +35,7 @@ class SteppedLayer(Layer):
         """Return the values, or None if any is due."""
         return self.resolver.cached()
 
-    def names(self, call: Call) -> set[str] | None:
+    def names(self, call: Call) -> list[str] | None:
         """Return the declared names to resolve for this call; None for all."""
         return None
 
@@ -122,7 +122,9 @@ class Call:
         try:
             with self.use:
                 result = self.layer.invoke(self)
-            if type(result) not in NOT_AWAITED and hasattr(result, "__await__"):
+            # Values to take away, or a retry: something follows once it has been awaited.
+            follows = self._undo is not None or type(self) is not Call
+            if follows and type(result) not in NOT_AWAITED and hasattr(type(result), "__await__"):
                 from ._suspended import Awaited
 
                 result = Unfinished(Awaited, self, result)

@@ -12,6 +12,7 @@ from .errors import DeclarationError, InjectionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from inspect import Signature
     from typing import Any
 
@@ -107,9 +108,10 @@ class KeywordLayer(SteppedLayer):
         more = call.kwargs or len(call.args) > self.offset + 2
         return None if more and self._passed(call) else self.resolver.cached()
 
-    def names(self, call: Call) -> set[str] | None:
+    def names(self, call: Call) -> list[str]:
         """Return the names to resolve: all but those that the caller passes itself."""
-        return self.resolver.declarations.keys() - self._passed(call)
+        passed = self._passed(call)
+        return [name for name in self.resolver.declarations if name not in passed]
 
     def invoke(self, call: Call) -> Any:
         """Call the handler with the values as keyword arguments."""
@@ -139,7 +141,7 @@ class Uninjected:
     them set one. Only `inspect` finds it, as ``__wrapped__`` of the decorated handler.
     """
 
-    def __init__(self, function: Any, names: frozenset[str]) -> None:
+    def __init__(self, function: Any, names: Collection[str]) -> None:
         self.__wrapped__ = function
         self._names = names
 

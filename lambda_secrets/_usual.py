@@ -75,7 +75,7 @@ def usual_handler(layer: Layer) -> Callable[..., Any]:
                     own[key] = secrets
                     try:
                         result = function(*args)
-                        if type(result) in NOT_AWAITED or not hasattr(result, "__await__"):
+                        if type(result) in NOT_AWAITED or not hasattr(type(result), "__await__"):
                             return result
                         from ._steps import unawaited
 

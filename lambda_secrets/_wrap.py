@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from types import FunctionType
+from types import FunctionType, MethodType
 
 from ._cache import shared_cache, under_snapstart
 from ._call import SUSPENDED, Layer
+from ._flags import flags_of
 from ._functions import check_names, function_in, layers_of, offset_of
 from ._resolver import Resolver
 from ._usual import HandlerSecrets, dressed, usual_handler
@@ -24,26 +25,28 @@ def wrapped(
     key: str,
     refresh_on: Any,
     prefetch: bool,
+    offset: int | None = None,
 ) -> Any:
     """Return a wrapper that looks like the handler.
 
     The resolver may be a function that makes one from the declarations in the handler's signature;
-    ``into`` is empty if it was not given.
+    ``into`` is empty if it was not given. Without an offset, the handler's code tells it.
     """
     function = function_in(handler)
     if function is not handler:
-        inner = wrapped(
-            function, resolver, into=into, key=key, refresh_on=refresh_on, prefetch=prefetch
-        )
-        return type(handler)(inner)
+        options: Any = {"into": into, "key": key, "refresh_on": refresh_on, "prefetch": prefetch}
+        offset = int(not isinstance(handler, staticmethod))
+        inner = wrapped(function, resolver, **options, offset=offset)
+        instance = (handler.__self__,) if isinstance(handler, MethodType) else ()
+        return type(handler)(inner, *instance)
     if not isinstance(resolver, Resolver):
         from ._signature import declared_in
 
         resolver, into = resolver(*declared_in(handler, into)), "kwargs"
-    offset = offset_of(handler)
-    is_function = type(handler) is FunctionType and "_is_coroutine_mark" not in vars(handler)
+    offset = offset_of(handler) if offset is None else offset
+    is_function = type(handler) is FunctionType
     stepped = offset or refresh_on or resolver.builds or not is_function
-    usual = not stepped and not handler.__code__.co_flags & SUSPENDED
+    usual = not stepped and not flags_of(handler) & SUSPENDED
     layer = _layer_class(into, usual=usual)(resolver, key, refresh_on, handler)
     layer.offset = offset
     layer.check_handler()
@@ -54,7 +57,8 @@ def wrapped(
         prefetched(resolver)
     wrapper = usual_handler(layer) if type(layer) is Layer else _stepped_handler(layer)
     resolvers = [resolver, *(inner.resolver for inner in layers_of(handler))]
-    if not is_function:
+    # Of a bound method, `inspect.signature` would ask the function in it.
+    if not is_function and not (layer.into == "kwargs" and isinstance(handler, MethodType)):
         from ._proxy import HandlerProxy
 
         return HandlerProxy(handler, layer, wrapper, HandlerSecrets(resolvers))
@@ -62,8 +66,8 @@ def wrapped(
     if layer.into == "kwargs":
         from ._targets import Uninjected
 
-        names = frozenset(resolver.declarations)
-        vars(wrapper)["__wrapped__"] = Uninjected(handler, names)
+        vars(wrapper).pop("__signature__", None)  # of a decorator below
+        vars(wrapper)["__wrapped__"] = Uninjected(handler, resolver.declarations)
     return wrapper
 
 

@@ -138,6 +138,10 @@ class LoginModel(pydantic.BaseModel):
     ports: dict[str, int] = {}
 
 
+class Token(pydantic.RootModel[pydantic.SecretStr]):
+    """A model whose root takes text."""
+
+
 class StrictModel(pydantic.BaseModel, strict=True, extra="forbid"):
     """A strict model that forbids unknown fields."""
 
@@ -425,6 +429,8 @@ def test_msgspec_builds(wanted: Any, value: Any, expected: Any) -> None:
         (Annotated[int, pydantic.Field(gt=0)], "1", 1),
         (Annotated[str, annotated_types.MinLen(3)], "long", "long"),
         (pydantic.RootModel[list[int]], "[1]", pydantic.RootModel[list[int]]([1])),
+        (Token, "12-text", Token(pydantic.SecretStr("12-text"))),
+        (Token | None, "12", Token(pydantic.SecretStr("12"))),
         (Json, {"a": ["b", {"c": None}]}, {"a": ["b", {"c": None}]}),
     ],
 )

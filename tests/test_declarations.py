@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import jmespath
+import jmespath.ast
 import pytest
 from hypothesis import given, strategies as st
 
@@ -469,9 +470,37 @@ def test_a_path_that_does_not_parse_is_pointed_at(path: str, column: int) -> Non
 
 
 def test_a_path_too_deep_for_the_parser_is_refused() -> None:
-    """An expression nested absurdly deep raises a `DeclarationError`, too."""
+    """An expression nested absurdly deep is a `DeclarationError`, or does not fit the value."""
     with pytest.raises(DeclarationError, match="does not parse"):
         Secret("db", "(" * 5_000)
+    found = extracted(Secret("db", "a" + " || a" * 5_000), "{}")
+    assert isinstance(found, Mismatch)
+    assert "RecursionError" in found.reason
+
+
+EXPRESSIONS = [
+    *("@", "a[0:2]", "a[::-1]", "a[*].b", "*.b", "a[].b", "a[?b > `1`] | [0]", "a[-1]", '"a".b'),
+    *("keys(@)", "sort_by(a, &b)", "{x: a, y: 'z'}", "[a, b]", "a || b", "a && b", "!a", "[]"),
+    *("a | b", "a.b", "max_by(a[:2], &b).b"),
+]
+
+
+@pytest.mark.parametrize("path", EXPRESSIONS)
+def test_whatever_jmespath_can_say_can_be_declared(path: str) -> None:
+    """Trap: a slice has numbers where other expressions have parts."""
+    document = {"a": [{"b": 1}, {"b": 2}, {"b": 3}], "b": {"b": 5}}
+    found = extracted(Secret("db", path), json.dumps(document))
+    expected = jmespath.search(path, document)
+    assert found == expected or (isinstance(found, Mismatch) and expected is None)
+
+
+def test_the_expressions_above_are_of_every_kind() -> None:
+    """None of the parser's kinds of nodes is left out."""
+    nodes = [jmespath.compile(path).parsed for path in EXPRESSIONS]
+    for node in nodes:  # grows in the loop
+        nodes += [child for child in node["children"] if isinstance(child, dict)]
+    kinds = {name.removesuffix("_node") for name in vars(jmespath.ast) if name[:1] != "_"}
+    assert {node["type"] for node in nodes} == kinds
 
 
 def test_a_path_without_the_package_that_reads_it_is_refused(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 from unittest.mock import AsyncMock, MagicMock, Mock
 
 import pytest
+import wrapt
 
 import lambda_secrets.testing
 from lambda_secrets import (
@@ -211,10 +212,105 @@ def test_staticmethods_get_no_more_than_they_are_given(kind: type[Calls]) -> Non
             assert method({"a": 1}, context=SimpleNamespace()) == (None, {"a": 1}, "k")
 
 
+class Roomy:
+    """Static methods whose parameters look like those of methods."""
+
+    @staticmethod
+    @inject(backend=memory())
+    def below(event: Any, context: Any, dry: Any = False) -> Any:
+        """Say what it got."""
+        return event, context.secrets.key, dry
+
+    @inject(backend=memory())
+    @staticmethod
+    def above(event: Any, context: Any, dry: Any) -> Any:
+        """Say what it got."""
+        return event, context.secrets.key, dry
+
+    @inject(backend=memory())
+    @staticmethod
+    def all_of_them(*args: Any) -> Any:
+        """Say what it got."""
+        return args[0], args[1].secrets.key, args[2]
+
+
+@pytest.mark.parametrize("name", ["below", "above", "all_of_them"])
+def test_a_third_parameter_makes_no_method_of_a_staticmethod(name: str) -> None:
+    """Its kind is not guessed where it can be known: by a default, or a staticmethod below ours."""
+    for owner in (Roomy, Roomy()):
+        assert getattr(owner, name)(1, SimpleNamespace(), 2) == (1, "k", 2)
+
+
 def test_a_classmethod_may_hand_its_class_over_as_an_argument() -> None:
     """From Python 3.13 on, `classmethod` passes its class as a plain first argument."""
     below: Any = Calls.__dict__["below_classmethod"].__func__
     assert below(Child, {}, SimpleNamespace()) == ("Child", {}, "k")
+
+
+def wrapping(function: Any) -> Any:
+    """Wrap a function, as many decorators do."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+@wrapt.decorator
+def traced(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
+    """Call the function, as the decorators of tracers do."""
+    return wrapped(*args, **kwargs)
+
+
+class Decorated:
+    """Handlers between ours and other decorators."""
+
+    def method(self, event: Any, context: Any) -> Any:
+        """Say whose it is."""
+        return self, event, context.secrets.key
+
+    copied = wrapping(method)
+    proxied = traced(method)
+    cached = functools.lru_cache(method)
+    above_copied = inject(backend=memory())(copied)
+    above_proxied = inject(backend=memory())(proxied)
+    above_cached = inject(backend=memory())(cached)
+    between = traced(above_proxied)
+    of_class: Any = classmethod(above_proxied)
+
+
+class Hashed:
+    """A context that `functools.lru_cache` takes."""
+
+
+@pytest.mark.parametrize("name", ["above_copied", "above_proxied", "above_cached", "between"])
+def test_methods_below_other_decorators_are_methods(name: str) -> None:
+    """Trap: a decorator may return an object, which binds to an instance in its own way."""
+    instance = Decorated()
+    assert getattr(instance, name)(1, Hashed()) == (instance, 1, "k")
+    assert getattr(Decorated, name)(instance, 1, Hashed()) == (instance, 1, "k")
+    assert list(getattr(instance, name).secrets.declarations) == ["key"]
+    assert Decorated.of_class(1, Hashed()) == (Decorated, 1, "k")
+
+
+@pytest.mark.parametrize("name", ["method", "copied", "proxied", "cached"])
+def test_bound_methods_of_any_decorator_are_bound(name: str) -> None:
+    """A bound method gets event and context in their places, whatever is below it."""
+    instance = Decorated()
+    bound = getattr(instance, name)
+    again = functools.update_wrapper(functools.partial(bound), Decorated.method)
+    for handler in (bound, wrapping(bound), again):
+        assert inject(backend=memory())(handler)(1, Hashed()) == (instance, 1, "k")
+    assert inject(backend=memory())(bound).__self__ is instance
+
+
+@pytest.mark.parametrize("kind", [classmethod, staticmethod])
+def test_a_classmethod_below_a_decorator_of_another_type_is_refused(kind: Any) -> None:
+    """Only the outermost decorator can be a classmethod that Python binds."""
+    problem = rf"method\(\): another decorator.*Put @{kind.__name__} on top\."
+    with pytest.raises(DeclarationError, match=problem):
+        inject(backend=memory())(traced(kind(Decorated.method)))
 
 
 def test_methods_named_like_those_of_an_event_are_methods() -> None:

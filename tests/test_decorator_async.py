@@ -163,6 +163,47 @@ def test_a_fetch_does_not_block_the_event_loop() -> None:
     assert asyncio.run(both()) == ["k", "ran meanwhile"]
 
 
+def marked(function: Any) -> Any:
+    """Mark a function as `inspect.markcoroutinefunction` does; that is new in Python 3.12."""
+    by_hand = functools.partial(vars(function).update, _is_coroutine_marker=True)
+    getattr(inspect, "markcoroutinefunction", lambda _: by_hand())(function)
+    return function
+
+
+@pytest.mark.parametrize("into", ["context", "kwargs"])
+@pytest.mark.parametrize("bound", [False, True])
+def test_a_function_that_is_marked_as_a_coroutine_function_is_one(
+    into: Any, *, bound: bool
+) -> None:
+    """Trap: called as a plain function it would resolve at once, and block the event loop."""
+    threads = []
+
+    def answer() -> str:
+        threads.append(threading.current_thread())
+        return "k"
+
+    def function(event: Any, context: Any, *, key: str = "") -> Any:
+        async def inner() -> Any:
+            return event, key or context.secrets.key
+
+        return inner()
+
+    class Owner:
+        @marked
+        def method(self, event: Any, context: Any, *, key: str = "") -> Any:
+            return function(event, context, key=key)
+
+    backend = Recorder({"prod/key": answer})
+    handler = inject(backend=backend, into=into)(Owner().method if bound else marked(function))
+    context = SimpleNamespace()
+    assert inspect.iscoroutinefunction(handler)
+    coroutine = handler(1, context)
+    assert not backend.calls
+    assert asyncio.run(coroutine) == (1, "k")
+    assert threading.main_thread() not in threads
+    assert vars(context) == {}
+
+
 def test_a_forced_fetch_does_not_block_the_event_loop_either() -> None:
     """Other tasks run during the fetch between two tries, too."""
     asked, let_go = threading.Event(), threading.Event()

@@ -14,7 +14,14 @@ from unittest.mock import MagicMock, Mock, create_autospec
 import pytest
 import wrapt
 
-from lambda_secrets import DeclarationError, InjectionError, Secret, Secrets, inject_secrets
+from lambda_secrets import (
+    DeclarationError,
+    InjectionError,
+    Secret,
+    SecretNotFoundError,
+    Secrets,
+    inject_secrets,
+)
 from tests.support.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -468,6 +475,23 @@ def test_values_are_keyword_arguments(backend: Recorder) -> None:
         return event, context, db, key
 
     assert handler({"a": 1}, None) == ({"a": 1}, None, {"user": "u", "ports": [1]}, "k")
+
+
+def test_keyword_arguments_and_failures_are_in_the_declared_order() -> None:
+    """Neither depends on the hashes of names, which change from one process to the next."""
+    declared = {f"key{n}": f"prod/{n}" for n in range(20)}
+    recorder = Recorder(dict.fromkeys(declared.values(), "v"))
+
+    @inject_secrets(declared, into="kwargs", backend=recorder)
+    def handler(event: Any, context: Any, **keys: str) -> list[str]:
+        return list(keys)
+
+    assert handler({}, None) == handler({}, None) == list(declared)
+    recorder.answers.clear()
+    handler.secrets.clear()
+    with pytest.raises(SecretNotFoundError) as raised:
+        handler({}, None)
+    assert list(raised.value.failures) == list(declared)
 
 
 def test_keyword_arguments_are_fresh_copies(backend: Recorder) -> None:

@@ -411,6 +411,59 @@ def test_a_task_that_is_returned_stays_usable(backend: Recorder) -> None:
     asyncio.run(main())
 
 
+class Permissive(dict[str, Any]):
+    """A dict with any attribute, like those of addict and munch; a look at one may add it."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(name)
+
+
+@pytest.mark.parametrize("into", ["context", "event"])
+@pytest.mark.parametrize("refresh_on", [(), LoginError])
+def test_a_result_with_any_attribute_is_not_awaitable(
+    backend: Recorder, into: Any, refresh_on: Any
+) -> None:
+    """An instance that makes up ``__await__`` is returned as it is: Python asks the type."""
+    inject = inject_secrets({"k": "k"}, backend=backend, into=into, refresh_on=refresh_on)
+
+    @inject
+    def handler(event: Any, context: Any) -> Permissive:
+        return Permissive(statusCode=200)
+
+    for _ in range(2):
+        assert type(handler({}, SimpleNamespace())) is Permissive
+
+
+class Connecting:
+    """To await, or for ``async with``, like the result of `asyncpg.create_pool`."""
+
+    def __await__(self) -> Generator[Any, Any, str]:
+        return (yield from asyncio.sleep(0, "pool").__await__())
+
+    async def __aenter__(self) -> str:
+        return await self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Do nothing."""
+
+
+def test_an_awaitable_of_another_kind_is_returned_as_it_is(backend: Recorder) -> None:
+    """Where nothing is left to do after it was awaited, nothing stands in for it."""
+
+    @inject_secrets({"k": "k"}, backend=backend, into="kwargs")
+    def connect(*, k: str) -> Connecting:
+        return Connecting()
+
+    async def main() -> list[str]:
+        pools = []
+        for _ in range(2):
+            async with connect() as pool:
+                pools += [pool, await connect()]
+        return pools
+
+    assert asyncio.run(main()) == ["pool"] * 4
+
+
 def test_another_event_loop_is_served(backend: Recorder) -> None:
     """A coroutine handler that is driven by hand, without asyncio's loop, resolves in place."""
 

@@ -143,6 +143,17 @@ def test_the_attribute_shows_the_union_of_the_running_calls(
         assert context.secrets is original
 
 
+def test_a_secret_may_have_any_name_on_a_shared_context() -> None:
+    """Trap: an attribute of ours hid a secret that was declared as ``overlap``."""
+    context = SimpleNamespace()
+    declared = ({"k": "k"}, {"overlap": "k"})
+    running = [_waiting(Recorder({"k": "v"}), names, [])({}, context) for names in declared]
+    for items in running:
+        next(items)
+    assert context.secrets.overlap == "v"
+    assert [name for name in dir(context.secrets) if name[:1] != "_"] == ["reveal"]
+
+
 def _secrets() -> Secrets:
     @inject_secrets({"own": "own"}, backend=Recorder({"own": "o"}))
     def handler(event: Any, context: Any) -> Secrets:

@@ -8,7 +8,7 @@ import functools
 import sys
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any, NewType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, NewType
 
 import pytest
 import typing_extensions
@@ -511,6 +511,8 @@ class Config(LiveSecrets):
     workers: Annotated[int, Parameter("/prod/workers")] = 4
     pool: Annotated[Pool, Secret("prod/db", "@", build=Pool)]
     remark: str = "not declared"
+    limit: ClassVar[int] = 3
+    name: Final = "config"
 
 
 BACKEND = MemoryBackend({"prod/db": '{"user": "u"}'})
@@ -523,7 +525,7 @@ def test_annotations_of_a_class_declare() -> None:
     assert config.login == Login("u")
     assert config.workers == 4
     assert config.pool.login == {"user": "u"}
-    assert config.remark == "not declared"
+    assert (config.remark, config.limit, config.name) == ("not declared", 3, "config")
     assert Config(backend=MemoryBackend({"ssm:/prod/workers": "7"})).workers == 7
 
 
@@ -548,6 +550,61 @@ def test_a_subclass_inherits_declarations() -> None:
     assert more.hosts == []
     assert set(more.declarations) == {"login", "workers", "pool", "hosts"}
     assert Config(backend=BACKEND).login == Login("u")
+
+
+class Extra(LiveSecrets):
+    """Declares another secret, and one that Config has too."""
+
+    key: Annotated[str, Secret("prod/key")] = "none"
+    workers: Annotated[int, Parameter("/prod/extra")] = 9
+
+
+class Child(Config):
+    """Declares nothing."""
+
+
+class Other(Config):
+    """Declares two secrets of Config again."""
+
+    workers: Annotated[int, Parameter("/prod/other")] = 5
+    login: Annotated[Any, Secret("prod/db", "@", build=Pool)]
+
+
+def test_a_class_has_the_declarations_of_all_its_bases() -> None:
+    """For one name that of the class where Python would look first, converter included."""
+
+    class Both(Child, Extra):
+        pass
+
+    class Reversed(Extra, Child):
+        pass
+
+    class Diamond(Child, Other):
+        pass
+
+    assert list(Both(backend=BACKEND).declarations) == ["key", "workers", "login", "pool"]
+    assert Both(backend=BACKEND).key == "none"
+    assert Both(backend=BACKEND).login == Login("u")
+    for kind, workers in ((Both, 4), (Reversed, 9), (Diamond, 5)):
+        assert kind(backend=BACKEND).workers == workers
+    assert Diamond(backend=BACKEND).login.login == {"user": "u"}
+
+
+def test_an_attribute_of_a_subclass_is_the_new_default() -> None:
+    """Trap: ``workers = 8`` would hide the secret."""
+
+    class Larger(Child):
+        workers: int = 8
+        login = Login("nobody")
+
+    doubled: Any = property(lambda self: 2 * self["workers"])
+    twice: Any = type("Twice", (Larger,), {"workers": doubled})
+    larger = Larger(backend=MemoryBackend({}))
+    assert (larger.workers, larger["workers"], larger.login) == (8, 8, Login("nobody"))
+    assert Larger(backend=MemoryBackend({"ssm:/prod/workers": "7"})).workers == 7
+    assert Config(backend=MemoryBackend({})).workers == 4
+    assert "workers" not in dir(Larger)
+    assert twice(backend=MemoryBackend({})).workers == 16
 
 
 def test_local_names_are_found_by_a_class() -> None:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import pytest
+import wrapt
 from aws_durable_execution_sdk_python import durable_execution
 from aws_durable_execution_sdk_python.execution import (
     DurableExecutionInvocationInput,
@@ -116,6 +117,92 @@ def test_a_powertools_route_neither_asks_for_a_secret_nor_lets_callers_set_it(
     for query, q in (({}, 1), ({"key": "attacker", "q": "3"}, 3)):
         answer = app.resolve(http_event("/hook", **query), context)
         assert json.loads(answer["body"]) == {"q": q, "key": "s3cret"}
+
+
+def signed(function: Any) -> Any:
+    """Set ``__signature__``, as some decorators do."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    vars(wrapper)["__signature__"] = inspect.signature(function)
+    return wrapper
+
+
+@wrapt.decorator
+def traced(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
+    """Call the function, as the decorators of tracers do."""
+    return wrapped(*args, **kwargs)
+
+
+class View:
+    """Routes that are not plain functions."""
+
+    def method(self, *, q: int = 1, key: Key = "insecure-dev-key") -> dict[str, Any]:
+        """Return what it got."""
+        return {"q": q, "key": key}
+
+    async def coroutine(self, *, q: int = 1, key: Key = "insecure-dev-key") -> dict[str, Any]:
+        """Return what it got."""
+        return {"q": q, "key": key}
+
+    __call__ = method
+    traced = traced(method)
+    cached = functools.lru_cache(method)
+
+
+def route_of(kind: str, inject: Any) -> Any:
+    """Return an injected route of this kind."""
+    view = View()
+    if kind in {"method", "coroutine", "traced"}:
+        return inject(getattr(view, kind))
+    if kind == "signed":
+        return inject(signed(view.method))
+    if kind in {"traced below", "cached below"}:
+        return inject(vars(View)[kind.removesuffix(" below")]).__get__(view)
+    if kind == "partial":
+        return inject(functools.partial(View.method, view))
+    return inject(view)
+
+
+@pytest.mark.parametrize("mapping", [False, True])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "method",
+        "coroutine",
+        "traced",
+        "signed",
+        "traced below",
+        "cached below",
+        "partial",
+        "object",
+    ],
+)
+def test_no_kind_of_route_lets_callers_set_a_secret(
+    kind: str, backend: Recorder, *, mapping: bool
+) -> None:
+    """Trap: `inspect.signature` looks past what a method or an object shows of itself."""
+    if kind == "partial":
+        mapping = True  # its own signature cannot declare
+    declared = {"key": "prod/key"} if mapping else None
+    route = route_of(kind, inject_secrets(declared, into="kwargs", backend=backend))
+    assert list(inspect.signature(route).parameters) == ["q"]
+    above = inject_secrets({}, backend=backend)(route)
+    assert list(inspect.signature(above).parameters) == ["q"]
+    app = FastAPI()
+    app.get("/hook")(route)
+    client = TestClient(app)
+    assert client.get("/hook?key=attacker&q=3").json() == {"q": 3, "key": "s3cret"}
+    (operation,) = client.get("/openapi.json").json()["paths"]["/hook"].values()
+    assert [parameter["name"] for parameter in operation["parameters"]] == ["q"]
+    if kind != "coroutine" and hasattr(route, "__name__"):  # which Powertools asks for
+        resolver = APIGatewayHttpResolver(enable_validation=True)
+        resolver.get("/hook")(route)
+        context: Any = SimpleNamespace()
+        answer = resolver.resolve(http_event("/hook", key="attacker", q="3"), context)
+        assert json.loads(answer["body"]) == {"q": 3, "key": "s3cret"}
 
 
 def test_injected_parameters_are_not_in_the_signature(backend: Recorder) -> None:

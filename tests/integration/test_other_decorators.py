@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import lambda_decorators
 import pytest
-from aws_lambda_powertools import Logger
+from aws_lambda_powertools import Logger, Tracer
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver
 from aws_lambda_powertools.middleware_factory import lambda_handler_decorator
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent, event_source
+from aws_xray_sdk.core import AWSXRayRecorder  # type: ignore[import-untyped]  # it has no types
 from mangum import Mangum
 
 from lambda_secrets import inject_secrets
@@ -249,3 +250,29 @@ def test_lambda_decorators_class_keeps_its_context(ours: Decorator, context: Lam
     for decorated in on_either_side(ours, Around, lambda _, context: context.secrets.key):
         assert decorated({}, context) == SECRET.upper()
     assert all(each is context for each in seen)
+
+
+class Captured:
+    """Handlers that X-Ray and Powertools trace."""
+
+    recorder: Any = AWSXRayRecorder()
+    recorder.configure(context_missing="IGNORE_ERROR")
+
+    def method(self, event: Any, context: Any) -> Any:
+        """Return what it got."""
+        return self, event, context.secrets.key
+
+    by_xray = recorder.capture("handler")(method)
+    by_powertools = Tracer(disabled=True).capture_method(method)
+
+
+@pytest.mark.parametrize("name", ["by_xray", "by_powertools"])
+def test_a_traced_method_gets_its_instance_and_its_secrets(
+    name: str, ours: Decorator, context: LambdaContext
+) -> None:
+    """Ours works above the decorator, below another one, and on the bound method."""
+    traced, instance = vars(Captured)[name], Captured()
+    above = Captured.recorder.capture("again")(ours(traced))
+    for handler in (ours(traced).__get__(instance), above.__get__(instance)):
+        assert handler({}, context) == (instance, {}, SECRET)
+    assert ours(getattr(instance, name))({}, context) == (instance, {}, SECRET)
