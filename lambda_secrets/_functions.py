@@ -78,7 +78,7 @@ def check_names(layer: Any) -> None:
     """Raise a `DeclarationError` for a name that an inner layer puts in the same place."""
     for inner in layers_of(layer.function):
         if inner.into == layer.into and (inner.key == layer.key or inner.into == "kwargs"):
-            for name in layer.resolver.declarations.keys() & inner.resolver.declarations:
+            for name in filter(inner.resolver.declarations.get, layer.resolver.declarations):
                 raise DeclarationError(
                     f"Cannot declare {name!r} twice on one handler: the inner @inject_secrets "
                     "already has it. Rename one, or give it another key."
