@@ -13,6 +13,7 @@ from aws_lambda_powertools import Logger, Tracer
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver
 from aws_lambda_powertools.middleware_factory import lambda_handler_decorator
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent, event_source
+from aws_xray_sdk import global_sdk_config  # type: ignore[import-untyped]  # it has no types
 from aws_xray_sdk.core import AWSXRayRecorder  # type: ignore[import-untyped]  # it has no types
 from mangum import Mangum
 
@@ -264,6 +265,9 @@ class Captured:
 
     by_xray = recorder.capture("handler")(method)
     by_powertools = Tracer(disabled=True).capture_method(method)
+
+
+global_sdk_config.set_sdk_enabled(True)  # the Tracer has disabled X-Ray for all tests
 
 
 @pytest.mark.parametrize("name", ["by_xray", "by_powertools"])
