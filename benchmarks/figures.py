@@ -214,7 +214,7 @@ def checked(results: dict[str, Any]) -> list[list[str]]:
     fields = Check._fields
     checks = [check for figures in results.values() for check in figures["checks"]]
     rows = [Check(**{name: check[name] for name in fields}).row for check in checks]
-    return [["ratio", "is", "shall be", ""], *rows]
+    return [["ratio", "is", "limit", ""], *rows]
 
 
 def environment(results: dict[str, Any]) -> list[list[str]]:
