@@ -335,8 +335,11 @@ def backends() -> None:
     inject_secrets(plain, backend=FileBackend("secrets.toml"))
     inject_secrets(plain, backend=MemoryBackend(plain))
     assert_type(resolve_secrets(plain, ttl=0, backend="file"), Secrets)
+    inject_secrets(plain, backend=Vault())
     backend: Backend = MemoryBackend({"a": "b"})
     inject_secrets(plain, backend=backend)
+    backend = Vault()
+    resolve_secrets(plain, backend=backend)
 
 
 @override_secrets({"prod/db": {"user": "u"}, "ssm:/hosts": ["a"], Secret("prod/key"): b"k"})
