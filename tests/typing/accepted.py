@@ -35,7 +35,7 @@ from lambda_secrets import (
     inject_secrets,
     resolve_secrets,
 )
-from lambda_secrets.testing import override_secrets
+from lambda_secrets.testing import LambdaContext as MadeUpContext, override_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -64,6 +64,7 @@ def use(event: dict[str, Any], context: Context, login: Login) -> None:
     as_callable: Callable[[dict[str, Any], Context], str] = in_context
     assert_type(as_callable(event, context), str)
 
+    assert_type(in_context(event, MadeUpContext(timeout=5)), str)
     # Injected arguments may be passed or left out.
     assert_type(by_signature(event, context), int)
     assert_type(by_signature(event, context, login=login), int)
