@@ -65,7 +65,7 @@ def rounded(value: Any) -> Any:
 
 def summary(checks: Sequence[Check]) -> str:
     """Return one table of all checks."""
-    return markdown([["ratio", "is", "shall be", ""], *(check.row for check in checks)])
+    return markdown([["ratio", "is", "limit", ""], *(check.row for check in checks)])
 
 
 def regressed() -> bool:

@@ -198,6 +198,9 @@ class LambdaContext:
         TypeError: when the context of Lambda has no such attribute, or timeout is not a number.
     """
 
+    if TYPE_CHECKING:
+        secrets: Any  # so that a Protocol that declares the injected attribute accepts this class
+
     def __init__(self, *, timeout: float = 3.0, **attributes: Any) -> None:
         """Set the attributes; each can be set later, too."""
         if not isinstance(timeout, (int, float)):

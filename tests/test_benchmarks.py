@@ -107,6 +107,16 @@ class TestDocuments:
             for cell, contestant in zip(row[1:], contestants, strict=True):
                 assert cell == (f"{name} {key} {column}" if contestant else "")
 
+    def test_a_column_of_the_headline_shows_its_own_contestants(self) -> None:
+        """Each cell comes from a contestant that was measured and that the column's head names."""
+        head = figures.headline(RESULTS)[0][1:]
+        for what, name, key, _, contestants in HEADLINE:
+            measured = {row[0] for row in RESULTS[name]["tables"][key]}
+            for column, contestant in zip(head, contestants, strict=True):
+                if contestant:
+                    assert contestant in measured, what
+                    assert contestant.startswith(column), what
+
     def test_the_headline_shows_what_does_not_flatter(self) -> None:
         """The zip without bytecode is first; defaults, other roots and size have rows too."""
         rows = [what for what, *_ in HEADLINE]

@@ -49,14 +49,14 @@ class Backend(Protocol):
     """
 
     def fetch(
-        self, sources: Iterable[Source], *, timeout: float, fresh: bool
+        self, sources: list[Source], *, timeout: float, fresh: bool
     ) -> Mapping[Source, Value | Answer | ResolutionError]:
         """Read all sources in at most ``timeout`` seconds, past every cache if ``fresh``.
 
         It is called from several threads at a time.
 
         Args:
-            sources: what to read; the keys of the answer.
+            sources: what to read; the keys of the answer. The backend may keep or change the list.
             timeout: seconds that the call may take, retries included.
             fresh: whether to bypass every cache.
 

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lambda_secrets import Answer, ResolutionError
 from lambda_secrets._declarations import declare
 
 if TYPE_CHECKING:
-    from lambda_secrets import Backend, Source
+    from collections.abc import Iterable, Mapping
+
+    from lambda_secrets import Source
     from lambda_secrets._secret import Declaration
+
+    class Reads(Protocol):
+        """A backend of the package, which takes any iterable, such as one that is used up."""
+
+        def fetch(
+            self, sources: Iterable[Source], *, timeout: float, fresh: bool
+        ) -> Mapping[Source, Any]:
+            """Read all sources."""
+            ...
 
 
 def source(declaration: str | Declaration) -> Source:
@@ -18,7 +29,7 @@ def source(declaration: str | Declaration) -> Source:
 
 
 def fetch(
-    backend: Backend, *declarations: str | Declaration, timeout: float = 5, fresh: bool = False
+    backend: Reads, *declarations: str | Declaration, timeout: float = 5, fresh: bool = False
 ) -> list[Any]:
     """Return the value or the error of each declaration, in their order."""
     sources = [source(declaration) for declaration in declarations]

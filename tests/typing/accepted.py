@@ -7,7 +7,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, assert_type
 
+from aws_lambda_powertools.utilities.data_classes import SQSEvent, event_source
+from aws_lambda_powertools.utilities.parser import event_parser
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from pydantic import BaseModel
 
 from lambda_secrets import (
     Answer,
@@ -35,7 +38,7 @@ from lambda_secrets import (
     inject_secrets,
     resolve_secrets,
 )
-from lambda_secrets.testing import override_secrets
+from lambda_secrets.testing import LambdaContext as MadeUpContext, override_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -61,6 +64,7 @@ def use(event: dict[str, Any], context: Context, login: Login) -> None:
     # A mapping, into the context: the signature stays.
     assert_type(in_context(event, context), str)
     assert_type(in_context(event=event, context=context), str)
+    assert_type(in_context(event, MadeUpContext(timeout=5)), str)
     as_callable: Callable[[dict[str, Any], Context], str] = in_context
     assert_type(as_callable(event, context), str)
 
@@ -215,6 +219,35 @@ def remaining(context: LambdaContext) -> int:
     return context.get_remaining_time_in_millis()
 
 
+class Order(BaseModel):
+    """The event of a handler below Powertools' parser."""
+
+    number: int
+
+
+@event_source(data_class=SQSEvent)
+@inject_secrets({"key": "prod/key"})
+def below_event_source(event: SQSEvent, context: Any) -> str:
+    """Take any context: the decorator refuses a subclass of Powertools' own."""
+    return str(context.secrets.key)
+
+
+@event_parser(model=Order)
+@inject_secrets({"key": "prod/key"})
+def below_event_parser(event: Order, context: Any) -> str:
+    """Take any context here too."""
+    return f"{event.number} {context.secrets.key}"
+
+
+@event_parser(model=Order)
+@inject_secrets
+def declared_below_parser(
+    event: Order, context: LambdaContext, *, key: Annotated[str, Secret("prod/key")]
+) -> str:
+    """Declare in the signature instead."""
+    return f"{event.number} {key} {remaining(context)}"
+
+
 # Live secrets
 
 
@@ -335,8 +368,11 @@ def backends() -> None:
     inject_secrets(plain, backend=FileBackend("secrets.toml"))
     inject_secrets(plain, backend=MemoryBackend(plain))
     assert_type(resolve_secrets(plain, ttl=0, backend="file"), Secrets)
+    inject_secrets(plain, backend=Vault())
     backend: Backend = MemoryBackend({"a": "b"})
     inject_secrets(plain, backend=backend)
+    backend = Vault()
+    resolve_secrets(plain, backend=backend)
 
 
 @override_secrets({"prod/db": {"user": "u"}, "ssm:/hosts": ["a"], Secret("prod/key"): b"k"})

@@ -75,6 +75,7 @@ def wrong_use_of_live_secrets() -> None:
     LiveSecrets(ONE, into="event")  # type: ignore[call-arg]
     LiveSecrets({"a": 5})  # type: ignore[dict-item]
     live.retry_on("Error")  # type: ignore[arg-type]
+    live.retry_on()  # type: ignore[call-arg]
     list(live)  # type: ignore[call-overload]
 
 
