@@ -74,6 +74,10 @@ class Built:
 
         raise gathered({name: failure(name, self.declaration, Mismatch(problem), "build")})
 
+    def is_unused(self) -> bool:
+        """Whether it can be closed; one that was handed out, but needs no close, can be dropped."""
+        return not (self.users or (self.outside and (self.close or self.cleared)))
+
     def end(self) -> None:
         """Close it, unless it was closed already."""
         close, self.close = self.close, None
@@ -182,8 +186,7 @@ class Builds:
         """Close replaced objects that nobody uses."""
         while True:  # one by one: if one close is interrupted, the others come later
             with self.store.lock:
-                unused = (built for built in self.replaced if not (built.users or built.outside))
-                built = next(unused, None)
+                built = next((one for one in self.replaced if one.is_unused()), None)
                 if built is None:
                     return
                 self.replaced.remove(built)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .backends import Backend
 
 LONGEST_WAIT = 86_400.0  # seconds; the operating system's waits have a bound
+WAKING = 0.01  # seconds that a thread may take to wake up after a wait
 
 
 class Cache(Store):
@@ -177,7 +178,7 @@ class Cache(Store):
     def _wait(self, running: Round, reading: Reading) -> None:
         """Wait until the round is done, or its own or the caller's time is up."""
         left = running.timeout + GRACE - self.age(running.sent)
-        left = min(left, reading.until - self.clock.monotonic())
+        left = min(left, reading.until - self.clock.monotonic()) - WAKING
         if not running.done.wait(max(0.0, left)) and running.thread == threading.get_ident():
             from ._renewal import give_up
 

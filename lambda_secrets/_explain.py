@@ -118,7 +118,8 @@ def check_exceptions(option: str, kinds: tuple[Any, ...]) -> None:
     for kind in kinds:
         if not (isinstance(kind, type) and issubclass(kind, Exception)):
             raise DeclarationError(
-                f"{option} must be an exception type, or a tuple of them, not {kind!r}."
+                f"{option} must be an exception type (a subclass of Exception), or a tuple of "
+                f"them, not {kind!r}."
             )
 
 

@@ -205,7 +205,7 @@ def declare_scheme(name: str, path: str | None) -> Declaration:
     text = name if path is None else f"{name}#{path}"
     scheme, _, rest = name.partition(":")
     if "${" in name or "{{" in name:
-        raise DeclarationError(wrong_name(name, "secret"))
+        raise DeclarationError(wrong_name(name, "env"))
     if scheme == "arn":
         fields = name.split(":")
         if len(fields) == _ECS_FIELDS and is_arn_of("secret", ":".join(fields[:7])):
@@ -271,8 +271,12 @@ def effective(declaration: Declaration, backend: Any) -> Declaration:
     if declaration.path is None:
         with suppress(DeclarationError):  # the variable may hold anything
             named = declaration.resolved()
-    source = Source("env", variable)
+    return of_variable(declaration, path=named.path, search=named.search)
+
+
+def of_variable(declaration: Declaration, **fields: Any) -> Declaration:
+    """Return a copy that stands for the variable itself, whatever it holds."""
     copy = object.__new__(Declaration)
-    copy._freeze(**vars(declaration))
-    copy._freeze(_source=source, variable=None, path=named.path, search=named.search)
+    source = Source("env", declaration.variable or "")
+    copy._freeze(**{**vars(declaration), **fields, "_source": source, "variable": None})
     return copy

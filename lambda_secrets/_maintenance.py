@@ -194,13 +194,15 @@ def keep_out_of_snapshots(store: Store) -> None:
 
     store.has_hooks = True
     hooks.register_before_snapshot(release, store)
+    # The runtime runs the first one last: after hooks that call a handler to warm it up.
+    hooks.get_before_snapshot().sort(key=lambda hook: hook[0] is not release)
     hooks.register_after_restore(release, store)
 
 
 def after_fork(store: Store) -> None:
     """In a child: new locks; drop rounds whose threads did not survive the fork."""
     store.lock, store.placing = threading.RLock(), threading.RLock()
-    store.rounds = {}
+    store.rounds, store.attempts = {}, {}
     if store.builds is not None:
         store.builds.after_fork()
         store.changed()

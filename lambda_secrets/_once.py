@@ -12,7 +12,7 @@ from ._maintenance import clear
 from ._resolver import TTL_VARIABLES, Resolver, run
 from ._values import check_own_names
 from .backends import backend_of, environment
-from .errors import ResolutionError
+from .errors import SecretsError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def prefetched(resolver: Resolver) -> None:
     """Fetch during import; if that fails, warn, and let the first invocation read again."""
     try:
         run(resolver.steps(mode="prefetch", build=False))
-    except ResolutionError as error:
+    except SecretsError as error:  # also of an unset variable, which a test may override
         message = "Prefetch failed; the first invocation reads again. %s"
         logging.getLogger("lambda_secrets").warning(message, error)
 

@@ -125,8 +125,12 @@ def instead_of(store: Store, reading: Reading, source: Source, failure: Any) -> 
 
 def unanswered(timeout: float) -> BackendUnavailableError:
     """Return the error for a round that has not answered."""
+    if timeout <= 0:
+        return BackendUnavailableError(
+            "the invocation has no time left to read it. Raise the function's timeout."
+        )
     return BackendUnavailableError(
-        f"no answer within {max(0.0, timeout):.3g} s. Check whether the backend is reachable, or "
+        f"no answer within {timeout:.3g} s. Check whether the backend is reachable, or "
         "raise timeout; the invocation's remaining time bounds it too."
     )
 

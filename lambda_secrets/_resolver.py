@@ -201,8 +201,11 @@ class Resolver:
             known = result.made.get(key)
             if result.absent:
                 value = result.answer
+            elif known:
+                value = known[-1]
+                self.cache.reveal(value)  # again: a listener forgets what is not used
             else:
-                value = known[-1] if known else self._make(declaration, convert, key, result)
+                value = self._make(declaration, convert, key, result)
         if declaration.build is not None or not callable(value):
             from ._shortfall import instead_of
 

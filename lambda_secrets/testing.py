@@ -8,15 +8,16 @@ import uuid
 from contextlib import ContextDecorator
 from functools import wraps
 from inspect import isasyncgenfunction, isclass, iscoroutinefunction, isgeneratorfunction
-from types import SimpleNamespace
+from types import NoneType, SimpleNamespace
 from typing import TYPE_CHECKING
 
 from ._cache import shared_cache
 from ._declarations import declare
+from ._kinds import of_variable
 from ._maintenance import override, restore
 from ._values import Wrapped, opaque
 from .backends import Answer, own_region
-from .backends._local import MemoryBackend, as_read
+from .backends._local import MemoryBackend
 from .errors import DeclarationError, SecretNotFoundError
 
 if TYPE_CHECKING:
@@ -37,16 +38,16 @@ if TYPE_CHECKING:
 _VARIABLE = "env:"
 
 
-class _Named:
-    """The current entries of a mapping, except those with a key ``env:NAME``."""
+class _Keyed:
+    """The current entries of a mapping; a key ``env:NAME`` stands for the variable itself."""
 
     def __init__(self, given: Opaque) -> None:
         self._given = given
 
     def items(self) -> Iterable[tuple[str | Declaration, Any]]:
         for key, value in self._given(0).items():
-            if not str(key).startswith(_VARIABLE):
-                yield key, value
+            declared = declare(key)
+            yield of_variable(declared) if declared.variable else key, value
 
 
 class OverrideBackend(MemoryBackend):
@@ -57,7 +58,7 @@ class OverrideBackend(MemoryBackend):
         self._built = opaque(built)
         self._given = opaque(values)
         del values, built  # a traceback can show locals
-        super().__init__(_Named(self._given))
+        super().__init__(_Keyed(self._given))
         for key in self._built(0):
             _place_of(key)  # raises if the key is not a declaration
 
@@ -85,18 +86,9 @@ class OverrideBackend(MemoryBackend):
         """Look the sources up; one that is not listed is a `SecretNotFoundError`."""
         found = super().fetch(sources, timeout=timeout, fresh=fresh)
         for source, answer in found.items():
-            if source.kind == "env":
-                found[source] = self._of_variable(source.name) or self._not_listed()
-            elif isinstance(answer, SecretNotFoundError):
+            if isinstance(answer, SecretNotFoundError):
                 found[source] = self._not_listed()
         return found
-
-    def _of_variable(self, name: str) -> Answer | None:
-        # Only the variable could tell the kind of the value: it is served like a secret.
-        for key, value in self._given(0).items():
-            if key == f"{_VARIABLE}{name}":
-                return Answer(as_read(value, "secret", key))
-        return None
 
     def _not_listed(self) -> SecretNotFoundError:
         keys = ", ".join(repr(str(key)) for key, _ in self._given(0).items())
@@ -191,7 +183,8 @@ class LambdaContext:
     """The context that Lambda hands to a handler, with all of its attributes.
 
     Args:
-        timeout: seconds until the deadline; `get_remaining_time_in_millis` counts them down.
+        timeout: seconds until the deadline; `get_remaining_time_in_millis` counts them down. None:
+            it stays at 15 minutes, so that a context can serve many tests.
         attributes: any attribute, as in ``LambdaContext(function_name="orders", tenant_id="a")``.
 
     Raises:
@@ -201,9 +194,9 @@ class LambdaContext:
     if TYPE_CHECKING:
         secrets: Any  # so that a Protocol that declares the injected attribute accepts this class
 
-    def __init__(self, *, timeout: float = 3.0, **attributes: Any) -> None:
+    def __init__(self, *, timeout: float | None = None, **attributes: Any) -> None:
         """Set the attributes; each can be set later, too."""
-        if not isinstance(timeout, (int, float)):
+        if not isinstance(timeout, (int, float, NoneType)):
             raise TypeError(f"timeout must be a number of seconds, not {timeout!r}.")
         name = attributes.get("function_name", "function")
         prefix = f"arn:aws:lambda:{own_region() or 'us-east-1'}:123456789012:function:"
@@ -220,7 +213,7 @@ class LambdaContext:
         )
         self.tenant_id: str | None = None
         self.trace_id: str | None = None
-        self._deadline = time.monotonic() + timeout
+        self._deadline = None if timeout is None else time.monotonic() + timeout
         unknown = attributes.keys() - vars(self).keys()
         if unknown:
             known = ", ".join(sorted(name for name in vars(self) if name[0] != "_"))
@@ -228,7 +221,9 @@ class LambdaContext:
         vars(self).update(attributes)
 
     def get_remaining_time_in_millis(self) -> int:
-        """Return the milliseconds until the deadline."""
+        """Return the milliseconds until the deadline, or 15 minutes if no timeout was given."""
+        if self._deadline is None:
+            return 900_000
         return max(0, int((self._deadline - time.monotonic()) * 1000))
 
     def log(self, message: object) -> None:

@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -399,6 +400,25 @@ def test_what_was_handed_out_outside_of_calls_is_closed_by_clear_alone(
     assert live.it is made[3]
     clear_cache()
     assert [client.closed for client in made] == [1, 1, 1, 1]
+
+
+def test_what_needs_no_close_is_not_kept_when_it_is_replaced(
+    backend: Recorder, stopped: FakeClock
+) -> None:
+    """An object without `close` goes when its last user lets it go."""
+
+    class Pool:
+        def __init__(self, _: str) -> None:
+            alive.add(self)
+
+    alive: weakref.WeakSet[Pool] = weakref.WeakSet()
+    live = LiveSecrets({"it": Secret("a", build=Pool)}, backend=backend, ttl=10)
+    for value in "123":
+        backend.answers["a"] = value
+        stopped.tick(10)
+        assert type(live.it) is Pool
+    gc.collect()
+    assert len(alive) == 1
 
 
 def test_what_resolve_secrets_hands_out_warm_counts_as_in_use(

@@ -27,6 +27,7 @@ from lambda_secrets import (
     inject_secrets,
     resolve_secrets,
 )
+from lambda_secrets.testing import override_secrets
 from tests.support.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -737,6 +738,16 @@ def test_a_failed_prefetch_is_logged_and_forgotten(
     assert "'key' (prod/key)" in record.getMessage()
     backend.answers["prod/key"] = "k"
     assert handler({}, SimpleNamespace()) == ({}, "k")
+
+
+def test_a_prefetch_without_the_variable_does_not_break_the_import(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Outside Lambda a test may still override what the unset variable would name."""
+    handler = inject_secrets({"key": "env:UNSET_KEY"}, backend=memory(), prefetch=True)(plain)
+    assert "The environment variable UNSET_KEY is unset or empty" in caplog.text
+    with override_secrets({"env:UNSET_KEY": "k"}):
+        assert handler({}, SimpleNamespace())[-1] == "k"
 
 
 def test_a_prefetch_goes_the_backends_own_way() -> None:

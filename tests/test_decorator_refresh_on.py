@@ -20,6 +20,8 @@ from lambda_secrets import (
     SecretNotFoundError,
     inject_secrets,
 )
+from lambda_secrets._cache import shared_cache
+from lambda_secrets._maintenance import after_fork
 from tests.support.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -658,3 +660,27 @@ def test_a_handler_inside_another_has_a_retry_of_its_own(
     assert got == ["in with inner new", "in with outer new"]
     assert inner_login.tried == ["inner old", "inner new", "inner new"]
     assert outer_login.tried == ["outer old", "outer new"]
+
+
+def test_a_child_does_not_wait_for_a_forced_read_of_its_parent(stopped: FakeClock) -> None:
+    """After a fork, nobody ends the forced read that another thread had begun."""
+    begun, release = threading.Event(), threading.Event()
+    asked: list[bool] = []
+
+    class Slow:
+        def fetch(self, sources: Any, *, timeout: float, fresh: bool) -> Any:
+            asked.append(fresh)
+            if asked.count(True) == 1:  # the parent's
+                begun.set()
+                release.wait(20)
+            return dict.fromkeys(sources, "new" if fresh else "old")
+
+    handler = decorated(Login("new"), Slow())
+    parent = threading.Thread(target=handler, args=({}, SimpleNamespace()))
+    parent.start()
+    assert begun.wait(20)
+    after_fork(shared_cache)
+    assert handler({}, SimpleNamespace()) == "in with new"
+    release.set()
+    parent.join()
+    assert asked.count(True) == 2

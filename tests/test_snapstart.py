@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gc
 import sys
-from functools import partial
 from inspect import ismodule
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import snapshot_restore_py
+from awslambdaric.lambda_runtime_hooks_runner import run_after_restore, run_before_snapshot
 
 from lambda_secrets import (
     DeclarationError,
@@ -23,41 +23,24 @@ from lambda_secrets._cache import Cache, shared_cache
 from lambda_secrets._maintenance import keep_out_of_snapshots
 from tests.support.recorder import Recorder
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 
 class Hooks:
-    """The hooks registered with the runtime."""
+    """The hooks registered with the runtime, and the runtime client's own way to run them."""
 
     def __init__(self) -> None:
-        self.before: list[Callable[[], Any]] = []
-        self.after: list[Callable[[], Any]] = []
+        self.before: list[Any] = []
+        self.after: list[Any] = []
 
-    def snapshot(self) -> None:
-        """Run the hooks as the runtime client does before it takes a snapshot."""
-        for hook in reversed(self.before):
-            hook()
-
-    def restore(self) -> None:
-        """Run the hooks as the runtime client does after a restore."""
-        for hook in self.after:
-            hook()
+    snapshot = staticmethod(run_before_snapshot)
+    restore = staticmethod(run_after_restore)
 
 
 @pytest.fixture
 def hooks(monkeypatch: pytest.MonkeyPatch) -> Hooks:
     """Simulate initialization with SnapStart, and return the registered hooks."""
     registered = Hooks()
-
-    def register(hooks: list[Callable[[], Any]], function: Callable[..., Any], *args: Any) -> None:
-        hooks.append(partial(function, *args))
-
-    for name, kept in (
-        ("register_before_snapshot", registered.before),
-        ("register_after_restore", registered.after),
-    ):
-        monkeypatch.setattr(snapshot_restore_py, name, partial(register, kept))
+    monkeypatch.setattr(snapshot_restore_py, "_before_snapshot_registry", registered.before)
+    monkeypatch.setattr(snapshot_restore_py, "_after_restore_registry", registered.after)
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
     monkeypatch.setattr(shared_cache, "has_hooks", False)
     return registered
@@ -116,8 +99,20 @@ def test_live_secrets_and_what_is_built_are_kept_out_too(hooks: Hooks) -> None:
     assert [live.db, live.pool] == ["2", ["2"]]
 
 
+def test_a_hook_that_calls_the_handler_leaves_no_value_in_the_snapshot(hooks: Hooks) -> None:
+    """Whenever a hook is registered that warms the handler up, ours runs after it."""
+    backend = Recorder({"db": "1"})
+    handler: Any = None
+    snapshot_restore_py.register_before_snapshot(lambda: handler({}, SimpleNamespace()))
+    handler = decorated(backend)
+    snapshot_restore_py.register_before_snapshot(lambda: handler({}, SimpleNamespace()))
+    hooks.snapshot()
+    assert len(backend.calls) == 1
+    assert handler.secrets.cache_info()["db"]["age"] is None
+
+
 def test_what_was_read_between_the_hooks_is_forgotten(hooks: Hooks) -> None:
-    """Values that another hook reads after ours are forgotten by the restore."""
+    """Values that are read after all hooks are forgotten by the restore."""
     backend = Recorder({"db": "1"})
     handler = decorated(backend)
     hooks.snapshot()

@@ -33,6 +33,8 @@ from lambda_secrets.testing import LambdaContext, OverrideBackend, override_secr
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.support.clock import FakeClock
+
 
 class Rejected(Exception):  # noqa: N818 - a database's own
     """The credentials are no longer good."""
@@ -122,7 +124,10 @@ def test_one_version_is_served_by_its_declaration() -> None:
     assert secrets.reveal() == {"old": "old", "new": "new"}
 
 
-@pytest.mark.parametrize("values", [{"prod/key#path": "x"}, {"prod/key": 5}, {"": "x"}])
+@pytest.mark.parametrize(
+    "values",
+    [{"prod/key#path": "x"}, {"prod/key": 5}, {"": "x"}, {"env:KEY#path": "x"}, {"env:KEY": 5}],
+)
 def test_wrong_values_are_refused_at_once(values: Any) -> None:
     """A key with a path, an empty key or a value of the wrong type is refused at once."""
     with pytest.raises(DeclarationError):
@@ -142,6 +147,12 @@ def test_what_is_not_a_mapping_is_refused_at_once(wrong: Any, argument: str) -> 
         "Cannot override secrets: expected a mapping such as {'prod/db': 'text'}, got "
         f"{type(wrong).__name__}. As a decorator, call it: @override_secrets({{…}})."
     )
+
+
+def test_a_key_of_a_variable_may_be_an_object() -> None:
+    """An object that names its secret by a variable is overridden like the string."""
+    with override_secrets({Secret("env:UNSET_KEY"): {"a": "x"}}):
+        assert resolve_secrets({"it": "env:UNSET_KEY#a"}).it == "x"
 
 
 def test_nested_override_replaces_the_outer_one() -> None:
@@ -431,6 +442,16 @@ def test_lambda_context_has_what_lambdas_has(context: Any) -> None:
     assert ours.identity.cognito_identity_id is None
     assert 29_000 < ours.get_remaining_time_in_millis() <= 30_000
     assert LambdaContext(timeout=-1).get_remaining_time_in_millis() == 0
+
+
+def test_lambda_context_without_a_timeout_serves_many_tests(stopped: FakeClock) -> None:
+    """Its remaining time stays the same, so that later tests and hours have time to read."""
+    kept = LambdaContext()
+    with override_secrets({"prod/key": "1"}):
+        assert key_of({}, kept) == "1"
+        stopped.tick(4000)
+        assert key_of({}, kept) == "1"
+    assert kept.get_remaining_time_in_millis() == 900_000
 
 
 def test_lambda_context_can_be_set(capsys: pytest.CaptureFixture[str]) -> None:
