@@ -129,8 +129,10 @@ class Builds:
             # Comparing values may run other people's code: not under the lock.
             if known is not None and same(known.value, value):
                 return known, None, None
+            thread = threading.get_ident()
             with self.store.lock:
-                making = _find(self.making, key)
+                # One that was cleared is made for its own thread alone.
+                making = _find([m for m in self.making if not m.cleared or m.thread == thread], key)
                 if making is not None:
                     return None, making, None
                 if _find(self.current, key) is known:
@@ -143,13 +145,14 @@ class Builds:
             built.make(name)
         finally:
             with self.store.lock:
-                if built in self.making:  # not after a clear or a fork in between
+                if built in self.making:  # not after a fork in between
                     self.making.remove(built)
-                if built.product is not None:
+                if built.product is not None and built.cleared:  # for its own call alone
+                    built.users = self.callers(built)
+                    built.outside = not built.users
+                    self.replaced.append(built)
+                elif built.product is not None:
                     self.replace(built)
-                    if built.cleared:
-                        self.retire([built])
-                        built.outside = not built.users
             built.done.set()
         self.close_unused()
 
@@ -175,9 +178,8 @@ class Builds:
     def drop(self, gone: Callable[[Any], bool], *, cleared: bool = True) -> None:
         """Retire objects of these sources; ``cleared`` also ends their use outside of calls."""
         self.retire([built for built in self.current if gone(built.key[:2])])
-        for built in [built for built in self.making if gone(built.key[:2])]:
-            built.cleared = True
-            self.making.remove(built)
+        for built in self.making:
+            built.cleared |= gone(built.key[:2])
         for built in self.replaced if cleared else ():
             if gone(built.key[:2]):
                 built.outside = False

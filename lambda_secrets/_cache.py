@@ -9,7 +9,7 @@ import os
 import threading
 import weakref
 
-from ._store import GRACE, OUTDATED, Entry, Reading, Round, Store, run_apart
+from ._store import GRACE, OUTDATED, WAKING, Entry, Reading, Round, Store, run_apart
 from .backends import Answer, backend_name
 from .errors import SecretNotFoundError
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from .backends import Backend
 
 LONGEST_WAIT = 86_400.0  # seconds; the operating system's waits have a bound
-WAKING = 0.01  # seconds that a thread may take to wake up after a wait
 
 
 class Cache(Store):
@@ -104,9 +103,14 @@ class Cache(Store):
             self._keep(owner)
         due: list[Source] = []
         for source in sources:
-            if source not in reading.needed and not (due or reading.joined):
-                break  # those needed come first, and none of them is due
             key = (id(owner), source)
+            if source not in reading.needed and not (due or reading.joined):
+                # Those needed come first, and none of them is due: the others may join a refresh
+                # ahead, but are not waited for.
+                from ._renewal import is_good
+
+                if not (rounds and is_good(self, self.entries.get(key), reading.wanted[source])):
+                    continue
             if key in self.entries or key in self.rounds:
                 from ._renewal import is_to_fetch
 
@@ -140,10 +144,15 @@ class Cache(Store):
         """Replace rounds by their results, and set how long these are good."""
         with self.lock:
             reading.generation, reading.now = self.generation, self.now()
-            for source in reading.needed:
-                freshness, result = reading.wanted[source], reading.results.get(source)
+            for source, freshness in reading.wanted.items():
+                result = reading.results.get(source)
                 if isinstance(result, Round):
                     result = result.results.get(source)
+                if isinstance(result, Entry):
+                    served = freshness.ttl + freshness.stale_if_error
+                    result.max_served_age = max(result.max_served_age, served)
+                if source not in reading.needed:
+                    continue
                 if not isinstance(result, Entry):
                     from ._renewal import instead_of
 
@@ -154,8 +163,6 @@ class Cache(Store):
                     continue
                 if self.entries.get((id(reading.owner), source)) is not result:
                     reading.generation = OUTDATED  # it was cleared or replaced while we waited
-                served = freshness.ttl + freshness.stale_if_error
-                result.max_served_age = max(result.max_served_age, served)
                 left = freshness.lifetime(result) - self.age(result.sent) - freshness.ahead(result)
                 if left <= 0:
                     from ._renewal import good_for
@@ -178,7 +185,8 @@ class Cache(Store):
     def _wait(self, running: Round, reading: Reading) -> None:
         """Wait until the round is done, or its own or the caller's time is up."""
         left = running.timeout + GRACE - self.age(running.sent)
-        left = min(left, reading.until - self.clock.monotonic()) - WAKING
+        left = min(left, reading.until - self.clock.monotonic())
+        left -= min(WAKING, left / 4)
         if not running.done.wait(max(0.0, left)) and running.thread == threading.get_ident():
             from ._renewal import give_up
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection
 from contextlib import suppress
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, ForwardRef, Literal, TypeVar, Union, get_args, get_origin
 
 from ._sources import Mismatch, parsed_json
 from ._values import Wrapped, opaque
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _BUILTINS = (str, bytes, int, float, bool, dict, list, NoneType)
 _DATA = frozenset(_BUILTINS)  # types that `Secrets` copies, or that never change
 _TEXTS = (str, bytes, bytearray)
+_OPEN = (ForwardRef, TypeVar)
 # Attributes of classes that are built from a JSON object.
 _FIELDS = ("__dataclass_fields__", "__struct_fields__", "__attrs_attrs__", "__pydantic_validator__")
 
@@ -116,7 +117,9 @@ def _read_from(wanted: Any) -> tuple[bool, bool]:
         options = [_read_from(option) for option in get_args(wanted) if option is not NoneType]
         return any(text for text, _ in options), any(data for _, data in options)
     if getattr(origin, "__pydantic_root_model__", False):
-        return _read_from(origin.model_fields["root"].annotation)
+        origin.model_rebuild(raise_errors=False)  # it may name a class that follows it
+        root = origin.model_fields["root"].annotation
+        return (False, True) if isinstance(root, _OPEN) or root is Any else _read_from(root)
     if origin is Literal:
         values: list[Any] = list(get_args(wanted))
     elif inspect.isclass(origin) and issubclass(origin, enum.Enum):

@@ -97,7 +97,8 @@ def offset_of(handler: Any) -> int:
         return 1
     in_class = "." in handler.__qualname__.rpartition("<locals>.")[2]
     required = code.co_argcount - len(handler.__defaults__ or ())
-    return int(in_class and (required > 2 or not code.co_argcount))
+    is_method = required > 2 or code.co_varnames[2 : code.co_argcount][:1] == ("context",)
+    return int(in_class and (is_method or not code.co_argcount))
 
 
 def function_in(handler: Any) -> Any:

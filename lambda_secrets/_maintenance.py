@@ -161,10 +161,7 @@ def release(store: Store) -> None:
         backends = {id(watcher.backend): watcher.backend for watcher in store.watchers.values()}
         for number, owner in store.owners.items():
             backends[number] = owner() if isinstance(owner, weakref.ref) else owner
-        store.deferred.append((lambda key: True, True))
-    catch_up(store)
-    for listener in list(store.listeners):
-        listener.forget()
+    forget(store)
     for backend in backends.values():
         try:
             (getattr(backend, "close", None) or bool)()
@@ -174,6 +171,13 @@ def release(store: Store) -> None:
                 raise
             kinds = type(backend).__name__, type(error).__name__
         _log.warning("Cannot close the backend %s: it raised %s (its message is withheld).", *kinds)
+
+
+def forget(store: Store) -> None:
+    """Forget every value, in log filters too."""
+    clear(store)
+    for listener in list(store.listeners):
+        listener.forget()
 
 
 def keep_out_of_snapshots(store: Store) -> None:
@@ -195,7 +199,7 @@ def keep_out_of_snapshots(store: Store) -> None:
     store.has_hooks = True
     hooks.register_before_snapshot(release, store)
     # The runtime runs the first one last: after hooks that call a handler to warm it up.
-    hooks.get_before_snapshot().sort(key=lambda hook: hook[0] is not release)
+    hooks.get_before_snapshot().insert(0, (forget, (store,), {}))
     hooks.register_after_restore(release, store)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import MethodType
 from typing import Any
 
@@ -33,6 +34,7 @@ class HandlerProxy(_FunctionWrapper):  # type: ignore[misc]  # its types differ 
         super().__init__(handler, call)
         self._self_lambda_secrets = layer
         self._self_secrets = secrets
+        self._self_signature: Any = None
 
     @property
     def secrets(self) -> Any:
@@ -41,16 +43,21 @@ class HandlerProxy(_FunctionWrapper):  # type: ignore[misc]  # its types differ 
     @property
     def __signature__(self) -> Any:
         layer = self._self_lambda_secrets
-        if layer.into != "kwargs":
-            return self.__wrapped__.__signature__  # which usually has none
+        if self._self_signature is not None or layer.into != "kwargs":
+            return self._self_signature or self.__wrapped__.__signature__  # which may have none
         from ._targets import Uninjected
 
         return Uninjected(self.__wrapped__, layer.resolver.declarations).__signature__
 
+    @__signature__.setter
+    def __signature__(self, signature: Any) -> None:
+        self._self_signature = signature
+
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """Bind to an instance if the handler would, so that the call gets it as an argument."""
         handler = self.__wrapped__
-        binds = hasattr(type(handler), "__get__") and not isinstance(handler, MethodType)
+        # A partial has a __get__ from Python 3.13 on, which at first only warns.
+        binds = hasattr(handler, "__get__") and not isinstance(handler, (MethodType, partial))
         return MethodType(self, instance) if binds and instance is not None else self
 
     # Like a function, it is its own copy and is pickled by name.

@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 
-from ._store import GRACE, Entry, Round
+from ._store import GRACE, WAKING, Entry, Round
 from .errors import BackendUnavailableError
 
 TYPE_CHECKING = False
@@ -31,7 +31,7 @@ def is_to_fetch(store: Store, reading: Reading, source: Source, rounds: list[Rou
     entry = None if is_fresh else store.entries.get(key)
     running = store.rounds.get(key)
     # After a freeze, a round may never end: do not wait past its timeout.
-    if running is not None and store.age(running.sent) >= running.timeout + GRACE:
+    if running is not None and store.age(running.sent) >= running.timeout + GRACE - WAKING:
         running = None
     if is_good(store, entry, freshness):
         reading.results[source] = entry

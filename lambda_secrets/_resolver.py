@@ -159,7 +159,7 @@ class Resolver:
             timeout=self.timeout,
             wait=wait,
             mode=mode,
-            needed={sources[name] for name in names},
+            needed=dict.fromkeys(sources[name] for name in names),
             observer=self.observer,
         )
         results = {name: reading.results[sources[name]] for name in names}
@@ -224,8 +224,8 @@ class Resolver:
         made = extract(_extracted, declaration, entry, convert)
         if callable(made):
             self.cache.reveal(made)  # before another thread gets it
-            if len(entry.made) >= MOST_MADE:  # a transform may be a new lambda in each call
-                entry.made = {}
+            if self.temporary and len(entry.made) >= MOST_MADE:
+                entry.made = {}  # a transform may be a new lambda in each call
             entry.made[key] = (declaration.transform, convert, made)  # `key` has the ids of both
             self.cache.reveal(made)  # to a listener that was added in between
         return made  # type: ignore[no-any-return]

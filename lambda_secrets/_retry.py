@@ -41,8 +41,7 @@ class RetriedCall(Call):
         built = [
             (resolver, resolver.declaration(name))
             for resolver in self.resolvers()
-            for name in (with_others(resolver, ()) if resolver.builds else ())
-            if resolver.declarations[name].build is not None
+            for name in (with_others(resolver, (), built=True) if resolver.builds else ())
         ]
         if not built:
             return (yield from self._retried())

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     State: TypeAlias = tuple[float, float, Secrets]
 
 
-def with_others(resolver: Any, names: Collection[str]) -> list[str]:
-    """Return these names and all others whose environment variables, if any, are set."""
+def with_others(resolver: Any, names: Collection[str], *, built: bool = False) -> list[str]:
+    """Return these names and all others, or all built ones, whose variables, if any, are set."""
     found = list(names)
-    for name in resolver.declarations:
+    for name, declaration in resolver.declarations.items():
         with suppress(DeclarationError):
-            if name not in names:
+            if name not in names and (declaration.build is not None or not built):
                 resolver.freshness(name)
                 resolver.declaration(name)
                 found.append(name)

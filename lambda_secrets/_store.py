@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 ABSENCE_LIMIT = 300.0  # seconds for which a missing secret counts as missing
 GRACE = 0.1  # seconds past a timeout in which the backend can still say what timed out
+WAKING = 0.01  # seconds that a thread may take to wake up after a wait
 STALE_WAIT = 1.0  # seconds that an invocation waits at most when it has a value to fall back on
 OUTDATED = -1  # generation of a reading that may be used but must not be cached
 

@@ -143,9 +143,10 @@ def _tell_apart(observer: Observer, told: list[Event], wait: float) -> None:
 
 def _tell(observer: Observer, told: list[Event]) -> None:
     """Tell the observer, but not of what it reads itself: that would go on without end."""
-    if any(observer is one for one in _telling.get()):
+    if any(observer in one for one in _telling.get()):
         return
-    _telling.set((*_telling.get(), observer))  # in a context of its own, which its rounds copy
+    mark = [observer]  # in a context of its own, which its rounds copy, and maybe tasks that last
+    _telling.set((*_telling.get(), mark))
     for event in told:
         try:
             observer(event)
@@ -156,3 +157,4 @@ def _tell(observer: Observer, told: list[Event]) -> None:
         _log.error(
             "The observer raised on %r: %s at %s (its message is withheld).", event, kind, place
         )
+    mark.clear()

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -473,6 +474,46 @@ def test_what_is_cleared_during_its_build_serves_its_own_call_alone(
     handler({}, SimpleNamespace())
     handler({}, SimpleNamespace())
     assert [client.closed for client in made] == [1, 0]
+
+
+def test_a_build_that_was_cleared_leaves_a_later_one_alone(
+    backend: Recorder, made: list[Client]
+) -> None:
+    """The object built after a clear stays the current one when the earlier build ends."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def build(value: str) -> Client:
+        if not begun.is_set():
+            begun.set()
+            go_on.wait(20)
+        return Client(value)
+
+    @inject_secrets({"it": declared(build=build)}, backend=backend)
+    def handler(event: Any, context: Any) -> Any:
+        return context.secrets.it
+
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(handler, {}, SimpleNamespace())
+        assert begun.wait(20)
+        clear_cache()
+        later = handler({}, SimpleNamespace())
+        go_on.set()
+        assert slow.result(20) is not later
+    assert handler({}, SimpleNamespace()) is later
+    assert [client.closed for client in made] == [0, 1]
+
+
+def test_a_build_that_clears_and_reads_itself_fails_at_once(backend: Recorder) -> None:
+    """A clear does not hide that the object is being built by the same thread."""
+
+    def build(value: str) -> Any:
+        live.clear()
+        return live.it
+
+    live = LiveSecrets({"it": Secret("a", build=build)}, backend=backend)
+    with pytest.raises(BackendUnavailableError, match="its build function reads the same secret"):
+        _ = live.it
+    assert len(backend.calls) == 2
 
 
 def test_a_close_runs_outside_all_locks(backend: Recorder) -> None:

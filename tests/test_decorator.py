@@ -395,6 +395,38 @@ def test_a_mock_can_be_a_handler(kind: type[Mock], options: Any, specified: Any)
     mock.assert_called_once()
 
 
+def test_a_partial_of_a_class_is_not_bound() -> None:
+    """As an attribute of a class, a decorated partial does not get the instance."""
+
+    class Owner:
+        handler = inject(backend=memory())(functools.partial(plain, suffix="!"))
+
+    assert Owner().handler({}, SimpleNamespace()) == ({}, "k!")
+
+
+def test_a_signature_can_be_given_to_a_callable_object() -> None:
+    """A framework may set `__signature__` on any handler."""
+    handler = inject(backend=memory())(Handler())
+    handler.__signature__ = inspect.Signature()
+    assert inspect.signature(handler) == inspect.Signature()
+    assert list(inspect.signature(inject(backend=memory())(Handler())).parameters) == [
+        "event",
+        "context",
+    ]
+
+
+def test_a_method_may_call_its_instance_something_else() -> None:
+    """Three parameters make a method, even if the context has a default."""
+
+    class Owner:
+        @inject(backend=memory())
+        def handler(this: Any, event: Any, context: Any = None) -> Any:  # noqa: N805
+            return this, context.secrets.key
+
+    owner = Owner()
+    assert owner.handler({}, SimpleNamespace()) == (owner, "k")
+
+
 def test_an_async_mock_can_be_a_handler() -> None:
     """An AsyncMock is a coroutine function."""
     handler = inject(backend=memory())(AsyncMock(return_value=3))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,7 @@ from lambda_secrets import (
     LiveSecrets,
     Retried,
     ServedStale,
+    resolve_secrets,
 )
 from tests.support.recorder import Recorder
 
@@ -83,3 +85,43 @@ def test_an_observer_may_read_what_it_is_told_of(stopped: FakeClock) -> None:
     stopped.tick(10)
     assert live.key == "k"
     assert told == ["fetch", "fetch", "stale"]
+
+
+def test_an_observer_is_told_of_what_its_worker_reads_later() -> None:
+    """Only reads within the observer's own call are not told, not those of a copied context."""
+    told: list[str] = []
+    contexts: list[Context] = []
+
+    def observe(event: Event) -> None:
+        told.append(event.source)
+        contexts.append(copy_context())
+
+    backend = Recorder({"a": "1", "b": "2"})
+    live = LiveSecrets({"a": "a"}, backend=backend, observer=observe)
+    later = LiveSecrets({"b": "b"}, backend=backend, observer=observe)
+    assert live.a == "1"
+    assert contexts[0].run(later.__getitem__, "b") == "2"
+    assert told == ["a", "b"]
+
+
+class Observing:
+    """An observer that is a method, which is another object each time it is looked up."""
+
+    def __init__(self) -> None:
+        self.told = 0
+
+    def observe(self, event: Event) -> None:
+        """Read a secret."""
+        self.told += 1
+        assert resolve_secrets({"a": "a"}, backend=BACKEND, ttl=0, observer=self.observe).a == "1"
+
+
+BACKEND = Recorder({"a": "1"})
+
+
+def test_an_observer_may_be_a_method_that_reads() -> None:
+    """A method that reads with itself as the observer is told once."""
+    observing = Observing()
+    observing_read = resolve_secrets({"a": "a"}, backend=BACKEND, observer=observing.observe)
+    assert observing_read.a == "1"
+    assert observing.told == 1

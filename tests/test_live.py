@@ -649,6 +649,25 @@ def test_a_good_value_is_not_read_again_because_of_another(
     assert {event.kind for event in events} == {"fetch"}
 
 
+def test_a_refresh_ahead_of_one_name_takes_the_others_along(
+    backend: Recorder, stopped: FakeClock
+) -> None:
+    """What expires soon is refreshed in one background round; nobody waits for what has expired."""
+    live = LiveSecrets(
+        {"a": "a", "b": "b", "db": Secret("db", ttl=5)},
+        backend=backend,
+        ttl=10,
+        jitter=0,
+        refresh_ahead=3,
+    )
+    live.current()
+    stopped.tick(8)
+    assert live.a == "1"
+    while len(backend.calls) < 2:
+        time.sleep(0.001)
+    assert [call.sources for call in backend.calls] == [["a", "b", "db"], ["a", "b"]]
+
+
 FIRST_USE = """
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -9,6 +9,7 @@ import pickle
 import threading
 import time
 import traceback
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -1430,3 +1431,20 @@ def test_a_listener_hears_of_defaults() -> None:
     """A listener is told of defaults, as they can be secret too."""
     resolver = partly(Recorder({}), a=Secret("a", default=CANARY))
     assert [value(0) for value in injected(resolver)] == [CANARY]
+
+
+def test_a_transform_of_one_of_many_declarations_runs_once() -> None:
+    """However many declarations a secret has, none is transformed again while it is unchanged."""
+    runs: list[str] = []
+    backend = Recorder({"db": "1"})
+    many = {f"n{n}": Secret("db", transform=partial(transformed, runs)) for n in range(90)}
+    handler = inject_secrets(many, backend=backend, ttl=0)(lambda event, context: None)
+    for _ in range(3):
+        handler({}, SimpleNamespace())
+    assert len(runs) == 90
+
+
+def transformed(runs: list[str], text: str) -> str:
+    """Count the run."""
+    runs.append(text)
+    return text

@@ -97,9 +97,11 @@ class Beyond:
                     both = f"{direct} (boto3, which was asked too: {answer})"
                     answers[source] = UnaskedError(both)
                     answers[source].backend = direct.backend
-                else:
-                    answer.backend = name
-                    answers[source] = answer
+                    continue
+                if direct is not None and isinstance(answer, BackendUnavailableError):
+                    answer.args = (f"{answer} (AWS was not asked without boto3: {direct})",)
+                answer.backend = name
+                answers[source] = answer
             sources = [s for s in sources if isinstance(answers.get(s), UnaskedError)]
             if not sources:
                 break

@@ -45,8 +45,8 @@ class Container:
         keys, expires, origin = self._held
         if keys is not used:  # another call has renewed them, or they are the environment's
             return bool(origin)
-        self._held = keys, 0.0, origin
-        return expires > 0  # if not, another call has tried in vain
+        self._held = keys, min(expires, 0.0), origin
+        return expires >= 0  # if not, another call has tried in vain
 
     def credentials(self, timeout: float) -> Opaque | ResolutionError:
         """Return key id, secret key and session token, hidden; renewed if they expire soon."""
@@ -58,7 +58,11 @@ class Container:
         seconds = min(timeout / 2, RENEWAL_SHARE) if left > 0 else timeout
         answer = self._client.run({None: _ask()}, timeout=seconds)[None]
         if isinstance(answer, ResolutionError):
-            return keys if left > 0 else answer
+            if left > 0:
+                return keys
+            if self._held[0] is keys:
+                self._held = keys, -1.0, origin
+            return answer
         self._held = (*answer, settings)
         return self._held[0]
 
