@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -193,6 +195,34 @@ def test_expired_credentials_are_renewed_once_for_all_secrets(
     else:
         assert all("expired" in str(error) for error in answers)
     assert len(container.requests) == 2
+
+
+def test_who_meets_expired_credentials_during_their_renewal_gets_others_too(
+    container: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: AwsBackend
+) -> None:
+    """A thread whose read is refused while another thread renews the credentials does not fail."""
+    asked, both = threading.Event(), threading.Event()
+    refusals: list[Request] = []
+    choose = container.choose
+
+    def renewed(request: Request) -> Action:
+        (both if asked.is_set() else asked).set()
+        both.wait(0.5)  # the first one answers late
+        return choose(request)
+
+    def answer(request: Request) -> Action:
+        if f"Credential={container.key}/" in request.headers["authorization"]:
+            return found(request)
+        refusals.append(request)
+        if len(refusals) == 2:
+            assert asked.wait(10)
+        return refused("ExpiredTokenException")
+
+    with endpoint(answer, tmp_path, monkeypatch), ThreadPoolExecutor(2) as pool:
+        read(backend)
+        container.key, container._script = "second", renewed
+        answers = list(pool.map(read, [backend, backend]))
+    assert answers == ["value of x", "value of x"]
 
 
 def test_where_no_other_credentials_come_the_refusal_is_told(
