@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import logging
 import operator
@@ -10,7 +11,7 @@ import os
 import sys
 import threading
 from binascii import b2a_base64
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -110,9 +111,11 @@ class _Known:
     def __init__(self) -> None:
         self._strings: OrderedDict[Any, _String] = OrderedDict()  # least recently used first
         self._new: dict[Any, _String] = {}  # not in the index yet
-        # The strings by their first 8 bytes, and by each 4 bytes in these. Any 8 bytes of a text
-        # hold one of its 4-byte blocks, so looking up each block finds every string.
-        self._index: dict[int | bytes, dict[_String, None]] = {}
+        # The strings by 8 bytes of each form, with the place of these; and how many have each 4
+        # bytes there. Any 8 bytes of a text hold one of its 4-byte blocks, so looking up each
+        # block finds every string.
+        self._index: dict[bytes, tuple[tuple[_String, int], ...]] = {}
+        self._blocks: Counter[int] = Counter()
         self._characters = 0
 
     @classmethod
@@ -185,15 +188,31 @@ class _Known:
         while len(self._strings) > (LIMIT if self._characters <= CHARACTERS else 1):
             _, oldest = self._strings.popitem(last=False)
             self._characters -= len(oldest.content)
-            for key in oldest.index_keys():
-                strings = self._index.get(key, {})
-                strings.pop(oldest, None)
-                if not strings:
-                    self._index.pop(key, None)
+            for window, _ in itertools.chain(*map(_windows, oldest.begins)):
+                places = self._index.get(window)
+                if places:
+                    self._put(window, tuple(place for place in places if place[0] is not oldest))
 
     def _add(self, string: _String) -> None:
-        for key in string.index_keys():
-            self._index.setdefault(key, {})[string] = None
+        """Index each form by the 8 bytes that fewest others have: not by "https://"."""
+        string.begins = string.begins or tuple(sorted(_forms(string.content[:_PREFIX])))
+        added: list[tuple[bytes, int]] = []
+        for form in string.begins:
+            if not any(form.startswith(*window) for window in added):
+                best = min(_windows(form), key=lambda window: len(self._index.get(window[0], ())))
+                self._put(best[0], (*self._index.get(best[0], ()), (string, best[1])))
+                added.append(best)
+
+    def _put(self, window: bytes, places: tuple[tuple[_String, int], ...]) -> None:
+        more = len(places) - len(self._index.get(window, ()))
+        for at in range(4):
+            (block,) = _blocks(window[at : at + 4])
+            self._blocks[block] += more  # first: an interruption leaves one too many
+            if not self._blocks[block]:
+                del self._blocks[block]
+        self._index[window] = places
+        if not places:
+            del self._index[window]
 
     def redact(self, text: str) -> str:
         """Return the text with a mask for each string; strings that overlap share one."""
@@ -201,21 +220,22 @@ class _Known:
             return text
         data = str.encode(text, errors="surrogatepass")
         blocks = _blocks(data)
-        if self._index.keys().isdisjoint(blocks):
+        if self._blocks.keys().isdisjoint(blocks):
             return text
         parts: list[bytes] = []
         done = 0
-        for number, block in enumerate(blocks):
-            if block not in self._index:
-                continue
-            for start in range(max(4 * number - 3, 0), 4 * number + 1):
-                strings = list(self._index.get(data[start : start + SHORTEST], ()))
-                length = max((string.length_at(data, start) for string in strings), default=0)
-                if length:
-                    if start >= done:
-                        parts += data[done:start], MASK.encode()
-                    done = max(done, start + length)
+        for start, end in sorted(self._found(data, blocks)):
+            if start >= done:
+                parts += data[done:start], MASK.encode()
+            done = max(done, end)
         return b"".join((*parts, data[done:])).decode(errors="surrogatepass") if parts else text
+
+    def _found(self, data: bytes, blocks: list[int]) -> Iterator[tuple[int, int]]:
+        """Yield where each string begins and ends."""
+        numbers = (number for number, block in enumerate(blocks) if block in self._blocks)
+        for at in (max(4 * number - back, 0) for number in numbers for back in range(4)):
+            for string, place in self._index.get(data[at : at + SHORTEST], ()):
+                yield from string.found(data, at - place)
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
@@ -227,31 +247,32 @@ def _blocks(data: bytes) -> list[int]:
     return memoryview(data)[: len(data) & ~3].cast("I").tolist()
 
 
+def _windows(form: bytes) -> list[tuple[bytes, int]]:
+    """Return every 8 bytes of a form, and its last 8, with their places."""
+    last = len(form) - SHORTEST
+    return [(form[at : at + SHORTEST], at) for at in (*range(0, last, SHORTEST), last)]
+
+
 class _String:
     """A string to redact, with the forms that it may take in a log."""
 
-    __slots__ = ("_begins", "_forms", "content", "inside")
+    __slots__ = ("_forms", "begins", "content", "inside")
 
     def __init__(self, content: str | bytes) -> None:
         self.content = content
         self.inside = _inside(content)
-        self._begins: tuple[bytes, ...] = ()  # the forms of its prefix
-        self._forms: list[bytes] = []  # the longest first
+        self.begins: tuple[bytes, ...] = ()  # the forms of its prefix
+        self._forms: tuple[bytes, ...] = ()
 
-    def index_keys(self) -> set[int | bytes]:
-        """Return the first 8 bytes of each form, and each block of 4 bytes in them."""
-        self._begins = self._begins or tuple(_forms(self.content[:_PREFIX]))
-        starts = {begin[:SHORTEST] for begin in self._begins}
-        return starts.union(*(_blocks(start[at : at + 4]) for start in starts for at in range(4)))
-
-    def length_at(self, data: bytes, start: int) -> int:
-        """Return the length of the longest form that stands at this place, or 0."""
-        if not data.startswith(self._begins, start):
-            return 0
+    def found(self, data: bytes, start: int) -> list[tuple[int, int]]:
+        """Return the start and the end of each form that stands at this place."""
+        if start < 0 or not data.startswith(self.begins, start):
+            return []
         if not self._forms:
-            forms = self._begins if len(self.content) <= _PREFIX else _forms(self.content)
-            self._forms = sorted(forms, key=len, reverse=True)
-        return next((len(form) for form in self._forms if data.startswith(form, start)), 0)
+            long = len(self.content) > _PREFIX
+            self._forms = tuple(_forms(self.content)) if long else self.begins
+        forms = (form for form in self._forms if data.startswith(form, start))
+        return [(start, start + len(form)) for form in forms]
 
 
 def _content(item: Any) -> str | bytes | None:

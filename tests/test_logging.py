@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections import UserDict, UserString
+from collections import Counter, UserDict, UserString
 from dataclasses import dataclass, field
 from decimal import Decimal
 from types import MappingProxyType, SimpleNamespace
@@ -554,6 +554,35 @@ def test_a_long_value_is_escaped_once_and_only_if_a_text_begins_like_it(
     assert log.text == "nothing\n" + '{"key": "***\\n"}\n***%0A\n' * 3
 
 
+@pytest.mark.parametrize(
+    "shown",
+    [
+        pytest.param(lambda number: f"https://svc{number}.internal.example/{number:x}", id="urls"),
+        pytest.param(lambda number: f"https://{number:03}.{number:03}/v1/metrics", id="middle"),
+        pytest.param(lambda number: f"{{'a b': 'c&d'}} and the number {number}", id="escaped"),
+    ],
+)
+def test_values_that_begin_alike_are_compared_rarely(
+    log: Log, monkeypatch: pytest.MonkeyPatch, shown: Callable[[int], str]
+) -> None:
+    """A text that begins like 200 values is compared with few of them, and all are found."""
+    log.redact.learn([shown(number) for number in range(100, 300)])
+    compared: list[object] = []
+    found = redaction._String.found
+
+    def counted(string: Any, data: bytes, start: int) -> Any:
+        compared.append(string)
+        return found(string, data, start)
+
+    monkeypatch.setattr(redaction._String, "found", counted)
+    other = " ".join(map(shown, range(500, 600)))
+    assert log.redact.redact(other) is other
+    assert len(compared) < 3000  # of 20,000
+    compared.clear()
+    assert log.redact.redact(" ".join(map(shown, range(100, 300)))) == "*** " * 199 + "***"
+    assert len(compared) < 6000  # of 40,000
+
+
 def test_threads_log_while_values_come(log: Log) -> None:
     """A value is redacted in every thread as soon as a handler can have it."""
     seen: list[str] = []
@@ -615,19 +644,23 @@ def test_strings_of_a_document_that_is_used_stay(log: Log, monkeypatch: pytest.M
 
 @given(st.lists(st.sampled_from("abc").map(lambda letter: "secret-0-" + letter * 9), min_size=9))
 def test_what_is_forgotten_leaves_nothing_in_the_index(learned: list[str]) -> None:
-    """The index equals that of a filter that learned only the values that are still kept."""
-    used, expected = RedactSecrets(), RedactSecrets()
-    used.forget()
-    expected.forget()
+    """The index finds the values that are still kept, and holds nothing of the others."""
+    redact = RedactSecrets()
+    redact.forget()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(redaction, "LIMIT", 2)
         for value in learned:
-            used.learn(value)
-    kept = used._known(0)._strings
+            redact.learn(value)
+    known = redact._known(0)
+    kept = known._strings
     assert list(kept) == list(dict.fromkeys(reversed(learned)))[1::-1] or len(kept) < 2
-    expected.learn(list(kept))
-    assert used._known(0)._index.keys() == expected._known(0)._index.keys()
-    assert used._known(0)._characters == sum(map(len, kept))
+    assert known._characters == sum(map(len, kept))
+    text = " ".join(learned)
+    assert redact.redact(text) == searched(text, set(kept))
+    assert {string for places in known._index.values() for string, _ in places} == {*kept.values()}
+    windows = [window for window, places in known._index.items() for _ in places]
+    parts = [window[at : at + 4] for window in windows for at in range(4)]
+    assert known._blocks == Counter(redaction._blocks(b"".join(parts)))
 
 
 # Threads, signals, forks
