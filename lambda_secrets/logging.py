@@ -150,12 +150,13 @@ class _Known:
         self._catch_up()
 
     def complete(self) -> _Known:
-        """Return itself with all strings indexed, or a full copy while another thread writes."""
+        """Return itself with all strings indexed, or a full index while another thread writes."""
         if self._catch_up():
             return self
         made = _Known()
-        new = list(self._new.values())  # first: the other thread moves them to the rest
-        for string in (*self._strings.values(), *new):
+        new = list(self._new.values())  # first: the other thread moves them to the index
+        made._index, made._blocks = self._index.copy(), self._blocks.copy()
+        for string in new:
             made._add(string)
         return made
 

@@ -690,6 +690,25 @@ def test_another_thread_that_indexes_holds_nobody_up(
     assert log.redact.redact(f"{SECRET} another-value") == "*** ***"
 
 
+def test_a_record_meanwhile_indexes_only_the_new_values(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is logged while a value is being indexed does not index all others again."""
+    log.redact.learn([f"number-{number}" for number in range(100)])
+    indexed: list[Any] = []
+    add = redaction._Known._add
+
+    def counted(known: Any, string: Any) -> None:
+        indexed.append(string.content)
+        add(known, string)
+
+    monkeypatch.setattr(redaction._Known, "_add", counted)
+    inside_of_forms(monkeypatch, lambda: log.logger.warning("number-99 number-100"))
+    log.redact.learn("number-100")
+    assert log.text == "*** ***\n"
+    assert indexed == ["number-100"] * 2
+
+
 def test_a_finalizer_may_log_and_learn_within_the_filter(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
