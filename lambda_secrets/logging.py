@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import json
 import logging
 import operator
@@ -28,10 +27,14 @@ __all__ = ["RedactSecrets"]
 
 MASK = "***"
 SHORTEST = 8  # characters: a shorter string may be part of any word
-LIMIT = 2_000  # strings kept
+LIMIT = 20_000  # strings kept
 CHARACTERS = 2_000_000  # kept in all these strings together
 DEPTH = 16  # levels of nested containers; deeper ones are redacted as text
 _PREFIX = 120  # characters compared before a long string is escaped; base64 needs a multiple of 3
+_FULL = (
+    "RedactSecrets is full (%d strings or %d characters): those used least recently are no longer"
+    " redacted. Inject only the parts that you need of large documents, such as 'name#key'."
+)
 
 _REPLACES = sys.version_info >= (3, 12)  # before 3.12, a filter can only change the record
 _WITHOUT_VALUES = {
@@ -54,8 +57,8 @@ class RedactSecrets(logging.Filter):
 
     Values are strings of at least 8 characters and whole numbers of at least 8 digits, including
     those inside JSON. They are found as plain text and as escaped by JSON, `repr` or URLs; bytes as
-    text, base64 or hex. Old values stay redacted after a rotation. The 2,000 strings used last are
-    kept, up to 2,000,000 characters.
+    text, base64 or hex. Old values stay redacted after a rotation. The 20,000 strings used last are
+    kept, up to 2,000,000 characters; a warning tells that one was dropped.
 
     On Python 3.12 and later, other handlers get the original record; on 3.11, the redacted one.
     """
@@ -117,6 +120,7 @@ class _Known:
         self._index: dict[bytes, tuple[tuple[_String, int], ...]] = {}
         self._blocks: Counter[int] = Counter()
         self._characters = 0
+        self._full = False  # whether one was dropped
 
     @classmethod
     def renew_lock(cls) -> None:
@@ -167,7 +171,7 @@ class _Known:
         lock = self._lock
         if not lock.acquire(blocking=False):
             return False
-        interrupted = _Known._busy
+        interrupted, full = _Known._busy, self._full
         try:
             _Known._busy = True
             if not interrupted:
@@ -175,6 +179,8 @@ class _Known:
         finally:
             _Known._busy = interrupted
             lock.release()
+        if self._full and not full:
+            logging.getLogger("lambda_secrets").warning(_FULL, LIMIT, CHARACTERS)
         return not interrupted
 
     def _index_new(self) -> None:
@@ -188,8 +194,8 @@ class _Known:
                 self._new.pop(key, None)
         while len(self._strings) > (LIMIT if self._characters <= CHARACTERS else 1):
             _, oldest = self._strings.popitem(last=False)
-            self._characters -= len(oldest.content)
-            for window, _ in itertools.chain(*map(_windows, oldest.begins)):
+            self._characters, self._full = self._characters - len(oldest.content), True
+            for window in {window for form in oldest.begins for window, _ in _windows(form)}:
                 places = self._index.get(window)
                 if places:
                     self._put(window, tuple(place for place in places if place[0] is not oldest))
@@ -272,8 +278,7 @@ class _String:
         if not self._forms:
             long = len(self.content) > _PREFIX
             self._forms = tuple(_forms(self.content)) if long else self.begins
-        forms = (form for form in self._forms if data.startswith(form, start))
-        return [(start, start + len(form)) for form in forms]
+        return [(start, start + len(form)) for form in self._forms if data.startswith(form, start)]
 
 
 def _content(item: Any) -> str | bytes | None:
@@ -393,9 +398,8 @@ class _Redaction:
         known = vars(record)
         changes: dict[str, Any] = {}
         for name in known.keys() - _WITHOUT_VALUES:
-            value = known[name]
-            cleaned = _attempt(self._clean, value, failed=MASK)
-            if cleaned is not value:
+            cleaned = _attempt(self._clean, known[name], failed=MASK)
+            if cleaned is not known[name]:
                 changes[name] = cleaned
         info = record.exc_info
         if isinstance(info, tuple) and info[1] is not None:
@@ -409,17 +413,15 @@ class _Redaction:
     def _reads_as(self, message: Any, redacted: logging.LogRecord) -> bool:
         """Whether the record reads as the message, padding aside, and shows no value."""
         told = _message(redacted)
-        if told is None or self._redact(told) is not told:
-            return False
-        return not redacted.args or told.split() == message.split()
+        shows_none = told is not None and self._redact(told) is told
+        return shows_none and (not redacted.args or told.split() == message.split())
 
     def _clean(self, value: Any, above: tuple[int, ...] = ()) -> Any:
         """Return the value or its redacted stand-in: containers keep their form."""
         if isinstance(value, str):
             return self._redact(value)
-        if value is None or isinstance(value, float):
-            return value
-        if isinstance(value, int) and -_SMALLEST < value < _SMALLEST:
+        is_small = isinstance(value, int) and -_SMALLEST < value < _SMALLEST
+        if is_small or value is None or isinstance(value, float):
             return value
         if len(above) < DEPTH and id(value) not in above:
             above = (*above, id(value))

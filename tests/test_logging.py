@@ -642,6 +642,46 @@ def test_strings_of_a_document_that_is_used_stay(log: Log, monkeypatch: pytest.M
     assert log.redact.redact("in-document") == "***"
 
 
+def test_a_large_document_beside_a_password_leaves_it_redacted(log: Log) -> None:
+    """A password stays redacted when a configuration of thousands of strings is injected."""
+    config = [{"name": f"shop number {n}", "url": f"https://shop{n}.example"} for n in range(2000)]
+    injected(SECRET)
+    injected(json.dumps(config), name="config", transform="json")
+    log.logger.warning("the key is %s, the shop is %s", SECRET, config[0])
+    assert log.text == "the key is ***, the shop is {'name': '***', 'url': '***'}\n"
+
+
+@pytest.mark.parametrize(
+    ("limit", "kept", "shown"), [("LIMIT", 4, "(4 strings"), ("CHARACTERS", 40, "40 characters)")]
+)
+def test_one_warning_tells_that_a_string_was_dropped(
+    log: Log, monkeypatch: pytest.MonkeyPatch, limit: str, kept: int, shown: str
+) -> None:
+    """The first drop is announced once, without a value, when the filter works again."""
+    log.redact.forget()
+    monkeypatch.setattr(redaction, limit, kept)
+    records: list[logging.LogRecord] = []
+
+    class Learning(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append(record)
+            thread = threading.Thread(target=log.redact.learn, args=("from-a-thread",))
+            thread.start()
+            thread.join()
+            assert not log.redact._known(0)._new
+
+    monkeypatch.setattr(logging.getLogger("lambda_secrets"), "handlers", [Learning()])
+    log.redact.learn(["number-1", "number-2", "number-3", "number-4"])
+    assert not records
+    for number in range(5, 9):
+        log.redact.learn(f"number-{number}")
+    (record,) = records
+    assert record.levelname == "WARNING"
+    assert shown in record.getMessage()
+    assert "number-" not in str(vars(record))
+    assert log.redact.redact("number-1 from-a-thread") == "number-1 ***"
+
+
 @given(st.lists(st.sampled_from("abc").map(lambda letter: "secret-0-" + letter * 9), min_size=9))
 def test_what_is_forgotten_leaves_nothing_in_the_index(learned: list[str]) -> None:
     """The index finds the values that are still kept, and holds nothing of the others."""
