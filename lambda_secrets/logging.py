@@ -467,6 +467,7 @@ class _Redaction:
         text = self._redact(_text(error))
         looks: dict[str, Any] = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
         looks["__str__"] = lambda _: text  # a group's own would count its members once more
+        looks["__reduce__"] = lambda one: (Exception, (text,), vars(one))  # its class is only here
         members = [made[id(member)] for member in _members(error) if id(member) in made]
         base, args = (BaseExceptionGroup, (text, members)) if members else (Exception, (text,))
         stand_in = type(kind.__name__, (base,), looks)(*args)

@@ -9,6 +9,7 @@ import io
 import json
 import logging
 import pickle
+import queue
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import weakref
 from collections import Counter, UserDict, UserString
 from dataclasses import dataclass, field
 from decimal import Decimal
+from logging.handlers import QueueHandler, SocketHandler
 from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from urllib.parse import quote, quote_plus
@@ -1284,6 +1286,32 @@ def test_stand_ins_pickle_as_plain_text(log: Log) -> None:
     assert json.dumps({"pin": pin}) == '{"pin": "***"}'
     assert type(pickle.loads(pickle.dumps(pin))) is str  # noqa: S301 - our own
     assert not hasattr(pin, "_private")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionError(f"no route for {SECRET}"),
+        json.JSONDecodeError("no route", SECRET, 3),
+        ExceptionGroup(f"no route for {SECRET}", [ValueError(SECRET)]),
+    ],
+    ids=type,
+)
+def test_records_with_an_exception_can_be_sent_to_other_processes(
+    log: Log, error: Exception
+) -> None:
+    """An exception in `extra` crosses a socket or queue as a plain one, with its text and notes."""
+    log.redact.learn(SECRET)
+    error.add_note(f"a note on {SECRET}")
+    log.logger.warning("m", extra={"error": error, "more": {"errors": [error]}})
+    sent = SocketHandler("localhost", 0).makePickle(log.records[0])
+    queued = QueueHandler(queue.SimpleQueue()).prepare(log.records[0])
+    got = pickle.loads(sent[4:]), vars(pickle.loads(pickle.dumps(queued)))  # noqa: S301 - our own
+    for attributes in got:
+        for seen in (attributes["error"], *attributes["more"]["errors"]):
+            assert type(seen) is Exception
+            assert str(seen) == str(error).replace(SECRET, "***")
+            assert seen.__notes__ == ["a note on ***"]
 
 
 def fail(*_: object, **__: object) -> NoReturn:
