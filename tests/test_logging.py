@@ -23,6 +23,7 @@ from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from urllib.parse import quote, quote_plus
 
+import msgspec
 import pytest
 from aws_lambda_powertools import Logger
 from hypothesis import given, strategies as st
@@ -1286,6 +1287,23 @@ def test_stand_ins_pickle_as_plain_text(log: Log) -> None:
     assert json.dumps({"pin": pin}) == '{"pin": "***"}'
     assert type(pickle.loads(pickle.dumps(pin))) is str  # noqa: S301 - our own
     assert not hasattr(pin, "_private")
+
+
+def test_strict_encoders_take_stand_ins_as_the_guide_tells_them(log: Log) -> None:
+    """Encoders that refuse subclasses of `str` write stars with what `docs/redaction.md` adds."""
+    log.redact.learn(ACCOUNT)
+    log.logger.warning("m", extra={"more": {"account": ACCOUNT}})
+    more = vars(log.records[0])["more"]
+    assert msgspec.json.encode(more, enc_hook=str) == b'{"account":"***"}'
+    with pytest.raises(TypeError, match="unsupported"):
+        msgspec.json.encode(more)  # else the guide can drop this
+    yaml = pytest.importorskip("yaml")
+
+    class Dumper(yaml.SafeDumper):  # type: ignore[misc, name-defined]  # not in each environment
+        """A dumper of its own: representers are registered for a class."""
+
+    Dumper.add_multi_representer(str, lambda dumper, text: dumper.represent_str(str(text)))
+    assert yaml.dump(more, Dumper=Dumper) == "account: '***'\n"
 
 
 @pytest.mark.parametrize(
