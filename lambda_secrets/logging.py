@@ -195,10 +195,9 @@ class _Known:
         while len(self._strings) > (LIMIT if self._characters <= CHARACTERS else 1):
             _, oldest = self._strings.popitem(last=False)
             self._characters, self._full = self._characters - len(oldest.content), True
-            for window in {window for form in oldest.begins for window, _ in _windows(form)}:
-                places = self._index.get(window)
-                if places:
-                    self._put(window, tuple(place for place in places if place[0] is not oldest))
+            windows = {window for form in oldest.begins for window, _ in _windows(form)}
+            for window in windows & self._index.keys():
+                self._put(window, tuple(at for at in self._index[window] if at[0] is not oldest))
 
     def _add(self, string: _String) -> None:
         """Index each form by the 8 bytes that fewest others have: not by "https://"."""
@@ -413,8 +412,9 @@ class _Redaction:
     def _reads_as(self, message: Any, redacted: logging.LogRecord) -> bool:
         """Whether the record reads as the message, padding aside, and shows no value."""
         told = _message(redacted)
-        shows_none = told is not None and self._redact(told) is told
-        return shows_none and (not redacted.args or told.split() == message.split())
+        if told is None or self._redact(told) is not told:
+            return False
+        return not redacted.args or told.split() == message.split()
 
     def _clean(self, value: Any, above: tuple[int, ...] = ()) -> Any:
         """Return the value or its redacted stand-in: containers keep their form."""
