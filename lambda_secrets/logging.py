@@ -74,6 +74,9 @@ class RedactSecrets(logging.Filter):
         if not self._known(0):
             return True
         redacted = _Redaction(self._known(0).complete().redact).apply(record)
+        if self._known(0).full:  # here, not where it was found: those frames hold values
+            self._known(0).full = False
+            _attempt(logging.getLogger("lambda_secrets").warning, _FULL, LIMIT, CHARACTERS)
         return True if redacted is record else redacted
 
     def redact(self, text: str) -> str:
@@ -114,13 +117,12 @@ class _Known:
     def __init__(self) -> None:
         self._strings: OrderedDict[Any, _String] = OrderedDict()  # least recently used first
         self._new: dict[Any, _String] = {}  # not in the index yet
-        # The strings by 8 bytes of each form, with the place of these; and how many have each 4
-        # bytes there. Any 8 bytes of a text hold one of its 4-byte blocks, so looking up each
-        # block finds every string.
+        # The strings by 8 bytes of each form, with their place; and the blocks of 4 bytes in these.
+        # Any 8 bytes of a text hold one of its 4-byte blocks, so looking up each finds all strings.
         self._index: dict[bytes, tuple[tuple[_String, int], ...]] = {}
         self._blocks: Counter[int] = Counter()
         self._characters = 0
-        self._full = False  # whether one was dropped
+        self.full: bool | None = None  # whether a warning is due; False once it was given
 
     @classmethod
     def renew_lock(cls) -> None:
@@ -171,7 +173,7 @@ class _Known:
         lock = self._lock
         if not lock.acquire(blocking=False):
             return False
-        interrupted, full = _Known._busy, self._full
+        interrupted = _Known._busy
         try:
             _Known._busy = True
             if not interrupted:
@@ -179,8 +181,6 @@ class _Known:
         finally:
             _Known._busy = interrupted
             lock.release()
-        if self._full and not full:
-            logging.getLogger("lambda_secrets").warning(_FULL, LIMIT, CHARACTERS)
         return not interrupted
 
     def _index_new(self) -> None:
@@ -194,7 +194,8 @@ class _Known:
                 self._new.pop(key, None)
         while len(self._strings) > (LIMIT if self._characters <= CHARACTERS else 1):
             _, oldest = self._strings.popitem(last=False)
-            self._characters, self._full = self._characters - len(oldest.content), True
+            self._characters -= len(oldest.content)
+            self.full = self.full is not False
             windows = {window for form in oldest.begins for window, _ in _windows(form)}
             for window in windows & self._index.keys():
                 self._put(window, tuple(at for at in self._index[window] if at[0] is not oldest))
@@ -211,8 +212,7 @@ class _Known:
 
     def _put(self, window: bytes, places: tuple[tuple[_String, int], ...]) -> None:
         more = len(places) - len(self._index.get(window, ()))
-        for at in range(4):
-            (block,) = _blocks(window[at : at + 4])
+        for block in _blocks(b"".join(window[at : at + 4] for at in range(4))):
             self._blocks[block] += more  # first: an interruption leaves one too many
             if not self._blocks[block]:
                 del self._blocks[block]
