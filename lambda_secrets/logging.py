@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from binascii import b2a_base64
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -27,10 +27,14 @@ __all__ = ["RedactSecrets"]
 
 MASK = "***"
 SHORTEST = 8  # characters: a shorter string may be part of any word
-LIMIT = 2_000  # strings kept
+LIMIT = 20_000  # strings kept
 CHARACTERS = 2_000_000  # kept in all these strings together
 DEPTH = 16  # levels of nested containers; deeper ones are redacted as text
 _PREFIX = 120  # characters compared before a long string is escaped; base64 needs a multiple of 3
+_FULL = (
+    "RedactSecrets is full (%d strings or %d characters): those used least recently are no longer"
+    " redacted. Inject only the parts that you need of large documents, such as 'name#key'."
+)
 
 _REPLACES = sys.version_info >= (3, 12)  # before 3.12, a filter can only change the record
 _WITHOUT_VALUES = {
@@ -53,8 +57,8 @@ class RedactSecrets(logging.Filter):
 
     Values are strings of at least 8 characters and whole numbers of at least 8 digits, including
     those inside JSON. They are found as plain text and as escaped by JSON, `repr` or URLs; bytes as
-    text, base64 or hex. Old values stay redacted after a rotation. The 2,000 strings used last are
-    kept, up to 2,000,000 characters.
+    text, base64 or hex. Old values stay redacted after a rotation. The 20,000 strings used last are
+    kept, up to 2,000,000 characters; a warning tells that one was dropped.
 
     On Python 3.12 and later, other handlers get the original record; on 3.11, the redacted one.
     """
@@ -70,6 +74,9 @@ class RedactSecrets(logging.Filter):
         if not self._known(0):
             return True
         redacted = _Redaction(self._known(0).complete().redact).apply(record)
+        if self._known(0).full:  # here, not where it was found: those frames hold values
+            self._known(0).full = False
+            _attempt(logging.getLogger("lambda_secrets").warning, _FULL, LIMIT, CHARACTERS)
         return True if redacted is record else redacted
 
     def redact(self, text: str) -> str:
@@ -110,10 +117,12 @@ class _Known:
     def __init__(self) -> None:
         self._strings: OrderedDict[Any, _String] = OrderedDict()  # least recently used first
         self._new: dict[Any, _String] = {}  # not in the index yet
-        # The strings by their first 8 bytes, and by each 4 bytes in these. Any 8 bytes of a text
-        # hold one of its 4-byte blocks, so looking up each block finds every string.
-        self._index: dict[int | bytes, dict[_String, None]] = {}
+        # The strings by 8 bytes of each form, with their place; and the blocks of 4 bytes in these.
+        # Any 8 bytes of a text hold one of its 4-byte blocks, so looking up each finds all strings.
+        self._index: dict[bytes, tuple[tuple[_String, int], ...]] = {}
+        self._blocks: Counter[int] = Counter()
         self._characters = 0
+        self.full: bool | None = None  # whether a warning is due; False once it was given
 
     @classmethod
     def renew_lock(cls) -> None:
@@ -147,12 +156,13 @@ class _Known:
         self._catch_up()
 
     def complete(self) -> _Known:
-        """Return itself with all strings indexed, or a full copy while another thread writes."""
+        """Return itself with all strings indexed, or a full index while another thread writes."""
         if self._catch_up():
             return self
         made = _Known()
-        new = list(self._new.values())  # first: the other thread moves them to the rest
-        for string in (*self._strings.values(), *new):
+        new = list(self._new.values())  # first: the other thread moves them to the index
+        made._index, made._blocks = self._index.copy(), self._blocks.copy()
+        for string in new:
             made._add(string)
         return made
 
@@ -185,15 +195,30 @@ class _Known:
         while len(self._strings) > (LIMIT if self._characters <= CHARACTERS else 1):
             _, oldest = self._strings.popitem(last=False)
             self._characters -= len(oldest.content)
-            for key in oldest.index_keys():
-                strings = self._index.get(key, {})
-                strings.pop(oldest, None)
-                if not strings:
-                    self._index.pop(key, None)
+            self.full = self.full is not False
+            windows = {window for form in oldest.begins for window, _ in _windows(form)}
+            for window in windows & self._index.keys():
+                self._put(window, tuple(at for at in self._index[window] if at[0] is not oldest))
 
     def _add(self, string: _String) -> None:
-        for key in string.index_keys():
-            self._index.setdefault(key, {})[string] = None
+        """Index each form by the 8 bytes that fewest others have: not by "https://"."""
+        string.begins = string.begins or tuple(sorted(_forms(string.content[:_PREFIX])))
+        added: list[tuple[bytes, int]] = []
+        for form in string.begins:
+            if not any(form.startswith(*window) for window in added):
+                best = min(_windows(form), key=lambda window: len(self._index.get(window[0], ())))
+                self._put(best[0], (*self._index.get(best[0], ()), (string, best[1])))
+                added.append(best)
+
+    def _put(self, window: bytes, places: tuple[tuple[_String, int], ...]) -> None:
+        more = len(places) - len(self._index.get(window, ()))
+        for block in _blocks(b"".join(window[at : at + 4] for at in range(4))):
+            self._blocks[block] += more  # first: an interruption leaves one too many
+            if not self._blocks[block]:
+                del self._blocks[block]
+        self._index[window] = places
+        if not places:
+            del self._index[window]
 
     def redact(self, text: str) -> str:
         """Return the text with a mask for each string; strings that overlap share one."""
@@ -201,21 +226,22 @@ class _Known:
             return text
         data = str.encode(text, errors="surrogatepass")
         blocks = _blocks(data)
-        if self._index.keys().isdisjoint(blocks):
+        if self._blocks.keys().isdisjoint(blocks):
             return text
         parts: list[bytes] = []
         done = 0
-        for number, block in enumerate(blocks):
-            if block not in self._index:
-                continue
-            for start in range(max(4 * number - 3, 0), 4 * number + 1):
-                strings = list(self._index.get(data[start : start + SHORTEST], ()))
-                length = max((string.length_at(data, start) for string in strings), default=0)
-                if length:
-                    if start >= done:
-                        parts += data[done:start], MASK.encode()
-                    done = max(done, start + length)
+        for start, end in sorted(self._found(data, blocks)):
+            if start >= done:
+                parts += data[done:start], MASK.encode()
+            done = max(done, end)
         return b"".join((*parts, data[done:])).decode(errors="surrogatepass") if parts else text
+
+    def _found(self, data: bytes, blocks: list[int]) -> Iterator[tuple[int, int]]:
+        """Yield where each string begins and ends."""
+        numbers = (number for number, block in enumerate(blocks) if block in self._blocks)
+        for at in (max(4 * number - back, 0) for number in numbers for back in range(4)):
+            for string, place in self._index.get(data[at : at + SHORTEST], ()):
+                yield from string.found(data, at - place)
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
@@ -227,31 +253,31 @@ def _blocks(data: bytes) -> list[int]:
     return memoryview(data)[: len(data) & ~3].cast("I").tolist()
 
 
+def _windows(form: bytes) -> list[tuple[bytes, int]]:
+    """Return every 8 bytes of a form, and its last 8, with their places."""
+    last = len(form) - SHORTEST
+    return [(form[at : at + SHORTEST], at) for at in (*range(0, last, SHORTEST), last)]
+
+
 class _String:
     """A string to redact, with the forms that it may take in a log."""
 
-    __slots__ = ("_begins", "_forms", "content", "inside")
+    __slots__ = ("_forms", "begins", "content", "inside")
 
     def __init__(self, content: str | bytes) -> None:
         self.content = content
         self.inside = _inside(content)
-        self._begins: tuple[bytes, ...] = ()  # the forms of its prefix
-        self._forms: list[bytes] = []  # the longest first
+        self.begins: tuple[bytes, ...] = ()  # the forms of its prefix
+        self._forms: tuple[bytes, ...] = ()
 
-    def index_keys(self) -> set[int | bytes]:
-        """Return the first 8 bytes of each form, and each block of 4 bytes in them."""
-        self._begins = self._begins or tuple(_forms(self.content[:_PREFIX]))
-        starts = {begin[:SHORTEST] for begin in self._begins}
-        return starts.union(*(_blocks(start[at : at + 4]) for start in starts for at in range(4)))
-
-    def length_at(self, data: bytes, start: int) -> int:
-        """Return the length of the longest form that stands at this place, or 0."""
-        if not data.startswith(self._begins, start):
-            return 0
+    def found(self, data: bytes, start: int) -> list[tuple[int, int]]:
+        """Return the start and the end of each form that stands at this place."""
+        if start < 0 or not data.startswith(self.begins, start):
+            return []
         if not self._forms:
-            forms = self._begins if len(self.content) <= _PREFIX else _forms(self.content)
-            self._forms = sorted(forms, key=len, reverse=True)
-        return next((len(form) for form in self._forms if data.startswith(form, start)), 0)
+            long = len(self.content) > _PREFIX
+            self._forms = tuple(_forms(self.content)) if long else self.begins
+        return [(start, start + len(form)) for form in self._forms if data.startswith(form, start)]
 
 
 def _content(item: Any) -> str | bytes | None:
@@ -371,9 +397,8 @@ class _Redaction:
         known = vars(record)
         changes: dict[str, Any] = {}
         for name in known.keys() - _WITHOUT_VALUES:
-            value = known[name]
-            cleaned = _attempt(self._clean, value, failed=MASK)
-            if cleaned is not value:
+            cleaned = _attempt(self._clean, known[name], failed=MASK)
+            if cleaned is not known[name]:
                 changes[name] = cleaned
         info = record.exc_info
         if isinstance(info, tuple) and info[1] is not None:
@@ -395,9 +420,8 @@ class _Redaction:
         """Return the value or its redacted stand-in: containers keep their form."""
         if isinstance(value, str):
             return self._redact(value)
-        if value is None or isinstance(value, float):
-            return value
-        if isinstance(value, int) and -_SMALLEST < value < _SMALLEST:
+        is_small = isinstance(value, int) and -_SMALLEST < value < _SMALLEST
+        if is_small or value is None or isinstance(value, float):
             return value
         if len(above) < DEPTH and id(value) not in above:
             above = (*above, id(value))
@@ -443,6 +467,7 @@ class _Redaction:
         text = self._redact(_text(error))
         looks: dict[str, Any] = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
         looks["__str__"] = lambda _: text  # a group's own would count its members once more
+        looks["__reduce__"] = lambda one: (Exception, (text,), vars(one))  # its class is only here
         members = [made[id(member)] for member in _members(error) if id(member) in made]
         base, args = (BaseExceptionGroup, (text, members)) if members else (Exception, (text,))
         stand_in = type(kind.__name__, (base,), looks)(*args)

@@ -9,18 +9,21 @@ import io
 import json
 import logging
 import pickle
+import queue
 import re
 import subprocess
 import sys
 import threading
 import weakref
-from collections import UserDict, UserString
+from collections import Counter, UserDict, UserString
 from dataclasses import dataclass, field
 from decimal import Decimal
+from logging.handlers import QueueHandler, SocketHandler
 from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from urllib.parse import quote, quote_plus
 
+import msgspec
 import pytest
 from aws_lambda_powertools import Logger
 from hypothesis import given, strategies as st
@@ -281,8 +284,7 @@ def test_no_text_shows_a_value(values: list[str], data: st.DataObject) -> None:
     text = "".join(a + b for a, b in zip(between, [*values, *[""] * len(between)], strict=False))
     redacted = redact.redact(text)
     assert not any(value in redacted for value in known)
-    if not known:
-        assert redacted is text
+    assert known or redacted is text
 
 
 ANY_TEXT = st.text(st.characters() | st.sampled_from("aaaa\"'\\\n /+%=-"))
@@ -554,6 +556,35 @@ def test_a_long_value_is_escaped_once_and_only_if_a_text_begins_like_it(
     assert log.text == "nothing\n" + '{"key": "***\\n"}\n***%0A\n' * 3
 
 
+@pytest.mark.parametrize(
+    "shown",
+    [
+        pytest.param(lambda number: f"https://svc{number}.internal.example/{number:x}", id="urls"),
+        pytest.param(lambda number: f"https://{number:03}.{number:03}/v1/metrics", id="middle"),
+        pytest.param(lambda number: f"{{'a b': 'c&d'}} and the number {number}", id="escaped"),
+    ],
+)
+def test_values_that_begin_alike_are_compared_rarely(
+    log: Log, monkeypatch: pytest.MonkeyPatch, shown: Callable[[int], str]
+) -> None:
+    """A text that begins like 200 values is compared with few of them, and all are found."""
+    log.redact.learn([shown(number) for number in range(100, 300)])
+    compared: list[object] = []
+    found = redaction._String.found
+
+    def counted(string: Any, data: bytes, start: int) -> Any:
+        compared.append(string)
+        return found(string, data, start)
+
+    monkeypatch.setattr(redaction._String, "found", counted)
+    other = " ".join(map(shown, range(500, 600)))
+    assert log.redact.redact(other) is other
+    assert len(compared) < 3000  # of 20,000
+    compared.clear()
+    assert log.redact.redact(" ".join(map(shown, range(100, 300)))) == "*** " * 199 + "***"
+    assert len(compared) < 6000  # of 40,000
+
+
 def test_threads_log_while_values_come(log: Log) -> None:
     """A value is redacted in every thread as soon as a handler can have it."""
     seen: list[str] = []
@@ -613,21 +644,74 @@ def test_strings_of_a_document_that_is_used_stay(log: Log, monkeypatch: pytest.M
     assert log.redact.redact("in-document") == "***"
 
 
+def test_a_large_document_beside_a_password_leaves_it_redacted(log: Log) -> None:
+    """A password stays redacted when a configuration of thousands of strings is injected."""
+    config = [{"name": f"shop number {n}", "url": f"https://shop{n}.example"} for n in range(2000)]
+    injected(SECRET)
+    injected(json.dumps(config), name="config", transform="json")
+    log.logger.warning("the key is %s, the shop is %s", SECRET, config[0])
+    assert log.text == "the key is ***, the shop is {'name': '***', 'url': '***'}\n"
+
+
+@pytest.mark.parametrize(
+    ("limit", "kept", "shown"), [("LIMIT", 4, "(4 strings"), ("CHARACTERS", 40, "40 characters)")]
+)
+def test_one_warning_tells_that_a_string_was_dropped(
+    log: Log, monkeypatch: pytest.MonkeyPatch, limit: str, kept: int, shown: str
+) -> None:
+    """The first drop is announced once, with the next record; no value is in reach then."""
+    log.redact.forget()
+    monkeypatch.setattr(redaction, limit, kept)
+    records: list[logging.LogRecord] = []
+    seen: list[object] = []
+
+    class Learning(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append(record)
+            frame = sys._getframe(1)
+            while frame.f_code.co_filename in {logging.__file__, redaction.__file__}:
+                seen.extend(reachable(dict(frame.f_locals)).values())
+                assert frame.f_back
+                frame = frame.f_back
+            thread = threading.Thread(target=log.redact.learn, args=("from-a-thread",))
+            thread.start()
+            thread.join()
+            assert not log.redact._known(0)._new
+
+    monkeypatch.setattr(logging.getLogger("lambda_secrets"), "handlers", [Learning()])
+    log.redact.learn(["number-1", "number-2", "number-3", "number-4"])
+    log.logger.warning("not full")
+    assert not records
+    for number in range(5, 9):
+        log.redact.learn(f"number-{number}")
+        log.logger.warning("full")
+    (record,) = records
+    assert log.text == "not full\n" + "full\n" * 4
+    assert record.levelname == "WARNING"
+    assert shown in record.getMessage()
+    assert not [text for text in seen if isinstance(text, (str, bytes)) and "number-" in str(text)]
+    assert log.redact.redact("number-1 from-a-thread") == "number-1 ***"
+
+
 @given(st.lists(st.sampled_from("abc").map(lambda letter: "secret-0-" + letter * 9), min_size=9))
 def test_what_is_forgotten_leaves_nothing_in_the_index(learned: list[str]) -> None:
-    """The index equals that of a filter that learned only the values that are still kept."""
-    used, expected = RedactSecrets(), RedactSecrets()
-    used.forget()
-    expected.forget()
+    """The index finds the values that are still kept, and holds nothing of the others."""
+    redact = RedactSecrets()
+    redact.forget()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(redaction, "LIMIT", 2)
         for value in learned:
-            used.learn(value)
-    kept = used._known(0)._strings
+            redact.learn(value)
+    known = redact._known(0)
+    kept = known._strings
     assert list(kept) == list(dict.fromkeys(reversed(learned)))[1::-1] or len(kept) < 2
-    expected.learn(list(kept))
-    assert used._known(0)._index.keys() == expected._known(0)._index.keys()
-    assert used._known(0)._characters == sum(map(len, kept))
+    assert known._characters == sum(map(len, kept))
+    text = " ".join(learned)
+    assert redact.redact(text) == searched(text, set(kept))
+    assert {string for places in known._index.values() for string, _ in places} == {*kept.values()}
+    windows = [window for window, places in known._index.items() for _ in places]
+    parts = [window[at : at + 4] for window in windows for at in range(4)]
+    assert known._blocks == Counter(redaction._blocks(b"".join(parts)))
 
 
 # Threads, signals, forks
@@ -655,6 +739,25 @@ def test_another_thread_that_indexes_holds_nobody_up(
     assert seen == "*** ***"
     assert not log.redact._known(0)._new
     assert log.redact.redact(f"{SECRET} another-value") == "*** ***"
+
+
+def test_a_record_meanwhile_indexes_only_the_new_values(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is logged while a value is being indexed does not index all others again."""
+    log.redact.learn([f"number-{number}" for number in range(100)])
+    indexed: list[Any] = []
+    add = redaction._Known._add
+
+    def counted(known: Any, string: Any) -> None:
+        indexed.append(string.content)
+        add(known, string)
+
+    monkeypatch.setattr(redaction._Known, "_add", counted)
+    inside_of_forms(monkeypatch, lambda: log.logger.warning("number-99 number-100"))
+    log.redact.learn("number-100")
+    assert log.text == "*** ***\n"
+    assert indexed == ["number-100"] * 2
 
 
 def test_a_finalizer_may_log_and_learn_within_the_filter(
@@ -1192,6 +1295,49 @@ def test_stand_ins_pickle_as_plain_text(log: Log) -> None:
     assert json.dumps({"pin": pin}) == '{"pin": "***"}'
     assert type(pickle.loads(pickle.dumps(pin))) is str  # noqa: S301 - our own
     assert not hasattr(pin, "_private")
+
+
+def test_strict_encoders_take_stand_ins_as_the_guide_tells_them(log: Log) -> None:
+    """Encoders that refuse subclasses of `str` write stars with what `docs/redaction.md` adds."""
+    log.redact.learn(ACCOUNT)
+    log.logger.warning("m", extra={"more": {"account": ACCOUNT}})
+    more = vars(log.records[0])["more"]
+    assert msgspec.json.encode(more, enc_hook=str) == b'{"account":"***"}'
+    with pytest.raises(TypeError, match="unsupported"):
+        msgspec.json.encode(more)  # else the guide can drop this
+    yaml = pytest.importorskip("yaml")
+
+    class Dumper(yaml.SafeDumper):  # type: ignore[misc, name-defined]  # not in each environment
+        """A dumper of its own: representers are registered for a class."""
+
+    Dumper.add_multi_representer(str, lambda dumper, text: dumper.represent_str(str(text)))
+    assert yaml.dump(more, Dumper=Dumper) == "account: '***'\n"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionError(f"no route for {SECRET}"),
+        json.JSONDecodeError("no route", SECRET, 3),
+        ExceptionGroup(f"no route for {SECRET}", [ValueError(SECRET)]),
+    ],
+    ids=type,
+)
+def test_records_with_an_exception_can_be_sent_to_other_processes(
+    log: Log, error: Exception
+) -> None:
+    """An exception in `extra` crosses a socket or queue as a plain one, with its text and notes."""
+    log.redact.learn(SECRET)
+    error.add_note(f"a note on {SECRET}")
+    log.logger.warning("m", extra={"error": error, "more": {"errors": [error]}})
+    sent = SocketHandler("localhost", 0).makePickle(log.records[0])
+    queued = QueueHandler(queue.SimpleQueue()).prepare(log.records[0])
+    got = pickle.loads(sent[4:]), vars(pickle.loads(pickle.dumps(queued)))  # noqa: S301 - our own
+    for attributes in got:
+        for seen in (attributes["error"], *attributes["more"]["errors"]):
+            assert type(seen) is Exception
+            assert str(seen) == str(error).replace(SECRET, "***")
+            assert seen.__notes__ == ["a note on ***"]
 
 
 def fail(*_: object, **__: object) -> NoReturn:
