@@ -31,6 +31,7 @@ from hypothesis import given, strategies as st
 import benchmarks.redaction
 import lambda_secrets.logging as redaction
 from lambda_secrets import (
+    LiveSecrets,
     MemoryBackend,
     Secret,
     clear_cache,
@@ -1616,3 +1617,17 @@ def test_a_value_is_known_before_another_thread_gets_it(
     monkeypatch.setattr(RedactSecrets, "learn", learn_late)
     assert read().it == SECRET
     assert log.text == "got ***\n"
+
+
+def test_a_value_that_is_read_again_counts_as_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an application learns does not push out an unchanged value that is read each time."""
+    monkeypatch.setattr(redaction, "LIMIT", 10)
+    redact = RedactSecrets()
+    live = LiveSecrets(
+        {"password": "db#password"},
+        backend=MemoryBackend({"db": {"password": "hunter2-hunter2"}}),
+        ttl=0,
+    )
+    for number in range(30):
+        redact.learn(f"token-{number:08}")
+        assert redact.redact(f"with {live.password}") == "with ***"
