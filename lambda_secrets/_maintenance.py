@@ -199,7 +199,8 @@ def keep_out_of_snapshots(store: Store) -> None:
     store.has_hooks = True
     hooks.register_before_snapshot(release, store)
     # The runtime runs the first one last: after hooks that call a handler to warm it up.
-    hooks.get_before_snapshot().insert(0, (forget, (store,), {}))
+    before: Any = hooks.get_before_snapshot()
+    before.insert(0, (forget, (store,), {}))
     hooks.register_after_restore(release, store)
 
 

@@ -141,7 +141,7 @@ def _stdout_for_results() -> IO[bytes]:
     sys.stdout.flush()
     results = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    sys.stdout = sys.stderr
+    sys.stdout = sys.__stdout__ = sys.stderr  # Python flushes it in the end
     return results
 
 
