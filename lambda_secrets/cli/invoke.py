@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -141,7 +142,8 @@ def _stdout_for_results() -> IO[bytes]:
     sys.stdout.flush()
     results = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    sys.stdout = sys.__stdout__ = sys.stderr  # Python flushes it in the end
+    atexit.register(sys.stdout.flush)  # Python itself flushes only what is then sys.stdout
+    sys.stdout = sys.stderr
     return results
 
 
