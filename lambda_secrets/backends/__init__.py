@@ -76,7 +76,7 @@ class Answer:
 
     @property
     def value(self) -> Value:
-        """The value. It cannot be set: a new value needs a new `Answer`."""
+        """The value. It cannot be set, since a new value needs a new `Answer`."""
         return self._value(0)  # type: ignore[no-any-return]  # __init__ hid it
 
     def __reduce__(self) -> str:
