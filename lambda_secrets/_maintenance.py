@@ -71,7 +71,7 @@ def catch_up(store: Store) -> None:
                 for key in [key for key in table if gone(key)]:
                     del table[key]
             for number, owner in store.owners.items():
-                backend = owner() if isinstance(owner, weakref.ref) else owner
+                backend = _backend_of(owner)
                 # Of our own backends: they answer for AppConfig themselves between two polls.
                 forget: Any = getattr(type(backend), "_forget_configurations", None)
                 if forget is not None:
@@ -83,6 +83,11 @@ def catch_up(store: Store) -> None:
                 store.builds.drop(gone, cleared=told)
     if store.builds is not None:
         store.builds.close_unused()
+
+
+def _backend_of(owner: Any) -> Any:
+    """Return a backend that is kept weakly if possible; None if it is gone."""
+    return owner() if isinstance(owner, weakref.ref) else owner
 
 
 def sweep(store: Store) -> None:
@@ -160,7 +165,7 @@ def release(store: Store) -> None:
     with store.lock:
         backends = {id(watcher.backend): watcher.backend for watcher in store.watchers.values()}
         for number, owner in store.owners.items():
-            backends[number] = owner() if isinstance(owner, weakref.ref) else owner
+            backends[number] = _backend_of(owner)
     forget(store)
     for backend in backends.values():
         try:

@@ -42,9 +42,11 @@ class HandlerProxy(_FunctionWrapper):  # type: ignore[misc]  # its types differ 
 
     @property
     def __signature__(self) -> Any:
+        if self._self_signature is not None:
+            return self._self_signature
         layer = self._self_lambda_secrets
-        if self._self_signature is not None or layer.into != "kwargs":
-            return self._self_signature or self.__wrapped__.__signature__  # which may have none
+        if layer.into != "kwargs":
+            return self.__wrapped__.__signature__  # which usually has none
         from ._targets import Uninjected
 
         return Uninjected(self.__wrapped__, layer.resolver.declarations).__signature__

@@ -376,8 +376,8 @@ def test_the_bridge_ends_when_awscurrent_changes(stopped: FakeClock) -> None:
     assert live.password == "third"
 
 
-def test_a_bridge_is_read_again_once_per_ttl_of_each_handler(stopped: FakeClock) -> None:
-    """A shorter TTL than the crossing call's reads AWSCURRENT once per TTL, not at each call."""
+def bridged() -> tuple[Rotating, LiveSecrets, Any]:
+    """Return a database, its live secrets, and a handler that has crossed to AWSPENDING."""
     database = Rotating()
     live = LiveSecrets({"password": "prod/db#password"}, backend=database, ttl=10, **OPTIONS)
     call = by_handler(database, ttl=300)
@@ -385,6 +385,12 @@ def test_a_bridge_is_read_again_once_per_ttl_of_each_handler(stopped: FakeClock)
     database.create()
     database.set()
     call()
+    return database, live, call
+
+
+def test_a_bridge_is_read_again_once_per_ttl_of_each_handler(stopped: FakeClock) -> None:
+    """A shorter TTL than the crossing call's reads AWSCURRENT once per TTL, not at each call."""
+    database, live, _ = bridged()
     del database.asked[:]
     for seconds in (0, 9, 1, 0, 9, 1, 0, 39.5):
         stopped.tick(seconds)
@@ -419,13 +425,7 @@ def test_a_bridge_counts_as_forced_if_it_was_read_again_by_force(
     """A call that fails with it waits for a second only if a forced read has just kept it."""
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
-    database = Rotating()
-    live = LiveSecrets({"password": "prod/db#password"}, backend=database, ttl=10, **OPTIONS)
-    call = by_handler(database, ttl=300)
-    call()
-    database.create()
-    database.set()
-    call()
+    database, live, call = bridged()
     stopped.tick(10)
     live.refresh() if by_hand else live.current()
     database.rotate("third")

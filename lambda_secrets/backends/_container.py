@@ -29,6 +29,7 @@ RELATIVE, FULL = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDEN
 TOKEN, TOKEN_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
 RENEW_BEFORE = 300.0  # seconds before they expire
 RENEWAL_SHARE = 1.0  # seconds for a renewal, at most half of the timeout, while the keys are valid
+_IN_VAIN = -1.0  # in place of a time: the keys have expired, and a renewal has failed
 _HOSTS = ("169.254.170.2", "169.254.170.23", "fd00:ec2::23", "localhost", "::1")
 
 
@@ -46,7 +47,7 @@ class Container:
         if keys is not used:  # another call has renewed them, or they are the environment's
             return bool(origin)
         self._held = keys, min(expires, 0.0), origin
-        return expires >= 0  # if not, another call has tried in vain
+        return expires > _IN_VAIN
 
     def credentials(self, timeout: float) -> Opaque | ResolutionError:
         """Return key id, secret key and session token, hidden; renewed if they expire soon."""
@@ -61,7 +62,7 @@ class Container:
             if left > 0:
                 return keys
             if self._held[0] is keys:
-                self._held = keys, -1.0, origin
+                self._held = keys, _IN_VAIN, origin
             return answer
         self._held = (*answer, settings)
         return self._held[0]

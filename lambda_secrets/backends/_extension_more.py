@@ -13,13 +13,7 @@ from ._connections import Fault
 from ._decode import is_named, parameter_answer, text_of
 from ._extension import TOKENS, encoded, is_elsewhere, request_to
 from ._http import Reply, port_of
-from ._states import (
-    NotListeningError,
-    NotReadyError,
-    UnexplainedError,
-    pause_before,
-    token_in,
-)
+from ._states import NotListeningError, NotReadyError, UnexplainedError, pause_before, token_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +44,7 @@ def asked_patiently(
         if isinstance(answer, NotListeningError):
             backend.heard[answer.port] = False
         elif isinstance(answer, UnexplainedError):
-            answer.args = (f'{answer} Under backend="auto", AWS says which, too.',)
+            answer.args = (f'{answer} With backend="auto", AWS tells which.',)
     return answers
 
 

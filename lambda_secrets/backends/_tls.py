@@ -118,7 +118,7 @@ class RemoteExchange(Exchange):
         host, port = proxy or self.address[:2]
         try:
             addresses = _addresses_of(host, port, deadline)
-        except (OSError, UnicodeError):  # not a gaierror if the resolver has no file descriptor
+        except (OSError, UnicodeError):  # a plain OSError without a free file descriptor
             return Fault("unresolved")
         fault: Fault | None = Fault("timeout")
         for n, (family, _, _, _, place) in enumerate(addresses):

@@ -543,7 +543,7 @@ def test_a_port_that_has_answered_before_is_missed() -> None:
 
 
 def test_the_extension_of_appconfig_does_not_vouch_for_the_other() -> None:
-    """A refused port that never answered is no outage because another port has answered."""
+    """A refused port that never answered is not an outage, even if another port has answered."""
     with refusing_port() as nobody, FaultServer([faults.answer("on")]) as configurations:
         pair = Pair(nobody, lambda _: UNASKED)
         pair.extension.appconfig_port = configurations.port
