@@ -259,7 +259,7 @@ def measure(*, rounds: int = 61) -> Figures:
     tables["estimate"] = estimated(
         {name: [pair.above for pair in found] for name, found in pairs[ZIP].items()}
     )
-    return Figures("Cold start", {**tables, **profiles}, checks_of(pairs), {"pairs": pairs})
+    return Figures("Cold start", {**tables, **profiles}, checks_of(pairs), {})
 
 
 SHORT = [
