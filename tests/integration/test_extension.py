@@ -133,6 +133,14 @@ def test_one_hanging_secret_does_not_lose_the_others(extension: FakeExtension) -
     assert extension.asked() == ["prod/bad"]
 
 
+def test_secret_is_read_by_its_arn(extension: FakeExtension) -> None:
+    """An ARN is asked for as it was declared, and the answer that names it is accepted."""
+    arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:prod/db+x-AbCdEf"
+    extension.secrets = {arn: "v"}
+    assert resolve(arn) == "v"
+    assert extension.asked() == [arn]
+
+
 def test_proxy_settings_are_ignored(
     extension: FakeExtension, monkeypatch: pytest.MonkeyPatch
 ) -> None:
