@@ -8,6 +8,8 @@ import shlex
 import subprocess
 import sys
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +20,14 @@ from aws_lambda_powertools.utilities import parameters
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from lambda_secrets import Secret, clear_cache, inject_secrets, resolve_secrets
+from lambda_secrets import (
+    LiveSecrets,
+    MemoryBackend,
+    Secret,
+    clear_cache,
+    inject_secrets,
+    resolve_secrets,
+)
 from lambda_secrets.cli.emulator import Emulator
 from lambda_secrets.testing import LambdaContext, override_secrets
 
@@ -197,6 +206,32 @@ def test_wrong_order_on_a_route_is_as_unsafe_as_the_pages_say() -> None:
         assert client.get("/hook", params={"key": "chosen"}).json() == "chosen"
         assert resolver.resolve(event, context)["body"] == "chosen"
         assert hook() == "made up"
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_thread_of_a_retry_needs_a_copy_of_its_context(*, copied: bool) -> None:
+    """As rotation.md says, only a thread with a copy of the context sees a pending value."""
+    pending = Secret("prod/db", version_stage="AWSPENDING")
+    vault: dict[str | Secret, dict[str, str]] = {"prod/db": {"password": "old"}}
+    live = LiveSecrets({"db": "prod/db#@"}, backend=MemoryBackend(vault))
+    vault[pending] = {"password": "new"}
+
+    def read() -> Any:
+        if (password := live.db["password"]) != "new":
+            raise PermissionError
+        return password
+
+    @live.retry_on(PermissionError)
+    def logged_in() -> str:
+        run: Any = copy_context().run if copied else lambda call: call()
+        with ThreadPoolExecutor(1) as pool:
+            return str(pool.submit(run, read).result())
+
+    if copied:
+        assert logged_in() == "new"
+    else:
+        with pytest.raises(PermissionError):
+            logged_in()
 
 
 def test_typed_example_runs() -> None:

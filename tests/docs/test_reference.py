@@ -314,13 +314,18 @@ def test_no_message_on_the_page_has_gone() -> None:
 # Messages of others: the extension, Python and type checkers.
 WORDED_BY_OTHERS = {
     "an unexpected error occurred while executing request",
+    "coroutine is not JSON serializable",
+    "'dict' object has no attribute",
     "has no attribute 'secrets'",
     'has no attribute "secrets"',
     "is not a mapping",
     "'Secrets' object is not iterable",
     "missing 1 required keyword-only argument: 'db'",
+    "missing 1 required positional argument: 'db'",
+    "must be a mapping, not str",
     "not JSON serializable",
     "not ready to serve traffic",
+    "string indices must be integers",
     "unexpected keyword argument 'db'",
 }
 

@@ -1,9 +1,8 @@
-"""The extension backend over real sockets: fan-out, sharing, faults, deadlines, names."""
+"""The extension backend over real sockets: fan-out, sharing, deadlines, proxies."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lambda_secrets import (
-    BackendError,
     BackendUnavailableError,
     ResolutionError,
     SecretNotFoundError,
@@ -21,14 +19,12 @@ from lambda_secrets import (
 )
 from tests.integration.conftest import PORT
 from tests.support import faults
-from tests.support.faults import FakeExtension, FaultServer, secret_body
+from tests.support.faults import FakeExtension, FaultServer
 
 if TYPE_CHECKING:
     from awslambdaric.lambda_context import LambdaContext
 
-    from tests.support.faults import Action, Request
-
-FINE = faults.answer(json.dumps(secret_body("fine", agent=False)))
+    from tests.support.faults import Action
 
 
 def resolve(name: str = "prod/db", **options: Any) -> Any:
@@ -95,131 +91,6 @@ def test_eight_threads_on_a_cold_handler_fetch_each_source_once(
 
 
 @pytest.mark.parametrize(
-    ("fault", "error", "says"),
-    [
-        (faults.BAD_TOKEN, BackendError, "token"),
-        (faults.answer("Bad Token", 403), BackendError, "(?i)token"),
-        (faults.NOT_READY, BackendUnavailableError, "not ready"),
-        (
-            faults.answer('{"__type":"ResourceNotFoundException","message":"no"}', 400),
-            SecretNotFoundError,
-            "prod/db",
-        ),
-        (faults.REFUSED, BackendError, "(?is)exist.*(allow|den|permi|may)"),
-        (faults.answer("this is no JSON"), BackendError, "prod/db"),
-        (faults.answer('["another shape"]'), BackendError, "prod/db"),
-        (faults.GARBAGE, BackendError, "prod/db"),
-        (faults.answer("broken", 500), BackendUnavailableError, "500"),
-        (faults.answer("slow down", 429), BackendUnavailableError, "429"),
-        (faults.answer("teapot", 418), BackendError, "418"),
-        (faults.close, BackendUnavailableError, "prod/db"),
-        (faults.reset, BackendUnavailableError, "prod/db"),
-        (faults.truncated("x" * 1000), BackendUnavailableError, "prod/db"),
-        (faults.hang, BackendUnavailableError, "prod/db"),
-    ],
-    ids=[
-        "wrong-token",
-        "agent-wrong-token",
-        "not-ready",
-        "not-found",
-        "refused-without-reason",
-        "no-json",
-        "wrong-shape",
-        "no-http",
-        "server-error",
-        "throttled",
-        "other-4xx",
-        "closed",
-        "reset",
-        "truncated",
-        "hung",
-    ],
-)
-def test_each_fault_has_its_error_class(
-    monkeypatch: pytest.MonkeyPatch, fault: Action, error: type[ResolutionError], says: str
-) -> None:
-    """Each fault has its error class and message, and the failure is not cached."""
-    answers: list[Action] = [fault]
-    with FaultServer(lambda _: answers[0]) as server:
-        monkeypatch.setenv(PORT, str(server.port))
-        with pytest.raises(error, match=says) as caught:
-            resolve(timeout=0.3)
-        assert type(caught.value) is error
-        answers[0] = FINE
-        assert resolve(timeout=3) == "fine"
-
-
-def test_refused_connection_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refused connection is reported as unavailable, as the extension may still be starting."""
-    with faults.refusing_port() as port:
-        monkeypatch.setenv(PORT, str(port))
-        with pytest.raises(BackendUnavailableError, match="listens"):
-            resolve(timeout=0.3)
-
-
-def test_not_ready_is_asked_again_until_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The extension's "not ready" answers are waited out within `timeout`."""
-    with FaultServer([faults.NOT_READY, faults.NOT_READY, faults.NOT_READY, FINE]) as server:
-        monkeypatch.setenv(PORT, str(server.port))
-        assert resolve(timeout=5) == "fine"
-        assert len(server.requests) == 4
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        faults.chunked(json.dumps(secret_body("fine", agent=False))),
-        faults.drip(json.dumps(secret_body("fine", agent=True)), size=40, seconds=0.01),
-        faults.answer(json.dumps(secret_body("fine", agent=True)), keep=False),
-    ],
-    ids=["chunked", "dripping", "closed-after"],
-)
-def test_unusual_but_whole_answers_are_read(monkeypatch: pytest.MonkeyPatch, body: Action) -> None:
-    """Chunked and dripping answers are read whole, and so is one that ends its connection."""
-    with FaultServer([body]) as server:
-        monkeypatch.setenv(PORT, str(server.port))
-        for _ in range(2):
-            assert resolve(timeout=5) == "fine"
-            clear_cache()
-        assert len(server.requests) == 2
-
-
-@pytest.mark.parametrize("death", [faults.close, faults.reset])
-def test_dead_kept_connection_is_replaced(monkeypatch: pytest.MonkeyPatch, death: Action) -> None:
-    """If a kept connection dies on the next request, the request is retried on a fresh one."""
-    with FaultServer([FINE, death, FINE]) as server:
-        monkeypatch.setenv(PORT, str(server.port))
-        assert resolve() == "fine"
-        clear_cache()
-        assert resolve() == "fine"
-        assert (len(server.requests), server.connections) == (3, 2)
-
-
-def test_agents_connection_limit_is_left_behind_with_its_connection(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The agent's 429 sticks to its connection, so the next try opens another one."""
-
-    def script(request: Request) -> Action:
-        limited = request.connection == 1
-        return faults.answer("Connection limit exceeded", 429) if limited else FINE
-
-    with FaultServer(script) as server:
-        monkeypatch.setenv(PORT, str(server.port))
-        assert resolve(timeout=2) == "fine"
-        assert (len(server.requests), server.connections) == (2, 2)
-
-
-def test_connection_that_died_during_a_freeze_costs_nothing(extension: FakeExtension) -> None:
-    """If the other end closes the connection between invocations, the next read just works."""
-    extension.secrets = {"prod/db": "v"}
-    assert resolve() == "v"
-    clear_cache()
-    extension.drop_connections()
-    assert resolve() == "v"
-
-
-@pytest.mark.parametrize(
     "fault",
     [faults.hang, faults.drip("x" * 10_000, size=1, seconds=0.02), faults.NOT_READY],
     ids=["hanging", "dripping", "never-ready"],
@@ -262,69 +133,12 @@ def test_one_hanging_secret_does_not_lose_the_others(extension: FakeExtension) -
     assert extension.asked() == ["prod/bad"]
 
 
-def test_large_unicode_secret_arrives_whole(extension: FakeExtension) -> None:
-    """64 KiB of text with several scripts, quotes and control characters arrives unchanged."""
-    unit = 'aß漢🔑"\\\n\t<&>\u2028'
-    text = unit * (65_536 // len(unit.encode()))
-    extension.secrets = {"prod/db": text}
-    assert resolve() == text
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "prod/db+a=b.c@d_e-f/g",
-        "+",
-        "a+b",
-        "%2F",
-        "with space",
-        "arn:aws:secretsmanager:us-east-1:123456789012:secret:prod/db+x-AbCdEf",
-        "arn:aws-cn:secretsmanager:cn-north-1:123456789012:secret:prod/db-AbCdEf",
-        "x" * 512,
-    ],
-)
-def test_names_arrive_as_written(
-    extension: FakeExtension, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every character that a name may hold, and some that it may not, reaches the other end."""
-    if name.startswith("arn:"):
-        monkeypatch.setenv("AWS_REGION", name.split(":")[3])
-    extension.secrets = {name: "v"}
-    assert resolve(name) == "v"
-    assert extension.asked() == [name]
-
-
-@pytest.mark.parametrize("name", ["/prod/a+b=c.d_e-f", "plain", "/aws/reference/secretsmanager/x"])
-def test_parameter_names_arrive_as_written(extension: FakeExtension, name: str) -> None:
-    """A parameter's name keeps its slashes, and its value is decrypted by default."""
-    extension.parameters = {name: "v"}
-    assert resolve(f"ssm:{name}") == "v"
-    assert extension.asked() == [name]
-    assert extension.requests[0].query["withDecryption"] == "true"
-
-
-def test_values_have_their_types(extension: FakeExtension) -> None:
-    """Binary is bytes, a StringList a list, JSON a dict, and an empty string is a value."""
-    extension.secrets = {"bin": b"\x00\xff", "json": {"a": [1, None]}, "empty": ""}
-    extension.parameters = {"/list": ["a", "b"]}
-    declared = {"bin": "bin", "json": "json#@", "empty": "empty", "list": "ssm:/list"}
-    assert resolve_secrets(declared, backend="extension").reveal() == {
-        "bin": b"\x00\xff",
-        "json": {"a": [1, None]},
-        "empty": "",
-        "list": ["a", "b"],
-    }
-
-
-def test_agents_dialect_gives_the_same_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Text and binary secrets of the Secrets Manager Agent are read like the extension's."""
-    with FakeExtension({"text": "t", "bin": b"\xff"}, agent=True) as server:
-        monkeypatch.setenv(PORT, str(server.port))
-        declared = {"text": "text", "bin": "bin"}
-        assert resolve_secrets(declared, backend="extension").reveal() == {
-            "text": "t",
-            "bin": b"\xff",
-        }
+def test_secret_is_read_by_its_arn(extension: FakeExtension) -> None:
+    """An ARN is asked for as it was declared, and the answer that names it is accepted."""
+    arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:prod/db+x-AbCdEf"
+    extension.secrets = {arn: "v"}
+    assert resolve(arn) == "v"
+    assert extension.asked() == [arn]
 
 
 def test_proxy_settings_are_ignored(
@@ -352,17 +166,3 @@ def test_auto_asks_the_sdk_why_the_extension_refused(
     del declared["missing"]
     secrets = resolve_secrets(declared)
     assert secrets.reveal() == {"good": "from the extension", "there": "from the SDK"}
-
-
-def test_auto_uses_the_sdk_where_no_extension_listens(
-    moto_server: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After a refused connection the SDK is used, for this round only."""
-    moto_server.put_secret("prod/db", "from the SDK")
-    with faults.refusing_port() as port:
-        monkeypatch.setenv(PORT, str(port))
-        assert resolve_secrets({"db": "prod/db"})["db"] == "from the SDK"
-    clear_cache()
-    with FakeExtension({"prod/db": "from the extension"}) as server:
-        monkeypatch.setenv(PORT, str(server.port))
-        assert resolve_secrets({"db": "prod/db"})["db"] == "from the extension"

@@ -10,10 +10,7 @@ import pytest
 
 from lambda_secrets import (
     BackendUnavailableError,
-    Parameter,
-    ParameterTree,
     Secret,
-    SecretNotFoundError,
     clear_cache,
     inject_secrets,
     resolve_secrets,
@@ -54,31 +51,6 @@ def test_secrets_are_text_json_or_bytes(moto_server: MotoServer) -> None:
     }
 
 
-def test_secret_that_does_not_exist_is_not_found(
-    moto_server: MotoServer, botocore_calls: BotocoreCalls
-) -> None:
-    """A missing secret fails under its declared name; good ones beside it are kept."""
-    moto_server.put_secret("prod/good", "g")
-    backend = SdkBackend()
-    declared = {"missing": "prod/missing", "good": "prod/good"}
-    botocore_calls.clear()
-    with pytest.raises(SecretNotFoundError, match="prod/missing") as caught:
-        resolve_secrets(declared, backend=backend)
-    assert list(caught.value.failures) == ["missing"]
-    moto_server.put_secret("prod/missing", "m")
-    botocore_calls.clear()
-    assert resolve_secrets(declared, backend=backend).reveal() == {"missing": "m", "good": "g"}
-    assert botocore_calls.by_operation == {"GetSecretValue": 1}
-
-
-def test_default_stands_in_for_a_secret_that_does_not_exist(moto_server: MotoServer) -> None:
-    """If the SDK says that a secret does not exist, its declared default is used."""
-    declared = {"missing": Secret("prod/missing", default="d")}
-    assert resolve_secrets(declared, backend="sdk")["missing"] == "d"
-    moto_server.put_secret("prod/missing", "m")
-    assert resolve_secrets(declared, backend=SdkBackend())["missing"] == "m"
-
-
 def test_versions_and_stages_are_values_of_their_own(moto_server: MotoServer) -> None:
     """Current, previous, a staging label and a version id are never mixed up."""
     first = moto_server.put_secret("prod/key", "one")["VersionId"]
@@ -95,100 +67,6 @@ def test_versions_and_stages_are_values_of_their_own(moto_server: MotoServer) ->
         assert resolve_secrets(declared, backend="sdk").reveal() == expected
     for name, value in reversed(expected.items()):
         assert resolve_secrets({name: declared[name]}, backend="sdk")[name] == value
-
-
-def test_version_that_does_not_exist_is_not_found(moto_server: MotoServer) -> None:
-    """A staging label that no version has is reported as a missing secret."""
-    moto_server.put_secret("prod/key", "one")
-    declared = {"key": Secret("prod/key", version_stage="NOSUCH")}
-    with pytest.raises(SecretNotFoundError):
-        resolve_secrets(declared, backend="sdk")
-
-
-def test_thirteen_parameters_cost_two_calls(
-    moto_server: MotoServer, botocore_calls: BotocoreCalls
-) -> None:
-    """`GetParameters` takes ten names a call, and each answer goes to its own name."""
-    names = [f"/prod/p{n:02}" for n in range(13)]
-    for name in names:
-        moto_server.put_parameter(name, f"value of {name}")
-    botocore_calls.clear()
-    declared = {f"p{n}": f"ssm:{name}" for n, name in enumerate(names)}
-    secrets = resolve_secrets(declared, backend="sdk")
-    assert secrets.reveal() == {f"p{n}": f"value of {name}" for n, name in enumerate(names)}
-    assert botocore_calls.by_operation == {"GetParameters": 2}
-    assert sorted(len(call["Names"]) for _, call in botocore_calls.made) == [3, 10]
-
-
-def test_parameter_that_does_not_exist_is_not_found(moto_server: MotoServer) -> None:
-    """An unknown name in a batch fails alone, under its declared name."""
-    moto_server.put_parameter("/prod/good", "g")
-    with pytest.raises(SecretNotFoundError) as caught:
-        resolve_secrets({"a": "ssm:/prod/good", "b": "ssm:/prod/missing"}, backend="sdk")
-    assert list(caught.value.failures) == ["b"]
-
-
-def test_parameter_versions_and_lists(
-    moto_server: MotoServer, botocore_calls: BotocoreCalls
-) -> None:
-    """Two versions of one parameter in one handler are two values; a StringList is a list."""
-    moto_server.put_parameter("/prod/url", "old")
-    moto_server.put_parameter("/prod/url", "new")
-    moto_server.put_parameter("/prod/list", "a,b", "StringList")
-    declared: dict[str, str | Parameter] = {
-        "new": "ssm:/prod/url",
-        "old": Parameter("/prod/url", version=1),
-        "list": "ssm:/prod/list",
-    }
-    botocore_calls.clear()
-    expected = {"new": "new", "old": "old", "list": ["a", "b"]}
-    assert resolve_secrets(declared, backend="sdk").reveal() == expected
-    assert botocore_calls.by_operation == {"GetParameters": 2}
-
-
-def test_twenty_five_batched_secrets_cost_two_calls(
-    moto_server: MotoServer, botocore_calls: BotocoreCalls
-) -> None:
-    """`BatchGetSecretValue` takes twenty ids a call; a secret with a stage is read on its own."""
-    names = [f"prod/s{n:02}" for n in range(25)]
-    for name in names:
-        moto_server.put_secret(name, f"value of {name}")
-    botocore_calls.clear()
-    declared = {name.replace("/", "_"): name for name in names}
-    backend = SdkBackend(batch=True)
-    secrets = resolve_secrets(declared, backend=backend)
-    assert secrets.reveal() == {name.replace("/", "_"): f"value of {name}" for name in names}
-    assert botocore_calls.by_operation == {"BatchGetSecretValue": 2}
-    botocore_calls.clear()
-    staged = Secret("prod/s00", version_stage="AWSCURRENT")
-    assert resolve_secrets({"a": staged}, backend=backend)["a"] == "value of prod/s00"
-    assert botocore_calls.by_operation == {"GetSecretValue": 1}
-
-
-def test_batch_reports_the_missing_and_keeps_the_rest(moto_server: MotoServer) -> None:
-    """One unknown id in a batch is not found; its siblings do not fail."""
-    moto_server.put_secret("prod/a", "1")
-    moto_server.put_secret("prod/b", "2")
-    backend = SdkBackend(batch=True)
-    with pytest.raises(SecretNotFoundError) as caught:
-        resolve_secrets({"a": "prod/a", "x": "prod/missing", "b": "prod/b"}, backend=backend)
-    assert list(caught.value.failures) == ["x"]
-
-
-def test_tree_of_fifteen_costs_two_pages(
-    moto_server: MotoServer, botocore_calls: BotocoreCalls
-) -> None:
-    """`GetParametersByPath` pages by ten; the tree is a dict keyed by the rest of each name."""
-    for n in range(15):
-        moto_server.put_parameter(f"/prod/app/{'deep/' if n % 2 else ''}p{n}", str(n))
-    moto_server.put_parameter("/prod/apples", "no part of it")
-    botocore_calls.clear()
-    secrets = resolve_secrets({"app": "ssm:/prod/app/"}, backend="sdk")
-    expected = {f"{'deep/' if n % 2 else ''}p{n}": str(n) for n in range(15)}
-    assert secrets["app"] == expected
-    assert botocore_calls.by_operation == {"GetParametersByPath": 2}
-    flat = resolve_secrets({"app": ParameterTree("/prod/app/", recursive=False)}, backend="sdk")
-    assert set(flat["app"]) == {f"p{n}" for n in range(0, 15, 2)}
 
 
 def test_refresh_reads_a_rotated_secret(
