@@ -111,7 +111,8 @@ def _made_fit(kind: type, fit: Fit | str, hidden: Opaque, *, as_it_is: bool, lax
 
 def _read_from(wanted: Any) -> tuple[bool, bool]:
     """Return whether a type takes the text of a secret, and whether it takes its parsed JSON."""
-    wanted = _bare(unaliased(wanted))
+    while (bare := _bare(unaliased(wanted))) is not wanted:
+        wanted = bare
     origin: Any = get_origin(wanted) or wanted
     if origin in {Union, UnionType}:
         options = [_read_from(option) for option in get_args(wanted) if option is not NoneType]
@@ -159,10 +160,17 @@ def parts(hint: Any) -> Iterator[Any]:
 
 
 def unaliased(hint: Any) -> Any:
-    """Return the type that an alias (`type X = …`) stands for."""
-    while hasattr(hint, "__value__"):
-        hint = hint.__value__
-    return hint
+    """Return the type that an alias (`type X = …`), which may be generic, or a `NewType` has."""
+    while hasattr(hint, "__supertype__"):
+        hint = hint.__supertype__
+    alias = get_origin(hint) or hint
+    if not hasattr(alias, "__value__"):
+        return hint
+    given = dict(zip(alias.__type_params__, get_args(hint), strict=False))
+    value = alias.__value__
+    if given and getattr(value, "__parameters__", ()):
+        value = value[tuple(given.get(one, one) for one in value.__parameters__)]
+    return unaliased(given.get(value, value) if isinstance(value, TypeVar) else value)
 
 
 def _bare(wanted: Any) -> Any:
@@ -353,7 +361,13 @@ def _pydantic_fit(wanted: Any, *, strict: bool | None) -> Fit | str:
     except Exception as error:  # noqa: BLE001 - resolving a user's annotations may raise anything
         return f"pydantic cannot build it ({_line(error)})"
     if not getattr(adapter, "pydantic_complete", True):  # new in 2.10
-        return "pydantic cannot build it (it refers to a name that is not defined)"
+        return (
+            "pydantic cannot build it (it refers to a name that is not defined: define that class "
+            "at module level, before the handler)"
+        )
+    schemas = (part for part in _inside(adapter.core_schema) if isinstance(part, dict))
+    if any(schema.get("type") == "generator" for schema in schemas):
+        return "pydantic cannot build it before it is iterated: use list or tuple"
 
     def fit(hidden: Opaque, *, lax: bool) -> Any:
         strictly = strict and not lax

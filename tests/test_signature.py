@@ -8,7 +8,7 @@ import functools
 import sys
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, NewType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, NewType, TypeVar
 
 import pytest
 import typing_extensions
@@ -41,6 +41,11 @@ class Login:
 
 
 Declared = typing_extensions.TypeAliasType("Declared", Annotated[int, Secret("prod/secret")])
+
+T = TypeVar("T")
+FromSecret = typing_extensions.TypeAliasType(
+    "FromSecret", Annotated[T, Secret("prod/secret")], type_params=(T,)
+)
 
 SECRET = Secret("prod/secret")
 
@@ -135,8 +140,14 @@ def test_alias_may_hold_the_declaration() -> None:
     def handler(event: Any, context: Any, *, it: Declared) -> Any:
         return it
 
+    @inject_secrets
+    def generic(*, login: FromSecret[Login]) -> Login:
+        return login
+
     with override_secrets({"prod/secret": "5"}):
         assert handler({}, None) == 5
+    with override_secrets({"prod/secret": {"user": "u"}}):
+        assert generic() == Login("u")
 
 
 def test_python_default_stands_in() -> None:
