@@ -222,6 +222,18 @@ class Roomy:
         """Say what it got."""
         return event, context.secrets.key, dry
 
+    @staticmethod
+    @inject(backend=memory())
+    def required(event: Any, lambda_context: Any, dry: Any) -> Any:
+        """Say what it got."""
+        return event, lambda_context.secrets.key, dry
+
+    @staticmethod
+    @inject(backend=memory())
+    def renamed(record: Any, context: Any, dry: Any) -> Any:
+        """Say what it got."""
+        return record, context.secrets.key, dry
+
     @inject(backend=memory())
     @staticmethod
     def above(event: Any, context: Any, dry: Any) -> Any:
@@ -235,9 +247,9 @@ class Roomy:
         return args[0], args[1].secrets.key, args[2]
 
 
-@pytest.mark.parametrize("name", ["below", "above", "all_of_them"])
+@pytest.mark.parametrize("name", ["below", "required", "renamed", "above", "all_of_them"])
 def test_a_third_parameter_makes_no_method_of_a_staticmethod(name: str) -> None:
-    """Its kind is not guessed where it can be known: by a default, or a staticmethod below ours."""
+    """Its kind is not guessed where it can be known: by names, a default, or what is below ours."""
     for owner in (Roomy, Roomy()):
         assert getattr(owner, name)(1, SimpleNamespace(), 2) == (1, "k", 2)
 
@@ -404,17 +416,6 @@ def test_a_partial_of_a_class_is_not_bound() -> None:
     assert Owner().handler({}, SimpleNamespace()) == ({}, "k!")
 
 
-def test_a_signature_can_be_given_to_a_callable_object() -> None:
-    """A framework may set `__signature__` on any handler."""
-    handler = inject(backend=memory())(Handler())
-    handler.__signature__ = inspect.Signature()
-    assert inspect.signature(handler) == inspect.Signature()
-    assert list(inspect.signature(inject(backend=memory())(Handler())).parameters) == [
-        "event",
-        "context",
-    ]
-
-
 def test_a_method_may_call_its_instance_something_else() -> None:
     """Three parameters make a method, even if the context has a default."""
 
@@ -504,6 +505,16 @@ def test_an_event_of_any_name_takes_the_values_by_keyword(names: str) -> None:
     exec(f"def handler({names}): return {first}['secrets'].key", scope)  # noqa: S102 - ours
     handler = inject(backend=memory(), into="event")(scope["handler"])
     assert handler(**{first: {}}, **({"context": None} if "context" in names else {})) == "k"
+
+
+def test_the_order_of_keyword_arguments_does_not_matter() -> None:
+    """The parameter called `event` gets the values, although another one comes first."""
+
+    @inject(backend=memory(), into="event")
+    def handler(*, context: Any, event: Any) -> Any:
+        return event["secrets"].key
+
+    assert handler(event={}, context=None) == handler(context=None, event={}) == "k"
 
 
 def test_annotations_are_not_evaluated_where_python_does_that_late(
