@@ -86,7 +86,9 @@ def _fit_of(name: str, declaration: Declaration, wanted: Any) -> Fit:
         reasons = "; ".join(map(str, tried))
         what = f"Cannot convert {name!r} to {inspect.formatannotation(kind)}: {reasons}"
         if "not installed" in reasons:
-            raise DeclarationError(f"{what}. Install lambda-secrets[typed], or use another type.")
+            both = "msgspec is not installed" in reasons
+            package = "lambda-secrets[typed]" if both else "pydantic"
+            raise DeclarationError(f"{what}. Install {package}, or use another type.")
         raise DeclarationError(
             f"{what}. Use another type, or make the object from the value with build=."
         )
@@ -226,7 +228,8 @@ def _strictly_fitted(wanted: Any, value: Any, *, lax: bool, at: str) -> Any:
         return _member(wanted, value, at)
     if not _is_instance(value, origin or wanted):
         if wanted is float and _is_instance(value, int):
-            return _float(value, at)
+            with suppress(OverflowError):
+                return float(value)
         return _unexpected(origin or wanted, value, at)
     if origin is list:
         items = [_fitted(args[0], item, lax=lax, at=f"{at}[{i}]") for i, item in enumerate(value)]
@@ -259,13 +262,6 @@ def _member(wanted: Any, value: Any, at: str) -> Any:
         except Exception:  # noqa: BLE001, S110 - its message quotes the value
             pass
     return Mismatch(f"expected a value of `{wanted.__name__}`{_place(at)}")
-
-
-def _float(value: int, at: str) -> float | Mismatch:
-    try:
-        return float(value)
-    except OverflowError:
-        return Mismatch(f"it is too large for a `float`{_place(at)}")
 
 
 def _is_instance(value: Any, kind: type) -> bool:

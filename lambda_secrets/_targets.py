@@ -91,10 +91,11 @@ class KeywordLayer(SteppedLayer):
         ]
         for name in declared:
             if name in positional[:2]:
+                others = [one for one in positional if one not in declared] or ["event"]
                 raise DeclarationError(
-                    f"Cannot pass {name!r} as a keyword argument: {function.__qualname__}() gets "
-                    "its event or context in that place. Make it keyword-only: put a '*,' before "
-                    "it in the signature."
+                    f"Cannot pass {name!r} as a keyword argument: {function.__qualname__}() "
+                    "receives the event or the context in that position. Move it behind them: "
+                    f"def {function.__name__}({', '.join(others)}, *, {name})."
                 )
             if name not in taken and not code.co_flags & TAKES_ALL:
                 raise DeclarationError(

@@ -574,7 +574,7 @@ def test_instance_made_by_a_transform_is_handed_out_as_it_is() -> None:
         (float, "true", "expected `float`, got `bool`"),
         (int, "1.0", "expected `int`, got `float`"),
         (int, f'"{CANARY}"', "expected `int`, got `str`"),
-        (float, "1" + "0" * 400, "it is too large for a `float`"),
+        (float, "1" + "0" * 400, "expected `float`, got `int`"),
         (bool, "1", "expected `bool`, got `int`"),
         (int | None, f'"{CANARY}"', "expected `int`, got `str`"),
         (int | bool, f'"{CANARY}"', "expected `int`, got `str`; or expected `bool`, got `str`"),
@@ -960,6 +960,14 @@ def test_without_msgspec_pydantic_builds_what_it_can(monkeypatch: pytest.MonkeyP
         DeclarationError, match="msgspec is not installed; pydantic cannot build it"
     ):
         received(LoginStruct, {})
+
+
+def test_without_pydantic_it_is_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extra, which is there already, does not install pydantic."""
+    monkeypatch.setitem(sys.modules, "pydantic", None)
+    for wanted in (Opaque, LoginModel):
+        with pytest.raises(DeclarationError, match=r"installed\. Install pydantic,"):
+            received(wanted, {})
 
 
 def test_without_either_builtins_are_left(monkeypatch: pytest.MonkeyPatch) -> None:

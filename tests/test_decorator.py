@@ -652,7 +652,10 @@ def test_all_that_is_declared_wrong_is_found_when_the_decorator_is_applied() -> 
         ({"backend": "vault"}, "Cannot use backend 'vault'"),
         ({"backend": None}, "a fetch() method, got NoneType"),
         ({"backend": object()}, "a fetch() method, got object"),
-        ({"backend": MemoryBackend}, "a fetch() method, got its class"),
+        (
+            {"backend": MemoryBackend},
+            "the class MemoryBackend. Pass an object: MemoryBackend().",
+        ),
     ],
 )
 def test_a_wrong_option_is_refused_when_the_decorator_is_applied(

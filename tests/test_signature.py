@@ -430,6 +430,13 @@ def empty(event: Any, context: Any, *, it: Annotated[str, Secret("")]) -> None:
             ),
         ),
         (functools.partial(positional), "Cannot inject secrets into this partial: "),
+        (
+            LiveSecrets,
+            (
+                "Cannot inject secrets into this type: its signature cannot be read. "
+                "Pass an instance: LiveSecrets()."
+            ),
+        ),
     ],
 )
 def test_wrong_signature_is_refused(function: Callable[..., Any], expected: str) -> None:
@@ -479,17 +486,14 @@ def test_converter_returns_and_never_raises() -> None:
 
 
 class Owned(Secret):
-    """An application's own declaration class, with a slot and an attribute."""
+    """An application's own declaration class, with an attribute."""
 
-    __slots__ = ("owner",)
     owner: str
-    since: int
 
     def __init__(self, name: str, owner: str) -> None:
-        """Set both, bypassing the guard that makes declarations immutable."""
+        """Set it, bypassing the guard that makes declarations immutable."""
         super().__init__(name)
         object.__setattr__(self, "owner", owner)
-        object.__setattr__(self, "since", 2026)
 
 
 def test_a_default_leaves_a_declaration_of_ones_own_as_it_is() -> None:
@@ -501,7 +505,7 @@ def test_a_default_leaves_a_declaration_of_ones_own_as_it_is() -> None:
     ) -> None: ...
 
     declared: Any = handler.secrets.declarations["it"]
-    assert (declared.owner, declared.since, declared.default) == ("team", 2026, "dev")
+    assert (declared.owner, declared.default) == ("team", "dev")
 
 
 # Typed subclasses of LiveSecrets

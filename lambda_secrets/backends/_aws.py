@@ -42,9 +42,6 @@ class AwsBackend(ConversingBackend):
         batch: read current secrets by ``BatchGetSecretValue``, twenty a call. It has a quota of 100
             calls a second in an account, and needs its own permission on ``*`` in addition to
             ``GetSecretValue`` on each secret.
-
-    Raises:
-        DeclarationError: when an option has the wrong type.
     """
 
     name = "aws"

@@ -43,10 +43,6 @@ class ConversingBackend:
     """Reads sources in as few operations as possible; remembers sessions of AppConfig."""
 
     def __init__(self, *, batch: bool, region: str | None = None) -> None:
-        if not isinstance(batch, bool) or not (region is None or isinstance(region, str)):
-            from .._options import check_aws_options
-
-            check_aws_options(region=region, batch=batch)
         self._batch = batch
         # The token of the next poll, the last answer, and when to poll again.
         self._configurations: dict[Source, list[Any]] = {}

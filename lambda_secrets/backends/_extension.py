@@ -41,9 +41,6 @@ class ExtensionBackend:
         port: the extension's port. None: ``PARAMETERS_SECRETS_EXTENSION_HTTP_PORT``, else 2773.
         appconfig_port: the AppConfig extension's port. None:
             ``AWS_APPCONFIG_EXTENSION_HTTP_PORT``, else 2772.
-
-    Raises:
-        DeclarationError: when a port is not a number from 1 to 65535.
     """
 
     name = "extension"
@@ -51,10 +48,6 @@ class ExtensionBackend:
 
     def __init__(self, *, port: int | None = None, appconfig_port: int | None = None) -> None:
         """Open no connection yet."""
-        if port is not None or appconfig_port is not None:
-            from .._options import check_ports
-
-            check_ports(port, appconfig_port)
         self._port = port
         self.appconfig_port = appconfig_port
         self._client = Client()

@@ -44,7 +44,7 @@ class SdkBackend(ConversingBackend):
         appconfig_client: an AppConfig Data client of your own.
 
     Raises:
-        DeclarationError: when ``batch`` is not a bool, or a client or session lacks its methods.
+        DeclarationError: when a client or session lacks its methods.
     """
 
     name = "sdk"

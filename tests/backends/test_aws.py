@@ -21,7 +21,6 @@ from lambda_secrets import (
     AppConfig,
     BackendError,
     BackendUnavailableError,
-    DeclarationError,
     Parameter,
     ResolutionError,
     SdkBackend,
@@ -184,16 +183,6 @@ def test_without_a_region_the_error_says_so(
     (error,) = fetch(backend, "x")
     assert isinstance(error, UnaskedError)
     assert "AWS_REGION" in str(error)
-
-
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [({"batch": "no"}, "batch='no'"), ({"region": 5}, "region=5"), ({"batch": None}, "batch=None")],
-)
-def test_wrong_options_are_refused_at_once(options: Any, says: str) -> None:
-    """A wrong option is refused by the constructor."""
-    with pytest.raises(DeclarationError, match=says):
-        AwsBackend(**options)
 
 
 # Many at once

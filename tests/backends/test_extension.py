@@ -24,7 +24,6 @@ from lambda_secrets import (
     AppConfig,
     BackendError,
     BackendUnavailableError,
-    DeclarationError,
     ExtensionBackend,
     Parameter,
     ResolutionError,
@@ -1067,14 +1066,6 @@ def test_base64_is_the_standard_one() -> None:
     assert "+" in text
     assert "/" in text
     assert answered({"SecretString": None, "SecretBinary": text}) == data
-
-
-@pytest.mark.parametrize("port", ["2773", 0, 65536, -1, True, 2773.0])
-@pytest.mark.parametrize("option", ["port", "appconfig_port"])
-def test_a_wrong_port_is_refused_at_once(option: str, port: Any) -> None:
-    """A wrong port is refused by the constructor, not by the first invocation."""
-    with pytest.raises(DeclarationError, match="must be a number from 1 to 65535"):
-        ExtensionBackend(**{option: port})
 
 
 @pytest.mark.parametrize(("code", "status"), [("ConnectionError", 502), ("TimeoutError", 504)])

@@ -1323,13 +1323,6 @@ def test_the_applications_own_calls_are_logged_as_before(
     client.close()
 
 
-def test_batch_is_yes_or_no() -> None:
-    """A `batch` that is neither True nor False is refused by the constructor."""
-    batch: Any = "no"
-    with pytest.raises(DeclarationError, match="batch='no' must be True or False"):
-        SdkBackend(batch=batch)
-
-
 @pytest.mark.parametrize(
     ("given", "method"),
     [
