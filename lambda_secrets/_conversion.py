@@ -170,7 +170,7 @@ def unaliased(hint: Any) -> Any:
         return hint
     given = dict(zip(alias.__type_params__, get_args(hint), strict=False))
     value = alias.__value__
-    if given and getattr(value, "__parameters__", ()):
+    if given and getattr(value, "__parameters__", None):
         value = value[tuple(given.get(one, one) for one in value.__parameters__)]
     return unaliased(given.get(value, value) if isinstance(value, TypeVar) else value)
 

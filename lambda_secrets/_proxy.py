@@ -35,11 +35,11 @@ class HandlerProxy(_FunctionWrapper):  # type: ignore[misc]  # its types differ 
         self._self_lambda_secrets = layer
         self._self_secrets = secrets
 
-    @property
-    def __dict__(self) -> Any:
-        """What `functools.wraps` copies: also what this object has besides the handler."""
+    def _shown(self) -> dict[str, Any]:
         own = {"_self_lambda_secrets": self._self_lambda_secrets, "secrets": self._self_secrets}
         return {**getattr(self.__wrapped__, "__dict__", {}), **own}
+
+    __dict__: Any = property(_shown)  # `functools.wraps` copies it
 
     @property
     def secrets(self) -> Any:

@@ -277,7 +277,7 @@ Maybe = typing_extensions.TypeAliasType("Maybe", T | None, type_params=(T,))
 Swapped = typing_extensions.TypeAliasType("Swapped", dict[U, T], type_params=(T, U))
 Same = typing_extensions.TypeAliasType("Same", T, type_params=(T,))
 Twice = typing_extensions.TypeAliasType("Twice", Maybe[dict[str, T]], type_params=(T,))
-Numbers = NewType("Numbers", Alias)  # type: ignore[valid-newtype]  # its value is a class
+Numbers = NewType("Numbers", Alias)
 Json = typing_extensions.TypeAliasType(  # type: ignore[misc]  # unknown to mypy
     "Json",
     dict[str, "Json"] | list["Json"] | str | None,  # type: ignore[misc]  # as above
