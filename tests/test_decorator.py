@@ -428,6 +428,22 @@ def test_a_method_may_call_its_instance_something_else() -> None:
     assert owner.handler({}, SimpleNamespace()) == (owner, "k")
 
 
+def later_a_method(self: Any, event: Any, context: Any) -> Any:
+    """Say what it got."""
+    return self, (event.get("secrets") or context.secrets).key
+
+
+@pytest.mark.parametrize("into", ["context", "event"])
+def test_a_function_may_become_a_method_later(into: str) -> None:
+    """A function outside of a class, whose first parameter is `self`, gets its instance."""
+    handle = inject(backend=memory(), into=into)(later_a_method)
+    owner: Any = type("Owner", (), {"handle": handle})()
+    context = SimpleNamespace()
+    assert owner.handle({}, context) == (owner, "k")
+    assert owner.handle({}, context=context) == (owner, "k")
+    assert owner.handle(event={}, context=context) == (owner, "k")
+
+
 def test_an_async_mock_can_be_a_handler() -> None:
     """An AsyncMock is a coroutine function."""
     handler = inject(backend=memory())(AsyncMock(return_value=3))
