@@ -86,7 +86,9 @@ def _fit_of(name: str, declaration: Declaration, wanted: Any) -> Fit:
         reasons = "; ".join(map(str, tried))
         what = f"Cannot convert {name!r} to {inspect.formatannotation(kind)}: {reasons}"
         if "not installed" in reasons:
-            raise DeclarationError(f"{what}. Install lambda-secrets[typed], or use another type.")
+            both = "msgspec is not installed" in reasons
+            package = "lambda-secrets[typed]" if both else "pydantic"
+            raise DeclarationError(f"{what}. Install {package}, or use another type.")
         raise DeclarationError(
             f"{what}. Use another type, or make the object from the value with build=."
         )
@@ -111,7 +113,8 @@ def _made_fit(kind: type, fit: Fit | str, hidden: Opaque, *, as_it_is: bool, lax
 
 def _read_from(wanted: Any) -> tuple[bool, bool]:
     """Return whether a type takes the text of a secret, and whether it takes its parsed JSON."""
-    wanted = _bare(unaliased(wanted))
+    while (bare := _bare(unaliased(wanted))) is not wanted:
+        wanted = bare
     origin: Any = get_origin(wanted) or wanted
     if origin in {Union, UnionType}:
         options = [_read_from(option) for option in get_args(wanted) if option is not NoneType]
@@ -159,10 +162,17 @@ def parts(hint: Any) -> Iterator[Any]:
 
 
 def unaliased(hint: Any) -> Any:
-    """Return the type that an alias (`type X = …`) stands for."""
-    while hasattr(hint, "__value__"):
-        hint = hint.__value__
-    return hint
+    """Return the type that an alias (`type X = …`), which may be generic, or a `NewType` has."""
+    while hasattr(hint, "__supertype__"):
+        hint = hint.__supertype__
+    alias = get_origin(hint) or hint
+    if not hasattr(alias, "__value__"):
+        return hint
+    given = dict(zip(alias.__type_params__, get_args(hint), strict=False))
+    value = alias.__value__
+    if given and getattr(value, "__parameters__", None):
+        value = value[tuple(given.get(one, one) for one in value.__parameters__)]
+    return unaliased(given.get(value, value) if isinstance(value, TypeVar) else value)
 
 
 def _bare(wanted: Any) -> Any:
@@ -218,7 +228,8 @@ def _strictly_fitted(wanted: Any, value: Any, *, lax: bool, at: str) -> Any:
         return _member(wanted, value, at)
     if not _is_instance(value, origin or wanted):
         if wanted is float and _is_instance(value, int):
-            return _float(value, at)
+            with suppress(OverflowError):
+                return float(value)
         return _unexpected(origin or wanted, value, at)
     if origin is list:
         items = [_fitted(args[0], item, lax=lax, at=f"{at}[{i}]") for i, item in enumerate(value)]
@@ -251,13 +262,6 @@ def _member(wanted: Any, value: Any, at: str) -> Any:
         except Exception:  # noqa: BLE001, S110 - its message quotes the value
             pass
     return Mismatch(f"expected a value of `{wanted.__name__}`{_place(at)}")
-
-
-def _float(value: int, at: str) -> float | Mismatch:
-    try:
-        return float(value)
-    except OverflowError:
-        return Mismatch(f"it is too large for a `float`{_place(at)}")
 
 
 def _is_instance(value: Any, kind: type) -> bool:
@@ -353,7 +357,13 @@ def _pydantic_fit(wanted: Any, *, strict: bool | None) -> Fit | str:
     except Exception as error:  # noqa: BLE001 - resolving a user's annotations may raise anything
         return f"pydantic cannot build it ({_line(error)})"
     if not getattr(adapter, "pydantic_complete", True):  # new in 2.10
-        return "pydantic cannot build it (it refers to a name that is not defined)"
+        return (
+            "pydantic cannot build it (it refers to a name that is not defined: define that class "
+            "at module level, before the handler)"
+        )
+    schemas = (part for part in _inside(adapter.core_schema) if isinstance(part, dict))
+    if any(schema.get("type") == "generator" for schema in schemas):
+        return "pydantic cannot build it before it is iterated: use list or tuple"
 
     def fit(hidden: Opaque, *, lax: bool) -> Any:
         strictly = strict and not lax

@@ -129,15 +129,16 @@ def check_exceptions(option: str, kinds: tuple[Any, ...]) -> None:
 def no_context() -> str:
     """Return why values cannot be put on the context of a call without one."""
     return (
-        "Cannot put secrets on the context: the handler was called without one. In a test, pass "
-        "lambda_secrets.testing.LambdaContext(), or use into='kwargs'."
+        "Cannot put secrets on the context: the handler was called without one. A route or record "
+        "handler gets no context: use into='kwargs' or a LiveSecrets. In a test, pass "
+        "lambda_secrets.testing.LambdaContext()."
     )
 
 
 def read_only_context(context: object, key: str, outcome: str) -> str:
     """Return why a context does not take an attribute."""
     what = f"Cannot put secrets on the context: setting {key!r} on this {type(context).__name__}"
-    return f"{what} {outcome}. {_elsewhere(context)}"
+    return f"{what} {outcome}. {_elsewhere(context, 'lambda_secrets.testing.LambdaContext()')}"
 
 
 def wrong_event(event: object, key: str, *, missing: bool) -> str:
@@ -160,7 +161,7 @@ def read_only_event(event: object, raised: str) -> str:
     )
 
 
-def _elsewhere(thing: object) -> str:
+def _elsewhere(thing: object, other: str = "a dict") -> str:
     """Return where else the values can go; the objects of a durable execution are frozen."""
     if "durable" in type(thing).__module__ or type(thing).__name__.startswith(
         ("Durable", "Frozen")
@@ -169,7 +170,7 @@ def _elsewhere(thing: object) -> str:
             "A durable execution's input and context are frozen: put @inject_secrets below "
             "@durable_execution, with into='kwargs', or read a LiveSecrets inside of a step."
         )
-    return "Pass another object, or use into='kwargs'."
+    return f"Pass {other}, or use into='kwargs'."
 
 
 def unexpected_keyword(error: TypeError, function: Any, names: Any) -> str:

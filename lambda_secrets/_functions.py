@@ -68,8 +68,9 @@ def layers_of(handler: Any) -> Iterator[Any]:
 
 
 def innermost(function: Any) -> Any:
-    """Return the function below all decorators."""
-    while hasattr(function, "__wrapped__"):
+    """Return the function below all decorators, or the partial or bound method that holds it."""
+    bound = (MethodType, functools.partial)
+    while hasattr(function, "__wrapped__") and not isinstance(function, bound):
         function = function.__wrapped__
     return function
 
@@ -87,18 +88,18 @@ def check_names(layer: Any) -> None:
 
 def offset_of(handler: Any) -> int:
     """Return how many arguments come before the event: 1 for a method that is not bound yet."""
-    bound = (MethodType, functools.partial)
-    while hasattr(handler, "__wrapped__") and not isinstance(handler, bound):
-        handler = handler.__wrapped__
+    handler = innermost(handler)
     if type(handler) is not FunctionType:
         return 0
     code = handler.__code__
-    if code.co_argcount and code.co_varnames[0] in {"self", "cls"}:
+    names = code.co_varnames[: code.co_argcount]
+    if names[:1] in {("self",), ("cls",)}:
         return 1
+    if names[:1] == ("event",) or names[1:2] == ("context",):  # of a staticmethod
+        return 0
     in_class = "." in handler.__qualname__.rpartition("<locals>.")[2]
-    required = code.co_argcount - len(handler.__defaults__ or ())
-    is_method = required > 2 or code.co_varnames[2 : code.co_argcount][:1] == ("context",)
-    return int(in_class and (is_method or not code.co_argcount))
+    required = len(names) - len(handler.__defaults__ or ())
+    return int(in_class and (required > 2 or names[2:3] == ("context",) or not names))
 
 
 def function_in(handler: Any) -> Any:

@@ -190,7 +190,10 @@ class Variable(Declaration):
 
     def resolved(self) -> Declaration:
         """Return the declaration in the environment variable; a path given here wins."""
-        return declared_by(self, self._parsed)  # type: ignore[no-any-return]  # a Declaration
+        form = "a declaration, such as prod/db#@ or an ARN"
+        if self.path is not None:
+            form += " (without the JSON key of the ECS form, since the code has a path)"
+        return declared_by(self, self._parsed, form)  # type: ignore[no-any-return]  # it is one
 
     def _parsed(self, text: str) -> Declaration:
         name, mark, path = text.partition("#")
@@ -217,7 +220,7 @@ def declare_scheme(name: str, path: str | None) -> Declaration:
         if rest.startswith("//"):
             raise DeclarationError(
                 f"Cannot declare {text!r}: the scheme is 'ssm:', without '//'. "
-                f"Use 'ssm:{rest[1:]}'."
+                f"Use 'ssm:/{rest.lstrip('/')}'."
             )
         if not rest.endswith("/"):
             return Parameter(rest, path)

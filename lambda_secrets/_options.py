@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-_OF_NAMES = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/_+=.@!-:")
+_OF_NAMES = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/_+=.@!-")
 _FLAGS = ("decrypt", "recursive")
 _CALLBACKS = ("transform", "build", "close")
+_ASYNC = (
+    "a coroutine function: an async pool belongs to one event loop. Make it in the application's "
+    "lifespan"
+)
 
 
 def variable_in(name: object, kind: str) -> str | None:
@@ -68,10 +72,12 @@ def _wrong_arn(name: str, kind: str, what: str) -> str:
         return ""
     if kind == "secret" and is_arn_of(kind, ":".join(name.split(":")[:7])):
         return (
-            f"{what}: the form of ECS has three fields after the ARN, as in '…:user::', and "
-            "only a string takes it. An object takes path=, version_stage= and version_id=."
+            f"{what}: the ECS form ends in three fields, json-key:version-stage:version-id, some "
+            "of them empty. Objects take path=, version_stage= and version_id= instead."
         )
-    return f"{what}: it is not a valid {kind} ARN. Copy the whole ARN from AWS."
+    known = name.split(":")[2:3] in (["secretsmanager"], ["ssm"])
+    kinds = kind if known else "secret or parameter"
+    return f"{what}: it is not the ARN of a {kinds}. Copy the whole ARN from AWS."
 
 
 def is_arn_of(kind: str, name: str) -> bool:
@@ -86,14 +92,14 @@ def is_arn_of(kind: str, name: str) -> bool:
 def declared_by(
     declaration: Any,
     declare: Callable[[str], Any],
-    form: str = "the string form of a declaration",
+    form: str,
 ) -> Any:
     """Return the declaration in the text of a variable; errors never show that text."""
     variable = declaration.variable
     if not os.environ.get(variable):
         raise DeclarationError(
             f"The environment variable {variable} is unset or empty. Set it to the name or ARN of "
-            "the secret."
+            f"the secret, or in a test list 'env:{variable}' in override_secrets."
         )
     found = _declared_by(variable, declare)
     if found is None:
@@ -111,8 +117,9 @@ def _declared_by(variable: str, declare: Callable[[str], Any]) -> Any:
         if found.variable:  # a variable must not name another one
             return None
         # Text that cannot be a name in AWS may be the secret itself, and errors would show it.
+        name = found.name.replace(":", "") if found.name.startswith("arn:") else found.name
         free = found.source.kind == "appconfig"
-        return found if free or set(found.name) <= _OF_NAMES else None
+        return found if free or set(name) <= _OF_NAMES else None
     return None
 
 
@@ -137,8 +144,10 @@ def check_options(what: str, **options: Any) -> None:
         if expected:
             if option not in _CALLBACKS or (option == "transform" and isinstance(value, str)):
                 shown = repr(value)
+            elif callable(value):
+                shown = "a coroutine function" if option == "transform" else _ASYNC
             else:
-                shown = "a coroutine function" if callable(value) else type(value).__name__
+                shown = type(value).__name__
             raise DeclarationError(f"{what}: {option} must be {expected}, not {shown}.")
     if options["ttl"] is not None:
         check_seconds(options["ttl"], f"{what}: ttl")
@@ -170,13 +179,7 @@ def _expected(option: str, value: Any) -> str:
                 return "a callable"
             fits = isinstance(value, str) and value in {"json", "binary"}
             return "" if fits else "'json', 'binary' or a callable"
-        if flags_of(value) & COROUTINE:
-            if option == "transform":
-                return "a plain function, which returns the value itself"
-            return (
-                "a plain function, since an async pool belongs to one event loop (make such a "
-                "pool in the application's lifespan)"
-            )
+        return "a plain function" if flags_of(value) & COROUTINE else ""
     return ""
 
 
@@ -211,7 +214,9 @@ def unknown_backend(given: object, chosen: object) -> DeclarationError:
     """Return the error for a value that is neither a backend nor the name of one."""
     if not isinstance(chosen, str):
         # Show its type only: it may be the secret values, without a MemoryBackend around them.
-        got = "its class" if isinstance(chosen, type) else type(chosen).__name__
+        got = type(chosen).__name__
+        if isinstance(chosen, type):
+            got = f"the class {chosen.__name__}. Pass an object: {chosen.__name__}()"
         return DeclarationError(
             "Cannot use this backend: expected 'auto', 'extension', 'aws', 'sdk', 'file' or an "
             f"object with a fetch() method, got {got}."

@@ -34,7 +34,12 @@ class HandlerProxy(_FunctionWrapper):  # type: ignore[misc]  # its types differ 
         super().__init__(handler, call)
         self._self_lambda_secrets = layer
         self._self_secrets = secrets
-        self._self_signature: Any = None
+
+    def _shown(self) -> dict[str, Any]:
+        own = {"_self_lambda_secrets": self._self_lambda_secrets, "secrets": self._self_secrets}
+        return {**getattr(self.__wrapped__, "__dict__", {}), **own}
+
+    __dict__: Any = property(_shown)  # `functools.wraps` copies it
 
     @property
     def secrets(self) -> Any:
@@ -42,8 +47,6 @@ class HandlerProxy(_FunctionWrapper):  # type: ignore[misc]  # its types differ 
 
     @property
     def __signature__(self) -> Any:
-        if self._self_signature is not None:
-            return self._self_signature
         layer = self._self_lambda_secrets
         if layer.into != "kwargs":
             return self.__wrapped__.__signature__  # which usually has none
@@ -51,25 +54,9 @@ class HandlerProxy(_FunctionWrapper):  # type: ignore[misc]  # its types differ 
 
         return Uninjected(self.__wrapped__, layer.resolver.declarations).__signature__
 
-    @__signature__.setter
-    def __signature__(self, signature: Any) -> None:
-        self._self_signature = signature
-
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """Bind to an instance if the handler would, so that the call gets it as an argument."""
         handler = self.__wrapped__
         # A partial has a __get__ from Python 3.13 on, which at first only warns.
         binds = hasattr(handler, "__get__") and not isinstance(handler, (MethodType, partial))
         return MethodType(self, instance) if binds and instance is not None else self
-
-    # Like a function, it is its own copy and is pickled by name.
-
-    def __copy__(self) -> Any:
-        return self
-
-    def __deepcopy__(self, memo: object) -> Any:
-        return self
-
-    def __reduce_ex__(self, protocol: object) -> str:
-        name: str = self.__qualname__
-        return name

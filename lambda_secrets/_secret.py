@@ -47,7 +47,7 @@ class Declaration(Compared):
         """Check and keep the arguments; ``read`` has the options of the source."""
         options = {"pending": None, **read, **options}
         variable = checked_name(name, kind)
-        what = f"Cannot declare {kind} {name!r}"
+        what = f"Cannot declare {name!r}"
         if kind != "secret" or any(option is not None for option in options.values()):
             from ._options import check_options
 
@@ -102,7 +102,7 @@ class Declaration(Compared):
             return data
         found = self.search(data)
         if found is None:
-            return Mismatch("the JMESPath expression matches nothing in it", absent=True)
+            return Mismatch("the JMESPath expression matches nothing in its JSON", absent=True)
         return found
 
     @property

@@ -33,12 +33,12 @@ def declared_in(function: Any, into: str) -> Declared:
     Raises:
         DeclarationError: when an annotation is wrong, or no annotation has a declaration.
     """
+    plain = _plain_function(function)
     if into not in {"", "kwargs"}:
         raise DeclarationError(
             f"Cannot inject secrets with into={into!r}: declarations in the signature are passed "
             "as keyword arguments. Drop into=, or declare in a mapping."
         )
-    plain = _plain_function(function)
     code = plain.__code__
     injected = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
     scope = opaque((plain.__globals__, _scope(code)))  # hidden: it may hold anything
@@ -110,9 +110,7 @@ def _found(
 def _with_default(declaration: Declaration, defaults: Opaque, name: str) -> Declaration:
     """Return a copy of a declaration with the default of that parameter."""
     copy = object.__new__(type(declaration))
-    state: Any = object.__getstate__(declaration)  # a subclass may have slots beside its dict
-    for fields in state if isinstance(state, tuple) else (state,):
-        copy._freeze(**fields)
+    copy._freeze(**vars(declaration))
     copy._hide(defaults(0)[name])
     return copy
 
@@ -127,9 +125,12 @@ def _plain_function(function: Any) -> FunctionType:
         found = inspect.unwrap(getattr(type(found), "__call__", found))  # noqa: B004 - not a test
     if hasattr(found, "__code__"):
         return found  # type: ignore[no-any-return]  # it has what a function has
+    advice = "Decorate a function, or pass a mapping"
+    if hasattr(function, "_resolvers"):
+        advice = f"Pass an instance: {function.__name__}()"
     raise DeclarationError(
         f"Cannot inject secrets into this {type(function).__name__}: its signature cannot be read. "
-        "Decorate a function, or pass a mapping."
+        f"{advice}."
     )
 
 

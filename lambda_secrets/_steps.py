@@ -10,7 +10,7 @@ from contextlib import nullcontext
 
 from ._call import NOT_AWAITED, SUSPENDED, Layer, remaining_of
 from ._flags import flags_of
-from ._functions import Arguments, parameter
+from ._functions import Arguments, offset_of, parameter
 from ._resolver import Unfinished, run
 from .errors import InjectionError
 
@@ -195,4 +195,7 @@ def unawaited(layer: Any, args: tuple[Any, ...], secrets: Secrets, awaitable: An
 
 
 def _stepped(layer: Layer) -> ContextLayer:
-    return ContextLayer(layer.resolver, layer.key, (), layer.function)
+    stepped = ContextLayer(layer.resolver, layer.key, (), layer.function)
+    if layer.function.__qualname__.isidentifier():  # it may have become a method since
+        stepped.offset = offset_of(layer.function)
+    return stepped

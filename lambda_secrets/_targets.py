@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 
 from ._flags import TAKES_ALL, code_of
-from ._functions import parameter, signature_of
+from ._functions import innermost, parameter, signature_of
 from ._steps import MISSING, SteppedLayer
 from ._values import Secrets, held
 from .errors import DeclarationError, InjectionError
@@ -45,8 +45,7 @@ class EventLayer(SteppedLayer):
         if len(args) > self.offset:
             rest = args[self.offset + 1 :]
             return self.function(*args[: self.offset], event, *rest, **call.kwargs)
-        names = {"event", parameter(self.function, self.offset)}
-        name = next(name for name in call.kwargs if name in names)
+        name = "event" if "event" in call.kwargs else parameter(self.function, self.offset)
         return self.function(*args, **{**call.kwargs, name: event})
 
     def _filled(self, call: Call, event: Any) -> dict[Any, Any]:
@@ -92,10 +91,11 @@ class KeywordLayer(SteppedLayer):
         ]
         for name in declared:
             if name in positional[:2]:
+                others = [one for one in positional if one not in declared] or ["event"]
                 raise DeclarationError(
-                    f"Cannot pass {name!r} as a keyword argument: {function.__qualname__}() gets "
-                    "its event or context in that place. Make it keyword-only: put a '*,' before "
-                    "it in the signature."
+                    f"Cannot pass {name!r} as a keyword argument: {function.__qualname__}() "
+                    "receives the event or the context in that position. Move it behind them: "
+                    f"def {function.__name__}({', '.join(others)}, *, {name})."
                 )
             if name not in taken and not code.co_flags & TAKES_ALL:
                 raise DeclarationError(
@@ -130,7 +130,8 @@ class KeywordLayer(SteppedLayer):
         """Return the declared names that the caller passes explicitly."""
         names = set(call.kwargs)
         if len(call.args) > self.offset + 2:
-            names.update(signature_of(self.function).bind_partial(*call.args).arguments)
+            signature = signature_of(innermost(self.function))  # with what inner layers inject
+            names.update(signature.bind_partial(*call.args).arguments)
         return names.intersection(self.resolver.declarations)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ._cache import shared_cache
 from ._declarations import declare
-from ._kinds import of_variable
+from ._kinds import Parameter, ParameterTree, of_variable
 from ._maintenance import override, restore
 from ._values import Wrapped, opaque
 from .backends import Answer, own_region
@@ -47,6 +47,11 @@ class _Keyed:
     def items(self) -> Iterable[tuple[str | Declaration, Any]]:
         for key, value in self._given(0).items():
             declared = declare(key)
+            if declared.variable and isinstance(declared, (Parameter, ParameterTree)):
+                raise DeclarationError(
+                    f"Cannot hold {declared!r}: a parameter from a variable is text here. Use the "
+                    f"key {declared.name!r}, or set the variable and list the parameter's name."
+                )
             yield of_variable(declared) if declared.variable else key, value
 
 

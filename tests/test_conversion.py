@@ -11,6 +11,7 @@ import sys
 import threading
 import traceback
 import typing
+from collections.abc import Generator, Iterable  # noqa: TC003 - evaluated in annotations
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -25,6 +26,7 @@ from typing import (
     Optional,
     Protocol,
     TypedDict,
+    TypeVar,
     Union,
 )
 from uuid import UUID
@@ -214,6 +216,13 @@ class Dangling:
     inner: Imaginary
 
 
+@dataclass
+class Streaming:
+    """A dataclass with a field that pydantic checks only while it is iterated."""
+
+    hosts: Iterable[str]
+
+
 class Loose(msgspec.Struct):
     """A Struct with a field of any type, and one of its own type."""
 
@@ -262,6 +271,13 @@ class Touchy(enum.Enum):
 ApiKey = NewType("ApiKey", str)
 Port = NewType("Port", int)
 Alias = typing_extensions.TypeAliasType("Alias", dict[str, int])
+T = TypeVar("T")
+U = TypeVar("U")
+Maybe = typing_extensions.TypeAliasType("Maybe", T | None, type_params=(T,))
+Swapped = typing_extensions.TypeAliasType("Swapped", dict[U, T], type_params=(T, U))
+Same = typing_extensions.TypeAliasType("Same", T, type_params=(T,))
+Twice = typing_extensions.TypeAliasType("Twice", Maybe[dict[str, T]], type_params=(T,))
+Numbers = NewType("Numbers", Alias)
 Json = typing_extensions.TypeAliasType(  # type: ignore[misc]  # unknown to mypy
     "Json",
     dict[str, "Json"] | list["Json"] | str | None,  # type: ignore[misc]  # as above
@@ -359,6 +375,13 @@ def reason(wanted: Any, value: Any, declaration: Declaration = SECRET) -> str:
         (Mode, "0", Mode.OFF),
         (dict[str, Stage], {"a": "test"}, {"a": Stage.TEST}),
         (Alias, {"a": 1}, {"a": 1}),
+        (Numbers, {"a": 1}, {"a": 1}),
+        (Maybe[int], "5", 5),
+        (Maybe[str], "null", "null"),
+        (Swapped[int, str], {"a": 1}, {"a": 1}),
+        (Same[int], "5", 5),
+        (Twice[int], "null", None),
+        (Maybe[Maybe[int]], "5", 5),
         (Annotated[str, "a remark"], "text", "text"),
     ],
 )
@@ -401,6 +424,8 @@ def test_builtin_types_fit(wanted: Any, value: Any, expected: Any) -> None:
         (Decimal, "1.10", Decimal("1.10")),
         (Annotated[str, msgspec.Meta(min_length=3)], "long", "long"),
         (Annotated[int, msgspec.Meta(ge=1)], "1", 1),
+        (Annotated[Alias, msgspec.Meta(min_length=1)], {"a": 1}, {"a": 1}),
+        (Maybe[Login], {"user": "u"}, Login("u")),
     ],
 )
 def test_msgspec_builds(wanted: Any, value: Any, expected: Any) -> None:
@@ -549,7 +574,7 @@ def test_instance_made_by_a_transform_is_handed_out_as_it_is() -> None:
         (float, "true", "expected `float`, got `bool`"),
         (int, "1.0", "expected `int`, got `float`"),
         (int, f'"{CANARY}"', "expected `int`, got `str`"),
-        (float, "1" + "0" * 400, "it is too large for a `float`"),
+        (float, "1" + "0" * 400, "expected `float`, got `int`"),
         (bool, "1", "expected `bool`, got `int`"),
         (int | None, f'"{CANARY}"', "expected `int`, got `str`"),
         (int | bool, f'"{CANARY}"', "expected `int`, got `str`; or expected `bool`, got `str`"),
@@ -849,6 +874,20 @@ def dangling(event: Any, context: Any, *, it: Annotated[Dangling, SECRET]) -> No
     """Take a type with a field whose type does not exist."""
 
 
+def iterated(event: Any, context: Any, *, it: Annotated[Iterable[str], SECRET]) -> None:
+    """Take a type whose object would be empty from the second invocation on."""
+
+
+def streaming(event: Any, context: Any, *, it: Annotated[Streaming, SECRET]) -> None:
+    """Take a type with such a field."""
+
+
+def generator(
+    event: Any, context: Any, *, it: Annotated[list[Generator[str]] | None, SECRET]
+) -> None:
+    """Take a type with such items."""
+
+
 def protocol(
     event: Any, context: Any, *, it: Annotated[Speaks, Secret("s", transform=Opaque)]
 ) -> None:
@@ -882,6 +921,21 @@ def protocol(
             ),
         ),
         (protocol, "Cannot convert 'it' to tests.test_conversion.Speaks: "),
+        *(
+            (
+                function,
+                (
+                    f"Cannot convert 'it' to {shown}: msgspec cannot build "
+                    f"collections.abc.{kind}; pydantic cannot build it before it is iterated: "
+                    "use list or tuple. "
+                ),
+            )
+            for function, shown, kind in (
+                (iterated, "collections.abc.Iterable[str]", "Iterable"),
+                (streaming, "tests.test_conversion.Streaming", "Iterable"),
+                (generator, "list[collections.abc.Generator[str]] | None", "Generator"),
+            )
+        ),
     ],
 )
 def test_type_that_nothing_builds_is_refused(function: Callable[..., Any], expected: str) -> None:
@@ -906,6 +960,14 @@ def test_without_msgspec_pydantic_builds_what_it_can(monkeypatch: pytest.MonkeyP
         DeclarationError, match="msgspec is not installed; pydantic cannot build it"
     ):
         received(LoginStruct, {})
+
+
+def test_without_pydantic_it_is_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extra, which is there already, does not install pydantic."""
+    monkeypatch.setitem(sys.modules, "pydantic", None)
+    for wanted in (Opaque, LoginModel):
+        with pytest.raises(DeclarationError, match=r"installed\. Install pydantic,"):
+            received(wanted, {})
 
 
 def test_without_either_builtins_are_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,7 +131,7 @@ def test_any_other_arn_is_refused(arn: str) -> None:
 )
 def test_an_arn_of_the_other_service_is_refused(kind: Callable[[str], Any], arn: str) -> None:
     """An object refuses an ARN of the other service."""
-    with pytest.raises(DeclarationError, match="it is not a valid"):
+    with pytest.raises(DeclarationError, match=r"it is not the ARN of a (secret|parameter)\."):
         kind(arn)
 
 
@@ -157,6 +157,9 @@ def test_an_arn_of_the_other_service_is_refused(kind: Callable[[str], Any], arn:
         ("ssm:url:3", "must not contain ':'; use version="),
         ("ssm:prod/app/", "must begin with '/'"),
         ("ssm:/prod/app/#user", "takes no JMESPath expression"),
+        ("ssm:///prod/url", "the scheme is 'ssm:', without '//'. Use 'ssm:/prod/url'."),
+        ("arn:aws:s3:::bucket", "it is not the ARN of a secret or parameter."),
+        ("env:DB#a[", "Cannot declare 'env:DB': the JMESPath expression does not parse"),
         ("ssm://prod/url", "the scheme is 'ssm:', without '//'. Use 'ssm:/prod/url'."),
         ("prod/${Stage}/db", "it has a placeholder that was not filled in"),
         ("${Prefix}:db", "it has a placeholder that was not filled in"),
@@ -176,7 +179,7 @@ def test_an_arn_of_the_other_service_is_refused(kind: Callable[[str], Any], arn:
         ("postgres://app:hunter2@db/orders", "'postgres://…': the scheme 'postgres' is unknown"),
         (
             "arn:aws:secretsmanager:eu-west-1:123456789012:secret:db-AbCdEf:user",
-            "the form of ECS has three fields after the ARN, as in '…:user::'",
+            "the ECS form ends in three fields, json-key:version-stage:version-id",
         ),
     ],
 )
@@ -371,20 +374,20 @@ def test_a_slash_inside_an_appconfig_name_is_no_separator() -> None:
         (made(Secret, "db", build="pool"), "build must be a callable, not str"),
         (made(Secret, "db", build=len, close=5), "close must be a callable, not int"),
         (made(Secret, "db", close=print), "close= needs build="),
-        (made(Secret, "db", build=asynchronous), "build must be a plain function, since an async"),
-        (made(Parameter, "/url", build=Asynchronous()), "plain function, since an async"),
+        (made(Secret, "db", build=asynchronous), "build must be a plain function, not a coroutine"),
+        (made(Parameter, "/url", build=Asynchronous()), "not a coroutine function: an async pool"),
         (made(ParameterTree, "/a", build=functools.partial(asynchronous, 1)), "plain function"),
         (made(AppConfig, "a", "e", "p", build=Asynchronous().method), "plain function"),
         (
             made(Secret, "db", build=len, close=asynchronous),
-            "application's lifespan), not a coroutine function",
+            "close must be a plain function, not a coroutine function: an async pool",
         ),
         (made(Secret, "db", transform="yaml"), "or a callable, not 'yaml'"),
         (made(Secret, "db", transform=5), "or a callable, not int"),
         (made(Secret, "db", transform=["json"]), "or a callable, not list"),
         (
             made(Secret, "db", transform=asynchronous),
-            "which returns the value itself, not a coroutine function",
+            "transform must be a plain function, not a coroutine function.",
         ),
         (made(ParameterTree, "/app/", transform=""), "or a callable, not ''"),
     ],

@@ -222,6 +222,18 @@ class Roomy:
         """Say what it got."""
         return event, context.secrets.key, dry
 
+    @staticmethod
+    @inject(backend=memory())
+    def required(event: Any, lambda_context: Any, dry: Any) -> Any:
+        """Say what it got."""
+        return event, lambda_context.secrets.key, dry
+
+    @staticmethod
+    @inject(backend=memory())
+    def renamed(record: Any, context: Any, dry: Any) -> Any:
+        """Say what it got."""
+        return record, context.secrets.key, dry
+
     @inject(backend=memory())
     @staticmethod
     def above(event: Any, context: Any, dry: Any) -> Any:
@@ -235,9 +247,9 @@ class Roomy:
         return args[0], args[1].secrets.key, args[2]
 
 
-@pytest.mark.parametrize("name", ["below", "above", "all_of_them"])
+@pytest.mark.parametrize("name", ["below", "required", "renamed", "above", "all_of_them"])
 def test_a_third_parameter_makes_no_method_of_a_staticmethod(name: str) -> None:
-    """Its kind is not guessed where it can be known: by a default, or a staticmethod below ours."""
+    """Its kind is not guessed where it can be known: by names, a default, or what is below ours."""
     for owner in (Roomy, Roomy()):
         assert getattr(owner, name)(1, SimpleNamespace(), 2) == (1, "k", 2)
 
@@ -404,17 +416,6 @@ def test_a_partial_of_a_class_is_not_bound() -> None:
     assert Owner().handler({}, SimpleNamespace()) == ({}, "k!")
 
 
-def test_a_signature_can_be_given_to_a_callable_object() -> None:
-    """A framework may set `__signature__` on any handler."""
-    handler = inject(backend=memory())(Handler())
-    handler.__signature__ = inspect.Signature()
-    assert inspect.signature(handler) == inspect.Signature()
-    assert list(inspect.signature(inject(backend=memory())(Handler())).parameters) == [
-        "event",
-        "context",
-    ]
-
-
 def test_a_method_may_call_its_instance_something_else() -> None:
     """Three parameters make a method, even if the context has a default."""
 
@@ -425,6 +426,22 @@ def test_a_method_may_call_its_instance_something_else() -> None:
 
     owner = Owner()
     assert owner.handler({}, SimpleNamespace()) == (owner, "k")
+
+
+def later_a_method(self: Any, event: Any, context: Any) -> Any:
+    """Say what it got."""
+    return self, (event.get("secrets") or context.secrets).key
+
+
+@pytest.mark.parametrize("into", ["context", "event"])
+def test_a_function_may_become_a_method_later(into: str) -> None:
+    """A function outside of a class, whose first parameter is `self`, gets its instance."""
+    handle = inject(backend=memory(), into=into)(later_a_method)
+    owner: Any = type("Owner", (), {"handle": handle})()
+    context = SimpleNamespace()
+    assert owner.handle({}, context) == (owner, "k")
+    assert owner.handle({}, context=context) == (owner, "k")
+    assert owner.handle(event={}, context=context) == (owner, "k")
 
 
 def test_an_async_mock_can_be_a_handler() -> None:
@@ -504,6 +521,16 @@ def test_an_event_of_any_name_takes_the_values_by_keyword(names: str) -> None:
     exec(f"def handler({names}): return {first}['secrets'].key", scope)  # noqa: S102 - ours
     handler = inject(backend=memory(), into="event")(scope["handler"])
     assert handler(**{first: {}}, **({"context": None} if "context" in names else {})) == "k"
+
+
+def test_the_order_of_keyword_arguments_does_not_matter() -> None:
+    """The parameter called `event` gets the values, although another one comes first."""
+
+    @inject(backend=memory(), into="event")
+    def handler(*, context: Any, event: Any) -> Any:
+        return event["secrets"].key
+
+    assert handler(event={}, context=None) == handler(context=None, event={}) == "k"
 
 
 def test_annotations_are_not_evaluated_where_python_does_that_late(
@@ -641,7 +668,10 @@ def test_all_that_is_declared_wrong_is_found_when_the_decorator_is_applied() -> 
         ({"backend": "vault"}, "Cannot use backend 'vault'"),
         ({"backend": None}, "a fetch() method, got NoneType"),
         ({"backend": object()}, "a fetch() method, got object"),
-        ({"backend": MemoryBackend}, "a fetch() method, got its class"),
+        (
+            {"backend": MemoryBackend},
+            "the class MemoryBackend. Pass an object: MemoryBackend().",
+        ),
     ],
 )
 def test_a_wrong_option_is_refused_when_the_decorator_is_applied(

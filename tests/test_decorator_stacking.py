@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import wrapt
 
 from lambda_secrets import (
     AccessDeniedError,
@@ -165,6 +166,12 @@ def between(function: Any) -> Any:
     return wrapper
 
 
+@wrapt.decorator
+def proxied(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
+    """Decorate as tracers do."""
+    return wrapped(*args, **kwargs)  # pragma: no cover - only what it looks like counts here
+
+
 def test_layers_are_seen_through_other_decorators(backend: Recorder) -> None:
     """Third-party decorators between or above layers hide none of the layers."""
 
@@ -182,6 +189,11 @@ def test_layers_are_seen_through_other_decorators(backend: Recorder) -> None:
     del backend.calls[:]
     above.secrets.refresh()
     assert [call.sources for call in backend.calls] == [["c"], ["a"], ["b"]]
+    called = inject_secrets({"c": "c"}, backend=backend)(functools.partial(handler))
+    assert list(between(called).secrets.declarations) == list(called.secrets.declarations) == ["c"]
+    traced = inject_secrets({"c": "c"}, backend=backend)(proxied(handler))
+    assert list(between(traced).secrets.declarations) == ["c", "a", "b"]
+    assert between(inject_secrets({"c": "c"}, backend=backend)(print)).secrets.c == "3"
     with pytest.raises(DeclarationError, match="'b' twice"):
         inject_secrets({"b": "c"}, backend=backend)(between(handler))
 
@@ -223,6 +235,20 @@ def test_an_argument_wins_over_the_layer_that_declares_it(backend: Recorder) -> 
 
     assert handler({}, None, b="mine") == ("1", "mine")
     assert [call.sources for call in backend.calls] == [["a"]]
+
+
+@pytest.mark.parametrize("given", [("mine",), ("mine", "mine")])
+def test_a_positional_argument_wins_over_the_layer_that_declares_it(
+    given: tuple[str, ...], backend: Recorder
+) -> None:
+    """An inner layer hides its names from `inspect`, but not from the layers above it."""
+
+    @inject_secrets({"b": "b"}, into="kwargs", backend=backend)
+    @inject_secrets({"a": "a"}, into="kwargs", backend=backend)
+    def handler(event: Any, context: Any, a: str, b: str) -> Any:
+        return a, b
+
+    assert handler({}, None, *given) == (*given, "2")[:2]
 
 
 def test_an_event_that_has_the_key_is_refused_by_the_outermost_layer(backend: Recorder) -> None:

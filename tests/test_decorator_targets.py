@@ -285,6 +285,7 @@ def test_no_context_is_an_error_that_says_what_to_do(backend: Recorder, call: An
     with pytest.raises(InjectionError) as raised:
         call(handler)
     assert isinstance(raised.value, TypeError)
+    assert "A route or record handler gets no context: use into='kwargs' or a" in str(raised.value)
     assert "lambda_secrets.testing.LambdaContext()" in str(raised.value)
     assert "into='kwargs'" in str(raised.value)
     assert backend.calls == []
@@ -324,6 +325,8 @@ def test_a_context_that_takes_no_attribute_is_an_error(backend: Recorder, contex
     message = str(raised.value)
     assert message.startswith("Cannot put secrets on the context: setting 'secrets' on this ")
     assert type(context).__name__ in message
+    advice = "A durable execution" if isinstance(context, Frozen) else "testing.LambdaContext()"
+    assert advice in message
     assert raised.value.__context__ is None
 
 
@@ -590,17 +593,23 @@ def test_a_name_that_the_handler_does_not_take_is_refused() -> None:
 @pytest.mark.parametrize("name", ["event", "context"])
 def test_a_name_that_the_event_or_the_context_has_is_refused(name: str) -> None:
     """The first two arguments come from the caller: no secret can take their place."""
-    with pytest.raises(DeclarationError, match="gets its event or context in that place"):
+    with pytest.raises(DeclarationError, match=r"behind them: def \w+\((event|context), \*, "):
 
         @inject_secrets({name: "prod/key"}, into="kwargs", backend=Recorder({}))
         def handler(event: Any, context: Any) -> None:
             """Take an event and a context."""
 
-    with pytest.raises(DeclarationError, match="gets its event or context in that place"):
+    with pytest.raises(DeclarationError, match=r"behind them: def \w+\((event|context), \*, "):
 
         @inject_secrets({name: "prod/key"}, into="kwargs", backend=Recorder({}))
         def method(self: Any, event: Any, context: Any) -> None:
             """Take an instance, too."""
+
+    with pytest.raises(DeclarationError, match=r"Move it behind them: def first\(event, \*, key\)"):
+
+        @inject_secrets({"key": "prod/key"}, into="kwargs", backend=Recorder({}))
+        def first(key: Any) -> None:
+            """Take nothing else."""
 
 
 def test_what_another_decorator_takes_is_not_guessed(backend: Recorder) -> None:

@@ -62,12 +62,12 @@ def test_a_key_of_ecs_is_found_as_it_is(key: str) -> None:
     ("text", "problem"),
     [
         (f"{ARN}:user::#name", "it has both a JSON key and a JMESPath expression. Drop ':user' or"),
-        (f"{ARN}:user:", "the form of ECS has three fields after the ARN"),
-        (f"{ARN}::::", "the form of ECS has three fields after the ARN"),
+        (f"{ARN}:user:", "the ECS form ends in three fields"),
+        (f"{ARN}::::", "the ECS form ends in three fields"),
         (f"{ARN}:::v1", "version_id must be 32 to 64 characters long"),
         (
             "arn:aws:secretsmanager:eu-west-1:123456789012:secret:::::",
-            "it is not a valid secret ARN",
+            "it is not the ARN of a secret",
         ),
     ],
 )
@@ -149,7 +149,7 @@ def test_a_variable_that_is_unset_or_empty_is_named(
     """Case 34: the message says which variable to set."""
     if held is not None:
         monkeypatch.setenv("IT", held)
-    with pytest.raises(DeclarationError, match=r"variable IT is unset or empty\. Set"):
+    with pytest.raises(DeclarationError, match=r"IT is unset or empty.*list 'env:IT' in"):
         declared.resolved()
 
 
@@ -166,6 +166,8 @@ def test_a_variable_that_is_unset_or_empty_is_named(
         (Secret("env:IT"), f"{CANARY}#a"),
         (Secret("env:IT"), f"{ARN}:{CANARY}::"),
         (Secret("env:IT"), "env:OTHER"),
+        (Secret("env:IT"), f"http://admin:{CANARY}@db.internal"),
+        (Secret("env:IT"), f"user:{CANARY}"),
         (Parameter("env:IT"), f"/{CANARY}/"),
         (ParameterTree("env:IT"), CANARY),
         *itertools.product(  # names that AWS does not allow are refused too
@@ -182,6 +184,7 @@ def test_what_a_variable_holds_wrong_is_not_shown(
     with pytest.raises(DeclarationError, match="variable IT does not hold") as raised:
         declared.resolved()
     assert CANARY not in str(raised.value)
+    assert ("JSON key of the ECS form" in str(raised.value)) is (str(declared) == "env:IT#a")
     assert raised.value.__cause__ is raised.value.__context__ is None
     frames = [frame for frame, _ in traceback.walk_tb(raised.value.__traceback__)][1:]
     assert frames

@@ -126,7 +126,10 @@ def test_one_version_is_served_by_its_declaration() -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"prod/key#path": "x"}, {"prod/key": 5}, {"": "x"}, {"env:KEY#path": "x"}, {"env:KEY": 5}],
+    [
+        *({"prod/key#path": "x"}, {"prod/key": 5}, {"": "x"}, {"env:KEY#path": "x"}),
+        *({"env:KEY": 5}, {Parameter("env:KEY"): ["a"]}, {ParameterTree("env:KEY"): {"a": "x"}}),
+    ],
 )
 def test_wrong_values_are_refused_at_once(values: Any) -> None:
     """A key with a path, an empty key or a value of the wrong type is refused at once."""

@@ -318,7 +318,7 @@ def test_a_handlers_own_type_error_stays_its_own(backend: Recorder) -> None:
 
 def test_a_record_handler_is_told_to_make_its_secret_keyword_only(backend: Recorder) -> None:
     """``def record(record, db)`` would get the context as db, so db must be keyword-only."""
-    with pytest.raises(DeclarationError, match=r"put a '\*,' before it"):
+    with pytest.raises(DeclarationError, match=r"def record\(record, \*, db\)"):
 
         @inject_secrets({"db": "prod/key"}, into="kwargs", backend=backend)
         def record(record: Any, db: str) -> None:

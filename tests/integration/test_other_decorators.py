@@ -184,6 +184,12 @@ def test_mangum_hands_the_context_to_an_async_app(
         assert (answer["statusCode"], answer["body"]) == (200, SECRET)
 
 
+def test_powertools_logger_above_ours_above_mangum_offers_our_secrets(ours: Decorator) -> None:
+    """`functools.wraps` copies `secrets` from a callable object as from a function."""
+    handler: Any = Logger(service="test").inject_lambda_context(ours(Mangum(None, lifespan="off")))  # type: ignore[arg-type]  # it is not called
+    assert handler.secrets.key == SECRET
+
+
 def test_lambda_decorators_change_event_and_answer(
     ours: Decorator, context: LambdaContext, rest_event: dict[str, Any]
 ) -> None:
