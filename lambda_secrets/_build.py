@@ -57,8 +57,8 @@ class Built:
         """Build the object for a declared name; exceptions of ``build`` propagate unchanged.
 
         Raises:
-            SecretValueError: for a coroutine, which can be awaited only once; and in place of a
-                ``StopIteration``, which cannot leave a generator.
+            SecretValueError: for a coroutine, and in place of a ``StopIteration``, which cannot
+                leave a generator.
         """
         try:
             made = self.build(fresh(self.value))
@@ -69,7 +69,10 @@ class Built:
                 self.product = opaque(Wrapped(made, shared=True))
                 return
             made.close()
-            problem = "its build function returned a coroutine, which can be awaited only once"
+            problem = (
+                "its build function returned a coroutine. An async pool belongs to one event loop: "
+                "make it in the application's lifespan"
+            )
         from ._explain import failure, gathered
 
         raise gathered({name: failure(name, self.declaration, Mismatch(problem), "build")})
@@ -204,6 +207,7 @@ class Builds:
                 return None
             built.outside |= not callers
             built.close = built.close or declaration.close
+            built.cleared = False  # from here on it is like any other replaced one
         return built.product
 
     def callers(self, built: Built) -> set[object]:

@@ -89,8 +89,8 @@ class Cache(Store):
             for new in rounds:
                 self._start(new)
             # Wait for each round once, and never for a background round.
-            awaited = {id(r): r for r in reading.results.values() if isinstance(r, Round)}
-            for running in awaited.values():
+            results = map(reading.results.get, reading.needed)
+            for running in {id(r): r for r in results if isinstance(r, Round)}.values():
                 self._wait(running, reading)
         finally:
             for new in rounds:

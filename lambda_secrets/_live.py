@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping  # noqa: TC003 - `get_type_hints` of a subclass needs it
 from contextlib import suppress
 
 from ._cache import shared_cache
 from ._declarations import declare_all
 from ._maintenance import discard, known_entries
 from ._resolver import Resolver, run
+from ._secret import Declaration  # noqa: TC001 - as above
 from ._signals import is_from_signal
 from ._sources import check_seconds
 from ._suspended import drive
-from ._uses import given_to, note, running
+from ._uses import given_to, note, running, take_back
 from ._values import Frozen, Secrets, fresh, held, origins
 from .backends import backend_of
 from .errors import DeclarationError, ResolutionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable
     from typing import Any, NoReturn
 
     from ._names import Steps
-    from ._secret import Declaration
 
 
 class LiveSecrets:
@@ -55,7 +56,7 @@ class LiveSecrets:
 
     __slots__ = ("_resolvers",)
     _resolvers: list[Resolver]
-    _typed: tuple[dict[str, Declaration], dict[str, Any]] | None = None
+    _typed: tuple[dict[str, Declaration], Mapping[str, object]] | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Read the declarations of a typed subclass from its annotations."""
@@ -114,6 +115,8 @@ class LiveSecrets:
         """Return a fresh value."""
         if name[:1] == "_":
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        if hasattr(type(self), name):  # a property that has raised an AttributeError
+            return object.__getattribute__(self, name)
         for resolver in self._resolvers:
             if name in resolver.declarations:
                 return self[name]
@@ -180,6 +183,7 @@ class LiveSecrets:
                 with suppress(DeclarationError):  # its variable is unset: nothing is cached
                     source = resolver.declaration(name).source
                     gone |= {(owner, source) for owner in owners}
+            take_back(resolver, resolver.declarations)
             discard(resolver.cache, gone.__contains__)
 
     @property
@@ -254,16 +258,14 @@ class LiveSecrets:
     def _steps(self, resolver: Resolver, names: Collection[str]) -> Steps[Secrets]:
         """Return the values of these names; any others that are due are fetched with them."""
         given = given_to(resolver)
-        if given is not None and all(name in held(given) for name in names):
-            return given
+        if given and all(name in given for name in names):
+            return Secrets(given)
         secrets = None if resolver.builds else resolver.cached()
         if secrets is None:
             secrets = yield from resolver.steps(names, beside=True)
         entries = origins(secrets)
         note(resolver, {name: entries[name] for name in names if name in entries})
-        if given is not None:
-            return Secrets({**held(secrets), **held(given)}, entries)
-        return secrets
+        return Secrets({**held(secrets), **given}, entries) if given else secrets
 
     def _current(self) -> Steps[Secrets]:
         for name in self.declarations:
@@ -282,21 +284,26 @@ class LiveSecrets:
             )
             for resolver in self._resolvers
         )
+        for resolver in self._resolvers:
+            take_back(resolver, names or resolver.declarations)
 
 
 def _gathered(parts: Iterable[Steps[Secrets]]) -> Steps[Secrets]:
     """Run the steps of each resolver; return all values, or raise one error for all failures."""
     values: dict[str, Any] = {}
-    failures: dict[str, ResolutionError] = {}
+    errors: list[ResolutionError] = []
     for steps in parts:
         try:
             values.update(held((yield from steps)))
         except ResolutionError as error:
-            failures.update(error.failures)
-    if failures:
+            errors.append(error)
+    own = [error for error in errors if not error.failures]  # a build raised it
+    if own or len(errors) == 1:
+        raise (own or errors)[0]
+    if errors:
         from ._explain import gathered
 
-        raise gathered(failures)
+        raise gathered({n: one for error in errors for n, one in error.failures.items()})
     return Secrets(values)
 
 
@@ -345,7 +352,9 @@ def known_of(resolver: Resolver, name: str) -> dict[str, Any]:
     declaration = resolver.declaration(name)
     entry = known_entries(resolver, [name])[name]
     ttl = resolver.freshness(name).ttl
-    answer: Any = None if entry is None or entry.absent else entry.answer
+    answer: Any = None
+    if entry is not None:
+        ttl, answer = min(ttl, entry.limit), entry.answer  # an error, if it is missing
     max_age = ttl
     try:
         backend: Any = resolver.cache.active(resolver.backend)
@@ -359,7 +368,7 @@ def known_of(resolver: Resolver, name: str) -> dict[str, Any]:
     return {
         "source": str(declaration),
         "backend": entry.backend if entry is not None else None,
-        "version": answer.version if answer else None,
+        "version": getattr(answer, "version", None),
         "age": age,
         "ttl": ttl,
         "max_age": max_age,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
+from contextlib import suppress
 
 from ._signals import is_from_signal
 from ._values import held, opaque
@@ -70,12 +71,7 @@ def catch_up(store: Store) -> None:
             for table in tables:
                 for key in [key for key in table if gone(key)]:
                     del table[key]
-            for number, owner in store.owners.items():
-                backend = _backend_of(owner)
-                # Of our own backends: they answer for AppConfig themselves between two polls.
-                forget: Any = getattr(type(backend), "_forget_configurations", None)
-                if forget is not None:
-                    forget(backend, lambda source, n=number, gone=gone: gone((n, source)))
+            _forget_configurations(store, gone)
             _let_go(store, {n for n in store.owners if gone((n, None))})
             if told:
                 store.changed()
@@ -83,6 +79,15 @@ def catch_up(store: Store) -> None:
                 store.builds.drop(gone, cleared=told)
     if store.builds is not None:
         store.builds.close_unused()
+
+
+def _forget_configurations(store: Store, gone: Callable[[Any], bool]) -> None:
+    """Tell our own backends, which answer for AppConfig themselves between two polls."""
+    for number, owner in store.owners.items():
+        backend = _backend_of(owner)
+        forget: Any = getattr(type(backend), "_forget_configurations", None)
+        if forget is not None:
+            forget(backend, lambda source, n=number: gone((n, source)))
 
 
 def _backend_of(owner: Any) -> Any:
@@ -93,12 +98,11 @@ def _backend_of(owner: Any) -> Any:
 def sweep(store: Store) -> None:
     """Forget entries too old to serve and, beyond a limit, the oldest that no handler declares."""
     entries = store.entries
-    declared = {
-        (id(store.active(watcher.backend)), declaration.source)
-        for watcher in store.watchers.values()
-        if not watcher.temporary
-        for declaration in list(watcher.resolved.values())
-    }
+    declared = set()
+    for watcher in store.watchers.values():
+        for name in () if watcher.temporary else watcher.declarations:
+            with suppress(DeclarationError):  # its variable is unset: nothing is cached
+                declared.add((id(store.active(watcher.backend)), watcher.declaration(name).source))
     for key, entry in list(entries.items()):
         if key not in declared and 0 <= entry.max_served_age < store.age(entry.sent):
             del entries[key]
@@ -109,6 +113,7 @@ def sweep(store: Store) -> None:
     store.sweep_at = len(entries) + SWEEP_EVERY
     for key in [key for key in store.attempts if key not in entries]:
         del store.attempts[key]
+    _forget_configurations(store, lambda key: key not in entries)
     used = {number for number, _ in (*entries, *store.rounds)}
     _let_go(store, store.owners.keys() - used)
 
@@ -124,13 +129,13 @@ def _let_go(store: Store, unused: set[int]) -> None:
 def listen(store: Store, listener: Any) -> None:
     """Tell this listener about each value while it lives, beginning with those held now."""
     # Whoever makes later values tells them, outside of the lock: the listener has its own.
-    store.listeners.add(listener)
     with store.lock:
+        store.listeners = weakref.WeakSet([*store.listeners, listener])  # others may iterate it
         known: list[Any] = []
         for entry in store.entries.values():
             if not entry.absent:
                 known.append(opaque(entry.answer.value))
-            known += [made[-1] for made in entry.made.values()]
+            known += [made[-1] for made in list(entry.made.values())]
         for watcher in store.watchers.values():
             known += injected(watcher)
     for value in filter(callable, known):

@@ -91,9 +91,10 @@ def fetch_again(cache: Any, reading: Reading) -> None:
     """Fetch what other calls' rounds did not bring because they had less time than this read."""
     while True:
         reading.now = cache.now()
-        joined, reading.joined = reading.joined, []
+        joined = [source for source in reading.joined if source in reading.needed]
+        reading.joined = []
         todo = [source for source in joined if _gave_up(cache, reading.results[source], source)]
-        if not todo:
+        if not todo or reading.until - reading.now[0] <= WAKING:
             return
         cache.fetch(reading, todo)
 

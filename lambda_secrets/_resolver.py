@@ -203,7 +203,8 @@ class Resolver:
                 value = result.answer
             elif known:
                 value = known[-1]
-                self.cache.reveal(value)  # again: a listener forgets what is not used
+                if self.cache.listeners_forget:
+                    self.cache.reveal(value)  # again: it is still in use
             else:
                 value = self._make(declaration, convert, key, result)
         if declaration.build is not None or not callable(value):

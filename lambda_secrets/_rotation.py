@@ -48,17 +48,19 @@ class Attempt:
         key: the backend's id and the source.
         at: when the source was last read past all caches.
         ended: set when that read has ended.
-        fruitless: how many such reads in a row brought nothing new.
+        used: the entry that the latest failing call had.
+        fruitless: how many such reads in a row brought nothing newer than that.
         refused: pending versions that failed.
     """
 
-    __slots__ = ("at", "ended", "fruitless", "key", "refused")
+    __slots__ = ("at", "ended", "fruitless", "key", "refused", "used")
 
     def __init__(self, key: Key) -> None:
         self.key = key
         self.at = (-math.inf, -math.inf)
         self.ended = threading.Event()
         self.ended.set()
+        self.used: Entry | None = None
         self.fruitless = 0
         self.refused: list[Entry] = []
 
@@ -101,7 +103,7 @@ class Newer:
             secrets = yield from search.secrets(self._tried if self._bridged else None)
             if secrets is not None:
                 found[search.resolver] = secrets
-                search.tell(self._begin)
+                yield functools.partial(search.tell, self._begin)  # it waits for the observer
         return found
 
     def accept(self) -> None:
@@ -177,7 +179,7 @@ class _Search:
                     self.alone += late
                     delay = 0.0
                 if not delay:
-                    self.forced = self._claimed(due)
+                    self.forced = self._claimed(due if left else [])
                     break
             # Two rotations in a row: wait until the sources may be read again.
             waited = {self.attempt(name): self.attempt(name).at for name in late}
@@ -273,6 +275,8 @@ class _Search:
         for name in [name for name in self.used if name not in changed]:
             entry, attempt = self.used[name], self.attempt(name)
             since = self.cache.age(attempt.at)
+            if entry and not (attempt.used and same(attempt.used, entry)):
+                attempt.used, attempt.fruitless = entry, 0
             if entry is not None and entry.forced:  # maybe by a refresh()
                 since = min(since, self.cache.age(entry.sent))
             if self._is_running(attempt):
@@ -287,7 +291,7 @@ class _Search:
 
     def _is_running(self, attempt: Attempt) -> bool:
         """Whether another call is reading it past all caches."""
-        hung = self.cache.age(attempt.at) > self.resolver.timeout + GRACE  # or before a fork
+        hung = self.cache.age(attempt.at) > self.resolver.timeout + GRACE
         return not (hung or attempt.ended.is_set())
 
     def _claimed(self, attempts: list[Attempt]) -> list[Attempt]:

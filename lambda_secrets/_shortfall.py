@@ -25,14 +25,18 @@ if TYPE_CHECKING:
 
 
 def with_others(resolver: Any, names: Collection[str], *, built: bool = False) -> list[str]:
-    """Return these names and all others, or all built ones, whose variables, if any, are set."""
+    """Return these names, and those of all other sources or built objects.
+
+    A name whose environment variable is unset is left out.
+    """
     found = list(names)
+    own = {resolver.declaration(name).source for name in names}
     for name, declaration in resolver.declarations.items():
         with suppress(DeclarationError):
-            if name not in names and (declaration.build is not None or not built):
+            if declaration.build is not None or not built:
                 resolver.freshness(name)
-                resolver.declaration(name)
-                found.append(name)
+                if resolver.declaration(name).source not in own:
+                    found.append(name)
     return found
 
 

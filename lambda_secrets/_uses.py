@@ -5,13 +5,15 @@ from __future__ import annotations
 from contextlib import suppress
 from contextvars import ContextVar
 
+from ._values import Secrets, held, origins
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from typing import Any, TypeAlias
 
+    from ._names import Opaque
     from ._store import Entry
-    from ._values import Secrets
 
     Resolver: TypeAlias = Any  # of a higher layer
 
@@ -21,7 +23,8 @@ class Use:
 
     Attributes:
         reads: the entries that it has read, by resolver and declared name.
-        given: the values that a second run gets instead of those in the cache, by resolver.
+        given: the values that a second run gets instead of those in the cache, by resolver,
+            until their TTL ends or the run refreshes or clears them.
         innermost: the function below all decorators, if this is its second run.
         active: whether it runs: not between a generator's items, nor after its end.
         outer: the run that it is part of, if any.
@@ -71,6 +74,24 @@ def note(resolver: Resolver, entries: Mapping[str, Entry | None]) -> None:
         use.reads.setdefault(resolver, {}).update(entries)
 
 
-def given_to(resolver: Resolver) -> Secrets | None:
-    """Return the values that a second run gets from this resolver, if any."""
-    return next((use.given[resolver] for use in runs() if resolver in use.given), None)
+def given_to(resolver: Resolver) -> dict[str, Opaque]:
+    """Return the values that a second run still gets from this resolver, by declared name."""
+    given: Any = next((use.given[resolver] for use in runs() if resolver in use.given), None)
+    if given is None:
+        return {}
+    return {
+        name: value
+        for name, value in held(given).items()
+        if (ttl := resolver.freshness(name).ttl) == 0
+        or name not in origins(given)
+        or resolver.cache.age(origins(given)[name].sent) < ttl
+    }
+
+
+def take_back(resolver: Resolver, names: Collection[str]) -> None:
+    """Let second runs read these names again: the caller refreshes or clears them."""
+    for use in runs():
+        if resolver in use.given:
+            given = use.given[resolver]
+            left = {name: value for name, value in held(given).items() if name not in names}
+            use.given[resolver] = Secrets(left, origins(given))

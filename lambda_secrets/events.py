@@ -8,7 +8,7 @@ import logging
 import threading
 
 from ._explain import kind_of, place_of
-from ._store import run_apart
+from ._store import WAKING, run_apart
 from ._values import Frozen
 from .backends import backend_name
 from .errors import ResolutionError
@@ -115,7 +115,7 @@ def tell_fetched(fetched: Any, seconds: float) -> None:
     if fetched.runner == threading.get_ident():  # callers wait for it no longer than they want
         _tell(fetched.observer, told)
     else:
-        _tell_apart(fetched.observer, told, 0.05)
+        _tell_apart(fetched.observer, told, WAKING)
 
 
 def tell_served(
@@ -129,7 +129,7 @@ def tell_served(
         kind(str(source), entry.backend, "ok", seconds, version=entry.answer.version)
         for source, entry, seconds in served
     ]
-    _tell_apart(observer, told, min(wait, LONGEST_WAIT))
+    _tell_apart(observer, told, min(wait - WAKING, LONGEST_WAIT))
 
 
 def _tell_apart(observer: Observer, told: list[Event], wait: float) -> None:

@@ -422,6 +422,25 @@ def test_what_needs_no_close_is_not_kept_when_it_is_replaced(
     assert len(alive) == 1
 
 
+def test_what_needs_no_close_and_was_cleared_during_its_build_is_not_kept(
+    backend: Recorder,
+) -> None:
+    """An object without `close` goes with its last user also if a clear overtook its build."""
+
+    class Pool:
+        def __init__(self, _: str) -> None:
+            if not alive:
+                clear_cache()
+            alive.add(self)
+
+    alive: weakref.WeakSet[Pool] = weakref.WeakSet()
+    live = LiveSecrets({"it": Secret("a", build=Pool)}, backend=backend)
+    for _ in range(2):
+        assert type(live.it) is Pool
+    gc.collect()
+    assert len(alive) == 1
+
+
 def test_what_resolve_secrets_hands_out_warm_counts_as_in_use(
     backend: Recorder, made: list[Client], stopped: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,8 +105,10 @@ class Watcher:
     ) -> None:
         self.backend = backend
         self.partial = (0.0, 0.0, Secrets({value: opaque(value) for value in values}))
-        self.declarations: dict[str, Any] = {}
-        self.resolved = {str(source): SimpleNamespace(source=source) for source in declared}
+        self.declarations = {
+            str(source): SimpleNamespace(source=source, default=...) for source in declared
+        }
+        self.declaration = self.declarations.__getitem__
         self.expired = 0
         self.temporary = False
 
@@ -1281,6 +1283,25 @@ def test_listeners_learn_what_is_held_then_what_comes(cache: Cache) -> None:
     assert listener.known == []
 
 
+def test_a_listener_may_come_while_values_are_told(cache: Cache) -> None:
+    """A thread that tells the listeners of a value is not disturbed by another one's new one."""
+    others: list[Listener] = []
+
+    class Busy(Listener):
+        def learn(self, value: Any) -> None:
+            others.append(Listener())
+            listen(cache, others[-1])
+
+    listeners = [Busy() for _ in range(3)]
+    for listener in listeners:
+        listen(cache, listener)
+    told = iter(cache.listeners)
+    next(told)
+    cache.reveal(opaque("1"))
+    assert len(list(told)) == 2
+    assert len(others) == 3
+
+
 # Time
 
 
@@ -1330,6 +1351,26 @@ def test_a_joiner_fetches_again_where_the_backend_used_up_the_time_and_said_so(
     reader.join()
     assert (result is DOWN) == (calls == 1)
     assert len(backend.calls) == calls
+
+
+def test_a_joiner_does_not_spin_when_its_time_ends_with_the_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A caller whose time ends while another's round is being given up tries it once."""
+    cache, backend = Cache(), Gated(db="1")
+    reader = threading.Thread(target=lambda: cache.read(backend, {DB: TTL}, timeout=0.5))
+    reader.start()
+    backend.asked.acquire()
+    fetches: list[Any] = []
+    fetch = cache.fetch
+    monkeypatch.setattr(cache, "fetch", lambda *args: (fetches.append(args), fetch(*args)))
+    sent = cache.rounds[id(backend), DB].sent
+    wait = 0.54 - cache.age(sent)  # seconds: after its timeout, before the grace has passed
+    result = cache.read(backend, {DB: TTL}, timeout=5, wait=wait).results[DB]
+    assert isinstance(result, BackendUnavailableError)
+    assert len(fetches) <= 3
+    backend.gate.set()
+    reader.join()
 
 
 def test_joiners_of_a_failed_round_share_the_next_one() -> None:
@@ -1529,6 +1570,22 @@ def test_what_nobody_would_be_served_is_swept(cache: Cache, clock: FakeClock) ->
     assert known_entry(cache, backend, DB) is None
     assert not cache.attempts
     assert known_entry(cache, forever, DB) is not None
+
+
+def test_a_sweep_tells_a_backend_which_configurations_it_may_forget(cache: Cache) -> None:
+    """A backend that keeps AppConfig's answers keeps those alone that the cache has."""
+
+    forgotten: list[list[bool]] = []
+
+    class Polling(Recorder):
+        def _forget_configurations(self, gone: Callable[[Source], bool]) -> None:
+            forgotten.append([gone(source) for source in (DB, KEY)])
+
+    backend = Polling(db="1")
+    cache.read(backend, {DB: TTL}, timeout=5)
+    with cache.lock:
+        sweep(cache)
+    assert forgotten == [[False, True]]
 
 
 def test_backends_that_take_no_weak_reference_are_released_with_their_entries(

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict, get_type_hints
 
 import pytest
 
@@ -36,6 +36,8 @@ from lambda_secrets import (
     inject_secrets,
     resolve_secrets,
 )
+from lambda_secrets._cache import shared_cache
+from lambda_secrets._maintenance import sweep
 from lambda_secrets.testing import override_secrets
 from tests.support.recorder import Recorder
 
@@ -624,7 +626,10 @@ def test_it_serves_stale_and_tells_the_observer_as_a_handler_does(
 
 @pytest.mark.parametrize(
     "sibling",
-    [Secret("b", ttl=0), Secret("denied"), Secret("gone"), Secret("down"), Secret("b", "no.json")],
+    [
+        *(Secret("b", ttl=0), Secret("denied"), Secret("gone"), Secret("down")),
+        *(Secret("b", "no.json"), Secret("a", "no.json"), Secret("a", ttl=0)),
+    ],
 )
 def test_a_good_value_is_not_read_again_because_of_another(
     sibling: Secret, backend: Recorder
@@ -642,11 +647,120 @@ def test_a_good_value_is_not_read_again_because_of_another(
     assert len(backend.calls) == 1
     with suppress(ResolutionError):
         _ = live.other
+    resolve_secrets({"b": "b"}, ttl=0, backend=backend)  # the cache changes: all look at it again
     calls = len(backend.calls)
     for _ in range(3):
         assert live.a == "1"
     assert len(backend.calls) == calls
     assert {event.kind for event in events} == {"fetch"}
+
+
+def test_a_missing_optional_name_is_read_once_per_ttl_beside_one_that_must_be_there(
+    backend: Recorder,
+) -> None:
+    """A declaration without a default ignores that its secret is missing; others do not."""
+    declared: dict[str, Any] = {"optional": Secret("gone", default="none"), "gone": "gone"}
+    live = LiveSecrets(declared, backend=backend)
+    for _ in range(3):
+        assert live.optional == "none"
+        resolve_secrets({"b": "b"}, ttl=0, backend=backend)  # the cache changes
+    assert [call.sources for call in backend.calls].count(["gone"]) == 1
+
+
+def test_nobody_waits_for_a_fetch_of_another_name(backend: Recorder) -> None:
+    """An access fetches its own name while another caller's fetch of another name hangs."""
+    begun, go = threading.Event(), threading.Event()
+
+    def slow() -> str:
+        begun.set()
+        go.wait(30)
+        return "2"
+
+    backend.answers["b"] = slow
+    live = LiveSecrets({"a": Secret("a", ttl=0), "b": "b"}, backend=backend, timeout=20)
+    other = LiveSecrets({"b": "b"}, backend=backend, timeout=20)
+    thread = threading.Thread(target=other.current)
+    thread.start()
+    begun.wait(30)
+    assert live.a == "1"
+    assert not go.is_set()
+    go.set()
+    thread.join(30)
+    assert live.b == "2"
+
+
+def test_what_a_build_raises_gets_out_of_current_as_it_is(backend: Recorder) -> None:
+    """An error of this package that a build function raises by itself is not lost."""
+    raised = BackendUnavailableError("the token service is down")
+
+    def build(value: str) -> Any:
+        raise raised
+
+    live = LiveSecrets({"a": Secret("a", build=build)}, backend=backend)
+    layered = inject_secrets({"b": "gone"}, backend=backend)(
+        inject_secrets(live)(lambda event, context: None)
+    ).secrets
+    for read in (lambda: live.a, live.current, lambda: asyncio.run(live.acurrent())):
+        with pytest.raises(BackendUnavailableError) as caught:
+            read()
+        assert caught.value is raised
+    with pytest.raises(BackendUnavailableError) as caught:
+        layered.current()
+    assert caught.value is raised
+
+
+def test_a_property_keeps_its_own_error(backend: Recorder) -> None:
+    """An AttributeError inside a property of a typed subclass is not replaced by ours."""
+
+    class Config(LiveSecrets):
+        a: Annotated[str, Secret("a")]
+
+        @property
+        def url(self) -> Any:
+            return self.a.nope  # type: ignore[attr-defined]
+
+    with pytest.raises(AttributeError, match="'str' object has no attribute 'nope'"):
+        _ = Config(backend=backend).url
+
+
+def test_the_hints_of_a_typed_subclass_can_be_read() -> None:
+    """`typing.get_type_hints` works on a typed subclass, as Sphinx and injectors use it."""
+
+    class Config(LiveSecrets):
+        a: Annotated[str, Secret("a")]
+
+    assert get_type_hints(Config, localns=locals())["a"] is str
+
+
+def test_a_name_from_a_variable_is_declared_when_the_cache_is_swept(
+    backend: Recorder, stopped: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep keeps the entries of `env:NAME` declarations, as it does for other ones."""
+    monkeypatch.setenv("KEY", "a")
+    live = LiveSecrets({"a": "env:KEY", "unset": "env:UNSET"}, backend=backend, ttl=10)
+    resolve_secrets({"b": "b"}, ttl=10, stale_if_error=0, backend=backend)
+    assert live.a == "1"
+    stopped.tick(9_999)
+    shared_cache.changed()
+    with shared_cache.lock:
+        sweep(shared_cache)
+    assert [source.name for _, source in shared_cache.entries] == ["a"]
+
+
+def test_a_missing_secret_is_missing_for_300_seconds_at_most(
+    backend: Recorder, stopped: FakeClock
+) -> None:
+    """`cache_info` tells how long absence lasts; no cache behind the backend adds to it."""
+    backend.upstream_ttl = lambda source: 300.0  # type: ignore[attr-defined]
+    declared: dict[str, Any] = {"a": "a", "gone": Secret("gone", default="")}
+    live = LiveSecrets(declared, backend=backend, ttl=3600)
+    assert live.cache_info()["gone"]["max_age"] == 3900
+    live.current()
+    info = live.cache_info()
+    assert [info[name]["ttl"] for name in declared] == [3600, 300]
+    assert [info[name]["max_age"] for name in declared] == [3600, 300]
+    stopped.tick(300)
+    assert live.cache_info()["gone"]["stale"]
 
 
 def test_a_refresh_ahead_of_one_name_takes_the_others_along(

@@ -276,6 +276,46 @@ def test_the_second_run_has_exactly_the_values_found(live: LiveSecrets, backend:
     assert int(seen[1][0]) > numbers[-1]
 
 
+def test_a_long_second_run_reads_fresh_values_again(live: LiveSecrets, stopped: FakeClock) -> None:
+    """In the second run the values found are good for their TTL, or until it refreshes them."""
+    seen: list[Any] = []
+
+    @live.retry_on(LoginFailed)
+    def call() -> None:
+        if not seen:
+            seen.append(live.a)
+            raise LoginFailed
+        seen.extend([live.a, live.a])
+        stopped.tick(300)
+        seen.extend([live.a, live.b])
+        live.refresh("a")
+        seen.extend([live.a, live.b])
+        live.clear()
+        seen.extend([live.a, live.b])
+
+    call()
+    assert seen == ["0", "1", "1", "2", "1", "3", "1", "4", "2"]
+
+
+def test_a_refresh_in_a_second_run_takes_back_its_own_names_alone(live: LiveSecrets) -> None:
+    """`refresh` and `clear` in the second run replace values found, but only those they name."""
+    seen: list[Any] = []
+
+    @live.retry_on(LoginFailed)
+    def call() -> None:
+        current = live.current()
+        seen.append((current.a, current.b))
+        if len(seen) == 1:
+            raise LoginFailed
+        live.refresh("a")
+        seen.append((live.a, live.b))
+        live.clear()
+        seen.append((live.a, live.b))
+
+    call()
+    assert seen == [("0", "0"), ("1", "1"), ("2", "1"), ("3", "2")]
+
+
 def test_nothing_new_is_no_reason_to_run_again(live: LiveSecrets) -> None:
     """Without a new value, the function's own exception propagates unchanged."""
     error = LoginFailed("mine")

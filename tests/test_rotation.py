@@ -561,6 +561,84 @@ def test_a_source_with_nothing_new_is_left_alone_for_longer_and_longer(
     assert forced_after(0.01)
 
 
+def test_a_pause_is_for_the_value_that_failed(stopped: FakeClock) -> None:
+    """A value that came by the TTL, or by a refresh, begins without the pause of the one before."""
+    database = Rotating()
+    live = LiveSecrets({"password": Secret("prod/db", "password", pending=False)}, backend=database)
+
+    @live.retry_on(LoginFailed)
+    def call() -> str:
+        return database.login(live.password)
+
+    call()
+    database.accepted = "unknown"
+    for _ in range(5):
+        with pytest.raises(LoginFailed):
+            call()
+        stopped.tick(20)
+    database.rotate("new")
+    stopped.tick(300)
+    assert call() == "in with new"
+    database.accepted = "unknown"
+    with pytest.raises(LoginFailed):
+        call()
+    database.rotate("newer")
+    stopped.tick(1)
+    assert call() == "in with newer"
+
+
+def test_a_call_without_time_to_read_counts_as_no_read(stopped: FakeClock) -> None:
+    """Calls that fail shortly before their deadline do not keep later ones from reading."""
+    database = Rotating()
+    declared = {"db": Secret("prod/db", "@", pending=False)}
+
+    @inject_secrets(declared, backend=database, refresh_on=LoginFailed, jitter=0)
+    def handler(event: Any, context: Any) -> Any:
+        return database.login(context.secrets.db["password"])
+
+    def call(milliseconds: int) -> Any:
+        return handler({}, SimpleNamespace(get_remaining_time_in_millis=lambda: milliseconds))
+
+    call(10_000)
+    database.accepted = "unknown"
+    for _ in range(6):
+        with pytest.raises(LoginFailed):
+            call(150)
+        stopped.tick(4)
+    assert not database.forced
+    database.rotate("new")
+    assert call(10_000) == "in with new"
+
+
+def test_an_observer_of_a_retry_leaves_the_event_loop_free(stopped: FakeClock) -> None:
+    """An observer may wait for something that runs on the event loop of the retried handler."""
+    database = Rotating()
+    told: list[str] = []
+
+    async def main() -> str:
+        loop = asyncio.get_running_loop()
+
+        def observer(event: Any) -> None:
+            if event.kind == "retry":
+                told.append(
+                    asyncio.run_coroutine_threadsafe(asyncio.sleep(0, "told"), loop).result()
+                )
+
+        @inject_secrets(
+            {"db": "prod/db#@"}, backend=database, refresh_on=LoginFailed, observer=observer
+        )
+        async def handler(event: Any, context: Any) -> str:
+            return database.login(context.secrets.db["password"])
+
+        await handler({}, SimpleNamespace())
+        database.rotate("new")
+        result = await handler({}, SimpleNamespace())
+        assert told == ["told"]
+        return result
+
+    assert asyncio.run(main()) == "in with new"
+
+
 class Slow(Rotating):
     """Makes all callers fail at the same time."""
 
