@@ -138,7 +138,7 @@ def _print_table(findings: list[Finding]) -> None:
     errors: dict[str, list[str]] = {}
     for finding in findings:
         age = "unlimited" if finding.max_age is None else f"{finding.max_age:g} s"
-        outcome = "OK, by its default" if finding.default else "OK"
+        outcome = "OK (default used)" if finding.default else "OK"
         if finding.error is not None:
             # An error that several names share, such as a missing region, is printed once.
             kind, _, message = finding.error.partition(": ")

@@ -139,6 +139,8 @@ def _stdout_for_results() -> IO[bytes]:
 
     This is for the rest of the process: threads and exit handlers print after the last invocation.
     """
+    if sys.stdout is None:
+        raise Failure("Cannot print the result: stdout is closed.")
     sys.stdout.flush()
     results = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -242,11 +244,11 @@ def _print_summary(
         for name in resolver.declarations:
             with contextlib.suppress(DeclarationError):  # its environment variable is not set
                 known.append(known_of(resolver, name))
-    labels: dict[str | None, str] = {None: "nowhere (not read)"}
+    labels: dict[str | None, str] = {None: "not read"}
     if path is not None:
-        labels |= {"extension": "the local extension", "file": path.name}
-    counts = Counter(labels.get(info["backend"], info["backend"]) for info in known)
-    origins = ", ".join(f"{count} from {label}" for label, count in counts.items())
+        labels |= {"extension": "from the local extension", "file": f"from {path.name}"}
+    counts = Counter(labels.get(info["backend"], f"from {info['backend']}") for info in known)
+    origins = ", ".join(f"{count} {label}" for label, count in counts.items())
     seconds = [outcome.seconds for outcome in outcomes]
     click.echo(f"Secrets: {origins or 'none read'}. Took {_millis(seconds[0])}.", err=True)
     oldest = max((info["max_age"] for info in known), default=0.0)

@@ -32,7 +32,7 @@ def test_every_declaration_has_a_line(run: Run) -> None:
         ["url", "ssm:/prod/url", "file", "str", "0 s", "OK"],
         ["tree", "ssm:/prod/app/", "file", "dict", "0 s", "OK"],
         ["flags", "appconfig:shop/prod/flags", "file", "str", "0 s", "OK"],
-        ["absent", "prod/absent", "file", "NoneType", "0 s", "OK, by its default"],
+        ["absent", "prod/absent", "file", "NoneType", "0 s", "OK (default used)"],
     ]
     assert "CANARY" not in result.output
 
