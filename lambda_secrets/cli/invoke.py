@@ -139,8 +139,8 @@ def _stdout_for_results() -> IO[bytes]:
 
     This is for the rest of the process: threads and exit handlers print after the last invocation.
     """
-    if sys.stdout is None:
-        raise Failure("Cannot print the result: stdout is closed.")
+    if sys.stdout is None or sys.stderr is None:
+        raise Failure("Cannot print the result: stdout or stderr is closed.")
     sys.stdout.flush()
     results = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

@@ -75,7 +75,7 @@ def serve(
     for level, line in lines:
         log(settings, level, line)
     try:
-        token = read_token(os.environ, agent=agent)
+        token_variable, token = read_token(os.environ, agent=agent)
     except OSError as error:
         raise Failure(f"Cannot read the token: {error.strerror}: {error.filename}") from None
     values = _aws(settings) if secrets is None else file_values(secrets, settings)
@@ -97,7 +97,7 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     with listening(emulator):
-        _announce(emulator, made_token=token is None)
+        _announce(emulator, token_variable if token else None)
         if init:
             log(settings, "INFO", f"not ready to serve traffic for {init:g} s")
         while not stopped.wait(0.2):  # on Windows, Ctrl-C does not end an endless wait
@@ -157,14 +157,15 @@ def _revision(values: AwsValues | FileValues) -> Callable[[], Hashable]:
     return lambda: None
 
 
-def _announce(emulator: Emulator, *, made_token: bool) -> None:
+def _announce(emulator: Emulator, token_variable: str | None) -> None:
+    """Print the ports and variables; the token only if this command has made it."""
     lines = [f"Serving on port {emulator.port}"]
     if emulator.appconfig_port is not None:
         lines.append(f"Serving AppConfig on port {emulator.appconfig_port}")
     lines.append("# A client needs these variables:")
     for variable, value in emulator.environment.items():
-        if variable == "AWS_SESSION_TOKEN" and not made_token:  # the user's own may be real
-            lines.append("# AWS_SESSION_TOKEN: as in the environment of this command")
+        if variable == "AWS_SESSION_TOKEN" and token_variable:  # the user's own may be real
+            lines.append(f"# {token_variable}: as in the environment of this command")
         else:
             lines.append(f"export {variable}={value}")
     click.echo("\n".join(lines))

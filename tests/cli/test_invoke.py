@@ -323,7 +323,7 @@ def test_without_stdout_nothing_runs(folder: Path) -> None:
     done = subprocess.run(  # noqa: S602 - a shell can close it
         command, shell=True, cwd=folder, stderr=subprocess.PIPE, text=True, check=False
     )
-    message = "Error: Cannot print the result: stdout is closed.\n"
+    message = "Error: Cannot print the result: stdout or stderr is closed.\n"
     assert (done.returncode, done.stderr) == (1, message)
 
 
