@@ -37,7 +37,6 @@ class _Version(Unpicklable):
     value: Any
     created: datetime
     stages: set[str] = field(default_factory=set)
-    labels: frozenset[str] = frozenset()
 
 
 class LocalValues:
@@ -53,9 +52,7 @@ class LocalValues:
         self._encrypted: frozenset[str] = frozenset()
         self._load(tables)
 
-    def rotate(
-        self, target: str, value: Any, *, stage: str = "AWSCURRENT", label: str | None = None
-    ) -> None:
+    def rotate(self, target: str, value: Any, *, stage: str = "AWSCURRENT") -> None:
         """Add a version of `prod/db`, `ssm:/prod/url` or `appconfig:a/e/p`; it need not exist yet.
 
         Text for an existing StringList is split at commas, text for a binary secret is base64.
@@ -65,12 +62,7 @@ class LocalValues:
             history = self._histories.get(key, [])
             if history and isinstance(value, str):
                 value = _in_the_form_of(history[-1].value, value)
-            self._add(key, value, stage=stage, label=label)
-
-    def remove(self, target: str) -> None:
-        """Delete a secret, parameter or configuration with all its versions."""
-        with self._lock:
-            self._histories.pop(_key(target), None)
+            self._add(key, value, stage=stage)
 
     def serves_appconfig(self) -> bool:
         """Whether there is a configuration."""
@@ -95,7 +87,7 @@ class LocalValues:
         raise Refused("ResourceNotFoundException", message)
 
     def parameter(self, name: str, *, decrypt: bool) -> ParameterRecord:
-        """Return the newest version, or the one that `:version` or `:label` names."""
+        """Return the newest version, or the one that `:version` names; there are no labels."""
         asked, selector = _split_selector(name)
         if asked.startswith(SECRET_REFERENCE):
             return self._referenced_secret(asked, selector, decrypt=decrypt)
@@ -104,7 +96,9 @@ class LocalValues:
             if found is None:
                 raise Refused("ParameterNotFound", f"There is no parameter {asked}.")
             known, history = found
-            version = next((v for v in reversed(history) if _selected(v, selector)), None)
+            version = next(
+                (v for v in reversed(history) if selector in {None, str(v.number)}), None
+            )
             if version is None:
                 message = f"Systems Manager could not find version {selector} of {asked}."
                 raise Refused("ParameterVersionNotFound", message)
@@ -156,14 +150,7 @@ class LocalValues:
             self._loaded = loaded
             self._encrypted = frozenset(tables.get("secure_strings", ()))
 
-    def _add(
-        self,
-        key: tuple[str, str],
-        value: Any,
-        *,
-        stage: str = "AWSCURRENT",
-        label: str | None = None,
-    ) -> None:
+    def _add(self, key: tuple[str, str], value: Any, *, stage: str = "AWSCURRENT") -> None:
         history = self._histories.setdefault(key, [])
         version = _Version(len(history) + 1, value, _now())
         for other in history:
@@ -171,13 +158,11 @@ class LocalValues:
                 other.stages.discard("AWSPREVIOUS")
                 other.stages |= {"AWSPREVIOUS"} if stage in other.stages else set()
             other.stages.discard(stage)
-            other.labels -= {label}
         version.stages = {stage}
-        version.labels = frozenset({label} if label else ())
         history.append(version)
 
     def _renew(self) -> None:
-        """Reload changed tables: not needed here, only `rotate` and `remove` change them."""
+        """Reload changed tables: not needed here, only `rotate` changes them."""
 
     def _find(self, kind: str, asked: str) -> tuple[str, list[_Version]] | None:
         """Return the entry of a name or ARN, whichever of the two the tables have."""
@@ -349,10 +334,6 @@ def _split_selector(name: str) -> tuple[str, str | None]:
     if not colon or selector.startswith("parameter/"):
         return name, None
     return head, selector
-
-
-def _selected(version: _Version, selector: str | None) -> bool:
-    return selector is None or selector == str(version.number) or selector in version.labels
 
 
 def _suffix(name: str) -> str:

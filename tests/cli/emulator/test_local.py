@@ -44,16 +44,16 @@ def test_a_pending_version_changes_nothing_else() -> None:
         values.secret("a", None, "AWSPREVIOUS")
 
 
-def test_a_label_moves_to_the_version_that_gets_it() -> None:
-    """A parameter's label names one version."""
+def test_a_number_names_a_version() -> None:
+    """A parameter's earlier versions stay; without a number, the newest is read."""
     values = LocalValues({"parameters": {"/a": "1"}})
-    values.rotate("ssm:/a", "2", label="Live")
+    values.rotate("ssm:/a", "2")
     values.rotate("ssm:/a", "3")
-    assert values.parameter("/a:Live", decrypt=True).value == "2"
     assert values.parameter("/a", decrypt=True).value == "3"
-    values.rotate("ssm:/a", "4", label="Live")
-    assert values.parameter("/a:Live", decrypt=True).version == 4
-    assert values.parameter("/a:2", decrypt=True).selector == ":2"
+    second = values.parameter("/a:2", decrypt=True)
+    assert (second.value, second.version, second.selector) == ("2", 2, ":2")
+    with pytest.raises(Refused, match="ParameterVersionNotFound"):
+        values.parameter("/a:Live", decrypt=True)
 
 
 @pytest.mark.parametrize(
