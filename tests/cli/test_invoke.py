@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lambda_secrets.cli.emulator import Emulator
-from lambda_secrets.cli.function import deadline
+from lambda_secrets.cli.function import Function, deadline
 from tests.support.runtime_api import Sandbox
 
 if TYPE_CHECKING:
@@ -291,11 +293,8 @@ def handler(event, context):
 @pytest.mark.parametrize(
     ("statement", "code", "message"),
     [
-        ("sys.exit()", 0, "in the child\n"),
         ("sys.exit(3)", 3, "in the child\n"),
-        ("sys.exit('a reason')", 1, "in the child\na reason\n"),
         ("return", 0, "in the child\n"),
-        ("1 / 0", 1, "ZeroDivisionError: division by zero\n"),
         ("raise KeyboardInterrupt", 1, "KeyboardInterrupt\n"),
     ],
 )
@@ -308,6 +307,38 @@ def test_a_forked_child_does_not_answer(
     assert (result.exit_code, result.stdout) == (0, f"{code}\n")
     assert message in result.stderr
     assert result.stderr.count("Secrets: ") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (SystemExit(), 0, ""),
+        (SystemExit(-1), 255, ""),
+        (SystemExit("a reason"), 1, "a reason\n"),
+        (ValueError("a reason"), 1, "ValueError: a reason\n"),
+        (None, 0, ""),
+    ],
+)
+def test_a_forked_child_has_the_exit_code_that_python_gives_it(
+    error: BaseException | None,
+    code: int,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The code and the message on stderr are those of an uncaught exception."""
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+
+    def handler(event: Any, context: Any) -> None:
+        monkeypatch.setattr(os, "getpid", lambda: 0)
+        if error is not None:
+            raise error
+
+    with contextlib.ExitStack() as stack:
+        Function("app.handler", handler, stack, timeout=30, attributes={}).invoke({})
+    assert codes == [code]
+    assert capsys.readouterr().err.endswith(message)
 
 
 def test_an_interrupt_ends_the_command(run: Run, folder: Path) -> None:

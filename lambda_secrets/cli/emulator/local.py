@@ -61,7 +61,7 @@ class LocalValues:
             key = _key(target)
             history = self._histories.get(key, [])
             if history and isinstance(value, str):
-                value = _in_the_form_of(history[-1].value, value)
+                value = in_the_form_of(history[-1].value, value)
             self._add(key, value, stage=stage)
 
     def serves_appconfig(self) -> bool:
@@ -290,7 +290,8 @@ def _key(target: str) -> tuple[str, str]:
     return "secrets", target
 
 
-def _in_the_form_of(known: object, text: str) -> str | bytes | list[str]:
+def in_the_form_of(known: object, text: str) -> str | bytes | list[str]:
+    """Return a new value of the type of the known one: bytes from base64, a StringList, or text."""
     if isinstance(known, bytes):
         return decoded_base64(text)
     return text.split(",") if isinstance(known, list) else text
