@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import click
 
 from lambda_secrets.backends import APPCONFIG_PORT, PORT, own_region
-from lambda_secrets.backends._local import read_secrets_file
 from lambda_secrets.cli.emulator import Emulator
 from lambda_secrets.cli.emulator.aws import AwsValues
 from lambda_secrets.cli.emulator.local import FileValues
@@ -117,7 +116,6 @@ def file_values(path: Path, settings: Settings) -> FileValues:
     try:
         return FileValues(
             path,
-            read_secrets_file,
             region=own_region() or "us-east-1",
             warn=functools.partial(log, settings, "WARN"),
         )

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from lambda_secrets._extract import decoded_base64
-from lambda_secrets.backends._local import SECRET_REFERENCE
+from lambda_secrets.backends._local import SECRET_REFERENCE, read_secrets_file
 from lambda_secrets.cli.emulator.records import (
     ConfigurationRecord,
     ParameterRecord,
@@ -21,6 +21,7 @@ from lambda_secrets.cli.emulator.records import (
     SecretRecord,
     Unpicklable,
 )
+from lambda_secrets.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -231,24 +232,19 @@ class LocalValues:
 
 
 class FileValues(LocalValues):
-    """A secrets file. While it is malformed or missing, its last good values are served.
-
-    `read` returns the tables of a file and raises an error whose text names file and line.
-    """
+    """A secrets file. While it is malformed or missing, its last good values are served."""
 
     def __init__(
         self,
         path: Path,
-        read: Callable[[Path], Mapping[str, Mapping[str, Any]]],
         *,
         region: str = "us-east-1",
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._path = path
-        self._read = read
         self._warn = warn
         self._seen = self._fingerprint()
-        super().__init__(read(path), region=region)
+        super().__init__(read_secrets_file(path), region=region)
 
     def revision(self) -> Hashable:
         """Return what differs after each change of the file, which is loaded by then."""
@@ -262,8 +258,8 @@ class FileValues(LocalValues):
             return
         self._seen = seen
         try:
-            self._load(self._read(self._path))
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with the file, keep serving
+            self._load(read_secrets_file(self._path))
+        except BackendError as error:
             self._warn(f"The last good values stay: {error}")
 
     def _fingerprint(self) -> tuple[int, int, int] | None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lambda_secrets.backends._local import read_secrets_file
 from lambda_secrets.cli.emulator import Emulator
 from lambda_secrets.cli.emulator.local import FileValues
 from tests.cli.emulator.conftest import TABLES, Client
@@ -73,7 +72,7 @@ def test_the_old_configuration_stays_when_a_poll_fails(
     """A change is seen at the next poll; a failing poll changes nothing."""
     path = tmp_path / "secrets.json"
     path.write_text(json.dumps(TABLES))
-    emulator = emulator_of(FileValues(path, read_secrets_file), clock=clock.monotonic)
+    emulator = emulator_of(FileValues(path), clock=clock.monotonic)
     with Client(emulator.appconfig_port or 0) as client:
         client.get(FLAGS)
         emulator.rotate("appconfig:shop/prod/flags", "new")
