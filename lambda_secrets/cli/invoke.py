@@ -156,15 +156,15 @@ def _json_of(option: str, text: str) -> str:
         if text == "-":
             what = "stdin"
             text = sys.stdin.buffer.read().decode("utf-8-sig")
-        elif not _is_json(text):
-            if _is_file(text):
-                what = text
-                text = Path(what).read_text("utf-8-sig")
-            elif not text.lstrip().startswith(("{", "[", '"')):
-                raise click.UsageError(f"{option}: there is no file {text}, and it is not JSON.")
+        elif os.path.isfile(text):  # noqa: PTH113 - False for a text that is too long for a path
+            what = text
+            text = Path(what).read_text("utf-8-sig")
         json.loads(text)
     except json.JSONDecodeError as error:
         why = f"not JSON (line {error.lineno}, column {error.colno}: {error.msg})"
+        if what == option and not text.lstrip().startswith(("{", "[", '"')):
+            message = f"{option}: there is no file {text}, and it is not JSON."
+            raise click.UsageError(message) from None
     except UnicodeDecodeError:
         why = "not UTF-8. Save it as UTF-8"
     except (OSError, ValueError) as error:
@@ -185,21 +185,6 @@ def _attributes(text: str) -> dict[str, Any]:
     except TypeError as error:
         raise click.UsageError(f"--context: {error}") from None
     return attributes
-
-
-def _is_file(text: str) -> bool:
-    try:
-        return Path(text).is_file()
-    except OSError:  # it is too long for a path
-        return False
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _rotations(texts: Sequence[str], path: Path | None, repeat: int) -> list[Rotation]:

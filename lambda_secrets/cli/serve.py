@@ -22,7 +22,7 @@ from lambda_secrets.cli.failure import Failure, debug_option
 from lambda_secrets.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Hashable
+    from collections.abc import Generator
 
     from lambda_secrets.cli.emulator import Settings
 
@@ -90,7 +90,10 @@ def serve(
         init=init,
         latency=latency,
         log=functools.partial(log, settings),
-        revision=_revision(values),
+        # An edit shows at once, unless the user has set a TTL to see the cache at work.
+        revision=values.revision
+        if isinstance(values, FileValues) and not sets_ttl(os.environ)
+        else lambda: None,
     )
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -146,13 +149,6 @@ def _aws(settings: Settings) -> AwsValues:
         )
     except Exception as error:  # noqa: BLE001 - boto3 may raise anything for a bad configuration
         raise Failure(f"Cannot use AWS: {error}") from None
-
-
-def _revision(values: AwsValues | FileValues) -> Callable[[], Hashable]:
-    """An edit of the file shows at once, unless the user has set a TTL to see the cache at work."""
-    if isinstance(values, FileValues) and not sets_ttl(os.environ):
-        return values.revision
-    return lambda: None
 
 
 def _announce(emulator: Emulator, token_variable: str | None) -> None:

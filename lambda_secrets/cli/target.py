@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lambda_secrets._resolver import Resolver
 
 FORMS = "Use app.lambda_handler or path/to/app.py:lambda_handler."
-NOT_SEEN = "Note: secrets that only resolve_secrets() reads, at run time, are not listed here."
+_NOT_SEEN = "Note: secrets that only resolve_secrets() reads, at run time, are not listed here."
 
 _declared_in: WeakKeyDictionary[ModuleType, list[Resolver]] = WeakKeyDictionary()
 _loaded_files: dict[Path, ModuleType] = {}
@@ -74,10 +74,10 @@ def load_handler(text: str) -> Any:
     raise CannotLoad(text, f"it is a module. Name its handler too, as in {example}.")
 
 
-def declared_by(*targets: str) -> list[Resolver]:
-    """Return the resolvers of handlers, `LiveSecrets` or modules. Raises `CannotLoad`.
+def declared_by(*targets: str) -> tuple[list[Resolver], str]:
+    """Return the resolvers of handlers, `LiveSecrets` or modules, and notes on what they leave out.
 
-    Prints a note if a handler's module declares others: its code may use them.
+    A handler's code may use others of its module. Raises `CannotLoad`.
     """
     found: dict[Resolver, None] = {}
     modules: dict[str, list[Resolver]] = {}
@@ -86,16 +86,18 @@ def declared_by(*targets: str) -> list[Resolver]:
         found.update(dict.fromkeys(resolvers))
         modules[name] = in_module
     listed = {one for resolver in found for one in resolver.declarations.values()}
-    for name, resolvers in modules.items():
-        if any(one not in listed for each in resolvers for one in each.declarations.values()):
-            click.echo(f"Note: {name} declares more than this: name {name} to see it.", err=True)
-    return list(found)
+    notes = [
+        f"Note: {name} declares more than this: name {name} to see it."
+        for name, resolvers in modules.items()
+        if any(one not in listed for each in resolvers for one in each.declarations.values())
+    ]
+    return list(found), "\n".join([*notes, _NOT_SEEN])
 
 
 def _declared_by(text: str) -> tuple[list[Resolver], list[Resolver], str]:
     """Return the resolvers of a target, those of its module, and the module as a target."""
     module, found = load(text)
-    name = text.rpartition(":")[0] or module.__name__
+    name = text if found is module else text.rpartition(":")[0] or module.__name__
     in_module = _declared_in[module]
     resolvers, where = in_module, "no handler and no LiveSecrets in it declares secrets"
     if found is not module:
