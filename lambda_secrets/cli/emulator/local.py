@@ -8,7 +8,7 @@ import json
 import re
 import threading
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,7 @@ class _Version(Unpicklable):
     number: int
     value: Any
     created: datetime
-    stages: set[str] = field(default_factory=set)
+    stages: tuple[str, ...]
 
 
 class LocalValues:
@@ -53,7 +53,7 @@ class LocalValues:
         self._encrypted: frozenset[str] = frozenset()
         self._load(tables)
 
-    def rotate(self, target: str, value: Any, *, stage: str = "AWSCURRENT") -> None:
+    def rotate(self, target: str, value: Any) -> None:
         """Add a version of `prod/db`, `ssm:/prod/url` or `appconfig:a/e/p`; it need not exist yet.
 
         Text for an existing StringList is split at commas, text for a binary secret is base64.
@@ -63,7 +63,7 @@ class LocalValues:
             history = self._histories.get(key, [])
             if history and isinstance(value, str):
                 value = in_the_form_of(history[-1].value, value)
-            self._add(key, value, stage=stage)
+            self._add(key, value)
 
     def serves_appconfig(self) -> bool:
         """Whether there is a configuration."""
@@ -151,16 +151,11 @@ class LocalValues:
             self._loaded = loaded
             self._encrypted = frozenset(tables.get("secure_strings", ()))
 
-    def _add(self, key: tuple[str, str], value: Any, *, stage: str = "AWSCURRENT") -> None:
+    def _add(self, key: tuple[str, str], value: Any) -> None:
         history = self._histories.setdefault(key, [])
-        version = _Version(len(history) + 1, value, _now())
-        for other in history:
-            if stage == "AWSCURRENT":
-                other.stages.discard("AWSPREVIOUS")
-                other.stages |= {"AWSPREVIOUS"} if stage in other.stages else set()
-            other.stages.discard(stage)
-        version.stages = {stage}
-        history.append(version)
+        for version in history:
+            version.stages = ("AWSPREVIOUS",) if "AWSCURRENT" in version.stages else ()
+        history.append(_Version(len(history) + 1, value, _now(), ("AWSCURRENT",)))
 
     def _renew(self) -> None:
         """Reload changed tables: not needed here, only `rotate` changes them."""
@@ -192,7 +187,7 @@ class LocalValues:
             arn,
             name,
             version_id,
-            tuple(sorted(version.stages)),
+            version.stages,
             version.created,
             text=None if is_binary else _text(version.value),
             binary=version.value if is_binary else None,

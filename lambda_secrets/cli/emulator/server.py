@@ -115,12 +115,12 @@ class Emulator:
         """Whether the INIT phase is over."""
         return self._clock() >= self._ready_at
 
-    def rotate(self, target: str, value: Any, *, stage: str = "AWSCURRENT") -> None:
+    def rotate(self, target: str, value: Any) -> None:
         """Add a version of a local value; cached values stay, as they do in the extension."""
         if not isinstance(self.values, LocalValues):
             message = "Cannot change a value: only values from a file or a mapping can be changed."
             raise TypeError(message)
-        self.values.rotate(target, value, stage=stage)
+        self.values.rotate(target, value)
 
     def forget(self) -> None:
         """Clear the caches."""
