@@ -165,7 +165,14 @@ def restore(store: Store, backend: Backend) -> None:
     catch_up(store)
 
 
-def release(store: Store) -> None:
+def forget(store: Store) -> None:
+    """Forget every value, in log filters too."""
+    clear(store)
+    for listener in list(store.listeners):
+        listener.forget()
+
+
+def release(store: Store, forget: Callable[[Store], None] = forget) -> None:
     """Forget every value, and close the backends of all handlers."""
     with store.lock:
         backends = {id(watcher.backend): watcher.backend for watcher in store.watchers.values()}
@@ -181,13 +188,6 @@ def release(store: Store) -> None:
                 raise
             kinds = type(backend).__name__, type(error).__name__
         _log.warning("Cannot close the backend %s: it raised %s (its message is withheld).", *kinds)
-
-
-def forget(store: Store) -> None:
-    """Forget every value, in log filters too."""
-    clear(store)
-    for listener in list(store.listeners):
-        listener.forget()
 
 
 def keep_out_of_snapshots(store: Store) -> None:

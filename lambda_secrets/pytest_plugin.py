@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addini(
         "lambda_secrets_isolate",
-        "Clear the cache of secrets before and after each test (for moto, LocalStack).",
+        "Clear the cache of secrets and close its clients around each test (moto, LocalStack).",
         type="bool",
         default=False,
     )
@@ -72,15 +72,16 @@ def override_secrets() -> Iterator[Callable[..., AbstractContextManager[object]]
 
 @pytest.fixture(autouse=True)
 def _lambda_secrets_isolated(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Clear the cache around each test, if the ini option is set."""
+    """Clear the cache and close the backends around each test, if the ini option is set."""
     if not request.config.getini("lambda_secrets_isolate"):
         yield
         return
-    from . import clear_cache
+    from ._cache import shared_cache
+    from ._maintenance import clear, release
 
-    clear_cache()
+    release(shared_cache, clear)  # log filters keep what they have learned
     yield
-    clear_cache()
+    release(shared_cache, clear)
 
 
 def _refuse(_backend: object, sources: Iterable[Any], **_options: object) -> dict[Any, Any]:

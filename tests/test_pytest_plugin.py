@@ -97,6 +97,50 @@ def test_reads_anew(value):
     assert handler({}, None) == value
 """
 
+ISOLATE_CLIENTS = """
+from unittest.mock import patch
+
+import boto3
+import pytest
+from lambda_secrets import BackendError, inject_secrets
+from lambda_secrets.logging import RedactSecrets
+from moto import mock_aws
+
+redact = RedactSecrets()
+redact.learn("learned-by-hand")
+
+
+@inject_secrets({"key": "prod/key"}, into="kwargs", backend="sdk")
+def handler(event, context, key):
+    return key
+
+
+def test_a_patches_boto3():
+    with patch("boto3.Session") as session:
+        client = session.return_value.client.return_value
+        client.get_secret_value.return_value = {"SecretString": "patched"}
+        assert handler({}, None) == "patched"
+
+
+def test_b_has_no_region(monkeypatch):
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    with mock_aws(), pytest.raises(BackendError, match="region"):
+        handler({}, None)
+
+
+@pytest.mark.parametrize("region", ["eu-west-1", "eu-central-1"])
+def test_c_reads_from_a_service(monkeypatch, region):
+    monkeypatch.setenv("AWS_DEFAULT_REGION", region)
+    with mock_aws():
+        client = boto3.client("secretsmanager")
+        client.create_secret(Name="prod/key", SecretString=f"in {region}")
+        assert handler({}, None) == f"in {region}"
+
+
+def test_d_keeps_what_a_log_filter_has_learned():
+    assert redact.redact("a learned-by-hand b") == "a *** b"
+"""
+
 
 def _pytest(folder: Path, tests: str, *options: str) -> str:
     (folder / "test_handler.py").write_text(tests)
@@ -120,6 +164,12 @@ def test_isolated_tests_share_no_value(tmp_path: Path) -> None:
     """With `lambda_secrets_isolate` each test fetches again; without, it gets the cached value."""
     assert "2 passed" in _pytest(tmp_path, ISOLATE, "lambda_secrets_isolate=true")
     assert "1 failed, 1 passed" in _pytest(tmp_path, ISOLATE)
+
+
+def test_isolated_tests_share_no_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `lambda_secrets_isolate`, a client that one test has patched is not used by another."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    assert "5 passed" in _pytest(tmp_path, ISOLATE_CLIENTS, "lambda_secrets_isolate=true")
 
 
 def test_each_call_replaces_what_was_served(

@@ -16,7 +16,7 @@ from lambda_secrets._maintenance import known_entries, override
 from lambda_secrets._resolver import run
 from lambda_secrets.backends import FileBackend, backend_name, backend_of
 from lambda_secrets.cli.failure import debug_option
-from lambda_secrets.cli.target import NOT_SEEN, declared_by, targets_argument
+from lambda_secrets.cli.target import declared_by, targets_argument
 from lambda_secrets.errors import DeclarationError, ResolutionError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def check(
     if backend and secrets:
         raise click.UsageError("Give --backend or --secrets, not both.")
     chosen = FileBackend(secrets) if secrets else backend_of(backend) if backend else None
-    resolvers = declared_by(*targets)
+    resolvers, notes = declared_by(*targets)
     if chosen is not None:
         override(shared_cache, chosen)
     # A finding that two handlers share is printed once.
@@ -78,7 +78,7 @@ def check(
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         _print_table(findings)
-    click.echo(NOT_SEEN, err=True)
+    click.echo(notes, err=True)
     return 0 if all(finding.ok for finding in findings) else 1
 
 
@@ -138,7 +138,7 @@ def _print_table(findings: list[Finding]) -> None:
     errors: dict[str, list[str]] = {}
     for finding in findings:
         age = "unlimited" if finding.max_age is None else f"{finding.max_age:g} s"
-        outcome = "OK, by its default" if finding.default else "OK"
+        outcome = "OK (default used)" if finding.default else "OK"
         if finding.error is not None:
             # An error that several names share, such as a missing region, is printed once.
             kind, _, message = finding.error.partition(": ")

@@ -6,6 +6,7 @@ import contextlib
 import decimal
 import inspect
 import json
+import os
 import re
 import signal
 import sys
@@ -13,7 +14,7 @@ import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from lambda_secrets.testing import LambdaContext
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
 
-_PACKAGE = str(Path(__file__).parents[1])
+# The frames above a handler's own are of these packages.
+_CALLERS = (str(Path(__file__).parents[1]), str(Path(inspect.__file__).with_name("asyncio")))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -65,17 +67,22 @@ class Function:
             request = f"RequestId: {context.aws_request_id}"
             message = f"{request} Error: Task timed out after {self._timeout:.2f} seconds"
             error, answer = TimedOut(), _error_json("Sandbox.Timedout", message)
-        except (Exception, SystemExit) as raised:  # noqa: BLE001 - also an answer
+        except KeyboardInterrupt:
+            raise
+        except BaseException as raised:  # noqa: BLE001 - also an answer
             error, answer = raised, _raised(raised, context)
         return Outcome(answer, error, time.perf_counter() - started)
 
     def _called(self, event: Any, context: LambdaContext) -> Any:
-        answer = self._handler(event, context)
-        if inspect.isawaitable(answer) or inspect.isasyncgen(answer):
-            answer = self._awaited(answer)
-        if inspect.isgenerator(answer):
-            answer = list(answer)
-        return answer
+        process = os.getpid()
+        try:
+            answer = self._handler(event, context)
+            if inspect.isawaitable(answer) or inspect.isasyncgen(answer):
+                answer = self._awaited(answer)
+            return list(answer) if inspect.isgenerator(answer) else answer
+        finally:
+            if os.getpid() != process:  # the handler has forked: only its parent answers
+                _exit_child(sys.exception())
 
     def _awaited(self, answer: Any) -> Any:
         """Run an async handler; all invocations share a loop, since connections belong to one."""
@@ -113,10 +120,25 @@ def deadline(seconds: float) -> Generator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
+def _exit_child(error: BaseException | None) -> NoReturn:
+    """End a process that the handler has forked, with the exit code that Python would give it."""
+    code: object = 0
+    if isinstance(error, SystemExit):
+        code = error.code or 0
+    elif error is not None:
+        print_traceback(error)
+        code = 1
+    if not isinstance(code, int):
+        sys.stderr.write(f"{code}\n")
+        code = 1
+    sys.stderr.flush()
+    os._exit(code & 0xFF)
+
+
 def print_traceback(error: BaseException) -> None:
     """Print what a handler raised to stderr, from its own first frame on; never its locals."""
     trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_CALLERS):
         trace = trace.tb_next
     if sys.stderr.isatty():
         from rich.console import Console
@@ -157,7 +179,11 @@ def _raised(error: BaseException, context: LambdaContext) -> str:
         message = f"{request} Error: Runtime exited with error: exit status {error.code}"
         return _error_json("Runtime.ExitError", message)
     kind = "Runtime.MarshalError" if isinstance(error, _MarshalError) else type(error).__name__
-    return _error_json(kind, str(error), requestId=context.aws_request_id)
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001 - the handler's own class
+        message = "<exception str() failed>"  # as in Python's tracebacks
+    return _error_json(kind, message, requestId=context.aws_request_id)
 
 
 def _error_json(kind: str, message: str, **more: Any) -> str:

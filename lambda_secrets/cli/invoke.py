@@ -139,6 +139,8 @@ def _stdout_for_results() -> IO[bytes]:
 
     This is for the rest of the process: threads and exit handlers print after the last invocation.
     """
+    if sys.stdout is None or sys.stderr is None:
+        raise Failure("Cannot print the result: stdout or stderr is closed.")
     sys.stdout.flush()
     results = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -154,15 +156,15 @@ def _json_of(option: str, text: str) -> str:
         if text == "-":
             what = "stdin"
             text = sys.stdin.buffer.read().decode("utf-8-sig")
-        elif not _is_json(text):
-            if _is_file(text):
-                what = text
-                text = Path(what).read_text("utf-8-sig")
-            elif not text.lstrip().startswith(("{", "[", '"')):
-                raise click.UsageError(f"{option}: there is no file {text}, and it is not JSON.")
+        elif os.path.isfile(text):  # noqa: PTH113 - False for a text that is too long for a path
+            what = text
+            text = Path(what).read_text("utf-8-sig")
         json.loads(text)
     except json.JSONDecodeError as error:
         why = f"not JSON (line {error.lineno}, column {error.colno}: {error.msg})"
+        if what == option and not text.lstrip().startswith(("{", "[", '"')):
+            message = f"{option}: there is no file {text}, and it is not JSON."
+            raise click.UsageError(message) from None
     except UnicodeDecodeError:
         why = "not UTF-8. Save it as UTF-8"
     except (OSError, ValueError) as error:
@@ -183,21 +185,6 @@ def _attributes(text: str) -> dict[str, Any]:
     except TypeError as error:
         raise click.UsageError(f"--context: {error}") from None
     return attributes
-
-
-def _is_file(text: str) -> bool:
-    try:
-        return Path(text).is_file()
-    except OSError:  # it is too long for a path
-        return False
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _rotations(texts: Sequence[str], path: Path | None, repeat: int) -> list[Rotation]:
@@ -242,11 +229,11 @@ def _print_summary(
         for name in resolver.declarations:
             with contextlib.suppress(DeclarationError):  # its environment variable is not set
                 known.append(known_of(resolver, name))
-    labels: dict[str | None, str] = {None: "nowhere (not read)"}
+    labels: dict[str | None, str] = {None: "not read"}
     if path is not None:
-        labels |= {"extension": "the local extension", "file": path.name}
-    counts = Counter(labels.get(info["backend"], info["backend"]) for info in known)
-    origins = ", ".join(f"{count} from {label}" for label, count in counts.items())
+        labels |= {"extension": "from the local extension", "file": f"from {path.name}"}
+    counts = Counter(labels.get(info["backend"], f"from {info['backend']}") for info in known)
+    origins = ", ".join(f"{count} {label}" for label, count in counts.items())
     seconds = [outcome.seconds for outcome in outcomes]
     click.echo(f"Secrets: {origins or 'none read'}. Took {_millis(seconds[0])}.", err=True)
     oldest = max((info["max_age"] for info in known), default=0.0)

@@ -6,92 +6,63 @@ import contextlib
 import functools
 import os
 import secrets
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from lambda_secrets._cache import shared_cache
 from lambda_secrets._maintenance import override
-from lambda_secrets.backends import Answer, ExtensionBackend, FileBackend
+from lambda_secrets.backends import AutoBackend, ExtensionBackend
+from lambda_secrets.backends._local import SCHEMES, MemoryBackend, base64_bytes, read_secrets_file
 from lambda_secrets.cli.emulator import Emulator
+from lambda_secrets.cli.emulator.local import in_the_form_of
 from lambda_secrets.cli.emulator.settings import LOG_LEVEL, read_settings, sets_ttl
 from lambda_secrets.cli.serve import file_values, listening, log
-from lambda_secrets.errors import BackendError, ResolutionError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator
     from pathlib import Path
 
     from lambda_secrets._sources import Source
-    from lambda_secrets.backends import Value
-
-_NOT_ASKED = BackendError("not asked")
+    from lambda_secrets.backends._types import Answers, Sources
 
 
-class LocalExtension:
-    """Reads through the extension; reads the file for the rest, and to say why it refused.
+class _Uncached(ExtensionBackend):
+    def upstream_ttl(self, source: Source) -> float:
+        """Return 0: each rotation clears the emulator's cache."""
+        return 0.0
 
-    Like `"auto"` with the file in place of AWS: a forced read bypasses the emulator's cache, too.
-    """
 
-    name = "extension"
+class LocalExtension(AutoBackend):
+    """`"auto"` with the values of a file in place of AWS."""
 
     def __init__(self, emulator: Emulator, path: Path, *, cached: bool) -> None:
         self._emulator = emulator
-        self._backend = ExtensionBackend()
-        self._file = FileBackend(path)
         self._cached = cached
-        # Without configurations in the file, nothing listens on the AppConfig extension's port.
-        self._unserved = {"tree"} if emulator.appconfig_port else {"tree", "appconfig"}
-        self._rotated: dict[str, str] = {}
+        self._values: dict[str, Any] = {
+            scheme + name: base64_bytes(value) if table == "binary" else value
+            for table, scheme in SCHEMES.items()
+            for name, value in read_secrets_file(path)[table].items()
+        }
+        super().__init__(
+            extension=ExtensionBackend() if cached else _Uncached(),
+            sdk=MemoryBackend(self._values),  # type: ignore[arg-type]  # it is asked as AWS is
+        )
 
-    def fetch(
-        self, sources: Iterable[Source], *, timeout: float, fresh: bool
-    ) -> dict[Source, Answer | ResolutionError]:
-        """Read all sources."""
-        if fresh:
-            self._emulator.forget()
-        served = [source for source in sources if source.kind not in self._unserved]
-        found = self._backend.fetch(served, timeout=timeout, fresh=False)
-        rest = [s for s in sources if isinstance(found.get(s, _NOT_ASKED), BackendError)]
-        for source, answer in self._file.fetch(rest, timeout=timeout, fresh=True).items():
-            answer.backend = "file"
-            found[source] = answer
-        for source, answer in found.items():
-            if isinstance(answer, Answer):
-                found[source] = Answer(
-                    self._with_rotated(source, answer.value),
-                    version=answer.version,
-                    backend=answer.backend,
-                    upstream_ttl=self.upstream_ttl(source),
-                )
-        return found
-
-    def upstream_ttl(self, source: Source) -> float:
-        """Return how many seconds the emulator may keep this source."""
-        if source.kind in self._unserved or not self._cached:
-            return 0.0
-        return self._backend.upstream_ttl(source)
-
-    def rotate(self, target: str, value: str) -> None:
-        """Give a secret, parameter or configuration a new value."""
-        self._rotated[target] = value
-        self._emulator.rotate(target, value)
-        if not self._cached:
-            self._emulator.forget()
+    def _ask(self, sources: Sources, timeout: float, ready: float, *, fresh: bool) -> Answers:
+        answers = super()._ask(sources, timeout, ready, fresh=fresh)
+        for answer in answers.values():
+            answer.backend = "file" if answer.backend == "sdk" else answer.backend
+        return answers
 
     def close(self) -> None:
         """Close the connections."""
-        self._backend.close()
+        self._extension.close()
 
-    def _with_rotated(self, source: Source, value: Value) -> Value:
-        """Return a tree's values from the file, with the rotations since."""
-        if source.kind != "tree":
-            return value
-        values = dict(cast("dict[str, Any]", value))
-        for target, text in self._rotated.items():
-            below = target.removeprefix(f"ssm:{source.name}")
-            if below in values:
-                values[below] = text.split(",") if isinstance(values[below], list) else text
-        return values
+    def rotate(self, target: str, value: str) -> None:
+        """Give a secret, parameter or configuration a new value."""
+        self._values[target] = in_the_form_of(self._values[target], value)
+        self._emulator.rotate(target, value)
+        if not self._cached:
+            self._emulator.forget()
 
 
 @contextlib.contextmanager

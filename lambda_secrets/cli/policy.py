@@ -16,7 +16,7 @@ from lambda_secrets.backends import AutoBackend, backend_name
 from lambda_secrets.backends._local import SECRET_REFERENCE
 from lambda_secrets.backends._refusals import ACTIONS
 from lambda_secrets.cli.failure import Failure, debug_option
-from lambda_secrets.cli.target import NOT_SEEN, declared_by, targets_argument
+from lambda_secrets.cli.target import declared_by, targets_argument
 from lambda_secrets.errors import DeclarationError
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def policy(
         if not (name.isidentifier() and value):
             raise click.UsageError(f"--env {text!r} must be NAME=VALUE.")
         os.environ[name] = value
-    resolvers = declared_by(*targets)
+    resolvers, notes = declared_by(*targets)
     needs = [
         (_source(declaration), _readers(backend or backend_name(resolver.backend)))
         for resolver in resolvers
@@ -161,7 +161,7 @@ def policy(
     unset = sorted({source.name for source, _ in needs if isinstance(source, Unset)})
     if unset:
         click.echo(_UNSET_NOTE.format(", ".join(unset)), err=True)
-    click.echo(NOT_SEEN, err=True)
+    click.echo(notes, err=True)
     click.echo(_FORMATS[form](statements(needs, place, kms_keys, agent=agent)))
 
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import click
 
 from lambda_secrets.backends import APPCONFIG_PORT, PORT, own_region
-from lambda_secrets.backends._local import read_secrets_file
 from lambda_secrets.cli.emulator import Emulator
 from lambda_secrets.cli.emulator.aws import AwsValues
 from lambda_secrets.cli.emulator.local import FileValues
@@ -23,7 +22,7 @@ from lambda_secrets.cli.failure import Failure, debug_option
 from lambda_secrets.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Hashable
+    from collections.abc import Generator
 
     from lambda_secrets.cli.emulator import Settings
 
@@ -75,7 +74,7 @@ def serve(
     for level, line in lines:
         log(settings, level, line)
     try:
-        token = read_token(os.environ, agent=agent)
+        token_variable, token = read_token(os.environ, agent=agent)
     except OSError as error:
         raise Failure(f"Cannot read the token: {error.strerror}: {error.filename}") from None
     values = _aws(settings) if secrets is None else file_values(secrets, settings)
@@ -91,13 +90,16 @@ def serve(
         init=init,
         latency=latency,
         log=functools.partial(log, settings),
-        revision=_revision(values),
+        # An edit shows at once, unless the user has set a TTL to see the cache at work.
+        revision=values.revision
+        if isinstance(values, FileValues) and not sets_ttl(os.environ)
+        else lambda: None,
     )
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     with listening(emulator):
-        _announce(emulator, made_token=token is None)
+        _announce(emulator, token_variable if token else None)
         if init:
             log(settings, "INFO", f"not ready to serve traffic for {init:g} s")
         while not stopped.wait(0.2):  # on Windows, Ctrl-C does not end an endless wait
@@ -117,7 +119,6 @@ def file_values(path: Path, settings: Settings) -> FileValues:
     try:
         return FileValues(
             path,
-            read_secrets_file,
             region=own_region() or "us-east-1",
             warn=functools.partial(log, settings, "WARN"),
         )
@@ -150,21 +151,15 @@ def _aws(settings: Settings) -> AwsValues:
         raise Failure(f"Cannot use AWS: {error}") from None
 
 
-def _revision(values: AwsValues | FileValues) -> Callable[[], Hashable]:
-    """An edit of the file shows at once, unless the user has set a TTL to see the cache at work."""
-    if isinstance(values, FileValues) and not sets_ttl(os.environ):
-        return values.revision
-    return lambda: None
-
-
-def _announce(emulator: Emulator, *, made_token: bool) -> None:
+def _announce(emulator: Emulator, token_variable: str | None) -> None:
+    """Print the ports and variables; the token only if this command has made it."""
     lines = [f"Serving on port {emulator.port}"]
     if emulator.appconfig_port is not None:
         lines.append(f"Serving AppConfig on port {emulator.appconfig_port}")
     lines.append("# A client needs these variables:")
     for variable, value in emulator.environment.items():
-        if variable == "AWS_SESSION_TOKEN" and not made_token:  # the user's own may be real
-            lines.append("# AWS_SESSION_TOKEN: as in the environment of this command")
+        if variable == "AWS_SESSION_TOKEN" and token_variable:  # the user's own may be real
+            lines.append(f"# {token_variable}: as in the environment of this command")
         else:
             lines.append(f"export {variable}={value}")
     click.echo("\n".join(lines))

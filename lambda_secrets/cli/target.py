@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from lambda_secrets._resolver import Resolver
 
 FORMS = "Use app.lambda_handler or path/to/app.py:lambda_handler."
-NOT_SEEN = "Note: secrets that only resolve_secrets() reads, at run time, are not listed here."
+_NOT_SEEN = "Note: secrets that only resolve_secrets() reads, at run time, are not listed here."
 
 _declared_in: WeakKeyDictionary[ModuleType, list[Resolver]] = WeakKeyDictionary()
 _loaded_files: dict[Path, ModuleType] = {}
-
+# The folder that the latest target was loaded from, and what was imported before it.
+_imported_before: dict[str, frozenset[str]] = {}
 
 target_argument: Callable[[Callable[..., Any]], Callable[..., Any]] = click.argument(
     "target", metavar="TARGET"
@@ -73,22 +74,39 @@ def load_handler(text: str) -> Any:
     raise CannotLoad(text, f"it is a module. Name its handler too, as in {example}.")
 
 
-def declared_by(*targets: str) -> list[Resolver]:
-    """Return the resolvers of handlers, `LiveSecrets` or modules. Raises `CannotLoad`."""
-    return list(dict.fromkeys(resolver for text in targets for resolver in _declared_by(text)))
+def declared_by(*targets: str) -> tuple[list[Resolver], str]:
+    """Return the resolvers of handlers, `LiveSecrets` or modules, and notes on what they leave out.
+
+    A handler's code may use others of its module. Raises `CannotLoad`.
+    """
+    found: dict[Resolver, None] = {}
+    modules: dict[str, list[Resolver]] = {}
+    for text in targets:
+        resolvers, in_module, name = _declared_by(text)
+        found.update(dict.fromkeys(resolvers))
+        modules[name] = in_module
+    listed = {one for resolver in found for one in resolver.declarations.values()}
+    notes = [
+        f"Note: {name} declares more than this: name {name} to see it."
+        for name, resolvers in modules.items()
+        if any(one not in listed for each in resolvers for one in each.declarations.values())
+    ]
+    return list(found), "\n".join([*notes, _NOT_SEEN])
 
 
-def _declared_by(text: str) -> list[Resolver]:
+def _declared_by(text: str) -> tuple[list[Resolver], list[Resolver], str]:
+    """Return the resolvers of a target, those of its module, and the module as a target."""
     module, found = load(text)
+    name = text if found is module else text.rpartition(":")[0] or module.__name__
     in_module = _declared_in[module]
     resolvers, where = in_module, "no handler and no LiveSecrets in it declares secrets"
     if found is not module:
         resolvers, where = resolvers_of(found), "it declares no secrets"
     if resolvers:
-        return resolvers
+        return resolvers, in_module, name
     hint = " Decorate it with @inject_secrets(…)."
     if in_module:
-        hint += f" Its module declares some: name {module.__name__} to see them."
+        hint += f" Its module declares some: name {name} to see them."
     raise CannotLoad(text, f"{where}.{hint}")
 
 
@@ -157,9 +175,7 @@ def _dotted(text: str) -> tuple[ModuleType, str]:
 
 
 def _module_named(text: str, name: str) -> ModuleType:
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    _import_from(Path.cwd())
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -184,10 +200,11 @@ def _module_at(text: str, path: Path) -> ModuleType:
     root, parts = path.parent, [path.stem]
     while (root / "__init__.py").is_file():
         root, parts = root.parent, [root.name, *parts]
-    sys.path.insert(0, str(root))
+    _import_from(root)
     name = ".".join(parts)
     if len(parts) > 1:
-        return importlib.import_module(name)
+        _loaded_files[path] = importlib.import_module(name)
+        return _loaded_files[path]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise CannotLoad(text, f"{path.name} is not a Python file. {FORMS}")
@@ -196,6 +213,35 @@ def _module_at(text: str, path: Path) -> ModuleType:
         sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def _import_from(folder: Path) -> None:
+    """Import from this folder, no longer from another target's, whose modules are forgotten.
+
+    Two functions of a project often have modules of one name, such as config.py.
+    """
+    root = str(folder)
+    if root in _imported_before:
+        return
+    while _imported_before:
+        other, before = _imported_before.popitem()
+        loaded = [name for name in sys.modules.keys() - before if "." not in name]
+        below = {name for name in loaded if _is_below(sys.modules[name], other)}
+        for name in [name for name in sys.modules if name.partition(".")[0] in below]:
+            del sys.modules[name]
+        if other in sys.path:
+            sys.path.remove(other)
+    sys.path.insert(0, root)
+    _imported_before[root] = frozenset(sys.modules)
+
+
+def _is_below(module: ModuleType, folder: str) -> bool:
+    """Whether a module is the code of a function in this folder, not a package installed there."""
+    places = (getattr(module, "__file__", None), *getattr(module, "__path__", ()))
+    return any(
+        Path(place).is_relative_to(folder) and "site-packages" not in place
+        for place in filter(None, places)
+    )
 
 
 def _did_you_mean(name: str, names: Iterable[str]) -> str:

@@ -32,7 +32,7 @@ def test_every_declaration_has_a_line(run: Run) -> None:
         ["url", "ssm:/prod/url", "file", "str", "0 s", "OK"],
         ["tree", "ssm:/prod/app/", "file", "dict", "0 s", "OK"],
         ["flags", "appconfig:shop/prod/flags", "file", "str", "0 s", "OK"],
-        ["absent", "prod/absent", "file", "NoneType", "0 s", "OK, by its default"],
+        ["absent", "prod/absent", "file", "NoneType", "0 s", "OK (default used)"],
     ]
     assert "CANARY" not in result.output
 
@@ -82,9 +82,8 @@ def test_the_extensions_cache_adds_to_the_age(run: Run) -> None:
         result = run(*command, "--json", env=emulator.environment)
         (found,) = json.loads(result.stdout)
         assert (found["backend"], found["max_age"]) == ("extension", 400.0)
-        emulator.remove("ssm:/prod/url")
-        emulator.forget()
-        assert run(*command, env=emulator.environment).exit_code == 1
+        wrong = {**emulator.environment, "AWS_SESSION_TOKEN": "wrong"}
+        assert run(*command, env=wrong).exit_code == 1
 
 
 def test_an_extension_that_is_not_there(run: Run) -> None:
@@ -142,6 +141,7 @@ def test_several_targets_and_modules_are_checked(run: Run) -> None:
     ages = [(found["name"], found["max_age"]) for found in json.loads(result.stdout)]
     assert sorted(ages, key=str) == [("url", 300.0), ("url", None)]
     assert "secrets that only resolve_secrets() reads, at run time, are not listed" in result.stderr
+    assert "Note: app declares more than this: name app to see it.\n" in result.stderr
     result = run("check", "app", *FILE)
     assert result.exit_code == 1
     assert {"db", "nokey", "tree"} <= {

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from lambda_secrets.cli.emulator import Emulator
-from lambda_secrets.cli.function import deadline
+from lambda_secrets.cli.function import Function, deadline
 from tests.support.runtime_api import Sandbox
 
 if TYPE_CHECKING:
@@ -248,6 +252,112 @@ def test_an_error_is_what_lambda_would_answer(
     assert re.fullmatch(message, error["errorMessage"])
 
 
+@pytest.mark.parametrize(
+    ("statements", "kind", "message"),
+    [
+        ("raise asyncio.CancelledError", "CancelledError", ""),
+        ("raise GeneratorExit", "GeneratorExit", ""),
+        ("raise Wordless", "Wordless", "<exception str() failed>"),
+    ],
+)
+def test_whatever_is_raised_has_a_result(
+    run: Run, folder: Path, statements: str, kind: str, message: str
+) -> None:
+    """An error that is not an `Exception`, or has no text, is an answer too."""
+    (folder / "odd.py").write_text(
+        "import asyncio\n"
+        "class Wordless(Exception):\n"
+        "    def __str__(self): raise ValueError\n"
+        f"async def handler(event, context): {statements}\n"
+    )
+    result = run("invoke", "odd.handler")
+    error = json.loads(result.stdout)
+    assert (result.exit_code, error["errorType"], error["errorMessage"]) == (1, kind, message)
+    assert result.stderr.startswith("Traceback (most recent call last):\n")
+    assert result.stderr.count("  File ") == 1
+
+
+FORKING = """
+import os, sys
+from lambda_secrets import inject_secrets
+@inject_secrets({"key": "prod/key"})
+def handler(event, context):
+    child = os.fork()
+    if child == 0:
+        print("in the child")
+        %s
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "code", "message"),
+    [
+        ("sys.exit(3)", 3, "in the child\n"),
+        ("return", 0, "in the child\n"),
+        ("raise KeyboardInterrupt", 1, "KeyboardInterrupt\n"),
+    ],
+)
+def test_a_forked_child_does_not_answer(
+    run: Run, folder: Path, statement: str, code: int, message: str
+) -> None:
+    """A child that the handler forks ends with the handler, as a process of its own would."""
+    (folder / "forking.py").write_text(FORKING % statement)
+    result = run("invoke", "forking.handler", *FILE)
+    assert (result.exit_code, result.stdout) == (0, f"{code}\n")
+    assert message in result.stderr
+    assert result.stderr.count("Secrets: ") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (SystemExit(), 0, ""),
+        (SystemExit(-1), 255, ""),
+        (SystemExit("a reason"), 1, "a reason\n"),
+        (ValueError("a reason"), 1, "ValueError: a reason\n"),
+        (None, 0, ""),
+    ],
+)
+def test_a_forked_child_has_the_exit_code_that_python_gives_it(
+    error: BaseException | None,
+    code: int,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The code and the message on stderr are those of an uncaught exception."""
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+
+    def handler(event: Any, context: Any) -> None:
+        monkeypatch.setattr(os, "getpid", lambda: 0)
+        if error is not None:
+            raise error
+
+    with contextlib.ExitStack() as stack:
+        Function("app.handler", handler, stack, timeout=30, attributes={}).invoke({})
+    assert codes == [code]
+    assert capsys.readouterr().err.endswith(message)
+
+
+def test_an_interrupt_ends_the_command(run: Run, folder: Path) -> None:
+    """Ctrl-C is for the command, not an answer of the handler."""
+    (folder / "stopped.py").write_text("def handler(event, context): raise KeyboardInterrupt")
+    result = run("invoke", "stopped.handler")
+    assert (result.exit_code, result.stdout) == (130, "")
+
+
+def test_without_stdout_nothing_runs(folder: Path) -> None:
+    """A closed stdout is an error in one line: the result would have no place to go."""
+    command = f"{sys.executable} -m lambda_secrets invoke app.undecorated >&-"
+    done = subprocess.run(  # noqa: S602 - a shell can close it
+        command, shell=True, cwd=folder, stderr=subprocess.PIPE, text=True, check=False
+    )
+    message = "Error: Cannot print the result: stdout or stderr is closed.\n"
+    assert (done.returncode, done.stderr) == (1, message)
+
+
 def test_a_file_that_means_nothing_is_refused_before_anything_runs(run: Run, folder: Path) -> None:
     """A list of numbers is not a StringList: the error names the entry, and no handler runs."""
     (folder / "odd.json").write_text('{"parameters": {"/prod/url": [1, 2]}}')
@@ -368,7 +478,7 @@ def test_secrets_of_the_module_are_told(run: Run, folder: Path) -> None:
     )
     result = run("invoke", "live.handler", *FILE)
     assert (result.exit_code, result.stdout) == (0, '"1"\n')
-    assert _origins(result.stderr) == ("2 from the local extension, 1 from nowhere (not read)")
+    assert _origins(result.stderr) == "2 from the local extension, 1 not read"
 
 
 def test_what_children_print_is_not_the_result(run: Run) -> None:

@@ -179,12 +179,24 @@ def test_without_a_token_it_makes_one(folder: Path) -> None:
         assert served.get("/secretsmanager/get?secretId=prod/db", "")[0] == 401
 
 
-def test_a_token_of_the_user_is_named_not_printed(folder: Path) -> None:
-    """The user's token is never printed, as it may be a real session token."""
-    del folder
-    with serving("--secrets", "secrets.toml") as served:
+@pytest.mark.parametrize(
+    ("options", "env", "variable"),
+    [
+        ([], {"AWS_TOKEN": "another"}, "AWS_SESSION_TOKEN"),
+        (["--agent"], {"AWS_TOKEN": TOKEN, "AWS_SESSION_TOKEN": "another"}, "AWS_TOKEN"),
+        (["--agent"], {"AWS_TOKEN": "file://token"}, "AWS_TOKEN"),
+    ],
+)
+def test_a_token_of_the_user_is_named_not_printed(
+    folder: Path, options: list[str], env: dict[str, str], variable: str
+) -> None:
+    """The user's token, which may be a real one, is not printed, but the variable that has it."""
+    (folder / "token").write_text(TOKEN)
+    with serving("--secrets", "secrets.toml", *options, env=env) as served:
         lines = [served.line() for _ in range(4)]
-    assert "# AWS_SESSION_TOKEN: as in the environment of this command" in lines
+        assert served.get("/secretsmanager/get?secretId=prod/db")[0] == 200
+    assert f"# {variable}: as in the environment of this command" in lines
+    assert TOKEN not in "".join(lines)
     assert TOKEN not in str(lines)
 
 

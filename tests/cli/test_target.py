@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lambda_secrets import inject_secrets
-from lambda_secrets.cli.target import CannotLoad, declared_by, load_handler, resolvers_of
+from lambda_secrets.cli.target import CannotLoad, declared_by, load, load_handler, resolvers_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,7 +150,7 @@ def test_a_module_is_all_that_it_declares(folder: Path, target: str) -> None:
             "two = inject_secrets({'b': 'prod/b'})(lambda event, context: 1)\n"
         )
     for _ in range(2):
-        found = declared_by(target)
+        found, _ = declared_by(target)
         assert sorted(name for one in found for name in one.declarations) == ["a", "b"]
 
 
@@ -165,3 +165,87 @@ def test_what_declares_nothing_says_where_there_is_more(folder: Path) -> None:
         with pytest.raises(CannotLoad) as caught:
             declared_by(target)
         assert message in caught.value.format_message()
+
+
+ONE_OF_TWO = """
+from helpers.names import NAME
+from lambda_secrets import inject_secrets
+handler = inject_secrets({"key": NAME})(lambda event, context: 1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("files", "targets"),
+    [
+        (("{}/app.py", "{}/helpers/names.py"), ("orders/app.py:handler", "refunds/app.py")),
+        (
+            ("{}/app.py", "{}/helpers/__init__.py", "{}/helpers/names.py"),
+            ("orders/app.py", "refunds/app.py", "orders/app.py:handler"),
+        ),
+        (
+            ("{}/api/__init__.py", "{}/api/app.py", "{}/helpers/names.py"),
+            ("orders/api/app.py:handler", "refunds/api/app.py:handler", "orders/api/app.py"),
+        ),
+    ],
+)
+def test_targets_of_several_folders_have_modules_of_their_own(
+    folder: Path, files: tuple[str, ...], targets: tuple[str, ...]
+) -> None:
+    """Modules of the same name in the folders of two functions are not mixed up."""
+    for name in ("orders", "refunds"):
+        for file in files:
+            path = folder / file.format(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(ONE_OF_TWO if path.stem == "app" else f"NAME = 'prod/{name}'")
+    found = [str(one.declarations["key"]) for one in declared_by(*targets)[0]]
+    assert found == ["prod/orders", "prod/refunds"]
+
+
+def test_a_module_beside_a_file_of_its_name_is_another(folder: Path) -> None:
+    """A dotted target is looked up in the working directory, whatever was loaded before it."""
+    (folder / "sub").mkdir()
+    for path, name in ((folder / "sub" / "app.py", "sub"), (folder / "app.py", "here")):
+        path.write_text(ONE_OF_TWO.replace("from helpers.names import NAME", f"NAME = {name!r}"))
+    (sub, here), _ = declared_by("sub/app.py:handler", "app.handler")
+    assert [str(one.declarations["key"]) for one in (sub, here)] == ["sub", "here"]
+
+
+def test_what_is_installed_is_loaded_once(folder: Path) -> None:
+    """A package in a virtual environment below a function's folder stays for the next function."""
+    installed = folder / ".venv" / "lib" / "site-packages"
+    installed.mkdir(parents=True)
+    (installed / "helpers_of_others.py").touch()
+    sys.path.append(str(installed))
+    for path in ("app.py", "sub/app.py"):
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_text("import helpers_of_others as found")
+    first, second = (load(f"{path}:found")[1] for path in ("app.py", "sub/app.py"))
+    assert first is second
+
+
+MORE = """
+from lambda_secrets import LiveSecrets, inject_secrets
+live = LiveSecrets({"key": "prod/stripe"})
+@inject_secrets({"db": "prod/db"})
+def handler(event, context): return live.key
+again = inject_secrets({"db": "prod/db", "key": "prod/stripe"}, ttl=9)(lambda event, context: 1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("targets", "note"),
+    [
+        (("more.handler",), ["Note: more declares more than this: name more to see it."]),
+        (("more.py:handler",), ["Note: more.py declares more than this: name more.py to see it."]),
+        (("more.handler", "more.live"), []),
+        (("more.handler", "more"), []),
+        (("more.handler", "more.again"), []),
+    ],
+)
+def test_a_handler_is_not_all_that_its_module_declares(
+    folder: Path, targets: tuple[str, ...], note: list[str]
+) -> None:
+    """A note names the module if it declares secrets that no target reaches."""
+    (folder / "more.py").write_text(MORE)
+    _, notes = declared_by(*targets)
+    assert notes.splitlines()[:-1] == note

@@ -232,7 +232,7 @@ def test_every_option_of_a_command_is_told(name: str) -> None:
 # Texts of three words or more that are not messages, or only the middle part of one.
 NO_MESSAGES = {
     " - at (`\\$[^`]*`|`key` in `\\$[^`]*`)$",
-    "Clear the cache of secrets before and after each test (for moto, LocalStack).",
+    "Clear the cache of secrets and close its clients around each test (moto, LocalStack).",
     "Fail a test that reads a secret from AWS or its extension outside of override_secrets.",
     "AWS4-HMAC-SHA256 Credential=…/…, SignedHeaders=…, Signature=…",
     "Object missing required field (`[^`]*`)",

@@ -8,12 +8,12 @@ import json
 import re
 import threading
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from lambda_secrets._extract import decoded_base64
-from lambda_secrets.backends._local import SECRET_REFERENCE
+from lambda_secrets.backends._local import SECRET_REFERENCE, read_secrets_file
 from lambda_secrets.cli.emulator.records import (
     ConfigurationRecord,
     ParameterRecord,
@@ -21,6 +21,7 @@ from lambda_secrets.cli.emulator.records import (
     SecretRecord,
     Unpicklable,
 )
+from lambda_secrets.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -36,8 +37,7 @@ class _Version(Unpicklable):
     number: int
     value: Any
     created: datetime
-    stages: set[str] = field(default_factory=set)
-    labels: frozenset[str] = frozenset()
+    stages: tuple[str, ...]
 
 
 class LocalValues:
@@ -53,9 +53,7 @@ class LocalValues:
         self._encrypted: frozenset[str] = frozenset()
         self._load(tables)
 
-    def rotate(
-        self, target: str, value: Any, *, stage: str = "AWSCURRENT", label: str | None = None
-    ) -> None:
+    def rotate(self, target: str, value: Any) -> None:
         """Add a version of `prod/db`, `ssm:/prod/url` or `appconfig:a/e/p`; it need not exist yet.
 
         Text for an existing StringList is split at commas, text for a binary secret is base64.
@@ -64,13 +62,8 @@ class LocalValues:
             key = _key(target)
             history = self._histories.get(key, [])
             if history and isinstance(value, str):
-                value = _in_the_form_of(history[-1].value, value)
-            self._add(key, value, stage=stage, label=label)
-
-    def remove(self, target: str) -> None:
-        """Delete a secret, parameter or configuration with all its versions."""
-        with self._lock:
-            self._histories.pop(_key(target), None)
+                value = in_the_form_of(history[-1].value, value)
+            self._add(key, value)
 
     def serves_appconfig(self) -> bool:
         """Whether there is a configuration."""
@@ -95,7 +88,7 @@ class LocalValues:
         raise Refused("ResourceNotFoundException", message)
 
     def parameter(self, name: str, *, decrypt: bool) -> ParameterRecord:
-        """Return the newest version, or the one that `:version` or `:label` names."""
+        """Return the newest version, or the one that `:version` names; there are no labels."""
         asked, selector = _split_selector(name)
         if asked.startswith(SECRET_REFERENCE):
             return self._referenced_secret(asked, selector, decrypt=decrypt)
@@ -104,7 +97,9 @@ class LocalValues:
             if found is None:
                 raise Refused("ParameterNotFound", f"There is no parameter {asked}.")
             known, history = found
-            version = next((v for v in reversed(history) if _selected(v, selector)), None)
+            version = next(
+                (v for v in reversed(history) if selector in {None, str(v.number)}), None
+            )
             if version is None:
                 message = f"Systems Manager could not find version {selector} of {asked}."
                 raise Refused("ParameterVersionNotFound", message)
@@ -156,28 +151,14 @@ class LocalValues:
             self._loaded = loaded
             self._encrypted = frozenset(tables.get("secure_strings", ()))
 
-    def _add(
-        self,
-        key: tuple[str, str],
-        value: Any,
-        *,
-        stage: str = "AWSCURRENT",
-        label: str | None = None,
-    ) -> None:
+    def _add(self, key: tuple[str, str], value: Any) -> None:
         history = self._histories.setdefault(key, [])
-        version = _Version(len(history) + 1, value, _now())
-        for other in history:
-            if stage == "AWSCURRENT":
-                other.stages.discard("AWSPREVIOUS")
-                other.stages |= {"AWSPREVIOUS"} if stage in other.stages else set()
-            other.stages.discard(stage)
-            other.labels -= {label}
-        version.stages = {stage}
-        version.labels = frozenset({label} if label else ())
-        history.append(version)
+        for version in history:
+            version.stages = ("AWSPREVIOUS",) if "AWSCURRENT" in version.stages else ()
+        history.append(_Version(len(history) + 1, value, _now(), ("AWSCURRENT",)))
 
     def _renew(self) -> None:
-        """Reload changed tables: not needed here, only `rotate` and `remove` change them."""
+        """Reload changed tables: not needed here, only `rotate` changes them."""
 
     def _find(self, kind: str, asked: str) -> tuple[str, list[_Version]] | None:
         """Return the entry of a name or ARN, whichever of the two the tables have."""
@@ -206,7 +187,7 @@ class LocalValues:
             arn,
             name,
             version_id,
-            tuple(sorted(version.stages)),
+            version.stages,
             version.created,
             text=None if is_binary else _text(version.value),
             binary=version.value if is_binary else None,
@@ -246,24 +227,19 @@ class LocalValues:
 
 
 class FileValues(LocalValues):
-    """A secrets file. While it is malformed or missing, its last good values are served.
-
-    `read` returns the tables of a file and raises an error whose text names file and line.
-    """
+    """A secrets file. While it is malformed or missing, its last good values are served."""
 
     def __init__(
         self,
         path: Path,
-        read: Callable[[Path], Mapping[str, Mapping[str, Any]]],
         *,
         region: str = "us-east-1",
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._path = path
-        self._read = read
         self._warn = warn
         self._seen = self._fingerprint()
-        super().__init__(read(path), region=region)
+        super().__init__(read_secrets_file(path), region=region)
 
     def revision(self) -> Hashable:
         """Return what differs after each change of the file, which is loaded by then."""
@@ -277,8 +253,8 @@ class FileValues(LocalValues):
             return
         self._seen = seen
         try:
-            self._load(self._read(self._path))
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with the file, keep serving
+            self._load(read_secrets_file(self._path))
+        except BackendError as error:
             self._warn(f"The last good values stay: {error}")
 
     def _fingerprint(self) -> tuple[int, int, int] | None:
@@ -305,7 +281,8 @@ def _key(target: str) -> tuple[str, str]:
     return "secrets", target
 
 
-def _in_the_form_of(known: object, text: str) -> str | bytes | list[str]:
+def in_the_form_of(known: object, text: str) -> str | bytes | list[str]:
+    """Return a new value of the type of the known one: bytes from base64, a StringList, or text."""
     if isinstance(known, bytes):
         return decoded_base64(text)
     return text.split(",") if isinstance(known, list) else text
@@ -349,10 +326,6 @@ def _split_selector(name: str) -> tuple[str, str | None]:
     if not colon or selector.startswith("parameter/"):
         return name, None
     return head, selector
-
-
-def _selected(version: _Version, selector: str | None) -> bool:
-    return selector is None or selector == str(version.number) or selector in version.labels
 
 
 def _suffix(name: str) -> str:

@@ -115,26 +115,17 @@ class Emulator:
         """Whether the INIT phase is over."""
         return self._clock() >= self._ready_at
 
-    def rotate(
-        self, target: str, value: Any, *, stage: str = "AWSCURRENT", label: str | None = None
-    ) -> None:
+    def rotate(self, target: str, value: Any) -> None:
         """Add a version of a local value; cached values stay, as they do in the extension."""
-        self._local().rotate(target, value, stage=stage, label=label)
-
-    def remove(self, target: str) -> None:
-        """Delete a local value."""
-        self._local().remove(target)
+        if not isinstance(self.values, LocalValues):
+            message = "Cannot change a value: only values from a file or a mapping can be changed."
+            raise TypeError(message)
+        self.values.rotate(target, value)
 
     def forget(self) -> None:
         """Clear the caches."""
         self._dialect.forget()
         self._appconfig.forget()
-
-    def _local(self) -> LocalValues:
-        if isinstance(self.values, LocalValues):
-            return self.values
-        message = "Cannot change a value: only values from a file or a mapping can be changed."
-        raise TypeError(message)
 
     def _listen(self, port: int, dialect: Dialect) -> int:
         try:

@@ -72,13 +72,17 @@ def sets_ttl(environ: Mapping[str, str]) -> bool:
     return any(environ.get(name) for name in (SECRET_TTL, PARAMETER_TTL))
 
 
-def read_token(environ: Mapping[str, str], *, agent: bool) -> str | None:
-    """Return the token to require: `AWS_SESSION_TOKEN`; for the agent, its first set variable."""
-    names = TOKENS if agent else ("AWS_SESSION_TOKEN",)
-    token = next((environ[name] for name in names if environ.get(name)), None)
+def read_token(environ: Mapping[str, str], *, agent: bool) -> tuple[str, str | None]:
+    """Return the variable of the token to require, and the token, if the variable is set.
+
+    It is `AWS_SESSION_TOKEN`; for the agent, the first of its variables that is set.
+    """
+    names = TOKENS if agent else ()
+    variable = next((name for name in names if environ.get(name)), "AWS_SESSION_TOKEN")
+    token = environ.get(variable) or None
     if agent and token and token.startswith("file://"):
-        return Path(token.removeprefix("file://")).read_text(encoding="utf-8").strip()
-    return token
+        token = Path(token.removeprefix("file://")).read_text(encoding="utf-8").strip()
+    return variable, token
 
 
 class _Variables:

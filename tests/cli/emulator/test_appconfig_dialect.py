@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 
 from lambda_secrets.cli.emulator import Emulator
+from lambda_secrets.cli.emulator.local import FileValues
 from tests.cli.emulator.conftest import TABLES, Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.support.clock import FakeClock
 
@@ -64,10 +67,12 @@ def test_refusals(client: Client, target: str, status: int) -> None:
 
 
 def test_the_old_configuration_stays_when_a_poll_fails(
-    emulator_of: EmulatorOf, clock: FakeClock
+    emulator_of: EmulatorOf, clock: FakeClock, tmp_path: Path
 ) -> None:
     """A change is seen at the next poll; a failing poll changes nothing."""
-    emulator = emulator_of(clock=clock.monotonic)
+    path = tmp_path / "secrets.json"
+    path.write_text(json.dumps(TABLES))
+    emulator = emulator_of(FileValues(path), clock=clock.monotonic)
     with Client(emulator.appconfig_port or 0) as client:
         client.get(FLAGS)
         emulator.rotate("appconfig:shop/prod/flags", "new")
@@ -75,7 +80,7 @@ def test_the_old_configuration_stays_when_a_poll_fails(
         clock.tick(45)
         answer = client.get(FLAGS)
         assert (answer.text, answer.headers["Configuration-Version"]) == ("new", "2")
-        emulator.remove("appconfig:shop/prod/flags")
+        path.write_text("{}")
         clock.tick(45)
         assert client.get(FLAGS).text == "new"
         emulator.forget()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lambda_secrets.cli.emulator import Emulator
+from lambda_secrets.backends._local import read_secrets_file
+from lambda_secrets.cli.emulator import Emulator, local
 from lambda_secrets.cli.emulator.local import FileValues, LocalValues
 from lambda_secrets.cli.emulator.records import Refused
 
@@ -25,6 +26,8 @@ def test_rotation_moves_the_stages() -> None:
     """The new version is AWSCURRENT, the one before AWSPREVIOUS, older ones have no stage."""
     values = LocalValues({"secrets": {"a": "1"}})
     ids = [values.secret("a", None, None).version_id]
+    with pytest.raises(Refused, match="staging label: AWSPREVIOUS"):
+        values.secret("a", None, "AWSPREVIOUS")
     for value in ("2", "3"):
         values.rotate("a", value)
         ids.append(values.secret("a", None, None).version_id)
@@ -33,27 +36,16 @@ def test_rotation_moves_the_stages() -> None:
     assert values.secret("a", ids[0], None).text == "1"
 
 
-def test_a_pending_version_changes_nothing_else() -> None:
-    """A version with a stage of its own leaves AWSCURRENT where it is."""
-    values = LocalValues({"secrets": {"a": "1"}})
-    values.rotate("a", "2", stage="AWSPENDING")
-    values.rotate("a", "3", stage="AWSPENDING")
-    assert values.secret("a", None, None).text == "1"
-    assert values.secret("a", None, "AWSPENDING").text == "3"
-    with pytest.raises(Refused, match="staging label: AWSPREVIOUS"):
-        values.secret("a", None, "AWSPREVIOUS")
-
-
-def test_a_label_moves_to_the_version_that_gets_it() -> None:
-    """A parameter's label names one version."""
+def test_a_number_names_a_version() -> None:
+    """A parameter's earlier versions stay; without a number, the newest is read."""
     values = LocalValues({"parameters": {"/a": "1"}})
-    values.rotate("ssm:/a", "2", label="Live")
+    values.rotate("ssm:/a", "2")
     values.rotate("ssm:/a", "3")
-    assert values.parameter("/a:Live", decrypt=True).value == "2"
     assert values.parameter("/a", decrypt=True).value == "3"
-    values.rotate("ssm:/a", "4", label="Live")
-    assert values.parameter("/a:Live", decrypt=True).version == 4
-    assert values.parameter("/a:2", decrypt=True).selector == ":2"
+    second = values.parameter("/a:2", decrypt=True)
+    assert (second.value, second.version, second.selector) == ("2", 2, ":2")
+    with pytest.raises(Refused, match="ParameterVersionNotFound"):
+        values.parameter("/a:Live", decrypt=True)
 
 
 @pytest.mark.parametrize(
@@ -83,10 +75,6 @@ def test_a_rotated_binary_secret_stays_binary() -> None:
     assert values.secret("a", None, None).binary == b"\xff"
 
 
-def _read(path: Path) -> dict[str, dict[str, Any]]:
-    return dict(json.loads(path.read_text()))
-
-
 def _write(path: Path, tables: object) -> None:
     path.write_text(tables if isinstance(tables, str) else json.dumps(tables))
     status = path.stat()
@@ -97,7 +85,7 @@ def test_a_changed_file_is_a_new_version(tmp_path: Path) -> None:
     """What changed in the file has a new version, what did not has its old one."""
     path = tmp_path / "secrets.json"
     _write(path, {"secrets": {"a": "1", "b": "1", "gone": "1"}, "parameters": {"/a": "1"}})
-    values = FileValues(path, _read)
+    values = FileValues(path)
     before = values.secret("b", None, None).version_id
     _write(path, {"secrets": {"a": "2", "b": "1"}, "parameters": {"/a": "22"}})
     assert values.secret("a", None, None).text == "2"
@@ -113,7 +101,7 @@ def test_a_broken_file_keeps_the_last_good_values(tmp_path: Path) -> None:
     path = tmp_path / "secrets.json"
     _write(path, {"secrets": {"a": "1"}, "appconfig": {"a/e/p": "1"}})
     lines: list[str] = []
-    values = FileValues(path, _read, warn=lines.append)
+    values = FileValues(path, warn=lines.append)
     _write(path, "{")
     assert values.secret("a", None, None).text == "1"
     assert values.configuration("a", "e", "p").content == b"1"
@@ -125,7 +113,9 @@ def test_a_broken_file_keeps_the_last_good_values(tmp_path: Path) -> None:
     assert values.secret("a", None, None).text == "333"
 
 
-def test_a_revision_waits_until_its_values_are_there(tmp_path: Path) -> None:
+def test_a_revision_waits_until_its_values_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While one thread loads a changed file, another does not take old values for new ones."""
     path = tmp_path / "secrets.json"
     found: list[str | None] = []
@@ -139,10 +129,11 @@ def test_a_revision_waits_until_its_values_are_there(tmp_path: Path) -> None:
         if others:
             others[0].start()
             others[0].join(0.2)
-        return _read(path)
+        return read_secrets_file(path)
 
+    monkeypatch.setattr(local, "read_secrets_file", read)
     _write(path, {"secrets": {"a": "1"}})
-    values = FileValues(path, read)
+    values = FileValues(path)
     before = values.revision()
     others.append(threading.Thread(target=ask))
     _write(path, {"secrets": {"a": "2"}})
@@ -155,7 +146,7 @@ def test_a_rotation_outlives_an_unrelated_edit(tmp_path: Path) -> None:
     """A rotated value stays until the file itself says something new of it."""
     path = tmp_path / "secrets.json"
     _write(path, {"secrets": {"a": "1"}})
-    values = FileValues(path, _read)
+    values = FileValues(path)
     values.rotate("a", "rotated")
     _write(path, {"secrets": {"a": "1", "b": "1"}})
     assert values.secret("a", None, None).text == "rotated"

@@ -114,14 +114,17 @@ def test_the_level_chooses_the_lines(level: str, shown: set[str]) -> None:
 
 def test_the_extension_asks_for_the_session_token() -> None:
     """Only AWS_SESSION_TOKEN counts, and an empty one is none."""
-    assert read_token({"AWS_SESSION_TOKEN": "t", "AWS_TOKEN": "other"}, agent=False) == "t"
-    assert read_token({"AWS_SESSION_TOKEN": "", "AWS_TOKEN": "other"}, agent=False) is None
+    name = "AWS_SESSION_TOKEN"
+    assert read_token({name: "t", "AWS_TOKEN": "other"}, agent=False) == (name, "t")
+    assert read_token({name: "", "AWS_TOKEN": "other"}, agent=False) == (name, None)
 
 
 def test_the_agent_asks_for_its_first_token(tmp_path: Path) -> None:
     """The first set of three variables counts; a file URL means the file's content, trimmed."""
     (tmp_path / "token").write_text(" from-file\n")
     url = f"file://{tmp_path}/token"
-    assert read_token({"AWS_SESSION_TOKEN": "s", "AWS_TOKEN": url}, agent=True) == "from-file"
-    assert read_token({"AWS_CONTAINER_AUTHORIZATION_TOKEN": "c"}, agent=True) == "c"
-    assert read_token({}, agent=True) is None
+    found = read_token({"AWS_SESSION_TOKEN": "s", "AWS_TOKEN": url}, agent=True)
+    assert found == ("AWS_TOKEN", "from-file")
+    third = "AWS_CONTAINER_AUTHORIZATION_TOKEN"
+    assert read_token({third: "c"}, agent=True) == (third, "c")
+    assert read_token({}, agent=True) == ("AWS_SESSION_TOKEN", None)
