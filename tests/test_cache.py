@@ -1363,7 +1363,12 @@ def test_a_joiner_does_not_spin_when_its_time_ends_with_the_round(
     backend.asked.acquire()
     fetches: list[Any] = []
     fetch = cache.fetch
-    monkeypatch.setattr(cache, "fetch", lambda *args: (fetches.append(args), fetch(*args)))
+
+    def counted(*args: Any) -> None:
+        fetches.append(args)
+        fetch(*args)
+
+    monkeypatch.setattr(cache, "fetch", counted)
     sent = cache.rounds[id(backend), DB].sent
     wait = 0.54 - cache.age(sent)  # seconds: after its timeout, before the grace has passed
     result = cache.read(backend, {DB: TTL}, timeout=5, wait=wait).results[DB]
@@ -1574,7 +1579,6 @@ def test_what_nobody_would_be_served_is_swept(cache: Cache, clock: FakeClock) ->
 
 def test_a_sweep_tells_a_backend_which_configurations_it_may_forget(cache: Cache) -> None:
     """A backend that keeps AppConfig's answers keeps those alone that the cache has."""
-
     forgotten: list[list[bool]] = []
 
     class Polling(Recorder):
