@@ -7,7 +7,6 @@ import logging
 import threading
 from types import CoroutineType
 
-from ._deep import equal
 from ._signals import is_from_signal
 from ._sources import Mismatch
 from ._uses import note
@@ -316,11 +315,11 @@ def trial(
 
 def same(one: Opaque, other: Opaque) -> bool:
     """Whether two opaque values are equal; False if they cannot be compared."""
-    return bool(shielded(_same_values, one, other))
+    return one is other or bool(shielded(_same_values, one, other))
 
 
 def _same_values(one: Opaque, other: Opaque) -> bool:
     try:
-        return equal(fresh(one), fresh(other))
+        return bool(fresh(one) == fresh(other))
     except Exception:  # noqa: BLE001 - such as an array, which has no truth value
         return False

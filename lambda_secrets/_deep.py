@@ -1,4 +1,4 @@
-"""Parses, compares and copies values that are not plain JSON, or too deep for recursion."""
+"""Parses and copies values that are not plain JSON, or too deep for recursion."""
 
 from __future__ import annotations
 
@@ -35,23 +35,6 @@ def _parsed_apart(text: str | bytes) -> list[Any]:
     return found
 
 
-def equal(one: Any, other: Any) -> bool:
-    """Whether two values are equal, however deeply they are nested."""
-    pairs = [(one, other)]
-    seen = set()
-    for left, right in pairs:  # grows in the loop
-        if (pair := (id(left), id(right))) in seen:
-            continue
-        seen.add(pair)
-        if type(left) is type(right) is dict and left.keys() == right.keys():
-            pairs += [(item, right[key]) for key, item in left.items()]
-        elif type(left) is type(right) is list and len(left) == len(right):
-            pairs += zip(left, right, strict=True)
-        elif left is not right and left != right:
-            return False
-    return True
-
-
 def copied(value: Any, *, wrapped: bool) -> Any:
     """Return a fresh copy of a container or a wrapped value; any other object unchanged."""
     if wrapped:
@@ -64,20 +47,3 @@ def copied(value: Any, *, wrapped: bool) -> Any:
         return deepcopy(value)
     except Exception:  # noqa: BLE001 - it holds a lock or a connection, which nobody can copy
         return value
-
-
-def repeats(value: Any) -> bool:
-    """Whether a list or dict occurs more than once in a value: in itself, or by a YAML anchor.
-
-    A level-by-level copy of such a value could grow without end.
-    """
-    seen: set[int] = set()
-    rest = [value]
-    for item in rest:  # grows in the loop
-        kind = type(item)
-        if kind is dict or kind is list:
-            if id(item) in seen:
-                return True
-            seen.add(id(item))
-            rest += item.values() if kind is dict else item
-    return False

