@@ -151,7 +151,7 @@ def _unchunked(data: bytearray, start: int) -> tuple[bytes | None, int]:
         if line_end < 0:
             return None, start
         (line,) = header_lines(data[start:line_end])
-        digits = line.rstrip(" \t").partition(";")[0]
+        digits = line.partition(";")[0].rstrip(" \t")
         if not digits or digits.strip(_HEX):
             raise ValueError("not a number")
         size = int(digits, 16)

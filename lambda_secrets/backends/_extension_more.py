@@ -53,10 +53,11 @@ def asked_again(
 ) -> Job:
     """Retry while that may help, starting from the first answer."""
     past_cache, retry = False, 0
+    heard = getattr(answer, "heard", None)  # other reads may change it meanwhile
     while True:
         pause = 0.0
         if isinstance(answer, ResolutionError):
-            left = _deadline(answer, patience) - time.monotonic()
+            left = _deadline(answer, patience, heard=heard) - time.monotonic()
             if left < SHORTEST_LEFT:
                 return answer
             pause = min(pause_before(retry), left / 2)
@@ -74,11 +75,11 @@ def asked_again(
         answer = backend.answer(source, reply, request[0])
 
 
-def _deadline(failure: ResolutionError, patience: Patience) -> float:
+def _deadline(failure: ResolutionError, patience: Patience, *, heard: bool | None) -> float:
     """Return the time until which to retry after this failure; 0 if that does not help."""
     begun, start, ready, timeout = patience
     if isinstance(failure, NotListeningError):
-        return begun + (min(start, SILENT_WAIT) if failure.heard is False else start)
+        return begun + (min(start, SILENT_WAIT) if heard is False else start)
     if isinstance(failure, NotReadyError):
         return begun + ready
     return begun + timeout if ready and isinstance(failure, BackendUnavailableError) else 0.0

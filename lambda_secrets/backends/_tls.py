@@ -8,14 +8,12 @@ cannot verify a certificate, everything that the machine trusts is loaded.
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 import os
 import socket
 import ssl
 import time
 from binascii import a2b_base64, b2a_base64
-from itertools import zip_longest
 
 from .._values import opaque
 from ._connections import Fault, fault_of
@@ -34,6 +32,11 @@ if TYPE_CHECKING:
     Steps: TypeAlias = Generator[bool, None, "Fault | None"]
 
 _ISSUERS = (b"Amazon", b"Starfield")  # https://www.amazontrust.com/repository/
+_OF_A_PROXY = {
+    "unresolved": "the proxy's name cannot be resolved",
+    "refused": "the proxy refused the connection",
+}
+LOOK_UP_KEPT = 0.5  # seconds: shorter than a resolver's, so that a retry finds another address
 LONGEST_HEAD = 65536  # bytes
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 
@@ -41,16 +44,16 @@ _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 class Trust:
     """The root certificates that connections are verified with."""
 
-    def __init__(self) -> None:
-        self._context: ssl.SSLContext | None = None
-        self.is_whole = False
+    part: ssl.SSLContext | None = None
+    full: ssl.SSLContext | None = None  # no thread that loads a part can take its place
 
     def context(self) -> ssl.SSLContext:
         """Return the roots to verify with: a bundle, a part of the machine's store, or all of it.
 
         Raises ``OSError`` if ``AWS_CA_BUNDLE`` cannot be read or holds no certificate.
         """
-        if self._context is None:
+        context = self.full or self.part
+        if context is None:
             bundle = os.environ.get("AWS_CA_BUNDLE")
             paths = ssl.get_default_verify_paths()
             roots = _issuers_in(paths.cafile) if paths.cafile and not bundle else b""
@@ -58,23 +61,23 @@ class Trust:
                 return self.whole()
             context = _empty_context()
             if bundle:
-                self.is_whole = True
                 is_folder = os.path.isdir(bundle)  # noqa: PTH112 - pathlib costs its import
                 context.load_verify_locations(**{"capath" if is_folder else "cafile": bundle})
+                self.full = context
             else:
                 context.load_verify_locations(cadata=roots)
                 if paths.capath:  # OpenSSL reads it on demand
                     context.load_verify_locations(capath=paths.capath)
-            self._context = context
-        return self._context
+                self.part = context
+        return context
 
     def whole(self) -> ssl.SSLContext:
         """Return all roots that the machine trusts, and use them from now on."""
-        if not self.is_whole or self._context is None:
+        if self.full is None:
             context = _empty_context()
             context.load_default_certs()
-            self._context, self.is_whole = context, True
-        return self._context
+            self.full = context
+        return self.full
 
 
 class RemoteExchange(Exchange):
@@ -116,17 +119,16 @@ class RemoteExchange(Exchange):
         if isinstance(proxy, Fault):
             return proxy
         host, port = proxy or self.address[:2]
-        try:
-            addresses = _addresses_of(host, port, deadline)
-        except (OSError, UnicodeError):  # a plain OSError without a free file descriptor
-            return Fault("unresolved")
-        fault: Fault | None = Fault("timeout")
+        addresses = client.addresses_of(host, port)
+        fault: Fault | None = Fault("timeout" if addresses else "unresolved")
         for n, (family, _, _, _, place) in enumerate(addresses):
             now = time.monotonic()
             until = now + (deadline - now) / (len(addresses) - n)
             fault = yield from self._connect(client, family, place, until, proxied=bool(proxy))
             if fault is None or fault.kind in {"untrusted", "trust", "tls", "proxy"}:
                 break
+        if proxy and fault and fault.kind in _OF_A_PROXY:
+            return Fault("proxy", _OF_A_PROXY[fault.kind])
         return fault
 
     def _connect(
@@ -137,15 +139,14 @@ class RemoteExchange(Exchange):
                 context = client.trust.context() if self.address[2] else None
             except OSError:  # an SSLError, too
                 return Fault("trust")
-            partial = not client.trust.is_whole
             try:
                 fault = yield from self._reach(family, place, until)
                 if fault is None and context is not None:
                     fault = yield from self._secure(context, proxied=proxied)
             except OSError as error:
-                if not (partial and isinstance(error, ssl.SSLCertVerificationError)):
+                is_untrusted = isinstance(error, ssl.SSLCertVerificationError)
+                if not is_untrusted or context is client.trust.whole():
                     return self.fault(error)
-                client.trust.whole()  # again, even if another thread has loaded it already
             else:
                 return fault
 
@@ -154,6 +155,8 @@ class RemoteExchange(Exchange):
             self.connection.close()
         self.connection = socket.socket(family, socket.SOCK_STREAM)
         self.connection.settimeout(0)
+        # Else a request waits until the last message of a handshake is acknowledged.
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.alarm = until
         with contextlib.suppress(BlockingIOError):
             self.connection.connect(place)
@@ -226,6 +229,18 @@ class RemoteClient(Client):
         super().__init__()
         self.trust = Trust()
         self._proxies = proxies
+        self._addresses: dict[Any, tuple[float, list[Any]]] = {}
+
+    def addresses_of(self, host: str, port: int) -> list[Any]:
+        """Look a name up, for all exchanges that begin together; return none if that fails."""
+        until, found = self._addresses.get((host, port), (0.0, []))
+        if time.monotonic() >= until:
+            try:
+                found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            except (OSError, UnicodeError):  # a plain OSError without a free file descriptor
+                found = []
+            self._addresses[host, port] = time.monotonic() + LOOK_UP_KEPT, found
+        return found
 
     def proxy_for(self, address: Address) -> tuple[str, int] | Fault | None:
         """Return host and port of the proxy for an address, None without one, or a fault."""
@@ -285,19 +300,6 @@ def _authorization() -> Opaque:
         return opaque("")
     login = f"{unquote(parts(0).username)}:{unquote(parts(0).password or '')}".encode()
     return opaque(f"Proxy-Authorization: Basic {b2a_base64(login, newline=False).decode()}\r\n")
-
-
-@functools.lru_cache(8)
-def _addresses_of(host: str, port: int, _deadline: float) -> list[Any]:
-    """Look a name up once in a round, which the deadline tells apart: all its exchanges wait."""
-    return _by_turns(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-
-
-def _by_turns(addresses: list[Any]) -> list[Any]:
-    """Alternate the families, so that a black-holed one costs only one share of the time."""
-    first = [address for address in addresses if address[0] == addresses[0][0]]
-    others = [address for address in addresses if address[0] != addresses[0][0]]
-    return [each for pair in zip_longest(first, others) for each in pair if each is not None]
 
 
 def _empty_context() -> ssl.SSLContext:

@@ -33,6 +33,7 @@ from lambda_secrets.backends import AwsBackend
 from lambda_secrets.backends._connections import Fault
 from lambda_secrets.backends._refusals import by_aws
 from lambda_secrets.backends._states import UnaskedError
+from lambda_secrets.backends._tls import LOOK_UP_KEPT
 from tests.support import faults
 from tests.support.appconfig_data import AppConfigData
 from tests.support.aws_endpoint import asked, endpoint, found, refused, secret
@@ -229,6 +230,7 @@ def test_a_name_is_looked_up_once_a_round(
             assert fetch(backend, *names) == [f"value of {name}" for name in names]
             assert looked_up == lookups
             backend.close()
+            time.sleep(LOOK_UP_KEPT)
         assert server.connections == 20
 
 

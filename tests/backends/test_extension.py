@@ -719,6 +719,40 @@ def test_where_nothing_has_listened_later_rounds_wait_half_a_second(
         assert pauses
 
 
+def test_a_round_that_waited_in_vain_does_not_end_another_ones_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A read with more time goes on waiting for the extension when one with less has given up."""
+    monkeypatch.setattr(more, "SILENT_WAIT", 0.0)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        backend = ExtensionBackend(port=listener.getsockname()[1])
+        found: list[Any] = []
+        patient = threading.Thread(target=lambda: found.extend(fetch(backend, "x", timeout=30)))
+        refusals: list[Any] = []
+        deadline = more._deadline
+
+        def counted(failure: Any, *args: Any, **options: Any) -> float:
+            refusals.append(failure)
+            return deadline(failure, *args, **options)
+
+        monkeypatch.setattr(more, "_deadline", counted)
+        patient.start()
+        while not refusals:
+            time.sleep(0.001)
+        fetch(backend, "x", timeout=0.1)
+        seen = len(refusals)
+        while len(refusals) == seen and patient.is_alive():
+            time.sleep(0.001)
+        server = FaultServer([FINE])
+        server._listener.close()
+        server._listener = listener
+        listener.listen()
+        with server:
+            patient.join(30)
+    assert found == ["fine"]
+
+
 @pytest.mark.parametrize("missing", ["port", "appconfig_port"])
 def test_a_port_that_is_missing_is_remembered_by_itself(
     monkeypatch: pytest.MonkeyPatch, pauses: list[int], missing: str

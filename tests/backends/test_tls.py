@@ -95,7 +95,7 @@ def test_of_a_store_the_roots_of_aws_are_enough(
     store.write_text(strangers + authority.pem)
     with served(tmp_path, authority) as server:
         assert ask(client, server) == (200, b"fine")
-        assert not client.trust.is_whole
+        assert client.trust.full is None
         assert len(client.trust.context().get_ca_certs()) == 1
         assert server.handshakes_failed == 0
 
@@ -108,7 +108,7 @@ def test_where_the_part_does_not_verify_the_whole_store_does(
     store.write_text(strangers + Authority("Amazon").pem + private.pem)
     with served(tmp_path, private) as server:
         assert ask(client, server) == (200, b"fine")
-        assert client.trust.is_whole
+        assert client.trust.full
         assert server.handshakes_failed == 1
         client.close()
         assert ask(client, server) == (200, b"fine")
@@ -127,6 +127,43 @@ def test_ten_first_connections_may_find_the_part_too_small(
         assert {told(result) for result in results.values()} == {(200, b"fine")}
 
 
+def test_a_part_that_is_loaded_late_does_not_replace_the_whole_store(
+    client: RemoteClient,
+    tmp_path: Path,
+    store: Path,
+    strangers: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A thread that is slow to find AWS's roots cannot undo what another one has found out."""
+    private = Authority("Our own company")
+    store.write_text(strangers + Authority("Amazon").pem + private.pem)
+    read = module._issuers_in
+    with served(tmp_path, private, script=(OK,) * 3) as server:
+
+        def late(path: str) -> bytes:
+            monkeypatch.setattr(module, "_issuers_in", read)
+            assert ask(client, server) == (200, b"fine")  # as another thread does meanwhile
+            return read(path)
+
+        monkeypatch.setattr(module, "_issuers_in", late)
+        for _ in range(2):
+            assert ask(client, server) == (200, b"fine")
+            client.close()
+
+
+def test_a_bundle_that_cannot_be_loaded_is_forgotten(
+    client: RemoteClient, tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a wrong AWS_CA_BUNDLE, the machine's store counts again."""
+    private = Authority("Our own company")
+    store.write_text(Authority("Amazon").pem + private.pem)
+    with served(tmp_path, private) as server:
+        monkeypatch.setenv("AWS_CA_BUNDLE", "/nope")
+        assert ask(client, server) == "trust"
+        monkeypatch.delenv("AWS_CA_BUNDLE")
+        assert ask(client, server) == (200, b"fine")
+
+
 def test_a_store_without_roots_of_aws_is_loaded_whole(
     client: RemoteClient, tmp_path: Path, store: Path
 ) -> None:
@@ -135,7 +172,7 @@ def test_a_store_without_roots_of_aws_is_loaded_whole(
     store.write_text(private.pem)
     with served(tmp_path, private) as server:
         assert ask(client, server) == (200, b"fine")
-        assert client.trust.is_whole
+        assert client.trust.full
         assert server.handshakes_failed == 0
 
 
@@ -295,7 +332,7 @@ def test_where_all_addresses_fail_the_last_one_is_told(
         addressed(monkeypatch, *[(socket.AF_INET, ("127.0.0.1", nobody))] * 2)
         assert ask(client, server, tls=False) == "refused"
         addressed(monkeypatch, (socket.AF_INET, ("127.0.0.1", stuck)))
-        assert ask(client, server, tls=False, timeout=0.2) == "timeout"
+        assert ask(client, server, host="stuck", tls=False, timeout=0.2) == "timeout"
 
 
 def test_a_network_that_cannot_be_reached_is_passed_at_once(
@@ -323,18 +360,62 @@ def test_a_network_that_cannot_be_reached_leaves_no_socket(
     gc.collect()
 
 
-def test_families_take_turns() -> None:
-    """Families alternate: the second one is tried second, not after all addresses of the first."""
-    six, four = socket.AF_INET6, socket.AF_INET
-    addresses = [(six, 1), (six, 2), (six, 3), (four, 4)]
-    assert module._by_turns(addresses) == [(six, 1), (four, 4), (six, 2), (six, 3)]
-
-
 @pytest.mark.parametrize("host", ["does-not-exist.invalid", "a..b", "x" * 300])
 def test_a_name_without_an_address_is_told(client: RemoteClient, host: str) -> None:
     """A name that cannot be resolved and one that is malformed are the same fault."""
     with FaultServer([OK]) as server:
         assert ask(client, server, host=host, timeout=10) == "unresolved"
+
+
+def test_names_are_looked_up_again_soon(
+    client: RemoteClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failed look-up is shared by exchanges that begin together, but not by a later one."""
+    lookups: list[Any] = []
+
+    def resolved(host: str, port: int, **_: object) -> Any:
+        lookups.append(host)
+        if len(lookups) == 1:
+            raise socket.gaierror(-3, "Temporary failure in name resolution")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    monkeypatch.setattr(module, "LOOK_UP_KEPT", 60)
+    with FaultServer([OK]) as server:
+        request = ("aws", server.port, False), b"GET / HTTP/1.1\r\nHost: aws\r\n\r\n"
+        results = exchange(client, dict.fromkeys(range(9), request), timeout=5)
+        assert {told(result) for result in results.values()} == {"unresolved"}
+        assert len(lookups) == 1
+        client._addresses["aws", server.port] = (time.monotonic(), [])
+        assert ask(client, server, host="aws", tls=False) == (200, b"fine")
+        assert len(lookups) == 2
+
+
+def test_a_request_does_not_wait_for_an_acknowledgement(client: RemoteClient) -> None:
+    """Nagle's algorithm is off: a request would wait until a handshake's end is acknowledged."""
+    with FaultServer([OK]) as server:
+        assert ask(client, server, tls=False) == (200, b"fine")
+        ((connection,),) = client.idle.values()
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "reason"),
+    [
+        ("http://proxy.invalid:3128", "the proxy's name cannot be resolved"),
+        ("http://127.0.0.1:{port}", "the proxy refused the connection"),
+    ],
+)
+def test_a_proxy_that_cannot_be_reached_is_told_of(
+    client: RemoteClient, proxy: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault on the way to the proxy names the proxy, and not the host behind it."""
+    with faults.refusing_port() as port:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.format(port=port))
+        request = ("aws.example", 443, True), b"GET / HTTP/1.1\r\n\r\n"
+        result = exchange(client, {"it": request}, timeout=5)["it"]
+    assert isinstance(result, Fault)
+    assert (result.kind, result.detail) == ("proxy", reason)
 
 
 def test_a_resolver_that_fails_is_a_fault(
