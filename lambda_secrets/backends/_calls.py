@@ -60,8 +60,7 @@ class ConversingBackend:
             self._configurations.pop(source, None)
         tasks = self._tasks(sources)
         answers = run(tasks)
-        if any(type(answer) is not Answer for answer in answers.values()):
-            again = _singly(tasks, answers)
+        if again := _singly(tasks, answers):
             for _, (source,) in again:
                 del answers[source]
             answers.update(run(again))

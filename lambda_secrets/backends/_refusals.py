@@ -19,7 +19,7 @@ from ..errors import (
 )
 from ._connections import Fault
 from ._endpoints import endpoint_of
-from ._states import UnaskedError
+from ._states import ExpiredError, UnaskedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,16 +31,11 @@ ACTIONS = {
     "tree": "ssm:GetParametersByPath",
     "appconfig": "appconfig:StartConfigurationSession and appconfig:GetLatestConfiguration",
 }
-EXPIRED = ("ExpiredToken", "ExpiredTokenException")
 _ABSENT = (
     "there is no such {kind} or version, or it has no value yet. Check the name and the region."
 )
 _AGAIN = "Try again."
 _CLOCK = "the machine's clock is off, or the request was frozen on its way. Try again."
-_RENEW = (
-    "the credentials have expired. Renew them (for SSO: aws sso login); an agent may need to be "
-    "restarted."
-)
 OF_THE_CLOCK = ("signature expired", "signature not yet current")
 # By our class and the advice to give: the codes.
 _MEANINGS: dict[type[ResolutionError], dict[str, str]] = {
@@ -60,11 +55,14 @@ _MEANINGS: dict[type[ResolutionError], dict[str, str]] = {
         "the agent cannot reach AWS. Try again.": "ConnectionError",
         "AWS did not answer the agent in time. Try again.": "TimeoutError",
     },
+    ExpiredError: {
+        "the credentials have expired. Renew them (for SSO: aws sso login); an agent may need to "
+        "be restarted.": "ExpiredToken ExpiredTokenException",
+    },
     BackendError: {
         "its KMS key cannot decrypt it. Check whether the KMS key exists and is enabled.": (
             "DecryptionFailure InvalidKeyId"
         ),
-        _RENEW: " ".join(EXPIRED),
         "it does not know these credentials. Check where they come from.": (
             """IncompleteSignature InvalidClientTokenId InvalidSignatureException
             MissingAuthenticationToken MissingAuthenticationTokenException SignatureDoesNotMatch
@@ -234,15 +232,15 @@ def by_code(
 # From AWS itself
 
 
-def by_aws(kind: str, host: str, reply: Outcome) -> tuple[str, ResolutionError]:
-    """Return AWS's code, empty if there is none, and our error for a reply."""
+def by_aws(kind: str, host: str, reply: Outcome) -> ResolutionError:
+    """Return our error for a reply."""
     if isinstance(reply, Fault):
         our = _FAULTS_THAT_STAY.get(reply.kind, BackendUnavailableError)
         detail = reply.detail or "no reason given"
-        return "", our(_FAULTS[reply.kind].format(host=host, detail=detail))
+        return our(_FAULTS[reply.kind].format(host=host, detail=detail))
     if reply.status < 400:
         what = "redirects elsewhere" if reply.status >= 300 else "did not answer with AWS's JSON"
-        return "", BackendError(
+        return BackendError(
             f"{host} {what} (HTTP {reply.status}). Is a proxy or a captive portal in between?"
         )
     try:
@@ -254,7 +252,7 @@ def by_aws(kind: str, host: str, reply: Outcome) -> tuple[str, ResolutionError]:
     code = str(reply.headers.get("x-amzn-errortype") or fields(0).get("__type") or "")
     code = code.partition(":")[0].rpartition("#")[2]
     message = str(fields(0).get("message") or fields(0).get("Message") or "")
-    return code, by_code(code, kind, status=reply.status, message=message)
+    return by_code(code, kind, status=reply.status, message=message)
 
 
 def clock_offset(reply: Outcome, signed_at: float) -> float | None:
@@ -319,6 +317,7 @@ def _by_issuer(operation: str, code: str, status: int, message: str) -> Resoluti
         )
     if our is BackendUnavailableError:
         return our(f"AWS gave no credentials ({said}). Try again.")
-    return BackendError(
-        f"AWS gave no credentials ({said}). Check the profile and its role, or sign in again."
+    advice = "Check the profile and its role, or sign in again."
+    return (ExpiredError if our is ExpiredError else BackendError)(
+        f"AWS gave no credentials ({said}). {advice}"
     )

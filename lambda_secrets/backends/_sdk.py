@@ -14,7 +14,7 @@ from collections import deque
 from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError, DeclarationError, ResolutionError
 from ._calls import ConversingBackend, conversation
-from ._states import pause_before
+from ._states import ExpiredError, UnaskedError, pause_before
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,12 +70,14 @@ class SdkBackend(ConversingBackend):
         self._clients: dict[tuple[str, str], Any] = {}
         self._lock = threading.Lock()
         self._pid = os.getpid()
+        self._unusable = False
 
     def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
         """Read the sources by parallel calls; retry transient failures within the timeout."""
-        if self._pid != os.getpid():  # after a fork the connections are the parent's
-            self._lock = threading.Lock()
-            self._pid = os.getpid()
+        # After a fork the connections are the parent's. A session that found no credentials, no
+        # region or expired credentials never looks for others.
+        if self._unusable or self._pid != os.getpid():
+            self._lock, self._pid, self._unusable = threading.Lock(), os.getpid(), False
             self.close()
         run = functools.partial(self._run, time.monotonic() + timeout)
         return self._read(sources, run, fresh=fresh)
@@ -149,6 +151,8 @@ class SdkBackend(ConversingBackend):
                 from ._refusals import by_boto3
 
                 failure = by_boto3(error, call.kind)
+                if isinstance(failure, (ExpiredError, UnaskedError)):
+                    self._unusable = True
             else:
                 return page
             pause = pause_before(retry)
@@ -185,10 +189,11 @@ class SdkBackend(ConversingBackend):
                     retries={"mode": "standard", "total_max_attempts": 1},
                     user_agent_extra="lib/lambda-secrets",
                 )
-                if self._session is None:  # boto3 does not read AWS_REGION, which Lambda sets
+                session = self._session  # another thread may drop it
+                if session is None:  # boto3 does not read AWS_REGION, which Lambda sets
                     own = os.environ.get("AWS_REGION") or None
-                    self._session = boto3.Session(region_name=own)
-                client = self._session.client(service, config=config, region_name=region or None)
+                    session = self._session = boto3.Session(region_name=own)
+                client = session.client(service, config=config, region_name=region or None)
                 self._clients[service, region] = client
             return client
 

@@ -47,14 +47,17 @@ from lambda_secrets.backends._calls import secret
 from lambda_secrets.backends._refusals import by_boto3
 from tests.support import faults, reading
 from tests.support.appconfig_data import AppConfigData
+from tests.support.aws_endpoint import found as found_by_aws, refused
 from tests.support.faults import FaultServer
 from tests.support.reading import shown, source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from lambda_secrets._secret import Declaration
     from tests.support.botocore_calls import BotocoreCalls
+    from tests.support.faults import Action, Request
     from tests.support.kept import Kept
     from tests.support.moto_server import MotoServer
 
@@ -1106,6 +1109,53 @@ def test_no_credentials_and_no_region_say_so(monkeypatch: pytest.MonkeyPatch) ->
     (error,) = fetch(SdkBackend(), "x")
     assert "AWS_REGION" in str(error)
     assert "override_secrets" in str(error)
+
+
+@pytest.mark.parametrize("missing", ["AWS_ACCESS_KEY_ID", "AWS_REGION"])
+def test_what_was_missing_at_the_first_read_may_come_later(
+    moto_server: MotoServer, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    """A first read without credentials or region is not remembered: the next one finds them."""
+    moto_server.put_secret("x", "v")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    backend = SdkBackend()
+    with monkeypatch.context() as without:
+        without.delenv(missing)
+        (error,) = fetch(backend, "x")
+        assert kind_of(error) is BackendError
+    assert fetch(backend, "x") == ["v"]
+    client = backend._client("secretsmanager", "")
+    assert fetch(backend, "x", "missing")[0] == "v"
+    assert backend._client("secretsmanager", "") is client  # other failures keep it
+    backend.close()
+
+
+def test_credentials_that_have_expired_are_looked_up_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After credentials have expired, the next read takes those of a new login."""
+    login = tmp_path / "credentials"
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(login))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name)
+
+    def answer(request: Request) -> Action:
+        is_new = "Credential=NEW/" in request.headers["authorization"]
+        return found_by_aws(request) if is_new else refused("ExpiredTokenException")
+
+    def log_in(key: str) -> None:
+        login.write_text(f"[default]\naws_access_key_id={key}\naws_secret_access_key=s\n", "utf-8")
+
+    with FaultServer(answer) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.port}")
+        backend = SdkBackend()
+        log_in("OLD")
+        (error,) = fetch(backend, "x")
+        assert "expired" in str(error)
+        log_in("NEW")
+        assert fetch(backend, "x") == ["value of x"]
+        backend.close()
 
 
 def test_an_endpoint_that_refuses_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
