@@ -337,9 +337,8 @@ def test_twenty_five_batched_secrets_are_two_calls(
     botocore_calls.clear()
     staged = Secret(names[0], version_stage="AWSCURRENT")
     versioned = Secret(names[-1], version_id=versions[-1])
-    assert fetch(backend, staged, versioned, names[1]) == [
-        f"value of {name}" for name in (names[0], names[-1], names[1])
-    ]
+    values = fetch(backend, staged, versioned, *names[1:3])
+    assert values == [f"value of {name}" for name in (names[0], names[-1], *names[1:3])]
     assert botocore_calls.by_operation == {"GetSecretValue": 2, "BatchGetSecretValue": 1}
     backend.close()
 
@@ -384,14 +383,6 @@ def test_the_errors_of_a_batch_are_those_of_single_reads() -> None:
     assert client.asked == [{"SecretId": "broken"}]
 
 
-def test_a_batch_of_one_that_fails_for_a_moment_is_read_alone() -> None:
-    """A transient error of a batch's only secret is retried like any other."""
-    error = {"SecretId": "a", "ErrorCode": "InternalServiceError", "Message": "m"}
-    client = batch_of(first={"SecretValues": [], "Errors": [error]})
-    assert fetch(SdkBackend(client=client, batch=True), "a") == ["value of a"]
-    assert client.asked == [{"SecretId": "a"}]
-
-
 def test_one_of_a_batch_that_keeps_failing_costs_its_siblings_nothing() -> None:
     """Good siblings are returned though one secret of the batch fails until the deadline."""
 
@@ -432,12 +423,19 @@ def test_names_of_a_batch_are_told_apart(order: int) -> None:
 
 
 def test_what_a_batch_does_not_name_is_asked_singly() -> None:
-    """A secret that the batch's answer does not name is read by itself."""
+    """Secrets that the batch's answer does not name are read by themselves, side by side."""
+    together = threading.Barrier(2, timeout=10)
+
+    def get(SecretId: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        together.wait()
+        return secret_answer(SecretId, "alone")
+
     errors = [{"SecretId": "arn:of:b", "ErrorCode": "ResourceNotFoundException", "Message": "m"}]
     client = batch_of(first={"SecretValues": [secret_answer("a")], "Errors": errors})
-    client.get = lambda SecretId: secret_answer(SecretId, "alone")  # noqa: N803 - boto3's name
-    assert fetch(SdkBackend(client=client, batch=True), "a", "b") == ["value of a", "alone"]
-    assert client.asked == [{"SecretId": "b"}]
+    client.get = get
+    values = fetch(SdkBackend(client=client, batch=True), "a", "b", "c")
+    assert values == ["value of a", "alone", "alone"]
+    assert sorted(asked["SecretId"] for asked in client.asked) == ["b", "c"]
 
 
 def test_a_batch_that_is_denied_is_read_singly_side_by_side() -> None:
@@ -461,24 +459,15 @@ def test_a_batch_that_is_denied_is_read_singly_side_by_side() -> None:
     assert len(client.batches) == 1
 
 
-def test_a_batch_of_one_that_is_denied_is_read_singly() -> None:
-    """A role without BatchGetSecretValue reads one secret as it reads several."""
-
-    def batch(**_: Any) -> dict[str, Any]:
-        raise client_error("AccessDeniedException")
-
-    client = FakeSecretsManager(batch=batch)
-    assert fetch(SdkBackend(client=client, batch=True), "a") == ["value of a"]
-    assert (len(client.batches), client.asked) == (1, [{"SecretId": "a"}])
-
-
-def test_a_batch_of_one_with_an_answer_is_one_call() -> None:
-    """What a batch of one says of its secret is final."""
-    missing = {"SecretId": "a", "ErrorCode": "ResourceNotFoundException", "Message": "m"}
-    client = batch_of(first={"SecretValues": [], "Errors": [missing]})
-    (error,) = fetch(SdkBackend(client=client, batch=True), "a")
-    assert type(error) is SecretNotFoundError
-    assert (len(client.batches), client.asked) == (1, [])
+def test_what_is_left_of_a_batch_is_no_batch() -> None:
+    """The last of 21 secrets is read by itself, as a single secret is."""
+    names = [f"s{n}" for n in range(21)]
+    values = [secret_answer(name) for name in names[:20]]
+    client = batch_of(first={"SecretValues": values})
+    backend = SdkBackend(client=client, batch=True)
+    assert fetch(backend, *names) == [f"value of {name}" for name in names]
+    assert [len(batch["SecretIdList"]) for batch in client.batches] == [20]
+    assert client.asked == [{"SecretId": "s20"}]
 
 
 def test_a_batch_that_is_throttled_is_not_asked_again() -> None:
@@ -790,6 +779,17 @@ def test_a_forced_read_starts_a_new_session(appconfig: AppConfigData, poller: Sd
     fetch(poller, FLAGS)
     assert fetch(poller, FLAGS, fresh=True) == ['{"on": true}']
     assert appconfig.calls == {"StartConfigurationSession": 2, "GetLatestConfiguration": 2}
+
+
+def test_only_a_session_that_has_delivered_is_kept(
+    appconfig: AppConfigData, poller: SdkBackend
+) -> None:
+    """A configuration that does not exist leaves nothing behind; a kept token is hidden."""
+    fetch(poller, FLAGS, *(f"appconfig:shop/prod/missing-{n}" for n in range(3)))
+    ((kept, session),) = poller._configurations.items()
+    (token,) = appconfig.tokens
+    assert kept == source(FLAGS)
+    assert token not in repr(session)
 
 
 class SlowAppConfig:
