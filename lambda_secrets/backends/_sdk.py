@@ -18,7 +18,7 @@ from ._states import ExpiredError, UnaskedError, pause_before
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator
     from typing import Any
 
     from .._names import Opaque
@@ -164,11 +164,11 @@ class SdkBackend(ConversingBackend):
 
     def _client(self, service: str, region: str) -> Any:
         """Return the client for a service in a region, or an error if a given one is elsewhere."""
-        silence()  # before a client is made: that may fetch credentials
         given = self._given[service]
         if given is not None:
             own = getattr(getattr(given, "meta", None), "region_name", None)
             if not region or not isinstance(own, str) or own == region:
+                silence()
                 return given
             if self._given_session is None:
                 return BackendError(
@@ -181,6 +181,7 @@ class SdkBackend(ConversingBackend):
                 import boto3
                 from botocore.config import Config
 
+                silence()  # before a client is made: that may fetch credentials
                 config = Config(
                     connect_timeout=CONNECT_TIMEOUT,
                     read_timeout=READ_TIMEOUT,
@@ -232,31 +233,8 @@ def _passes(record: logging.LogRecord) -> bool:
     return record.levelno > logging.DEBUG and not record.name.startswith("urllib3")
 
 
-@functools.cache
 def silence() -> None:
-    """Filter every logger of botocore and urllib3, including those that do not exist yet."""
-    import botocore
-    import urllib3
-
-    for package in (botocore, urllib3):
-        for name in _modules(package.__name__, list(package.__path__)):
-            logging.getLogger(name).addFilter(_passes)
-
-
-def _modules(name: str, folders: list[str]) -> Iterator[str]:
-    """Yield the names of a package and all modules below it, imported or not."""
-    yield name
-    for folder in folders:
-        try:
-            entries = list(os.scandir(folder))
-        except OSError:  # in a zip: pkgutil can list it, but costs its import
-            from pkgutil import walk_packages
-
-            yield from (module.name for module in walk_packages([folder], f"{name}."))
-            continue
-        for entry in entries:
-            stem, dot, _ = entry.name.partition(".")
-            if dot:
-                yield f"{name}.{stem}"
-            elif os.path.exists(f"{entry.path}/__init__.py"):  # noqa: PTH110 - pathlib costs too
-                yield from _modules(f"{name}.{stem}", [entry.path])
+    """Filter all loggers of botocore and urllib3: importing boto3 has made them."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in {"botocore", "urllib3"}:
+            logging.getLogger(name).addFilter(_passes)  # adds it once
