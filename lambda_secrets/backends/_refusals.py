@@ -182,7 +182,6 @@ _BOTO3_MEANINGS: dict[type[ResolutionError], dict[str, str]] = {
     },
 }
 CLOCK_TOLERANCE = 240.0  # seconds; AWS refuses signatures that are 5 minutes off
-_MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
 
 
 def is_code(text: str) -> bool:
@@ -256,19 +255,14 @@ def by_aws(kind: str, host: str, reply: Outcome) -> ResolutionError:
 
 
 def clock_offset(reply: Outcome, signed_at: float) -> float | None:
-    """Return how many seconds AWS's clock is ahead of ours, or None if signatures tolerate it.
-
-    The date of a reply has the form Sun, 06 Nov 1994 08:49:37 GMT.
-    """
-    import calendar
+    """Return how many seconds AWS's clock is ahead of ours, or None if signatures tolerate it."""
+    import ssl  # whose parser, unlike `strptime`, does not depend on the locale
 
     if isinstance(reply, Fault) or reply.status < 400:
         return None
-    try:
-        _, day, month, year, clock, _ = reply.headers["date"].split()
-        hour, minute, second = map(int, clock.split(":"))
-        number = _MONTHS.index(month) // 3 + 1
-        date = calendar.timegm((int(year), number, int(day), hour, minute, second))
+    try:  # such as Sun, 06 Nov 1994 08:49:37 GMT
+        _, day, month, year, clock, zone = reply.headers["date"].split()
+        date = ssl.cert_time_to_seconds(f"{month} {day} {clock} {year} {zone}")
     except (LookupError, ValueError, OverflowError):
         return None
     return date - time.time() if abs(date - signed_at) > CLOCK_TOLERANCE else None
@@ -317,7 +311,7 @@ def _by_issuer(operation: str, code: str, status: int, message: str) -> Resoluti
         )
     if our is BackendUnavailableError:
         return our(f"AWS gave no credentials ({said}). Try again.")
-    advice = "Check the profile and its role, or sign in again."
-    return (ExpiredError if our is ExpiredError else BackendError)(
-        f"AWS gave no credentials ({said}). {advice}"
+    our = ExpiredError if our is ExpiredError else BackendError
+    return our(
+        f"AWS gave no credentials ({said}). Check the profile and its role, or sign in again."
     )
