@@ -11,7 +11,6 @@ from hashlib import sha256
 
 from .._values import opaque
 from ..errors import BackendUnavailableError, ResolutionError
-from . import own_region
 from ._calls import ConversingBackend, conversation
 from ._connections import Fault
 from ._endpoints import endpoint_of
@@ -52,7 +51,6 @@ class AwsBackend(ConversingBackend):
     def __init__(self, *, region: str | None = None, batch: bool = False) -> None:
         """Open no connection yet."""
         super().__init__(batch=batch, region=region)
-        self._region = region
         self._client = RemoteClient()
         self.offsets: dict[Any, float] = {}
         """Seconds by which an endpoint's clock is ahead of ours, if over `CLOCK_TOLERANCE`."""
@@ -113,7 +111,7 @@ class AwsBackend(ConversingBackend):
 
     def _called(self, call: Call, credentials: Opaque) -> Job:
         """Make a call; retry while that may help."""
-        endpoint = endpoint_of(call.service, call.region or self._region or own_region())
+        endpoint = endpoint_of(call.service, self._region_of(call.service, call.region))
         if isinstance(endpoint, ResolutionError):
             return endpoint
         failure: ResolutionError | None = None

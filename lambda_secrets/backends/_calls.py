@@ -10,7 +10,7 @@ import time
 
 from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError, ResolutionError, SecretNotFoundError
-from . import Answer
+from . import Answer, own_region
 from ._decode import is_named, parameter_answer, secret_answer, text_of
 
 TYPE_CHECKING = False
@@ -47,7 +47,7 @@ class ConversingBackend:
             from .._options import check_aws_options
 
             check_aws_options(region=region, batch=batch)
-        self._batch = batch
+        self._batch, self._region = batch, region
         # The hidden token of the next poll, the last answer, and when to poll again.
         self._configurations: dict[Source, list[Any]] = {}
 
@@ -71,7 +71,17 @@ class ConversingBackend:
         for source, answer in answers.items():
             if type(answer) is not Answer:  # its session, if it has one, is of no use
                 self._configurations.pop(source, None)
+            if isinstance(answer, SecretNotFoundError):
+                from ._refusals import SERVICES, missing_in
+
+                region = self._region_of(SERVICES[source.kind], source.region)
+                answers[source] = missing_in(region, source, answer)
         return answers
+
+    def _region_of(self, service: str, named: str) -> str:
+        """Return the region in which a source is read, or empty; `named` is its ARN's."""
+        del service
+        return named or self._region or own_region()
 
     def close(self) -> None:
         """Forget the configurations; the next fetch begins new sessions."""

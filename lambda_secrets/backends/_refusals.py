@@ -18,11 +18,12 @@ from ..errors import (
     SecretNotFoundError,
 )
 from ._connections import Fault
-from ._endpoints import endpoint_of
+from ._endpoints import endpoint_at, endpoint_of
 from ._states import ExpiredError, UnaskedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .._sources import Source
     from ._types import Outcome
 
 ACTIONS = {
@@ -30,6 +31,12 @@ ACTIONS = {
     "parameter": "ssm:GetParameters",
     "tree": "ssm:GetParametersByPath",
     "appconfig": "appconfig:StartConfigurationSession and appconfig:GetLatestConfiguration",
+}
+SERVICES = {
+    "secret": "secretsmanager",
+    "parameter": "ssm",
+    "tree": "ssm",
+    "appconfig": "appconfigdata",
 }
 _ABSENT = (
     "there is no such {kind} or version, or it has no value yet. Check the name and the region."
@@ -128,7 +135,11 @@ _NO_FILE = (
     "AWS_WEB_IDENTITY_TOKEN_FILE, or the profile's credential_process."
 )
 _SSO_EXPIRED = "the SSO login has expired. Run: aws sso login."
-_UNREACHABLE = "AWS cannot be reached ({name}). Check the network path to its endpoint."
+_UNREACHABLE = "AWS cannot be reached{at} ({name}). Check the network path to its endpoint."
+_UNTRUSTED = (
+    "AWS cannot be reached{at} ({name}): its certificate cannot be verified. Check that "
+    "AWS_CA_BUNDLE, if set, is a file of certificates; if a proxy signs them, set it to its root."
+)
 # The operations by which boto3 gets temporary credentials.
 _FOR_CREDENTIALS = (
     *("AssumeRole", "AssumeRoleWithWebIdentity", "GetRoleCredentials"),
@@ -170,6 +181,7 @@ _BOTO3_MEANINGS: dict[type[ResolutionError], dict[str, str]] = {
         "IncompleteReadError": _UNREACHABLE,
         "MetadataRetrievalError": _NO_CREDENTIALS,
         "OSError": _UNREACHABLE,
+        "SSLError": _UNTRUSTED,
     },
     BackendError: {
         "ParamValidationError": (
@@ -228,6 +240,14 @@ def by_code(
     return our(f"{who} answered {said}{joint} {advice.format(kind=thing)}")
 
 
+def missing_in(region: str, source: Source, error: SecretNotFoundError) -> SecretNotFoundError:
+    """Return the error with the region that was asked, and with the prefix that may be missing."""
+    text = f"{error} The region was {region}." if region else str(error)
+    if source.kind == "secret" and source.name.startswith("/"):
+        text += f" For a parameter, write 'ssm:{source.name}'."
+    return SecretNotFoundError(text)
+
+
 # From AWS itself
 
 
@@ -284,12 +304,15 @@ def by_boto3(error: Exception, kind: str) -> ResolutionError:
             return _by_issuer(operation, code, status, message)
         return by_code(code, kind, status=status, message=message)
     if names[0] in {"ValueError", "HTTPClientError"}:  # also raised for the URL of an endpoint
-        service = {"secret": "secretsmanager", "appconfig": "appconfigdata"}.get(kind, "ssm")
-        endpoint = endpoint_of(service, "us-east-1")  # any region: only the variables matter
-        if isinstance(endpoint, UnaskedError):
-            return endpoint
+        # Any region: only the variables matter.
+        malformed = endpoint_of(SERVICES[kind], "us-east-1")
+        if isinstance(malformed, UnaskedError):
+            return malformed
+    known = getattr(error, "kwargs", None)
+    endpoint = endpoint_at(str(known.get("endpoint_url"))) if isinstance(known, dict) else None
+    at = f" at {endpoint.host}" if endpoint else ""
     return next(
-        our(texts[name].format(name=names[0]))
+        our(texts[name].format(name=names[0], at=at))
         for our, texts in _BOTO3_MEANINGS.items()
         for name in names
         if name in texts

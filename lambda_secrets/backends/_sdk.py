@@ -82,6 +82,11 @@ class SdkBackend(ConversingBackend):
         run = functools.partial(self._run, time.monotonic() + timeout)
         return self._read(sources, run, fresh=fresh)
 
+    def _region_of(self, service: str, named: str) -> str:
+        client = self._clients.get((service, named)) or self._given[service]
+        region = getattr(getattr(client, "meta", None), "region_name", "")
+        return region if isinstance(region, str) else ""  # a mock has anything
+
     def close(self) -> None:
         """Drop clients, connections and configurations; the next fetch makes new ones."""
         super().close()

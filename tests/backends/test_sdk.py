@@ -47,7 +47,7 @@ from lambda_secrets.backends._calls import secret
 from lambda_secrets.backends._refusals import by_boto3
 from tests.support import faults, reading
 from tests.support.appconfig_data import AppConfigData
-from tests.support.aws_endpoint import found as found_by_aws, refused
+from tests.support.aws_endpoint import endpoint, found as found_by_aws, refused
 from tests.support.faults import FaultServer
 from tests.support.reading import shown, source
 
@@ -354,6 +354,20 @@ def test_a_batch_says_what_is_missing(
     assert (one, two) == ("1", b"\xff")
     assert type(error) is SecretNotFoundError
     backend.close()
+
+
+@pytest.mark.parametrize("backend", [AwsBackend, SdkBackend])
+def test_what_is_missing_says_where(moto_server: MotoServer, backend: type[Any]) -> None:
+    """The error of what does not exist names the region, and the scheme that may be missing."""
+    reader = backend()
+    elsewhere = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:x-AbCdEf"
+    asked = ("x", "/prod/url", "ssm:/prod/url", elsewhere)
+    errors = [str(error) for error in fetch(reader, *asked)]
+    here, there = "The region was us-east-1.", "The region was eu-west-1."
+    assert [here in error for error in errors] == [True, True, True, False]
+    assert there in errors[3]
+    assert ["'ssm:/prod/url'" in error for error in errors] == [False, True, False, False]
+    reader.close()
 
 
 def batch_of(**answers: dict[str, Any]) -> FakeSecretsManager:
@@ -1164,7 +1178,19 @@ def test_an_endpoint_that_refuses_is_unreachable(monkeypatch: pytest.MonkeyPatch
     client = boto3.client("secretsmanager", config=Config(retries={"max_attempts": 0}))
     (error,) = fetch(SdkBackend(client=client), "x", timeout=2)
     assert type(error) is BackendUnavailableError
+    assert "AWS cannot be reached at 127.0.0.1" in str(error)
     assert "EndpointConnectionError" in str(error)
+
+
+def test_a_bundle_of_certificates_that_is_missing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failure to verify AWS's certificate is not one of the network path."""
+    with endpoint(found_by_aws, tmp_path, monkeypatch):
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "missing"))
+        (error,) = fetch(SdkBackend(), "x", timeout=2)
+    assert type(error) is BackendUnavailableError
+    assert "AWS_CA_BUNDLE" in str(error)
 
 
 def test_without_boto3_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
