@@ -197,16 +197,6 @@ def test_a_plain_dict_in_place_of_the_environment_is_read(
     assert resolve_secrets({"db": "prod/db"}).db == "from the file"
 
 
-@pytest.mark.parametrize("variable", ["AWS_PROFILE", "AWS_REGION", "LAMBDA_SECRETS_FILE"])
-def test_a_setting_of_another_backend_changes_nothing(
-    variable: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The extension's backend is kept when a variable that it does not read changes."""
-    before = backend_of("extension")
-    monkeypatch.setenv(variable, "another")
-    assert backend_of("extension") is before
-
-
 def test_another_file_is_another_backend(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The values of one file are not served for another."""
     assert resolve_secrets({"db": "prod/db"}, backend="file").db == "from the file"
@@ -232,7 +222,7 @@ def test_an_answer_keeps_what_is_known_of_a_value() -> None:
     assert "value" not in repr(full)
     with pytest.raises(AttributeError):
         full.value = "the cache would not see it"  # type: ignore[misc]  # it has no setter
-    with pytest.raises(TypeError, match="Cannot pickle an Answer"):
+    with pytest.raises(TypeError, match="pickle"):
         pickle.dumps(full)
 
 

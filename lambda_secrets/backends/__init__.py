@@ -34,18 +34,13 @@ __all__ = ["Answer", *_MODULES]  # noqa: PLE0604 - they are strings
 
 PORT = "PARAMETERS_SECRETS_EXTENSION_HTTP_PORT"
 APPCONFIG_PORT = "AWS_APPCONFIG_EXTENSION_HTTP_PORT"
-# The variables that each named backend depends on: one shared instance for each set of values.
-_AWS_SETTINGS = (
+_NAMES = ("auto", "extension", "aws", "sdk", "file")  # of classes, without "Backend"
+# The variables that they depend on: one shared instance for each set of values.
+_SETTINGS = (
+    *("AWS_LAMBDA_RUNTIME_API", PORT, APPCONFIG_PORT, "LAMBDA_SECRETS_FILE"),
     *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL"),
     *("AWS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"),
 )
-_SETTINGS = {  # by class name, without "Backend"
-    "auto": ("AWS_LAMBDA_RUNTIME_API", PORT, APPCONFIG_PORT, *_AWS_SETTINGS),
-    "extension": (PORT, APPCONFIG_PORT),
-    "aws": _AWS_SETTINGS,
-    "sdk": _AWS_SETTINGS,
-    "file": ("LAMBDA_SECRETS_FILE",),
-}
 
 
 class Answer:
@@ -79,10 +74,6 @@ class Answer:
         """The value. It cannot be set, since a new value needs a new `Answer`."""
         return self._value(0)  # type: ignore[no-any-return]  # __init__ hid it
 
-    def __reduce__(self) -> str:
-        """Refuse: a pickle would hold the value."""
-        raise TypeError("Cannot pickle an Answer: the pickle would hold a secret value.")
-
 
 def backend_of(choice: str | Backend) -> Backend:
     """Return the shared backend of that name, or the given backend object itself.
@@ -94,8 +85,9 @@ def backend_of(choice: str | Backend) -> Backend:
     if isinstance(choice, str):
         if choice == "auto" and any(environment(("LAMBDA_SECRETS_BACKEND",))):  # set, not empty
             chosen = os.environ["LAMBDA_SECRETS_BACKEND"]
-        if chosen in _SETTINGS:
-            return _shared(chosen, *environment(_SETTINGS[chosen]))
+        if chosen in _NAMES:
+            key = chosen, *environment(_SETTINGS)
+            return _named.get(key) or _named.setdefault(key, _made(chosen))  # needs no lock
     elif callable(getattr(choice, "fetch", None)) and not isinstance(choice, type):
         return choice
     from .._options import unknown_backend
@@ -128,12 +120,6 @@ def environment(variables: tuple[str, ...]) -> tuple[Any, ...]:
 @functools.cache
 def _encoded(variables: tuple[str, ...]) -> tuple[Any, ...]:
     return tuple(map(os.environ.encodekey, variables))
-
-
-def _shared(name: str, *settings: Any) -> Backend:
-    """Return the one backend of that name for these settings; setdefault needs no lock."""
-    key = name, *settings
-    return _named.get(key) or _named.setdefault(key, _made(name))
 
 
 def _made(name: str) -> Backend:

@@ -11,12 +11,11 @@ from hashlib import sha256
 
 from .._values import opaque
 from ..errors import BackendUnavailableError, ResolutionError
-from . import own_region
 from ._calls import ConversingBackend, conversation
 from ._connections import Fault
 from ._endpoints import endpoint_of
 from ._http import Reply
-from ._states import pause_before
+from ._states import ExpiredError, pause_before
 from ._tls import RemoteClient
 
 TYPE_CHECKING = False
@@ -52,16 +51,14 @@ class AwsBackend(ConversingBackend):
     def __init__(self, *, region: str | None = None, batch: bool = False) -> None:
         """Open no connection yet."""
         super().__init__(batch=batch, region=region)
-        self._region = region
         self._client = RemoteClient()
         self.offsets: dict[Any, float] = {}
         """Seconds by which an endpoint's clock is ahead of ours, if over `CLOCK_TOLERANCE`."""
 
     def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
         """Read the sources by parallel calls; retry transient failures within the timeout."""
-        deadline = time.monotonic() + timeout
-        credentials = self.credentials(timeout)
-        return self._read(sources, functools.partial(self._run, credentials, deadline), fresh=fresh)
+        run = functools.partial(self._run, time.monotonic() + timeout)
+        return self._read(sources, run, fresh=fresh)
 
     def close(self) -> None:
         """Drop connections, credentials and configurations; the next fetch gets new ones."""
@@ -87,14 +84,21 @@ class AwsBackend(ConversingBackend):
 
         return vars(self).setdefault("container", Container())  # type: ignore[no-any-return]
 
-    def _run(
-        self, credentials: Opaque | ResolutionError, deadline: float, tasks: list[Task]
-    ) -> Answers:
-        if isinstance(credentials, ResolutionError):
-            return {source: credentials for _, asked in tasks for source in asked}
-        jobs = {n: self._job(conversation(*task), credentials) for n, task in enumerate(tasks)}
-        results = self._client.run(jobs, timeout=deadline - time.monotonic())
-        return {source: some[source] for some in results.values() for source in some}
+    def _run(self, deadline: float, tasks: list[Task]) -> Answers:
+        """Run the tasks; once more those for which AWS calls a container's credentials expired."""
+        answers: Answers = {}
+        for _ in range(2):
+            credentials = self.credentials(deadline - time.monotonic())
+            if isinstance(credentials, ResolutionError):
+                return answers | {source: credentials for _, asked in tasks for source in asked}
+            jobs = {n: self._job(conversation(*task), credentials) for n, task in enumerate(tasks)}
+            results = self._client.run(jobs, timeout=deadline - time.monotonic())
+            answers |= {source: some[source] for some in results.values() for source in some}
+            refused = {s for s, answer in answers.items() if isinstance(answer, ExpiredError)}
+            tasks = [task for task in tasks if not refused.isdisjoint(task[1])]
+            if not tasks or vars(self).pop("container", None) is None:
+                break
+        return answers
 
     def _job(self, talk: Talk, credentials: Opaque) -> Job:
         """Run a conversation as a job of the client."""
@@ -107,11 +111,11 @@ class AwsBackend(ConversingBackend):
 
     def _called(self, call: Call, credentials: Opaque) -> Job:
         """Make a call; retry while that may help."""
-        endpoint = endpoint_of(call.service, call.region or self._region or own_region())
+        endpoint = endpoint_of(call.service, self._region_of(call.service, call.region))
         if isinstance(endpoint, ResolutionError):
             return endpoint
         failure: ResolutionError | None = None
-        retry, pause, corrected, renewed = 0, 0.0, False, False
+        retry, pause, corrected = 0, 0.0, False
         while True:
             now = time.time() + self.offsets.get(endpoint.address, 0.0)
             reply = yield endpoint.address, request_of(call, endpoint, credentials, now), pause
@@ -120,20 +124,14 @@ class AwsBackend(ConversingBackend):
                 return document
             if failure is not None and isinstance(reply, Fault) and reply.kind == "timeout":
                 return failure  # the earlier failure says more
-            from ._refusals import EXPIRED, by_aws, clock_offset
+            from ._refusals import by_aws, clock_offset
 
-            code, failure = by_aws(call.kind, endpoint.host, reply)
+            failure = by_aws(call.kind, endpoint.host, reply)
             offset = None if corrected else clock_offset(reply, now)
             pause = 0.0
             if offset is not None:
                 self.offsets[endpoint.address] = offset
                 corrected = True
-            elif code in EXPIRED and not renewed and self._container().expire(credentials):
-                renewed = True
-                fresh = self.credentials(1.0)
-                if isinstance(fresh, ResolutionError):
-                    return failure
-                credentials = fresh
             elif isinstance(failure, BackendUnavailableError):
                 pause = pause_before(retry)
                 retry += 1

@@ -99,7 +99,8 @@ class Beyond:
                     answers[source].backend = direct.backend
                     continue
                 if direct is not None and isinstance(answer, BackendUnavailableError):
-                    answer.args = (f"{answer} (AWS was not asked without boto3: {direct})",)
+                    why = f"{answer} (AWS was not asked without boto3: {direct})"
+                    answer = BackendUnavailableError(why)  # noqa: PLW2901 - one that sources share
                 answer.backend = name
                 answers[source] = answer
             sources = [s for s in sources if isinstance(answers.get(s), UnaskedError)]
@@ -134,7 +135,7 @@ class Beyond:
             )
             explained.backend = before.backend
         else:
-            explained = type(answer)(f"{answer} (The extension before it: {before})")
+            explained = type(answer)(f"{answer} (The extension, asked first: {before})")
             explained.backend = answer.backend
         return explained
 

@@ -10,7 +10,7 @@ import time
 
 from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError, ResolutionError, SecretNotFoundError
-from . import Answer
+from . import Answer, own_region
 from ._decode import is_named, parameter_answer, secret_answer, text_of
 
 TYPE_CHECKING = False
@@ -47,8 +47,8 @@ class ConversingBackend:
             from .._options import check_aws_options
 
             check_aws_options(region=region, batch=batch)
-        self._batch = batch
-        # The token of the next poll, the last answer, and when to poll again.
+        self._batch, self._region = batch, region
+        # The hidden token of the next poll, the last answer, and when to poll again.
         self._configurations: dict[Source, list[Any]] = {}
 
     def _read(
@@ -60,15 +60,28 @@ class ConversingBackend:
             self._configurations.pop(source, None)
         tasks = self._tasks(sources)
         answers = run(tasks)
-        if any(type(answer) is not Answer for answer in answers.values()):
-            again = _singly(tasks, answers)
+        if again := _singly(tasks, answers):
             for _, (source,) in again:
                 del answers[source]
             answers.update(run(again))
         late = BackendUnavailableError(
             "AWS did not answer in time. Check the network path to its endpoint, or raise timeout."
         )
-        return {source: answers.get(source, late) for source in sources}
+        answers = {source: answers.get(source, late) for source in sources}
+        for source, answer in answers.items():
+            if type(answer) is not Answer:  # its session, if it has one, is of no use
+                self._configurations.pop(source, None)
+            if isinstance(answer, SecretNotFoundError):
+                from ._refusals import SERVICES, missing_in
+
+                region = self._region_of(SERVICES[source.kind], source.region)
+                answers[source] = missing_in(region, source, answer)
+        return answers
+
+    def _region_of(self, service: str, named: str) -> str:
+        """Return the region in which a source is read, or empty; `named` is its ARN's."""
+        del service
+        return named or self._region or own_region()
 
     def close(self) -> None:
         """Forget the configurations; the next fetch begins new sessions."""
@@ -99,7 +112,7 @@ class ConversingBackend:
                 tasks.append((secret, [source]))
             else:
                 _add_to_call(batches, source, SECRETS_A_CALL)
-        tasks += [(secrets, batch) for batch in batches]
+        tasks += [(secrets if len(batch) > 1 else secret, batch) for batch in batches]
         tasks += [(parameters, chunk) for chunk in chunks]
         return tasks
 
@@ -108,8 +121,9 @@ class ConversingBackend:
         (source,) = sources
         # Filled in at the end, and of use only if neither a later read nor `close` has replaced it:
         # so no older value comes back. Empty while in use: a token is valid for one call.
-        kept: list[Any] = ["", None, 0.0]
-        token, known, poll_at = self._configurations.get(source, kept)
+        kept: list[Any] = [opaque(""), None, 0.0]
+        hidden, known, poll_at = self._configurations.get(source, kept)
+        token = hidden(0)
         if known is not None and time.monotonic() < poll_at:
             return {source: known}
         self._configurations[source] = kept
@@ -141,7 +155,7 @@ class ConversingBackend:
             known = Answer(text_of(page(0)["Configuration"]), version=version)
         known.upstream_ttl = float(page(0).get("NextPollIntervalInSeconds") or 0)
         token = str(page(0).get("NextPollConfigurationToken") or "")
-        kept[:] = token, known, time.monotonic() + known.upstream_ttl
+        kept[:] = opaque(token), known, time.monotonic() + known.upstream_ttl
         return {source: known}
 
 
@@ -168,23 +182,25 @@ def secret(sources: list[Source]) -> Talk:
 
 
 def secrets(sources: list[Source]) -> Talk:
-    """Read up to twenty current secrets."""
+    """Read two to twenty current secrets."""
     arguments = {"SecretIdList": [source.name for source in sources]}
     pages = yield from _pages("secretsmanager", "BatchGetSecretValue", sources[0], arguments)
     if isinstance(pages, ResolutionError):
-        if len(sources) == 1 and not isinstance(pages, BackendUnavailableError):
-            return (yield from secret(sources))  # as `_singly` does with several
         return dict.fromkeys(sources, pages)
-    answers: Answers = {}
-    for source in sources:
-        found = [answer for page in pages if (answer := _among(page, source)) is not None]
-        # An item that failed for a moment is repeated: here if alone, else by `_singly`.
-        passes = len(sources) == 1 and isinstance(found and found[-1], BackendUnavailableError)
-        if found and not passes:
-            answers[source] = found[-1]
-        else:  # the batch names it differently: read it alone
-            answers.update((yield from secret([source])))
+    answers = _unnamed(sources)
+    for page in pages:
+        for source in sources:
+            answers[source] = _among(page, source) or answers[source]
     return answers
+
+
+def _unnamed(sources: list[Source]) -> Answers:
+    """Return the errors of sources that an answer of AWS leaves out.
+
+    If it was asked for several, it may name one differently: `_singly` repeats transient errors.
+    """
+    our = BackendUnavailableError if len(sources) > 1 else BackendError
+    return {source: our("AWS answered without this parameter. Try again.") for source in sources}
 
 
 def _among(page: Opaque, source: Source) -> Result | None:
@@ -214,7 +230,7 @@ def parameters(sources: list[Source]) -> Talk:
         _base(item.get("Name") or ""): opaque(item) for item in page(0).get("Parameters") or ()
     }
     missing = {_base(name).partition(":")[0] for name in page(0).get("InvalidParameters") or ()}
-    answers: Answers = {}
+    answers = _unnamed(sources)
     for source in sources:
         base = _base(source.name)
         if base in found:
@@ -223,13 +239,9 @@ def parameters(sources: list[Source]) -> Talk:
             from ._refusals import by_code
 
             answers[source] = by_code("ParameterNotFound", "parameter")
-        elif len(sources) > 1:  # the answer names it differently: read it alone
-            answers.update((yield from parameters([source])))
-        elif len(found) == 1:
+        elif len(sources) == len(found) == 1:  # it may be named differently
             (only,) = found.values()
             answers[source] = _read_in(only, parameter_answer)
-        else:
-            answers[source] = BackendError("AWS answered without this parameter. Try again.")
     return answers
 
 

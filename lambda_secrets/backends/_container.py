@@ -29,7 +29,6 @@ RELATIVE, FULL = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDEN
 TOKEN, TOKEN_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
 RENEW_BEFORE = 300.0  # seconds before they expire
 RENEWAL_SHARE = 1.0  # seconds for a renewal, at most half of the timeout, while the keys are valid
-_IN_VAIN = -1.0  # in place of a time: the keys have expired, and a renewal has failed
 _HOSTS = ("169.254.170.2", "169.254.170.23", "fd00:ec2::23", "localhost", "::1")
 
 
@@ -41,14 +40,6 @@ class Container:
         # The hidden keys, when they expire, and the settings that they were read with.
         self._held: tuple[Opaque, float, str] = opaque(()), 0.0, ""
 
-    def expire(self, used: Opaque) -> bool:
-        """Drop these credentials, which AWS calls expired; return whether others may be had."""
-        keys, expires, origin = self._held
-        if keys is not used:  # another call has renewed them, or they are the environment's
-            return bool(origin)
-        self._held = keys, min(expires, 0.0), origin
-        return expires > _IN_VAIN
-
     def credentials(self, timeout: float) -> Opaque | ResolutionError:
         """Return key id, secret key and session token, hidden; renewed if they expire soon."""
         settings = f"{os.environ.get(RELATIVE)} {os.environ.get(FULL)}"
@@ -59,11 +50,7 @@ class Container:
         seconds = min(timeout / 2, RENEWAL_SHARE) if left > 0 else timeout
         answer = self._client.run({None: _ask()}, timeout=seconds)[None]
         if isinstance(answer, ResolutionError):
-            if left > 0:
-                return keys
-            if self._held[0] is keys:
-                self._held = keys, _IN_VAIN, origin
-            return answer
+            return keys if left > 0 else answer
         self._held = (*answer, settings)
         return self._held[0]
 

@@ -18,11 +18,12 @@ from ..errors import (
     SecretNotFoundError,
 )
 from ._connections import Fault
-from ._endpoints import endpoint_of
-from ._states import UnaskedError
+from ._endpoints import endpoint_at, endpoint_of
+from ._states import ExpiredError, UnaskedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .._sources import Source
     from ._types import Outcome
 
 ACTIONS = {
@@ -31,16 +32,17 @@ ACTIONS = {
     "tree": "ssm:GetParametersByPath",
     "appconfig": "appconfig:StartConfigurationSession and appconfig:GetLatestConfiguration",
 }
-EXPIRED = ("ExpiredToken", "ExpiredTokenException")
+SERVICES = {
+    "secret": "secretsmanager",
+    "parameter": "ssm",
+    "tree": "ssm",
+    "appconfig": "appconfigdata",
+}
 _ABSENT = (
     "there is no such {kind} or version, or it has no value yet. Check the name and the region."
 )
 _AGAIN = "Try again."
 _CLOCK = "the machine's clock is off, or the request was frozen on its way. Try again."
-_RENEW = (
-    "the credentials have expired. Renew them (for SSO: aws sso login); an agent may need to be "
-    "restarted."
-)
 OF_THE_CLOCK = ("signature expired", "signature not yet current")
 # By our class and the advice to give: the codes.
 _MEANINGS: dict[type[ResolutionError], dict[str, str]] = {
@@ -60,11 +62,14 @@ _MEANINGS: dict[type[ResolutionError], dict[str, str]] = {
         "the agent cannot reach AWS. Try again.": "ConnectionError",
         "AWS did not answer the agent in time. Try again.": "TimeoutError",
     },
+    ExpiredError: {
+        "the credentials have expired. Renew them (for SSO: aws sso login); an agent may need to "
+        "be restarted.": "ExpiredToken ExpiredTokenException",
+    },
     BackendError: {
         "its KMS key cannot decrypt it. Check whether the KMS key exists and is enabled.": (
             "DecryptionFailure InvalidKeyId"
         ),
-        _RENEW: " ".join(EXPIRED),
         "it does not know these credentials. Check where they come from.": (
             """IncompleteSignature InvalidClientTokenId InvalidSignatureException
             MissingAuthenticationToken MissingAuthenticationTokenException SignatureDoesNotMatch
@@ -130,7 +135,11 @@ _NO_FILE = (
     "AWS_WEB_IDENTITY_TOKEN_FILE, or the profile's credential_process."
 )
 _SSO_EXPIRED = "the SSO login has expired. Run: aws sso login."
-_UNREACHABLE = "AWS cannot be reached ({name}). Check the network path to its endpoint."
+_UNREACHABLE = "AWS cannot be reached{at} ({name}). Check the network path to its endpoint."
+_UNTRUSTED = (
+    "AWS cannot be reached{at} ({name}): its certificate cannot be verified. Check that "
+    "AWS_CA_BUNDLE, if set, is a file of certificates; if a proxy signs them, set it to its root."
+)
 # The operations by which boto3 gets temporary credentials.
 _FOR_CREDENTIALS = (
     *("AssumeRole", "AssumeRoleWithWebIdentity", "GetRoleCredentials"),
@@ -172,6 +181,7 @@ _BOTO3_MEANINGS: dict[type[ResolutionError], dict[str, str]] = {
         "IncompleteReadError": _UNREACHABLE,
         "MetadataRetrievalError": _NO_CREDENTIALS,
         "OSError": _UNREACHABLE,
+        "SSLError": _UNTRUSTED,
     },
     BackendError: {
         "ParamValidationError": (
@@ -184,7 +194,6 @@ _BOTO3_MEANINGS: dict[type[ResolutionError], dict[str, str]] = {
     },
 }
 CLOCK_TOLERANCE = 240.0  # seconds; AWS refuses signatures that are 5 minutes off
-_MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
 
 
 def is_code(text: str) -> bool:
@@ -231,18 +240,26 @@ def by_code(
     return our(f"{who} answered {said}{joint} {advice.format(kind=thing)}")
 
 
+def missing_in(region: str, source: Source, error: SecretNotFoundError) -> SecretNotFoundError:
+    """Return the error with the region that was asked, and with the prefix that may be missing."""
+    text = f"{error} The region was {region}." if region else str(error)
+    if source.kind == "secret" and source.name.startswith("/"):
+        text += f" For a parameter, write 'ssm:{source.name}'."
+    return SecretNotFoundError(text)
+
+
 # From AWS itself
 
 
-def by_aws(kind: str, host: str, reply: Outcome) -> tuple[str, ResolutionError]:
-    """Return AWS's code, empty if there is none, and our error for a reply."""
+def by_aws(kind: str, host: str, reply: Outcome) -> ResolutionError:
+    """Return our error for a reply."""
     if isinstance(reply, Fault):
         our = _FAULTS_THAT_STAY.get(reply.kind, BackendUnavailableError)
         detail = reply.detail or "no reason given"
-        return "", our(_FAULTS[reply.kind].format(host=host, detail=detail))
+        return our(_FAULTS[reply.kind].format(host=host, detail=detail))
     if reply.status < 400:
         what = "redirects elsewhere" if reply.status >= 300 else "did not answer with AWS's JSON"
-        return "", BackendError(
+        return BackendError(
             f"{host} {what} (HTTP {reply.status}). Is a proxy or a captive portal in between?"
         )
     try:
@@ -254,23 +271,18 @@ def by_aws(kind: str, host: str, reply: Outcome) -> tuple[str, ResolutionError]:
     code = str(reply.headers.get("x-amzn-errortype") or fields(0).get("__type") or "")
     code = code.partition(":")[0].rpartition("#")[2]
     message = str(fields(0).get("message") or fields(0).get("Message") or "")
-    return code, by_code(code, kind, status=reply.status, message=message)
+    return by_code(code, kind, status=reply.status, message=message)
 
 
 def clock_offset(reply: Outcome, signed_at: float) -> float | None:
-    """Return how many seconds AWS's clock is ahead of ours, or None if signatures tolerate it.
-
-    The date of a reply has the form Sun, 06 Nov 1994 08:49:37 GMT.
-    """
-    import calendar
+    """Return how many seconds AWS's clock is ahead of ours, or None if signatures tolerate it."""
+    import ssl  # whose parser, unlike `strptime`, does not depend on the locale
 
     if isinstance(reply, Fault) or reply.status < 400:
         return None
-    try:
-        _, day, month, year, clock, _ = reply.headers["date"].split()
-        hour, minute, second = map(int, clock.split(":"))
-        number = _MONTHS.index(month) // 3 + 1
-        date = calendar.timegm((int(year), number, int(day), hour, minute, second))
+    try:  # such as Sun, 06 Nov 1994 08:49:37 GMT
+        _, day, month, year, clock, zone = reply.headers["date"].split()
+        date = ssl.cert_time_to_seconds(f"{month} {day} {clock} {year} {zone}")
     except (LookupError, ValueError, OverflowError):
         return None
     return date - time.time() if abs(date - signed_at) > CLOCK_TOLERANCE else None
@@ -292,12 +304,15 @@ def by_boto3(error: Exception, kind: str) -> ResolutionError:
             return _by_issuer(operation, code, status, message)
         return by_code(code, kind, status=status, message=message)
     if names[0] in {"ValueError", "HTTPClientError"}:  # also raised for the URL of an endpoint
-        service = {"secret": "secretsmanager", "appconfig": "appconfigdata"}.get(kind, "ssm")
-        endpoint = endpoint_of(service, "us-east-1")  # any region: only the variables matter
-        if isinstance(endpoint, UnaskedError):
-            return endpoint
+        # Any region: only the variables matter.
+        malformed = endpoint_of(SERVICES[kind], "us-east-1")
+        if isinstance(malformed, UnaskedError):
+            return malformed
+    known = getattr(error, "kwargs", None)
+    endpoint = endpoint_at(str(known.get("endpoint_url"))) if isinstance(known, dict) else None
+    at = f" at {endpoint.host}" if endpoint else ""
     return next(
-        our(texts[name].format(name=names[0]))
+        our(texts[name].format(name=names[0], at=at))
         for our, texts in _BOTO3_MEANINGS.items()
         for name in names
         if name in texts
@@ -319,6 +334,7 @@ def _by_issuer(operation: str, code: str, status: int, message: str) -> Resoluti
         )
     if our is BackendUnavailableError:
         return our(f"AWS gave no credentials ({said}). Try again.")
-    return BackendError(
+    our = ExpiredError if our is ExpiredError else BackendError
+    return our(
         f"AWS gave no credentials ({said}). Check the profile and its role, or sign in again."
     )

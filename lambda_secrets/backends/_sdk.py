@@ -14,11 +14,11 @@ from collections import deque
 from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError, DeclarationError, ResolutionError
 from ._calls import ConversingBackend, conversation
-from ._states import pause_before
+from ._states import ExpiredError, UnaskedError, pause_before
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator
     from typing import Any
 
     from .._names import Opaque
@@ -70,15 +70,22 @@ class SdkBackend(ConversingBackend):
         self._clients: dict[tuple[str, str], Any] = {}
         self._lock = threading.Lock()
         self._pid = os.getpid()
+        self._unusable = False
 
     def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
         """Read the sources by parallel calls; retry transient failures within the timeout."""
-        if self._pid != os.getpid():  # after a fork the connections are the parent's
-            self._lock = threading.Lock()
-            self._pid = os.getpid()
+        # After a fork the connections are the parent's. A session that found no credentials, no
+        # region or expired credentials never looks for others.
+        if self._unusable or self._pid != os.getpid():
+            self._lock, self._pid, self._unusable = threading.Lock(), os.getpid(), False
             self.close()
         run = functools.partial(self._run, time.monotonic() + timeout)
         return self._read(sources, run, fresh=fresh)
+
+    def _region_of(self, service: str, named: str) -> str:
+        client = self._clients.get((service, named)) or self._given[service]
+        region = getattr(getattr(client, "meta", None), "region_name", "")
+        return region if isinstance(region, str) else ""  # a mock has anything
 
     def close(self) -> None:
         """Drop clients, connections and configurations; the next fetch makes new ones."""
@@ -149,6 +156,8 @@ class SdkBackend(ConversingBackend):
                 from ._refusals import by_boto3
 
                 failure = by_boto3(error, call.kind)
+                if isinstance(failure, (ExpiredError, UnaskedError)):
+                    self._unusable = True
             else:
                 return page
             pause = pause_before(retry)
@@ -160,11 +169,11 @@ class SdkBackend(ConversingBackend):
 
     def _client(self, service: str, region: str) -> Any:
         """Return the client for a service in a region, or an error if a given one is elsewhere."""
-        silence()  # before a client is made: that may fetch credentials
         given = self._given[service]
         if given is not None:
             own = getattr(getattr(given, "meta", None), "region_name", None)
             if not region or not isinstance(own, str) or own == region:
+                silence()
                 return given
             if self._given_session is None:
                 return BackendError(
@@ -177,6 +186,7 @@ class SdkBackend(ConversingBackend):
                 import boto3
                 from botocore.config import Config
 
+                silence()  # before a client is made: that may fetch credentials
                 config = Config(
                     connect_timeout=CONNECT_TIMEOUT,
                     read_timeout=READ_TIMEOUT,
@@ -185,10 +195,11 @@ class SdkBackend(ConversingBackend):
                     retries={"mode": "standard", "total_max_attempts": 1},
                     user_agent_extra="lib/lambda-secrets",
                 )
-                if self._session is None:  # boto3 does not read AWS_REGION, which Lambda sets
+                session = self._session  # another thread may drop it
+                if session is None:  # boto3 does not read AWS_REGION, which Lambda sets
                     own = os.environ.get("AWS_REGION") or None
-                    self._session = boto3.Session(region_name=own)
-                client = self._session.client(service, config=config, region_name=region or None)
+                    session = self._session = boto3.Session(region_name=own)
+                client = session.client(service, config=config, region_name=region or None)
                 self._clients[service, region] = client
             return client
 
@@ -227,31 +238,8 @@ def _passes(record: logging.LogRecord) -> bool:
     return record.levelno > logging.DEBUG and not record.name.startswith("urllib3")
 
 
-@functools.cache
 def silence() -> None:
-    """Filter every logger of botocore and urllib3, including those that do not exist yet."""
-    import botocore
-    import urllib3
-
-    for package in (botocore, urllib3):
-        for name in _modules(package.__name__, list(package.__path__)):
-            logging.getLogger(name).addFilter(_passes)
-
-
-def _modules(name: str, folders: list[str]) -> Iterator[str]:
-    """Yield the names of a package and all modules below it, imported or not."""
-    yield name
-    for folder in folders:
-        try:
-            entries = list(os.scandir(folder))
-        except OSError:  # in a zip: pkgutil can list it, but costs its import
-            from pkgutil import walk_packages
-
-            yield from (module.name for module in walk_packages([folder], f"{name}."))
-            continue
-        for entry in entries:
-            stem, dot, _ = entry.name.partition(".")
-            if dot:
-                yield f"{name}.{stem}"
-            elif os.path.exists(f"{entry.path}/__init__.py"):  # noqa: PTH110 - pathlib costs too
-                yield from _modules(f"{name}.{stem}", [entry.path])
+    """Filter all loggers of botocore and urllib3: importing boto3 has made them."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in {"botocore", "urllib3"}:
+            logging.getLogger(name).addFilter(_passes)  # adds it once

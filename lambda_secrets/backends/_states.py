@@ -31,6 +31,10 @@ class UnaskedError(BackendError):
     """This backend could not ask AWS at all; another backend may be able to."""
 
 
+class ExpiredError(BackendError):
+    """AWS calls the credentials expired; there may be others by now."""
+
+
 def pause_before(retry: int) -> float:
     """Return the seconds to wait before a retry: full jitter, from 50 ms doubling to 1 s."""
     share = int.from_bytes(os.urandom(4), "big") / 2**32  # without the cost of importing `random`

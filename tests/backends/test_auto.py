@@ -495,6 +495,18 @@ def test_where_only_boto3_can_ask_it_is_asked(server: FakeExtension) -> None:
 
 
 @pytest.mark.usefixtures("without_keys")
+def test_a_failure_that_sources_share_is_explained_once_to_each() -> None:
+    """The error of each of several sources says once why AWS was not asked without boto3."""
+    late = BackendUnavailableError("AWS did not answer in time.")
+    with refusing_port() as port:
+        sdk = FakeSdk(lambda _: late)
+        backend = alone(port, aws=AwsBackend(), sdk=cast("SdkBackend", sdk))
+        errors = read(backend, "a", "b", "c")
+    assert [str(error).count("without boto3") for error in errors] == [1, 1, 1]
+    assert {error.backend for error in errors} == {"sdk"}
+
+
+@pytest.mark.usefixtures("without_keys")
 @pytest.mark.parametrize("missing", ["boto3", "credentials"])
 def test_where_neither_can_ask_the_direct_way_says_why(
     monkeypatch: pytest.MonkeyPatch, missing: str

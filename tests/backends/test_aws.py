@@ -567,7 +567,7 @@ def test_each_refusal_has_its_error(
 )
 def test_each_fault_has_its_error(kind: str, expected: type[ResolutionError], says: str) -> None:
     """Each fault has its class; the message says what to check."""
-    _, error = by_aws("secret", "the.host", Fault(kind, "because"))
+    error = by_aws("secret", "the.host", Fault(kind, "because"))
     assert kind_of(error) is expected
     assert says in str(error)
     assert "the.host" in str(error) or kind == "trust"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lambda_secrets import Answer, BackendError, BackendUnavailableError
+from lambda_secrets import Answer, BackendError, BackendUnavailableError, ResolutionError
 from lambda_secrets._declarations import declare
 from lambda_secrets._explain import kind_of
 from lambda_secrets.backends import AwsBackend, _container as module
@@ -193,7 +193,7 @@ def test_expired_credentials_are_renewed_once_for_all_secrets(
     if succeeds:
         assert answers == [f"value of {name}" for name in names]
     else:
-        assert all("expired" in str(error) for error in answers)
+        assert all("container's endpoint" in str(error) for error in answers)
     assert len(container.requests) == 2
 
 
@@ -225,17 +225,35 @@ def test_who_meets_expired_credentials_during_their_renewal_gets_others_too(
     assert answers == ["value of x", "value of x"]
 
 
-def test_where_no_other_credentials_come_the_refusal_is_told(
-    container: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: AwsBackend
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (faults.answer("gone", 404), BackendError),
+        (faults.answer("a blip", 503), BackendUnavailableError),
+        (faults.hang, BackendUnavailableError),
+    ],
+)
+def test_a_renewal_that_fails_is_told_within_the_timeout(
+    container: Endpoint,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    backend: AwsBackend,
+    *,
+    fault: Action,
+    kind: type[ResolutionError],
 ) -> None:
-    """If the renewal fails too, AWS's refusal is reported, which says more."""
+    """If no others come for expired credentials, that is the failure: transient if it may pass."""
 
     def answer(_: Request) -> Action:
-        container.fault = faults.answer("gone", 404)
+        container.fault = fault
         return refused("ExpiredTokenException")
 
     with endpoint(answer, tmp_path, monkeypatch) as server:
-        assert "expired" in str(read(backend))
+        started = time.monotonic()
+        error = read(backend, timeout=0.3)
+        assert time.monotonic() - started < 0.9
+        assert kind_of(error) is kind
+        assert "container's endpoint" in str(error)
         assert len(server.requests) == 1
 
 
@@ -245,7 +263,7 @@ def test_expired_credentials_of_the_environment_are_told(
     """Expired credentials from the environment cannot be renewed, so AWS is asked only once."""
     with endpoint([refused("ExpiredToken")], tmp_path, monkeypatch) as server:
         error = read(backend)
-        assert type(error) is BackendError
+        assert kind_of(error) is BackendError
         assert len(server.requests) == 1
 
 

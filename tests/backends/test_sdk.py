@@ -47,14 +47,17 @@ from lambda_secrets.backends._calls import secret
 from lambda_secrets.backends._refusals import by_boto3
 from tests.support import faults, reading
 from tests.support.appconfig_data import AppConfigData
+from tests.support.aws_endpoint import endpoint, found as found_by_aws, refused
 from tests.support.faults import FaultServer
 from tests.support.reading import shown, source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from lambda_secrets._secret import Declaration
     from tests.support.botocore_calls import BotocoreCalls
+    from tests.support.faults import Action, Request
     from tests.support.kept import Kept
     from tests.support.moto_server import MotoServer
 
@@ -334,9 +337,8 @@ def test_twenty_five_batched_secrets_are_two_calls(
     botocore_calls.clear()
     staged = Secret(names[0], version_stage="AWSCURRENT")
     versioned = Secret(names[-1], version_id=versions[-1])
-    assert fetch(backend, staged, versioned, names[1]) == [
-        f"value of {name}" for name in (names[0], names[-1], names[1])
-    ]
+    values = fetch(backend, staged, versioned, *names[1:3])
+    assert values == [f"value of {name}" for name in (names[0], names[-1], *names[1:3])]
     assert botocore_calls.by_operation == {"GetSecretValue": 2, "BatchGetSecretValue": 1}
     backend.close()
 
@@ -352,6 +354,20 @@ def test_a_batch_says_what_is_missing(
     assert (one, two) == ("1", b"\xff")
     assert type(error) is SecretNotFoundError
     backend.close()
+
+
+@pytest.mark.parametrize("backend", [AwsBackend, SdkBackend])
+def test_what_is_missing_says_where(moto_server: MotoServer, backend: type[Any]) -> None:
+    """The error of what does not exist names the region, and the scheme that may be missing."""
+    reader = backend()
+    elsewhere = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:x-AbCdEf"
+    asked = ("x", "/prod/url", "ssm:/prod/url", elsewhere)
+    errors = [str(error) for error in fetch(reader, *asked)]
+    here, there = "The region was us-east-1.", "The region was eu-west-1."
+    assert [here in error for error in errors] == [True, True, True, False]
+    assert there in errors[3]
+    assert ["'ssm:/prod/url'" in error for error in errors] == [False, True, False, False]
+    reader.close()
 
 
 def batch_of(**answers: dict[str, Any]) -> FakeSecretsManager:
@@ -379,14 +395,6 @@ def test_the_errors_of_a_batch_are_those_of_single_reads() -> None:
     ]
     assert "for role r" in str(failures[1])
     assert client.asked == [{"SecretId": "broken"}]
-
-
-def test_a_batch_of_one_that_fails_for_a_moment_is_read_alone() -> None:
-    """A transient error of a batch's only secret is retried like any other."""
-    error = {"SecretId": "a", "ErrorCode": "InternalServiceError", "Message": "m"}
-    client = batch_of(first={"SecretValues": [], "Errors": [error]})
-    assert fetch(SdkBackend(client=client, batch=True), "a") == ["value of a"]
-    assert client.asked == [{"SecretId": "a"}]
 
 
 def test_one_of_a_batch_that_keeps_failing_costs_its_siblings_nothing() -> None:
@@ -429,12 +437,19 @@ def test_names_of_a_batch_are_told_apart(order: int) -> None:
 
 
 def test_what_a_batch_does_not_name_is_asked_singly() -> None:
-    """A secret that the batch's answer does not name is read by itself."""
+    """Secrets that the batch's answer does not name are read by themselves, side by side."""
+    together = threading.Barrier(2, timeout=10)
+
+    def get(SecretId: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        together.wait()
+        return secret_answer(SecretId, "alone")
+
     errors = [{"SecretId": "arn:of:b", "ErrorCode": "ResourceNotFoundException", "Message": "m"}]
     client = batch_of(first={"SecretValues": [secret_answer("a")], "Errors": errors})
-    client.get = lambda SecretId: secret_answer(SecretId, "alone")  # noqa: N803 - boto3's name
-    assert fetch(SdkBackend(client=client, batch=True), "a", "b") == ["value of a", "alone"]
-    assert client.asked == [{"SecretId": "b"}]
+    client.get = get
+    values = fetch(SdkBackend(client=client, batch=True), "a", "b", "c")
+    assert values == ["value of a", "alone", "alone"]
+    assert sorted(asked["SecretId"] for asked in client.asked) == ["b", "c"]
 
 
 def test_a_batch_that_is_denied_is_read_singly_side_by_side() -> None:
@@ -458,24 +473,15 @@ def test_a_batch_that_is_denied_is_read_singly_side_by_side() -> None:
     assert len(client.batches) == 1
 
 
-def test_a_batch_of_one_that_is_denied_is_read_singly() -> None:
-    """A role without BatchGetSecretValue reads one secret as it reads several."""
-
-    def batch(**_: Any) -> dict[str, Any]:
-        raise client_error("AccessDeniedException")
-
-    client = FakeSecretsManager(batch=batch)
-    assert fetch(SdkBackend(client=client, batch=True), "a") == ["value of a"]
-    assert (len(client.batches), client.asked) == (1, [{"SecretId": "a"}])
-
-
-def test_a_batch_of_one_with_an_answer_is_one_call() -> None:
-    """What a batch of one says of its secret is final."""
-    missing = {"SecretId": "a", "ErrorCode": "ResourceNotFoundException", "Message": "m"}
-    client = batch_of(first={"SecretValues": [], "Errors": [missing]})
-    (error,) = fetch(SdkBackend(client=client, batch=True), "a")
-    assert type(error) is SecretNotFoundError
-    assert (len(client.batches), client.asked) == (1, [])
+def test_what_is_left_of_a_batch_is_no_batch() -> None:
+    """The last of 21 secrets is read by itself, as a single secret is."""
+    names = [f"s{n}" for n in range(21)]
+    values = [secret_answer(name) for name in names[:20]]
+    client = batch_of(first={"SecretValues": values})
+    backend = SdkBackend(client=client, batch=True)
+    assert fetch(backend, *names) == [f"value of {name}" for name in names]
+    assert [len(batch["SecretIdList"]) for batch in client.batches] == [20]
+    assert client.asked == [{"SecretId": "s20"}]
 
 
 def test_a_batch_that_is_throttled_is_not_asked_again() -> None:
@@ -787,6 +793,17 @@ def test_a_forced_read_starts_a_new_session(appconfig: AppConfigData, poller: Sd
     fetch(poller, FLAGS)
     assert fetch(poller, FLAGS, fresh=True) == ['{"on": true}']
     assert appconfig.calls == {"StartConfigurationSession": 2, "GetLatestConfiguration": 2}
+
+
+def test_only_a_session_that_has_delivered_is_kept(
+    appconfig: AppConfigData, poller: SdkBackend
+) -> None:
+    """A configuration that does not exist leaves nothing behind; a kept token is hidden."""
+    fetch(poller, FLAGS, *(f"appconfig:shop/prod/missing-{n}" for n in range(3)))
+    ((kept, session),) = poller._configurations.items()
+    (token,) = appconfig.tokens
+    assert kept == source(FLAGS)
+    assert token not in repr(session)
 
 
 class SlowAppConfig:
@@ -1108,13 +1125,72 @@ def test_no_credentials_and_no_region_say_so(monkeypatch: pytest.MonkeyPatch) ->
     assert "override_secrets" in str(error)
 
 
+@pytest.mark.parametrize("missing", ["AWS_ACCESS_KEY_ID", "AWS_REGION"])
+def test_what_was_missing_at_the_first_read_may_come_later(
+    moto_server: MotoServer, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    """A first read without credentials or region is not remembered: the next one finds them."""
+    moto_server.put_secret("x", "v")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    backend = SdkBackend()
+    with monkeypatch.context() as without:
+        without.delenv(missing)
+        (error,) = fetch(backend, "x")
+        assert kind_of(error) is BackendError
+    assert fetch(backend, "x") == ["v"]
+    client = backend._client("secretsmanager", "")
+    assert fetch(backend, "x", "missing")[0] == "v"
+    assert backend._client("secretsmanager", "") is client  # other failures keep it
+    backend.close()
+
+
+def test_credentials_that_have_expired_are_looked_up_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After credentials have expired, the next read takes those of a new login."""
+    login = tmp_path / "credentials"
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(login))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name)
+
+    def answer(request: Request) -> Action:
+        is_new = "Credential=NEW/" in request.headers["authorization"]
+        return found_by_aws(request) if is_new else refused("ExpiredTokenException")
+
+    def log_in(key: str) -> None:
+        login.write_text(f"[default]\naws_access_key_id={key}\naws_secret_access_key=s\n", "utf-8")
+
+    with FaultServer(answer) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.port}")
+        backend = SdkBackend()
+        log_in("OLD")
+        (error,) = fetch(backend, "x")
+        assert "expired" in str(error)
+        log_in("NEW")
+        assert fetch(backend, "x") == ["value of x"]
+        backend.close()
+
+
 def test_an_endpoint_that_refuses_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     """A refused connection to AWS is transient: a stale value may be served."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     client = boto3.client("secretsmanager", config=Config(retries={"max_attempts": 0}))
     (error,) = fetch(SdkBackend(client=client), "x", timeout=2)
     assert type(error) is BackendUnavailableError
+    assert "AWS cannot be reached at 127.0.0.1" in str(error)
     assert "EndpointConnectionError" in str(error)
+
+
+def test_a_bundle_of_certificates_that_is_missing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failure to verify AWS's certificate is not one of the network path."""
+    with endpoint(found_by_aws, tmp_path, monkeypatch):
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "missing"))
+        (error,) = fetch(SdkBackend(), "x", timeout=2)
+    assert type(error) is BackendUnavailableError
+    assert "AWS_CA_BUNDLE" in str(error)
 
 
 def test_without_boto3_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
