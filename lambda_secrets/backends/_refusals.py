@@ -99,7 +99,7 @@ _FAULTS_THAT_STAY: dict[str, type[ResolutionError]] = {
     "proxy-url": UnaskedError,  # boto3 may be able to use it
 }
 _FAULTS = {
-    "unresolved": _UNREACHED % "its name cannot be resolved",
+    "unresolved": _UNREACHED % "its name cannot be resolved; the region may be mistyped",
     "refused": _UNREACHED % "the connection was refused",
     "reset": _UNREACHED % "the connection was closed without an answer",
     "truncated": _UNREACHED % "the answer is cut off",
