@@ -7,8 +7,6 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import boto3  # noqa: F401 - it makes the loggers
-
 from lambda_secrets.backends._sdk import quiet, silence
 
 if TYPE_CHECKING:
@@ -17,18 +15,19 @@ if TYPE_CHECKING:
 
 def test_warnings_of_our_calls_are_logged(kept: Kept) -> None:
     """During our calls DEBUG records are dropped and INFO is logged; afterwards all are logged."""
+    logger = logging.getLogger("botocore.parsers")
     silence()
     with quiet():
-        logging.getLogger("botocore.parsers").debug("hunter2")
-        logging.getLogger("botocore.parsers").info("told")
-    logging.getLogger("botocore.parsers").debug("not ours")
+        logger.debug("hunter2")
+        logger.info("told")
+    logger.debug("not ours")
     assert kept.lines == ["INFO botocore.parsers told", "DEBUG botocore.parsers not ours"]
 
 
 def test_warnings_of_urllib3_are_kept_out_too(kept: Kept) -> None:
     """urllib3's warnings may quote a malformed header: ours are dropped, others' are logged."""
-    silence()
     logger = logging.getLogger("urllib3.connection")
+    silence()
     with quiet():
         logger.warning("Failed to parse headers: hunter2")
     logger.warning("not ours")
