@@ -112,7 +112,7 @@ class ConversingBackend:
                 tasks.append((secret, [source]))
             else:
                 _add_to_call(batches, source, SECRETS_A_CALL)
-        tasks += [(secrets if len(batch) > 1 else secret, batch) for batch in batches]
+        tasks += [(secrets, batch) for batch in batches]
         tasks += [(parameters, chunk) for chunk in chunks]
         return tasks
 
@@ -182,15 +182,21 @@ def secret(sources: list[Source]) -> Talk:
 
 
 def secrets(sources: list[Source]) -> Talk:
-    """Read two to twenty current secrets."""
+    """Read up to twenty current secrets; a single one alone where `_singly` would do so."""
     arguments = {"SecretIdList": [source.name for source in sources]}
     pages = yield from _pages("secretsmanager", "BatchGetSecretValue", sources[0], arguments)
     if isinstance(pages, ResolutionError):
+        if len(sources) == 1 and not isinstance(pages, BackendUnavailableError):
+            return (yield from secret(sources))
         return dict.fromkeys(sources, pages)
-    answers = _unnamed(sources)
+    first, unnamed = sources[0], _unnamed(sources)
+    answers = dict(unnamed)
     for page in pages:
         for source in sources:
             answers[source] = _among(page, source) or answers[source]
+    passes = isinstance(answers[first], BackendUnavailableError)
+    if len(sources) == 1 and (passes or answers == unnamed):
+        return (yield from secret(sources))
     return answers
 
 

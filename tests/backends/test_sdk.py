@@ -397,6 +397,14 @@ def test_the_errors_of_a_batch_are_those_of_single_reads() -> None:
     assert client.asked == [{"SecretId": "broken"}]
 
 
+def test_a_batch_of_one_that_fails_for_a_moment_is_read_alone() -> None:
+    """A transient error of a batch's only secret is retried like any other."""
+    error = {"SecretId": "a", "ErrorCode": "InternalServiceError", "Message": "m"}
+    client = batch_of(first={"SecretValues": [], "Errors": [error]})
+    assert fetch(SdkBackend(client=client, batch=True), "a") == ["value of a"]
+    assert client.asked == [{"SecretId": "a"}]
+
+
 def test_one_of_a_batch_that_keeps_failing_costs_its_siblings_nothing() -> None:
     """Good siblings are returned though one secret of the batch fails until the deadline."""
 
@@ -473,15 +481,24 @@ def test_a_batch_that_is_denied_is_read_singly_side_by_side() -> None:
     assert len(client.batches) == 1
 
 
-def test_what_is_left_of_a_batch_is_no_batch() -> None:
-    """The last of 21 secrets is read by itself, as a single secret is."""
-    names = [f"s{n}" for n in range(21)]
-    values = [secret_answer(name) for name in names[:20]]
-    client = batch_of(first={"SecretValues": values})
-    backend = SdkBackend(client=client, batch=True)
-    assert fetch(backend, *names) == [f"value of {name}" for name in names]
-    assert [len(batch["SecretIdList"]) for batch in client.batches] == [20]
-    assert client.asked == [{"SecretId": "s20"}]
+def test_a_batch_of_one_that_is_denied_is_read_singly() -> None:
+    """A role without BatchGetSecretValue reads one secret as it reads several."""
+
+    def batch(**_: Any) -> dict[str, Any]:
+        raise client_error("AccessDeniedException")
+
+    client = FakeSecretsManager(batch=batch)
+    assert fetch(SdkBackend(client=client, batch=True), "a") == ["value of a"]
+    assert (len(client.batches), client.asked) == (1, [{"SecretId": "a"}])
+
+
+def test_a_batch_of_one_with_an_answer_is_one_call() -> None:
+    """What a batch of one says of its secret is final."""
+    missing = {"SecretId": "a", "ErrorCode": "ResourceNotFoundException", "Message": "m"}
+    client = batch_of(first={"SecretValues": [], "Errors": [missing]})
+    (error,) = fetch(SdkBackend(client=client, batch=True), "a")
+    assert type(error) is SecretNotFoundError
+    assert (len(client.batches), client.asked) == (1, [])
 
 
 def test_a_batch_that_is_throttled_is_not_asked_again() -> None:
