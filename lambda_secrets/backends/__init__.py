@@ -74,6 +74,10 @@ class Answer:
         """The value. It cannot be set, since a new value needs a new `Answer`."""
         return self._value(0)  # type: ignore[no-any-return]  # __init__ hid it
 
+    def __reduce__(self) -> str:
+        """Refuse: a pickle would hold the value."""
+        raise TypeError("Cannot pickle an Answer: the pickle would hold a secret value.")
+
 
 def backend_of(choice: str | Backend) -> Backend:
     """Return the shared backend of that name, or the given backend object itself.

@@ -76,6 +76,10 @@ class MemoryBackend:
         names = ", ".join(str(name) for name, _ in self.values.items())
         return f"<MemoryBackend: {names or 'nothing'}>"
 
+    def __reduce__(self) -> str:
+        """Refuse: a pickle would hold the values."""
+        raise TypeError("Cannot pickle a MemoryBackend: the pickle would hold its values.")
+
     def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
         """Look the sources up; a missing one is a `SecretNotFoundError`."""
         table = opaque(_table_or_problem(self.values))
