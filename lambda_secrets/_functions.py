@@ -102,7 +102,7 @@ def offset_of(handler: Any) -> int:
     return int(in_class and (required > 2 or names[2:3] == ("context",) or not names))
 
 
-def function_in(handler: Any) -> Any:
+def function_in(handler: Any, decorator: str = "@inject_secrets") -> Any:
     """Return the function in a method, classmethod or staticmethod; any other callable unchanged.
 
     Raises:
@@ -113,8 +113,8 @@ def function_in(handler: Any) -> Any:
     if isinstance(handler, (classmethod, staticmethod)):  # in a proxy, like those of wrapt
         kind = handler.__class__.__name__
         raise DeclarationError(
-            f"Cannot inject secrets into {handler.__qualname__}(): another decorator is between "
-            f"@inject_secrets and @{kind}. Put @{kind} on top."
+            f"Cannot decorate {handler.__qualname__}(): another decorator is between {decorator} "
+            f"and @{kind}. Put @{kind} on top."
         )
     if not callable(handler):
         raise DeclarationError(

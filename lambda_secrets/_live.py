@@ -222,8 +222,12 @@ class LiveSecrets:
         from ._explain import check_exceptions
         from ._retry import retry_on
 
+        if not types or hasattr(types[0], "__code__"):  # nothing, or the function itself
+            raise DeclarationError(
+                "Cannot retry without exception types. Name them: @live.retry_on(LoginFailed)."
+            )
         kinds = tuple(kind for one in types for kind in (one if isinstance(one, tuple) else (one,)))
-        check_exceptions("retry_on", kinds or (None,))
+        check_exceptions("retry_on", kinds)
         return functools.partial(retry_on, self._resolvers, kinds)
 
     # Neither a mapping nor iterable, so that nothing goes through all values by accident.

@@ -110,6 +110,8 @@ def sweep(store: Store) -> None:
     undeclared.sort(key=lambda key: entries[key].sent)
     for key in undeclared[: max(0, len(undeclared) - MOST_UNDECLARED + SWEEP_EVERY)]:
         del entries[key]
+    if store.builds is not None:
+        store.builds.drop(lambda key: key not in entries and key not in declared, cleared=False)
     store.sweep_at = len(entries) + SWEEP_EVERY
     for key in [key for key in store.attempts if key not in entries]:
         del store.attempts[key]

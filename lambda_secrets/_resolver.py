@@ -203,8 +203,7 @@ class Resolver:
                 value = result.answer
             elif known:
                 value = known[-1]
-                if self.cache.listeners_forget:
-                    self.cache.reveal(value)  # again: it is still in use
+                self.cache.reveal(value)  # again: a listener forgets what is not used
             else:
                 value = self._make(declaration, convert, key, result)
         if declaration.build is not None or not callable(value):

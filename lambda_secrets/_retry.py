@@ -11,7 +11,7 @@ from contextlib import suppress
 from ._build import builds_of, key_of
 from ._call import remaining_of
 from ._flags import ASYNC_GENERATOR, GENERATOR, flags_of
-from ._functions import innermost
+from ._functions import function_in, innermost
 from ._maintenance import known_entries
 from ._rotation import Newer
 from ._shortfall import with_others
@@ -152,7 +152,8 @@ def retry_on(resolvers: list[Resolver], types: tuple[type[Exception], ...], func
         DeclarationError: for a generator function, whose items cannot be taken back.
     """
     if isinstance(function, (classmethod, staticmethod)):
-        return type(function)(retry_on(resolvers, types, function.__func__))
+        inner = function_in(function, "@live.retry_on(…)")
+        return type(function)(retry_on(resolvers, types, inner))
     name = getattr(function, "__qualname__", type(function).__name__)
     if not callable(function):
         raise DeclarationError(

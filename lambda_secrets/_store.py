@@ -152,7 +152,6 @@ class Store:
     generation = 0
     sweep_at = 1024  # entries
     has_hooks = False  # of SnapStart
-    listeners_forget = False  # whether a listener has forgotten values that it was told
     builds: Any = None
 
     def __init__(self, clock: Any = time) -> None:

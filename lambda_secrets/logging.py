@@ -196,7 +196,6 @@ class _Known:
             _, oldest = self._strings.popitem(last=False)
             self._characters -= len(oldest.content)
             self.full = self.full is not False
-            shared_cache.listeners_forget = True
             windows = {window for form in oldest.begins for window, _ in _windows(form)}
             for window in windows & self._index.keys():
                 self._put(window, tuple(at for at in self._index[window] if at[0] is not oldest))

@@ -1074,3 +1074,12 @@ def test_an_object_outlives_its_backend_with_who_has_it(made: list[Client]) -> N
     client.use()
     clear_cache()
     assert client.closed == 1
+
+
+def test_builds_of_sources_that_are_swept_are_dropped(made: list[Client]) -> None:
+    """An object built from an undeclared source goes when the cache forgets that source."""
+    backend = Recorder({f"tenant/{number}": "v" for number in range(5_200)})
+    for number in range(5_200):
+        one = {"it": Secret(f"tenant/{number}", build=Client)}
+        assert resolve_secrets(one, backend=backend).it.use() == "v"
+    assert len(shared_cache.builds.current) <= len(shared_cache.entries) < 5_200

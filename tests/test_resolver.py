@@ -1433,23 +1433,6 @@ def test_a_listener_hears_of_defaults() -> None:
     assert [value(0) for value in injected(resolver)] == [CANARY]
 
 
-@pytest.mark.parametrize("forget", [False, True])
-def test_a_listener_hears_of_an_unchanged_value_once(
-    forget: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A refresh tells the listeners nothing again, unless one of them has forgotten values."""
-    heard: list[Any] = []
-    listener = mock.Mock(learn=heard.append)
-    shared_cache.listeners.add(listener)
-    monkeypatch.setattr(shared_cache, "listeners_forget", forget)
-    resolver = partly(Recorder({"a": "1"}), a=Secret("a", ttl=0))
-    run(resolver.steps())
-    assert set(heard) == {"1"}
-    heard.clear()
-    run(resolver.steps())
-    assert heard == (["1"] if forget else [])
-
-
 def test_a_transform_of_one_of_many_declarations_runs_once() -> None:
     """However many declarations a secret has, none is transformed again while it is unchanged."""
     runs: list[str] = []

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
 import pytest
+import wrapt
 from aws_durable_execution_sdk_python import DurableContext, StepContext, durable_execution
 from aws_durable_execution_sdk_python.config import Duration, StepConfig
 from aws_durable_execution_sdk_python.retries import RetryStrategyConfig, create_retry_strategy
@@ -167,8 +168,27 @@ def test_a_mock_is_a_plain_function(live: LiveSecrets) -> None:
 def test_no_type_is_refused(live: LiveSecrets) -> None:
     """`retry_on` without a type is refused, as it would never retry."""
     unchecked: Any = live  # type checkers refuse it too
-    with pytest.raises(DeclarationError, match="must be an exception type"):
+    with pytest.raises(DeclarationError, match=r"Name them: @live\.retry_on\(LoginFailed\)"):
         unchecked.retry_on()
+    with pytest.raises(DeclarationError, match=r"Name them: @live\.retry_on\(LoginFailed\)"):
+        unchecked.retry_on(test_no_type_is_refused)
+
+
+@pytest.mark.parametrize("kind", [classmethod, staticmethod])
+def test_a_classmethod_that_another_decorator_hides_is_explained(
+    kind: Any, live: LiveSecrets
+) -> None:
+    """A wrapt decorator between `retry_on` and `@classmethod` is a named error."""
+
+    @wrapt.decorator
+    def traced(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        return wrapped(*args, **kwargs)
+
+    hidden: Any = traced(kind(lambda *args: args))
+    with pytest.raises(
+        DeclarationError, match=rf"is between @live.retry_on\(…\) and @{kind.__name__}"
+    ):
+        live.retry_on(LoginFailed)(hidden)
 
 
 def test_what_cannot_be_run_again_is_refused(live: LiveSecrets) -> None:
