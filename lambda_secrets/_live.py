@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping  # noqa: TC003 - `get_type_hints` of a subclass needs it
 from contextlib import suppress
 
 from ._cache import shared_cache
 from ._declarations import declare_all
 from ._maintenance import discard, known_entries
 from ._resolver import Resolver, run
-from ._secret import Declaration  # noqa: TC001 - as above
 from ._signals import is_from_signal
 from ._sources import check_seconds
 from ._suspended import drive
@@ -21,10 +19,11 @@ from .errors import DeclarationError, ResolutionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from typing import Any, NoReturn
 
     from ._names import Steps
+    from ._secret import Declaration
 
 
 class LiveSecrets:
@@ -56,7 +55,9 @@ class LiveSecrets:
 
     __slots__ = ("_resolvers",)
     _resolvers: list[Resolver]
-    _typed: tuple[dict[str, Declaration], Mapping[str, object]] | None = None
+    if TYPE_CHECKING:  # at run time `typing.get_type_hints` would not find the name
+        _typed: Any
+    _typed = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Read the declarations of a typed subclass from its annotations."""
