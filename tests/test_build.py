@@ -28,6 +28,7 @@ from lambda_secrets import (
     Secret,
     SecretNotFoundError,
     _build,
+    _maintenance,
     clear_cache,
     inject_secrets,
     resolve_secrets,
@@ -1076,10 +1077,15 @@ def test_an_object_outlives_its_backend_with_who_has_it(made: list[Client]) -> N
     assert client.closed == 1
 
 
-def test_builds_of_sources_that_are_swept_are_dropped(made: list[Client]) -> None:
+def test_builds_of_sources_that_are_swept_are_dropped(
+    made: list[Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An object built from an undeclared source goes when the cache forgets that source."""
-    backend = Recorder({f"tenant/{number}": "v" for number in range(5_200)})
-    for number in range(5_200):
+    monkeypatch.setattr(_maintenance, "MOST_UNDECLARED", 20)
+    monkeypatch.setattr(_maintenance, "SWEEP_EVERY", 10)
+    monkeypatch.setattr(shared_cache, "sweep_at", 10)
+    backend = Recorder({f"tenant/{number}": "v" for number in range(60)})
+    for number in range(60):
         one = {"it": Secret(f"tenant/{number}", build=Client)}
         assert resolve_secrets(one, backend=backend).it.use() == "v"
-    assert len(shared_cache.builds.current) <= len(shared_cache.entries) < 5_200
+    assert len(shared_cache.builds.current) <= len(shared_cache.entries) < 60
