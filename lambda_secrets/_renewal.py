@@ -50,7 +50,8 @@ def is_to_fetch(store: Store, reading: Reading, source: Source, rounds: list[Rou
         reading.results[source] = interruption()
     else:
         reading.results[source] = running
-        reading.joined.append(source)
+        if source in reading.needed:
+            reading.joined.append(source)
     return False
 
 
@@ -91,8 +92,7 @@ def fetch_again(cache: Any, reading: Reading) -> None:
     """Fetch what other calls' rounds did not bring because they had less time than this read."""
     while True:
         reading.now = cache.now()
-        joined = [source for source in reading.joined if source in reading.needed]
-        reading.joined = []
+        joined, reading.joined = reading.joined, []
         todo = [source for source in joined if _gave_up(cache, reading.results[source], source)]
         if not todo or reading.until - reading.now[0] <= WAKING:
             return

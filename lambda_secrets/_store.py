@@ -141,7 +141,7 @@ class Reading:
         self.allowed = timeout  # seconds that it may wait: less if the caller has less
         self.mode = mode
         self.observer = observer
-        self.joined: list[Source] = []  # sources that other calls' rounds fetch
+        self.joined: list[Source] = []  # needed sources that other calls' rounds fetch
         self.results: dict[Source, Any] = {}  # entries, errors and, while it reads, rounds
         self.stale: list[tuple[Source, Entry, float]] = []
 
