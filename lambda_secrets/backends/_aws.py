@@ -111,7 +111,7 @@ class AwsBackend(ConversingBackend):
 
     def _called(self, call: Call, credentials: Opaque) -> Job:
         """Make a call; retry while that may help."""
-        endpoint = endpoint_of(call.service, self._region_of(call.service, call.region))
+        endpoint = endpoint_of(call.service, self._region_of(call))
         if isinstance(endpoint, ResolutionError):
             return endpoint
         failure: ResolutionError | None = None

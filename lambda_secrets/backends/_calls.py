@@ -72,16 +72,14 @@ class ConversingBackend:
             if type(answer) is not Answer:  # its session, if it has one, is of no use
                 self._configurations.pop(source, None)
             if isinstance(answer, SecretNotFoundError):
-                from ._refusals import SERVICES, missing_in
+                from ._refusals import missing_in
 
-                region = self._region_of(SERVICES[source.kind], source.region)
-                answers[source] = missing_in(region, source, answer)
+                answers[source] = missing_in(self._region_of(source), source, answer)
         return answers
 
-    def _region_of(self, service: str, named: str) -> str:
-        """Return the region in which a source is read, or empty; `named` is its ARN's."""
-        del service
-        return named or self._region or own_region()
+    def _region_of(self, asked: Source | Call) -> str:
+        """Return the region in which a source is read, or a call is made; empty if unknown."""
+        return asked.region or self._region or own_region()
 
     def close(self) -> None:
         """Forget the configurations; the next fetch begins new sessions."""
@@ -189,23 +187,20 @@ def secrets(sources: list[Source]) -> Talk:
         if len(sources) == 1 and not isinstance(pages, BackendUnavailableError):
             return (yield from secret(sources))
         return dict.fromkeys(sources, pages)
-    first, unnamed = sources[0], _unnamed(sources)
-    answers = dict(unnamed)
+    answers = _unnamed(sources, BackendUnavailableError)
     for page in pages:
         for source in sources:
             answers[source] = _among(page, source) or answers[source]
-    passes = isinstance(answers[first], BackendUnavailableError)
-    if len(sources) == 1 and (passes or answers == unnamed):
+    if len(sources) == 1 and isinstance(answers[sources[0]], BackendUnavailableError):
         return (yield from secret(sources))
     return answers
 
 
-def _unnamed(sources: list[Source]) -> Answers:
-    """Return the errors of sources that an answer of AWS leaves out.
+def _unnamed(sources: list[Source], our: type[ResolutionError]) -> Answers:
+    """Return the errors of sources that an answer of AWS leaves out: it may name them differently.
 
-    If it was asked for several, it may name one differently: `_singly` repeats transient errors.
+    Those of a transient class are read once more, alone.
     """
-    our = BackendUnavailableError if len(sources) > 1 else BackendError
     return {source: our("AWS answered without this parameter. Try again.") for source in sources}
 
 
@@ -236,7 +231,7 @@ def parameters(sources: list[Source]) -> Talk:
         _base(item.get("Name") or ""): opaque(item) for item in page(0).get("Parameters") or ()
     }
     missing = {_base(name).partition(":")[0] for name in page(0).get("InvalidParameters") or ()}
-    answers = _unnamed(sources)
+    answers = _unnamed(sources, BackendUnavailableError if len(sources) > 1 else BackendError)
     for source in sources:
         base = _base(source.name)
         if base in found:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .._names import Opaque
+    from .._sources import Source
     from ._calls import Call
     from ._types import Answers, Sources, Talk, Task
 
@@ -82,8 +83,11 @@ class SdkBackend(ConversingBackend):
         run = functools.partial(self._run, time.monotonic() + timeout)
         return self._read(sources, run, fresh=fresh)
 
-    def _region_of(self, service: str, named: str) -> str:
-        client = self._clients.get((service, named)) or self._given[service]
+    def _region_of(self, asked: Source | Call) -> str:
+        from ._refusals import SERVICES
+
+        service = SERVICES[asked.kind]
+        client = self._clients.get((service, asked.region)) or self._given[service]
         region = getattr(getattr(client, "meta", None), "region_name", "")
         return region if isinstance(region, str) else ""  # a mock has anything
 
