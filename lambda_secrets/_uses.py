@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     Resolver: TypeAlias = Any  # of a higher layer
 
+_NOTHING = Secrets({})
+
 
 class Use:
     """One run of a call.
@@ -76,15 +78,14 @@ def note(resolver: Resolver, entries: Mapping[str, Entry | None]) -> None:
 
 def given_to(resolver: Resolver) -> dict[str, Opaque]:
     """Return the values that a second run still gets from this resolver, by declared name."""
-    given: Any = next((use.given[resolver] for use in runs() if resolver in use.given), None)
-    if given is None:
-        return {}
+    given = next((use.given[resolver] for use in runs() if resolver in use.given), _NOTHING)
+    entries = origins(given)
     return {
         name: value
         for name, value in held(given).items()
-        if (ttl := resolver.freshness(name).ttl) == 0
-        or name not in origins(given)
-        or resolver.cache.age(origins(given)[name].sent) < ttl
+        if name not in entries
+        or (ttl := resolver.freshness(name).ttl) == 0
+        or resolver.cache.age(entries[name].sent) < ttl
     }
 
 
