@@ -722,7 +722,7 @@ def test_where_nothing_has_listened_later_rounds_wait_half_a_second(
 def test_a_round_that_waited_in_vain_does_not_end_another_ones_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A read with more time goes on waiting for the extension when one with less has given up."""
+    """When a read with less time gives up on the extension, one with more keeps waiting."""
     monkeypatch.setattr(more, "SILENT_WAIT", 0.0)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

@@ -349,7 +349,7 @@ def test_an_interrupt_ends_the_command(run: Run, folder: Path) -> None:
 
 
 def test_without_stdout_nothing_runs(folder: Path) -> None:
-    """A closed stdout is an error in one line: the result would have no place to go."""
+    """A closed stdout is an error in one line: there is nowhere to print the result."""
     command = f"{sys.executable} -m lambda_secrets invoke app.undecorated >&-"
     done = subprocess.run(  # noqa: S602 - a shell can close it
         command, shell=True, cwd=folder, stderr=subprocess.PIPE, text=True, check=False
