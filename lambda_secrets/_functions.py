@@ -15,25 +15,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class Arguments:
-    """Keyword arguments that tools cannot look into; not a mapping, but ``**`` expands them."""
-
-    __slots__ = ("_names", "get")
-
-    def __init__(self, given: dict[str, Any]) -> None:
-        self.get = given.get
-        self._names = tuple(given)
-
-    def keys(self) -> Iterator[str]:
-        """Iterate over the names."""
-        return iter(self._names)
-
-    __iter__ = keys
-
-    def __getitem__(self, name: str) -> Any:
-        return self.get(name)
-
-
 def parameter(function: Any, index: int) -> str:
     """Return the name of a handler's parameter at this position; empty if there is none."""
     try:

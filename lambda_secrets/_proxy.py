@@ -8,7 +8,7 @@ from typing import Any
 
 import wrapt
 
-from ._functions import Arguments
+from ._values import opaque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ class HandlerProxy(_FunctionWrapper):  # type: ignore[misc]  # its types differ 
         self, handler: Any, layer: Layer, wrapper: Callable[..., Any], secrets: object
     ) -> None:
         def call(_wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
-            hidden = Arguments(kwargs)
+            hidden = opaque(kwargs)
             del kwargs  # which may be another layer's values
-            return wrapper(*args, **hidden)
+            return wrapper(*args, **hidden(0))
 
         super().__init__(handler, call)
         self._self_lambda_secrets = layer

@@ -10,8 +10,9 @@ from contextlib import nullcontext
 
 from ._call import NOT_AWAITED, SUSPENDED, Layer, remaining_of
 from ._flags import flags_of
-from ._functions import Arguments, offset_of, parameter
+from ._functions import offset_of, parameter
 from ._resolver import Unfinished, run
+from ._values import opaque
 from .errors import InjectionError
 
 TYPE_CHECKING = False
@@ -44,7 +45,7 @@ class SteppedLayer(Layer):
 
     def invoke(self, call: Call) -> Any:
         """Call the handler."""
-        return self.function(*call.args, **call.kwargs)
+        return self.function(*call.args, **call.kwargs(0))
 
 
 class ContextLayer(SteppedLayer):
@@ -88,9 +89,7 @@ class Call:
     def __init__(self, layer: Any, args: tuple[Any, ...], kwargs: Any) -> None:
         self.layer = layer
         self.args = args
-        self.kwargs = kwargs
-        if kwargs:
-            self.kwargs = Arguments(kwargs)
+        self.kwargs = opaque(kwargs)
         self.secrets: Any = None
 
     def steps(self) -> Steps[Any]:
@@ -138,12 +137,9 @@ class Call:
         index += self.layer.offset
         if len(self.args) > index:
             return self.args[index]
-        if not self.kwargs:
-            return MISSING
-        value = self.kwargs.get(name, MISSING)
-        if value is MISSING:
-            return self.kwargs.get(parameter(self.layer.function, index), MISSING)
-        return value
+        if self.kwargs(0) and name not in self.kwargs(0):
+            name = parameter(self.layer.function, index)
+        return self.kwargs(0).get(name, MISSING)
 
 
 def _take_off(cache: Any, context: Any, key: str, secrets: Secrets) -> None:

@@ -44,9 +44,9 @@ class EventLayer(SteppedLayer):
             event = self._filled(call, event)
         if len(args) > self.offset:
             rest = args[self.offset + 1 :]
-            return self.function(*args[: self.offset], event, *rest, **call.kwargs)
-        name = "event" if "event" in call.kwargs else parameter(self.function, self.offset)
-        return self.function(*args, **{**call.kwargs, name: event})
+            return self.function(*args[: self.offset], event, *rest, **call.kwargs(0))
+        name = "event" if "event" in call.kwargs(0) else parameter(self.function, self.offset)
+        return self.function(*args, **{**call.kwargs(0), name: event})
 
     def _filled(self, call: Call, event: Any) -> dict[Any, Any]:
         """Return a filled copy of an event that has secrets already, or is more than a dict."""
@@ -105,7 +105,7 @@ class KeywordLayer(SteppedLayer):
 
     def cached(self, call: Call) -> Secrets | None:
         """Return the values if nothing is due, and the caller passes none of them itself."""
-        more = call.kwargs or len(call.args) > self.offset + 2
+        more = call.kwargs(0) or len(call.args) > self.offset + 2
         return None if more and self._passed(call) else self.resolver.cached()
 
     def names(self, call: Call) -> list[str]:
@@ -116,7 +116,7 @@ class KeywordLayer(SteppedLayer):
     def invoke(self, call: Call) -> Any:
         """Call the handler with the values as keyword arguments."""
         try:
-            return self.function(*call.args, **call.kwargs, **call.secrets.reveal())
+            return self.function(*call.args, **call.kwargs(0), **call.secrets.reveal())
         except TypeError as error:
             from ._explain import unexpected_keyword
 
@@ -128,7 +128,7 @@ class KeywordLayer(SteppedLayer):
 
     def _passed(self, call: Call) -> set[str]:
         """Return the declared names that the caller passes explicitly."""
-        names = set(call.kwargs)
+        names = set(call.kwargs(0))
         if len(call.args) > self.offset + 2:
             signature = signature_of(innermost(self.function))  # with what inner layers inject
             names.update(signature.bind_partial(*call.args).arguments)

@@ -6,6 +6,7 @@ import functools
 
 from ._call import NOT_AWAITED, Layer, remaining_of
 from ._resolver import Resolver, run
+from ._values import opaque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,14 +88,12 @@ def usual_handler(layer: Layer) -> Callable[..., Any]:
                             from ._overlap import leave_first
 
                             leave_first(resolver.cache, context, key, secrets)
-        if kwargs:
-            from ._functions import Arguments
-
-            kwargs = Arguments(kwargs)  # type: ignore[assignment]  # expands as one
+        hidden = opaque(kwargs)
+        del kwargs  # which may be another layer's values
         if general is None:
             from ._steps import general_of
 
             general = general_of(layer)
-        return general(*args, **kwargs)
+        return general(*args, **hidden(0))
 
     return handler

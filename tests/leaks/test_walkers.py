@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import pickle
 import traceback
 import warnings
 from collections.abc import Iterable, Mapping
@@ -238,6 +239,30 @@ def test_walker_through_our_frames_reaches_no_value(what: str) -> None:
     texts = list(locals_reached(caught.value))
     assert texts
     assert not any(map(canary.is_in, texts))
+
+
+class CallableObject:
+    """A handler that is an object."""
+
+    def __call__(self, event: Any, context: Any, **values: Any) -> NoReturn:
+        """Fail, with the values in reach."""
+        failing()
+
+
+@pytest.mark.parametrize("handler", [lambda event, context, **values: failing(), CallableObject()])
+@pytest.mark.parametrize("how", [*WALKERS.values(), pickle.dumps])
+def test_keyword_arguments_of_an_outer_layer_cannot_be_encoded(
+    handler: Any, how: Callable[[Any], Any]
+) -> None:
+    """No local of our frames can be expanded, encoded or pickled to another layer's values."""
+    inner = inject_secrets({"other": "doc#@"}, backend=BACKEND)(handler)
+    outer: Any = inject_secrets({"it": "text"}, into="kwargs", backend=BACKEND)(inner)
+    with pytest.raises(OSError, match="failed") as caught:
+        outer({}, SimpleNamespace())
+    for frame, _ in traceback.walk_tb(caught.value.__traceback__):
+        if frame.f_code.co_filename.startswith(canary.PACKAGE):
+            for value in dict(frame.f_locals).values():
+                assert not canary.is_in(canary._attempted(lambda: how(value)))  # noqa: B023
 
 
 def test_walker_would_find_a_value() -> None:
