@@ -6,7 +6,7 @@ import functools
 import re
 
 from ._sources import Mismatch, parsed_json, walk
-from ._values import opaque
+from ._values import fresh, opaque
 from .errors import DeclarationError
 
 TYPE_CHECKING = False
@@ -42,7 +42,7 @@ def _transformed(hidden: Opaque, transform: Transform) -> Any:
             return parsed_json(hidden(0))
         if transform == "binary":
             return decoded_base64(hidden(0))
-        return transform(hidden(0))
+        return transform(fresh(hidden))  # which may change a list
     except Exception as error:  # noqa: BLE001 - a user's transform may raise anything
         from ._explain import place_of
 

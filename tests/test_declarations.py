@@ -649,6 +649,14 @@ def test_a_transform_comes_before_the_path() -> None:
     assert extracted(Secret("db", "a", transform=lambda text: {"a": text}), "x") == "x"
 
 
+def test_a_transform_may_change_the_list_that_it_gets() -> None:
+    """A StringList that a transform empties is still whole for others, and at the next run."""
+    emptied = Parameter("/hosts", transform=lambda hosts: [hosts.pop(), hosts.pop()])
+    raw = ["a", "b"]
+    assert extracted(emptied, raw) == extracted(emptied, raw) == ["b", "a"]
+    assert raw == ["a", "b"]
+
+
 def test_a_tree_is_transformed_value_by_value() -> None:
     """A tree's transform applies to each parameter below it."""
     tree = ParameterTree("/app/", transform="json")
