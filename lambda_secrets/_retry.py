@@ -107,8 +107,8 @@ class RetriedCall(Call):
             del failed  # its traceback refers to this frame
 
     def _newer(self, newer: Newer) -> Steps[dict[Resolver, Secrets]]:
-        """Return newer values, by resolver; none for a durable execution."""
-        if not _is_durable(self.argument(1, "context")):
+        """Return newer values, by resolver; none where an argument is a durable context."""
+        if not any(map(_is_durable, map(type, (*self.args, *{**self.kwargs}.values())))):
             return (yield from newer.steps())
         yield from newer.refresh()
         function = self.layer.function
@@ -169,10 +169,10 @@ def retry_on(resolvers: list[Resolver], types: tuple[type[Exception], ...], func
     return functools.update_wrapper(handler_of(layer, _RetryOnCall), function)
 
 
-def _is_durable(context: Any) -> bool:
-    """Whether a context is that of a durable execution, by its class: a mock has any attribute."""
+def _is_durable(kind: type) -> bool:
+    """Whether this is the class of a durable execution's context: a mock has any attribute."""
     return any(
-        kind.__name__ == "DurableContext"
-        and kind.__module__.partition(".")[0] == "aws_durable_execution_sdk_python"
-        for kind in type(context).__mro__
+        base.__name__ == "DurableContext"
+        and base.__module__.partition(".")[0] == "aws_durable_execution_sdk_python"
+        for base in kind.__mro__
     )

@@ -564,6 +564,33 @@ def test_a_durable_execution_is_never_run_twice(
     assert "retry_on around the code inside of a step" in warning
 
 
+@pytest.mark.parametrize("by_name", [False, True])
+def test_retry_on_around_steps_never_runs_them_twice(
+    caplog: pytest.LogCaptureFixture, *, by_name: bool
+) -> None:
+    """`retry_on` on a durable handler, or on a part of it that has steps, runs no step again."""
+    backend, seen = Recorder({"a": "old"}), list[str]()
+    live = LiveSecrets({"a": "a"}, backend=backend)
+
+    @live.retry_on(LoginFailed)
+    def part(context: DurableContext) -> Any:
+        context.step(lambda _: seen.append("charge"), name="charge")
+        seen.append(live.a)
+        backend.answers["a"] = "new"
+        raise LoginFailed("refused")
+
+    @live.retry_on(LoginFailed)
+    def handler(event: Any, context: DurableContext) -> Any:
+        return part(context=context) if by_name else context.run_in_child_context(part)
+
+    with caplog.at_level(logging.WARNING, "lambda_secrets"):
+        result = durable(durable_execution(handler))
+    assert result.status.name == "FAILED"
+    assert seen == ["charge", "old"]
+    assert live.a == "new"
+    assert "retry_on around the code inside of a step" in caplog.text
+
+
 def test_retry_on_in_a_step_runs_that_step_again() -> None:
     """`retry_on` in a step runs that step again, but none before it."""
     backend, seen = Recorder({"a": "old"}), list[str]()
