@@ -90,8 +90,9 @@ class LiveSecrets:
             )
         if declarations is not None:
             declared = declare_all(declarations)
+        own = dir(LiveSecrets if declarations is None else type(self))
         for name in declared:
-            if name[:1] == "_" or name in _OWN_NAMES:
+            if name[:1] == "_" or name in own:
                 raise DeclarationError(
                     f"Cannot declare {name!r}: in a LiveSecrets a name must not start with '_' or "
                     "be one of its own attributes, such as 'refresh'. Rename it."
@@ -116,7 +117,8 @@ class LiveSecrets:
         """Return a fresh value."""
         if name[:1] == "_":
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        if hasattr(type(self), name):  # a property that has raised an AttributeError
+        # A property that has raised an AttributeError; but classes have `mro`, which objects lack.
+        if hasattr(type(self), name) and not hasattr(type, name):
             return object.__getattribute__(self, name)
         for resolver in self._resolvers:
             if name in resolver.declarations:
@@ -379,6 +381,3 @@ def known_of(resolver: Resolver, name: str) -> dict[str, Any]:
         "max_age": max_age,
         "stale": age is not None and age >= ttl,
     }
-
-
-_OWN_NAMES = frozenset(name for name in dir(LiveSecrets) if name[:1] != "_")

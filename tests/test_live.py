@@ -282,6 +282,18 @@ def test_a_name_of_its_own_cannot_be_declared(name: str, backend: Recorder) -> N
     assert not isinstance(getattr(handler.secrets, name), str)
 
 
+def test_a_method_of_a_subclass_cannot_be_declared(backend: Recorder) -> None:
+    """A name that a subclass has already is refused too: its method would hide the secret."""
+
+    class Urls(LiveSecrets):
+        def a(self) -> str:
+            return "https://" + str(self["a"])
+
+    with pytest.raises(DeclarationError, match="Cannot declare 'a'"):
+        Urls({"a": "a"}, backend=backend)
+    assert Urls({"mro": "a"}, backend=backend).mro == "1"  # which only the class has
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
