@@ -11,7 +11,7 @@ from contextlib import suppress
 from ._build import builds_of, key_of
 from ._call import remaining_of
 from ._flags import ASYNC_GENERATOR, GENERATOR, flags_of
-from ._functions import function_in, innermost
+from ._functions import function_in, innermost, offset_of
 from ._maintenance import known_entries
 from ._rotation import Newer
 from ._shortfall import with_others
@@ -131,9 +131,6 @@ class _RetryOnCall(RetriedCall):
         reads = {r: names for r, names in self.use.reads.items() if r in resolvers}
         return reads or {r: known_entries(r, with_others(r, ())) for r in resolvers}
 
-    def argument(self, index: int, name: str) -> None:
-        """Return None: it gets neither event nor context."""
-
 
 class _RetryLayer(SteppedLayer):
     """The layer of a function with ``retry_on``."""
@@ -166,6 +163,7 @@ def retry_on(resolvers: list[Resolver], types: tuple[type[Exception], ...], func
         )
     layer = _RetryLayer(resolvers[0], "", types, function)
     layer.resolvers = resolvers
+    layer.offset = offset_of(function)  # it may be a handler, whose context knows the deadline
     return functools.update_wrapper(handler_of(layer, _RetryOnCall), function)
 
 

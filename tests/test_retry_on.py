@@ -528,6 +528,34 @@ def test_tasks_do_not_share_what_they_read(live: LiveSecrets, backend: Recorder)
     assert sorted(call.sources for call in backend.calls[1:]) == [["a"], ["b"]]
 
 
+def test_the_remaining_time_of_a_handler_bounds_its_retry(
+    live: LiveSecrets, backend: Recorder
+) -> None:
+    """Around a handler, a method or not, the forced read ends before the invocation does."""
+
+    @live.retry_on(LoginFailed)
+    def handler(event: Any, context: Any) -> Any:
+        raise LoginFailed(live.same)
+
+    class Service:
+        @live.retry_on(LoginFailed)
+        def handle(self, event: Any, context: Any) -> Any:
+            raise LoginFailed(live.same)
+
+    context = SimpleNamespace(get_remaining_time_in_millis=lambda: 1_200)
+    calls: list[Callable[[], Any]] = [
+        lambda: handler({}, context),
+        lambda: handler(event={}, context=context),
+        lambda: Service().handle({}, context),
+    ]
+    for call in calls:
+        clear_cache()
+        with pytest.raises(LoginFailed):
+            call()
+        assert [call.timeout for call in backend.calls] == [5, pytest.approx(0.9)]
+        backend.calls.clear()
+
+
 # Durable executions
 
 
