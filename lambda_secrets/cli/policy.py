@@ -6,13 +6,13 @@ import json
 import os
 import re
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lambda_secrets._sources import Source
-from lambda_secrets.backends import AutoBackend, backend_name
+from lambda_secrets.backends import AutoBackend, AwsBackend, backend_name
 from lambda_secrets.backends._local import SECRET_REFERENCE
 from lambda_secrets.backends._refusals import ACTIONS
 from lambda_secrets.cli.failure import Failure, debug_option
@@ -150,19 +150,29 @@ def policy(
         os.environ[name] = value
     resolvers, notes = declared_by(*targets)
     needs = [
-        (_source(declaration), _readers(backend or backend_name(resolver.backend)))
+        (
+            _source(declaration),
+            _readers(backend or backend_name(resolver.backend)),
+            _place_of(resolver.backend, place),
+        )
         for resolver in resolvers
         for declaration in resolver.declarations.values()
     ]
-    if any(source.kind == "appconfig" for source, _ in needs):
+    if any(source.kind == "appconfig" for source, *_ in needs):
         click.echo(_APPCONFIG_NOTE, err=True)
     if any(_is_batching(resolver.backend) for resolver in resolvers):
         click.echo(_BATCH_NOTE, err=True)
-    unset = sorted({source.name for source, _ in needs if isinstance(source, Unset)})
+    unset = sorted({source.name for source, *_ in needs if isinstance(source, Unset)})
     if unset:
         click.echo(_UNSET_NOTE.format(", ".join(unset)), err=True)
     click.echo(notes, err=True)
-    click.echo(_FORMATS[form](statements(needs, place, kms_keys, agent=agent)))
+    click.echo(_FORMATS[form](statements(needs, kms_keys, agent=agent)))
+
+
+def _place_of(backend: Any, place: Place) -> Place:
+    """Return the place, but in the region that the backend itself was given, if any."""
+    region = backend._region if isinstance(backend, AwsBackend) else None  # noqa: SLF001
+    return replace(place, region=region) if region else place
 
 
 def _is_batching(backend: Any) -> bool:
@@ -190,15 +200,14 @@ def _source(declaration: Declaration) -> Source:
 
 
 def statements(
-    needs: Iterable[tuple[Source, tuple[str, ...]]],
-    place: Place,
+    needs: Iterable[tuple[Source, tuple[str, ...], Place]],
     kms_keys: Iterable[str] = (),
     *,
     agent: bool = False,
 ) -> list[Statement]:
-    """Return the statements that let these readers ("extension", "sdk") read these sources."""
+    """Return the statements that let readers ("extension", "sdk") read sources in their places."""
     resources: defaultdict[str, set[str]] = defaultdict(set)
-    for source, readers in needs:
+    for source, readers, place in needs:
         for action, resource in _grants(source, readers, place):
             resources[action].add(resource)
         if source.decrypt is not False:

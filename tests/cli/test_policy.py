@@ -149,9 +149,9 @@ def test_each_kind_needs_its_actions_on_itself(
     for readers, expected in ((("extension",), extension), (("sdk",), sdk)):
         if expected is None:
             with pytest.raises(Failure, match="The extension cannot read ssm:/prod/app/"):
-                statements([(declaration.source, readers)], PLACE)
+                statements([(declaration.source, readers, PLACE)])
             continue
-        found = statements([(declaration.source, readers)], PLACE)
+        found = statements([(declaration.source, readers, PLACE)])
         policy = {"Version": "2012-10-17", "Statement": found}
         check_grammar(policy)
         assert _granted(policy) == expected
@@ -159,14 +159,14 @@ def test_each_kind_needs_its_actions_on_itself(
 
 def test_both_readers_need_both_actions() -> None:
     """Backend "auto" may read through either, so one statement grants the actions of both."""
-    (found,) = statements([(Parameter("/a").source, ("extension", "sdk"))], PLACE)
+    (found,) = statements([(Parameter("/a").source, ("extension", "sdk"), PLACE)])
     assert found["Action"] == ["ssm:GetParameter", "ssm:GetParameters"]
 
 
 def test_layers_of_different_backends_share_nothing() -> None:
     """Each backend's action is granted only on the parameters that it reads."""
-    needs = [(Parameter("/a").source, ("extension",)), (Parameter("/b").source, ("sdk",))]
-    found = statements(needs, PLACE)
+    sources = {"extension": Parameter("/a").source, "sdk": Parameter("/b").source}
+    found = statements([(source, (reader,), PLACE) for reader, source in sources.items()])
     assert [statement["Sid"] for statement in found] == ["ReadParameters", "ReadParameters2"]
     assert _granted({"Statement": found}) == {
         ("ssm:GetParameter", f"{SSM}a"),
@@ -186,7 +186,7 @@ def test_layers_of_different_backends_share_nothing() -> None:
 )
 def test_keys_are_for_what_is_decrypted(declaration: Declaration, needed: bool) -> None:
     """kms:Decrypt is granted on the given keys only if something is decrypted."""
-    found = statements([(declaration.source, ("sdk",))], PLACE, [KEY])
+    found = statements([(declaration.source, ("sdk",), PLACE)], [KEY])
     assert (("kms:Decrypt", KEY) in _granted({"Statement": found})) == needed
 
 
@@ -194,7 +194,7 @@ def test_keys_are_for_what_is_decrypted(declaration: Declaration, needed: bool) 
 def test_a_name_that_iam_would_take_for_a_pattern_is_refused(name: str) -> None:
     """A name with a wildcard would grant more than itself."""
     with pytest.raises(Failure, match="IAM reads its name as a pattern"):
-        statements([(Secret(name).source, ("sdk",))], PLACE)
+        statements([(Secret(name).source, ("sdk",), PLACE)])
 
 
 def test_the_handlers_declarations_are_granted(run: Run) -> None:
@@ -312,6 +312,22 @@ def test_wrong_use(run: Run, where: list[str], message: str) -> None:
     assert message in result.stderr
 
 
+def test_a_backend_of_another_region_is_granted_there(run: Run, folder: Path) -> None:
+    """What an AwsBackend reads in its own region is not granted in the function's."""
+    (folder / "far.py").write_text(
+        "from lambda_secrets import AwsBackend, inject_secrets\n"
+        "backend = AwsBackend(region='eu-central-1')\n"
+        "far = inject_secrets({'a': 'prod/far', 'b': 'ssm:/prod/url'}, backend=backend)(print)\n"
+        "near = inject_secrets({'c': 'prod/near'}, backend='aws')(print)\n"
+    )
+    granted = _granted(json.loads(run("policy", "far", *WHERE).stdout))
+    assert granted == {
+        ("ssm:GetParameters", f"{SSM}prod/url".replace("west", "central")),
+        ("secretsmanager:GetSecretValue", f"{SECRET}prod/far-??????".replace("west", "central")),
+        ("secretsmanager:GetSecretValue", f"{SECRET}prod/near-??????"),
+    }
+
+
 def test_several_targets_are_one_policy(run: Run, folder: Path) -> None:
     """A policy for several handlers and a module grants exactly what they declare."""
     (folder / "other.py").write_text(
@@ -379,7 +395,7 @@ def test_an_unset_variable_stands_for_its_name(
 ) -> None:
     """`${NAME}` is printed in place of the name; a variable with an invalid value is an error."""
     declaration: Any = type(kind, (Unnamed,), {})()
-    found = statements([(policy_module._source(declaration), ("sdk",))], PLACE)
+    found = statements([(policy_module._source(declaration), ("sdk",), PLACE)])
     assert _granted({"Statement": found}) == expected
     monkeypatch.setenv("DB_SECRET", "ssm://wrong")
     with pytest.raises(DeclarationError):
