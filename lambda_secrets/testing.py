@@ -231,6 +231,10 @@ class LambdaContext:
             return 900_000
         return max(0, int((self._deadline - time.monotonic()) * 1000))
 
+    def w3c(self) -> dict[str, str]:
+        """Return the W3C trace context of the invocation, which is empty here."""
+        return {}
+
     def log(self, message: object) -> None:
         """Write to the log, which is stderr here."""
         sys.stderr.write(str(message))
