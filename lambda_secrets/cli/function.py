@@ -156,12 +156,15 @@ def _marshalled(answer: Any) -> str:
     if isinstance(answer, bytes):
         return answer.decode("utf-8", "replace")
     try:
-        return json.dumps(answer, ensure_ascii=False, default=_number)
+        return json.dumps(answer, ensure_ascii=False, default=_as_lambda_does)
     except (TypeError, ValueError, RecursionError) as error:
         raise _MarshalError(f"Unable to marshal response: {error}") from None
 
 
-def _number(value: object) -> float:
+def _as_lambda_does(value: object) -> str | float:
+    """Return what the runtime's own encoder takes a value for that `json` refuses."""
+    if isinstance(value, bytes):
+        return value.decode()
     if isinstance(value, decimal.Decimal):
         whole = value.is_finite() and value == value.to_integral_value()
         return int(value) if whole else float(value)

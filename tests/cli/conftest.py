@@ -111,6 +111,10 @@ def numbers(event, context):
     return [Decimal("1.50"), Decimal("2"), Decimal("Infinity") > 0, "\\ud800", "é"]
 
 
+def with_bytes(event, context):
+    return {"body": "é".encode()}
+
+
 def binary(event, context):
     return b"bytes"
 

@@ -220,10 +220,14 @@ def test_a_handler_without_secrets_runs_too(run: Run, folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("handler", "answer"),
-    [("numbers", '[1.5, 2, true, "\\ud800", "é"]\n'), ("binary", "bytes\n")],
+    [
+        ("numbers", '[1.5, 2, true, "\\ud800", "é"]\n'),
+        ("binary", "bytes\n"),
+        ("with_bytes", '{"body": "é"}\n'),
+    ],
 )
 def test_answers_are_marshalled_as_lambda_does(run: Run, handler: str, answer: str) -> None:
-    """Decimals become numbers, and bytes are printed as they are."""
+    """Decimals become numbers, bytes are printed as they are, and bytes within a dict are text."""
     assert run("invoke", f"app.{handler}").stdout == answer
 
 
