@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lambda_secrets._live import known_of
+from lambda_secrets._maintenance import known_entries
 from lambda_secrets.backends._local import (
     SCHEMES,
     base64_bytes,
@@ -228,8 +229,10 @@ def _print_summary(
     for resolver in resolvers_of(handler) or live_resolvers():  # a handler may use its module's
         for name in resolver.declarations:
             with contextlib.suppress(DeclarationError):  # its environment variable is not set
-                known.append(known_of(resolver, name))
-    labels: dict[str | None, str] = {None: "not read"}
+                entry = known_entries(resolver, [name])[name]
+                absent = {"backend": ""} if entry is not None and entry.absent else {}
+                known.append(known_of(resolver, name) | absent)
+    labels: dict[str | None, str] = {None: "not read", "": "not found"}
     if path is not None:
         labels |= {"extension": "from the local extension", "file": f"from {path.name}"}
     counts = Counter(labels.get(info["backend"], f"from {info['backend']}") for info in known)
