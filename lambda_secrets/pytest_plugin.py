@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .backends._local import Values
-    from .testing import Built
 
 # Imports are late: a plugin is imported by every test run of its user, before coverage starts.
 
@@ -59,7 +58,7 @@ def override_secrets() -> Iterator[Callable[..., AbstractContextManager[object]]
 
     with ExitStack() as until_the_end:
 
-        def override(values: Values | None = None, *, built: Built | None = None) -> ExitStack:
+        def override(values: Values | None = None, *, built: Values | None = None) -> ExitStack:
             given = opaque((values, built))
             del values, built  # a traceback can show locals
             # A stack exits what it has entered only once: after its `with`, or with the test.

@@ -21,8 +21,8 @@ from .backends._local import MemoryBackend
 from .errors import DeclarationError, SecretNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from typing import Any, NoReturn, TypeAlias, TypeVar
+    from collections.abc import Callable, Iterable
+    from typing import Any, NoReturn, TypeVar
 
     from ._names import Opaque
     from ._secret import Declaration
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from .backends._local import Values
     from .errors import ResolutionError
 
-    Built: TypeAlias = (
-        Mapping[str, Any] | Mapping[Declaration, Any] | Mapping[str | Declaration, Any]
-    )
     F = TypeVar("F", bound=Callable[..., Any])
 
 _VARIABLE = "env:"
@@ -58,7 +55,7 @@ class _Keyed:
 class OverrideBackend(MemoryBackend):
     """The values of one override. Keys may be ``env:NAME`` too; errors list all keys."""
 
-    def __init__(self, values: Values, built: Built) -> None:
+    def __init__(self, values: Values, built: Values) -> None:
         """Check the values."""
         self._built = opaque(built)
         self._given = opaque(values)
@@ -134,7 +131,7 @@ class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, 
         DeclarationError: when a key or a value is not one of these.
     """
 
-    def __init__(self, values: Values | None = None, *, built: Built | None = None) -> None:
+    def __init__(self, values: Values | None = None, *, built: Values | None = None) -> None:
         """Check the values."""
         self._values = opaque({} if values is None else values)
         self._built = opaque({} if built is None else built)

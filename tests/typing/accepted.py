@@ -383,7 +383,10 @@ def overridden(number: int) -> str:
         return str(number)
 
 
-@override_secrets({Secret("prod/key", version_id="1"): "k"})
+@override_secrets(
+    {Secret("prod/key", version_id="1"): "k"},
+    built={"prod/db#@": object(), Secret("prod/db", "url"): 1},
+)
 async def overridden_too() -> int:
     """Keep the signature of an async test."""
     return 1
