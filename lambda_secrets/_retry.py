@@ -108,7 +108,7 @@ class RetriedCall(Call):
 
     def _newer(self, newer: Newer) -> Steps[dict[Resolver, Secrets]]:
         """Return newer values, by resolver; none where an argument is a durable context."""
-        if not any(map(_is_durable, map(type, (*self.args, *{**self.kwargs}.values())))):
+        if not any(map(_is_durable, map(type, (*self.args, *self.kwargs(0).values())))):
             return (yield from newer.steps())
         yield from newer.refresh()
         function = self.layer.function
