@@ -129,7 +129,7 @@ class Awaited:
         self._call = call
         self._awaitable = awaitable
         self._steps = steps
-        self._coroutine = _finish(call, awaitable, steps)
+        self._coroutine: Any = _finish(call, awaitable, steps)
 
     def __await__(self) -> Generator[Any, Any, Any]:
         return (yield from self._coroutine.__await__())  # `self` must stay alive meanwhile
@@ -140,7 +140,12 @@ class Awaited:
 
     def throw(self, *error: Any) -> Any:
         """Raise in it, like in a coroutine."""
-        return self._coroutine.throw(*error)
+        begun = self._coroutine.cr_suspended
+        try:
+            return self._coroutine.throw(*error)
+        finally:
+            if not begun:  # a task that is cancelled before it starts
+                self.close()
 
     def close(self) -> None:
         """Close it, and the awaitable that it stands for."""

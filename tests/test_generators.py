@@ -375,6 +375,24 @@ def test_one_that_is_never_awaited_restores(backend: Recorder, *, warm: bool) ->
     assert vars(context) == {}
 
 
+@pytest.mark.parametrize("refresh_on", [(), LoginError])
+def test_a_task_that_is_cancelled_before_it_starts_restores(
+    backend: Recorder, refresh_on: Any
+) -> None:
+    """Trap: asyncio raises in a coroutine that never started, which runs no ``finally`` then."""
+    handler = returning(backend, refresh_on=refresh_on)
+    context = SimpleNamespace()
+
+    async def main() -> None:
+        task = asyncio.ensure_future(handler({}, context))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert vars(context) == {}  # while the task is still there
+
+    asyncio.run(main())
+
+
 def test_a_rotation_is_retried_where_it_is_awaited() -> None:
     """``refresh_on`` sees the exception of the awaited coroutine, and calls the function again."""
     answers = iter(["old", "new"])
