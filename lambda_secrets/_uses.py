@@ -84,7 +84,7 @@ def given_to(resolver: Resolver) -> dict[str, Opaque]:
         name: value
         for name, value in held(given).items()
         if name not in entries
-        or (ttl := resolver.freshness(name).ttl) == 0
+        or (ttl := resolver.freshness(name).ttl) <= 1  # second: a pending version may be as old
         or resolver.cache.age(entries[name].sent) < ttl
     }
 

@@ -462,6 +462,18 @@ def test_with_a_ttl_of_zero_every_invocation_crosses_by_itself(stopped: FakeCloc
     assert database.forced == [None, "AWSPENDING"]
 
 
+@every_way
+def test_with_a_ttl_below_a_second_every_call_gets_in_too(way: str, stopped: FakeClock) -> None:
+    """A pending version lasts for its call, even if it was read longer ago than the TTL."""
+    database = Rotating()
+    call = WAYS[way](database, ttl=0.25)
+    database.create()
+    database.set()
+    for _ in range(8):
+        assert call() == "in with new"
+        stopped.tick(0.3)
+
+
 def test_the_pending_value_is_seen_by_the_retried_call_alone_until_it_succeeds(
     stopped: FakeClock,
 ) -> None:
