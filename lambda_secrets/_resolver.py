@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 DEFAULT_TTL = 300.0  # seconds, like the extension's default
 ANSWER_MARGIN = 0.2  # seconds of the remaining time that are kept for the invocation's answer
-MOST_MADE = 64  # values that declarations have made from one entry
+MOST_MADE = 64  # values that declarations have made from one entry, before some are dropped
 TTL_VARIABLES = ("LAMBDA_SECRETS_TTL", "SECRETS_MANAGER_TTL", "SSM_PARAMETER_STORE_TTL")
 
 _NEVER = (-math.inf, -math.inf, Secrets({}))
@@ -224,8 +224,10 @@ class Resolver:
         made = extract(_extracted, declaration, entry, convert)
         if callable(made):
             self.cache.reveal(made)  # before another thread gets it
-            if self.temporary and len(entry.made) >= MOST_MADE:
-                entry.made = {}  # a transform may be a new lambda in each call
+            if (count := len(entry.made)) >= MOST_MADE and not count & count - 1:
+                from ._shortfall import still_declared
+
+                entry.made = still_declared(self.cache, entry.made)
             entry.made[key] = (declaration.transform, convert, made)  # `key` has the ids of both
             self.cache.reveal(made)  # to a listener that was added in between
         return made  # type: ignore[no-any-return]

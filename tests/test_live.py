@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
+import gc
 import inspect
 import json
 import math
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections import Counter
 from contextlib import suppress
 from types import SimpleNamespace
@@ -425,6 +427,31 @@ def test_a_subclass_without_annotations_takes_a_mapping(backend: Recorder) -> No
     assert Plain({"a": "a"}, backend=backend).double() == "11"
     with pytest.raises(DeclarationError, match="pass no mapping"):
         Config({"a": "a"}, backend=backend)
+
+
+def test_what_is_declared_in_each_call_anew_is_let_go(backend: Recorder) -> None:
+    """A declaration inside a function keeps no values, and does not repeat another's transform."""
+
+    def shout(text: str) -> str:
+        shouted.append(text)
+        return text.upper()
+
+    shouted: list[str] = []
+    kept = LiveSecrets({"a": Secret("a", transform=shout)}, backend=backend)
+    assert kept.a == "1"
+    transforms: weakref.WeakSet[Any] = weakref.WeakSet()
+    for number in range(300):
+        transform = functools.partial(str.strip)
+        transforms.add(transform)
+        declared = {"a": Secret("a", transform=transform)}
+        if number % 2:
+            assert LiveSecrets(declared, backend=backend).a == "1"
+        else:
+            assert resolve_secrets(declared, backend=backend).a == "1"
+    gc.collect()
+    assert len(transforms) < 100
+    kept.refresh()
+    assert (kept.a, shouted) == ("1", ["1"])
 
 
 # Shared with handlers
