@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,8 +74,9 @@ def check(
     resolvers, notes = declared_by(*targets)
     if chosen is not None:
         override(shared_cache, chosen)
-    # A finding that two handlers share is printed once.
-    findings = list(dict.fromkeys(f for resolver in resolvers for f in _findings(resolver)))
+    with redirect_stdout(sys.stderr):  # a transform may print
+        # A finding that two handlers share is printed once.
+        findings = list(dict.fromkeys(f for resolver in resolvers for f in _findings(resolver)))
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:

@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import operator
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -142,7 +143,8 @@ def live_resolvers() -> list[Resolver]:
 def _import(text: str, load: Callable[[], ModuleType]) -> ModuleType:
     before = live_resolvers()
     try:
-        module = load()
+        with redirect_stdout(sys.stderr):  # stdout is for the command's own output
+            module = load()
     except CannotLoad:
         raise
     except Exception as error:

@@ -37,6 +37,22 @@ def test_every_declaration_has_a_line(run: Run) -> None:
     assert "CANARY" not in result.output
 
 
+def test_what_a_module_prints_is_not_part_of_the_output(run: Run, folder: Path) -> None:
+    """What is printed at import, or by a transform, goes to stderr: scripts read stdout."""
+    (folder / "noisy.py").write_text(
+        "from lambda_secrets import Parameter, inject_secrets\n"
+        "print('imported')\n"
+        "def url(text):\n"
+        "    print('transformed')\n"
+        "handler = inject_secrets({'url': Parameter('/prod/url', transform=url)})(print)\n"
+    )
+    checked = run("check", "noisy.handler", *FILE, "--json")
+    assert [finding["name"] for finding in json.loads(checked.stdout)] == ["url"]
+    assert "imported\ntransformed\n" in checked.stderr
+    where = ("--account", "123456789012", "--region", "eu-west-1")
+    assert json.loads(run("policy", "noisy.handler", *where).stdout)["Statement"]
+
+
 def test_one_failure_fails_the_check(run: Run) -> None:
     """Each failure says why, the other declarations are still resolved, and the exit code is 1."""
     result = run("check", "app.failing", *FILE, "--json")
