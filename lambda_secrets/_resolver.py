@@ -82,7 +82,8 @@ class Resolver:
         self._fixed = {n: one for n, one in self.declarations.items() if one.variable is None}
         self.resolved = self._fixed.copy()
         self._freshness: dict[str, Freshness] = {}
-        for name in self.declarations if "AWS_LAMBDA_RUNTIME_API" in os.environ else self._fixed:
+        in_lambda = os.environ.get("AWS_LAMBDA_RUNTIME_API")
+        for name in self.declarations if in_lambda else self._fixed:
             self.freshness(name)
         under_snapstart(cache)
         cache.watch(self)

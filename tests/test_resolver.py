@@ -1372,6 +1372,8 @@ def test_a_variable_is_read_when_the_decorator_is_applied_inside_lambda(
 ) -> None:
     """Inside Lambda, a missing variable fails on decoration, not at the first invocation."""
     partly(Recorder({}), b="env:SECRET_NAME")
+    monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "")  # counts as unset
+    partly(Recorder({}), b="env:SECRET_NAME")
     monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
     with pytest.raises(DeclarationError, match="SECRET_NAME"):
         partly(Recorder({}), b="env:SECRET_NAME")
