@@ -111,8 +111,8 @@ class LocalValues:
             if known in self._encrypted and not decrypt:
                 value = _ciphertext(known, version.number)
         name, arn = asked, known
-        if not _is_name(name):
-            name = known if _is_name(known) else _also_known_as(known)[1]
+        if not _is_name(asked):
+            name, arn = known if _is_name(known) else _also_known_as(known)[1], asked
         if _is_name(arn):
             arn = self._arn("ssm", f":parameter{'' if arn.startswith('/') else '/'}{arn}")
         return ParameterRecord(

@@ -24,6 +24,7 @@ REFUSED = "an unexpected error occurred while executing request\n"
 SECRET = "/secretsmanager/get?secretId="
 PARAMETER = "/systemsmanager/parameters/get?name="
 PARAMETER_ARN = "arn:aws:ssm:eu-west-1:111122223333:parameter/prod/url"
+ELSEWHERE = "arn:aws:ssm:eu-west-1:111122223333:parameter/flat"
 PLAIN_ARN = r"arn:aws:secretsmanager:us-east-1:123456789012:secret:prod/plain-[A-Z2-7]{6}"
 
 
@@ -150,6 +151,7 @@ def test_a_version_is_found_by_its_id(client: Client) -> None:
         ("flat", {"Value": '{"n": 1}', "ARN": "arn:aws:ssm:us-east-1:123456789012:parameter/flat"}),
         ("arn:aws:ssm:us-east-1:123456789012:parameter/prod/url", {"Name": "/prod/url"}),
         ("arn:aws:ssm:us-east-1:123456789012:parameter/flat", {"Name": "flat"}),
+        (ELSEWHERE, {"Name": "flat", "ARN": ELSEWHERE}),
     ],
 )
 def test_parameters(client: Client, query: str, expected: dict[str, Any]) -> None:
