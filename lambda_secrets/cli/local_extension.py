@@ -47,7 +47,12 @@ class LocalExtension(AutoBackend):
             sdk=MemoryBackend(self._values),  # type: ignore[arg-type]  # it is asked as AWS is
         )
 
+    def _is_for_extension(self, source: Source, *, fresh: bool) -> bool:
+        return super()._is_for_extension(source, fresh=False)
+
     def _ask(self, sources: Sources, timeout: float, ready: float, *, fresh: bool) -> Answers:
+        if fresh:  # unlike AWS's, this extension can be asked past its cache
+            self._emulator.forget()
         answers = super()._ask(sources, timeout, ready, fresh=fresh)
         for answer in answers.values():
             answer.backend = "file" if answer.backend == "sdk" else answer.backend

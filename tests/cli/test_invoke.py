@@ -99,6 +99,21 @@ def test_a_forced_read_gets_past_the_local_extensions_cache(run: Run) -> None:
     assert result.stdout == '"1"\n"1"\n"2"\n'
 
 
+def test_a_forced_read_finds_what_an_ordinary_one_does(run: Run, folder: Path) -> None:
+    """A secret that is declared by its ARN, and in the file by its name, is read past the cache."""
+    (folder / "by_arn.py").write_text(
+        "from lambda_secrets import LiveSecrets\n"
+        "arn = 'arn:aws:secretsmanager:us-east-1:123456789012:secret:prod/db-AbCdEf'\n"
+        "live = LiveSecrets({'user': arn + '#user'})\n"
+        "def handler(event, context):\n"
+        "    live.refresh()\n"
+        "    return live.user\n"
+    )
+    rotate = ("--rotate", 'prod/db={"user": "new"}@2', "--repeat", "2")
+    result = run("invoke", "by_arn.handler", *FILE, *rotate)
+    assert result.stdout == '"CANARY-user"\n"new"\n', result.stderr
+
+
 def test_names_may_hold_the_signs_of_a_rotation(run: Run) -> None:
     """A name that contains `=` or `@` is recognized by the names in the file."""
     rotate = ("--rotate", "prod/a=b@c=new=@2@1")
