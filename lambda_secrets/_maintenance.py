@@ -130,7 +130,7 @@ def _let_go(store: Store, unused: set[int]) -> None:
 
 def listen(store: Store, listener: Any) -> None:
     """Tell this listener about each value while it lives, beginning with those held now."""
-    # Whoever makes later values tells them, outside of the lock: the listener has its own.
+    # Whoever makes later values tells them, outside of the lock: a listener may take a while.
     with store.lock:
         store.listeners = weakref.WeakSet([*store.listeners, listener])  # others may iterate it
         known: list[Any] = []

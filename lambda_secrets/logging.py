@@ -6,11 +6,8 @@ import copy
 import json
 import logging
 import operator
-import os
 import sys
-import threading
 from binascii import b2a_base64
-from collections import Counter, OrderedDict
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -37,11 +34,8 @@ _FULL = (
 )
 
 _REPLACES = sys.version_info >= (3, 12)  # before 3.12, a filter can only change the record
-_WITHOUT_VALUES = {
-    *("name", "levelname", "levelno", "pathname", "filename", "module", "lineno", "funcName"),
-    *("created", "msecs", "relativeCreated", "asctime", "thread", "threadName"),
-    *("process", "processName", "taskName", "exc_info"),
-}
+_WITHOUT_VALUES = {"asctime", *vars(logging.LogRecord("", 0, "", 0, "", (), None))}
+_WITHOUT_VALUES -= {"msg", "args", "exc_text", "stack_info"}
 _SMALLEST = 10 ** (SHORTEST - 1)
 # Characters left unescaped in URLs by quote, forms, SQLAlchemy, requests, urllib3, JavaScript.
 _SAFE = ("", "/", " ", " +", "!#$%&'()*+,/:;=?@[]~", "!$&'()*+,;=:@/?", "!'()*~")
@@ -73,7 +67,7 @@ class RedactSecrets(logging.Filter):
         """Let every record pass; return a redacted one for a record that shows a value."""
         if not self._known(0):
             return True
-        redacted = _Redaction(self._known(0).complete().redact).apply(record)
+        redacted = _Redaction(self._known(0).redact).apply(record)
         if self._known(0).full:  # here, not where it was found: those frames hold values
             self._known(0).full = False
             _attempt(logging.getLogger("lambda_secrets").warning, _FULL, LIMIT, CHARACTERS)
@@ -81,7 +75,7 @@ class RedactSecrets(logging.Filter):
 
     def redact(self, text: str) -> str:
         """Return the text with ``***`` for each value: for output that passes no log handler."""
-        redacted: str = self._known(0).complete().redact(text)
+        redacted: str = self._known(0).redact(text)
         return redacted
 
     def learn(self, value: Any) -> None:
@@ -104,37 +98,24 @@ class RedactSecrets(logging.Filter):
 
 
 class _Known:
-    """The strings to redact, and an index that finds them in UTF-8.
+    """The strings to redact, in generations: the last takes what is used, and the first is dropped.
 
-    Nobody waits for the lock, so signal handlers and finalizers may log and learn: while one
-    thread extends the index, others that need the new strings search a copy. The operations of
-    dictionaries are atomic, so reading takes no lock.
+    There is no lock, so signal handlers, finalizers, other threads and forked children may log and
+    learn at any moment. Each change is one atomic operation of a dictionary or list, nothing is
+    removed from a generation, and a string that two frames index at once is found all the same.
     """
 
-    _lock = threading.RLock()
-    _busy = False
-
     def __init__(self) -> None:
-        self._strings: OrderedDict[Any, _String] = OrderedDict()  # least recently used first
-        self._new: dict[Any, _String] = {}  # not in the index yet
-        # The strings by 8 bytes of each form, with their place; and the blocks of 4 bytes in these.
-        # Any 8 bytes of a text hold one of its 4-byte blocks, so looking up each finds all strings.
-        self._index: dict[bytes, tuple[tuple[_String, int], ...]] = {}
-        self._blocks: Counter[int] = Counter()
-        self._characters = 0
+        self._new: dict[_String, object] = {}  # with their keys; not indexed yet
+        self._first = _Generation()
         self.full: bool | None = None  # whether a warning is due; False once it was given
 
-    @classmethod
-    def renew_lock(cls) -> None:
-        """In a forked child: another thread of the parent may have held the lock."""
-        cls._lock = threading.RLock()
-        cls._busy = False
-
     def __bool__(self) -> bool:
-        return bool(self._strings or self._new)
+        return bool(self._new or self._first.strings)
 
     def learn(self, value: Any) -> None:
-        """Note every string in a value without running code of its classes."""
+        """Index every string in a value without running code of its classes."""
+        used = self._generations()[-1].strings
         found = [value]
         seen: set[int] = set()  # a container may contain itself
         for item in found:  # grows in the loop
@@ -143,120 +124,106 @@ class _Known:
                 if id(item) not in seen:
                     seen.add(id(item))
                     found += _items(item)
-                continue
-            key = content if isinstance(content, str) else (content,)  # bytes == str may warn
-            try:
-                self._strings.move_to_end(key)
-                found += self._strings[key].inside
-            except KeyError:
-                string = _String(content)
+            elif len(content) >= SHORTEST:
+                key = content if isinstance(content, str) else (content,)  # bytes == str may warn
+                string = used.get(key)
+                if string is None:
+                    string = _String(content)
+                    self._new[string] = key
                 found += string.inside
-                if len(content) >= SHORTEST:
-                    self._new[key] = string
         self._catch_up()
 
-    def complete(self) -> _Known:
-        """Return itself with all strings indexed, or a full index while another thread writes."""
-        if self._catch_up():
-            return self
-        made = _Known()
-        new = list(self._new.values())  # first: the other thread moves them to the index
-        made._index, made._blocks = self._index.copy(), self._blocks.copy()
-        for string in new:
-            made._add(string)
-        return made
+    def _catch_up(self) -> None:
+        """Index all new strings, also those that another thread or an interrupted frame noted."""
+        for string, key in list(self._new.items()):
+            last = None
+            while last not in self._generations():  # again if others fill two meanwhile
+                last = self._last()
+                if key not in last.strings:
+                    last.add(key, string)
+            self._new.pop(string, None)
 
-    def _catch_up(self) -> bool:
-        """Index new strings, unless another thread or an interrupted frame of this one does."""
-        if not self._new:
-            return True
-        lock = self._lock
-        if not lock.acquire(blocking=False):
-            return False
-        interrupted = _Known._busy
-        try:
-            _Known._busy = True
-            if not interrupted:
-                self._index_new()
-        finally:
-            _Known._busy = interrupted
-            lock.release()
-        return not interrupted
+    def _last(self) -> _Generation:
+        """Return the last generation; if it is full, a new one, and drop those before it."""
+        *older, last = self._generations()
+        if len(last.strings) < LIMIT and last.characters < CHARACTERS:
+            return last
+        if older and self.full is None:
+            self.full = True
+        self._first = last
+        return last.later.setdefault("", _Generation())  # one for all threads
 
-    def _index_new(self) -> None:
-        """Index new strings, then drop the oldest ones. An interruption loses none."""
-        while self._new:
-            for key, string in list(self._new.items()):
-                if key not in self._strings:
-                    self._add(string)
-                    self._strings[key] = string
-                    self._characters += len(string.content)
-                self._new.pop(key, None)
-        while len(self._strings) > (LIMIT if self._characters <= CHARACTERS else 1):
-            _, oldest = self._strings.popitem(last=False)
-            self._characters -= len(oldest.content)
-            self.full = self.full is not False
-            windows = {window for form in oldest.begins for window, _ in _windows(form)}
-            for window in windows & self._index.keys():
-                self._put(window, tuple(at for at in self._index[window] if at[0] is not oldest))
-
-    def _add(self, string: _String) -> None:
-        """Index each form by the 8 bytes that fewest others have: not by "https://"."""
-        string.begins = string.begins or tuple(sorted(_forms(string.content[:_PREFIX])))
-        added: list[tuple[bytes, int]] = []
-        for form in string.begins:
-            if not any(form.startswith(*window) for window in added):
-                best = min(_windows(form), key=lambda window: len(self._index.get(window[0], ())))
-                self._put(best[0], (*self._index.get(best[0], ()), (string, best[1])))
-                added.append(best)
-
-    def _put(self, window: bytes, places: tuple[tuple[_String, int], ...]) -> None:
-        more = len(places) - len(self._index.get(window, ()))
-        for block in _blocks(b"".join(window[at : at + 4] for at in range(4))):
-            self._blocks[block] += more  # first: an interruption leaves one too many
-            if not self._blocks[block]:
-                del self._blocks[block]
-        self._index[window] = places
-        if not places:
-            del self._index[window]
+    def _generations(self) -> list[_Generation]:
+        """Return the generations in use: one or two, or three for a moment."""
+        generations = [self._first]
+        while later := generations[-1].later:
+            generations.append(later[""])
+        return generations
 
     def redact(self, text: str) -> str:
         """Return the text with a mask for each string; strings that overlap share one."""
         if len(text) < SHORTEST:
             return text
+        if self._new:
+            self._catch_up()
         data = str.encode(text, errors="surrogatepass")
         blocks = _blocks(data)
-        if self._blocks.keys().isdisjoint(blocks):
+        found: list[tuple[int, int]] = []
+        for generation in self._generations():
+            if not generation.blocks.keys().isdisjoint(blocks):
+                found += generation.found(data, blocks)
+        if not found:
             return text
         parts: list[bytes] = []
         done = 0
-        for start, end in sorted(self._found(data, blocks)):
+        for start, end in sorted(found):
             if start >= done:
                 parts += data[done:start], MASK.encode()
             done = max(done, end)
-        return b"".join((*parts, data[done:])).decode(errors="surrogatepass") if parts else text
+        return b"".join((*parts, data[done:])).decode(errors="surrogatepass")
 
-    def _found(self, data: bytes, blocks: list[int]) -> Iterator[tuple[int, int]]:
+
+class _Generation:
+    """Strings by their keys, and an index that finds them in UTF-8."""
+
+    __slots__ = ("blocks", "characters", "index", "later", "strings")
+
+    def __init__(self) -> None:
+        self.strings: dict[object, _String] = {}
+        self.characters = 0
+        # The strings by 8 bytes of each form, with their place; and the blocks of 4 bytes in these.
+        # Any 8 bytes of a text hold one of its 4-byte blocks, so looking up each finds all strings.
+        self.index: dict[bytes, list[tuple[_String, int]]] = {}
+        self.blocks: dict[int, None] = {}
+        self.later: dict[str, _Generation] = {}  # the next generation, if there is one
+
+    def add(self, key: object, string: _String) -> None:
+        """Index a string; only a string that can be found is among the strings."""
+        string.begins = tuple(_forms(string.content[:_PREFIX]))
+        for window, place in set(map(self._rarest, string.begins)):
+            self.index.setdefault(window, []).append((string, place))
+            parts = b"".join(window[at : at + 4] for at in range(4))
+            self.blocks.update(dict.fromkeys(_blocks(parts)))
+        self.characters += len(string.content)
+        self.strings[key] = string
+
+    def _rarest(self, form: bytes) -> tuple[bytes, int]:
+        """Return the 8 bytes that fewest other forms have, with their place: not "https://"."""
+        last = len(form) - SHORTEST
+        windows = [(form[at : at + SHORTEST], at) for at in (*range(0, last, SHORTEST), last)]
+        return min(windows, key=lambda window: len(self.index.get(window[0], ())))
+
+    def found(self, data: bytes, blocks: Iterable[int]) -> Iterator[tuple[int, int]]:
         """Yield where each string begins and ends."""
-        numbers = (number for number, block in enumerate(blocks) if block in self._blocks)
+        numbers = (number for number, block in enumerate(blocks) if block in self.blocks)
         for at in (max(4 * number - back, 0) for number in numbers for back in range(4)):
-            for string, place in self._index.get(data[at : at + SHORTEST], ()):
+            for string, place in self.index.get(data[at : at + SHORTEST], ()):
                 yield from string.found(data, at - place)
 
 
-if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
-    os.register_at_fork(after_in_child=_Known.renew_lock)
-
-
-def _blocks(data: bytes) -> list[int]:
+def _blocks(data: bytes) -> memoryview[int]:
     """Return the blocks of 4 bytes in a text, as numbers."""
-    return memoryview(data)[: len(data) & ~3].cast("I").tolist()
-
-
-def _windows(form: bytes) -> list[tuple[bytes, int]]:
-    """Return every 8 bytes of a form, and its last 8, with their places."""
-    last = len(form) - SHORTEST
-    return [(form[at : at + SHORTEST], at) for at in (*range(0, last, SHORTEST), last)]
+    return memoryview(data)[: len(data) & ~3].cast("I")
 
 
 class _String:

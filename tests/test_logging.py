@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections import Counter, UserDict, UserString
+from collections import UserDict, UserString
 from dataclasses import dataclass, field
 from decimal import Decimal
 from logging.handlers import QueueHandler, SocketHandler
@@ -350,7 +350,8 @@ def test_every_form_is_redacted_and_all_else_stays(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(redaction, "_PREFIX", prefix)
         redact.learn(values)
-        forms = all_forms(string.content for string in redact._known(0)._strings.values())
+        generations = redact._known(0)._generations()
+        forms = all_forms(string.content for one in generations for string in one.strings.values())
         pieces = [*others, *random.sample(sorted(forms), min(len(forms), 4))]
         random.shuffle(pieces)
         whole = [value if isinstance(value, str) else value.hex() for value in values]
@@ -459,13 +460,14 @@ def test_values_from_before_a_rotation_stay_redacted(log: Log) -> None:
     assert log.text == "*** ***\n"
 
 
-def test_old_strings_go_at_the_limit(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_strings_used_last_stay_at_the_limit(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     """The strings that were handed out least recently are forgotten first."""
+    log.redact.forget()  # the defaults of handlers in other tests
     monkeypatch.setattr(redaction, "LIMIT", 3)
-    for number in (1, 2, 3, 1, 4):
+    for number in (1, 2, 3, 4, 1, 5, 6):
         log.redact.learn(f"number-{number}")
-    log.logger.warning("number-1 number-2 number-3 number-4")
-    assert log.text == "*** number-2 *** ***\n"
+    log.logger.warning("number-1 number-2 number-3 number-4 number-5 number-6")
+    assert log.text == "*** number-2 number-3 *** *** ***\n"
 
 
 def test_a_filter_goes_with_its_handler() -> None:
@@ -586,6 +588,23 @@ def test_values_that_begin_alike_are_compared_rarely(
     assert len(compared) < 6000  # of 40,000
 
 
+def test_a_string_that_occurs_often_in_a_value_is_compared_once(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A document with thousands of equal strings slows no record down."""
+    log.redact.learn(["production"] * 1000)
+    compared: list[object] = []
+    found = redaction._String.found
+
+    def counted(string: Any, data: bytes, start: int) -> Any:
+        compared.append(string)
+        return found(string, data, start)
+
+    monkeypatch.setattr(redaction._String, "found", counted)
+    assert log.redact.redact("in production") == "in ***"
+    assert len(compared) == 1
+
+
 def test_threads_log_while_values_come(log: Log) -> None:
     """A value is redacted in every thread as soon as a handler can have it."""
     seen: list[str] = []
@@ -620,24 +639,25 @@ def test_the_oldest_go_first_at_the_limit_of_characters(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The oldest values are forgotten at the limit; the newest is kept, however long it is."""
+    log.redact.forget()
     monkeypatch.setattr(redaction, "CHARACTERS", 30)
-    log.redact.learn("the-first-one")
-    log.redact.learn("the-second-one")
-    assert log.redact.redact("the-first-one the-second-one") == "*** ***"
-    log.redact.learn("the-third-one")
-    assert log.redact.redact("the-first-one the-second-one") == "the-first-one ***"
-    log.redact.learn("x" * 40)
-    assert log.redact.redact(f"the-third-one {'x' * 40}") == "the-third-one ***"
+    for value in ("the-first-one", "the-second-one", "the-third-one", "x" * 40):
+        log.redact.learn(value)
+        assert log.redact.redact(f"the-first-one {value}") == "*** ***"
+    log.redact.learn("the-last-one")
+    text = f"the-first-one the-second-one the-third-one {'x' * 40} the-last-one"
+    assert log.redact.redact(text) == "the-first-one the-second-one the-third-one *** ***"
 
 
 def test_strings_of_a_document_that_is_used_stay(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     """Learning JSON again counts as using each string in it, even a forgotten one."""
     document = json.dumps({"a": "in-document", "b": b"deep".hex()})
+    log.redact.forget()
     monkeypatch.setattr(redaction, "LIMIT", 4)
     for number in range(9):
         log.redact.learn(document)
         log.redact.learn(f"number-{number}")
-    assert log.redact.redact("in-document number-8 number-7") == "*** *** number-7"
+    assert log.redact.redact("in-document number-8 number-5") == "*** *** number-5"
     for number in range(9):
         log.redact.learn(f"number-{number}")
     assert log.redact.redact("in-document") == "in-document"
@@ -677,42 +697,38 @@ def test_one_warning_tells_that_a_string_was_dropped(
             thread = threading.Thread(target=log.redact.learn, args=("from-a-thread",))
             thread.start()
             thread.join()
-            assert not log.redact._known(0)._new
+            assert log.redact.redact("from-a-thread") == "***"
 
     monkeypatch.setattr(logging.getLogger("lambda_secrets"), "handlers", [Learning()])
     log.redact.learn(["number-1", "number-2", "number-3", "number-4"])
     log.logger.warning("not full")
     assert not records
-    for number in range(5, 9):
+    for number in range(5, 13):
         log.redact.learn(f"number-{number}")
         log.logger.warning("full")
     (record,) = records
-    assert log.text == "not full\n" + "full\n" * 4
+    assert log.text == "not full\n" + "full\n" * 8
     assert record.levelname == "WARNING"
     assert shown in record.getMessage()
     assert not [text for text in seen if isinstance(text, (str, bytes)) and "number-" in str(text)]
     assert log.redact.redact("number-1 from-a-thread") == "number-1 ***"
 
 
-@given(st.lists(st.sampled_from("abc").map(lambda letter: "secret-0-" + letter * 9), min_size=9))
-def test_what_is_forgotten_leaves_nothing_in_the_index(learned: list[str]) -> None:
-    """The index finds the values that are still kept, and holds nothing of the others."""
+@given(st.lists(st.sampled_from("abcdefgh").map(lambda letter: "secret-0-" + letter * 9)))
+def test_as_many_as_the_limit_stay_and_at_most_twice_as_many(learned: list[str]) -> None:
+    """The strings used last are redacted, and one that many others have followed is not."""
     redact = RedactSecrets()
     redact.forget()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(redaction, "LIMIT", 2)
         for value in learned:
             redact.learn(value)
-    known = redact._known(0)
-    kept = known._strings
-    assert list(kept) == list(dict.fromkeys(reversed(learned)))[1::-1] or len(kept) < 2
-    assert known._characters == sum(map(len, kept))
+    latest_first = list(dict.fromkeys(reversed(learned)))
+    kept = [value for value in latest_first if redact.redact(value) == "***"]
+    assert kept[:2] == latest_first[:2]
+    assert len(kept) <= 4
     text = " ".join(learned)
     assert redact.redact(text) == searched(text, set(kept))
-    assert {string for places in known._index.values() for string, _ in places} == {*kept.values()}
-    windows = [window for window, places in known._index.items() for _ in places]
-    parts = [window[at : at + 4] for window in windows for at in range(4)]
-    assert known._blocks == Counter(redaction._blocks(b"".join(parts)))
 
 
 # Threads, signals, forks
@@ -738,7 +754,6 @@ def test_another_thread_that_indexes_holds_nobody_up(
     go_on.set()
     thread.join()
     assert seen == "*** ***"
-    assert not log.redact._known(0)._new
     assert log.redact.redact(f"{SECRET} another-value") == "*** ***"
 
 
@@ -748,13 +763,13 @@ def test_a_record_meanwhile_indexes_only_the_new_values(
     """What is logged while a value is being indexed does not index all others again."""
     log.redact.learn([f"number-{number}" for number in range(100)])
     indexed: list[Any] = []
-    add = redaction._Known._add
+    make = redaction._forms
 
-    def counted(known: Any, string: Any) -> None:
-        indexed.append(string.content)
-        add(known, string)
+    def counted(content: Any) -> Any:
+        indexed.append(content)
+        return make(content)
 
-    monkeypatch.setattr(redaction._Known, "_add", counted)
+    monkeypatch.setattr(redaction, "_forms", counted)
     inside_of_forms(monkeypatch, lambda: log.logger.warning("number-99 number-100"))
     log.redact.learn("number-100")
     assert log.text == "*** ***\n"
@@ -774,9 +789,6 @@ def test_a_finalizer_may_log_and_learn_within_the_filter(
     log.redact.learn(SECRET)
     log.logger.warning("%s another-value", SECRET)
     assert log.text == "*** ***\n*** ***\n"
-    known = log.redact._known(0)
-    assert known._characters == sum(len(string.content) for string in known._strings.values())
-    assert not log.redact._known(0)._new
 
 
 def test_an_exception_of_a_signal_handler_leaves_nothing_undone(
@@ -791,38 +803,70 @@ def test_an_exception_of_a_signal_handler_leaves_nothing_undone(
     with pytest.raises(KeyboardInterrupt):
         log.redact.learn([SECRET, "another-value"])
     assert log.redact.redact(f"{SECRET} another-value") == "*** ***"
-    assert not log.redact._known(0)._new
 
 
-def test_two_threads_that_learn_one_value_index_it_once(
+def test_a_value_stays_though_many_others_come_while_it_is_indexed(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A value that is learned again between the check and the insert is counted once."""
-    make = redaction._String
-
-    def meanwhile(content: Any) -> Any:
-        monkeypatch.setattr(redaction, "_String", make)
-        log.redact.learn(SECRET)
-        return make(content)
-
-    monkeypatch.setattr(redaction, "_String", meanwhile)
-    before = log.redact._known(0)._characters
+    """A value whose place is full and dropped before it is indexed there gets another place."""
+    log.redact.forget()
+    monkeypatch.setattr(redaction, "LIMIT", 3)
+    others = [f"number-{number}" for number in range(9)]
+    inside_of_forms(monkeypatch, lambda: log.redact.learn(others))
     log.redact.learn(SECRET)
-    assert log.redact._known(0)._characters - before == len(SECRET)
-    assert log.redact.redact(SECRET) == "***"
+    assert log.redact.redact(f"{SECRET} number-8 number-0") == "*** *** number-0"
 
 
-def test_a_lock_that_nobody_can_release_is_renewed(log: Log) -> None:
-    """`renew_lock` replaces a lock whose holder is gone, as in a forked child."""
-    held = threading.Thread(target=redaction._Known._lock.acquire)
-    held.start()
-    held.join()
+def test_two_threads_that_find_the_limit_reached_lose_no_value(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both put their values in the same new place, whichever of them makes it."""
+    monkeypatch.setattr(redaction, "LIMIT", 2)
+    log.redact.forget()
+    log.redact.learn(["number-1", "number-2"])
+    make = redaction._Generation
+
+    def meanwhile() -> Any:
+        monkeypatch.setattr(redaction, "_Generation", make)
+        thread = threading.Thread(target=log.redact.learn, args=("another-value",))
+        thread.start()
+        thread.join()
+        return make()
+
+    monkeypatch.setattr(redaction, "_Generation", meanwhile)
     log.redact.learn(SECRET)
-    assert log.redact.redact(SECRET) == "***"
-    assert log.redact._known(0)._new
-    redaction._Known.renew_lock()
-    assert log.redact.redact(SECRET) == "***"
-    assert not log.redact._known(0)._new
+    assert log.redact.redact(f"{SECRET} another-value number-1") == "*** *** ***"
+
+
+def test_threads_that_pass_the_limit_together_lose_no_value(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A value is redacted unless as many others as the limit were learned after it."""
+    monkeypatch.setattr(redaction, "LIMIT", 50)
+    before = sys.getswitchinterval()
+    learned: list[str] = []
+    missed: list[str] = []
+
+    def work(number: int) -> None:
+        for count in range(300):
+            value = f"value-{number}-{count:04}"
+            begun = len(learned)
+            learned.append(value)
+            log.redact.learn(value)
+            if log.redact.redact(value) != "***" and len(learned) - begun <= redaction.LIMIT:
+                missed.append(value)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    sys.setswitchinterval(1e-5)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert len(learned) == 1200
+    assert not missed
 
 
 HOSTILE_MOMENTS = """
@@ -854,7 +898,7 @@ child = os.fork()
 if not child:
     redaction._forms = make
     check()
-    os._exit(5 if redact._known(0)._new else 0)
+    os._exit(0)
 _, status = os.waitpid(child, 0)
 os._exit(os.waitstatus_to_exitcode(status))
 """

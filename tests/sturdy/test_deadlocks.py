@@ -133,7 +133,6 @@ def afterwards():
 LOCKS = {
     "the cache's lock": "shared_cache.lock",
     "the placing lock": "shared_cache.placing",
-    "the filter's lock": "redaction._Known._lock",
     "both of the cache": "shared_cache.lock, shared_cache.placing",
 }
 
