@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     F = TypeVar("F", bound=Callable[..., Any])
 
-_VARIABLE = "env:"
-
 
 class _Keyed:
     """The current entries of a mapping; a key ``env:NAME`` stands for the variable itself."""
@@ -49,7 +47,7 @@ class _Keyed:
                     f"Cannot hold {declared!r}: a parameter from a variable is text here. Use the "
                     f"key {declared.name!r}, or set the variable and list the parameter's name."
                 )
-            yield of_variable(declared) if declared.variable else key, value
+            yield _of_key(key), value
 
 
 class OverrideBackend(MemoryBackend):
@@ -61,26 +59,23 @@ class OverrideBackend(MemoryBackend):
         self._given = opaque(values)
         del values, built  # a traceback can show locals
         super().__init__(_Keyed(self._given))
-        for key in self._built(0):
-            _place_of(key)  # raises if the key is not a declaration
+        self._built_keys()  # raises if one is not a declaration
 
     def built_for(self, declaration: Declaration) -> Opaque | None:
         """Return the opaque object to inject instead of one that the declaration would build."""
-        found, source = None, declaration.source
-        wanted = f"{_VARIABLE}{source.name}" if source.kind == "env" else source
-        for key in self._built(0):
-            place, path = _place_of(key)
-            if place != wanted or path not in {None, declaration.path}:
-                continue
-            if path is not None or found is None:
-                found = opaque(Wrapped(self._built(0)[key], shared=True))
-        return found
+        keys, source = self._built_keys(), declaration.source
+        key = keys.get((source, declaration.path), keys.get((source, None)))
+        return None if key is None else opaque(Wrapped(self._built(0)[key], shared=True))
+
+    def _built_keys(self) -> dict[tuple[Source, str | None], str | Declaration]:
+        """Return the keys of the built objects by what they stand for."""
+        declared = {key: _of_key(key) for key in self._built(0)}
+        return {(one.source, one.path): key for key, one in declared.items()}
 
     def holds_variable(self, name: str) -> bool:
         """Whether there is a value for ``env:NAME``, whatever the variable itself holds."""
-        keys = [str(key) for key, _ in self._given(0).items()]
-        keys += [str(key).partition("#")[0] for key in self._built(0)]
-        return f"{_VARIABLE}{name}" in keys
+        keys = [*(key for key, _ in self._given(0).items()), *self._built(0)]
+        return f"env:{name}" in (str(key).partition("#")[0] for key in keys)
 
     def fetch(
         self, sources: Iterable[Source], *, timeout: float, fresh: bool
@@ -102,11 +97,10 @@ class OverrideBackend(MemoryBackend):
         )
 
 
-def _place_of(key: str | Declaration) -> tuple[object, str | None]:
-    """Return what a built object stands for: a source, or ``env:NAME``; and the path into it."""
+def _of_key(key: str | Declaration) -> Declaration:
+    """Return the declaration of a key; ``env:NAME`` stands for the variable itself."""
     declared = declare(key)
-    place = f"{_VARIABLE}{declared.variable}" if declared.variable else declared.source
-    return place, declared.path
+    return of_variable(declared) if declared.variable else declared
 
 
 class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, as its fixture is
