@@ -133,14 +133,14 @@ def listen(store: Store, listener: Any) -> None:
     # Whoever makes later values tells them, outside of the lock: a listener may take a while.
     with store.lock:
         store.listeners = weakref.WeakSet([*store.listeners, listener])  # others may iterate it
-        known: list[Any] = []
+        known: list[Opaque] = []
         for entry in store.entries.values():
             if not entry.absent:
                 known.append(opaque(entry.answer.value))
             known += [made[-1] for made in list(entry.made.values())]
         for watcher in store.watchers.values():
             known += injected(watcher)
-    for value in filter(callable, known):
+    for value in known:
         listener.learn(value(0))
 
 
@@ -163,8 +163,7 @@ def restore(store: Store, backend: Backend) -> None:
     """End this override and forget its values; earlier values are served again."""
     with store.lock:
         store.overrides = [other for other in store.overrides if other is not backend]
-        store.deferred.append((lambda key: key[0] == id(backend), True))
-    catch_up(store)
+    discard(store, lambda key: key[0] == id(backend))
 
 
 def forget(store: Store) -> None:
