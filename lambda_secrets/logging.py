@@ -14,11 +14,11 @@ from urllib.parse import quote
 
 from ._cache import shared_cache
 from ._maintenance import listen
-from ._values import opaque
+from ._values import Frozen, opaque
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from typing import NoReturn, Self
+    from typing import Self
 
 __all__ = ["RedactSecrets"]
 
@@ -86,15 +86,9 @@ class RedactSecrets(logging.Filter):
         """Drop every value."""
         self._known = opaque(_Known())
 
-    def __copy__(self, memo: object = None) -> Self:
-        """Return itself: a copied log handler keeps learning."""
-        return self
-
-    __deepcopy__ = __copy__
-
-    def __reduce__(self) -> NoReturn:
-        """Refuse: a pickle would hold the values."""
-        raise TypeError("Cannot pickle RedactSecrets: the pickle would hold secret values.")
+    # It is its own copy, so that a copied log handler keeps learning. It does not pickle.
+    __copy__, __deepcopy__ = Frozen.__copy__, Frozen.__deepcopy__
+    __reduce__ = Frozen.__reduce__
 
 
 class _Known:

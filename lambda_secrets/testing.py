@@ -15,14 +15,14 @@ from ._cache import shared_cache
 from ._declarations import declare
 from ._kinds import Parameter, ParameterTree, of_variable
 from ._maintenance import override, restore
-from ._values import Wrapped, opaque
+from ._values import Frozen, Wrapped, opaque
 from .backends import Answer, own_region
 from .backends._local import MemoryBackend
 from .errors import DeclarationError, SecretNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any, NoReturn, TypeVar
+    from typing import Any, TypeVar
 
     from ._names import Opaque
     from ._secret import Declaration
@@ -139,9 +139,7 @@ class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, 
         self._entered: list[MemoryBackend] = []
         OverrideBackend(self._values(0), self._built(0))
 
-    def __reduce__(self) -> NoReturn:
-        """Refuse: a pickle would hold the values."""
-        raise TypeError("Cannot pickle override_secrets: the pickle would hold its values.")
+    __reduce__ = Frozen.__reduce__  # refuses
 
     def __enter__(self) -> None:
         """Begin to serve the values."""
