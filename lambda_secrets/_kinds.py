@@ -280,6 +280,11 @@ def effective(declaration: Declaration, backend: Any) -> Declaration:
 def of_variable(declaration: Declaration, **fields: Any) -> Declaration:
     """Return a copy that stands for the variable itself, whatever it holds."""
     copy = object.__new__(Declaration)
-    source = Source("env", declaration.variable or "")
+    source = Source(
+        "env",
+        declaration.variable or "",
+        version_id=getattr(declaration, "version_id", None),
+        version_stage=getattr(declaration, "version_stage", None),
+    )
     copy._freeze(**{**vars(declaration), **fields, "_source": source, "variable": None})
     return copy

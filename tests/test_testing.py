@@ -416,6 +416,23 @@ def test_a_variable_as_key_wins(held: str | None, monkeypatch: pytest.MonkeyPatc
         assert resolve_secrets({"key": "env:KEY_NAME"}).key == "mine"
 
 
+def _with_build(secret: Secret) -> Secret:
+    return Secret(secret.name, version_stage=secret.version_stage, build=lambda text: [text])
+
+
+def test_a_variable_has_versions_too() -> None:
+    """A value for `env:NAME` is the current one: another version needs a key of its own."""
+    before = Secret("env:KEY_NAME", version_stage="AWSPREVIOUS", default="none")
+    declared: dict[str, Any] = {"key": Secret("env:KEY_NAME"), "before": before}
+    with override_secrets({"env:KEY_NAME": "new"}):
+        assert resolve_secrets(declared).reveal() == {"key": "new", "before": "none"}
+    with override_secrets({"env:KEY_NAME": "new", before: "old"}):
+        assert resolve_secrets(declared).reveal() == {"key": "new", "before": "old"}
+    declared = {name: _with_build(one) for name, one in declared.items()}
+    with override_secrets({"env:KEY_NAME": "new"}, built={before: "made"}):
+        assert resolve_secrets(declared).reveal() == {"key": ["new"], "before": "made"}
+
+
 @pytest.mark.parametrize("names", [(), ("prod/db", "prod/other", "env:POOL")])
 def test_built_objects_are_injected(names: tuple[str, ...]) -> None:
     """Built objects are injected by secret or by path; nothing is built or closed."""
