@@ -81,7 +81,7 @@ class Rotation(Unpicklable):
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=click.FloatRange(0, 1e6, min_open=True),  # a timer cannot count to infinity
     default=30.0,
     show_default=True,
     metavar="SECONDS",

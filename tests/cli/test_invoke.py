@@ -213,6 +213,14 @@ def test_an_event_that_is_none(run: Run, folder: Path, event: str, why: str) -> 
     assert "CANARY" not in result.stderr
 
 
+@pytest.mark.parametrize("seconds", ["0", "-1", "inf", "1e20"])
+def test_a_timeout_that_is_none(run: Run, seconds: str) -> None:
+    """A timeout that no timer can count is wrong use, not an error of the handler."""
+    result = run("invoke", "app.undecorated", "--timeout", seconds)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Error: Invalid value for '--timeout': " in result.stderr
+
+
 def test_without_a_file_the_environment_decides(run: Run, folder: Path) -> None:
     """The handler's own backend is used; no local extension is started."""
     env = {"LAMBDA_SECRETS_BACKEND": "file", "LAMBDA_SECRETS_FILE": str(folder / "secrets.toml")}
