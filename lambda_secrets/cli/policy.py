@@ -150,13 +150,10 @@ def policy(
         os.environ[name] = value
     resolvers, notes = declared_by(*targets)
     needs = [
-        (
-            _source(declaration),
-            _readers(backend or backend_name(resolver.backend)),
-            _place_of(resolver.backend, place),
-        )
+        (_source(declaration), _readers(backend or backend_name(resolver.backend)), where)
         for resolver in resolvers
         for declaration in resolver.declarations.values()
+        for where in _places(resolver.backend, place)
     ]
     if any(source.kind == "appconfig" for source, *_ in needs):
         click.echo(_APPCONFIG_NOTE, err=True)
@@ -169,15 +166,20 @@ def policy(
     click.echo(_FORMATS[form](statements(needs, kms_keys, agent=agent)))
 
 
-def _place_of(backend: Any, place: Place) -> Place:
-    """Return the place, but in the region that the backend itself was given, if any."""
-    region = backend._region if isinstance(backend, AwsBackend) else None  # noqa: SLF001
-    return replace(place, region=region) if region else place
-
-
 def _is_batching(backend: Any) -> bool:
+    return any(getattr(part, "_batch", False) for part in _parts(backend))
+
+
+def _places(backend: Any, place: Place) -> set[Place]:
+    """Return where a backend reads: in the regions that it was given, else in the function's."""
+    given = [part._region if isinstance(part, AwsBackend) else None for part in _parts(backend)]  # noqa: SLF001
+    return {replace(place, region=region or place.region) for region in given}
+
+
+def _parts(backend: Any) -> tuple[Any, ...]:
+    """Return a backend, and those that "auto" asks after the extension."""
     behind = backend._behind.values() if isinstance(backend, AutoBackend) else ()  # noqa: SLF001
-    return any(getattr(one, "_batch", False) for one in (backend, *behind))
+    return (backend, *behind)
 
 
 class Unset(Source):

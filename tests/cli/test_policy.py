@@ -313,18 +313,21 @@ def test_wrong_use(run: Run, where: list[str], message: str) -> None:
 
 
 def test_a_backend_of_another_region_is_granted_there(run: Run, folder: Path) -> None:
-    """What an AwsBackend reads in its own region is not granted in the function's."""
+    """An AwsBackend's region replaces the function's; "auto" may read in both."""
     (folder / "far.py").write_text(
-        "from lambda_secrets import AwsBackend, inject_secrets\n"
+        "from lambda_secrets import AutoBackend, AwsBackend, inject_secrets\n"
         "backend = AwsBackend(region='eu-central-1')\n"
         "far = inject_secrets({'a': 'prod/far', 'b': 'ssm:/prod/url'}, backend=backend)(print)\n"
         "near = inject_secrets({'c': 'prod/near'}, backend='aws')(print)\n"
+        "both = inject_secrets({'d': 'prod/both'}, backend=AutoBackend(aws=backend))(print)\n"
     )
     granted = _granted(json.loads(run("policy", "far", *WHERE).stdout))
     assert granted == {
         ("ssm:GetParameters", f"{SSM}prod/url".replace("west", "central")),
         ("secretsmanager:GetSecretValue", f"{SECRET}prod/far-??????".replace("west", "central")),
         ("secretsmanager:GetSecretValue", f"{SECRET}prod/near-??????"),
+        ("secretsmanager:GetSecretValue", f"{SECRET}prod/both-??????"),
+        ("secretsmanager:GetSecretValue", f"{SECRET}prod/both-??????".replace("west", "central")),
     }
 
 
