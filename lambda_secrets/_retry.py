@@ -16,6 +16,7 @@ from ._maintenance import known_entries
 from ._rotation import Newer
 from ._shortfall import with_others
 from ._steps import Call, SteppedLayer, handler_of
+from ._targets import Uninjected
 from ._uses import Use, is_second_run_of
 from ._values import held, origins
 from .errors import DeclarationError, InjectionError, ResolutionError
@@ -164,7 +165,9 @@ def retry_on(resolvers: list[Resolver], types: tuple[type[Exception], ...], func
     layer = _RetryLayer(resolvers[0], "", types, function)
     layer.resolvers = resolvers
     layer.offset = offset_of(function)  # it may be a handler, whose context knows the deadline
-    return functools.update_wrapper(handler_of(layer, _RetryOnCall), function)
+    wrapper = functools.update_wrapper(handler_of(layer, _RetryOnCall), function)
+    vars(wrapper)["__wrapped__"] = Uninjected(function, ())  # for string annotations
+    return wrapper
 
 
 def _is_durable(kind: type) -> bool:

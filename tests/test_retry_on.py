@@ -121,7 +121,7 @@ def test_every_kind_of_callable_is_run_once_more(live: LiveSecrets) -> None:
     assert wrapped[0].__name__ == "plain"
     assert wrapped[0].__doc__ == plain.__doc__
     assert inspect.iscoroutinefunction(wrapped[1])
-    assert inspect.signature(wrapped[0]) == inspect.signature(plain)
+    assert inspect.signature(wrapped[0]) == inspect.signature(plain, eval_str=True)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+Count = int  # a name that only this module knows
 Key = Annotated[str, Secret("prod/key")]
 
 
@@ -117,6 +118,21 @@ def test_a_powertools_route_neither_asks_for_a_secret_nor_lets_callers_set_it(
     for query, q in (({}, 1), ({"key": "attacker", "q": "3"}, 3)):
         answer = app.resolve(http_event("/hook", **query), context)
         assert json.loads(answer["body"]) == {"q": q, "key": "s3cret"}
+
+
+def test_powertools_finds_the_types_of_a_route_with_retry_on(backend: Recorder) -> None:
+    """Trap: its validation evaluates string annotations in the outermost function's module."""
+    live = LiveSecrets({"key": "prod/key"}, backend=backend)
+    app = APIGatewayHttpResolver(enable_validation=True)
+
+    @app.get("/hook")
+    @live.retry_on(LookupError)
+    def hook(q: Count) -> dict[str, Any]:
+        return {"q": q, "key": live.key}
+
+    context: Any = SimpleNamespace()
+    answer = app.resolve(http_event("/hook", q="3"), context)
+    assert json.loads(answer["body"]) == {"q": 3, "key": "s3cret"}
 
 
 def signed(function: Any) -> Any:
