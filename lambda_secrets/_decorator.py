@@ -91,9 +91,8 @@ def inject_secrets(
         mapping: Any = declarations
         declared = declare_all(mapping)
 
-    def resolver_of(names: dict[str, Declaration], converters: Any = None) -> Resolver:
-        chosen, more = backend_of(backend), {**options, "converters": converters}
-        return Resolver(names, cache=shared_cache, backend=chosen, **more)
+    def resolver_of(names: dict[str, Declaration]) -> Resolver:
+        return Resolver(names, cache=shared_cache, backend=backend_of(backend), **options)
 
     def decorate(handler: Any) -> Any:
         resolver = live if declared is None else resolver_of(declared)

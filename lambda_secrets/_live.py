@@ -80,7 +80,7 @@ class LiveSecrets:
         observer: Any = None,
     ) -> None:
         """Check the declarations and options; fetch nothing yet."""
-        declared, converters = self._typed or ({}, {})
+        declared: dict[str, Declaration] = self._typed or {}
         if (declarations is None) != bool(declared):
             raise DeclarationError(
                 "LiveSecrets needs a mapping of declarations, or a subclass whose annotations "
@@ -99,14 +99,13 @@ class LiveSecrets:
                 )
         options: dict[str, Any] = {"ttl": ttl, "timeout": timeout, "jitter": jitter}
         options |= {"stale_if_error": stale_if_error, "refresh_ahead": refresh_ahead}
-        options |= {"observer": observer, "converters": converters}
+        options["observer"] = observer
         chosen = backend_of(backend)
         self._resolvers = [Resolver(declared, cache=shared_cache, backend=chosen, **options)]
 
     def __setattr__(self, name: str, value: object) -> None:
         """Refuse, except a subclass's own attributes: others would hide a secret on this object."""
-        typed: Any = self._typed[0] if self._typed else ()
-        declared = self.declarations if hasattr(self, "_resolvers") else typed
+        declared = self.declarations if hasattr(self, "_resolvers") else self._typed or ()
         if name in declared or (type(self) is LiveSecrets and name != "_resolvers"):
             del value  # a traceback can show locals
             what = f"Cannot change {name!r}: {type(self).__name__} is read-only."

@@ -58,7 +58,6 @@ class Resolver:
         stale_if_error: float = 3600,
         refresh_ahead: float = 0,
         observer: Any = None,
-        converters: Mapping[str, Callable[[Any], Any]] | None = None,
     ) -> None:
         self._rest = (jitter, stale_if_error, refresh_ahead)
         options = {"ttl": 0.0 if ttl is None else ttl, "timeout": timeout, "jitter": jitter}
@@ -76,7 +75,6 @@ class Resolver:
         self.timeout = timeout
         self.observer = observer
         self.state = self.partial = _NEVER
-        self.converters = converters or {}
         self.mismatched: set[str] = set()
         self._ttl = ttl
         self._fixed = {n: one for n, one in self.declarations.items() if one.variable is None}
@@ -197,7 +195,7 @@ class Resolver:
         declaration = self.declaration(name)
         value: Any = result
         if isinstance(result, Entry):
-            convert = self.converters.get(name)
+            convert = self.declarations[name].convert
             key = (declaration.path, id(declaration.transform), id(convert))
             known = result.made.get(key)
             if result.absent:

@@ -26,6 +26,7 @@ class Declaration(Compared):
         ttl: seconds, or None for that of the decorator.
         default: the value that stands in for a missing secret; ``...`` for none.
         variable: the environment variable that names the secret (``env:NAME``), or None.
+        convert: what makes the annotated type of a value, if a signature declares it, or None.
     """
 
     _source: Source | None
@@ -40,6 +41,7 @@ class Declaration(Compared):
     ttl: float | None
     search: Callback | None
     variable: str | None
+    convert: Any = None
 
     def _declare(
         self, kind: Kind, name: str, path: str | None, read: dict[str, Any], **options: Any

@@ -17,18 +17,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import CodeType, FunctionType
-    from typing import TypeAlias
 
-    from ._conversion import Convert
     from ._names import Opaque
 
-    Declared: TypeAlias = tuple[dict[str, Declaration], dict[str, Convert]]
 
-
-def declared_in(function: Any, into: str) -> Declared:
-    """Return the declarations of the annotated keyword-only parameters, and their converters.
-
-    A converter takes a declared value and returns it as the annotated type, or a `Mismatch`.
+def declared_in(function: Any, into: str) -> dict[str, Declaration]:
+    """Return the declarations of the annotated keyword-only parameters.
 
     Raises:
         DeclarationError: when an annotation is wrong, or no annotation has a declaration.
@@ -44,7 +38,7 @@ def declared_in(function: Any, into: str) -> Declared:
     scope = opaque((plain.__globals__, _scope(code)))  # hidden: it may hold anything
     defaults = opaque(plain.__kwdefaults__ or {})
     found = _found(_annotations(plain), injected, scope, defaults)
-    if not found[0]:
+    if not found:
         raise DeclarationError(
             f"Cannot inject secrets into {plain.__qualname__}(): its signature declares none. "
             "Annotate a keyword-only parameter, as in *, db: Annotated[str, Secret('prod/db')], "
@@ -53,7 +47,7 @@ def declared_in(function: Any, into: str) -> Declared:
     return found
 
 
-def declared_in_class(cls: Any) -> Declared | None:
+def declared_in_class(cls: Any) -> dict[str, Declaration]:
     """Return what a typed subclass and its bases declare, with its own attributes as defaults.
 
     Raises:
@@ -63,28 +57,24 @@ def declared_in_class(cls: Any) -> Declared | None:
     module = sys.modules.get(cls.__module__) or SimpleNamespace()
     scope = opaque((vars(module), {**_scope(None, cls.__module__), **vars(cls)}))
     defaults = opaque(vars(cls))
-    declarations, converters = _found(annotations, tuple(annotations), scope, defaults)
-    own = {name: (declarations[name], converters.get(name)) for name in declarations}
-    found: dict[str, tuple[Declaration, Convert | None]] = {}
+    own = _found(annotations, tuple(annotations), scope, defaults)
+    found: dict[str, Declaration] = {}
     for base in reversed(cls.__mro__[1:]):
         found |= vars(base).get("_declared", {})
     for name in found.keys() & vars(cls).keys() - own.keys():
         if not hasattr(type(vars(cls)[name]), "__get__"):  # unlike a method or property
-            own[name] = (_with_default(found[name][0], defaults, name), found[name][1])
+            own[name] = _changed(found[name], _default=opaque(vars(cls)[name]))
     for name in own.keys() & vars(cls).keys():  # it would hide the secret
         delattr(cls, name)
     cls._declared = own
-    found |= own
-    typed = {name: convert for name, (_, convert) in found.items() if convert is not None}
-    return ({name: found[name][0] for name in found}, typed) if found else None
+    return found | own
 
 
 def _found(
     annotations: Mapping[str, Any], injected: tuple[str, ...], scope: Opaque, defaults: Opaque
-) -> Declared:
-    """Return the declarations in annotations, and the converters to their types."""
+) -> dict[str, Declaration]:
+    """Return the declarations in annotations, each with the conversion to its type."""
     declarations: dict[str, Declaration] = {}
-    converters: dict[str, Convert] = {}
     for name, annotation in annotations.items():
         hint = _evaluated(name, annotation, scope)
         if isinstance(hint, Mismatch):
@@ -100,18 +90,17 @@ def _found(
                     f"Cannot declare {name!r}: both its declaration and its parameter have a "
                     "default. Keep one of them."
                 )
-            declaration = _with_default(declaration, defaults, name)
-        declarations[name] = declaration
+            declaration = _changed(declaration, _default=opaque(defaults(0)[name]))
         if declaration.build is None:
-            converters[name] = converter(name, declaration, wanted)
-    return declarations, converters
+            declaration = _changed(declaration, convert=converter(name, declaration, wanted))
+        declarations[name] = declaration
+    return declarations
 
 
-def _with_default(declaration: Declaration, defaults: Opaque, name: str) -> Declaration:
-    """Return a copy of a declaration with the default of that parameter."""
+def _changed(declaration: Declaration, **fields: Any) -> Declaration:
+    """Return a copy of a declaration with other fields."""
     copy = object.__new__(type(declaration))
-    copy._freeze(**vars(declaration))
-    copy._hide(defaults(0)[name])
+    copy._freeze(**{**vars(declaration), **fields})
     return copy
 
 

@@ -42,7 +42,7 @@ def wrapped(
     if not isinstance(resolver, Resolver):
         from ._signature import declared_in
 
-        resolver, into = resolver(*declared_in(handler, into)), "kwargs"
+        resolver, into = resolver(declared_in(handler, into)), "kwargs"
     offset = offset_of(handler) if offset is None else offset
     is_function = type(handler) is FunctionType
     stepped = offset or refresh_on or resolver.builds or not is_function

@@ -756,7 +756,7 @@ def converters(declaration: Declaration) -> list[Callable[[Any], Any]]:
     made = []
     for wanted in WANTED:
         handler.__annotations__ = {"it": Annotated[wanted, declaration]}
-        made.append(declared_in(handler, "")[1]["it"])
+        made.append(declared_in(handler, "")["it"].convert)
     return made
 
 
@@ -810,7 +810,7 @@ def test_only_what_is_no_plain_data_is_copied_as_an_object(
 
     handler.__annotations__ = {"it": Annotated[wanted, SECRET]}
     text = value if isinstance(value, str) else json.dumps(value)
-    assert type(declared_in(handler, "")[1]["it"](opaque(text))) is kind
+    assert type(declared_in(handler, "")["it"].convert(opaque(text))) is kind
 
 
 def test_object_that_cannot_be_copied_is_shared() -> None:

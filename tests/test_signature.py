@@ -471,7 +471,7 @@ def test_annotations_are_asked_for_as_python_3_14_wants_it(
     stand_in: Any = SimpleNamespace(Format=Format, get_annotations=get_annotations)
     monkeypatch.setitem(sys.modules, "annotationlib", stand_in)
     monkeypatch.setattr(sys, "version_info", (3, 14, 0, "final", 0))
-    assert list(declared_in(handler, "")[0]) == ["it"]
+    assert list(declared_in(handler, "")) == ["it"]
 
 
 def undefined_event(event: Imaginary, context: Any, *, it: Annotated[str, SECRET]) -> None:
@@ -480,9 +480,9 @@ def undefined_event(event: Imaginary, context: Any, *, it: Annotated[str, SECRET
 
 def test_converter_returns_and_never_raises() -> None:
     """A converter returns its failure, so that no exception has the secret in its frames."""
-    declarations, made = declared_in(undefined_event, "")
-    assert declarations == {"it": SECRET}
-    assert isinstance(made["it"](opaque(b"")), Mismatch)
+    declared = declared_in(undefined_event, "")
+    assert declared == {"it": SECRET}
+    assert isinstance(declared["it"].convert(opaque(b"")), Mismatch)
 
 
 class Owned(Secret):
