@@ -15,12 +15,13 @@ from .errors import BackendUnavailableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any, TypeAlias
 
-    from ._names import Opaque
+    from ._names import Opaque, Steps
     from ._secret import Declaration
     from ._store import Store
+    from .errors import ResolutionError
 
     Key: TypeAlias = tuple[Any, ...]
 
@@ -36,7 +37,7 @@ class Built:
         product: the opaque object; None while it is being built.
         cleared: whether its value was cleared while it was being built.
         outside: whether it was handed out while no call that declares it was running.
-        users: the calls that began before it was replaced and are still running.
+        users: the calls that ran when it was replaced, or when it was last handed out.
     """
 
     def __init__(self, key: Key, declaration: Declaration, value: Opaque) -> None:
@@ -72,13 +73,7 @@ class Built:
                 "its build function returned a coroutine. An async pool belongs to one event loop: "
                 "make it in the application's lifespan"
             )
-        from ._explain import failure, gathered
-
-        raise gathered({name: failure(name, self.declaration, Mismatch(problem), "build")})
-
-    def is_unused(self) -> bool:
-        """Whether it can be closed; one that was handed out, but needs no close, can be dropped."""
-        return not (self.users or (self.outside and (self.close or self.cleared)))
+        raise _failure(name, self.declaration, Mismatch(problem))
 
     def end(self) -> None:
         """Close it, unless it was closed already."""
@@ -117,46 +112,62 @@ class Builds:
         """Unregister a call; close objects that nobody uses any more."""
         with self.store.lock:
             self.calls.pop(call, None)
-            for built in self.replaced:
-                built.users.discard(call)
         self.close_unused()
 
-    def claim(
-        self, key: Key, declaration: Declaration, value: Opaque
-    ) -> tuple[Built | None, Any, Built | None]:
-        """Return the object for a value, or one in the making, or one for the caller to make."""
+    def steps(
+        self, name: str, key: Key, declaration: Declaration, value: Opaque, until: float
+    ) -> Steps[Opaque | None]:
+        """Yield blocking calls; return the object for a value, which is built if need be."""
+        clock, thread = self.store.clock, threading.get_ident()
         while True:
             with self.store.lock:
                 known = _find(self.current, key)
             # Comparing values may run other people's code: not under the lock.
-            if known is not None and same(known.value, value):
-                return known, None, None
-            thread = threading.get_ident()
+            fits = known is not None and same(known.value, value)
             with self.store.lock:
+                if fits and known in (*self.current, *self.replaced):
+                    return self.handed_out(known, declaration)
+                if _find(self.current, key) is not known:
+                    continue
                 # One that was cleared is made for its own thread alone.
                 making = _find([m for m in self.making if not m.cleared or m.thread == thread], key)
-                if making is not None:
-                    return None, making, None
-                if _find(self.current, key) is known:
-                    self.making.append(mine := Built(key, declaration, value))
-                    return None, None, mine
+                if making is None:
+                    mine = Built(key, declaration, value)
+                    self.making.append(mine)
+            if making is None:
+                return self.made(mine, name)
+            problem = ""
+            if making.thread == thread:
+                problem = "its build function reads the same secret. Use the value that it gets."
+            elif not (yield functools.partial(making.done.wait, until - clock.monotonic())):
+                problem = "another call is still building it. Raise timeout, or build faster."
+            if problem:
+                raise _failure(name, declaration, BackendUnavailableError(problem))
 
-    def make(self, built: Built, name: str) -> None:
-        """Build a claimed object, in this thread and outside all locks."""
+    def made(self, built: Built, name: str) -> Opaque | None:
+        """Build an object, in this thread and outside all locks; share it and hand it out."""
         try:
             built.make(name)
         finally:
             with self.store.lock:
                 if built in self.making:  # not after a fork in between
                     self.making.remove(built)
-                if built.product is not None and built.cleared:  # for its own call alone
-                    built.users = self.callers(built)
-                    built.outside = not built.users
-                    self.replaced.append(built)
-                elif built.product is not None:
-                    self.replace(built)
+                if built.product is not None:
+                    if built.cleared:  # for its own call alone
+                        self.replaced.append(built)
+                    else:
+                        self.replace(built)
+                    self.handed_out(built, built.declaration)
             built.done.set()
         self.close_unused()
+        return built.product
+
+    def handed_out(self, built: Built, declaration: Declaration) -> Opaque | None:
+        """Return an object; note who uses it and how to close it. The caller holds the lock."""
+        built.users = self.callers(built)
+        built.outside |= not built.users
+        built.close = built.close or declaration.close
+        return built.product
 
     def replace(self, built: Built) -> None:
         """Make this the current object of its key; the caller holds the lock."""
@@ -187,27 +198,19 @@ class Builds:
                 built.outside = False
 
     def close_unused(self) -> None:
-        """Close replaced objects that nobody uses."""
+        """Close replaced objects that nobody uses; one without a close can simply go."""
         while True:  # one by one: if one close is interrupted, the others come later
             with self.store.lock:
-                built = next((one for one in self.replaced if one.is_unused()), None)
+                unused = (
+                    one
+                    for one in self.replaced
+                    if one.users.isdisjoint(self.calls) and not (one.outside and one.close)
+                )
+                built = next(unused, None)
                 if built is None:
                     return
                 self.replaced.remove(built)
             built.end()  # other people's code: not under the lock
-
-    def hand_out(self, built: Built, declaration: Declaration) -> Opaque | None:
-        """Return the object, or None if it is closed; note who uses it and how to close it."""
-        with self.store.lock:
-            callers = self.callers(built)
-            if built in self.replaced:
-                built.users |= callers
-            elif built not in self.current:
-                return None
-            built.outside |= not callers
-            built.close = built.close or declaration.close
-            built.cleared = False  # from here on it is like any other replaced one
-        return built.product
 
     def callers(self, built: Built) -> set[object]:
         """Return the running calls that declare this object; the caller holds the lock."""
@@ -237,9 +240,10 @@ def _find(among: list[Built], key: Key) -> Built | None:
     return next((built for built in among if built.key == key), None)
 
 
-def _is_given(value: Opaque) -> bool:
-    """Whether a value is injected unchanged, without a build."""
-    return type(value(0)) is Wrapped and bool(value(0).shared)
+def _failure(name: str, declaration: Declaration, problem: Any) -> ResolutionError:
+    from ._explain import failure, gathered
+
+    return gathered({name: failure(name, declaration, problem, "build")})
 
 
 def given(backend: Any, declaration: Declaration) -> Opaque | None:
@@ -249,67 +253,33 @@ def given(backend: Any, declaration: Declaration) -> Opaque | None:
 
 
 def steps(
-    resolver: Any, declarations: Mapping[str, Declaration], secrets: Secrets, until: float
-) -> Generator[Callable[[], Any], Any, Secrets]:
+    resolver: Any,
+    declarations: Mapping[str, Declaration],
+    secrets: Secrets,
+    until: float,
+    builds: Builds | None = None,
+) -> Steps[Secrets]:
     """Yield blocking calls; return the secrets with built objects in place of their values.
 
-    Before a build can fail, the running call notes what it is built from.
+    Before a build can fail, the running call notes what it is built from. The objects are those of
+    ``builds``, by default those that everybody shares.
 
     Raises:
         ResolutionError: when another caller is still building at ``until`` by the monotonic clock,
             or after the timeout.
     """
     note(resolver, origins(secrets))
-    store, backend = resolver.cache, resolver.backend
-    builds = builds_of(store)
-    values = dict(held(secrets))
+    store = resolver.cache
+    builds = builds or builds_of(store)
+    values: dict[str, Any] = dict(held(secrets))
     until = min(until, store.clock.monotonic() + resolver.timeout)
     for name, declaration in declarations.items():
-        key = key_of(store, backend, declaration)
-        if _is_given(values[name]):  # a default or an override's object: nothing to build
+        key = key_of(store, resolver.backend, declaration)
+        value = values[name]
+        if type(value(0)) is Wrapped and value(0).shared:  # a default or an override's object
             builds.forget(key)
-            continue
-        while True:
-            known, making, mine = builds.claim(key, declaration, values[name])
-            if mine is not None:
-                builds.make(mine, name)
-                known = mine
-            if known is not None:
-                product = builds.hand_out(known, declaration)
-                if product is None:  # it was replaced and closed meanwhile
-                    continue
-                values[name] = product
-                break
-            problem = ""
-            if making.thread == threading.get_ident():
-                problem = "its build function reads the same secret. Use the value that it gets."
-            elif not (yield functools.partial(making.done.wait, until - store.clock.monotonic())):
-                problem = "another call is still building it. Raise timeout, or build faster."
-            if problem:
-                from ._explain import failure, gathered
-
-                error = BackendUnavailableError(problem)
-                raise gathered({name: failure(name, declaration, error, "build")})
-    return Secrets(values, origins(secrets))
-
-
-def trial(
-    store: Store,
-    backend: Any,
-    declarations: Mapping[str, Declaration],
-    secrets: Secrets,
-    tried: list[Built],
-) -> Secrets:
-    """Return the secrets with objects that are not shared yet; add these objects to ``tried``."""
-    values = dict(held(secrets))
-    for name, declaration in declarations.items():
-        key = key_of(store, backend, declaration)
-        built = _find(tried, key)
-        if built is None:
-            built = Built(key, declaration, values[name])
-            built.make(name)
-            tried.append(built)
-        values[name] = built.product  # type: ignore[assignment]  # it was built
+        else:
+            values[name] = yield from builds.steps(name, key, declaration, value, until)
     return Secrets(values, origins(secrets))
 
 

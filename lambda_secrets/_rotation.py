@@ -12,7 +12,7 @@ import math
 import threading
 import time
 
-from ._build import builds_of, same as same_value, steps as build_steps, trial
+from ._build import Builds, builds_of, same as same_value, steps as build_steps
 from ._maintenance import known_entries, known_entry
 from ._renewal import same
 from ._resolver import wait_within
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from ._build import Built
     from ._names import Steps
     from ._resolver import Resolver
     from ._secret import Declaration
@@ -80,7 +79,7 @@ class Newer:
         until = self._begin + wait_within(remaining)
         self._searches = [_Search(resolver, entries, until) for resolver, entries in used.items()]
         self._bridged = False  # the newer ones are pending versions
-        self._tried: list[Built] = []
+        self._trial = Builds(cache)  # objects built from these
 
     def refresh(self) -> Steps[None]:
         """Read past all caches the used sources that are due and have no newer value yet."""
@@ -100,7 +99,7 @@ class Newer:
             attempt.fruitless = 0 if attempt in new else attempt.fruitless + 1
         found = {}
         for search in self._searches:
-            secrets = yield from search.secrets(self._tried if self._bridged else None)
+            secrets = yield from search.secrets(self._trial if self._bridged else None)
             if secrets is not None:
                 found[search.resolver] = secrets
                 yield functools.partial(search.tell, self._begin)  # it waits for the observer
@@ -114,19 +113,20 @@ class Newer:
         with cache.lock:  # all at once, or another call builds from a value that it finds
             pending = [(search, name) for search in self._searches for name in search.changed]
             served = {search.attempt(name).key for search, name in pending if search.serve(name)}
-            good = [built for built in self._tried if built.key[:2] in served]
+            good = [built for built in self._trial.current if built.key[:2] in served]
             for built in good:
+                self._trial.current.remove(built)
+                built.outside = False  # the call that it was handed out to declares it
                 builds_of(cache).replace(built)
-        self._tried = [built for built in self._tried if built not in good]
         if good:
             builds_of(cache).close_unused()
         self.reject(failed=False)
 
     def reject(self, *, failed: bool) -> None:
         """Close objects built from pending values; values that failed are not tried again."""
-        tried, self._tried = self._tried, []
-        for built in tried:
-            built.end()
+        with self._cache.lock:
+            self._trial.drop(lambda _: True)
+        self._trial.close_unused()
         for search in self._searches if failed and self._bridged else ():
             for name, pending in search.changed.items():
                 search.attempt(name).refused.append(pending)
@@ -226,12 +226,12 @@ class _Search:
         self.cache.changed()
         return True
 
-    def secrets(self, tried: list[Built] | None) -> Steps[Secrets | None]:
+    def secrets(self, trial: Builds | None) -> Steps[Secrets | None]:
         """Return the values of all names, or None if no declared value is new.
 
-        Objects built from pending versions are added to ``tried``.
+        Objects built from pending versions are kept in ``trial``.
         """
-        resolver, cache = self.resolver, self.cache
+        resolver = self.resolver
         entries = {n: e for n, e in {**self.used, **self.changed}.items() if e is not None}
         values: dict[str, Any] = {}
         new = []
@@ -247,9 +247,9 @@ class _Search:
             return None
         secrets = Secrets(values, entries)
         built = {n: resolver.declaration(n) for n in self.used if resolver.declarations[n].build}
-        if tried is not None:
+        if trial is not None:
             bridged = {n: built.pop(n) for n in self.changed if n in built}
-            secrets = trial(cache, resolver.backend, bridged, secrets, tried)
+            secrets = yield from build_steps(resolver, bridged, secrets, self._until, trial)
         return (yield from build_steps(resolver, built, secrets, self._until))
 
     def tell(self, begin: float) -> None:

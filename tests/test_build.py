@@ -430,10 +430,11 @@ def test_what_needs_no_close_and_was_cleared_during_its_build_is_not_kept(
 
     class Pool:
         def __init__(self, _: str) -> None:
-            if not alive:
-                clear_cache()
+            if clears:
+                clears.pop()()
             alive.add(self)
 
+    clears = [clear_cache]
     alive: weakref.WeakSet[Pool] = weakref.WeakSet()
     live = LiveSecrets({"it": Secret("a", build=Pool)}, backend=backend)
     for _ in range(2):
