@@ -18,13 +18,6 @@ _MISSING: Any = object()
 _log = logging.getLogger("lambda_secrets")
 
 
-class _Shown(Secrets):
-    """The secrets on a shared context while calls run on it, with their `_Overlap`."""
-
-    __slots__ = ("_overlap",)  # not the name of a secret
-    _overlap: _Overlap
-
-
 class _Overlap:
     """The calls that run on one context, and what its attribute was before."""
 
@@ -46,6 +39,7 @@ class _Overlap:
                 if self.running:
                     self.show()
                 else:
+                    del _overlaps[id(self.context), self.key]
                     self.end()
             except BaseException as error:  # it must not replace the handler's outcome
                 if is_from_signal(error):
@@ -58,14 +52,12 @@ class _Overlap:
             *(self.key, *kinds),
         )
 
-    def shown(self) -> _Shown:
+    def shown(self) -> Secrets:
         """Return the union of the running calls' values; for equal names, the latest call's."""
         parts = list(self.running.values())
         if isinstance(self.before[1], Secrets):
             parts.insert(0, self.before[1])
-        shown = _Shown({name: value for part in parts for name, value in held(part).items()})
-        object.__setattr__(shown, "_overlap", self)
-        return shown
+        return Secrets({name: value for part in parts for name, value in held(part).items()})
 
     def show(self) -> None:
         """Set the context's attribute to that union."""
@@ -99,10 +91,7 @@ class _Overlap:
             _remove(context, key)
 
 
-def _overlap_of(context: Any, shown: Any) -> _Overlap | None:
-    """Return the overlap that shows these values on this context, if one does."""
-    overlap = shown._overlap if isinstance(shown, _Shown) else None  # noqa: SLF001 - its own module
-    return overlap if overlap is not None and overlap.context is context else None
+_overlaps: dict[tuple[int, str], _Overlap] = {}  # by the id of the context, and its attribute
 
 
 def placed(cache: Any, context: Any, key: str, secrets: Secrets) -> Callable[[], None]:
@@ -111,25 +100,24 @@ def placed(cache: Any, context: Any, key: str, secrets: Secrets) -> Callable[[],
     Raises:
         InjectionError: when the context does not take it.
     """
-    call = object()
+    call, place = object(), (id(context), key)
     outcome = ""
     with cache.placing:
         while not outcome:
-            overlap = None
+            joined = _overlaps.get(place)
             try:
-                shown = getattr(context, key, _MISSING)
-                joined = _overlap_of(context, shown)
                 overlap = joined or _Overlap(cache, context, key)
                 overlap.running[call] = secrets
                 if joined:
                     overlap.show()
                 if joined or overlap.begin():
+                    _overlaps[place] = overlap
                     return functools.partial(overlap.leave, call)
                 if not isinstance(overlap.before[0], Secrets):
                     outcome = "had no effect"
             except BaseException as error:
-                if overlap is not None:
-                    overlap.running.pop(call, None)
+                if joined:
+                    joined.running.pop(call, None)
                 if is_from_signal(error):
                     raise
                 outcome = f"raised {type(error).__name__}"
@@ -141,12 +129,11 @@ def placed(cache: Any, context: Any, key: str, secrets: Secrets) -> Callable[[],
 def leave_first(cache: Any, context: Any, key: str, secrets: Secrets) -> None:
     """End a call that began alone on a context: others joined, or the attribute was changed."""
     with cache.placing:
-        shown = getattr(context, key, _MISSING)
-        overlap = _overlap_of(context, shown)
+        overlap = _overlaps.get((id(context), key))
         if overlap is not None and overlap.before[1] is secrets:
             overlap.before = (_MISSING, _MISSING)
             overlap.show()
-        elif shown is not _MISSING:
+        elif hasattr(context, key):
             _remove(context, key)
 
 
