@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
+from contextlib import contextmanager
 from types import CoroutineType
 
 from ._signals import is_from_signal
@@ -15,7 +16,7 @@ from .errors import BackendUnavailableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any, TypeAlias
 
     from ._names import Opaque, Steps
@@ -43,7 +44,6 @@ class Built:
     def __init__(self, key: Key, declaration: Declaration, value: Opaque) -> None:
         self.key = key
         self.declaration = declaration
-        self.build: Any = declaration.build
         self.close: Any = declaration.close
         self.value = value
         self.product: Opaque | None = None
@@ -61,7 +61,7 @@ class Built:
                 leave a generator.
         """
         try:
-            made = self.build(fresh(self.value))
+            made = self.declaration.build(fresh(self.value))  # type: ignore[misc]  # it has one
         except StopIteration:
             problem = "its build function raised StopIteration"
         else:
@@ -103,16 +103,18 @@ class Builds:
         self.calls: dict[object, list[Key]] = {}
         self.inherited: list[Any] = []  # from before a fork: never used, never closed
 
-    def begin(self, call: object, keys: list[Key]) -> None:
-        """Register a call that declares objects with these keys."""
-        with self.store.lock:
-            self.calls[call] = keys
-
-    def end(self, call: object) -> None:
-        """Unregister a call; close objects that nobody uses any more."""
-        with self.store.lock:
-            self.calls.pop(call, None)
-        self.close_unused()
+    @contextmanager
+    def in_use(self, keys: list[Key]) -> Iterator[None]:
+        """Register a call that declares objects with these keys; then close what nobody uses."""
+        call = object()
+        try:
+            with self.store.lock:
+                self.calls[call] = keys
+            yield
+        finally:
+            with self.store.lock:
+                self.calls.pop(call, None)
+            self.close_unused()
 
     def steps(
         self, name: str, key: Key, declaration: Declaration, value: Opaque, until: float
@@ -244,12 +246,6 @@ def _failure(name: str, declaration: Declaration, problem: Any) -> ResolutionErr
     from ._explain import failure, gathered
 
     return gathered({name: failure(name, declaration, problem, "build")})
-
-
-def given(backend: Any, declaration: Declaration) -> Opaque | None:
-    """Return the object that an override provides in place of a built one, if any."""
-    # Ask the class: a mock makes up any attribute.
-    return backend.built_for(declaration) if hasattr(type(backend), "built_for") else None
 
 
 def steps(

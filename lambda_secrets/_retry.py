@@ -47,13 +47,9 @@ class RetriedCall(Call):
         if not built:
             return (yield from self._retried())
         # Registered before it takes any object, so that none is closed while in use.
-        builds = builds_of(self.layer.resolver.cache)
-        call = object()
-        builds.begin(call, [key_of(r.cache, r.backend, declaration) for r, declaration in built])
-        try:
+        keys = [key_of(r.cache, r.backend, declaration) for r, declaration in built]
+        with builds_of(self.layer.resolver.cache).in_use(keys):
             return (yield from self._retried())
-        finally:
-            builds.end(call)
 
     def resolvers(self) -> list[Resolver]:
         """Return the resolvers of its secrets."""
