@@ -13,7 +13,7 @@ import threading
 import time
 
 from ._build import Builds, builds_of, same as same_value, steps as build_steps
-from ._maintenance import known_entries, known_entry
+from ._maintenance import known_entry
 from ._renewal import same
 from ._resolver import wait_within
 from ._sources import Source, parsed_json
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from ._names import Steps
+    from ._cache import Cache
+    from ._names import Instant, Steps
     from ._resolver import Resolver
     from ._secret import Declaration
-    from ._store import Key, Store
+    from ._store import Key
 
-    Entries = dict[str, Entry]
+    Name = tuple[Resolver, str]
     Used = dict[str, Entry | None]
 
 FORCED_PAUSE = 1.0  # seconds between two forced reads of a source that failing calls ask for
@@ -70,40 +71,60 @@ class Attempt:
 
 
 class Newer:
-    """The search of one failing call for newer values."""
+    """The search of one failing call for newer values.
 
-    def __init__(self, cache: Store, used: dict[Resolver, Used], remaining: float | None) -> None:
+    What it keeps of a declared name is by resolver and name.
+    """
+
+    def __init__(self, cache: Cache, used: dict[Resolver, Used], remaining: float | None) -> None:
         """Search for newer values of the used entries, within the remaining seconds, if known."""
         self._cache = cache
+        self._used = {(r, name): entry for r in used for name, entry in used[r].items()}
+        self._timeout = max(resolver.timeout for resolver in used)
         self._begin = cache.clock.monotonic()
-        until = self._begin + wait_within(remaining)
-        self._searches = [_Search(resolver, entries, until) for resolver, entries in used.items()]
-        self._bridged = False  # the newer ones are pending versions
+        self._until = self._begin + wait_within(remaining)
+        self._changed: dict[Name, Entry] = {}  # the newer entries found
+        self._forced: list[Attempt] = []  # the sources read past all caches
+        self._alone: list[Name] = []  # whose sources are left alone
+        self._bridged = False  # the newer entries are pending versions
         self._trial = Builds(cache)  # objects built from these
-
-    def refresh(self) -> Steps[None]:
-        """Read past all caches the used sources that are due and have no newer value yet."""
-        for search in self._searches:
-            yield from search.force()
 
     def steps(self) -> Steps[dict[Resolver, Secrets]]:
         """Yield blocking calls; return the values of each resolver that has a new one."""
         yield from self.refresh()
-        for search in self._searches:
-            search.changed = search.newer()
-        self._bridged = not any(search.changed for search in self._searches)
-        for search in self._searches if self._bridged else ():
-            yield from search.cross()
-        new = {search.attempt(name) for search in self._searches for name in search.changed}
-        for attempt in {attempt for search in self._searches for attempt in search.forced}:
+        self._changed = self._newer()
+        self._bridged = not self._changed
+        if self._bridged:
+            yield from self._cross()
+        new = {self._attempt(*name) for name in self._changed}
+        for attempt in self._forced:
             attempt.fruitless = 0 if attempt in new else attempt.fruitless + 1
         found = {}
-        for search in self._searches:
-            secrets = yield from search.secrets(self._trial if self._bridged else None)
+        for resolver in dict.fromkeys(resolver for resolver, _ in self._used):
+            secrets = yield from self._secrets(resolver)
             if secrets is not None:
-                found[search.resolver] = secrets
-                yield functools.partial(search.tell, self._begin)  # it waits for the observer
+                found[resolver] = secrets
+                yield functools.partial(self._tell, resolver)  # it waits for the observer
         return found
+
+    def refresh(self) -> Steps[None]:
+        """Read past all caches the used sources that are due and have no newer value yet."""
+        waited: dict[Attempt, Any] = {}
+        while True:
+            with self._cache.lock:
+                due, joined, late = self._sorted(waited)
+                delay, left = max(late.values(), default=0.0), self._left()
+                if delay >= (self._timeout if left == math.inf else left):
+                    self._alone += late
+                    delay = 0.0
+                if not delay:
+                    due = _claimed(due if left else {}, self._cache.now())
+                    self._forced = list(due)
+                    break
+            # Two rotations in a row: wait until the sources may be read again.
+            waited = {self._attempt(*name): self._attempt(*name).at for name in late}
+            yield functools.partial(time.sleep, delay)
+        yield from self._read(due, joined)
 
     def accept(self) -> None:
         """Serve the pending values, and objects built from them, to everybody: they worked."""
@@ -111,8 +132,7 @@ class Newer:
             return
         cache = self._cache
         with cache.lock:  # all at once, or another call builds from a value that it finds
-            pending = [(search, name) for search in self._searches for name in search.changed]
-            served = {search.attempt(name).key for search, name in pending if search.serve(name)}
+            served = {self._attempt(*name).key for name in self._changed if self._serve(name)}
             good = [built for built in self._trial.current if built.key[:2] in served]
             for built in good:
                 self._trial.current.remove(built)
@@ -127,207 +147,167 @@ class Newer:
         with self._cache.lock:
             self._trial.drop(lambda _: True)
         self._trial.close_unused()
-        for search in self._searches if failed and self._bridged else ():
-            for name, pending in search.changed.items():
-                search.attempt(name).refused.append(pending)
+        for name, pending in self._changed.items() if failed and self._bridged else ():
+            self._attempt(*name).refused.append(pending)
 
-
-class _Search:
-    """The search for newer values of the names that were read through one resolver.
-
-    Attributes:
-        used: the entries that the failing call had, by declared name.
-        changed: the newer entries found.
-        forced: the sources that it has read past all caches.
-        alone: the names whose sources are left alone.
-    """
-
-    def __init__(self, resolver: Resolver, used: Used, until: float) -> None:
-        self.resolver = resolver
-        self.cache = resolver.cache
-        self.used = used
-        self.changed: Entries = {}
-        self.forced: list[Attempt] = []
-        self.alone: list[str] = []
-        self._until = until
-
-    def attempt(self, name: str, source: Source | None = None) -> Attempt:
+    def _attempt(self, resolver: Resolver, name: str, source: Source | None = None) -> Attempt:
         """Return the `Attempt` for the source of a name, or for another source."""
-        source = source or self.resolver.declaration(name).source
-        key = id(self.cache.active(self.resolver.backend)), source
-        attempt: Attempt = self.cache.attempts.setdefault(key, Attempt(key))
+        source = source or resolver.declaration(name).source
+        key = id(self._cache.active(resolver.backend)), source
+        attempt: Attempt = self._cache.attempts.setdefault(key, Attempt(key))
         return attempt
 
-    def newer(self) -> Entries:
-        """Return the cached entries of these names whose values differ from those used."""
+    def _newer(self) -> dict[Name, Entry]:
+        """Return the cached entries whose values differ from those used."""
         changed = {}
-        for name, entry in known_entries(self.resolver, self.used).items():
-            before = self.used[name]
+        for (resolver, name), before in self._used.items():
+            source = resolver.declaration(name).source
+            entry = known_entry(self._cache, resolver.backend, source)
             if entry is not None and not entry.absent and not (before and same(entry, before)):
-                changed[name] = entry
+                changed[resolver, name] = entry
         return changed
-
-    def force(self) -> Steps[None]:
-        """Read past all caches the used sources that are due and have no newer value yet."""
-        waited: dict[Attempt, Any] = {}
-        while True:
-            with self.cache.lock:
-                due, joined, late = self._sorted(waited)
-                delay = max(late.values(), default=0.0)
-                left = self._left()
-                if delay >= (self.resolver.timeout if left == math.inf else left):
-                    self.alone += late
-                    delay = 0.0
-                if not delay:
-                    self.forced = self._claimed(due if left else [])
-                    break
-            # Two rotations in a row: wait until the sources may be read again.
-            waited = {self.attempt(name): self.attempt(name).at for name in late}
-            yield functools.partial(time.sleep, delay)
-        yield from self._read(self.forced, joined)
-
-    def cross(self) -> Steps[None]:
-        """Find pending versions that may serve as the current ones."""
-        wanted: dict[str, Attempt] = {}
-        due, joined = [], set()
-        with self.cache.lock:
-            for name, entry in self.used.items():
-                declaration = self.resolver.declaration(name)
-                if name in self.alone or not _may_be_pending(declaration, entry):
-                    continue
-                source = Source("secret", declaration.source.name, version_stage="AWSPENDING")
-                wanted[name] = attempt = self.attempt(name, source)
-                if self._is_running(attempt):
-                    joined.add(attempt.ended)
-                elif self.cache.age(attempt.at) >= FORCED_PAUSE:
-                    due.append(attempt)
-            self._claimed(due)
-        results = yield from self._read(due, joined)
-        for name, attempt in wanted.items():
-            source, current = attempt.key[1], self.used[name]
-            pending = results.get(source) or known_entry(self.cache, self.resolver.backend, source)
-            # Another call's read may have failed, and left an earlier rotation's version.
-            if not isinstance(pending, Entry) or pending.absent or pending.sent < attempt.at:
-                _log.debug("There is no pending version of %s to use.", source.name)
-            elif current is not None and self._may_serve(name, current, pending):
-                self.changed[name] = pending
-
-    def serve(self, name: str) -> bool:
-        """Let a pending version serve everybody, unless AWSCURRENT has changed; under the lock."""
-        key, pending, current = self.attempt(name).key, self.changed[name], self.used[name]
-        known = self.cache.entries.get(key)
-        if known is None or current is None or not same(known, current):
-            return known is not None and same(known, pending)
-        entry = Entry(pending.answer, pending.backend, pending.sent, 0.0, forced=True)
-        entry.limit = min(self.resolver.freshness(name).ttl, PENDING_LIMIT)
-        entry.current = known.current or known  # of two bridges in a row
-        entry.made, entry.max_served_age = pending.made, known.max_served_age
-        self.cache.entries[key] = entry
-        self.cache.changed()
-        return True
-
-    def secrets(self, trial: Builds | None) -> Steps[Secrets | None]:
-        """Return the values of all names, or None if no declared value is new.
-
-        Objects built from pending versions are kept in ``trial``.
-        """
-        resolver = self.resolver
-        entries = {n: e for n, e in {**self.used, **self.changed}.items() if e is not None}
-        values: dict[str, Any] = {}
-        new = []
-        for name, before in self.used.items():
-            absent = SecretNotFoundError()
-            values[name] = resolver.value(name, entries.get(name, absent))
-            old = resolver.value(name, absent if before is None else before)
-            if not callable(values[name]):
-                values[name] = old  # a new value that does not fit is ignored
-            elif name in self.changed and not (callable(old) and same_value(old, values[name])):
-                new.append(name)
-        if not new or not all(map(callable, values.values())):
-            return None
-        secrets = Secrets(values, entries)
-        built = {n: resolver.declaration(n) for n in self.used if resolver.declarations[n].build}
-        if trial is not None:
-            bridged = {n: built.pop(n) for n in self.changed if n in built}
-            secrets = yield from build_steps(resolver, bridged, secrets, self._until, trial)
-        return (yield from build_steps(resolver, built, secrets, self._until))
-
-    def tell(self, begin: float) -> None:
-        """Tell the observer that the call runs again, and with which new values."""
-        if self.resolver.observer is not None:
-            from .events import Retried, tell_served
-
-            seconds = self.cache.clock.monotonic() - begin
-            told = {self.resolver.declaration(n).source: e for n, e in self.changed.items()}
-            served = [(source, entry, seconds) for source, entry in told.items()]
-            tell_served(Retried, self.resolver.observer, served, self._left())
-
-    def _left(self) -> float:
-        return max(0.0, self._until - float(self.cache.clock.monotonic()))
 
     def _sorted(
         self, waited: dict[Attempt, Any]
-    ) -> tuple[list[Attempt], set[threading.Event], dict[str, float]]:
+    ) -> tuple[dict[Attempt, Resolver], set[threading.Event], dict[Name, float]]:
         """Return what to read now, what to wait for, and delays by name; note names to skip."""
-        due, joined, late = [], set(), {}
-        self.alone = []
-        changed = self.newer()
-        for name in [name for name in self.used if name not in changed]:
-            entry, attempt = self.used[name], self.attempt(name)
-            since = self.cache.age(attempt.at)
+        due, joined, late = {}, set(), {}
+        self._alone = []
+        changed = self._newer()
+        for name in [name for name in self._used if name not in changed]:
+            entry, attempt = self._used[name], self._attempt(*name)
+            since = self._cache.age(attempt.at)
             if entry and not (attempt.used and same(attempt.used, entry)):
                 attempt.used, attempt.fruitless = entry, 0
             if entry is not None and entry.forced:  # maybe by a refresh()
-                since = min(since, self.cache.age(entry.sent))
+                since = min(since, self._cache.age(entry.sent))
             if self._is_running(attempt):
                 joined.add(attempt.ended)
             elif since >= attempt.pause or waited.get(attempt) == attempt.at:
-                due.append(attempt)
+                due[attempt] = name[0]
             elif attempt.fruitless:
-                self.alone.append(name)
+                self._alone.append(name)
             elif entry is not None and entry.forced:
                 late[name] = FORCED_PAUSE - since
         return due, joined, late
 
-    def _is_running(self, attempt: Attempt) -> bool:
-        """Whether another call is reading it past all caches."""
-        hung = self.cache.age(attempt.at) > self.resolver.timeout + GRACE
-        return not (hung or attempt.ended.is_set())
+    def _cross(self) -> Steps[None]:
+        """Find pending versions that may serve as the current ones."""
+        wanted: dict[Name, Attempt] = {}
+        due, joined = {}, set()
+        with self._cache.lock:
+            for name, entry in self._used.items():
+                declaration = name[0].declaration(name[1])
+                if name in self._alone or not _may_be_pending(declaration, entry):
+                    continue
+                source = Source("secret", declaration.source.name, version_stage="AWSPENDING")
+                wanted[name] = attempt = self._attempt(*name, source)
+                if self._is_running(attempt):
+                    joined.add(attempt.ended)
+                elif self._cache.age(attempt.at) >= FORCED_PAUSE:
+                    due[attempt] = name[0]
+            _claimed(due, self._cache.now())
+        yield from self._read(due, joined)
+        for name, attempt in wanted.items():
+            source, current = attempt.key[1], self._used[name]
+            pending = known_entry(self._cache, name[0].backend, source)
+            # The read may have failed, and left an earlier rotation's version.
+            if pending is None or pending.absent or pending.sent < attempt.at:
+                _log.debug("There is no pending version of %s to use.", source.name)
+            elif current is not None and self._may_serve(name, current, pending):
+                self._changed[name] = pending
 
-    def _claimed(self, attempts: list[Attempt]) -> list[Attempt]:
-        for attempt in attempts:
-            attempt.at, attempt.ended = self.cache.now(), threading.Event()
-        return attempts
-
-    def _read(
-        self, due: list[Attempt], joined: Iterable[threading.Event]
-    ) -> Steps[dict[Source, Any]]:
+    def _read(self, due: dict[Attempt, Resolver], joined: Iterable[threading.Event]) -> Steps[None]:
         """Read the claimed sources past all caches; wait for those that other calls read."""
-        resolver = self.resolver
-        results: dict[Source, Any] = {}
         try:
-            if due:
-                reading = yield functools.partial(
-                    self.cache.read,
-                    *(resolver.backend, {attempt.key[1]: Freshness(0.0) for attempt in due}),
+            for resolver in dict.fromkeys(due.values()):
+                sources = [attempt.key[1] for attempt in due if due[attempt] is resolver]
+                yield functools.partial(
+                    self._cache.read,
+                    *(resolver.backend, dict.fromkeys(sources, Freshness(0.0))),
                     timeout=resolver.timeout,
                     wait=self._left(),
                     mode="fresh",
                     observer=resolver.observer,
                 )
-                results = reading.results
         finally:
             for attempt in due:
                 attempt.ended.set()
         for ended in joined:
-            yield functools.partial(ended.wait, min(self._left(), resolver.timeout + GRACE))
-        return results
+            yield functools.partial(ended.wait, min(self._left(), self._timeout + GRACE))
 
-    def _may_serve(self, name: str, current: Entry, pending: Entry) -> bool:
-        if any(same(one, pending) for one in (current, *self.attempt(name).refused)):
+    def _may_serve(self, name: Name, current: Entry, pending: Entry) -> bool:
+        if any(same(one, pending) for one in (current, *self._attempt(*name).refused)):
             return False
-        asked = self.resolver.declaration(name).pending
+        asked = name[0].declaration(name[1]).pending
         return asked is True or bool(shielded(_differ_in_password, current, pending))
+
+    def _serve(self, name: Name) -> bool:
+        """Let a pending version serve everybody, unless AWSCURRENT has changed; under the lock."""
+        key, pending, current = self._attempt(*name).key, self._changed[name], self._used[name]
+        known = self._cache.entries.get(key)
+        if known is None or current is None or not same(known, current):
+            return known is not None and same(known, pending)
+        entry = Entry(pending.answer, pending.backend, pending.sent, 0.0, forced=True)
+        entry.limit = min(name[0].freshness(name[1]).ttl, PENDING_LIMIT)
+        entry.current = known.current or known  # of two bridges in a row
+        entry.made, entry.max_served_age = pending.made, known.max_served_age
+        self._cache.entries[key] = entry
+        self._cache.changed()
+        return True
+
+    def _secrets(self, resolver: Resolver) -> Steps[Secrets | None]:
+        """Return the values of all names of a resolver, or None if no declared value is new."""
+        used = {name: entry for (one, name), entry in self._used.items() if one is resolver}
+        changed = {name: entry for (one, name), entry in self._changed.items() if one is resolver}
+        entries = {n: e for n, e in {**used, **changed}.items() if e is not None}
+        values: dict[str, Any] = {}
+        new = []
+        for name, before in used.items():
+            absent = SecretNotFoundError()
+            values[name] = resolver.value(name, entries.get(name, absent))
+            old = resolver.value(name, absent if before is None else before)
+            if not callable(values[name]):
+                values[name] = old  # a new value that does not fit is ignored
+            elif name in changed and not (callable(old) and same_value(old, values[name])):
+                new.append(name)
+        if not new or not all(map(callable, values.values())):
+            return None
+        secrets = Secrets(values, entries)
+        built = {n: resolver.declaration(n) for n in used if resolver.declarations[n].build}
+        if self._bridged:
+            bridged = {n: built.pop(n) for n in changed if n in built}
+            secrets = yield from build_steps(resolver, bridged, secrets, self._until, self._trial)
+        return (yield from build_steps(resolver, built, secrets, self._until))
+
+    def _tell(self, resolver: Resolver) -> None:
+        """Tell an observer that the call runs again, and with which new values."""
+        if resolver.observer is not None:
+            from .events import Retried, tell_served
+
+            seconds = self._cache.clock.monotonic() - self._begin
+            told = {
+                resolver.declaration(name).source: entry
+                for (one, name), entry in self._changed.items()
+                if one is resolver
+            }
+            served = [(source, entry, seconds) for source, entry in told.items()]
+            tell_served(Retried, resolver.observer, served, self._left())
+
+    def _left(self) -> float:
+        left: float = self._until - self._cache.clock.monotonic()
+        return max(0.0, left)
+
+    def _is_running(self, attempt: Attempt) -> bool:
+        """Whether another call is reading it past all caches."""
+        hung = self._cache.age(attempt.at) > self._timeout + GRACE
+        return not (hung or attempt.ended.is_set())
+
+
+def _claimed(due: dict[Attempt, Resolver], now: Instant) -> dict[Attempt, Resolver]:
+    for attempt in due:
+        attempt.at, attempt.ended = now, threading.Event()
+    return due
 
 
 def _may_be_pending(declaration: Declaration, entry: Entry | None) -> bool:
