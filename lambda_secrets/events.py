@@ -41,7 +41,6 @@ class Event(Frozen):
         background: whether a fetch ran in the background.
     """
 
-    __slots__ = ("backend", "background", "outcome", "seconds", "source", "version")
     kind: str = ""
     source: str
     backend: str
@@ -61,39 +60,34 @@ class Event(Frozen):
         background: bool = False,
     ) -> None:
         """Keep what happened."""
-        told = (backend, background, outcome, seconds, source, version)
-        for field, value in zip(Event.__slots__, told, strict=True):
-            object.__setattr__(self, field, value)
+        vars(self).update(source=source, backend=backend, outcome=outcome, seconds=seconds)
+        vars(self).update(version=version, background=background)
 
     def __reduce__(self) -> tuple[Any, ...]:  # type: ignore[override]  # it holds no secret
         """Allow pickling, as for a queue to another process."""
-        told = {field: getattr(self, field) for field in Event.__slots__}
-        return functools.partial(type(self), **told), ()
+        return functools.partial(type(self), **vars(self)), ()
 
     def __repr__(self) -> str:
         """Show every field."""
-        fields = ", ".join(f"{field}={getattr(self, field)!r}" for field in Event.__slots__)
+        fields = ", ".join(f"{field}={value!r}" for field, value in vars(self).items())
         return f"{type(self).__name__}({fields})"
 
 
 class Fetched(Event):
     """A source was fetched, or fetching it failed: see ``outcome``."""
 
-    __slots__ = ()
     kind = "fetch"
 
 
 class ServedStale(Event):
     """A value past its TTL was served, since its refresh failed for a transient reason."""
 
-    __slots__ = ()
     kind = "stale"
 
 
 class Retried(Event):
     """A handler ran once more, with a new value of this source: see ``refresh_on``."""
 
-    __slots__ = ()
     kind = "retry"
 
 

@@ -45,8 +45,8 @@ def test_version_and_background_need_not_be_told() -> None:
 def test_an_event_shows_every_field() -> None:
     """An event can be logged as it is."""
     assert repr(Fetched("prod/db", "sdk", "ok", 0.25)) == (
-        "Fetched(backend='sdk', background=False, outcome='ok', seconds=0.25, "
-        "source='prod/db', version=None)"
+        "Fetched(source='prod/db', backend='sdk', outcome='ok', seconds=0.25, version=None, "
+        "background=False)"
     )
 
 
