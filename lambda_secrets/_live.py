@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from contextlib import suppress
 
 from ._cache import shared_cache
 from ._declarations import declare_all
@@ -177,14 +176,13 @@ class LiveSecrets:
 
     def clear(self) -> None:
         """Forget the values, so that the next access fetches; close objects built from them."""
+        from ._shortfall import with_others
+
         for resolver in self._resolvers:
             # An override by another thread may begin or end meanwhile.
             owners = {id(resolver.backend), id(resolver.cache.active(resolver.backend))}
-            gone = set()
-            for name in resolver.declarations:
-                with suppress(DeclarationError):  # its variable is unset: nothing is cached
-                    source = resolver.declaration(name).source
-                    gone |= {(owner, source) for owner in owners}
+            sources = [resolver.declaration(name).source for name in with_others(resolver, ())]
+            gone = {(owner, source) for owner in owners for source in sources}
             take_back(resolver, resolver.declarations)
             discard(resolver.cache, gone.__contains__)
 
