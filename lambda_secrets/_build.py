@@ -16,7 +16,7 @@ from .errors import BackendUnavailableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any, TypeAlias
 
     from ._names import Opaque, Steps
@@ -173,18 +173,18 @@ class Builds:
 
     def replace(self, built: Built) -> None:
         """Make this the current object of its key; the caller holds the lock."""
-        self.retire([_find(self.current, built.key)])
+        self.retire(lambda key: key == built.key)
         self.current.append(built)
 
     def forget(self, key: Key) -> None:
         """Retire the current object of this key, and close objects that nobody uses."""
         with self.store.lock:
-            self.retire([_find(self.current, key)])
+            self.retire(lambda other: other == key)
         self.close_unused()
 
-    def retire(self, gone: Iterable[Built | None]) -> None:
-        """Take these out of use; each can be closed once the running calls that declare it end."""
-        for built in filter(None, gone):
+    def retire(self, gone: Callable[[Key], bool]) -> None:
+        """Take objects out of use; each can be closed once the calls that declare it have ended."""
+        for built in [built for built in self.current if gone(built.key)]:
             self.current.remove(built)
             built.users = self.callers(built)
             self.replaced.append(built)
@@ -192,7 +192,7 @@ class Builds:
 
     def drop(self, gone: Callable[[Any], bool], *, cleared: bool = True) -> None:
         """Retire objects of these sources; ``cleared`` also ends their use outside of calls."""
-        self.retire([built for built in self.current if gone(built.key[:2])])
+        self.retire(lambda key: gone(key[:2]))
         for built in self.making:
             built.cleared |= gone(built.key[:2])
         for built in self.replaced if cleared else ():

@@ -277,19 +277,16 @@ class LiveSecrets:
         return (yield from _gathered(self._steps(r, r.declarations) for r in self._resolvers))
 
     def _refreshed(self, names: tuple[str, ...]) -> Steps[None]:
-        for name in names:
+        wanted = names or self.declarations
+        for name in wanted:
             if name not in self.declarations:
                 self._only(name)  # raises the KeyError
         yield from _gathered(
-            resolver.steps(
-                [name for name in resolver.declarations if name in names or not names],
-                mode="fresh",
-                build=False,
-            )
-            for resolver in self._resolvers
+            one.steps([n for n in one.declarations if n in wanted], mode="fresh", build=False)
+            for one in self._resolvers
         )
         for resolver in self._resolvers:
-            take_back(resolver, names or resolver.declarations)
+            take_back(resolver, wanted)
 
 
 def _gathered(parts: Iterable[Steps[Secrets]]) -> Steps[Secrets]:

@@ -53,15 +53,14 @@ class Attempt:
         refused: pending versions that failed.
     """
 
-    __slots__ = ("at", "ended", "fruitless", "key", "refused", "used")
+    at: Instant = (-math.inf, -math.inf)
+    used: Entry | None = None
+    fruitless = 0
 
     def __init__(self, key: Key) -> None:
         self.key = key
-        self.at = (-math.inf, -math.inf)
         self.ended = threading.Event()
         self.ended.set()
-        self.used: Entry | None = None
-        self.fruitless = 0
         self.refused: list[Entry] = []
 
     @property
