@@ -16,7 +16,7 @@ from .errors import BackendUnavailableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any, TypeAlias
 
     from ._names import Opaque, Steps
@@ -232,9 +232,9 @@ def builds_of(store: Store) -> Builds:
         return store.builds  # type: ignore[no-any-return]  # typed as Any in the store
 
 
-def key_of(store: Store, backend: Any, declaration: Declaration) -> Key:
+def key_of(resolver: Any, declaration: Declaration) -> Key:
     """Return the key of a built object; it holds the id of ``build``, so keep that alive."""
-    owner, source = id(store.active(backend)), declaration.source
+    owner, source = id(resolver.cache.active(resolver.backend)), declaration.source
     return owner, source, declaration.path, declaration.transform, id(declaration.build)
 
 
@@ -249,13 +249,9 @@ def _failure(name: str, declaration: Declaration, problem: Any) -> ResolutionErr
 
 
 def steps(
-    resolver: Any,
-    declarations: Mapping[str, Declaration],
-    secrets: Secrets,
-    until: float,
-    builds: Builds | None = None,
+    resolver: Any, names: Iterable[str], secrets: Secrets, until: float, builds: Any = None
 ) -> Steps[Secrets]:
-    """Yield blocking calls; return the secrets with built objects in place of their values.
+    """Yield blocking calls; return the secrets with built objects of these names.
 
     Before a build can fail, the running call notes what it is built from. The objects are those of
     ``builds``, by default those that everybody shares.
@@ -269,9 +265,11 @@ def steps(
     builds = builds or builds_of(store)
     values: dict[str, Any] = dict(held(secrets))
     until = min(until, store.clock.monotonic() + resolver.timeout)
-    for name, declaration in declarations.items():
-        key = key_of(store, resolver.backend, declaration)
-        value = values[name]
+    for name in names:
+        declaration, value = resolver.declaration(name), values[name]
+        if declaration.build is None:
+            continue
+        key = key_of(resolver, declaration)
         if type(value(0)) is Wrapped and value(0).shared:  # a default or an override's object
             builds.forget(key)
         else:

@@ -170,11 +170,10 @@ class Resolver:
         secrets = Secrets(values, {n: r for n, r in results.items() if isinstance(r, Entry)})
         if not build:
             return secrets
-        built = {n: self.declaration(n) for n in names if self.declarations[n].build is not None}
-        if built:
+        if self.builds:
             from ._build import steps
 
-            secrets = yield from steps(self, built, secrets, until)
+            secrets = yield from steps(self, names, secrets, until)
         if not (reading.stale and self.observer):
             self._keep(reading, secrets)
         return secrets

@@ -39,15 +39,15 @@ class RetriedCall(Call):
 
     def steps(self) -> Steps[Any]:
         """Yield blocking calls, and itself for each run; return the result of the last run."""
-        built = [
-            (resolver, resolver.declaration(name))
+        keys = [
+            key_of(resolver, resolver.declaration(name))
             for resolver in self.resolvers()
-            for name in (with_others(resolver, (), built=True) if resolver.builds else ())
+            for name in (with_others(resolver, ()) if resolver.builds else ())
+            if resolver.declarations[name].build is not None
         ]
-        if not built:
+        if not keys:
             return (yield from self._retried())
         # Registered before it takes any object, so that none is closed while in use.
-        keys = [key_of(r.cache, r.backend, declaration) for r, declaration in built]
         with builds_of(self.layer.resolver.cache).in_use(keys):
             return (yield from self._retried())
 

@@ -273,11 +273,10 @@ class Newer:
         if not new or not all(map(callable, values.values())):
             return None
         secrets = Secrets(values, entries)
-        built = {n: resolver.declaration(n) for n in used if resolver.declarations[n].build}
         if self._bridged:
-            bridged = {n: built.pop(n) for n in changed if n in built}
-            secrets = yield from build_steps(resolver, bridged, secrets, self._until, self._trial)
-        return (yield from build_steps(resolver, built, secrets, self._until))
+            secrets = yield from build_steps(resolver, changed, secrets, self._until, self._trial)
+        rest = [name for name in used if not (self._bridged and name in changed)]
+        return (yield from build_steps(resolver, rest, secrets, self._until))
 
     def _tell(self, resolver: Resolver) -> None:
         """Tell an observer that the call runs again, and with which new values."""

@@ -24,19 +24,18 @@ if TYPE_CHECKING:
     State: TypeAlias = tuple[float, float, Secrets]
 
 
-def with_others(resolver: Any, names: Collection[str], *, built: bool = False) -> list[str]:
-    """Return these names, and those of all other sources or built objects.
+def with_others(resolver: Any, names: Collection[str]) -> list[str]:
+    """Return these names, and those of all other sources.
 
     A name whose environment variable is unset is left out.
     """
     found = list(names)
     own = {resolver.declaration(name).source for name in names}
-    for name, declaration in resolver.declarations.items():
+    for name in resolver.declarations:
         with suppress(DeclarationError):
-            if declaration.build is not None or not built:
-                resolver.freshness(name)
-                if resolver.declaration(name).source not in own:
-                    found.append(name)
+            resolver.freshness(name)
+            if resolver.declaration(name).source not in own:
+                found.append(name)
     return found
 
 
@@ -122,7 +121,7 @@ def check(resolver: Any, values: dict[str, Any], results: dict[str, Any]) -> Non
         if resolver.declarations[name].build is not None and _is_missing(problem):
             from ._build import builds_of, key_of
 
-            key = key_of(resolver.cache, resolver.backend, resolver.declaration(name))
+            key = key_of(resolver, resolver.declaration(name))
             builds_of(resolver.cache).forget(key)  # its object counts as replaced
         backend = results[name].backend or backend_name(resolver.cache.active(resolver.backend))
         failures[name] = failure(name, resolver.declaration(name), problem, backend)
