@@ -6,7 +6,7 @@ import functools
 
 from ._cache import shared_cache
 from ._declarations import declare_all
-from ._maintenance import discard, known_entries
+from ._maintenance import discard, known_entry
 from ._resolver import Resolver, run
 from ._signals import is_from_signal
 from ._sources import check_seconds
@@ -351,7 +351,7 @@ class CacheInfo(dict[str, "dict[str, Any]"]):
 def known_of(resolver: Resolver, name: str) -> dict[str, Any]:
     """Return what the cache knows about a declared name, but never a value."""
     declaration = resolver.declaration(name)
-    entry = known_entries(resolver, [name])[name]
+    entry = known_entry(resolver, name)
     ttl = resolver.freshness(name).ttl
     answer: Any = None
     if entry is not None:

@@ -13,11 +13,10 @@ from .errors import DeclarationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from ._names import Opaque
-    from ._sources import Source
     from ._store import Entry, Store
     from .backends import Backend
 
@@ -35,17 +34,12 @@ def keep_strongly(store: Store, owner: Backend) -> None:
     store.owners[id(owner)] = owner
 
 
-def known_entry(store: Store, backend: Backend, source: Source) -> Entry | None:
-    """Return the entry of a source, however old, unless it was cleared."""
+def known_entry(watcher: Any, name: str) -> Entry | None:
+    """Return the entry of a name that the watcher declares, however old, unless it was cleared."""
+    store: Store = watcher.cache
     if store.deferred and not store.is_mine():
         catch_up(store)
-    return store.entries.get((id(store.active(backend)), source))
-
-
-def known_entries(watcher: Any, names: Iterable[str]) -> dict[str, Entry | None]:
-    """Return the known entries of these names, which the watcher declares."""
-    store, backend = watcher.cache, watcher.backend
-    return {n: known_entry(store, backend, watcher.declaration(n).source) for n in names}
+    return store.entries.get((id(store.active(watcher.backend)), watcher.declaration(name).source))
 
 
 def clear(store: Store) -> None:

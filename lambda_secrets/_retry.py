@@ -12,7 +12,7 @@ from ._build import builds_of, key_of
 from ._call import remaining_of
 from ._flags import ASYNC_GENERATOR, GENERATOR, flags_of
 from ._functions import function_in, innermost, offset_of
-from ._maintenance import known_entries
+from ._maintenance import known_entry
 from ._rotation import Newer
 from ._shortfall import with_others
 from ._steps import Call, SteppedLayer, handler_of
@@ -126,7 +126,7 @@ class _RetryOnCall(RetriedCall):
     def used(self) -> dict[Resolver, dict[str, Entry | None]]:
         resolvers = self.resolvers()
         reads = {r: names for r, names in self.use.reads.items() if r in resolvers}
-        return reads or {r: known_entries(r, with_others(r, ())) for r in resolvers}
+        return reads or {r: {n: known_entry(r, n) for n in with_others(r, ())} for r in resolvers}
 
 
 class _RetryLayer(SteppedLayer):

@@ -160,8 +160,7 @@ class Newer:
         """Return the cached entries whose values differ from those used."""
         changed = {}
         for (resolver, name), before in self._used.items():
-            source = resolver.declaration(name).source
-            entry = known_entry(self._cache, resolver.backend, source)
+            entry = known_entry(resolver, name)
             if entry is not None and not entry.absent and not (before and same(entry, before)):
                 changed[resolver, name] = entry
         return changed
@@ -208,11 +207,10 @@ class Newer:
             _claimed(due, self._cache.now())
         yield from self._read(due, joined)
         for name, attempt in wanted.items():
-            source, current = attempt.key[1], self._used[name]
-            pending = known_entry(self._cache, name[0].backend, source)
+            pending, current = self._cache.entries.get(attempt.key), self._used[name]
             # The read may have failed, and left an earlier rotation's version.
             if pending is None or pending.absent or pending.sent < attempt.at:
-                _log.debug("There is no pending version of %s to use.", source.name)
+                _log.debug("There is no pending version of %s to use.", attempt.key[1].name)
             elif current is not None and self._may_serve(name, current, pending):
                 self._changed[name] = pending
 

@@ -22,7 +22,6 @@ from lambda_secrets._maintenance import (
     after_fork,
     clear,
     discard,
-    known_entry,
     listen,
     override,
     release,
@@ -41,6 +40,7 @@ from lambda_secrets.errors import (
     ResolutionError,
     SecretNotFoundError,
 )
+from tests.support.entries import known_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -17,7 +17,6 @@ from lambda_secrets._maintenance import (
     after_fork,
     clear,
     discard,
-    known_entry,
     override,
     release,
     restore,
@@ -33,6 +32,7 @@ from lambda_secrets.errors import (
     SecretNotFoundError,
 )
 from tests.support.clock import FakeClock
+from tests.support.entries import known_entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -14,7 +14,7 @@ import click
 
 from lambda_secrets._cache import shared_cache
 from lambda_secrets._live import known_of
-from lambda_secrets._maintenance import known_entries, override
+from lambda_secrets._maintenance import known_entry, override
 from lambda_secrets._resolver import run
 from lambda_secrets.backends import FileBackend, backend_name, backend_of
 from lambda_secrets.cli.failure import debug_option
@@ -94,7 +94,7 @@ def _findings(resolver: Resolver) -> Iterator[Finding]:
         info: Mapping[str, Any] = {}
         absent = False
         if not isinstance(failure, DeclarationError):
-            info, entry = known_of(resolver, name), known_entries(resolver, [name])[name]
+            info, entry = known_of(resolver, name), known_entry(resolver, name)
             absent = entry is not None and entry.absent
         age = info.get("max_age", 0.0)
         yield Finding(
