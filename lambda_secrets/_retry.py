@@ -53,14 +53,19 @@ class RetriedCall(Call):
 
     def resolvers(self) -> list[Resolver]:
         """Return the resolvers of its secrets."""
-        return [self.layer.resolver]
+        return getattr(self.layer, "resolvers", [self.layer.resolver])
 
     def used(self) -> dict[Resolver, dict[str, Entry | None]]:
-        """Return the entries that the first run had, by resolver and declared name."""
-        resolver = self.layer.resolver
-        if self.secrets is None:  # a build has failed
-            return {resolver: self.use.reads.get(resolver, {})}
-        return {resolver: {name: origins(self.secrets).get(name) for name in held(self.secrets)}}
+        """Return the entries that the first run had, by resolver and declared name.
+
+        These are injected, or read by the run or a build; if there are none, all are returned.
+        """
+        resolvers = self.resolvers()
+        used = {r: names for r, names in self.use.reads.items() if r in resolvers}
+        if self.secrets:
+            entries = origins(self.secrets)
+            used[self.layer.resolver] = {name: entries.get(name) for name in held(self.secrets)}
+        return used or {r: {n: known_entry(r, n) for n in with_others(r, ())} for r in resolvers}
 
     def _retried(self) -> Steps[Any]:
         types = self.layer.refresh_on
@@ -117,20 +122,8 @@ class RetriedCall(Call):
         return {}
 
 
-class _RetryOnCall(RetriedCall):
-    """A call of a function with ``retry_on``: nothing is injected, it reads for itself."""
-
-    def resolvers(self) -> list[Resolver]:
-        return self.layer.resolvers  # type: ignore[no-any-return]  # of its own layer
-
-    def used(self) -> dict[Resolver, dict[str, Entry | None]]:
-        resolvers = self.resolvers()
-        reads = {r: names for r, names in self.use.reads.items() if r in resolvers}
-        return reads or {r: {n: known_entry(r, n) for n in with_others(r, ())} for r in resolvers}
-
-
 class _RetryLayer(SteppedLayer):
-    """The layer of a function with ``retry_on``."""
+    """The layer of a function with ``retry_on``: nothing is injected, it reads for itself."""
 
     into = "nothing"
     resolvers: list[Resolver]
@@ -161,7 +154,7 @@ def retry_on(resolvers: list[Resolver], types: tuple[type[Exception], ...], func
     layer = _RetryLayer(resolvers[0], "", types, function)
     layer.resolvers = resolvers
     layer.offset = offset_of(function)  # it may be a handler, whose context knows the deadline
-    wrapper = functools.update_wrapper(handler_of(layer, _RetryOnCall), function)
+    wrapper = functools.update_wrapper(handler_of(layer, RetriedCall), function)
     vars(wrapper)["__wrapped__"] = Uninjected(function, ())  # for string annotations
     return wrapper
 
