@@ -95,7 +95,7 @@ class Newer:
         self._bridged = not self._changed
         if self._bridged:
             yield from self._cross()
-        new = {self._attempt(*name) for name in self._changed}
+        new = {self._attempt(resolver, name) for resolver, name in self._changed}
         for attempt in self._forced:
             attempt.fruitless = 0 if attempt in new else attempt.fruitless + 1
         found = {}
@@ -121,7 +121,8 @@ class Newer:
                     self._forced = list(due)
                     break
             # Two rotations in a row: wait until the sources may be read again.
-            waited = {self._attempt(*name): self._attempt(*name).at for name in late}
+            attempts = [self._attempt(resolver, name) for resolver, name in late]
+            waited = {attempt: attempt.at for attempt in attempts}
             yield functools.partial(time.sleep, delay)
         yield from self._read(due, joined)
 
@@ -131,7 +132,7 @@ class Newer:
             return
         cache = self._cache
         with cache.lock:  # all at once, or another call builds from a value that it finds
-            served = {self._attempt(*name).key for name in self._changed if self._serve(name)}
+            served = {self._served(resolver, name) for resolver, name in self._changed}
             good = [built for built in self._trial.current if built.key[:2] in served]
             for built in good:
                 self._trial.current.remove(built)
@@ -146,8 +147,8 @@ class Newer:
         with self._cache.lock:
             self._trial.drop(lambda _: True)
         self._trial.close_unused()
-        for name, pending in self._changed.items() if failed and self._bridged else ():
-            self._attempt(*name).refused.append(pending)
+        for (resolver, name), pending in self._changed.items() if failed and self._bridged else ():
+            self._attempt(resolver, name).refused.append(pending)
 
     def _attempt(self, resolver: Resolver, name: str, source: Source | None = None) -> Attempt:
         """Return the `Attempt` for the source of a name, or for another source."""
@@ -172,8 +173,10 @@ class Newer:
         due, joined, late = {}, set(), {}
         self._alone = []
         changed = self._newer()
-        for name in [name for name in self._used if name not in changed]:
-            entry, attempt = self._used[name], self._attempt(*name)
+        for (resolver, name), entry in self._used.items():
+            if (resolver, name) in changed:
+                continue
+            attempt = self._attempt(resolver, name)
             since = self._cache.age(attempt.at)
             if entry and not (attempt.used and same(attempt.used, entry)):
                 attempt.used, attempt.fruitless = entry, 0
@@ -182,11 +185,11 @@ class Newer:
             if self._is_running(attempt):
                 joined.add(attempt.ended)
             elif since >= attempt.pause or waited.get(attempt) == attempt.at:
-                due[attempt] = name[0]
+                due[attempt] = resolver
             elif attempt.fruitless:
-                self._alone.append(name)
+                self._alone.append((resolver, name))
             elif entry is not None and entry.forced:
-                late[name] = FORCED_PAUSE - since
+                late[resolver, name] = FORCED_PAUSE - since
         return due, joined, late
 
     def _cross(self) -> Steps[None]:
@@ -194,25 +197,25 @@ class Newer:
         wanted: dict[Name, Attempt] = {}
         due, joined = {}, set()
         with self._cache.lock:
-            for name, entry in self._used.items():
-                declaration = name[0].declaration(name[1])
-                if name in self._alone or not _may_be_pending(declaration, entry):
+            for (resolver, name), entry in self._used.items():
+                declaration = resolver.declaration(name)
+                if (resolver, name) in self._alone or not _may_be_pending(declaration, entry):
                     continue
                 source = Source("secret", declaration.source.name, version_stage="AWSPENDING")
-                wanted[name] = attempt = self._attempt(*name, source)
+                wanted[resolver, name] = attempt = self._attempt(resolver, name, source)
                 if self._is_running(attempt):
                     joined.add(attempt.ended)
                 elif self._cache.age(attempt.at) >= FORCED_PAUSE:
-                    due[attempt] = name[0]
+                    due[attempt] = resolver
             _claimed(due, self._cache.now())
         yield from self._read(due, joined)
-        for name, attempt in wanted.items():
-            pending, current = self._cache.entries.get(attempt.key), self._used[name]
+        for (resolver, name), attempt in wanted.items():
+            pending, current = self._cache.entries.get(attempt.key), self._used[resolver, name]
             # The read may have failed, and left an earlier rotation's version.
             if pending is None or pending.absent or pending.sent < attempt.at:
                 _log.debug("There is no pending version of %s to use.", attempt.key[1].name)
-            elif current is not None and self._may_serve(name, current, pending):
-                self._changed[name] = pending
+            elif current is not None and self._may_serve(resolver, name, current, pending):
+                self._changed[resolver, name] = pending
 
     def _read(self, due: dict[Attempt, Resolver], joined: Iterable[threading.Event]) -> Steps[None]:
         """Read the claimed sources past all caches; wait for those that other calls read."""
@@ -233,25 +236,29 @@ class Newer:
         for ended in joined:
             yield functools.partial(ended.wait, min(self._left(), self._timeout + GRACE))
 
-    def _may_serve(self, name: Name, current: Entry, pending: Entry) -> bool:
-        if any(same(one, pending) for one in (current, *self._attempt(*name).refused)):
+    def _may_serve(self, resolver: Resolver, name: str, current: Entry, pending: Entry) -> bool:
+        if any(same(one, pending) for one in (current, *self._attempt(resolver, name).refused)):
             return False
-        asked = name[0].declaration(name[1]).pending
+        asked = resolver.declaration(name).pending
         return asked is True or bool(shielded(_differ_in_password, current, pending))
 
-    def _serve(self, name: Name) -> bool:
-        """Let a pending version serve everybody, unless AWSCURRENT has changed; under the lock."""
-        key, pending, current = self._attempt(*name).key, self._changed[name], self._used[name]
+    def _served(self, resolver: Resolver, name: str) -> Key | None:
+        """Let a pending version serve everybody; return its key, or None if AWSCURRENT has changed.
+
+        The caller holds the lock.
+        """
+        key = self._attempt(resolver, name).key
+        pending, current = self._changed[resolver, name], self._used[resolver, name]
         known = self._cache.entries.get(key)
         if known is None or current is None or not same(known, current):
-            return known is not None and same(known, pending)
+            return key if known is not None and same(known, pending) else None
         entry = Entry(pending.answer, pending.backend, pending.sent, 0.0, forced=True)
-        entry.limit = min(name[0].freshness(name[1]).ttl, PENDING_LIMIT)
+        entry.limit = min(resolver.freshness(name).ttl, PENDING_LIMIT)
         entry.current = known.current or known  # of two bridges in a row
         entry.made, entry.max_served_age = pending.made, known.max_served_age
         self._cache.entries[key] = entry
         self._cache.changed()
-        return True
+        return key
 
     def _secrets(self, resolver: Resolver) -> Steps[Secrets | None]:
         """Return the values of all names of a resolver, or None if no declared value is new."""
