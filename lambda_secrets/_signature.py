@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from types import SimpleNamespace
-from typing import Annotated, Any, get_type_hints
+from typing import Any, get_type_hints
 
 from ._conversion import converter, parts, unaliased
 from ._secret import Declaration
@@ -76,12 +76,12 @@ def _found(
     """Return the declarations in annotations, each with the conversion to its type."""
     declarations: dict[str, Declaration] = {}
     for name, annotation in annotations.items():
-        hint = _evaluated(name, annotation, scope)
+        hint = unaliased(_evaluated(name, annotation, scope))
         if isinstance(hint, Mismatch):
             if name in injected:
                 raise DeclarationError(f"Cannot read the annotation of {name!r}: {hint.reason}")
             continue  # the type of the event or the context does not matter here
-        declaration, wanted = _declared(name, hint, injected=name in injected)
+        declaration = _declared(name, hint, injected=name in injected)
         if declaration is None:
             continue
         if name in defaults(0):  # no local has the default: a traceback can show locals
@@ -92,7 +92,7 @@ def _found(
                 )
             declaration = _changed(declaration, _default=opaque(defaults(0)[name]))
         if declaration.build is None:
-            declaration = _changed(declaration, convert=converter(name, declaration, wanted))
+            declaration = _changed(declaration, convert=converter(name, declaration, hint))
         declarations[name] = declaration
     return declarations
 
@@ -165,14 +165,12 @@ def _evaluated(name: str, annotation: Any, scope: Opaque) -> Any | Mismatch:
     raise DeclarationError(message)
 
 
-def _declared(name: str, hint: Any, *, injected: bool) -> tuple[Declaration | None, Any]:
-    """Return the declaration of a parameter, if it has one, and the type that it wants."""
-    hint = unaliased(hint)
-    metadata = getattr(hint, "__metadata__", ())
-    found = [item for item in metadata if isinstance(item, Declaration)]
+def _declared(name: str, hint: Any, *, injected: bool) -> Declaration | None:
+    """Return the declaration of a parameter, if it has one."""
+    found = [one for one in getattr(hint, "__metadata__", ()) if isinstance(one, Declaration)]
     inside = [part for part in parts(hint) if isinstance(part, Declaration)]
     if not inside:
-        return None, None
+        return None
     what = f"Cannot declare {name!r}"
     if not injected:
         raise DeclarationError(
@@ -185,6 +183,4 @@ def _declared(name: str, hint: Any, *, injected: bool) -> tuple[Declaration | No
         )
     if len(inside) > 1:
         raise DeclarationError(f"{what}: it has {len(inside)} declarations. Keep one of them.")
-    rest = tuple(item for item in metadata if item is not found[0])
-    wanted = hint.__origin__
-    return found[0], Annotated[(wanted, *rest)] if rest else wanted
+    return found[0]
