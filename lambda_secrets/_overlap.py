@@ -106,20 +106,23 @@ def placed(cache: Any, context: Any, key: str, secrets: Secrets) -> Callable[[],
         while not outcome:
             joined = _overlaps.get(place)
             try:
-                overlap = joined or _Overlap(cache, context, key)
+                # Known before it shows: if a signal interrupts this, the next call takes it over.
+                overlap = _overlaps[place] = joined or _Overlap(cache, context, key)
                 overlap.running[call] = secrets
                 if joined:
                     overlap.show()
                 if joined or overlap.begin():
-                    _overlaps[place] = overlap
                     return functools.partial(overlap.leave, call)
+                del _overlaps[place]
                 if not isinstance(overlap.before[0], Secrets):
                     outcome = "had no effect"
             except BaseException as error:
-                if joined:
-                    joined.running.pop(call, None)
+                if place in _overlaps:
+                    _overlaps[place].running.pop(call, None)
                 if is_from_signal(error):
                     raise
+                if not joined:
+                    _overlaps.pop(place, None)
                 outcome = f"raised {type(error).__name__}"
     from ._explain import read_only_context
 

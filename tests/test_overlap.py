@@ -230,6 +230,27 @@ def test_a_finalizer_in_the_middle_of_placing_does_not_hang(backend: Recorder) -
     assert is_free(context)
 
 
+def test_a_signal_in_the_middle_of_placing_leaves_nothing_behind(backend: Recorder) -> None:
+    """The next call on the context takes over what an interrupted one has put there."""
+    interrupts: list[type[BaseException]] = [KeyboardInterrupt]
+
+    class Interrupted(Plain):
+        def __setattr__(self, name: str, value: object) -> None:
+            super().__setattr__(name, value)
+            if interrupts:
+                raise interrupts.pop()
+
+    @inject_secrets({"a": "a"}, backend=backend)
+    def handler(event: Any, context: Any) -> Any:
+        return context.secrets.a
+
+    context = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        handler({}, context)
+    assert handler({}, context) == "1"
+    assert is_free(context)
+
+
 def test_a_frozen_context_says_what_to_do(backend: Recorder) -> None:
     """A context that accepts no attribute is an error, whether values are cached or not."""
 
