@@ -267,6 +267,33 @@ def test_a_frozen_context_says_what_to_do(backend: Recorder) -> None:
             handler({}, Frozen())
 
 
+def test_a_context_that_refuses_a_second_call_keeps_the_first(backend: Recorder) -> None:
+    """A call that cannot join the others fails, and leaves them their secrets."""
+    sealed: list[bool] = []
+
+    class Sealed(Plain):
+        def __setattr__(self, name: str, value: object) -> None:
+            if sealed:
+                raise AttributeError(name)
+            super().__setattr__(name, value)
+
+    @inject_secrets({"a": "a"}, backend=backend)
+    def items(event: Any, context: Any) -> Generator[Any, Any, None]:
+        yield context.secrets.a
+        yield context.secrets.a
+
+    context = Sealed()
+    first = items({}, context)
+    assert next(first) == "1"
+    sealed.append(True)
+    with pytest.raises(InjectionError, match="raised AttributeError"):
+        next(items({}, context))
+    sealed.clear()
+    assert next(first) == "1"
+    first.close()
+    assert is_free(context)
+
+
 @pytest.mark.parametrize("kind", CONTEXTS)
 def test_a_call_within_a_call_fetches_once(backend: Recorder, kind: Any) -> None:
     """With `ttl=0`, nested calls fetch once each, and keep the secrets of the outer calls."""
