@@ -39,7 +39,7 @@ class _Overlap:
                 if self.running:
                     self.show()
                 else:
-                    del _overlaps[id(self.context), self.key]
+                    del self.cache.overlaps[id(self.context), self.key]
                     self.end()
             except BaseException as error:  # it must not replace the handler's outcome
                 if is_from_signal(error):
@@ -91,38 +91,35 @@ class _Overlap:
             _remove(context, key)
 
 
-_overlaps: dict[tuple[int, str], _Overlap] = {}  # by the id of the context, and its attribute
-
-
 def placed(cache: Any, context: Any, key: str, secrets: Secrets) -> Callable[[], None]:
     """Put values on a context, next to those of other calls; return a function that removes them.
 
     Raises:
         InjectionError: when the context does not take it.
     """
-    call, place = object(), (id(context), key)
+    call, place, overlaps = object(), (id(context), key), cache.overlaps
     outcome = ""
     with cache.placing:
         while not outcome:
-            joined = _overlaps.get(place)
+            joined = overlaps.get(place)
             try:
                 # Known before it shows: if a signal interrupts this, the next call takes it over.
-                overlap = _overlaps[place] = joined or _Overlap(cache, context, key)
+                overlap = overlaps[place] = joined or _Overlap(cache, context, key)
                 overlap.running[call] = secrets
                 if joined:
                     overlap.show()
                 if joined or overlap.begin():
                     return functools.partial(overlap.leave, call)
-                del _overlaps[place]
+                del overlaps[place]
                 if not isinstance(overlap.before[0], Secrets):
                     outcome = "had no effect"
             except BaseException as error:
-                if place in _overlaps:
-                    _overlaps[place].running.pop(call, None)
+                if place in overlaps:
+                    overlaps[place].running.pop(call, None)
                 if is_from_signal(error):
                     raise
                 if not joined:
-                    _overlaps.pop(place, None)
+                    overlaps.pop(place, None)
                 outcome = f"raised {type(error).__name__}"
     from ._explain import read_only_context
 
@@ -132,7 +129,7 @@ def placed(cache: Any, context: Any, key: str, secrets: Secrets) -> Callable[[],
 def leave_first(cache: Any, context: Any, key: str, secrets: Secrets) -> None:
     """End a call that began alone on a context: others joined, or the attribute was changed."""
     with cache.placing:
-        overlap = _overlaps.get((id(context), key))
+        overlap = cache.overlaps.get((id(context), key))
         if overlap is not None and overlap.before[1] is secrets:
             overlap.before = (_MISSING, _MISSING)
             overlap.show()

@@ -159,6 +159,7 @@ class Store:
         # A built-in type: no signal can interrupt entering or leaving it.
         self.lock = threading.RLock()
         self.placing = threading.RLock()  # held while a context's attribute changes
+        self.overlaps: dict[Any, Any] = {}  # by the context's id and the attribute
         self.entries: dict[Key, Entry] = {}
         self.rounds: dict[Key, Round] = {}
         self.overrides: list[Backend] = []
