@@ -222,7 +222,8 @@ class Resolver:
         made = extract(_extracted, declaration, entry, convert)
         if callable(made):
             self.cache.reveal(made)  # before another thread gets it
-            if (count := len(entry.made)) >= MOST_MADE and not count & count - 1:
+            count = len(entry.made)
+            if count >= MOST_MADE and count.bit_count() == 1:  # at 64, 128, 256 …
                 from ._shortfall import still_declared
 
                 entry.made = still_declared(self.cache, entry.made)

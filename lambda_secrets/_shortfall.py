@@ -88,7 +88,7 @@ def still_declared(store: Any, made: dict[Any, Any]) -> dict[Any, Any]:
     with store.lock:
         watchers = list(store.watchers.values())
     declared = {
-        (one.path, id(one.transform), id(watcher.converters.get(name)))
+        (one.path, id(one.transform), id(watcher.declarations[name].convert))
         for watcher in watchers
         for name, one in watcher.resolved.copy().items()
     }

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lambda_secrets._live import known_of
-from lambda_secrets._maintenance import known_entries
+from lambda_secrets._maintenance import known_entry
 from lambda_secrets.backends._local import (
     SCHEMES,
     base64_bytes,
@@ -229,7 +229,7 @@ def _print_summary(
     for resolver in resolvers_of(handler) or live_resolvers():  # a handler may use its module's
         for name in resolver.declarations:
             with contextlib.suppress(DeclarationError):  # its environment variable is not set
-                entry = known_entries(resolver, [name])[name]
+                entry = known_entry(resolver, name)
                 absent = {"backend": ""} if entry is not None and entry.absent else {}
                 known.append(known_of(resolver, name) | absent)
     labels: dict[str | None, str] = {None: "not read", "": "not found"}
