@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     Key: TypeAlias = tuple[Any, ...]
 
+MOST_BUILT = 64  # objects from one value, before those whose declarations are gone are retired
 _log = logging.getLogger("lambda_secrets")
 
 
@@ -120,49 +121,54 @@ class Builds:
         self, name: str, key: Key, declaration: Declaration, value: Opaque, until: float
     ) -> Steps[Opaque | None]:
         """Yield blocking calls; return the object for a value, which is built if need be."""
-        clock, thread = self.store.clock, threading.get_ident()
-        while True:
-            with self.store.lock:
-                known = _find(self.current, key)
-            # Comparing values may run other people's code: not under the lock.
-            fits = known is not None and same(known.value, value)
-            with self.store.lock:
-                if fits and known in (*self.current, *self.replaced):
-                    return self.handed_out(known, declaration)
-                if _find(self.current, key) is not known:
-                    continue
-                # One that was cleared is made for its own thread alone.
-                making = _find([m for m in self.making if not m.cleared or m.thread == thread], key)
-                if making is None:
-                    mine = Built(key, declaration, value)
-                    self.making.append(mine)
-            if making is None:
-                return self.made(mine, name)
-            problem = ""
-            if making.thread == thread:
-                problem = "its build function reads the same secret. Use the value that it gets."
-            elif not (yield functools.partial(making.done.wait, until - clock.monotonic())):
-                problem = "another call is still building it. Raise timeout, or build faster."
-            if problem:
-                raise _failure(name, declaration, BackendUnavailableError(problem))
-
-    def made(self, built: Built, name: str) -> Opaque | None:
-        """Build an object, in this thread and outside all locks; share it and hand it out."""
+        mine: Built | None = None
         try:
-            built.make(name)
-        finally:
-            with self.store.lock:
-                if built in self.making:  # not after a fork in between
-                    self.making.remove(built)
-                if built.product is not None:
-                    if built.cleared:  # for its own call alone
-                        self.replaced.append(built)
-                    else:
-                        self.replace(built)
-                    self.handed_out(built, built.declaration)
-            built.done.set()
+            while True:
+                with self.store.lock:
+                    known = _find(self.current, key)
+                # Comparing values may run other people's code: not under the lock.
+                fits = known is not None and same(known.value, value)
+                with self.store.lock:
+                    if fits and known in (*self.current, *self.replaced):
+                        return self.handed_out(known, declaration)
+                    if _find(self.current, key) is not known:
+                        continue
+                    making = self.being_made(key)
+                    if making is None:
+                        self.making.append(mine := Built(key, declaration, value))
+                        break
+                problem = yield from self.waited_for(making, until)
+                if problem:
+                    raise _failure(name, declaration, BackendUnavailableError(problem))
+            mine.make(name)  # in this thread, and outside all locks
+        finally:  # in this frame: a signal's exception must not leave it in the making
+            if mine is not None:
+                with self.store.lock:
+                    if mine in self.making:  # not after a fork in between
+                        self.making.remove(mine)
+                    if mine.product is not None:
+                        if mine.cleared:  # for its own call alone
+                            self.replaced.append(mine)
+                        else:
+                            self.replace(mine)
+                        self.handed_out(mine, declaration)
+                mine.done.set()
         self.close_unused()
-        return built.product
+        return mine.product
+
+    def being_made(self, key: Key) -> Built | None:
+        """Return the object in the making that this thread can use; the caller holds the lock."""
+        thread = threading.get_ident()
+        # One that was cleared is made for its own thread alone.
+        return _find([one for one in self.making if not one.cleared or one.thread == thread], key)
+
+    def waited_for(self, making: Built, until: float) -> Steps[str]:
+        """Wait until another call has built an object; return why that failed, or nothing."""
+        if making.thread == threading.get_ident():
+            return "its build function reads the same secret. Use the value that it gets."
+        left = until - self.store.clock.monotonic()
+        done = yield functools.partial(making.done.wait, left)
+        return "" if done else "another call is still building it. Raise timeout, or build faster."
 
     def handed_out(self, built: Built, declaration: Declaration) -> Opaque | None:
         """Return an object; note who uses it and how to close it. The caller holds the lock."""
@@ -175,6 +181,11 @@ class Builds:
         """Make this the current object of its key; the caller holds the lock."""
         self.retire(lambda key: key == built.key)
         self.current.append(built)
+        alike = [one for one in self.current if one.key[:3] == built.key[:3]]
+        if len(alike) > MOST_BUILT:  # `build` may be a new lambda in each call
+            watchers = list(self.store.watchers.values())
+            declared = {id(one.build) for w in watchers for one in w.declarations.values()}
+            self.retire(lambda key: key[:3] == built.key[:3] and key[-1] not in declared)
 
     def forget(self, key: Key) -> None:
         """Retire the current object of this key, and close objects that nobody uses."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import json
 import logging
@@ -1090,3 +1091,87 @@ def test_builds_of_sources_that_are_swept_are_dropped(
         one = {"it": Secret(f"tenant/{number}", build=Client)}
         assert resolve_secrets(one, backend=backend).it.use() == "v"
     assert len(shared_cache.builds.current) <= len(shared_cache.entries) < 60
+
+
+class Interrupt(BaseException):
+    """What the handler of a signal raises."""
+
+
+class InterruptedList(list[Any]):
+    """A list at whose next change a signal comes."""
+
+    def append(self, item: Any) -> None:
+        """Append, and be interrupted."""
+        super().append(item)
+        raise Interrupt
+
+
+class InterruptedDict(dict[Any, Any]):
+    """A dict at whose next change a signal comes."""
+
+    def __setitem__(self, key: Any, item: Any) -> None:
+        """Set the item, and be interrupted."""
+        super().__setitem__(key, item)
+        raise Interrupt
+
+
+def test_a_signal_before_a_build_leaves_nothing_in_the_making(
+    backend: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an interrupted read, the object is built as usual: nobody waits for it."""
+    live = LiveSecrets({"it": declared()}, backend=backend)
+    builds = _build.builds_of(shared_cache)
+    monkeypatch.setattr(builds, "making", InterruptedList(builds.making))
+    with pytest.raises(Interrupt):
+        _ = live.it
+    monkeypatch.setattr(builds, "making", list(builds.making))
+    assert live.it.use() == "1"
+
+
+def test_a_signal_as_a_call_begins_keeps_no_object_open(
+    backend: Recorder, made: list[Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that a signal ended before its handler ran is not waited for with a close."""
+    handler = inject_secrets({"it": declared()}, backend=backend)(
+        lambda event, context: context.secrets.it.use()
+    )
+    builds = _build.builds_of(shared_cache)
+    monkeypatch.setattr(builds, "calls", InterruptedDict(builds.calls))
+    with pytest.raises(Interrupt):
+        handler({}, SimpleNamespace())
+    monkeypatch.setattr(builds, "calls", dict(builds.calls))
+    for value in ("1", "2"):
+        backend.answers["a"] = value
+        handler.secrets.refresh()
+        assert handler({}, SimpleNamespace()) == value
+    assert [client.closed for client in made] == [1, 0]
+
+
+class Made:
+    """A built object that the tests count."""
+
+
+@pytest.mark.parametrize("declarer", [LiveSecrets, resolve_secrets])
+def test_objects_of_gone_declarations_are_released(backend: Recorder, declarer: Any) -> None:
+    """A declaration made anew in each call leaves no object behind, and takes none from others."""
+    objects: weakref.WeakSet[Made] = weakref.WeakSet()
+    kept = LiveSecrets({"it": declared()}, backend=backend)
+    first = kept.it
+    for _ in range(200):
+        each = declarer({"it": Secret("a", build=lambda _: Made())}, backend=backend)
+        objects.add(each["it"])
+    del each
+    assert len(objects) < 100
+    assert kept.it is first
+    assert not first.closed
+
+
+def test_the_object_of_a_gone_handler_is_closed(backend: Recorder, made: list[Client]) -> None:
+    """A handler that is decorated in each call does not leave more and more open objects."""
+    for _ in range(200):
+        each = declared(build=functools.partial(Client))  # a new object, like a lambda
+        handler = inject_secrets({"it": each}, backend=backend)(
+            lambda event, context: context.secrets.it.use()
+        )
+        assert handler({}, SimpleNamespace()) == "1"
+    assert sum(not client.closed for client in made) < 100
