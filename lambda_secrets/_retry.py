@@ -84,6 +84,8 @@ class RetriedCall(Call):
             if not_run or retried or self.begun or isinstance(error, InjectionError):
                 raise
             failed = error
+        finally:
+            self.use.active = False  # also if a signal's exception has interrupted its end
         remaining = remaining_of(self.argument(1, "context"))
         newer = Newer(self.layer.resolver.cache, self.used(), remaining)
         result: Any = None
@@ -106,6 +108,7 @@ class RetriedCall(Call):
                 return result
             raise failed
         finally:
+            self.use.active = False
             del failed  # its traceback refers to this frame
 
     def _newer(self, newer: Newer) -> Steps[dict[Resolver, Secrets]]:

@@ -8,6 +8,7 @@ import gc
 import inspect
 import logging
 import warnings
+from contextvars import copy_context
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
@@ -28,6 +29,7 @@ from lambda_secrets import (
     clear_cache,
     inject_secrets,
 )
+from lambda_secrets._cache import shared_cache
 from lambda_secrets._uses import Use
 from tests.support.recorder import Recorder
 
@@ -554,6 +556,36 @@ def test_the_remaining_time_of_a_handler_bounds_its_retry(
             call()
         assert [call.timeout for call in backend.calls] == [5, pytest.approx(0.9)]
         backend.calls.clear()
+
+
+def test_a_signal_as_a_second_run_ends_lets_later_calls_be_retried(
+    live: LiveSecrets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an interrupted second run its values are gone, and the next failure is retried."""
+
+    class Interrupt(BaseException):
+        pass
+
+    def end(use: Use, *exc_info: object) -> None:
+        if use.given:
+            raise Interrupt
+
+    @live.retry_on(LoginFailed)
+    def call() -> str:
+        if live.a in refused:
+            raise LoginFailed
+        return str(live.a)
+
+    refused, main = {live.a}, copy_context()
+    with monkeypatch.context() as patched:
+        patched.setattr(Use, "__exit__", end)
+        with pytest.raises(Interrupt):
+            main.run(call)
+    live.refresh()
+    shared_cache.attempts.clear()
+    assert live.a == "2"
+    refused.add("2")
+    assert main.run(call) == "3"
 
 
 # Durable executions
