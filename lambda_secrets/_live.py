@@ -298,13 +298,15 @@ def _gathered(parts: Iterable[Steps[Secrets]]) -> Steps[Secrets]:
             values.update(held((yield from steps)))
         except ResolutionError as error:
             errors.append(error)
-    own = [error for error in errors if not error.failures]  # a build raised it
-    if own or len(errors) == 1:
-        raise (own or errors)[0]
+    errors = [error for error in errors if not error.failures][:1] or errors  # a build raised it
+    if len(errors) == 1:
+        raise errors.pop()  # the traceback of an error refers to this frame
     if errors:
         from ._explain import gathered
 
-        raise gathered({n: one for error in errors for n, one in error.failures.items()})
+        failures = {n: one for error in errors for n, one in error.failures.items()}
+        errors.clear()
+        raise gathered(failures)
     return Secrets(values)
 
 

@@ -266,6 +266,8 @@ def run(steps: Steps[T]) -> T:
             step = proceed(value)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]  # what the steps return
+        finally:
+            value = None  # the traceback of an error refers to this frame
         try:
             proceed, value = steps.send, step()
         except StopIteration:  # a generator would turn it into a RuntimeError

@@ -42,6 +42,8 @@ def _taken(
             step = proceed(value)
         except StopIteration as end:
             return end.value
+        finally:
+            value = None  # the traceback of an error refers to this frame
         try:
             value = yield from perform(step)
             proceed = steps.send
@@ -115,7 +117,11 @@ async def _finish(call: Any, awaitable: Any, steps: Steps[Any] | None) -> Any:
         proceed, value = steps.throw, error
     finally:
         call.__exit__()
-    return value if steps is None else await drive(steps, proceed, value)
+    if steps is None:
+        return value
+    rest = drive(steps, proceed, value)
+    del value  # the traceback of an error refers to this frame
+    return await rest
 
 
 class Awaited:
@@ -210,6 +216,8 @@ def _async_generator_of(layer: Any, call_of: Any) -> Callable[..., Any]:
                 step: Any = proceed(value)
             except StopIteration:
                 return
+            finally:
+                value = None  # the traceback of an error refers to this frame
             try:
                 if isinstance(step, functools.partial):
                     value = await off_loop(step)

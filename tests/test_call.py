@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections import UserDict
+from contextlib import suppress
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -369,3 +372,83 @@ def test_a_value_that_does_not_fit_builds_nothing_and_forgets_nothing() -> None:
     with pytest.raises(SecretValueError):
         live.refresh()
     assert made == [1]
+
+
+class Failed(Exception):  # noqa: N818 - the handler's own
+    """Raised by the handlers here."""
+
+
+def fail(event: Any, context: Any) -> Any:
+    """Fail."""
+    raise Failed
+
+
+async def fail_async(event: Any, context: Any) -> Any:
+    """Fail."""
+    raise Failed
+
+
+def fail_in_items(event: Any, context: Any) -> Any:
+    """Fail after an item."""
+    yield
+    raise Failed
+
+
+async def fail_in_async_items(event: Any, context: Any) -> Any:
+    """Fail after an item."""
+    yield
+    raise Failed
+
+
+def driven(handler: Any, consume: Any = None) -> Callable[[], Any]:
+    """Return a function that runs a handler by hand: a task of asyncio keeps its exception."""
+
+    async def consumed(items: Any) -> None:
+        async for _ in items:
+            pass
+
+    def run() -> Any:
+        result = handler({}, SimpleNamespace())
+        (consumed(result) if consume is None else consume(result)).send(None)
+
+    return run
+
+
+def failing_reads(backend: Recorder) -> Any:
+    """Return the secrets of a handler with two layers, whose reads fail."""
+    missing = {"a": "a", "b": "b"}
+    layered = untyped({"c": "c"}, backend=backend)(untyped(missing, backend=backend)(fail))
+    return layered.secrets
+
+
+FAILING: dict[str, Callable[[], Callable[[], Any]]] = {
+    "event": lambda: lambda: inject(into="event", ttl=0)(fail)({}, SimpleNamespace()),
+    "items": lambda: lambda: list(inject()(fail_in_items)({}, SimpleNamespace())),
+    "coroutine": lambda: driven(inject()(fail_async), lambda coroutine: coroutine),
+    "async items": lambda: driven(inject()(fail_in_async_items)),
+    "returned": lambda: driven(
+        inject(refresh_on=Failed)(partial(lambda handler, *args: handler(*args), fail_async)),
+        lambda awaitable: awaitable,
+    ),
+    "live": lambda: LiveSecrets({"it": "it"}, backend=Recorder({})).current,
+    "layers": lambda: failing_reads(Recorder({})).current,
+}
+
+
+@pytest.mark.parametrize("kind", FAILING)
+def test_an_error_is_freed_as_soon_as_it_was_handled(kind: str) -> None:
+    """No frame of ours refers to its own error, so what a failing handler held is freed at once."""
+    call = FAILING[kind]()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(2):
+            with suppress(Failed, ResolutionError):
+                call()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        assert [one for one in gc.garbage if isinstance(one, (Failed, ResolutionError))] == []
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
