@@ -23,7 +23,7 @@ class HandlerSecrets:
     __slots__ = ("_resolvers",)
 
     def __init__(self, resolvers: list[Resolver]) -> None:
-        self._resolvers = resolvers
+        object.__setattr__(self, "_resolvers", resolvers)
 
     def __getattribute__(self, name: str) -> Any:
         from ._live import LiveSecrets
@@ -33,6 +33,10 @@ class HandlerSecrets:
         # Another thread may have done so, and a LiveSecrets refuses to be changed.
         object.__setattr__(self, "__class__", LiveSecrets)
         return getattr(self, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        del value  # a traceback can show locals
+        self.__setattr__(name, None)  # of LiveSecrets, which refuses
 
     def __getitem__(self, name: str) -> Any:
         return self.__getitem__(name)  # of LiveSecrets, which looking it up turns this into

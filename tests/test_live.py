@@ -404,6 +404,15 @@ def test_it_is_read_only(live: LiveSecrets, backend: Recorder) -> None:
     assert mine.count == 1
 
 
+def test_a_handlers_secrets_are_read_only_before_their_first_use(backend: Recorder) -> None:
+    """Setting a value, as a test may try first of all, says to use `override_secrets`."""
+    handler: Any = inject_secrets({"a": "a"}, backend=backend)(lambda event, context: None)
+    with pytest.raises(AttributeError, match=r"'a': LiveSecrets is .* override_secrets") as caught:
+        handler.secrets.a = "canary"
+    assert not any("canary" in str(entry.locals) for entry in caught.traceback[1:])
+    assert backend.calls == []
+
+
 def test_two_objects_of_a_typed_subclass_are_two(backend: Recorder) -> None:
     """Each instance has its own options, and a further subclass its own declarations."""
 
