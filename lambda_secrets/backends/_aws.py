@@ -10,12 +10,11 @@ import time
 from hashlib import sha256
 
 from .._values import opaque
-from ..errors import BackendUnavailableError, ResolutionError
+from ..errors import ResolutionError
 from ._calls import ConversingBackend, conversation
-from ._connections import Fault
 from ._endpoints import endpoint_of
 from ._http import Reply
-from ._states import ExpiredError, pause_before
+from ._states import ExpiredError, retried
 from ._tls import RemoteClient
 
 TYPE_CHECKING = False
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from ._calls import Call
     from ._container import Container
     from ._endpoints import Endpoint
-    from ._types import Answers, Job, Outcome, Sources, Talk, Task
+    from ._types import Answers, Ask, Outcome, Task
 
 VERSION = "0.1.0"  # the package's; importlib.metadata would cost a third of a cold start
 _TARGETS = {"secretsmanager": "secretsmanager.", "ssm": "AmazonSSM."}
@@ -55,11 +54,6 @@ class AwsBackend(ConversingBackend):
         self.offsets: dict[Any, float] = {}
         """Seconds by which an endpoint's clock is ahead of ours, if over `CLOCK_TOLERANCE`."""
 
-    def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
-        """Read the sources by parallel calls; retry transient failures within the timeout."""
-        run = functools.partial(self._run, time.monotonic() + timeout)
-        return self._read(sources, run, fresh=fresh)
-
     def close(self) -> None:
         """Drop connections, credentials and configurations; the next fetch gets new ones."""
         super().close()
@@ -84,59 +78,47 @@ class AwsBackend(ConversingBackend):
 
         return vars(self).setdefault("container", Container())  # type: ignore[no-any-return]
 
-    def _run(self, deadline: float, tasks: list[Task]) -> Answers:
+    def _run(self, tasks: list[Task], deadline: float) -> Answers:
         """Run the tasks; once more those for which AWS calls a container's credentials expired."""
         answers: Answers = {}
         for _ in range(2):
             credentials = self.credentials(deadline - time.monotonic())
             if isinstance(credentials, ResolutionError):
                 return answers | {source: credentials for _, asked in tasks for source in asked}
-            jobs = {n: self._job(conversation(*task), credentials) for n, task in enumerate(tasks)}
-            results = self._client.run(jobs, timeout=deadline - time.monotonic())
-            answers |= {source: some[source] for some in results.values() for source in some}
+            run = functools.partial(self._job, credentials, deadline)
+            jobs = {n: functools.partial(run, task) for n, task in enumerate(tasks)}
+            for some in self._client.run(jobs, deadline).values():
+                answers |= some
             refused = {s for s, answer in answers.items() if isinstance(answer, ExpiredError)}
             tasks = [task for task in tasks if not refused.isdisjoint(task[1])]
             if not tasks or vars(self).pop("container", None) is None:
                 break
         return answers
 
-    def _job(self, talk: Talk, credentials: Opaque) -> Job:
-        """Run a conversation as a job of the client."""
-        try:
-            call = next(talk)
-            while True:
-                call = talk.send((yield from self._called(call, credentials)))
-        except StopIteration as end:
-            return end.value
+    def _job(self, credentials: Opaque, deadline: float, task: Task, ask: Ask) -> Answers:
+        """Have a conversation as a job of the client."""
+        make = functools.partial(self._made, credentials, ask)
+        return conversation(*task, lambda call: retried(functools.partial(make, call), deadline))
 
-    def _called(self, call: Call, credentials: Opaque) -> Job:
-        """Make a call; retry while that may help."""
+    def _made(self, credentials: Opaque, ask: Ask, call: Call) -> Opaque | ResolutionError:
+        """Make a call; at once a second time if our clock turns out to be off."""
         endpoint = endpoint_of(call.service, self._region_of(call))
         if isinstance(endpoint, ResolutionError):
             return endpoint
-        failure: ResolutionError | None = None
-        retry, pause, corrected = 0, 0.0, False
+        corrected = False
         while True:
             now = time.time() + self.offsets.get(endpoint.address, 0.0)
-            reply = yield endpoint.address, request_of(call, endpoint, credentials, now), pause
+            reply = ask(endpoint.address, request_of(call, endpoint, credentials, now))
             document = document_of(call, reply)
             if document is not None:
                 return document
-            if failure is not None and isinstance(reply, Fault) and reply.kind == "timeout":
-                return failure  # the earlier failure says more
             from ._refusals import by_aws, clock_offset
 
-            failure = by_aws(call.kind, endpoint.host, reply)
-            offset = None if corrected else clock_offset(reply, now)
-            pause = 0.0
-            if offset is not None:
-                self.offsets[endpoint.address] = offset
-                corrected = True
-            elif isinstance(failure, BackendUnavailableError):
-                pause = pause_before(retry)
-                retry += 1
-            else:
-                return failure
+            offset = clock_offset(reply, now)
+            if corrected or offset is None:
+                return by_aws(call.kind, endpoint.host, reply)
+            self.offsets[endpoint.address] = offset
+            corrected = True
 
 
 def request_of(call: Call, endpoint: Endpoint, credentials: Opaque, now: float) -> Opaque:

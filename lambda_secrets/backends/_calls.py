@@ -1,7 +1,7 @@
 """The conversations with AWS that read sources: which operations, and what their answers mean.
 
-Each is a generator that yields a `Call` and is sent a document or an error, so that `_aws` can
-drive it over HTTP and `_sdk` through boto3.
+Each gets a function that makes a `Call` and returns a document or an error: `_aws` makes it over
+HTTP, `_sdk` through boto3.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from ._decode import is_named, parameter_answer, secret_answer, text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
     from typing import Any, Self
 
     from .._names import Opaque
     from .._sources import Source
-    from ._types import Answers, Decode, Result, Sources, Talk, Task
+    from ._types import Answers, Decode, Make, Result, Sources, Talk, Task
 
 PARAMETERS_A_CALL, SECRETS_A_CALL = 10, 20  # the services' limits
 POLL_INTERVAL = 15  # seconds, the shortest that AppConfig accepts
@@ -42,6 +42,9 @@ class Call:
 class ConversingBackend:
     """Reads sources in as few operations as possible; remembers sessions of AppConfig."""
 
+    _run: Callable[[list[Task], float], Answers]
+    """Has conversations side by side until a deadline; sources share the error of a call."""
+
     def __init__(self, *, batch: bool, region: str | None = None) -> None:
         if not isinstance(batch, bool) or not (region is None or isinstance(region, str)):
             from .._options import check_aws_options
@@ -51,23 +54,19 @@ class ConversingBackend:
         # The hidden token of the next poll, the last answer, and when to poll again.
         self._configurations: dict[Source, list[Any]] = {}
 
-    def _read(
-        self, sources: Sources, run: Callable[[list[Task]], Answers], *, fresh: bool
-    ) -> Answers:
-        """Run the conversations; if a whole call fails, read its sources one by one."""
+    def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
+        """Read the sources by parallel calls; retry transient failures within the timeout."""
+        deadline = time.monotonic() + timeout
         sources = list(sources)
         for source in sources if fresh else ():
             self._configurations.pop(source, None)
         tasks = self._tasks(sources)
-        answers = run(tasks)
+        answers = self._run(tasks, deadline)
         if again := _singly(tasks, answers):
             for _, (source,) in again:
                 del answers[source]
-            answers.update(run(again))
-        late = BackendUnavailableError(
-            "AWS did not answer in time. Check the network path to its endpoint, or raise timeout."
-        )
-        answers = {source: answers.get(source, late) for source in sources}
+            answers.update(self._run(again, deadline))
+        answers = {source: answers.get(source) or late() for source in sources}
         for source, answer in answers.items():
             if type(answer) is not Answer:  # its session, if it has one, is of no use
                 self._configurations.pop(source, None)
@@ -114,7 +113,7 @@ class ConversingBackend:
         tasks += [(parameters, chunk) for chunk in chunks]
         return tasks
 
-    def _configuration(self, sources: list[Source]) -> Talk:
+    def _configuration(self, sources: list[Source], make: Make) -> Answers:
         """Poll within a session; answers bring the next token, and an empty value if unchanged."""
         (source,) = sources
         # Filled in at the end, and of use only if neither a later read nor `close` has replaced it:
@@ -134,7 +133,7 @@ class ConversingBackend:
                     for name, part in zip(names, source.parts, strict=True)
                 }
                 arguments["RequiredMinimumPollIntervalInSeconds"] = POLL_INTERVAL
-                page = yield Call("appconfigdata", "StartConfigurationSession", source, arguments)
+                page = make(Call("appconfigdata", "StartConfigurationSession", source, arguments))
                 if isinstance(page, ResolutionError):
                     return {source: page}
                 token = page(0).get("InitialConfigurationToken")
@@ -142,7 +141,7 @@ class ConversingBackend:
                     failure = BackendError("AWS did not start an AppConfig session. Try again.")
                     return {source: failure}
             arguments = {"ConfigurationToken": token}
-            page = yield Call("appconfigdata", "GetLatestConfiguration", source, arguments)
+            page = make(Call("appconfigdata", "GetLatestConfiguration", source, arguments))
             if not isinstance(page, ResolutionError):
                 break
             if known is None or isinstance(page, BackendUnavailableError):
@@ -157,17 +156,24 @@ class ConversingBackend:
         return {source: known}
 
 
-def conversation(talk: Callable[[list[Source]], Talk], sources: list[Source]) -> Talk:
+def late() -> BackendUnavailableError:
+    """Return the error of a source that was not read before the deadline."""
+    return BackendUnavailableError(
+        "AWS did not answer in time. Check the network path to its endpoint, or raise timeout."
+    )
+
+
+def conversation(talk: Talk, sources: list[Source], make: Make) -> Answers:
     """Have a conversation; a malformed document is an error of its sources."""
     try:
-        return (yield from talk(sources))
+        return talk(sources, make)
     except (AttributeError, LookupError, TypeError, ValueError):
         pass  # its message may quote a value
     failure = BackendError("AWS answered in an unexpected form. Check AWS_ENDPOINT_URL.")
     return dict.fromkeys(sources, failure)
 
 
-def secret(sources: list[Source]) -> Talk:
+def secret(sources: list[Source], make: Make) -> Answers:
     """Read one secret."""
     (source,) = sources
     arguments = {"SecretId": source.name}
@@ -175,24 +181,24 @@ def secret(sources: list[Source]) -> Talk:
         arguments["VersionId"] = source.version_id
     if source.version_stage is not None:
         arguments["VersionStage"] = source.version_stage
-    document = yield Call("secretsmanager", "GetSecretValue", source, arguments)
+    document = make(Call("secretsmanager", "GetSecretValue", source, arguments))
     return {source: _read_in(document, secret_answer)}
 
 
-def secrets(sources: list[Source]) -> Talk:
+def secrets(sources: list[Source], make: Make) -> Answers:
     """Read up to twenty current secrets; a single one alone where `_singly` would do so."""
     arguments = {"SecretIdList": [source.name for source in sources]}
-    pages = yield from _pages("secretsmanager", "BatchGetSecretValue", sources[0], arguments)
+    pages = _pages(make, "secretsmanager", "BatchGetSecretValue", sources[0], arguments)
     if isinstance(pages, ResolutionError):
         if len(sources) == 1 and not isinstance(pages, BackendUnavailableError):
-            return (yield from secret(sources))
+            return secret(sources, make)
         return dict.fromkeys(sources, pages)
     answers = _unnamed(sources, BackendUnavailableError)
     for page in pages:
         for source in sources:
             answers[source] = _among(page, source) or answers[source]
     if len(sources) == 1 and isinstance(answers[sources[0]], BackendUnavailableError):
-        return (yield from secret(sources))
+        return secret(sources, make)
     return answers
 
 
@@ -219,12 +225,12 @@ def _among(page: Opaque, source: Source) -> Result | None:
     return None
 
 
-def parameters(sources: list[Source]) -> Talk:
+def parameters(sources: list[Source], make: Make) -> Answers:
     """Read up to ten parameters with different names."""
     selected = [(source.name, source.version, source.label) for source in sources]
     names = [":".join(str(part) for part in parts if part is not None) for parts in selected]
     arguments = {"Names": names, "WithDecryption": sources[0].decrypt}
-    page = yield Call("ssm", "GetParameters", sources[0], arguments)
+    page = make(Call("ssm", "GetParameters", sources[0], arguments))
     if isinstance(page, ResolutionError):
         return dict.fromkeys(sources, page)
     found = {
@@ -246,7 +252,7 @@ def parameters(sources: list[Source]) -> Talk:
     return answers
 
 
-def tree(sources: list[Source]) -> Talk:
+def tree(sources: list[Source], make: Make) -> Answers:
     """Read all parameters below a path."""
     (source,) = sources
     arguments: dict[str, Any] = {
@@ -255,7 +261,7 @@ def tree(sources: list[Source]) -> Talk:
         "WithDecryption": source.decrypt,
         "MaxResults": PARAMETERS_A_CALL,
     }
-    pages = yield from _pages("ssm", "GetParametersByPath", source, arguments)
+    pages = _pages(make, "ssm", "GetParametersByPath", source, arguments)
     if isinstance(pages, ResolutionError):
         return {source: pages}
     below = opaque({})
@@ -293,12 +299,12 @@ def _singly(tasks: list[Task], answers: Answers) -> list[Task]:
 
 
 def _pages(
-    service: str, operation: str, source: Source, arguments: dict[str, Any]
-) -> Generator[Call, ResolutionError | Opaque, list[Opaque] | ResolutionError]:
+    make: Make, service: str, operation: str, source: Source, arguments: dict[str, Any]
+) -> list[Opaque] | ResolutionError:
     """Make a call for each page of an answer; return all pages, or the first error."""
     pages: list[Opaque] = []
     while True:
-        page = yield Call(service, operation, source, arguments)
+        page = make(Call(service, operation, source, arguments))
         if isinstance(page, ResolutionError):
             return page
         pages.append(page)

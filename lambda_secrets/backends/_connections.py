@@ -1,21 +1,22 @@
-"""The unusual parts of an exchange: rare replies, broken connections, the deadline, Windows."""
+"""The unusual parts of an exchange: rare replies, kept and broken connections."""
 
 from __future__ import annotations
-
-import select
 
 from ._http import Reply, header_lines, headers_in, parsed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ._http import Client, Exchange, _Round
-    from ._types import Exchanges, Headers, Outcome, Results
+    from typing import Any
+
+    from .._names import Opaque
+    from ._http import Client
+    from ._types import Headers, Outcome
 
 _HEX = "0123456789abcdefABCDEF"
 
 
-class Fault:
-    """Why there is no reply.
+class Fault(OSError):  # noqa: N818 - mostly a result
+    """Why there is no reply; `RemoteClient.connect` raises it.
 
     ``refused``, ``reset``, ``truncated``, ``malformed`` or ``timeout``; from other machines also
     ``unresolved``, ``untrusted``, ``trust``, ``tls``, ``proxy`` or ``proxy-url``. ``detail`` may
@@ -23,6 +24,7 @@ class Fault:
     """
 
     def __init__(self, kind: str, detail: str = "") -> None:
+        super().__init__(kind)
         self.kind = kind
         self.detail = detail
 
@@ -30,75 +32,36 @@ class Fault:
 # Connections
 
 
-def broken(exchange: Exchange, error: Exception) -> Fault:
-    """Close the connection of an exchange, and return the fault that its error means."""
-    if exchange.connection is not None:
-        exchange.connection.close()
+def fault_of(error: Exception, *, begun: bool) -> Fault:
+    """Return the fault that an error means; ``begun``: after the first byte of a reply."""
+    if isinstance(error, Fault):
+        return error.with_traceback(None)
     if not isinstance(error, OSError):
         return Fault("malformed")
-    if exchange.buffer(0):
+    if isinstance(error, TimeoutError):
+        return Fault("timeout")
+    if begun:
         return Fault("truncated")
-    return getattr(exchange, "fault", fault_of)(error)  # TLS has its own mapping
-
-
-def fault_of(error: OSError) -> Fault:
-    """Return the fault for an error before the first byte of a reply."""
     return Fault("refused" if isinstance(error, ConnectionRefusedError) else "reset")
 
 
-def begin_on_kept(client: Client, exchange: Exchange) -> bool:
-    """Begin the exchange on an idle connection that still works; return whether there is one."""
-    while (connection := client.take(exchange.address)) is not None:
-        try:
-            connection.recv(1)  # unrequested data must not answer the next request
-        except exchange.blocked:
-            exchange.begin(connection, reused=True)
-            return True
-        except OSError:
-            pass
-        connection.close()
-    return False
-
-
-def give_up_connection(current: _Round, exchange: Exchange, reply: Outcome) -> bool:
-    """Close an unusable connection; return whether the exchange goes on with a new one.
+def asked_on_kept(client: Client, deadline: float, address: Any, request: Opaque) -> Outcome | None:
+    """Ask on an idle connection that still works; return None if a new one is needed.
 
     A kept connection may have died unnoticed: its request is sent once more on a new connection,
     since the other idle ones may be dead too.
     """
-    exchange.connection.close()
-    current.good.discard(exchange.connection)
-    if isinstance(reply, Fault):
-        if reply.kind != "reset" or not exchange.reused:
-            return False
-        fault = current.client.connect(exchange, current.deadline)
-        if fault is not None:
-            reply.kind = fault.kind
-        return fault is None
-    if reply.status == 429 or current.room < current.client.parallel:
-        # The agent answers 429 for a connection: go on with those it did not refuse, or with one.
-        others = {each.connection for each in current.running if each is not exchange}
-        current.room = max(1, len(current.good | others))
-    return False
-
-
-def end(current: _Round) -> Results:
-    """End unfinished exchanges at the deadline: a late reply must not answer the next request."""
-    current.deadline = 0.0
-    for exchange in current.running:
-        exchange.connection.close()
-    for exchange in (*current.waiting, *current.running):
-        current.resume(exchange, Fault("timeout"))
-    return current.results
-
-
-def ready(running: Exchanges, seconds: float) -> Exchanges:
-    """Wait as `Client.ready` does, but on Windows, which has no `select.poll`."""
-    writing = [exchange.connection for exchange in running if exchange.writes]
-    reading = [exchange.connection for exchange in running if not exchange.writes]
-    # Windows reports a failed connect in the exceptional set.
-    found = {each for some in select.select(reading, writing, writing, seconds) for each in some}
-    return [exchange for exchange in running if exchange.connection in found]
+    while (connection := client.take(address)) is not None:
+        try:
+            connection.settimeout(0)
+            connection.recv(1)  # unrequested data must not answer the next request
+        except client.blocked:
+            reply = client.exchange(connection, deadline, address, request)
+            return None if isinstance(reply, Fault) and reply.kind == "reset" else reply
+        except OSError:
+            pass
+        connection.close()
+    return None
 
 
 # Replies

@@ -17,13 +17,13 @@ from ..errors import BackendError, BackendUnavailableError, ResolutionError
 from ._connections import Fault
 from ._endpoints import endpoint_at
 from ._http import Reply
-from ._states import UnaskedError, pause_before, token_in
+from ._states import UnaskedError, retried, token_in
 from ._tls import RemoteClient
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .._names import Opaque
-    from ._types import Job
+    from ._types import Ask
 
 RELATIVE, FULL = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 TOKEN, TOKEN_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
@@ -48,36 +48,30 @@ class Container:
         if left > RENEW_BEFORE:
             return keys
         seconds = min(timeout / 2, RENEWAL_SHARE) if left > 0 else timeout
-        answer = self._client.run({None: _ask()}, timeout=seconds)[None]
+        deadline = time.monotonic() + seconds
+        answer = retried(lambda: self._client.run({None: _asked}, deadline)[None], deadline)
         if isinstance(answer, ResolutionError):
             return keys if left > 0 else answer
         self._held = (*answer, settings)
         return self._held[0]
 
 
-def _ask() -> Job:
-    """Ask the endpoint, with retries; return the credentials and when they expire."""
+def _asked(ask: Ask) -> tuple[Opaque, float] | ResolutionError:
+    """Ask the endpoint once; return the credentials and when they expire."""
     target = _target()
     if isinstance(target, ResolutionError):
         return target
-    failure: ResolutionError | None = None
-    retry, pause = 0, 0.0
-    while True:
-        reply = yield (*target, pause)
-        if isinstance(reply, Fault):
-            if reply.kind == "timeout" and failure is not None:
-                return failure
-            said = f"did not answer ({reply.kind})"
-        elif reply.status == 200:
-            return _credentials_in(reply)
-        else:
-            said = f"answered HTTP {reply.status}"
-        message = f"the container's endpoint for credentials {said}. Try again."
-        if isinstance(reply, Reply) and reply.status < 500 and reply.status != 429:
-            return BackendError(message.replace("Try again", f"Check {TOKEN}"))
-        failure = BackendUnavailableError(message)
-        pause = pause_before(retry)
-        retry += 1
+    reply = ask(*target)
+    if isinstance(reply, Fault):
+        said = f"did not answer ({reply.kind})"
+    elif reply.status == 200:
+        return _credentials_in(reply)
+    else:
+        said = f"answered HTTP {reply.status}"
+    message = f"the container's endpoint for credentials {said}. Try again."
+    if isinstance(reply, Reply) and reply.status < 500 and reply.status != 429:
+        return BackendError(message.replace("Try again", f"Check {TOKEN}"))
+    return BackendUnavailableError(message)
 
 
 def unusual_credentials(

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import functools
 import logging
 import os
 import threading
 import time
-from collections import deque
 
 from .._values import opaque
-from ..errors import BackendError, BackendUnavailableError, DeclarationError, ResolutionError
-from ._calls import ConversingBackend, conversation
-from ._states import ExpiredError, UnaskedError, pause_before
+from ..errors import BackendError, DeclarationError, ResolutionError
+from ._calls import ConversingBackend, conversation, late
+from ._parallel import side_by_side
+from ._states import ExpiredError, UnaskedError, retried
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from .._names import Opaque
     from .._sources import Source
     from ._calls import Call
-    from ._types import Answers, Sources, Talk, Task
+    from ._types import Answers, Sources, Task
 
 PARALLEL = 20  # calls at once
 CONNECT_TIMEOUT, READ_TIMEOUT = 2, 5  # seconds; a round's timeout bounds both
@@ -80,8 +79,7 @@ class SdkBackend(ConversingBackend):
         if self._unusable or self._pid != os.getpid():
             self._lock, self._pid, self._unusable = threading.Lock(), os.getpid(), False
             self.close()
-        run = functools.partial(self._run, time.monotonic() + timeout)
-        return self._read(sources, run, fresh=fresh)
+        return super().fetch(sources, timeout=timeout, fresh=fresh)
 
     def _region_of(self, asked: Source | Call) -> str:
         from ._refusals import SERVICES
@@ -100,54 +98,22 @@ class SdkBackend(ConversingBackend):
         self._clients = {}
         self._session = self._given_session
 
-    def _run(self, deadline: float, tasks: list[Task]) -> Answers:
-        """Run the tasks on daemon threads, and return the answers that are in by the deadline."""
+    def _run(self, tasks: list[Task], deadline: float) -> Answers:
+        def make(call: Call) -> Any:
+            return retried(functools.partial(self._made, call, deadline), deadline)
+
+        jobs = {n: functools.partial(conversation, *task, make) for n, task in enumerate(tasks)}
         answers: Answers = {}
-        waiting = deque(tasks)
-        finished = threading.Semaphore(0)
+        for some in side_by_side(jobs, deadline, PARALLEL).values():
+            answers |= some
+        return answers
 
-        def work() -> None:
-            with quiet():
-                while True:
-                    try:
-                        task = waiting.popleft()
-                    except IndexError:  # nothing left, or another thread was faster
-                        break
-                    answers.update(self._held(conversation(*task), deadline))
-                    finished.release()
-
-        for n in range(min(len(tasks), PARALLEL)):
-            run = contextvars.copy_context().run  # a thread of its own would start in an empty one
-            try:
-                threading.Thread(
-                    target=run, args=(work,), name="lambda_secrets sdk", daemon=True
-                ).start()
-            except RuntimeError:  # no more threads: those started do the work, or this one
-                if n == 0:
-                    work()
-                break
-        for _ in tasks:
-            if not finished.acquire(timeout=max(deadline - time.monotonic(), 0)):
-                waiting.clear()
-                break
-        return answers.copy()  # late threads still change theirs
-
-    def _held(self, talk: Talk, deadline: float) -> Answers:
-        """Run a conversation, and return its answers."""
+    def _made(self, call: Call, deadline: float) -> Opaque | ResolutionError:
+        """Make a call once, in time."""
+        if time.monotonic() >= deadline:  # nobody waits for further pages
+            return late()
         try:
-            call = next(talk)
-            while True:
-                call = talk.send(self._called(call, deadline))
-                if time.monotonic() >= deadline:  # nobody waits for further pages
-                    return {}
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]  # a Talk ends with answers
-
-    def _called(self, call: Call, deadline: float) -> Opaque | ResolutionError:
-        """Make a call; retry while that may help and time is left."""
-        retry = 0
-        while True:
-            try:
+            with quiet():
                 client = self._client(call.service, call.region)
                 if isinstance(client, ResolutionError):
                     return client
@@ -156,20 +122,14 @@ class SdkBackend(ConversingBackend):
                 page = opaque(getattr(client, xform_name(call.operation))(**call.arguments))
                 if call.operation == "GetLatestConfiguration":
                     page = opaque({**page(0), "Configuration": page(0)["Configuration"].read()})
-            except Exception as error:  # noqa: BLE001 - every error of botocore becomes one of ours
-                from ._refusals import by_boto3
-
-                failure = by_boto3(error, call.kind)
-                if isinstance(failure, (ExpiredError, UnaskedError)):
-                    self._unusable = True
-            else:
                 return page
-            pause = pause_before(retry)
-            transient = isinstance(failure, BackendUnavailableError)
-            if not transient or time.monotonic() + pause >= deadline:
-                return failure
-            time.sleep(pause)
-            retry += 1
+        except Exception as error:  # noqa: BLE001 - every error of botocore becomes one of ours
+            from ._refusals import by_boto3
+
+            failure = by_boto3(error, call.kind)
+        if isinstance(failure, (ExpiredError, UnaskedError)):
+            self._unusable = True
+        return failure
 
     def _client(self, service: str, region: str) -> Any:
         """Return the client for a service in a region, or an error if a given one is elsewhere."""

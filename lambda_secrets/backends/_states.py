@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 
 from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from .._names import Opaque
 
 
@@ -39,6 +43,24 @@ def pause_before(retry: int) -> float:
     """Return the seconds to wait before a retry: full jitter, from 50 ms doubling to 1 s."""
     share = int.from_bytes(os.urandom(4), "big") / 2**32  # without the cost of importing `random`
     return share * min(1.0, 0.05 * 2.0 ** min(retry, 9))
+
+
+def retried(attempt: Callable[[], Any], deadline: float) -> Any:
+    """Return what an attempt returns; repeat it while its failure may pass and time is left."""
+    retry, failure = 0, None
+    while True:
+        answer = attempt()
+        if not isinstance(answer, BackendUnavailableError):
+            return answer
+        now = time.monotonic()
+        if now >= deadline:
+            return failure or answer  # an earlier failure says more than a timeout
+        failure = answer
+        pause = pause_before(retry)
+        if now + pause >= deadline:
+            return failure
+        time.sleep(pause)
+        retry += 1
 
 
 def token_in(origin: str, path: str | None) -> Opaque | BackendError:

@@ -8,36 +8,34 @@ cannot verify a certificate, everything that the machine trusts is loaded.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import socket
 import ssl
+import threading
 import time
 from binascii import a2b_base64, b2a_base64
 
 from .._values import opaque
 from ._connections import Fault, fault_of
-from ._http import Client, Exchange
+from ._http import Client, limit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from typing import Any, TypeAlias
+    from typing import TypeAlias
 
     from .._names import Opaque
-    from ._types import Exchanges, Outcome
 
     Address: TypeAlias = tuple[str, int, bool]  # host, port, whether to speak TLS
-    # Yields True to wait for writing, False for reading; returns the fault, if any.
-    Steps: TypeAlias = Generator[bool, None, "Fault | None"]
 
 _ISSUERS = (b"Amazon", b"Starfield")  # https://www.amazontrust.com/repository/
 _OF_A_PROXY = {
     "unresolved": "the proxy's name cannot be resolved",
     "refused": "the proxy refused the connection",
+    "reset": "the proxy closed the connection",
+    "timeout": "the proxy did not answer in time",
 }
-LOOK_UP_KEPT = 0.5  # seconds: shorter than a resolver's, so that a retry finds another address
-LONGEST_HEAD = 65536  # bytes
+LONGEST_HEAD = 16384  # bytes, read one by one
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 
 
@@ -45,205 +43,64 @@ class Trust:
     """The root certificates that connections are verified with."""
 
     part: ssl.SSLContext | None = None
-    full: ssl.SSLContext | None = None  # no thread that loads a part can take its place
+    full: ssl.SSLContext | None = None
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()  # parsing a store is slow: once for all threads
 
     def context(self) -> ssl.SSLContext:
         """Return the roots to verify with: a bundle, a part of the machine's store, or all of it.
 
         Raises ``OSError`` if ``AWS_CA_BUNDLE`` cannot be read or holds no certificate.
         """
-        context = self.full or self.part
-        if context is None:
-            bundle = os.environ.get("AWS_CA_BUNDLE")
-            paths = ssl.get_default_verify_paths()
-            roots = _issuers_in(paths.cafile) if paths.cafile and not bundle else b""
-            if not (bundle or roots):
-                return self.whole()
-            context = _empty_context()
-            if bundle:
-                is_folder = os.path.isdir(bundle)  # noqa: PTH112 - pathlib costs its import
-                context.load_verify_locations(**{"capath" if is_folder else "cafile": bundle})
-                self.full = context
-            else:
-                context.load_verify_locations(cadata=roots)
-                if paths.capath:  # OpenSSL reads it on demand
-                    context.load_verify_locations(capath=paths.capath)
-                self.part = context
+        with self.lock:
+            return self.full or self.part or self._loaded()
+
+    def _loaded(self) -> ssl.SSLContext:
+        bundle = os.environ.get("AWS_CA_BUNDLE")
+        paths = ssl.get_default_verify_paths()
+        roots = _issuers_in(paths.cafile) if paths.cafile and not bundle else b""
+        if not (bundle or roots):
+            return self.whole()
+        context = _empty_context()
+        if bundle:
+            is_folder = os.path.isdir(bundle)  # noqa: PTH112 - pathlib costs its import
+            context.load_verify_locations(**{"capath" if is_folder else "cafile": bundle})
+            self.full = context
+        else:
+            context.load_verify_locations(cadata=roots)
+            if paths.capath:  # OpenSSL reads it on demand
+                context.load_verify_locations(capath=paths.capath)
+            self.part = context
         return context
 
     def whole(self) -> ssl.SSLContext:
         """Return all roots that the machine trusts, and use them from now on."""
-        if self.full is None:
-            context = _empty_context()
-            context.load_default_certs()
-            self.full = context
-        return self.full
-
-
-class RemoteExchange(Exchange):
-    """An exchange whose connection is opened first, in several steps."""
-
-    blocked = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-    opening: Steps | None
-
-    def begin(self, connection: Any, *, reused: bool) -> None:
-        super().begin(connection, reused=reused)
-        self.opening = None
-        self.alarm = math.inf  # when to go on without an event
-
-    @property
-    def writes(self) -> bool:
-        return super().writes if self.opening is None else self.until_writable
-
-    def proceed(self) -> Outcome | None:
-        if self.opening is None:
-            return super().proceed()
-        try:
-            self.until_writable = next(self.opening)
-        except StopIteration as end:
-            self.opening, self.alarm = None, math.inf
-            return end.value  # type: ignore[no-any-return]  # Steps end with a Fault or None
-        return None
-
-    def fault(self, error: OSError) -> Fault:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return Fault("untrusted", error.verify_message)
-        lost = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
-        if isinstance(error, ssl.SSLError) and not isinstance(error, lost):
-            return Fault("tls", error.reason or "")
-        return fault_of(error)
-
-    def open(self, client: RemoteClient, deadline: float) -> Steps:
-        """Try one address after another, each for its share of the time."""
-        proxy = client.proxy_for(self.address)
-        if isinstance(proxy, Fault):
-            return proxy
-        host, port = proxy or self.address[:2]
-        addresses = client.addresses_of(host, port)
-        fault: Fault | None = Fault("timeout" if addresses else "unresolved")
-        for n, (family, _, _, _, place) in enumerate(addresses):
-            now = time.monotonic()
-            until = now + (deadline - now) / (len(addresses) - n)
-            fault = yield from self._connect(client, family, place, until, proxied=bool(proxy))
-            if fault is None or fault.kind in {"untrusted", "trust", "tls", "proxy"}:
-                break
-        if proxy and fault and fault.kind in _OF_A_PROXY:
-            return Fault("proxy", _OF_A_PROXY[fault.kind])
-        return fault
-
-    def _connect(
-        self, client: RemoteClient, family: Any, place: Any, until: float, *, proxied: bool
-    ) -> Steps:
-        while True:
-            try:
-                context = client.trust.context() if self.address[2] else None
-            except OSError:  # an SSLError, too
-                return Fault("trust")
-            try:
-                fault = yield from self._reach(family, place, until)
-                if fault is None and context is not None:
-                    fault = yield from self._secure(context, proxied=proxied)
-            except OSError as error:
-                is_untrusted = isinstance(error, ssl.SSLCertVerificationError)
-                if not is_untrusted or context is client.trust.whole():
-                    return self.fault(error)
-            else:
-                return fault
-
-    def _reach(self, family: Any, place: Any, until: float) -> Steps:
-        if self.connection is not None:
-            self.connection.close()
-        self.connection = socket.socket(family, socket.SOCK_STREAM)
-        self.connection.settimeout(0)
-        # Else a request waits until the last message of a handshake is acknowledged.
-        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.alarm = until
-        with contextlib.suppress(BlockingIOError):
-            self.connection.connect(place)
-        yield True
-        error = self.connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error:
-            raise OSError(error, os.strerror(error))
-        try:
-            self.connection.getpeername()
-        except OSError:  # not connected yet: the alarm woke us
-            return Fault("timeout")
-        self.alarm = math.inf
-        return None
-
-    def _secure(self, context: ssl.SSLContext, *, proxied: bool) -> Steps:
-        if proxied:
-            fault = yield from self._tunnel()
-            if fault is not None:
-                return fault
-        self.connection = context.wrap_socket(
-            self.connection,
-            server_hostname=self.address[0],
-            do_handshake_on_connect=False,
-            suppress_ragged_eofs=False,
-        )
-        while True:
-            try:
-                self.connection.do_handshake()
-            except ssl.SSLWantReadError:
-                yield False
-            except ssl.SSLWantWriteError:  # pragma: no cover - a handshake fits into the buffers
-                yield True
-            else:
-                return None
-
-    def _tunnel(self) -> Steps:
-        """Ask the proxy for a tunnel to the host; TLS with the host then begins inside it."""
-        host, port, _ = self.address
-        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        request = opaque(
-            f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{_authorization()(0)}\r\n".encode()
-        )
-        sent = 0
-        while sent < len(request(0)):
-            yield True
-            sent += self.connection.send(request(0)[sent:])
-        head = b""
-        while b"\r\n\r\n" not in head:
-            yield False
-            seen = self.connection.recv(LONGEST_HEAD, socket.MSG_PEEK)
-            end = (head + seen).find(b"\r\n\r\n")
-            # Data after the head belongs to TLS: leave it.
-            head += self.connection.recv(end + 4 - len(head) if end >= 0 else len(seen))
-            if not seen or len(head) > LONGEST_HEAD:
-                return Fault("proxy", "the proxy did not answer in HTTP")
-        status = head.split(None, 2)[1:2]  # a reason may follow
-        if not head.startswith(b"HTTP/1.") or status != [b"200"]:
-            code = status[0].decode("latin-1") if status and status[0].isdigit() else "no HTTP"
-            return Fault("proxy", f"the proxy refused the tunnel ({code})")
-        return None
+        with self.lock:
+            if self.full is None:
+                context = _empty_context()
+                context.load_default_certs()
+                self.full = context
+            return self.full
 
 
 class RemoteClient(Client):
     """The kept-alive connections of this process to other machines."""
 
     parallel = opening = 10
-    exchange_class = RemoteExchange
+    blocked = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
     def __init__(self, *, proxies: bool = True) -> None:
         super().__init__()
         self.trust = Trust()
         self._proxies = proxies
-        self._addresses: dict[Any, tuple[float, list[Any]]] = {}
 
-    def addresses_of(self, host: str, port: int) -> list[Any]:
-        """Look a name up, for all exchanges that begin together; return none if that fails."""
-        until, found = self._addresses.get((host, port), (0.0, []))
-        if time.monotonic() >= until:
-            try:
-                found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            except (OSError, UnicodeError):  # a plain OSError without a free file descriptor
-                found = []
-            self._addresses[host, port] = time.monotonic() + LOOK_UP_KEPT, found
-        return found
+    def close(self) -> None:
+        super().close()
+        self.trust.lock = threading.RLock()  # after a fork, a thread of the parent may hold it
 
-    def proxy_for(self, address: Address) -> tuple[str, int] | Fault | None:
-        """Return host and port of the proxy for an address, None without one, or a fault."""
+    def proxy_for(self, address: Address) -> tuple[str, int] | None:
+        """Return host and port of the proxy for an address, None without one, or raise a fault."""
         if not (address[2] and self._proxies and _proxy_url()(0)) or _is_excluded(address[0]):
             return None
         try:
@@ -252,21 +109,109 @@ class RemoteClient(Client):
                 return parts(0).hostname, parts(0).port or 80
         except ValueError:  # the port is not one, or brackets do not match
             pass
-        return Fault("proxy-url")
+        raise Fault("proxy-url")
 
-    def connect(self, exchange: Any, deadline: float) -> Fault | None:
-        exchange.begin(None, reused=False)
-        exchange.opening = exchange.open(self, deadline)
-        fault = exchange.proceed()
-        if fault is not None and exchange.connection is not None:
-            exchange.connection.close()
-        return fault  # type: ignore[no-any-return]  # an opening ends with a Fault or None
+    def connect(self, address: Address, deadline: float) -> socket.socket:
+        if not address[2]:
+            return _reached(*address[:2], deadline)
+        proxy = self.proxy_for(address)
+        try:
+            context = self.trust.context()
+        except OSError:  # an SSLError, too
+            raise Fault("trust") from None
+        while True:
+            plain = _tunnel(address, proxy, deadline) if proxy else _reached(*address[:2], deadline)
+            connection = context.wrap_socket(
+                plain,
+                server_hostname=address[0],
+                do_handshake_on_connect=False,
+                suppress_ragged_eofs=False,
+            )
+            try:
+                limit(connection, deadline)
+                connection.do_handshake()
+            except OSError as error:
+                connection.close()
+                is_untrusted = isinstance(error, ssl.SSLCertVerificationError)
+                if not is_untrusted or context is self.trust.whole():
+                    raise
+                context = self.trust.whole()
+            else:
+                return connection
 
-    def ready(self, running: list[Any], seconds: float) -> Exchanges:
-        alarm = min((exchange.alarm for exchange in running), default=math.inf)
-        ready = super().ready(running, max(min(seconds, alarm - time.monotonic()), 0.0))
+    def fault(self, error: Exception, *, begun: bool) -> Fault:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return Fault("untrusted", error.verify_message)
+        lost = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+        if isinstance(error, ssl.SSLError) and not (begun or isinstance(error, lost)):
+            return Fault("tls", error.reason or "")
+        return super().fault(error, begun=begun)
+
+
+def _reached(host: str, port: int, deadline: float) -> socket.socket:
+    """Connect to one address of a name after another, each for its share of the time."""
+    try:
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):  # a plain OSError without a free file descriptor
+        raise Fault("unresolved") from None
+    failure: OSError = Fault("unresolved")
+    for n, (family, _, _, _, place) in enumerate(addresses):
         now = time.monotonic()
-        return [*ready, *(each for each in running if each.alarm <= now and each not in ready)]
+        try:
+            connection = socket.socket(family, socket.SOCK_STREAM)
+            with _closed_on_error(connection):
+                limit(connection, now + (deadline - now) / (len(addresses) - n))
+                # Else a request waits until the last message of a handshake is acknowledged.
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connection.connect(place)
+        except OSError as error:
+            failure = error
+        else:
+            return connection
+    try:
+        raise failure
+    finally:
+        del failure  # kept, it would be in a reference cycle with this frame
+
+
+def _tunnel(address: Address, proxy: tuple[str, int], deadline: float) -> socket.socket:
+    """Ask the proxy for a tunnel to the host; TLS with the host then begins inside it."""
+    host, port, _ = address
+    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    request = opaque(
+        f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{_authorization()(0)}\r\n".encode()
+    )
+    head = bytearray()
+    try:
+        connection = _reached(*proxy, deadline)
+        with _closed_on_error(connection):
+            limit(connection, deadline)
+            connection.sendall(request(0))
+            while not head.endswith(b"\r\n\r\n"):
+                limit(connection, deadline)
+                byte = connection.recv(1)  # not more: data after the head belongs to TLS
+                if not byte:
+                    raise ConnectionResetError
+                head += byte
+                if len(head) > LONGEST_HEAD:
+                    raise Fault("proxy", "the proxy did not answer in HTTP")
+            status = head.split(None, 2)[1:2]  # a reason may follow
+            if not head.startswith(b"HTTP/1.") or status != [b"200"]:
+                code = status[0].decode("latin-1") if status and status[0].isdigit() else "no HTTP"
+                raise Fault("proxy", f"the proxy refused the tunnel ({code})")
+    except OSError as error:
+        fault = fault_of(error, begun=False)
+        raise Fault("proxy", fault.detail or _OF_A_PROXY[fault.kind]) from None
+    return connection
+
+
+@contextlib.contextmanager
+def _closed_on_error(connection: socket.socket) -> Generator[None]:
+    try:
+        yield
+    except OSError:
+        connection.close()
+        raise
 
 
 def _is_excluded(host: str) -> bool:

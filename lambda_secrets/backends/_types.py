@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from .._names import Opaque
     from .._sources import Source
@@ -13,24 +13,26 @@ if TYPE_CHECKING:
     from . import Answer, Value
     from ._calls import Call
     from ._connections import Fault
-    from ._http import Exchange, Reply
+    from ._http import Reply
 
     Headers: TypeAlias = dict[str, str]
     Outcome: TypeAlias = Reply | Fault
-    Exchanges: TypeAlias = list[Exchange]
-    Request: TypeAlias = Sequence[Any]
+    Request: TypeAlias = tuple[Any, Opaque]
     """An address, and the bytes to send there, hidden."""
-    Job: TypeAlias = Generator[tuple[Any, Opaque, float], Outcome, Any]
-    Jobs: TypeAlias = dict[Any, Job]
+    Ask: TypeAlias = Callable[[Any, Opaque], Outcome]
+    """Sends a request."""
+    Jobs: TypeAlias = Mapping[Any, Callable[[Ask], Any]]
     Results: TypeAlias = dict[Any, Any]
     Result: TypeAlias = Answer | ResolutionError
     Sources: TypeAlias = Iterable[Source]
     Answers: TypeAlias = dict[Source, Result]
     Decode: TypeAlias = Callable[[Any], Answer | None]
     """Turns a document of AWS into an answer, or None if it holds no value."""
-    Talk: TypeAlias = Generator[Call, ResolutionError | Opaque, Answers]
-    """A conversation with AWS; it is sent an error or a hidden document."""
-    Task: TypeAlias = tuple[Callable[[list[Source]], Talk], list[Source]]
+    Make: TypeAlias = Callable[[Call], Opaque | ResolutionError]
+    """Makes a call, and returns a hidden document or an error."""
+    Talk: TypeAlias = Callable[[list[Source], Make], Answers]
+    """A conversation with AWS, which reads these sources."""
+    Task: TypeAlias = tuple[Talk, list[Source]]
     Patience: TypeAlias = tuple[float, float, float, float]
     """When the read began; the seconds to wait until something listens, until ready, in all."""
 

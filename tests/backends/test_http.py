@@ -22,7 +22,7 @@ import h11
 import pytest
 from hypothesis import example, given, strategies as st
 
-from lambda_secrets.backends import _connections, _http as loopback
+from lambda_secrets.backends import _http as loopback
 from lambda_secrets.backends._connections import Fault
 from lambda_secrets.backends._http import Client, Reply, parsed
 from tests.support import faults
@@ -396,17 +396,14 @@ def test_a_reset_never_ends_a_body(client: Client) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         return False
 
-    class Reader(loopback.Exchange):
-        __slots__ = ()
-
-        def proceed(self) -> Reply | Fault | None:
-            result = super().proceed()
-            if self.buffer(0):
-                read.set()
-            return result
+    class Reader(_socket.socket):
+        def recv(self, size: int, flags: int = 0, /) -> bytes:
+            received: bytes = super().recv(size, flags)
+            read.set()
+            return received
 
     with FaultServer([tear]) as server, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(client, "exchange_class", Reader)
+        patch.setattr(loopback, "socket", Reader)
         assert ask(client, server.port) == "truncated"
 
 
@@ -556,6 +553,15 @@ def test_one_that_hangs_keeps_nobody_else_back(client: Client) -> None:
         assert server.connections <= Client.parallel
 
 
+def test_what_finds_no_room_in_time_is_a_timeout(client: Client) -> None:
+    """If all open connections hang, the requests that wait for one of them time out too."""
+    with FaultServer([faults.hang]) as server:
+        requests = {n: get(server.port) for n in range(client.parallel + 1)}
+        results = exchange(client, requests, timeout=0.3)
+        assert {told(result) for result in results.values()} == {"timeout"}
+        assert server.connections <= client.opening
+
+
 class OneByOne(http.server.BaseHTTPRequestHandler):
     """Answers in HTTP/1.0, each request on a connection of its own."""
 
@@ -599,6 +605,26 @@ def test_a_full_backlog_is_bounded_by_the_timeout(client: Client) -> None:
             filler.close()
 
 
+def test_what_a_job_raises_is_raised(client: Client) -> None:
+    """An exception, such as a signal handler's, reaches the caller at once."""
+
+    def fails(_: object) -> None:
+        raise MemoryError
+
+    def interrupted(_: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        time.sleep(1)
+
+    for jobs in ({"fails": fails}, {"fails": fails, "good": lambda _: "good"}):
+        with pytest.raises(MemoryError):
+            client.run(jobs, time.monotonic() + 5)
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        client.run(dict.fromkeys(range(8), interrupted), time.monotonic() + 5)
+    assert time.monotonic() - started < 0.9
+
+
 def test_without_time_nothing_is_sent(client: Client) -> None:
     """With no time left, the result is a timeout, and no connection is opened."""
     with FaultServer([OK]) as server:
@@ -612,45 +638,12 @@ def test_any_number_is_a_timeout(client: Client) -> None:
         assert ask(client, server.port, timeout=1e12) == (200, b"fine")
 
 
-def test_waiting_does_not_spin(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last fraction of a millisecond is waited for, not spent in a busy loop."""
-    waits: list[int] = []
-    ready = client.ready
-
-    def counted(running: Any, timeout: float) -> Any:
-        waits.append(1)
-        return ready(running, timeout)
-
-    monkeypatch.setattr(client, "ready", counted)
+def test_waiting_takes_no_cpu(client: Client) -> None:
+    """A reply is waited for until the deadline, and never in a busy loop."""
     with FaultServer([faults.hang]) as server:
-        assert ask(client, server.port, timeout=0.05) == "timeout"
-    assert len(waits) < 10
-
-
-def test_nothing_is_waited_for_before_a_request(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A request is under way before the client waits for the first time."""
-    running: list[int] = []
-    ready = client.ready
-
-    def counted(exchanges: Any, seconds: float) -> Any:
-        running.append(len(exchanges))
-        return ready(exchanges, seconds)
-
-    monkeypatch.setattr(client, "ready", counted)
-    with FaultServer([OK]) as server:
-        assert ask(client, server.port) == (200, b"fine")
-    assert set(running) == {1}
-
-
-def test_without_poll_select_is_used(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without poll, as on Windows, replies and refused connections work through select."""
-    monkeypatch.setattr(client, "ready", _connections.ready)
-    with FaultServer([OK]) as server, refusing_port() as port:
-        assert ask(client, server.port) == (200, b"fine")
-        assert ask(client, server.port) == (200, b"fine")
-        assert ask(client, port) == "refused"
+        started = time.thread_time()
+        assert ask(client, server.port, timeout=0.3) == "timeout"
+        assert time.thread_time() - started < 0.1
 
 
 def test_threads_share_a_client(client: Client) -> None:
@@ -723,29 +716,20 @@ class Stubborn(_socket.socket):
     """A socket whose calls raise the errors that a test sets, once each."""
 
     raising: dict[str, list[OSError]]
-    waits = False
-
-    def _call(self, name: str, *args: Any) -> Any:
-        errors = self.raising.get(name, [])
-        if errors:
-            raise errors.pop(0)
-        return getattr(super(), name)(*args)
 
     def connect(self, address: Any) -> None:
-        """Raise, or connect; wait for the connection if `waits`."""
-        self.settimeout(5 if self.waits else 0)
-        self._call("connect", address)
-        self.settimeout(0)
+        """Connect, or raise."""
+        self._raise("connect")
+        super().connect(address)
 
-    def send(self, data: Any, flags: int = 0, /) -> int:
-        """Send a byte less than asked for, or raise."""
-        sent: int = self._call("send", data[:-1] or data, flags)
-        return sent
+    def sendall(self, data: Any, flags: int = 0, /) -> None:
+        """Send, or raise."""
+        self._raise("sendall")
+        super().sendall(data, flags)
 
-    def recv(self, size: int, flags: int = 0, /) -> bytes:
-        """Receive, or raise."""
-        received: bytes = self._call("recv", size, flags)
-        return received
+    def _raise(self, name: str) -> None:
+        if errors := self.raising.get(name):
+            raise errors.pop(0)
 
 
 @pytest.fixture
@@ -767,43 +751,35 @@ def test_a_later_request_may_find_no_socket_left(
 
     with FaultServer([OK]) as server, FaultServer([OK]) as other:
 
-        def job() -> Any:
-            first = yield from once(*get(server.port))
+        def job(ask: Any) -> Any:
+            first = once(*get(server.port), ask)
             monkeypatch.setattr(loopback, "socket", none_left)
-            second = yield from once(*get(other.port))
-            return told(first), told(second)
+            return told(first), told(once(*get(other.port), ask))
 
-        assert client.run({"it": job()}, timeout=5)["it"] == ((200, b"fine"), "reset")
+        results = client.run({"it": job}, time.monotonic() + 5)
+        assert results["it"] == ((200, b"fine"), "reset")
         monkeypatch.setattr(loopback, "socket", _socket.socket)
         assert ask(client, server.port) == (200, b"fine")
         assert server.connections == 1
 
 
-@pytest.mark.parametrize("waits", [False, True])
 @pytest.mark.parametrize(
     ("raising", "expected"),
     [
-        ({}, (200, b"fine")),
-        ({"recv": [BlockingIOError()]}, (200, b"fine")),
-        ({"send": [BlockingIOError()]}, (200, b"fine")),
-        ({"send": [ConnectionRefusedError()]}, "refused"),
-        ({"send": [BrokenPipeError()]}, "reset"),
-        ({"connect": [OSError(errno.EADDRNOTAVAIL, "no address")]}, "reset"),
-        ({"connect": [ConnectionRefusedError()]}, "refused"),
+        ({"sendall": ConnectionRefusedError()}, "refused"),
+        ({"sendall": BrokenPipeError()}, "reset"),
+        ({"connect": OSError(errno.EADDRNOTAVAIL, "no address")}, "reset"),
+        ({"connect": ConnectionRefusedError()}, "refused"),
     ],
 )
-def test_sockets_may_do_what_posix_allows(
+def test_what_a_socket_raises_is_a_fault(
     client: Client,
-    monkeypatch: pytest.MonkeyPatch,
     errors: dict[str, list[OSError]],
-    raising: dict[str, list[OSError]],
-    expected: tuple[int, bytes] | str,
-    *,
-    waits: bool,
+    raising: dict[str, OSError],
+    expected: str,
 ) -> None:
-    """Partial sends, spurious wake-ups and late refusals give the right result without delay."""
-    errors.update((name, list(some)) for name, some in raising.items())
-    monkeypatch.setattr(Stubborn, "waits", waits)
+    """A socket that fails to connect or to send gives its fault at once, and is closed."""
+    errors.update((name, [error]) for name, error in raising.items())
     started = time.monotonic()
     with FaultServer([OK]) as server:
         assert ask(client, server.port) == expected
@@ -816,7 +792,7 @@ def test_kept_connection_that_cannot_send_is_replaced(
     """A request that could not be sent on a kept connection goes out on a new one."""
     with FaultServer([OK]) as server:
         assert ask(client, server.port) == (200, b"fine")
-        errors["send"] = [BrokenPipeError()]
+        errors["sendall"] = [BrokenPipeError()]
         assert ask(client, server.port) == (200, b"fine")
         assert [request.connection for request in server.requests] == [1, 2]
 
@@ -827,7 +803,7 @@ def test_a_replacement_that_cannot_connect_is_a_fault(
     """If the new connection is refused, the fault says so."""
     with FaultServer([OK]) as server:
         assert ask(client, server.port) == (200, b"fine")
-        errors["send"] = [BrokenPipeError()]
+        errors["sendall"] = [BrokenPipeError()]
         errors["connect"] = [ConnectionRefusedError()]
         assert ask(client, server.port) == "refused"
 

@@ -367,30 +367,6 @@ def test_a_name_without_an_address_is_told(client: RemoteClient, host: str) -> N
         assert ask(client, server, host=host, timeout=10) == "unresolved"
 
 
-def test_names_are_looked_up_again_soon(
-    client: RemoteClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A failed look-up is shared by exchanges that begin together, but not by a later one."""
-    lookups: list[Any] = []
-
-    def resolved(host: str, port: int, **_: object) -> Any:
-        lookups.append(host)
-        if len(lookups) == 1:
-            raise socket.gaierror(-3, "Temporary failure in name resolution")
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
-
-    monkeypatch.setattr(socket, "getaddrinfo", resolved)
-    monkeypatch.setattr(module, "LOOK_UP_KEPT", 60)
-    with FaultServer([OK]) as server:
-        request = ("aws", server.port, False), b"GET / HTTP/1.1\r\nHost: aws\r\n\r\n"
-        results = exchange(client, dict.fromkeys(range(9), request), timeout=5)
-        assert {told(result) for result in results.values()} == {"unresolved"}
-        assert len(lookups) == 1
-        client._addresses["aws", server.port] = (time.monotonic(), [])
-        assert ask(client, server, host="aws", tls=False) == (200, b"fine")
-        assert len(lookups) == 2
-
-
 def test_a_request_does_not_wait_for_an_acknowledgement(client: RemoteClient) -> None:
     """Nagle's algorithm is off: a request would wait until a handshake's end is acknowledged."""
     with FaultServer([OK]) as server:
@@ -645,25 +621,38 @@ def test_plain_http_and_credentials_use_no_proxy(
 
 
 @pytest.mark.parametrize(
-    "answer",
+    ("answer", "reason"),
     [
-        faults.answer("hunter2", 407),
-        faults.close,
-        faults.send(b"SSH-2.0 hunter2\r\n\r\n", keep=False),
-        faults.send(b"HTTP/1.1 200 OK\r\n" + b"x" * 70_000, keep=False),
+        (faults.answer("hunter2", 407), "the proxy refused the tunnel (407)"),
+        (faults.close, "the proxy closed the connection"),
+        (faults.reset, "the proxy closed the connection"),
+        (faults.hang, "the proxy did not answer in time"),
+        (
+            faults.send(b"SSH-2.0 hunter2\r\n\r\n", keep=False),
+            "the proxy refused the tunnel (no HTTP)",
+        ),
+        (
+            faults.send(b"HTTP/1.1 200 OK\r\n" + b"x" * 70_000, keep=False),
+            "the proxy did not answer in HTTP",
+        ),
     ],
-    ids=["refused", "closed", "not HTTP", "endless"],
+    ids=["refused", "closed", "reset", "hangs", "not HTTP", "endless"],
 )
 def test_a_tunnel_that_is_refused_is_a_fault(
     client: RemoteClient,
     trusted: ssl.SSLContext,
     monkeypatch: pytest.MonkeyPatch,
     answer: Action,
+    reason: str,
 ) -> None:
-    """Without a tunnel, nothing is sent to the server."""
+    """Without a tunnel, nothing is sent to the server, and the fault names the proxy."""
     with TlsServer([OK], trusted) as server, Proxy([answer]) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
-        assert ask(client, server) == "proxy"
+        request = ("localhost", server.port, True), b"GET / HTTP/1.1\r\n\r\n"
+        timeout = 0.5 if answer is faults.hang else 5
+        result = exchange(client, {"it": request}, timeout=timeout)["it"]
+        assert isinstance(result, Fault)
+        assert (result.kind, result.detail) == ("proxy", reason)
         assert server.connections == 0
         assert len(proxy.requests) == 1
 
