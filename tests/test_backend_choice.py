@@ -222,7 +222,7 @@ def test_an_answer_keeps_what_is_known_of_a_value() -> None:
     assert "value" not in repr(full)
     with pytest.raises(AttributeError):
         full.value = "the cache would not see it"  # type: ignore[misc]  # it has no setter
-    with pytest.raises(TypeError, match="Cannot pickle an Answer"):
+    with pytest.raises(TypeError, match="Cannot pickle Answer"):
         pickle.dumps(full)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import os
 
-from .._values import opaque
+from .._values import Frozen, opaque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +43,13 @@ _SETTINGS = (
 )
 
 
+class Shared:
+    """A backend: its own copy, since connections cannot be copied, and not to be pickled."""
+
+    __reduce__ = Frozen.__reduce__
+    __copy__, __deepcopy__ = Frozen.__copy__, Frozen.__deepcopy__
+
+
 class Answer:
     """A value with what its backend knows about it.
 
@@ -74,9 +81,7 @@ class Answer:
         """The value. It cannot be set, since a new value needs a new `Answer`."""
         return self._value(0)  # type: ignore[no-any-return]  # __init__ hid it
 
-    def __reduce__(self) -> str:
-        """Refuse: a pickle would hold the value."""
-        raise TypeError("Cannot pickle an Answer: the pickle would hold a secret value.")
+    __reduce__ = Frozen.__reduce__
 
 
 def backend_of(choice: str | Backend) -> Backend:

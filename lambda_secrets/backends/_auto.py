@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from . import Answer, backend_of
+from . import Answer, Shared, backend_of
 from ._extension import ExtensionBackend, is_elsewhere
 
 TYPE_CHECKING = False
@@ -21,7 +21,7 @@ READY_WITHIN = 0.1  # seconds to wait for an extension that is not ready
 LONGEST_SHARE = 1.0  # seconds at most for an extension that hangs or fails in other ways
 
 
-class AutoBackend:
+class AutoBackend(Shared):
     """The extension first; then AWS, whose answer also says why the extension refused.
 
     Inside Lambda, AWS is asked directly, or through boto3 if only boto3 can get credentials.

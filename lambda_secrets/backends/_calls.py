@@ -10,13 +10,13 @@ import time
 
 from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError, ResolutionError, SecretNotFoundError
-from . import Answer, own_region
+from . import Answer, Shared, own_region
 from ._decode import is_named, parameter_answer, secret_answer, text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Self
+    from typing import Any
 
     from .._names import Opaque
     from .._sources import Source
@@ -39,7 +39,7 @@ class Call:
         self.arguments = arguments
 
 
-class ConversingBackend:
+class ConversingBackend(Shared):
     """Reads sources in as few operations as possible; remembers sessions of AppConfig."""
 
     _run: Callable[[list[Task], float], Answers]
@@ -88,10 +88,6 @@ class ConversingBackend:
         """Forget these configurations: the cache was cleared, and says which."""
         for source in filter(gone, list(self._configurations)):
             self._configurations.pop(source, None)
-
-    def __deepcopy__(self, memo: object) -> Self:
-        """Return itself: connections and hidden credentials cannot be copied."""
-        return self
 
     def _tasks(self, sources: Sources) -> list[Task]:
         """Return the conversations to run, each with its sources."""

@@ -16,7 +16,7 @@ import time
 
 from .._values import opaque
 from ..errors import BackendError
-from . import PORT, Answer, own_region
+from . import PORT, Answer, Shared, own_region
 from ._decode import is_named, secret_answer
 from ._http import Client, Reply, port_of
 
@@ -33,7 +33,7 @@ _log = logging.getLogger("lambda_secrets")
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 
 
-class ExtensionBackend:
+class ExtensionBackend(Shared):
     """The AWS Parameters and Secrets Lambda Extension, or the Secrets Manager Agent.
 
     It asks ``localhost``, and never goes through a proxy.

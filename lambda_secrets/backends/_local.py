@@ -8,7 +8,7 @@ import os
 from .._declarations import declare
 from .._values import opaque
 from ..errors import BackendError, DeclarationError, SecretNotFoundError, SecretsError
-from . import Answer
+from . import Answer, Shared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ SCHEMES = {
 }
 
 
-class MemoryBackend:
+class MemoryBackend(Shared):
     """Secrets in a mapping, for tests; it is read at each fetch, so that a test can change it.
 
     Args:
@@ -76,10 +76,6 @@ class MemoryBackend:
         names = ", ".join(str(name) for name, _ in self.values.items())
         return f"<MemoryBackend: {names or 'nothing'}>"
 
-    def __reduce__(self) -> str:
-        """Refuse: a pickle would hold the values."""
-        raise TypeError("Cannot pickle a MemoryBackend: the pickle would hold its values.")
-
     def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
         """Look the sources up; a missing one is a `SecretNotFoundError`."""
         table = opaque(_table_or_problem(self.values))
@@ -88,7 +84,7 @@ class MemoryBackend:
         return {source: _looked_up(table(0), source) for source in sources}
 
 
-class FileBackend:
+class FileBackend(Shared):
     """Secrets in a TOML or JSON file, for local work; it is read at each fetch.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 import traceback
@@ -52,6 +53,20 @@ class Lazy(dict[Any, Any]):
     def get(self, key: Any, default: Any = None) -> Any:
         """Fail."""
         raise LookupError("hunter2")
+
+
+def test_a_backend_is_its_own_copy_and_does_not_pickle() -> None:
+    """Frameworks copy their configuration: a copy shares connections and credentials."""
+    made = {
+        "MemoryBackend": MemoryBackend({"a": "hunter2"}),
+        "FileBackend": backends.FileBackend("secrets.toml"),
+        **{n: getattr(backends, n)() for n in backends.__all__ if n[0] in "AES" and n != "Answer"},
+    }
+    assert len(made) == len(backends.__all__) - 2  # Answer, and the protocol
+    for backend in made.values():
+        assert copy.copy(backend) is copy.deepcopy({"b": backend})["b"] is backend
+        with pytest.raises(TypeError, match="pickle"):
+            pickle.dumps(backend)
 
 
 def failure_of(answers: Callable[[list[Source]], Any], declaration: str = "a") -> ResolutionError:
