@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._http import Reply, header_lines, headers_in, parsed
+from ._http import MARKS, Reply, headers_in, parsed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,24 +68,19 @@ def asked_on_kept(client: Client, deadline: float, address: Any, request: Opaque
 
 
 def parsed_unusual(
-    first: str, headers: Headers, data: bytearray, start: int, *, ended: bool
+    head: str, headers: Headers, data: bytearray, start: int, *, ended: bool
 ) -> Reply | None:
     """Return a reply as `parsed` does; RFC 9112, section 6, says where its body ends."""
-    version, _, rest = first.partition(" ")
-    status = _number(rest[:3])
-    if version not in {"HTTP/1.1", "HTTP/1.0"} or rest[3:4] not in {"", " "} or status < 100:
+    version, status = head[:9], _number(head[9:12])
+    is_http = version in {"HTTP/1.1 ", "HTTP/1.0 "} and head[12:13] in {"", " ", "\r"}
+    if not is_http or status < 100:
         raise ValueError("not an HTTP reply")
     if status < 200:  # an interim reply: the final one follows
         del data[:start]
         return parsed(data, ended=ended)
-    keep = headers.get("connection", "").lower()
     length, coding = headers.get("content-length"), headers.get("transfer-encoding")
-    if version == "HTTP/1.1":
-        reusable = "close" not in keep and (length is None or coding is None)
-    else:
-        reusable = "keep-alive" in keep and coding is None
-    body: bytes | None = b""
     stop = start
+    body: bytes | None = b""
     if status in {204, 304}:
         pass
     elif coding is not None:
@@ -96,14 +91,16 @@ def parsed_unusual(
         stop += _number(length)
         body = bytes(data[start:stop]) if stop <= len(data) else None
     else:
-        reusable = False
         body = bytes(data[start:]) if ended else None
     if body is None:
         return None
-    # Unrequested data after a reply must not be taken for the next reply.
-    reusable = reusable and not ended and len(data) == stop
-    # After one 429, the agent answers 429 to every request on that connection.
-    return Reply(status, headers, body, reusable=reusable and status != 429)
+    keep, is_new = headers.get("connection", "").lower(), version == "HTTP/1.1 "
+    is_kept = "close" not in keep if is_new else "keep-alive" in keep
+    is_doubtful = coding is not None and (length is not None or not is_new)
+    # Unrequested data after a reply must not be taken for the next reply. After one 429, the agent
+    # answers 429 to every request on that connection.
+    reusable = is_kept and not (is_doubtful or ended) and len(data) == stop and status != 429
+    return Reply(status, headers, body, reusable=reusable)
 
 
 def _unchunked(data: bytearray, start: int) -> tuple[bytes | None, int]:
@@ -113,9 +110,9 @@ def _unchunked(data: bytearray, start: int) -> tuple[bytes | None, int]:
         line_end = data.find(b"\r\n", start)
         if line_end < 0:
             return None, start
-        (line,) = header_lines(data[start:line_end])
+        line = data[start:line_end].decode("latin-1")
         digits = line.partition(";")[0].rstrip(" \t")
-        if not digits or digits.strip(_HEX):
+        if not digits or digits.strip(_HEX) or any(mark in line for mark in MARKS):
             raise ValueError("not a number")
         size = int(digits, 16)
         start = line_end + 2
@@ -130,8 +127,7 @@ def _unchunked(data: bytearray, start: int) -> tuple[bytes | None, int]:
     end = data.find(b"\r\n\r\n", start - 2)
     if end < 0:
         return None, start
-    if end > start:  # there are trailers
-        headers_in(header_lines(data[start:end]))
+    headers_in(data[start - 2 : end].decode("latin-1"))  # raises if a trailer is malformed
     return bytes(body), end + 4
 
 

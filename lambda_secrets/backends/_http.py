@@ -26,6 +26,7 @@ LIMIT = 16 * 1024 * 1024  # bytes of a reply; a secret has 64 KiB at most, a con
 LONGEST_WAIT = 3600.0  # seconds in one wait; sockets reject very large numbers
 
 _TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"  # noqa: S105
+MARKS = "\0\r\n"  # that others may take for the end of a line
 
 
 class Reply:
@@ -170,24 +171,24 @@ def parsed(data: bytearray, *, ended: bool) -> Reply | None:
     """
     if len(data) > LIMIT or data[:5] != b"HTTP/"[: len(data)]:
         raise ValueError("not an HTTP reply")
-    end = data.find(b"\r\n\r\n")
-    if end < 0:
+    start = data.find(b"\r\n\r\n") + 4
+    if start < 4:
         return None
-    first, *lines = header_lines(data[:end])
-    headers = headers_in(lines)
+    head = data[: start - 4].decode("latin-1")
+    headers = headers_in(head)
     length = headers.get("content-length", "")
-    is_usual = "transfer-encoding" not in headers and "connection" not in headers
-    is_usual = is_usual and length.isascii() and length.isdecimal() and len(length) < 9
-    if not (is_usual and first.startswith("HTTP/1.1 200 ")):
+    is_usual = length.isascii() and length.isdecimal() and len(length) < 9
+    is_usual = is_usual and headers.keys().isdisjoint(("connection", "transfer-encoding"))
+    if not (is_usual and head.startswith("HTTP/1.1 200 ")):
         from ._connections import parsed_unusual
 
-        return parsed_unusual(first, headers, data, end + 4, ended=ended)
-    stop = end + 4 + int(length)
+        return parsed_unusual(head, headers, data, start, ended=ended)
+    stop = start + int(length)
     if stop > len(data):
         return None
     # Unrequested data after a reply must not be taken for the next reply.
     reusable = not ended and len(data) == stop
-    return Reply(200, headers, bytes(data[end + 4 : stop]), reusable=reusable)
+    return Reply(200, headers, bytes(data[start:stop]), reusable=reusable)
 
 
 def port_of(text: str) -> int:
@@ -196,16 +197,9 @@ def port_of(text: str) -> int:
     return int(text) if is_number and len(text) < 6 and int(text) < 65536 else 0
 
 
-def header_lines(data: bytearray) -> list[str]:
-    """Return the lines of a head; refuse a NUL, CR or LF that others may take for a line end."""
-    lines = data.decode("latin-1").split("\r\n")
-    if any(mark in line for line in lines for mark in "\0\r\n"):
-        raise ValueError("malformed line")
-    return lines
-
-
-def headers_in(lines: list[str]) -> Headers:
-    """Return headers by lower-case name; the values of a repeated one are joined by commas."""
+def headers_in(head: str) -> Headers:
+    """Return the headers after the first line, by lower-case name; those that recur are joined."""
+    first, *lines = head.split("\r\n")
     headers: Headers = {}
     for line in lines:
         name, colon, value = line.partition(":")
@@ -215,4 +209,6 @@ def headers_in(lines: list[str]) -> Headers:
         if name in headers and (name != "content-length" or headers[name] != value):
             value = f"{headers[name]}, {value}"
         headers[name] = value
+    if any(mark in text for text in (first, *headers.values()) for mark in MARKS):
+        raise ValueError("malformed line")
     return headers
