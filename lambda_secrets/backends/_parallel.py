@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ._http import Client
     from ._types import Jobs, Outcome, Results
 
+THREADS = 64  # at most in a round: more than connections, since a job may pause before a retry
 LATE = 0.05  # seconds past the deadline in which the jobs of a client say what timed out
 
 
@@ -78,7 +79,7 @@ def run_in_room(client: Client, jobs: Jobs, deadline: float) -> Results:
     """Run the jobs of a client as `Client.run` does."""
     ask = _Room(client, deadline).ask
     bound = {key: functools.partial(job, ask) for key, job in jobs.items()}
-    return side_by_side(bound, deadline + LATE, client.parallel, helps=True)
+    return side_by_side(bound, deadline + LATE, THREADS, helps=True)
 
 
 class _Room:

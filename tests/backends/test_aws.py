@@ -29,7 +29,7 @@ from lambda_secrets import (
     SecretNotFoundError,
 )
 from lambda_secrets._explain import kind_of
-from lambda_secrets.backends import AwsBackend
+from lambda_secrets.backends import AwsBackend, _states
 from lambda_secrets.backends._connections import Fault
 from lambda_secrets.backends._refusals import by_aws
 from lambda_secrets.backends._states import UnaskedError
@@ -318,6 +318,23 @@ def test_what_passes_is_retried_until_the_deadline(
     with endpoint(lambda r: replies.pop() if replies else found(r), tmp_path, monkeypatch):
         assert fetch(backend, "x") == ["value of x"]
     assert pauses == list(range(12))
+
+
+def test_secrets_that_keep_failing_do_not_hold_back_the_others(
+    backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While more secrets than connections pause before a retry, the next secret is read."""
+    monkeypatch.setattr(_states, "pause_before", lambda _: 0.5)
+
+    def answer(request: Request) -> Action:
+        return found(request) if asked(request)["SecretId"] == "good" else TRANSIENT["internal"]
+
+    with endpoint(answer, tmp_path, monkeypatch) as server:
+        *failed, good = fetch(backend, *map(str, range(15)), "good", timeout=0.9)
+    assert {kind_of(error) for error in failed} == {BackendUnavailableError}
+    assert good == "value of good"
+    names = [asked(request)["SecretId"] for request in server.requests]
+    assert names.index("good") < 16  # before the first retry
 
 
 def test_what_comes_after_a_retry_is_looked_at_likewise(
