@@ -12,7 +12,7 @@ from ._signals import is_from_signal
 from ._sources import check_seconds
 from ._suspended import drive
 from ._uses import given_to, note, running, take_back
-from ._values import Frozen, Secrets, fresh, held, origins
+from ._values import Secrets, Shared, fresh, held, origins
 from .backends import backend_of
 from .errors import DeclarationError, ResolutionError
 
@@ -241,7 +241,7 @@ class LiveSecrets:
         """Refuse: an unpickled copy would fetch elsewhere."""
         raise TypeError(f"Cannot pickle a {type(self).__name__}: make one in each process.")
 
-    __copy__, __deepcopy__ = Frozen.__copy__, Frozen.__deepcopy__
+    __copy__, __deepcopy__ = Shared.__copy__, Shared.__deepcopy__
 
     def _only(self, name: str) -> Resolver:
         """Return the one resolver that declares a name."""

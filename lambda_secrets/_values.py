@@ -24,17 +24,10 @@ def opaque(value: Any) -> Opaque:
     return MethodType(_content, CellType(value))
 
 
-class Frozen:
-    """Never changes, is its own copy, and does not pickle."""
+class Shared:
+    """Is its own copy, and does not pickle."""
 
     __slots__ = ()
-
-    def __setattr__(self, name: str, *value: object) -> NoReturn:
-        del value  # a traceback can show locals
-        raise AttributeError(f"Cannot change {name!r}: {type(self).__name__} is read-only.")
-
-    def __delattr__(self, name: str) -> NoReturn:
-        self.__setattr__(name)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"Cannot pickle {type(self).__name__}: the pickle could hold a secret.")
@@ -44,6 +37,19 @@ class Frozen:
 
     def __deepcopy__(self, memo: object) -> Self:
         return self
+
+
+class Frozen(Shared):
+    """Never changes either."""
+
+    __slots__ = ()
+
+    def __setattr__(self, name: str, *value: object) -> NoReturn:
+        del value  # a traceback can show locals
+        raise AttributeError(f"Cannot change {name!r}: {type(self).__name__} is read-only.")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        self.__setattr__(name)
 
 
 def check_own_names(names: Iterable[str]) -> None:

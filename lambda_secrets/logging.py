@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from ._cache import shared_cache
 from ._maintenance import listen
-from ._values import Frozen, opaque
+from ._values import Shared, opaque
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -41,7 +41,7 @@ _SMALLEST = 10 ** (SHORTEST - 1)
 _SAFE = ("", "/", " ", " +", "!#$%&'()*+,/:;=?@[]~", "!$&'()*+,;=:@/?", "!'()*~")
 
 
-class RedactSecrets(logging.Filter):
+class RedactSecrets(Shared, logging.Filter):
     """Replaces every value injected in this process by ``***`` in log records.
 
     Add it to log handlers, not to loggers: a logger's filter sees only its own records::
@@ -54,7 +54,8 @@ class RedactSecrets(logging.Filter):
     text, base64 or hex. Old values stay redacted after a rotation. The 20,000 strings used last are
     kept, up to 2,000,000 characters; a warning tells that one was dropped.
 
-    On Python 3.12 and later, other handlers get the original record; on 3.11, the redacted one.
+    On Python 3.12 and later, other handlers get the original record; on 3.11, the redacted one. A
+    copy of it is the filter itself, so that a copied log handler keeps learning.
     """
 
     def __init__(self) -> None:
@@ -85,10 +86,6 @@ class RedactSecrets(logging.Filter):
     def forget(self) -> None:
         """Drop every value."""
         self._known = opaque(_Known())
-
-    # It is its own copy, so that a copied log handler keeps learning. It does not pickle.
-    __copy__, __deepcopy__ = Frozen.__copy__, Frozen.__deepcopy__
-    __reduce__ = Frozen.__reduce__
 
 
 class _Known:

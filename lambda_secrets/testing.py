@@ -15,7 +15,7 @@ from ._cache import shared_cache
 from ._declarations import declare
 from ._kinds import Parameter, ParameterTree, of_variable
 from ._maintenance import override, restore
-from ._values import Frozen, Wrapped, opaque
+from ._values import Shared, Wrapped, opaque
 from .backends import Answer, own_region
 from .backends._local import MemoryBackend
 from .errors import DeclarationError, SecretNotFoundError
@@ -103,7 +103,7 @@ def _of_key(key: str | Declaration) -> Declaration:
     return of_variable(declared) if declared.variable else declared
 
 
-class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, as its fixture is
+class override_secrets(Shared, ContextDecorator):  # noqa: N801 - used like a function, as its fixture is
     """Serve these values to every handler of the process, including those decorated before.
 
     A context manager, or a decorator for tests, including ``async def`` ones::
@@ -138,8 +138,6 @@ class override_secrets(ContextDecorator):  # noqa: N801 - used like a function, 
                 )
         self._entered: list[MemoryBackend] = []
         OverrideBackend(self._values(0), self._built(0))
-
-    __reduce__ = Frozen.__reduce__  # refuses
 
     def __enter__(self) -> None:
         """Begin to serve the values."""

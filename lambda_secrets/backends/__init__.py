@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import os
 
-from .._values import Frozen, opaque
+from .._values import Shared, opaque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,13 +43,6 @@ _SETTINGS = (
 )
 
 
-class Shared:
-    """A backend: its own copy, since connections cannot be copied, and not to be pickled."""
-
-    __reduce__ = Frozen.__reduce__
-    __copy__, __deepcopy__ = Frozen.__copy__, Frozen.__deepcopy__
-
-
 class Answer:
     """A value with what its backend knows about it.
 
@@ -81,7 +74,7 @@ class Answer:
         """The value. It cannot be set, since a new value needs a new `Answer`."""
         return self._value(0)  # type: ignore[no-any-return]  # __init__ hid it
 
-    __reduce__ = Frozen.__reduce__
+    __reduce__ = Shared.__reduce__
 
 
 def backend_of(choice: str | Backend) -> Backend:
