@@ -1090,6 +1090,32 @@ def test_a_page_of_html_is_neither_a_value_nor_a_missing_secret(
     assert "hunter2" not in str(error)
 
 
+JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.1\r\n"
+
+
+@pytest.mark.parametrize("declaration", ["x", "ssm:/p", "ssm:/t/", "appconfig:shop/prod/flags"])
+@pytest.mark.parametrize(
+    ("rest", "expected"),
+    [
+        (b'Content-Length: 99\r\n\r\n{"SecretString": "hunter2', BackendUnavailableError),
+        (b"Content-Length: 2\r\n\r\n{}", None),
+    ],
+)
+def test_an_answer_that_is_cut_off_is_transient(
+    monkeypatch: pytest.MonkeyPatch, declaration: str, rest: bytes, expected: type[Any] | None
+) -> None:
+    """As botocore takes it for an empty one, a tree was missing, and nothing was read again."""
+    monkeypatch.setattr(module, "pause_before", lambda _: 99.0)
+    with FaultServer([faults.send(JSON + rest, keep=False)]) as broken:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{broken.port}")
+        backend = SdkBackend()
+        (error,) = fetch(backend, declaration, timeout=30)
+        backend.close()
+    missing = SecretNotFoundError if declaration == "ssm:/t/" else BackendError
+    assert kind_of(error) is (expected or missing)
+    assert "hunter2" not in str(error)
+
+
 @pytest.mark.parametrize(
     ("method", "reply", "declaration", "expected"),
     [
