@@ -170,11 +170,14 @@ class SdkBackend(ConversingBackend):
 
 
 def _check_whole(page: Opaque) -> None:
-    """Raise for a reply that was cut off: botocore takes JSON without its end for no JSON."""
+    """Raise for a reply that is not JSON, or was cut off: botocore takes both for empty ones."""
     if isinstance(page(0), dict) and page(0).keys() == {"ResponseMetadata"}:
-        headers = page(0)["ResponseMetadata"].get("HTTPHeaders", {})
-        is_json = "json" in headers.get("content-type", "")  # the page of a portal is not
-        if is_json and len(str(headers.get("content-length", ""))) > 1:  # it was not just {}
+        headers = page(0)["ResponseMetadata"].get("HTTPHeaders")
+        if headers is not None and "json" not in headers.get("content-type", ""):
+            from botocore.parsers import ResponseParserError
+
+            raise ResponseParserError  # it is the page of a captive portal
+        if headers and len(str(headers.get("content-length", ""))) > 1:  # it was not just {}
             from botocore.exceptions import IncompleteReadError
 
             raise IncompleteReadError(actual_bytes=0, expected_bytes=0)

@@ -1074,7 +1074,7 @@ def test_an_answer_without_a_value_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("status", [200, 302, 403, 404, 503])
-@pytest.mark.parametrize("declaration", ["x", "ssm:/p", "appconfig:shop/prod/flags"])
+@pytest.mark.parametrize("declaration", ["x", "ssm:/p", "ssm:/t/", "appconfig:shop/prod/flags"])
 def test_a_page_of_html_is_neither_a_value_nor_a_missing_secret(
     monkeypatch: pytest.MonkeyPatch, status: int, declaration: str
 ) -> None:
