@@ -48,7 +48,9 @@ class LocalExtension(AutoBackend):
         )
 
     def _is_for_extension(self, source: Source, *, fresh: bool) -> bool:
-        return super()._is_for_extension(source, fresh=False)
+        # A file has no pending versions, and to ask for one would be logged as an error.
+        is_pending = source.version_stage == "AWSPENDING"
+        return super()._is_for_extension(source, fresh=fresh and is_pending)
 
     def _ask(self, sources: Sources, timeout: float, ready: float, *, fresh: bool) -> Answers:
         if fresh:  # unlike AWS's, this extension can be asked past its cache

@@ -1105,7 +1105,7 @@ def test_an_answer_that_is_cut_off_is_transient(
     monkeypatch: pytest.MonkeyPatch, declaration: str, rest: bytes, expected: type[Any] | None
 ) -> None:
     """As botocore takes it for an empty one, a tree was missing, and nothing was read again."""
-    monkeypatch.setattr(module, "pause_before", lambda _: 99.0)
+    monkeypatch.setattr(_states, "pause_before", lambda _: 99.0)
     with FaultServer([faults.send(JSON + rest, keep=False)]) as broken:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{broken.port}")
         backend = SdkBackend()

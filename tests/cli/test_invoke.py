@@ -114,6 +114,19 @@ def test_a_forced_read_finds_what_an_ordinary_one_does(run: Run, folder: Path) -
     assert result.stdout == '"CANARY-user"\n"new"\n', result.stderr
 
 
+def test_a_look_for_a_pending_version_logs_no_error(run: Run, folder: Path) -> None:
+    """A file has no pending versions, so a failing handler's search for one is not shown."""
+    (folder / "failing.py").write_text(
+        "from lambda_secrets import Secret, inject_secrets\n"
+        "login = Secret('prod/db', pending=True)\n"
+        "@inject_secrets({'login': login}, refresh_on=ValueError)\n"
+        "def handler(event, context): raise ValueError\n"
+    )
+    result = run("invoke", "failing.handler", *FILE)
+    assert json.loads(result.stdout)["errorType"] == "ValueError"
+    assert "Local extension" not in result.stderr
+
+
 def test_names_may_hold_the_signs_of_a_rotation(run: Run) -> None:
     """A name that contains `=` or `@` is recognized by the names in the file."""
     rotate = ("--rotate", "prod/a=b@c=new=@2@1")
