@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from . import Answer, Shared, backend_of
+from .._values import Shared
+from . import Answer, backend_of
 from ._extension import ExtensionBackend, is_elsewhere
 
 TYPE_CHECKING = False

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 
-from .._values import opaque
+from .._values import Shared, opaque
 from ..errors import BackendError, BackendUnavailableError, ResolutionError, SecretNotFoundError
-from . import Answer, Shared, own_region
+from . import Answer, own_region
 from ._decode import is_named, parameter_answer, secret_answer, text_of
 
 TYPE_CHECKING = False

@@ -14,9 +14,9 @@ import logging
 import os
 import time
 
-from .._values import opaque
+from .._values import Shared, opaque
 from ..errors import BackendError
-from . import PORT, Answer, Shared, own_region
+from . import PORT, Answer, own_region
 from ._decode import is_named, secret_answer
 from ._http import Client, Reply, port_of
 

@@ -6,9 +6,9 @@ import json
 import os
 
 from .._declarations import declare
-from .._values import opaque
+from .._values import Shared, opaque
 from ..errors import BackendError, DeclarationError, SecretNotFoundError, SecretsError
-from . import Answer, Shared
+from . import Answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
