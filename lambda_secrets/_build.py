@@ -16,7 +16,7 @@ from .errors import BackendUnavailableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable
     from typing import Any, TypeAlias
 
     from ._names import Opaque, Steps
@@ -105,7 +105,7 @@ class Builds:
         self.inherited: list[Any] = []  # from before a fork: never used, never closed
 
     @contextmanager
-    def in_use(self, keys: list[Key]) -> Iterator[None]:
+    def in_use(self, keys: list[Key]) -> Generator[None]:
         """Register a call that declares objects with these keys; then close what nobody uses."""
         call = object()
         try:
@@ -135,12 +135,14 @@ class Builds:
                         continue
                     making = self.being_made(key)
                     if making is None:
-                        self.making.append(mine := Built(key, declaration, value))
+                        mine = Built(key, declaration, value)
+                        self.making.append(mine)
                         break
                 problem = yield from self.waited_for(making, until)
                 if problem:
                     raise _failure(name, declaration, BackendUnavailableError(problem))
             mine.make(name)  # in this thread, and outside all locks
+            product = mine.product
         finally:  # in this frame: a signal's exception must not leave it in the making
             if mine is not None:
                 with self.store.lock:
@@ -154,7 +156,7 @@ class Builds:
                         self.handed_out(mine, declaration)
                 mine.done.set()
         self.close_unused()
-        return mine.product
+        return product
 
     def being_made(self, key: Key) -> Built | None:
         """Return the object in the making that this thread can use; the caller holds the lock."""

@@ -34,8 +34,9 @@ _FULL = (
 )
 
 _REPLACES = sys.version_info >= (3, 12)  # before 3.12, a filter can only change the record
-_WITHOUT_VALUES = {"asctime", *vars(logging.LogRecord("", 0, "", 0, "", (), None))}
-_WITHOUT_VALUES -= {"msg", "args", "exc_text", "stack_info"}
+_WITHOUT_VALUES = {"asctime", *vars(logging.LogRecord("", 0, "", 0, "", (), None))} - {
+    *("msg", "args", "exc_text", "stack_info"),
+}
 _SMALLEST = 10 ** (SHORTEST - 1)
 # Characters left unescaped in URLs by quote, forms, SQLAlchemy, requests, urllib3, JavaScript.
 _SAFE = ("", "/", " ", " +", "!#$%&'()*+,/:;=?@[]~", "!$&'()*+,;=:@/?", "!'()*~")

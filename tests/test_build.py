@@ -1157,6 +1157,7 @@ def test_objects_of_gone_declarations_are_released(backend: Recorder, declarer: 
     objects: weakref.WeakSet[Made] = weakref.WeakSet()
     kept = LiveSecrets({"it": declared()}, backend=backend)
     first = kept.it
+    each: Any = None
     for _ in range(200):
         each = declarer({"it": Secret("a", build=lambda _: Made())}, backend=backend)
         objects.add(each["it"])
