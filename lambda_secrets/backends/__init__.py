@@ -43,7 +43,7 @@ _SETTINGS = (
 )
 
 
-class Answer:
+class Answer(Shared):
     """A value with what its backend knows about it.
 
     Attributes:
@@ -73,8 +73,6 @@ class Answer:
     def value(self) -> Value:
         """The value. It cannot be set, since a new value needs a new `Answer`."""
         return self._value(0)  # type: ignore[no-any-return]  # __init__ hid it
-
-    __reduce__ = Shared.__reduce__
 
 
 def backend_of(choice: str | Backend) -> Backend:
