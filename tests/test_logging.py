@@ -559,6 +559,20 @@ def test_a_long_value_is_escaped_once_and_only_if_a_text_begins_like_it(
     assert log.text == "nothing\n" + '{"key": "***\\n"}\n***%0A\n' * 3
 
 
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Return a list that records each string that a text is compared with."""
+    strings: list[object] = []
+    found = redaction._String.found
+
+    def counted(string: Any, data: bytes, start: int) -> Any:
+        strings.append(string)
+        return found(string, data, start)
+
+    monkeypatch.setattr(redaction._String, "found", counted)
+    return strings
+
+
 @pytest.mark.parametrize(
     "shown",
     [
@@ -568,18 +582,10 @@ def test_a_long_value_is_escaped_once_and_only_if_a_text_begins_like_it(
     ],
 )
 def test_values_that_begin_alike_are_compared_rarely(
-    log: Log, monkeypatch: pytest.MonkeyPatch, shown: Callable[[int], str]
+    log: Log, compared: list[object], shown: Callable[[int], str]
 ) -> None:
     """A text that begins like 200 values is compared with few of them, and all are found."""
     log.redact.learn([shown(number) for number in range(100, 300)])
-    compared: list[object] = []
-    found = redaction._String.found
-
-    def counted(string: Any, data: bytes, start: int) -> Any:
-        compared.append(string)
-        return found(string, data, start)
-
-    monkeypatch.setattr(redaction._String, "found", counted)
     other = " ".join(map(shown, range(500, 600)))
     assert log.redact.redact(other) is other
     assert len(compared) < 3000  # of 20,000
@@ -589,18 +595,10 @@ def test_values_that_begin_alike_are_compared_rarely(
 
 
 def test_a_string_that_occurs_often_in_a_value_is_compared_once(
-    log: Log, monkeypatch: pytest.MonkeyPatch
+    log: Log, compared: list[object]
 ) -> None:
     """A document with thousands of equal strings slows no record down."""
     log.redact.learn(["production"] * 1000)
-    compared: list[object] = []
-    found = redaction._String.found
-
-    def counted(string: Any, data: bytes, start: int) -> Any:
-        compared.append(string)
-        return found(string, data, start)
-
-    monkeypatch.setattr(redaction._String, "found", counted)
     assert log.redact.redact("in production") == "in ***"
     assert len(compared) == 1
 
