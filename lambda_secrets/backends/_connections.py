@@ -35,7 +35,7 @@ class Fault(OSError):  # noqa: N818 - mostly a result
 def fault_of(error: Exception, *, begun: bool) -> Fault:
     """Return the fault that an error means; ``begun``: after the first byte of a reply."""
     if isinstance(error, Fault):
-        return error.with_traceback(None)
+        return Fault(error.kind, error.detail)  # this one refers to frames, which may keep it
     if not isinstance(error, OSError):
         return Fault("malformed")
     if isinstance(error, TimeoutError):

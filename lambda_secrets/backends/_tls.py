@@ -155,20 +155,19 @@ def _reached(host: str, port: int, deadline: float) -> socket.socket:
     except (OSError, UnicodeError):  # a plain OSError without a free file descriptor
         raise Fault("unresolved") from None
     failure: OSError = Fault("unresolved")
-    for n, (family, _, _, _, place) in enumerate(addresses):
-        now = time.monotonic()
-        try:
-            connection = socket.socket(family, socket.SOCK_STREAM)
-            with _closed_on_error(connection):
-                limit(connection, now + (deadline - now) / (len(addresses) - n))
-                # Else a request waits until the last message of a handshake is acknowledged.
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                connection.connect(place)
-        except OSError as error:
-            failure = error
-        else:
-            return connection
     try:
+        for n, (family, _, _, _, place) in enumerate(addresses):
+            now = time.monotonic()
+            try:
+                connection = socket.socket(family, socket.SOCK_STREAM)
+                with _closed_on_error(connection):
+                    limit(connection, now + (deadline - now) / (len(addresses) - n))
+                    # Else a request waits until a handshake's last message is acknowledged.
+                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    connection.connect(place)
+                    return connection
+            except OSError as error:
+                failure = error
         raise failure
     finally:
         del failure  # kept, it would be in a reference cycle with this frame

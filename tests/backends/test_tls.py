@@ -9,12 +9,14 @@ import socket
 import ssl
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from lambda_secrets.backends import _tls as module
 from lambda_secrets.backends._connections import Fault
+from lambda_secrets.backends._http import limit
 from lambda_secrets.backends._tls import RemoteClient, Trust
 from tests.support import faults
 from tests.support.aws_endpoint import TRUST
@@ -358,6 +360,41 @@ def test_a_network_that_cannot_be_reached_leaves_no_socket(
         addressed(monkeypatch, (socket.AF_INET, ("255.255.255.255", 1)))
         assert ask(client, server, tls=False, timeout=5) == "reset"
     gc.collect()
+
+
+def test_an_address_that_fails_leaves_no_reference_cycle(
+    client: RemoteClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the garbage collector, a cycle would stay: one for each connection."""
+
+    class LostError(OSError):
+        def __init__(self) -> None:
+            made.add(self)
+
+    def fail_once(connection: socket.socket, until: float) -> None:
+        monkeypatch.setattr(module, "limit", limit)
+        raise LostError
+
+    made: weakref.WeakSet[LostError] = weakref.WeakSet()
+    with FaultServer([OK]) as server:
+        addressed(monkeypatch, *[(socket.AF_INET, ("127.0.0.1", server.port))] * 2)
+        monkeypatch.setattr(module, "limit", fail_once)
+        gc.disable()
+        try:
+            assert ask(client, server, tls=False) == (200, b"fine")
+            assert not made
+        finally:
+            gc.enable()
+
+
+@pytest.mark.parametrize("tls", [True, False])
+def test_a_fault_refers_to_no_frame(client: RemoteClient, *, tls: bool) -> None:
+    """A job keeps it in a frame: that would be a reference cycle, with a traceback of values."""
+    request = ("does-not-exist.invalid", 443, tls), b"GET / HTTP/1.1\r\n\r\n"
+    fault = exchange(client, {"it": request}, timeout=10)["it"]
+    assert isinstance(fault, Fault)
+    assert fault.__traceback__ is None
+    assert fault.__context__ is None
 
 
 @pytest.mark.parametrize("host", ["does-not-exist.invalid", "a..b", "x" * 300])
