@@ -78,8 +78,8 @@ class Client:
         return.
         """
         if self._pid != os.getpid():  # after a fork they are the parent's: close, don't shut down
-            self._pid = os.getpid()
             self.close()
+            self._pid = os.getpid()  # only now: no other thread of this process may use them
         if len(jobs) > 1:
             from ._parallel import run_in_room
 

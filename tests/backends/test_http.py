@@ -712,6 +712,25 @@ def test_another_process_lets_kept_connections_go(
         assert [request.connection for request in server.requests] == [1, 2, 2]
 
 
+def test_no_thread_of_a_child_uses_a_connection_of_the_parent(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that reads while another lets these connections go opens one of its own."""
+
+    class Other:
+        def close(self) -> None:
+            reader = threading.Thread(target=ask, args=(client, server.port))
+            reader.start()
+            reader.join()
+
+    with FaultServer([OK]) as server:
+        assert ask(client, server.port) == (200, b"fine")
+        client.idle = {0: [Other()], **client.idle}
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        assert ask(client, server.port) == (200, b"fine")
+        assert [request.connection for request in server.requests] == [1, 2, 3]
+
+
 class Stubborn(_socket.socket):
     """A socket whose calls raise the errors that a test sets, once each."""
 
