@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import multiprocessing
 import os
@@ -12,11 +13,11 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import budget, cold, warm
+from benchmarks import budget, cold, fanout, warm
 from benchmarks.figures import TABLES, Check, Figures, markdown, measure, optimized
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 RESULTS = Path(__file__).with_name("results.json")
 TRIES = 3  # a noisy neighbour only adds time: a limit is missed only if every try misses it
@@ -32,9 +33,14 @@ def measured(names: Iterable[str]) -> dict[str, Figures]:
     found = {}
     for name in names:
         print(f"measuring: {name}", file=sys.stderr, flush=True)
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-            found[name] = process.submit(measure, name).result()
+        found[name] = apart(functools.partial(measure, name))
     return found
+
+
+def apart(measurement: Callable[[], Figures]) -> Figures:
+    """Run a measurement in its own process, and return its figures."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(measurement).result()
 
 
 def write(found: dict[str, Figures]) -> None:
@@ -78,7 +84,12 @@ def regressed() -> bool:
         return True
     with cold.machine([name for _, name in cold.SHORT]) as machine:
         for left in reversed(range(TRIES)):
-            found = (budgeted, cold.short(machine), warm.measure(rounds=150, short=True))
+            found = (
+                budgeted,
+                cold.short(machine),
+                warm.measure(rounds=150, short=True),
+                apart(functools.partial(fanout.measure, rounds=5, short=True)),
+            )
             checks = [check for figures in found for check in figures.checks]
             print(summary(checks), flush=True)
             missed = {check.what for check in checks if not check.holds}
@@ -96,7 +107,7 @@ def main() -> int:
     parser.add_argument(
         "--short",
         action="store_true",
-        help="the regression test: the budget, cold start and warm call alone",
+        help="the regression test: the budget, cold start, warm call and fan-out alone",
     )
     parser.add_argument("--show", action="store_true", help="draw what results.json has")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Fan-out: twenty secrets at a service that takes 20 ms, nothing cached: wall time and calls.
+"""Fan-out: twenty secrets at a service that takes 20 ms, nothing cached: wall and CPU time, calls.
 
 AWS is asked over TLS, as in Lambda, by clients that have been used before.
 """
@@ -30,6 +30,7 @@ NAMES = [f"prod/secret{index}" for index in range(COUNT)]
 EXTENSION, SDK, BATCH = "ours: extension", "ours: sdk", "ours: sdk, batch=True"
 AWS, AWS_BATCH = "ours: aws", "ours: aws, batch=True"
 POWERTOOLS = "Powertools"
+HTTP, SIGNED = "by hand: http.client", "by hand: signed call"
 
 
 def ours(backend: Any) -> Callable[[], None]:
@@ -78,8 +79,8 @@ def contestants() -> dict[str, Callable[[], None]]:
         return fetch
 
     return {
-        "by hand: http.client": one_by_one(by_hand),
-        "by hand: signed call": one_by_one(signed),
+        HTTP: one_by_one(by_hand),
+        SIGNED: one_by_one(signed),
         "boto3": with_boto3,
         POWERTOOLS: with_powertools,
         "aws-secretsmanager-caching": with_caching,
@@ -102,8 +103,11 @@ def readers() -> dict[str, Any]:
     }
 
 
-def measure(*, rounds: int = 11) -> Figures:
-    """Measure every contestant with warm clients; the rounds are interleaved."""
+def measure(*, rounds: int = 11, short: bool = False) -> Figures:
+    """Measure every contestant with warm clients; if `short`, only those whose CPU is compared.
+
+    The rounds are interleaved.
+    """
     with (
         tempfile.TemporaryDirectory() as folder,
         Service(latency=LATENCY, trust=trust.made(Path(folder), AMAZON)[AMAZON]) as service,
@@ -111,29 +115,42 @@ def measure(*, rounds: int = 11) -> Figures:
         os.environ.update(service.tls_environment("SSL_CERT_FILE", "AWS_CA_BUNDLE"))
         os.environ.update(PARAMETERS_SECRETS_EXTENSION_HTTP_PORT=str(service.port))
         fetches = contestants()
+        for name in fetches.keys() - {HTTP, SIGNED, EXTENSION, AWS} if short else ():
+            del fetches[name]
         seconds: dict[str, list[float]] = {name: [] for name in fetches}
+        spent: dict[str, list[float]] = {name: [] for name in fetches}
         calls: dict[str, int] = {}
         for fetch in fetches.values():
             fetch()  # clients and connections
         service.calls()
         for _ in range(rounds):
             for name, fetch in fetches.items():
-                begin = time.perf_counter()
+                begin, used = time.perf_counter(), time.process_time()
                 fetch()
+                spent[name].append(time.process_time() - used)
                 seconds[name].append(time.perf_counter() - begin)
                 calls[name] = max(calls.get(name, 0), service.calls().total())
     median = {name: statistics.median(samples) for name, samples in seconds.items()}
-    table = [["20 secrets, 20 ms each", "ms", "calls", "Powertools = 1"]]
+    cpu = {name: statistics.median(samples) for name, samples in spent.items()}
+    table = [["20 secrets, 20 ms each", "ms", "CPU ms", "calls", "Powertools = 1"]]
     for name, value in median.items():
-        ratio = times(value / median[POWERTOOLS])
-        table.append([name, milliseconds(value), str(calls[name]), ratio])
+        ratio = times(value / median[POWERTOOLS]) if POWERTOOLS in median else ""
+        row = [name, milliseconds(value), milliseconds(cpu[name]), str(calls[name]), ratio]
+        table.append(row)
     checks = [
         Check(f"fan-out, Powertools / {name}", median[POWERTOOLS] / median[name], 6, at_least=True)
         for name in (EXTENSION, AWS, SDK)
-        if name in median
-    ] + [
+        if {name, POWERTOOLS} <= median.keys()
+    ]
+    checks += [
         Check(f"fan-out, calls of {name} / secrets", calls[name] / COUNT, 1)
         for name in (EXTENSION, AWS, SDK, BATCH)
         if name in calls
     ]
-    return Figures("Fan-out", {"": table}, checks, {"seconds": seconds, "calls": calls})
+    checks += [
+        Check(f"fan-out, CPU of {name} / {other}", cpu[name] / cpu[other], limit)
+        for name, other, limit in ((EXTENSION, HTTP, 0.5), (AWS, SIGNED, 0.25))
+        if name in cpu
+    ]
+    raw = {"seconds": seconds, "cpu_seconds": spent, "calls": calls}
+    return Figures("Fan-out", {"": table}, checks, raw)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ._calls import Call
     from ._container import Container
     from ._endpoints import Endpoint
-    from ._types import Answers, Ask, Outcome, Task
+    from ._types import Answers, Job, Outcome, Task
 
 VERSION = "0.1.0"  # the package's; importlib.metadata would cost a third of a cold start
 _TARGETS = {"secretsmanager": "secretsmanager.", "ssm": "AmazonSSM."}
@@ -85,8 +85,7 @@ class AwsBackend(ConversingBackend):
             credentials = self.credentials(deadline - time.monotonic())
             if isinstance(credentials, ResolutionError):
                 return answers | {source: credentials for _, asked in tasks for source in asked}
-            run = functools.partial(self._job, credentials, deadline)
-            jobs = {n: functools.partial(run, task) for n, task in enumerate(tasks)}
+            jobs = {n: self._job(task, credentials, deadline) for n, task in enumerate(tasks)}
             for some in self._client.run(jobs, deadline).values():
                 answers |= some
             refused = {s for s, answer in answers.items() if isinstance(answer, ExpiredError)}
@@ -95,12 +94,12 @@ class AwsBackend(ConversingBackend):
                 break
         return answers
 
-    def _job(self, credentials: Opaque, deadline: float, task: Task, ask: Ask) -> Answers:
+    def _job(self, task: Task, credentials: Opaque, deadline: float) -> Job:
         """Have a conversation as a job of the client."""
-        make = functools.partial(self._made, credentials, ask)
-        return conversation(*task, lambda call: retried(functools.partial(make, call), deadline))
+        made = functools.partial(self._made, credentials)
+        return conversation(*task, lambda call: retried(functools.partial(made, call), deadline))
 
-    def _made(self, credentials: Opaque, ask: Ask, call: Call) -> Opaque | ResolutionError:
+    def _made(self, credentials: Opaque, call: Call) -> Job:
         """Make a call; at once a second time if our clock turns out to be off."""
         endpoint = endpoint_of(call.service, self._region_of(call))
         if isinstance(endpoint, ResolutionError):
@@ -108,7 +107,7 @@ class AwsBackend(ConversingBackend):
         corrected = False
         while True:
             now = time.time() + self.offsets.get(endpoint.address, 0.0)
-            reply = ask(endpoint.address, request_of(call, endpoint, credentials, now))
+            reply = yield endpoint.address, request_of(call, endpoint, credentials, now)
             document = document_of(call, reply)
             if document is not None:
                 return document
@@ -125,7 +124,7 @@ def request_of(call: Call, endpoint: Endpoint, credentials: Opaque, now: float) 
     """Return a signed request, hidden."""
     where = endpoint.region, call.service.removesuffix("data")  # AppConfig's name for signatures
     headers = {"host": endpoint.host}
-    method, path, body = "POST", "", json.dumps(call.arguments).encode()
+    method, path, body = "POST", "", json.dumps(call.arguments(0)).encode()
     if call.service in _TARGETS:
         headers["content-type"] = "application/x-amz-json-1.1"
         headers["x-amz-target"] = _TARGETS[call.service] + call.operation
@@ -136,7 +135,7 @@ def request_of(call: Call, endpoint: Endpoint, credentials: Opaque, now: float) 
     else:
         from ._extension import encoded
 
-        token = encoded(call.arguments["ConfigurationToken"])
+        token = encoded(call.arguments(0)["ConfigurationToken"])
         method, path, body = "GET", f"/configuration?configuration_token={token}", b""
     # As botocore does: a path of the endpoint stays as it is, with or without a slash at its end.
     target = endpoint.path.removesuffix("/") + path if path else endpoint.path or "/"

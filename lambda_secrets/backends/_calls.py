@@ -1,7 +1,7 @@
 """The conversations with AWS that read sources: which operations, and what their answers mean.
 
-Each gets a function that makes a `Call` and returns a document or an error: `_aws` makes it over
-HTTP, `_sdk` through boto3.
+Each is a job that gets a function to make a `Call`, which returns a document or an error: `_aws`
+makes it over HTTP, `_sdk` through boto3.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .._names import Opaque
     from .._sources import Source
-    from ._types import Answers, Decode, Make, Result, Sources, Talk, Task
+    from ._types import Answers, Decode, Job, Make, Result, Sources, Talk, Task
 
 PARAMETERS_A_CALL, SECRETS_A_CALL = 10, 20  # the services' limits
 POLL_INTERVAL = 15  # seconds, the shortest that AppConfig accepts
@@ -36,7 +36,7 @@ class Call:
         self.operation = operation
         self.kind = source.kind
         self.region = source.region
-        self.arguments = arguments
+        self.arguments = opaque(arguments)  # it may hold the token of a poll
 
 
 class ConversingBackend(Shared):
@@ -109,19 +109,18 @@ class ConversingBackend(Shared):
         tasks += [(parameters, chunk) for chunk in chunks]
         return tasks
 
-    def _configuration(self, sources: list[Source], make: Make) -> Answers:
+    def _configuration(self, sources: list[Source], make: Make) -> Job:
         """Poll within a session; answers bring the next token, and an empty value if unchanged."""
         (source,) = sources
         # Filled in at the end, and of use only if neither a later read nor `close` has replaced it:
         # so no older value comes back. Empty while in use: a token is valid for one call.
         kept: list[Any] = [opaque(""), None, 0.0]
         hidden, known, poll_at = self._configurations.get(source, kept)
-        token = hidden(0)
         if known is not None and time.monotonic() < poll_at:
             return {source: known}
         self._configurations[source] = kept
         while True:
-            if not token:
+            if not hidden(0):
                 known = None
                 names = ("Application", "Environment", "ConfigurationProfile")
                 arguments: dict[str, Any] = {
@@ -129,26 +128,28 @@ class ConversingBackend(Shared):
                     for name, part in zip(names, source.parts, strict=True)
                 }
                 arguments["RequiredMinimumPollIntervalInSeconds"] = POLL_INTERVAL
-                page = make(Call("appconfigdata", "StartConfigurationSession", source, arguments))
+                call = Call("appconfigdata", "StartConfigurationSession", source, arguments)
+                page = yield from make(call)
                 if isinstance(page, ResolutionError):
                     return {source: page}
-                token = page(0).get("InitialConfigurationToken")
-                if not token:
+                hidden = opaque(page(0).get("InitialConfigurationToken"))
+                if not hidden(0):
                     failure = BackendError("AWS did not start an AppConfig session. Try again.")
                     return {source: failure}
-            arguments = {"ConfigurationToken": token}
-            page = make(Call("appconfigdata", "GetLatestConfiguration", source, arguments))
+            token = opaque({"ConfigurationToken": hidden(0)})
+            call = Call("appconfigdata", "GetLatestConfiguration", source, token(0))
+            page = yield from make(call)
             if not isinstance(page, ResolutionError):
                 break
             if known is None or isinstance(page, BackendUnavailableError):
                 return {source: page}
-            token = ""  # the token has expired
+            hidden = opaque("")  # the token has expired
         if page(0)["Configuration"] or known is None:
             version = page(0).get("VersionLabel")
             known = Answer(text_of(page(0)["Configuration"]), version=version)
         known.upstream_ttl = float(page(0).get("NextPollIntervalInSeconds") or 0)
-        token = str(page(0).get("NextPollConfigurationToken") or "")
-        kept[:] = opaque(token), known, time.monotonic() + known.upstream_ttl
+        hidden = opaque(str(page(0).get("NextPollConfigurationToken") or ""))
+        kept[:] = hidden, known, time.monotonic() + known.upstream_ttl
         return {source: known}
 
 
@@ -159,17 +160,17 @@ def late() -> BackendUnavailableError:
     )
 
 
-def conversation(talk: Talk, sources: list[Source], make: Make) -> Answers:
+def conversation(talk: Talk, sources: list[Source], make: Make) -> Job:
     """Have a conversation; a malformed document is an error of its sources."""
     try:
-        return talk(sources, make)
+        return (yield from talk(sources, make))
     except (AttributeError, LookupError, TypeError, ValueError):
         pass  # its message may quote a value
     failure = BackendError("AWS answered in an unexpected form. Check AWS_ENDPOINT_URL.")
     return dict.fromkeys(sources, failure)
 
 
-def secret(sources: list[Source], make: Make) -> Answers:
+def secret(sources: list[Source], make: Make) -> Job:
     """Read one secret."""
     (source,) = sources
     arguments = {"SecretId": source.name}
@@ -177,24 +178,24 @@ def secret(sources: list[Source], make: Make) -> Answers:
         arguments["VersionId"] = source.version_id
     if source.version_stage is not None:
         arguments["VersionStage"] = source.version_stage
-    document = make(Call("secretsmanager", "GetSecretValue", source, arguments))
+    document = yield from make(Call("secretsmanager", "GetSecretValue", source, arguments))
     return {source: _read_in(document, secret_answer)}
 
 
-def secrets(sources: list[Source], make: Make) -> Answers:
+def secrets(sources: list[Source], make: Make) -> Job:
     """Read up to twenty current secrets; a single one alone where `_singly` would do so."""
     arguments = {"SecretIdList": [source.name for source in sources]}
-    pages = _pages(make, "secretsmanager", "BatchGetSecretValue", sources[0], arguments)
+    pages = yield from _pages(make, "secretsmanager", "BatchGetSecretValue", sources[0], arguments)
     if isinstance(pages, ResolutionError):
         if len(sources) == 1 and not isinstance(pages, BackendUnavailableError):
-            return secret(sources, make)
+            return (yield from secret(sources, make))
         return dict.fromkeys(sources, pages)
     answers = _unnamed(sources, BackendUnavailableError)
     for page in pages:
         for source in sources:
             answers[source] = _among(page, source) or answers[source]
     if len(sources) == 1 and isinstance(answers[sources[0]], BackendUnavailableError):
-        return secret(sources, make)
+        return (yield from secret(sources, make))
     return answers
 
 
@@ -221,12 +222,12 @@ def _among(page: Opaque, source: Source) -> Result | None:
     return None
 
 
-def parameters(sources: list[Source], make: Make) -> Answers:
+def parameters(sources: list[Source], make: Make) -> Job:
     """Read up to ten parameters with different names."""
     selected = [(source.name, source.version, source.label) for source in sources]
     names = [":".join(str(part) for part in parts if part is not None) for parts in selected]
     arguments = {"Names": names, "WithDecryption": sources[0].decrypt}
-    page = make(Call("ssm", "GetParameters", sources[0], arguments))
+    page = yield from make(Call("ssm", "GetParameters", sources[0], arguments))
     if isinstance(page, ResolutionError):
         return dict.fromkeys(sources, page)
     found = {
@@ -248,7 +249,7 @@ def parameters(sources: list[Source], make: Make) -> Answers:
     return answers
 
 
-def tree(sources: list[Source], make: Make) -> Answers:
+def tree(sources: list[Source], make: Make) -> Job:
     """Read all parameters below a path."""
     (source,) = sources
     arguments: dict[str, Any] = {
@@ -257,7 +258,7 @@ def tree(sources: list[Source], make: Make) -> Answers:
         "WithDecryption": source.decrypt,
         "MaxResults": PARAMETERS_A_CALL,
     }
-    pages = _pages(make, "ssm", "GetParametersByPath", source, arguments)
+    pages = yield from _pages(make, "ssm", "GetParametersByPath", source, arguments)
     if isinstance(pages, ResolutionError):
         return {source: pages}
     below = opaque({})
@@ -296,11 +297,11 @@ def _singly(tasks: list[Task], answers: Answers) -> list[Task]:
 
 def _pages(
     make: Make, service: str, operation: str, source: Source, arguments: dict[str, Any]
-) -> list[Opaque] | ResolutionError:
+) -> Job:
     """Make a call for each page of an answer; return all pages, or the first error."""
     pages: list[Opaque] = []
     while True:
-        page = make(Call(service, operation, source, arguments))
+        page = yield from make(Call(service, operation, source, arguments))
         if isinstance(page, ResolutionError):
             return page
         pages.append(page)

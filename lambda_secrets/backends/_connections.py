@@ -1,6 +1,8 @@
-"""The unusual parts of an exchange: rare replies, kept and broken connections."""
+"""The unusual parts of an exchange: rare replies, broken connections, the deadline, Windows."""
 
 from __future__ import annotations
+
+import select
 
 from ._http import MARKS, Reply, headers_in, parsed
 
@@ -8,15 +10,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .._names import Opaque
-    from ._http import Client
-    from ._types import Headers, Outcome
+    from ._http import Client, Exchange, _Round
+    from ._types import Exchanges, Headers, Outcome, Results
 
 _HEX = "0123456789abcdefABCDEF"
 
 
 class Fault(OSError):  # noqa: N818 - mostly a result
-    """Why there is no reply; `RemoteClient.connect` raises it.
+    """Why there is no reply; `RemoteExchange` raises it.
 
     ``refused``, ``reset``, ``truncated``, ``malformed`` or ``timeout``; from other machines also
     ``unresolved``, ``untrusted``, ``trust``, ``tls``, ``proxy`` or ``proxy-url``. ``detail`` may
@@ -32,36 +33,81 @@ class Fault(OSError):  # noqa: N818 - mostly a result
 # Connections
 
 
-def fault_of(error: Exception, *, begun: bool) -> Fault:
-    """Return the fault that an error means; ``begun``: after the first byte of a reply."""
-    if isinstance(error, Fault):
-        return Fault(error.kind, error.detail)  # this one refers to frames, which may keep it
+def broken(exchange: Exchange, error: Exception) -> Fault:
+    """Close the connection of an exchange, and return the fault that its error means."""
+    if exchange.connection is not None:
+        exchange.connection.close()
     if not isinstance(error, OSError):
         return Fault("malformed")
+    if exchange.buffer(0) and not isinstance(error, TimeoutError):
+        return Fault("truncated")
+    return getattr(exchange, "fault", fault_of)(error)  # TLS has its own mapping
+
+
+def fault_of(error: OSError) -> Fault:
+    """Return the fault for an error before the first byte of a reply."""
+    if isinstance(error, Fault):
+        return Fault(error.kind, error.detail)  # this one refers to frames, which may keep it
     if isinstance(error, TimeoutError):
         return Fault("timeout")
-    if begun:
-        return Fault("truncated")
     return Fault("refused" if isinstance(error, ConnectionRefusedError) else "reset")
 
 
-def asked_on_kept(client: Client, deadline: float, address: Any, request: Opaque) -> Outcome | None:
-    """Ask on an idle connection that still works; return None if a new one is needed.
+def begin_on_kept(client: Client, exchange: Exchange) -> bool:
+    """Begin the exchange on an idle connection that still works; return whether there is one."""
+    while (connection := client.take(exchange.address)) is not None:
+        try:
+            connection.recv(1)  # unrequested data must not answer the next request
+        except exchange.blocked:
+            exchange.begin(connection, reused=True)
+            return True
+        except OSError:
+            pass
+        connection.close()
+    return False
+
+
+def give_up_connection(current: _Round, exchange: Exchange, reply: Outcome) -> bool:
+    """Close an unusable connection; return whether the exchange goes on with a new one.
 
     A kept connection may have died unnoticed: its request is sent once more on a new connection,
     since the other idle ones may be dead too.
     """
-    while (connection := client.take(address)) is not None:
-        try:
-            connection.settimeout(0)
-            connection.recv(1)  # unrequested data must not answer the next request
-        except client.blocked:
-            reply = client.exchange(connection, deadline, address, request)
-            return None if isinstance(reply, Fault) and reply.kind == "reset" else reply
-        except OSError:
-            pass
-        connection.close()
-    return None
+    exchange.connection.close()
+    current.good.discard(exchange.connection)
+    if isinstance(reply, Fault):
+        if reply.kind != "reset" or not exchange.reused:
+            return False
+        fault = current.client.connect(exchange, current.deadline)
+        if fault is not None:
+            reply.kind, reply.detail = fault.kind, fault.detail
+        return fault is None
+    if reply.status == 429 or current.room < current.client.parallel:
+        # The agent answers 429 for a connection: go on with those it did not refuse, or with one.
+        others = {each.connection for each in current.running if each is not exchange}
+        current.room = max(1, len(current.good | others))
+    return False
+
+
+def end(current: _Round) -> Results:
+    """End unfinished jobs at the deadline: a late reply must not answer the next request."""
+    late: list[Any] = [(each, broken(each, TimeoutError())) for each in current.running]
+    while late or current.waiting or current.pausing:
+        late += [(each, Fault("timeout")) for each in current.waiting]
+        late += [(each, None) for each in current.pausing]
+        current.waiting, current.pausing = [], []
+        while late:
+            current.resume(*late.pop())
+    return current.results
+
+
+def ready(running: Exchanges, seconds: float) -> Exchanges:
+    """Wait as `Client.ready` does, but on Windows, which has no `select.poll`."""
+    writing = [exchange.connection for exchange in running if exchange.writes]
+    reading = [exchange.connection for exchange in running if not exchange.writes]
+    # Windows reports a failed connect in the exceptional set.
+    found = {each for some in select.select(reading, writing, writing, seconds) for each in some}
+    return [exchange for exchange in running if exchange.connection in found]
 
 
 # Replies

@@ -23,7 +23,7 @@ from ._tls import RemoteClient
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .._names import Opaque
-    from ._types import Ask
+    from ._types import Job
 
 RELATIVE, FULL = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 TOKEN, TOKEN_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
@@ -49,19 +49,19 @@ class Container:
             return keys
         seconds = min(timeout / 2, RENEWAL_SHARE) if left > 0 else timeout
         deadline = time.monotonic() + seconds
-        answer = retried(lambda: self._client.run({None: _asked}, deadline)[None], deadline)
+        answer = self._client.run({None: retried(_asked, deadline)}, deadline)[None]
         if isinstance(answer, ResolutionError):
             return keys if left > 0 else answer
         self._held = (*answer, settings)
         return self._held[0]
 
 
-def _asked(ask: Ask) -> tuple[Opaque, float] | ResolutionError:
+def _asked() -> Job:
     """Ask the endpoint once; return the credentials and when they expire."""
     target = _target()
     if isinstance(target, ResolutionError):
         return target
-    reply = ask(*target)
+    reply = yield target
     if isinstance(reply, Fault):
         said = f"did not answer ({reply.kind})"
     elif reply.status == 200:

@@ -8,7 +8,6 @@ The AppConfig extension answers on a port of its own.
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import os
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from .._names import Opaque
     from .._sources import Source
-    from ._types import Answers, Ask, Outcome, Patience, Request, Result, Sources
+    from ._types import Answers, Job, Outcome, Patience, Request, Result, Sources
 
 TOKENS = ("AWS_TOKEN", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
 _log = logging.getLogger("lambda_secrets")
@@ -92,8 +91,7 @@ class ExtensionBackend(Shared):
         is ready. If ``ready`` is not 0, retries other transient failures within the timeout.
         """
         patience = time.monotonic(), start, ready, timeout
-        read = functools.partial(self._read, patience, fresh)
-        jobs = {source: functools.partial(read, source) for source in sources}
+        jobs = {source: self._read(source, patience, fresh=fresh) for source in sources}
         return self._client.run(jobs, patience[0] + timeout)
 
     def upstream_ttl(self, source: Source) -> float:
@@ -111,18 +109,18 @@ class ExtensionBackend(Shared):
         """Close the connections; the next fetch opens new ones."""
         self._client.close()
 
-    def _read(self, patience: Patience, fresh: bool, source: Source, ask: Ask) -> Result:  # noqa: FBT001
+    def _read(self, source: Source, patience: Patience, *, fresh: bool) -> Job:
         """Read one source as a job of the client."""
         past_cache = fresh and self.is_agent
         request = self.request(source, past_cache=past_cache)
         if not isinstance(request, tuple):
             return request
-        answer = self.answer(source, ask(*request), request[0])
+        answer = self.answer(source, (yield request), request[0])
         if isinstance(answer, Answer) and past_cache == (fresh and self.is_agent):
             return answer
         from ._extension_more import asked_again
 
-        return asked_again(self, source, patience, answer, ask, fresh=fresh)
+        return (yield from asked_again(self, source, patience, answer, fresh=fresh))
 
     def request(self, source: Source, *, past_cache: bool) -> Request | BackendError:
         """Return port and bytes to send, or why nothing can be sent."""

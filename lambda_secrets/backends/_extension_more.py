@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .._names import Opaque
     from .._sources import Source
     from ._extension import ExtensionBackend
-    from ._types import Answers, Ask, Outcome, Patience, Request, Result, Sources
+    from ._types import Answers, Job, Outcome, Patience, Request, Result, Sources
 
 SILENT_WAIT = 0.5  # seconds to wait for a start after one whole wait in vain
 SHORTEST_LEFT = 0.005  # seconds; with less left, another try is not worth it
@@ -39,10 +39,7 @@ def asked_patiently(
     backend: ExtensionBackend, sources: Sources, timeout: float, *, fresh: bool
 ) -> Answers:
     """Ask the extension alone: wait until it listens and is ready, within the timeout."""
-    sources = list(sources)
     answers = backend.ask(sources, timeout, timeout, timeout, fresh=fresh)
-    late = _unheard(Fault("timeout"))
-    answers = {source: answers.get(source, late) for source in sources}
     for answer in answers.values():
         if isinstance(answer, NotListeningError):
             backend.heard[answer.port] = False
@@ -52,14 +49,8 @@ def asked_patiently(
 
 
 def asked_again(
-    backend: ExtensionBackend,
-    source: Source,
-    patience: Patience,
-    answer: Result,
-    ask: Ask,
-    *,
-    fresh: bool,
-) -> Result:
+    backend: ExtensionBackend, source: Source, patience: Patience, answer: Result, *, fresh: bool
+) -> Job:
     """Retry while that may help, starting from the first answer."""
     past_cache, retry = False, 0
     heard = getattr(answer, "heard", None)  # other reads may change it meanwhile
@@ -68,7 +59,7 @@ def asked_again(
             left = _deadline(answer, patience, heard=heard) - time.monotonic()
             if left < SHORTEST_LEFT:
                 return answer
-            time.sleep(min(pause_before(retry), left / 2))
+            yield min(pause_before(retry), left / 2)
             retry += 1
         elif past_cache or not (fresh and backend.is_agent):
             return answer
@@ -76,7 +67,7 @@ def asked_again(
         request = backend.request(source, past_cache=past_cache)
         if not isinstance(request, tuple):
             return request
-        reply = ask(*request)
+        reply = yield request
         timed_out = isinstance(reply, Fault) and reply.kind == "timeout"
         if timed_out and isinstance(answer, ResolutionError):
             return answer

@@ -1,4 +1,4 @@
-"""Speaks HTTP/1.1 on kept-alive connections; `_parallel` has several requests at once.
+"""Speaks HTTP/1.1 on kept-alive connections: several exchanges at once, in one thread.
 
 It understands what our servers send: a status, headers, and a body by Content-Length, in chunks or
 up to the end of the connection (RFC 9112). Importing `http.client` would load ssl and email in a
@@ -7,8 +7,8 @@ cold start, `socket` its enums: this uses the C module below them. `_tls` adds o
 
 from __future__ import annotations
 
-import functools
 import os
+import select
 import time
 from _socket import AF_INET, IPPROTO_TCP, SOCK_STREAM, TCP_NODELAY, socket
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from .._names import Opaque
     from ._connections import Fault
-    from ._types import Headers, Jobs, Outcome, Results
+    from ._types import Exchanges, Headers, Job, Jobs, Outcome, Results
 
 LIMIT = 16 * 1024 * 1024  # bytes of a reply; a secret has 64 KiB at most, a configuration 4 MiB
-LONGEST_WAIT = 3600.0  # seconds in one wait; sockets reject very large numbers
+LONGEST_WAIT = 3600.0  # seconds in one wait; poll() rejects very large numbers
 
 _TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"  # noqa: S105
 MARKS = "\0\r\n"  # that others may take for the end of a line
@@ -47,6 +47,51 @@ class Reply:
         return self._body(0)  # type: ignore[no-any-return]  # __init__ hid it
 
 
+class Exchange:
+    """A job, the request that it wants sent, and the part of the reply that has arrived."""
+
+    address: Any
+    request: Opaque
+    due: float
+    blocked: Any = BlockingIOError
+
+    def __init__(self, key: Any, job: Job) -> None:
+        self.key = key
+        self.job = job
+
+    def begin(self, connection: Any, *, reused: bool) -> None:
+        """Use this connection for the request."""
+        self.connection = connection
+        self.reused = reused
+        self.sent = 0
+        self.buffer = opaque(bytearray())
+
+    @property
+    def writes(self) -> bool:
+        """Whether it waits to send rather than to receive."""
+        return self.sent < len(self.request(0))
+
+    def proceed(self) -> Outcome | None:
+        """Send or receive what is possible now; return None while the reply is incomplete."""
+        try:
+            if self.writes:
+                self.sent += self.connection.send(self.request(0)[self.sent :])
+                return None
+            before = len(self.buffer(0))
+            self.buffer(0).extend(self.connection.recv(256 * 1024))
+            ended = len(self.buffer(0)) == before
+            reply = parsed(self.buffer(0), ended=ended)
+            if reply is None and ended:
+                raise ConnectionResetError
+        except self.blocked:
+            return None
+        except (OSError, ValueError) as error:
+            from ._connections import broken
+
+            return broken(self, error)
+        return reply
+
+
 class Client:
     """The kept-alive connections of this process; for any number of threads.
 
@@ -55,7 +100,7 @@ class Client:
 
     parallel = 8  # connections at once; the extension has 3 towards AWS by default
     opening = 6  # new ones at once: a seventh overflows the listen queue of an http.server
-    blocked: Any = BlockingIOError
+    exchange_class = Exchange
 
     def __init__(self) -> None:
         self.idle: dict[Any, list[Any]] = {}
@@ -72,76 +117,54 @@ class Client:
                 connection.close()
 
     def run(self, jobs: Jobs, deadline: float) -> Results:
-        """Run the jobs side by side, and return the results of those that end in time.
+        """Run the jobs side by side, and return their results.
 
-        A job is called with `Ask`, a function that sends a request. After a ``timeout`` it should
-        return.
+        A job is a generator. It yields an address and a hidden request, and is sent the reply; or
+        it yields seconds to pause. After a ``timeout`` it should return its result.
         """
         if self._pid != os.getpid():  # after a fork they are the parent's: close, don't shut down
             self.close()
             self._pid = os.getpid()  # only now: no other thread of this process may use them
-        if len(jobs) > 1:
-            from ._parallel import run_in_room
+        current = _Round(self, jobs, deadline)
+        for key, job in jobs.items():
+            current.resume(self.exchange_class(key, job), None)
+        while (now := time.monotonic()) < deadline:
+            current.begin(now)
+            if not (current.running or current.pausing):
+                return current.results
+            until = min([deadline, *(exchange.due for exchange in current.pausing)])
+            for exchange in self.ready(current.running, until - now):
+                reply = exchange.proceed()
+                if reply is not None:
+                    current.take(exchange, reply)
+        from ._connections import end
 
-            return run_in_room(self, jobs, deadline)
-        ask = functools.partial(self.ask, deadline)
-        return {key: job(ask) for key, job in jobs.items()}
+        return end(current)
 
-    def ask(self, deadline: float, address: Any, request: Opaque) -> Outcome:
-        """Send a hidden request, and return the reply to it, or why there is none."""
-        if self.idle.get(address):
-            from ._connections import asked_on_kept
+    def open(self, exchange: Exchange, deadline: float) -> Fault | None:
+        """Give the exchange an idle connection, or begin to connect a new one."""
+        if self.idle.get(exchange.address):
+            from ._connections import begin_on_kept
 
-            reply = asked_on_kept(self, deadline, address, request)
-            if reply is not None:
-                return reply
+            if begin_on_kept(self, exchange):
+                return None
+        return self.connect(exchange, deadline)
+
+    def connect(self, exchange: Exchange, deadline: float) -> Fault | None:
+        """Begin to open a new connection."""
+        exchange.begin(None, reused=False)
         try:
-            connection = self.connect(address, deadline)
-        except OSError as error:
-            return self.fault(error, begun=False)
-        return self.exchange(connection, deadline, address, request)
-
-    def connect(self, address: Any, deadline: float) -> Any:
-        """Open a connection; raise an ``OSError`` if that fails."""
-        connection = socket(AF_INET, SOCK_STREAM)
-        try:
-            limit(connection, deadline)
+            exchange.connection = connection = socket(AF_INET, SOCK_STREAM)
+            connection.settimeout(0)
             connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-            connection.connect(("127.0.0.1", address))
-        except OSError:
-            connection.close()
-            raise
-        return connection
+            connection.connect(("127.0.0.1", exchange.address))
+        except BlockingIOError:  # `ready` waits until it can send
+            pass
+        except OSError as error:  # such as no free file descriptor
+            from ._connections import broken
 
-    def exchange(self, connection: Any, deadline: float, address: Any, request: Opaque) -> Outcome:
-        """Send a request on this connection, and keep it if it stays good."""
-        received = opaque(bytearray())
-        reply = None
-        try:
-            limit(connection, deadline)
-            connection.sendall(request(0))
-            while reply is None:
-                limit(connection, deadline)
-                before = len(received(0))
-                received(0).extend(connection.recv(256 * 1024))
-                ended = len(received(0)) == before
-                reply = parsed(received(0), ended=ended)
-                if reply is None and ended:
-                    raise ConnectionResetError
-        except (OSError, ValueError) as error:
-            connection.close()
-            return self.fault(error, begun=bool(received(0)))
-        if reply.reusable:
-            self.idle.setdefault(address, []).append(connection)
-        else:
-            connection.close()
-        return reply
-
-    def fault(self, error: Exception, *, begun: bool) -> Fault:
-        """Return the fault that an error means; ``begun``: after the first byte of a reply."""
-        from ._connections import fault_of
-
-        return fault_of(error, begun=begun)
+            return broken(exchange, error)
+        return None
 
     def take(self, address: Any) -> Any:
         """Return an idle connection to that address, or None."""
@@ -150,13 +173,77 @@ class Client:
         except LookupError:
             return None
 
+    def ready(self, running: Exchanges, seconds: float) -> Exchanges:
+        """Wait until an exchange can go on, and return those that can."""
+        seconds = min(seconds, LONGEST_WAIT)
+        if not hasattr(select, "poll"):  # pragma: no cover - Windows
+            from ._connections import ready
 
-def limit(connection: Any, until: float) -> None:
-    """Let the next operation of a connection end at that time; raise if it has come."""
-    left = until - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    connection.settimeout(min(left, LONGEST_WAIT))
+            return ready(running, seconds)
+        poll = select.poll()
+        by_number = {exchange.connection.fileno(): exchange for exchange in running}
+        for number, exchange in by_number.items():
+            poll.register(number, select.POLLOUT if exchange.writes else select.POLLIN)
+        # Rounded up: a wait of 0 ms would spin.
+        return [by_number[number] for number, _ in poll.poll(int(seconds * 1000) + 1)]
+
+
+class _Round:
+    """The exchanges that a client runs side by side until a deadline."""
+
+    def __init__(self, client: Client, jobs: Jobs, deadline: float) -> None:
+        self.client = client
+        self.deadline = deadline
+        self.results: Results = dict.fromkeys(jobs)  # in their order
+        self.pausing: Exchanges = []
+        self.waiting: Exchanges = []
+        self.running: Exchanges = []
+        self.good: set[Any] = set()  # connections that have answered
+        self.room = client.parallel
+
+    def resume(self, exchange: Exchange, reply: Outcome | None) -> None:
+        """Hand a reply to the job, which asks for another request or returns its result."""
+        try:
+            wanted = exchange.job.send(reply)
+        except StopIteration as end:
+            self.results[exchange.key] = end.value
+            return
+        if isinstance(wanted, tuple):
+            exchange.address, exchange.request = wanted
+            self.waiting.append(exchange)
+        else:
+            exchange.due = time.monotonic() + wanted
+            self.pausing.append(exchange)
+
+    def begin(self, now: float) -> None:
+        """Begin as many exchanges as there is room for."""
+        for exchange in [each for each in self.pausing if each.due <= now]:
+            self.pausing.remove(exchange)
+            self.resume(exchange, None)
+        while self.waiting and len(self.running) < self.room:
+            exchange = self.waiting[0]
+            opening = sum(not each.reused for each in self.running)
+            if opening >= self.client.opening and not self.client.idle.get(exchange.address):
+                break
+            self.waiting.remove(exchange)
+            fault = self.client.open(exchange, self.deadline)
+            if fault is None:
+                self.running.append(exchange)
+            else:
+                self.resume(exchange, fault)
+
+    def take(self, exchange: Exchange, reply: Outcome) -> None:
+        """Keep the connection if it is good, and hand over the reply."""
+        if isinstance(reply, Reply) and reply.reusable:
+            self.client.idle.setdefault(exchange.address, []).append(exchange.connection)
+            self.good.add(exchange.connection)
+        else:
+            from ._connections import give_up_connection
+
+            if give_up_connection(self, exchange, reply):
+                return
+        self.running.remove(exchange)
+        self.resume(exchange, reply)
 
 
 def parsed(data: bytearray, *, ended: bool) -> Reply | None:

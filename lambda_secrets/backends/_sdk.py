@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import functools
 import logging
 import os
 import threading
 import time
+from collections import deque
 
 from .._values import opaque
 from ..errors import BackendError, DeclarationError, ResolutionError
 from ._calls import ConversingBackend, conversation, late
-from ._parallel import side_by_side
 from ._states import ExpiredError, UnaskedError, retried
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from typing import Any
 
     from .._names import Opaque
     from .._sources import Source
     from ._calls import Call
-    from ._types import Answers, Sources, Task
+    from ._types import Answers, Job, Sources, Task
 
 PARALLEL = 20  # calls at once
 CONNECT_TIMEOUT, READ_TIMEOUT = 2, 5  # seconds; a round's timeout bounds both
@@ -99,17 +100,14 @@ class SdkBackend(ConversingBackend):
         self._session = self._given_session
 
     def _run(self, tasks: list[Task], deadline: float) -> Answers:
-        def make(call: Call) -> Any:
+        def make(call: Call) -> Job:
             return retried(functools.partial(self._made, call, deadline), deadline)
 
-        jobs = {n: functools.partial(conversation, *task, make) for n, task in enumerate(tasks)}
-        answers: Answers = {}
-        for some in side_by_side(jobs, deadline, PARALLEL).values():
-            answers |= some
-        return answers
+        return _side_by_side([conversation(*task, make) for task in tasks], deadline)
 
-    def _made(self, call: Call, deadline: float) -> Opaque | ResolutionError:
+    def _made(self, call: Call, deadline: float) -> Job:
         """Make a call once, in time."""
+        yield from ()  # boto3 sends its own requests
         if time.monotonic() >= deadline:  # nobody waits for further pages
             return late()
         try:
@@ -119,7 +117,7 @@ class SdkBackend(ConversingBackend):
                     return client
                 from botocore import xform_name
 
-                page = opaque(getattr(client, xform_name(call.operation))(**call.arguments))
+                page = opaque(getattr(client, xform_name(call.operation))(**call.arguments(0)))
                 _check_whole(page)
                 if call.operation == "GetLatestConfiguration":
                     page = opaque({**page(0), "Configuration": page(0)["Configuration"].read()})
@@ -167,6 +165,64 @@ class SdkBackend(ConversingBackend):
                 client = session.client(service, config=config, region_name=region or None)
                 self._clients[service, region] = client
             return client
+
+
+def _side_by_side(jobs: list[Job], until: float) -> Answers:
+    """Run the jobs on daemon threads, and return the answers that are there by that time.
+
+    What a job raises is raised.
+    """
+    answers: Answers = {}
+    errors: list[BaseException] = []
+    waiting = deque(jobs)
+    finished = threading.Semaphore(0)
+
+    def work() -> None:
+        while True:
+            try:
+                job = waiting.popleft()
+            except IndexError:  # nothing left, or another thread was faster
+                break
+            try:
+                answers.update(_result_of(job))
+            except BaseException as error:  # noqa: BLE001 - raised below, at once
+                errors.append(error)
+                waiting.clear()
+            finished.release()
+
+    if not _started(work, min(len(jobs), PARALLEL)):
+        work()
+    for _ in jobs:
+        left = min(until - time.monotonic(), threading.TIMEOUT_MAX)
+        if errors or not finished.acquire(timeout=max(left, 0)):
+            waiting.clear()
+            break
+    if errors:
+        raise errors.pop(0)  # kept, it would be in a reference cycle with this frame
+    return answers.copy()  # late threads still change theirs
+
+
+def _started(work: Callable[[], None], threads: int) -> int:
+    """Start up to so many threads; return how many there are."""
+    for n in range(threads):
+        run = contextvars.copy_context().run  # a thread of its own would start in an empty one
+        thread = threading.Thread(target=run, args=(work,), name="lambda_secrets sdk", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads: those started do the work, or the caller
+            return n
+    return threads
+
+
+def _result_of(job: Job) -> Answers:
+    """Run a job that asks for nothing but pauses."""
+    try:
+        pause: Any = next(job)
+        while True:
+            time.sleep(pause)
+            pause = next(job)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]  # a conversation ends with answers
 
 
 def _check_whole(page: Opaque) -> None:

@@ -11,9 +11,9 @@ from ..errors import BackendError, BackendUnavailableError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from .._names import Opaque
+    from ._types import Job
 
 
 class NotListeningError(BackendUnavailableError):
@@ -45,11 +45,11 @@ def pause_before(retry: int) -> float:
     return share * min(1.0, 0.05 * 2.0 ** min(retry, 9))
 
 
-def retried(attempt: Callable[[], Any], deadline: float) -> Any:
+def retried(attempt: Callable[[], Job], deadline: float) -> Job:
     """Return what an attempt returns; repeat it while its failure may pass and time is left."""
     retry, failure = 0, None
     while True:
-        answer = attempt()
+        answer = yield from attempt()
         if not isinstance(answer, BackendUnavailableError):
             return answer
         now = time.monotonic()
@@ -59,7 +59,7 @@ def retried(attempt: Callable[[], Any], deadline: float) -> Any:
         pause = pause_before(retry)
         if now + pause >= deadline:
             return failure
-        time.sleep(pause)
+        yield pause
         retry += 1
 
 

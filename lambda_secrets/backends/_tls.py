@@ -8,25 +8,28 @@ cannot verify a certificate, everything that the machine trusts is loaded.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket
 import ssl
-import threading
 import time
 from binascii import a2b_base64, b2a_base64
 
 from .._values import opaque
-from ._connections import Fault, fault_of
-from ._http import Client, limit
+from ._connections import Fault, broken, fault_of
+from ._http import Client, Exchange
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from typing import TypeAlias
+    from typing import Any, TypeAlias
 
     from .._names import Opaque
+    from ._types import Exchanges, Outcome
 
     Address: TypeAlias = tuple[str, int, bool]  # host, port, whether to speak TLS
+    Steps: TypeAlias = Generator[bool]
+    """Yields True to wait for writing, False for reading; raises an ``OSError`` if it fails."""
 
 _ISSUERS = (b"Amazon", b"Starfield")  # https://www.amazontrust.com/repository/
 _OF_A_PROXY = {
@@ -35,6 +38,7 @@ _OF_A_PROXY = {
     "reset": "the proxy closed the connection",
     "timeout": "the proxy did not answer in time",
 }
+LOOK_UP_KEPT = 0.5  # seconds: shorter than a resolver's, so that a retry finds another address
 LONGEST_HEAD = 16384  # bytes, read one by one
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 
@@ -43,61 +47,209 @@ class Trust:
     """The root certificates that connections are verified with."""
 
     part: ssl.SSLContext | None = None
-    full: ssl.SSLContext | None = None
-
-    def __init__(self) -> None:
-        self.lock = threading.RLock()  # parsing a store is slow: once for all threads
+    full: ssl.SSLContext | None = None  # no thread that loads a part can take its place
 
     def context(self) -> ssl.SSLContext:
         """Return the roots to verify with: a bundle, a part of the machine's store, or all of it.
 
         Raises ``OSError`` if ``AWS_CA_BUNDLE`` cannot be read or holds no certificate.
         """
-        with self.lock:
-            return self.full or self.part or self._loaded()
-
-    def _loaded(self) -> ssl.SSLContext:
-        bundle = os.environ.get("AWS_CA_BUNDLE")
-        paths = ssl.get_default_verify_paths()
-        roots = _issuers_in(paths.cafile) if paths.cafile and not bundle else b""
-        if not (bundle or roots):
-            return self.whole()
-        context = _empty_context()
-        if bundle:
-            is_folder = os.path.isdir(bundle)  # noqa: PTH112 - pathlib costs its import
-            context.load_verify_locations(**{"capath" if is_folder else "cafile": bundle})
-            self.full = context
-        else:
-            context.load_verify_locations(cadata=roots)
-            if paths.capath:  # OpenSSL reads it on demand
-                context.load_verify_locations(capath=paths.capath)
-            self.part = context
+        context = self.full or self.part
+        if context is None:
+            bundle = os.environ.get("AWS_CA_BUNDLE")
+            paths = ssl.get_default_verify_paths()
+            roots = _issuers_in(paths.cafile) if paths.cafile and not bundle else b""
+            if not (bundle or roots):
+                return self.whole()
+            context = _empty_context()
+            if bundle:
+                is_folder = os.path.isdir(bundle)  # noqa: PTH112 - pathlib costs its import
+                context.load_verify_locations(**{"capath" if is_folder else "cafile": bundle})
+                self.full = context
+            else:
+                context.load_verify_locations(cadata=roots)
+                if paths.capath:  # OpenSSL reads it on demand
+                    context.load_verify_locations(capath=paths.capath)
+                self.part = context
         return context
 
     def whole(self) -> ssl.SSLContext:
         """Return all roots that the machine trusts, and use them from now on."""
-        with self.lock:
-            if self.full is None:
-                context = _empty_context()
-                context.load_default_certs()
-                self.full = context
-            return self.full
+        if self.full is None:
+            context = _empty_context()
+            context.load_default_certs()
+            self.full = context
+        return self.full
+
+
+class RemoteExchange(Exchange):
+    """An exchange whose connection is opened first, in several steps."""
+
+    blocked = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+    opening: Steps | None
+    proxied = False  # whether a proxy is to build the tunnel
+
+    def begin(self, connection: Any, *, reused: bool) -> None:
+        super().begin(connection, reused=reused)
+        self.opening = None
+        self.alarm = math.inf  # when to go on without an event
+
+    @property
+    def writes(self) -> bool:
+        return super().writes if self.opening is None else self.until_writable
+
+    def proceed(self) -> Outcome | None:
+        if self.opening is None:
+            return super().proceed()
+        try:
+            self.until_writable = next(self.opening)
+        except StopIteration:
+            self.opening = None
+        except OSError as error:
+            return broken(self, error)
+        return None
+
+    def fault(self, error: OSError) -> Fault:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return Fault("untrusted", error.verify_message)
+        lost = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+        if isinstance(error, ssl.SSLError) and not isinstance(error, lost):
+            return Fault("tls", error.reason or "")
+        fault = fault_of(error)
+        if self.proxied and fault.kind in _OF_A_PROXY:
+            return Fault("proxy", _OF_A_PROXY[fault.kind])
+        return fault
+
+    def open(self, client: RemoteClient, deadline: float) -> Steps:
+        """Try one address after another, each for its share of the time."""
+        proxy = client.proxy_for(self.address)
+        self.proxied = bool(proxy)
+        addresses = client.addresses_of(*(proxy or self.address[:2]))
+        for n, (family, _, _, _, place) in enumerate(addresses, 1):
+            now = time.monotonic()
+            until = now + (deadline - now) / (len(addresses) - n + 1)
+            try:
+                yield from self._connect(client, family, place, until, proxied=bool(proxy))
+            except OSError as error:
+                is_lost = self.fault(error).kind in {"refused", "reset", "timeout", "proxy"}
+                if isinstance(error, Fault) or not is_lost or n == len(addresses):
+                    raise
+            else:
+                break
+
+    def _connect(
+        self, client: RemoteClient, family: Any, place: Any, until: float, *, proxied: bool
+    ) -> Steps:
+        try:
+            context = client.trust.context() if self.address[2] else None
+        except OSError:  # an SSLError, too
+            raise Fault("trust") from None
+        while True:
+            self.proxied = proxied
+            yield from self._reach(family, place, until)
+            if proxied:
+                yield from self._tunnel()
+                self.proxied = False
+            try:
+                if context is not None:
+                    yield from self._secure(context)
+            except ssl.SSLCertVerificationError:
+                if context is client.trust.whole():
+                    raise
+                context = client.trust.whole()
+            else:
+                break
+
+    def _reach(self, family: Any, place: Any, until: float) -> Steps:
+        if self.connection is not None:
+            self.connection.close()
+        self.connection = socket.socket(family, socket.SOCK_STREAM)
+        self.connection.settimeout(0)
+        # Else a request waits until the last message of a handshake is acknowledged.
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.alarm = until
+        with contextlib.suppress(BlockingIOError):
+            self.connection.connect(place)
+        yield True
+        error = self.connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, os.strerror(error))
+        try:
+            self.connection.getpeername()
+        except OSError:  # not connected yet: the alarm woke us
+            raise TimeoutError from None
+        self.alarm = math.inf
+
+    def _tunnel(self) -> Steps:
+        """Ask the proxy for a tunnel to the host; TLS with the host then begins inside it."""
+        host, port, _ = self.address
+        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        request = opaque(
+            f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{_authorization()(0)}\r\n".encode()
+        )
+        sent = 0
+        while sent < len(request(0)):
+            yield True
+            sent += self.connection.send(request(0)[sent:])
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            try:
+                byte = self.connection.recv(1)  # not more: data after the head belongs to TLS
+            except BlockingIOError:
+                yield False
+                continue
+            if not byte:
+                raise ConnectionResetError
+            head += byte
+            if len(head) > LONGEST_HEAD:
+                raise Fault("proxy", "the proxy did not answer in HTTP")
+        status = head.split(None, 2)[1:2]  # a reason may follow
+        if not head.startswith(b"HTTP/1.") or status != [b"200"]:
+            code = status[0].decode("latin-1") if status and status[0].isdigit() else "no HTTP"
+            raise Fault("proxy", f"the proxy refused the tunnel ({code})")
+
+    def _secure(self, context: ssl.SSLContext) -> Steps:
+        self.connection = context.wrap_socket(
+            self.connection,
+            server_hostname=self.address[0],
+            do_handshake_on_connect=False,
+            suppress_ragged_eofs=False,
+        )
+        while True:
+            try:
+                self.connection.do_handshake()
+            except ssl.SSLWantReadError:
+                yield False
+            except ssl.SSLWantWriteError:  # pragma: no cover - a handshake fits into the buffers
+                yield True
+            else:
+                break
 
 
 class RemoteClient(Client):
     """The kept-alive connections of this process to other machines."""
 
     parallel = opening = 10
-    blocked = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+    exchange_class = RemoteExchange
 
     def __init__(self, *, proxies: bool = True) -> None:
         super().__init__()
         self.trust = Trust()
         self._proxies = proxies
+        self._addresses: dict[Any, tuple[float, list[Any]]] = {}
 
-    def close(self) -> None:
-        super().close()
-        self.trust.lock = threading.RLock()  # after a fork, a thread of the parent may hold it
+    def addresses_of(self, host: str, port: int) -> list[Any]:
+        """Look a name up, for all exchanges that begin together; raise a fault if that fails."""
+        until, found = self._addresses.get((host, port), (0.0, []))
+        if time.monotonic() >= until:
+            try:
+                found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            except (OSError, UnicodeError):  # a plain OSError without a free file descriptor
+                found = []
+            self._addresses[host, port] = time.monotonic() + LOOK_UP_KEPT, found
+        if not found:
+            raise Fault("unresolved")
+        return found
 
     def proxy_for(self, address: Address) -> tuple[str, int] | None:
         """Return host and port of the proxy for an address, None without one, or raise a fault."""
@@ -111,106 +263,16 @@ class RemoteClient(Client):
             pass
         raise Fault("proxy-url")
 
-    def connect(self, address: Address, deadline: float) -> socket.socket:
-        if not address[2]:
-            return _reached(*address[:2], deadline)
-        proxy = self.proxy_for(address)
-        try:
-            context = self.trust.context()
-        except OSError:  # an SSLError, too
-            raise Fault("trust") from None
-        while True:
-            plain = _tunnel(address, proxy, deadline) if proxy else _reached(*address[:2], deadline)
-            connection = context.wrap_socket(
-                plain,
-                server_hostname=address[0],
-                do_handshake_on_connect=False,
-                suppress_ragged_eofs=False,
-            )
-            try:
-                limit(connection, deadline)
-                connection.do_handshake()
-            except OSError as error:
-                connection.close()
-                is_untrusted = isinstance(error, ssl.SSLCertVerificationError)
-                if not is_untrusted or context is self.trust.whole():
-                    raise
-                context = self.trust.whole()
-            else:
-                return connection
+    def connect(self, exchange: Any, deadline: float) -> Any:
+        exchange.begin(None, reused=False)
+        exchange.opening = exchange.open(self, deadline)
+        return exchange.proceed()
 
-    def fault(self, error: Exception, *, begun: bool) -> Fault:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return Fault("untrusted", error.verify_message)
-        lost = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
-        if isinstance(error, ssl.SSLError) and not (begun or isinstance(error, lost)):
-            return Fault("tls", error.reason or "")
-        return super().fault(error, begun=begun)
-
-
-def _reached(host: str, port: int, deadline: float) -> socket.socket:
-    """Connect to one address of a name after another, each for its share of the time."""
-    try:
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):  # a plain OSError without a free file descriptor
-        raise Fault("unresolved") from None
-    failure: OSError = Fault("unresolved")
-    try:
-        for n, (family, _, _, _, place) in enumerate(addresses):
-            now = time.monotonic()
-            try:
-                connection = socket.socket(family, socket.SOCK_STREAM)
-                with _closed_on_error(connection):
-                    limit(connection, now + (deadline - now) / (len(addresses) - n))
-                    # Else a request waits until a handshake's last message is acknowledged.
-                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    connection.connect(place)
-                    return connection
-            except OSError as error:
-                failure = error
-        raise failure
-    finally:
-        del failure  # kept, it would be in a reference cycle with this frame
-
-
-def _tunnel(address: Address, proxy: tuple[str, int], deadline: float) -> socket.socket:
-    """Ask the proxy for a tunnel to the host; TLS with the host then begins inside it."""
-    host, port, _ = address
-    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    request = opaque(
-        f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{_authorization()(0)}\r\n".encode()
-    )
-    head = bytearray()
-    try:
-        connection = _reached(*proxy, deadline)
-        with _closed_on_error(connection):
-            limit(connection, deadline)
-            connection.sendall(request(0))
-            while not head.endswith(b"\r\n\r\n"):
-                limit(connection, deadline)
-                byte = connection.recv(1)  # not more: data after the head belongs to TLS
-                if not byte:
-                    raise ConnectionResetError
-                head += byte
-                if len(head) > LONGEST_HEAD:
-                    raise Fault("proxy", "the proxy did not answer in HTTP")
-            status = head.split(None, 2)[1:2]  # a reason may follow
-            if not head.startswith(b"HTTP/1.") or status != [b"200"]:
-                code = status[0].decode("latin-1") if status and status[0].isdigit() else "no HTTP"
-                raise Fault("proxy", f"the proxy refused the tunnel ({code})")
-    except OSError as error:
-        fault = fault_of(error, begun=False)
-        raise Fault("proxy", fault.detail or _OF_A_PROXY[fault.kind]) from None
-    return connection
-
-
-@contextlib.contextmanager
-def _closed_on_error(connection: socket.socket) -> Generator[None]:
-    try:
-        yield
-    except OSError:
-        connection.close()
-        raise
+    def ready(self, running: list[Any], seconds: float) -> Exchanges:
+        alarm = min((exchange.alarm for exchange in running), default=math.inf)
+        ready = super().ready(running, max(min(seconds, alarm - time.monotonic()), 0.0))
+        now = time.monotonic()
+        return [*ready, *(each for each in running if each.alarm <= now and each not in ready)]
 
 
 def _is_excluded(host: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Generator, Iterable, Mapping
 
     from .._names import Opaque
     from .._sources import Source
@@ -13,25 +13,26 @@ if TYPE_CHECKING:
     from . import Answer, Value
     from ._calls import Call
     from ._connections import Fault
-    from ._http import Reply
+    from ._http import Exchange, Reply
 
     Headers: TypeAlias = dict[str, str]
     Outcome: TypeAlias = Reply | Fault
     Request: TypeAlias = tuple[Any, Opaque]
     """An address, and the bytes to send there, hidden."""
-    Ask: TypeAlias = Callable[[Any, Opaque], Outcome]
-    """Sends a request."""
-    Jobs: TypeAlias = Mapping[Any, Callable[[Ask], Any]]
+    Job: TypeAlias = Generator[Request | float, Any, Any]
+    """Yields requests, for which it gets replies, and seconds to pause."""
+    Jobs: TypeAlias = dict[Any, Job]
+    Exchanges: TypeAlias = list[Exchange]
     Results: TypeAlias = dict[Any, Any]
     Result: TypeAlias = Answer | ResolutionError
     Sources: TypeAlias = Iterable[Source]
     Answers: TypeAlias = dict[Source, Result]
     Decode: TypeAlias = Callable[[Any], Answer | None]
     """Turns a document of AWS into an answer, or None if it holds no value."""
-    Make: TypeAlias = Callable[[Call], Opaque | ResolutionError]
+    Make: TypeAlias = Callable[[Call], Job]
     """Makes a call, and returns a hidden document or an error."""
-    Talk: TypeAlias = Callable[[list[Source], Make], Answers]
-    """A conversation with AWS, which reads these sources."""
+    Talk: TypeAlias = Callable[[list[Source], Make], Job]
+    """A conversation with AWS, which returns answers for these sources."""
     Task: TypeAlias = tuple[Talk, list[Source]]
     Patience: TypeAlias = tuple[float, float, float, float]
     """When the read began; the seconds to wait until something listens, until ready, in all."""

@@ -33,6 +33,7 @@ from lambda_secrets.backends import AwsBackend, _states
 from lambda_secrets.backends._connections import Fault
 from lambda_secrets.backends._refusals import by_aws
 from lambda_secrets.backends._states import UnaskedError
+from lambda_secrets.backends._tls import LOOK_UP_KEPT
 from tests.support import faults
 from tests.support.appconfig_data import AppConfigData
 from tests.support.aws_endpoint import asked, endpoint, found, refused, secret
@@ -209,6 +210,28 @@ def test_a_hundred_secrets_take_ten_connections(
             assert fetch(backend, *names) == [f"value of {name}" for name in names]
         assert len(server.requests) == 200
         assert server.connections <= 10
+
+
+def test_a_name_is_looked_up_once_a_round(
+    backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lookup blocks a whole round: its ten connections share one; the next round has its own."""
+    looked_up: list[Any] = []
+    getaddrinfo = socket.getaddrinfo
+
+    def counted(host: str, *args: Any, **options: Any) -> Any:
+        looked_up.append(host)
+        return getaddrinfo(host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", counted)
+    names = [f"s{n}" for n in range(10)]
+    with endpoint(found, tmp_path, monkeypatch) as server:
+        for lookups in ["localhost"], ["localhost"] * 2:
+            assert fetch(backend, *names) == [f"value of {name}" for name in names]
+            assert looked_up == lookups
+            backend.close()
+            time.sleep(LOOK_UP_KEPT)
+        assert server.connections == 20
 
 
 def test_parameters_are_read_ten_at_a_time(

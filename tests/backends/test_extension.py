@@ -32,7 +32,7 @@ from lambda_secrets import (
     SecretNotFoundError,
 )
 from lambda_secrets._explain import kind_of
-from lambda_secrets.backends import _extension_more as more, _parallel
+from lambda_secrets.backends import _extension_more as more
 from lambda_secrets.backends._decode import secret_answer
 from tests.support import faults
 from tests.support.faults import (
@@ -820,16 +820,6 @@ def test_waiting_ends_with_the_timeout(action: Action | None) -> None:
         (error,) = fetch(backend, "x", timeout=0.3)
         assert 0.05 < time.monotonic() - started < 0.6
         assert kind_of(error) is BackendUnavailableError
-
-
-def test_a_read_that_is_late_has_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A read that has not even failed in time, on a machine under load, is a timeout."""
-    monkeypatch.setattr(_parallel, "LATE", -0.1)
-    with FaultServer([faults.hang]) as server:
-        backend = ExtensionBackend(port=server.port)
-        errors = fetch(backend, "x", "y", timeout=0.2)
-        assert {kind_of(error) for error in errors} == {BackendUnavailableError}
-        time.sleep(0.2)  # until their threads are done
 
 
 def test_the_tries_share_one_timeout() -> None:

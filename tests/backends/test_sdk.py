@@ -1148,7 +1148,7 @@ def test_pages_without_an_end_are_asked_for_as_long_as_somebody_waits() -> None:
     client.get_parameters_by_path.return_value = {"Parameters": [], "NextToken": "again"}
     (error,) = fetch(SdkBackend(parameter_client=client), "ssm:/t/", timeout=0.2)
     assert type(error) is BackendUnavailableError
-    left = [each for each in threading.enumerate() if each.name == "lambda_secrets backend"]
+    left = [each for each in threading.enumerate() if each.name == "lambda_secrets sdk"]
     assert [*map(threading.Thread.join, left)] == [None] * len(left)  # they end
     assert client.get_parameters_by_path.call_count > 1
 

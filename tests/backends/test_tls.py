@@ -16,7 +16,6 @@ import pytest
 
 from lambda_secrets.backends import _tls as module
 from lambda_secrets.backends._connections import Fault
-from lambda_secrets.backends._http import limit
 from lambda_secrets.backends._tls import RemoteClient, Trust
 from tests.support import faults
 from tests.support.aws_endpoint import TRUST
@@ -371,14 +370,15 @@ def test_an_address_that_fails_leaves_no_reference_cycle(
         def __init__(self) -> None:
             made.add(self)
 
-    def fail_once(connection: socket.socket, until: float) -> None:
-        monkeypatch.setattr(module, "limit", limit)
+    def fail_once(*_: object) -> None:
+        monkeypatch.undo()
         raise LostError
 
     made: weakref.WeakSet[LostError] = weakref.WeakSet()
     with FaultServer([OK]) as server:
-        addressed(monkeypatch, *[(socket.AF_INET, ("127.0.0.1", server.port))] * 2)
-        monkeypatch.setattr(module, "limit", fail_once)
+        places = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))] * 2
+        monkeypatch.setattr(client, "addresses_of", lambda *_: places)
+        monkeypatch.setattr(socket, "socket", fail_once)
         gc.disable()
         try:
             assert ask(client, server, tls=False) == (200, b"fine")
@@ -402,6 +402,30 @@ def test_a_name_without_an_address_is_told(client: RemoteClient, host: str) -> N
     """A name that cannot be resolved and one that is malformed are the same fault."""
     with FaultServer([OK]) as server:
         assert ask(client, server, host=host, timeout=10) == "unresolved"
+
+
+def test_names_are_looked_up_again_soon(
+    client: RemoteClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failed look-up is shared by exchanges that begin together, but not by a later one."""
+    lookups: list[Any] = []
+
+    def resolved(host: str, port: int, **_: object) -> Any:
+        lookups.append(host)
+        if len(lookups) == 1:
+            raise socket.gaierror(-3, "Temporary failure in name resolution")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    monkeypatch.setattr(module, "LOOK_UP_KEPT", 60)
+    with FaultServer([OK]) as server:
+        request = ("aws", server.port, False), b"GET / HTTP/1.1\r\nHost: aws\r\n\r\n"
+        results = exchange(client, dict.fromkeys(range(9), request), timeout=5)
+        assert {told(result) for result in results.values()} == {"unresolved"}
+        assert len(lookups) == 1
+        client._addresses["aws", server.port] = (time.monotonic(), [])
+        assert ask(client, server, host="aws", tls=False) == (200, b"fine")
+        assert len(lookups) == 2
 
 
 def test_a_request_does_not_wait_for_an_acknowledgement(client: RemoteClient) -> None:
