@@ -179,6 +179,10 @@ def secret(sources: list[Source], make: Make) -> Job:
     if source.version_stage is not None:
         arguments["VersionStage"] = source.version_stage
     document = yield from make(Call("secretsmanager", "GetSecretValue", source, arguments))
+    if not (isinstance(document, ResolutionError) or is_named(source.name, document(0))):
+        document = BackendError(
+            "AWS answered with another secret. Check the proxy and AWS_ENDPOINT_URL."
+        )
     return {source: _read_in(document, secret_answer)}
 
 

@@ -421,6 +421,20 @@ def test_a_document_of_another_form_is_an_error(
     assert "Make its fetch()" not in str(error)  # as of a backend that raises
 
 
+@pytest.mark.parametrize("make", [AwsBackend, SdkBackend])
+def test_the_answer_to_another_request_is_never_a_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, make: type[AwsBackend | SdkBackend]
+) -> None:
+    """A broken proxy may swap replies: one that names another secret is an error."""
+    backend = make()
+    other = faults.answer(json.dumps({"Name": "other", "SecretString": "hunter2"}))
+    with endpoint([other], tmp_path, monkeypatch):
+        (error,) = fetch(backend, "x")
+    backend.close()
+    assert type(error) is BackendError
+    assert "another secret" in str(error)
+
+
 def test_a_malformed_parameter_costs_its_siblings_nothing(
     backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
