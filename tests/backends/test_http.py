@@ -622,6 +622,50 @@ def test_what_a_job_raises_is_raised(client: Client) -> None:
             client.run(jobs, time.monotonic() + 5)
 
 
+def test_a_job_that_pauses_holds_no_other_back(client: Client) -> None:
+    """A job goes on when its pause is over, neither earlier nor later; others go on meanwhile."""
+    times: list[float] = []
+
+    def pauses() -> Any:
+        yield 0.2
+        times.append(time.monotonic())
+        reply = yield from once(*get(server.port))
+        yield 0.1
+        return told(reply), time.monotonic()
+
+    def hurries() -> Any:
+        for _ in range(3):
+            yield from once(*get(server.port))
+        return time.monotonic()
+
+    with FaultServer([OK]) as server:
+        begun = time.monotonic()
+        jobs = {"pauses": pauses(), "hurries": hurries()}
+        results = client.run(jobs, begun + 5)
+        reply, ended = results["pauses"]
+        assert reply == (200, b"fine")
+        assert begun + 0.2 <= times[0] <= begun + 1
+        assert times[0] + 0.1 <= ended <= times[0] + 1
+        assert results["hurries"] < times[0]
+
+
+def test_a_pause_ends_with_the_round(client: Client) -> None:
+    """A job that pauses past the deadline is resumed then, and its next request times out."""
+
+    def pauses() -> Any:
+        yield 60.0
+        reply = yield from once(*get(server.port))
+        return told(reply)
+
+    with FaultServer([OK]) as server:
+        jobs = {"pauses": pauses(), "good": once(*get(server.port))}
+        begun = time.monotonic()
+        results = client.run(jobs, begun + 0.2)
+        assert (results["pauses"], told(results["good"])) == ("timeout", (200, b"fine"))
+        assert time.monotonic() - begun < 5
+        assert server.connections == 1
+
+
 def test_without_time_nothing_is_sent(client: Client) -> None:
     """With no time left, the result is a timeout, and no connection is opened."""
     with FaultServer([OK]) as server:
