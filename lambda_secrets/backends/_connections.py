@@ -74,7 +74,6 @@ def give_up_connection(current: _Round, exchange: Exchange, reply: Outcome) -> b
     since the other idle ones may be dead too.
     """
     exchange.connection.close()
-    current.good.discard(exchange.connection)
     if isinstance(reply, Fault):
         if reply.kind != "reset" or not exchange.reused:
             return False
@@ -82,10 +81,8 @@ def give_up_connection(current: _Round, exchange: Exchange, reply: Outcome) -> b
         if fault is not None:
             reply.kind, reply.detail = fault.kind, fault.detail
         return fault is None
-    if reply.status == 429 or current.room < current.client.parallel:
-        # The agent answers 429 for a connection: go on with those it did not refuse, or with one.
-        others = {each.connection for each in current.running if each is not exchange}
-        current.room = max(1, len(current.good | others))
+    if reply.status == 429:  # the agent refuses this connection: go on with the others, or with one
+        current.room = max(1, len(current.running) - 1)
     return False
 
 

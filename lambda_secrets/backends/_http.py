@@ -198,7 +198,6 @@ class _Round:
         self.pausing: Exchanges = []
         self.waiting: Exchanges = []
         self.running: Exchanges = []
-        self.good: set[Any] = set()  # connections that have answered
         self.room = client.parallel
 
     def resume(self, exchange: Exchange, reply: Outcome | None) -> None:
@@ -236,7 +235,6 @@ class _Round:
         """Keep the connection if it is good, and hand over the reply."""
         if isinstance(reply, Reply) and reply.reusable:
             self.client.idle.setdefault(exchange.address, []).append(exchange.connection)
-            self.good.add(exchange.connection)
         else:
             from ._connections import give_up_connection
 
