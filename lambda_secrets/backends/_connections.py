@@ -67,23 +67,19 @@ def begin_on_kept(client: Client, exchange: Exchange) -> bool:
     return False
 
 
-def give_up_connection(current: _Round, exchange: Exchange, reply: Outcome) -> bool:
-    """Close an unusable connection; return whether the exchange goes on with a new one.
+def give_up_connection(current: _Round, exchange: Exchange, reply: Outcome) -> Outcome | None:
+    """Close an unusable connection; return the reply, or None if the exchange has a new one.
 
     A kept connection may have died unnoticed: its request is sent once more on a new connection,
     since the other idle ones may be dead too.
     """
     exchange.connection.close()
     if isinstance(reply, Fault):
-        if reply.kind != "reset" or not exchange.reused:
-            return False
-        fault = current.client.connect(exchange, current.deadline)
-        if fault is not None:
-            reply.kind, reply.detail = fault.kind, fault.detail
-        return fault is None
+        is_dead = reply.kind == "reset" and exchange.reused
+        return current.client.connect(exchange, current.deadline) if is_dead else reply
     if reply.status == 429:  # the agent refuses this connection: go on with the others, or with one
         current.room = max(1, len(current.running) - 1)
-    return False
+    return reply
 
 
 def end(current: _Round) -> Results:

@@ -134,9 +134,7 @@ class Client:
                 return current.results
             until = min([deadline, *(exchange.due for exchange in current.pausing)])
             for exchange in self.ready(current.running, until - now):
-                reply = exchange.proceed()
-                if reply is not None:
-                    current.take(exchange, reply)
+                current.take(exchange, exchange.proceed())
         from ._connections import end
 
         return end(current)
@@ -231,17 +229,17 @@ class _Round:
             else:
                 self.resume(exchange, fault)
 
-    def take(self, exchange: Exchange, reply: Outcome) -> None:
-        """Keep the connection if it is good, and hand over the reply."""
+    def take(self, exchange: Exchange, reply: Outcome | None) -> None:
+        """Keep the connection if it is good, and hand over the reply; do nothing without one."""
         if isinstance(reply, Reply) and reply.reusable:
             self.client.idle.setdefault(exchange.address, []).append(exchange.connection)
-        else:
+        elif reply is not None:
             from ._connections import give_up_connection
 
-            if give_up_connection(self, exchange, reply):
-                return
-        self.running.remove(exchange)
-        self.resume(exchange, reply)
+            reply = give_up_connection(self, exchange, reply)
+        if reply is not None:
+            self.running.remove(exchange)
+            self.resume(exchange, reply)
 
 
 def parsed(data: bytearray, *, ended: bool) -> Reply | None:

@@ -666,6 +666,13 @@ def test_a_pause_ends_with_the_round(client: Client) -> None:
         assert server.connections == 1
 
 
+def test_half_a_reply_at_the_deadline_is_a_timeout(client: Client) -> None:
+    """The rest may be on its way: the reply is late, not cut off."""
+    half = faults.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", keep=True)
+    with FaultServer([half]) as server:
+        assert ask(client, server.port, timeout=0.2) == "timeout"
+
+
 def test_without_time_nothing_is_sent(client: Client) -> None:
     """With no time left, the result is a timeout, and no connection is opened."""
     with FaultServer([OK]) as server:
