@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 PARALLEL = 20  # calls at once
 CONNECT_TIMEOUT, READ_TIMEOUT = 2, 5  # seconds; a round's timeout bounds both
+LAST_CALL = 0.1  # seconds before the deadline: a retry that begins later would hide why it failed
 _ours = threading.local()
 
 
@@ -101,7 +102,7 @@ class SdkBackend(ConversingBackend):
 
     def _run(self, tasks: list[Task], deadline: float) -> Answers:
         def make(call: Call) -> Job:
-            return retried(functools.partial(self._made, call, deadline), deadline)
+            return retried(functools.partial(self._made, call, deadline), deadline - LAST_CALL)
 
         return _side_by_side([conversation(*task, make) for task in tasks], deadline)
 

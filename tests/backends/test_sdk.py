@@ -1494,6 +1494,20 @@ def test_an_arn_of_another_region_is_read_there(botocore_calls: BotocoreCalls) -
     given.close()
 
 
+def test_the_last_failure_is_told_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A retry that would end too late is not begun: the error says that AWS throttles."""
+    monkeypatch.setattr(_states, "pause_before", lambda _: 0.001)
+
+    def get(SecretId: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        time.sleep(0.06)
+        raise client_error("ThrottlingException")
+
+    backend = SdkBackend(client=FakeSecretsManager(get))
+    for timeout in (0.2, 0.22, 0.24):
+        (error,) = fetch(backend, "x", timeout=timeout)
+        assert "ThrottlingException" in str(error)
+
+
 def test_throttling_is_retried_until_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the deadline limits the number of retries."""
     monkeypatch.setattr(_states, "pause_before", lambda _: 0.001)
