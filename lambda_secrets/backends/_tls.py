@@ -87,12 +87,12 @@ class RemoteExchange(Exchange):
 
     blocked = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
     opening: Steps | None
-    proxied = False  # whether a proxy is to build the tunnel
 
     def begin(self, connection: Any, *, reused: bool) -> None:
         super().begin(connection, reused=reused)
         self.opening = None
         self.alarm = math.inf  # when to go on without an event
+        self.proxied = False  # whether a proxy is to build the tunnel
 
     @property
     def writes(self) -> bool:

@@ -19,7 +19,7 @@ from lambda_secrets.backends._connections import Fault
 from lambda_secrets.backends._tls import RemoteClient, Trust
 from tests.support import faults
 from tests.support.aws_endpoint import TRUST
-from tests.support.exchange import exchange
+from tests.support.exchange import exchange, once
 from tests.support.faults import FaultServer
 from tests.support.tls import Authority, TlsServer
 
@@ -716,6 +716,27 @@ def test_a_tunnel_that_is_refused_is_a_fault(
         assert (result.kind, result.detail) == ("proxy", reason)
         assert server.connections == 0
         assert len(proxy.requests) == 1
+
+
+def test_a_proxy_is_not_blamed_for_a_kept_connection(
+    client: RemoteClient, trusted: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a tunnel that failed, a kept connection that has died is replaced as always."""
+
+    def job() -> Any:
+        with faults.refusing_port() as nobody:
+            monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{nobody}")
+            first = yield from once(*request)
+        monkeypatch.delenv("HTTPS_PROXY")
+        assert ask(client, server) == (200, b"fine")  # as another thread does meanwhile
+        second = yield from once(*request)
+        return told(first), told(second)
+
+    with TlsServer([OK, faults.close, OK], trusted) as server:
+        request = ("localhost", server.port, True), b"GET / HTTP/1.1\r\n\r\n"
+        found = client.run({"it": job()}, time.monotonic() + 5)
+        assert found["it"] == ("proxy", (200, b"fine"))
+        client.close()
 
 
 @pytest.mark.parametrize(
