@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections import deque
+from queue import Empty, SimpleQueue
 
 from .._values import opaque
 from ..errors import BackendError, DeclarationError, ResolutionError
@@ -176,7 +177,7 @@ def _side_by_side(jobs: list[Job], until: float) -> Answers:
     answers: Answers = {}
     errors: list[BaseException] = []
     waiting = deque(jobs)
-    finished = threading.Semaphore(0)
+    done: SimpleQueue[Answers] = SimpleQueue()  # a signal's exception cannot break it
 
     def work() -> None:
         while True:
@@ -185,22 +186,25 @@ def _side_by_side(jobs: list[Job], until: float) -> Answers:
             except IndexError:  # nothing left, or another thread was faster
                 break
             try:
-                answers.update(_result_of(job))
+                done.put(_result_of(job))
             except BaseException as error:  # noqa: BLE001 - raised below, at once
                 errors.append(error)
-                waiting.clear()
-            finished.release()
+                done.put({})
+                break
 
     if not _started(work, min(len(jobs), PARALLEL)):
         work()
-    for _ in jobs:
-        left = min(until - time.monotonic(), threading.TIMEOUT_MAX)
-        if errors or not finished.acquire(timeout=max(left, 0)):
-            waiting.clear()
-            break
-    if errors:
-        raise errors.pop(0)  # kept, it would be in a reference cycle with this frame
-    return answers.copy()  # late threads still change theirs
+    try:
+        for _ in jobs:
+            left = min(until - time.monotonic(), threading.TIMEOUT_MAX)
+            answers |= done.get(timeout=max(left, 0))
+            if errors:
+                raise errors.pop(0)  # kept, it would be in a reference cycle with this frame
+    except Empty:  # the others are late
+        pass
+    finally:
+        waiting.clear()
+    return answers
 
 
 def _started(work: Callable[[], None], threads: int) -> int:

@@ -7,6 +7,7 @@ import copy
 import functools
 import inspect
 import io
+import signal
 import string
 import subprocess
 import sys
@@ -238,6 +239,66 @@ def test_what_was_not_begun_in_time_is_not_begun_later() -> None:
     for thread in left:
         thread.join(10)
     assert len(client.asked) <= PARALLEL  # fewer on a machine under load
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="signals come otherwise here")
+def test_a_signal_ends_a_round_at_once() -> None:
+    """What a signal handler raises reaches the caller, and no more calls are begun."""
+
+    class Interrupt(BaseException):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise Interrupt
+
+    def get(SecretId: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        if SecretId == f"s{PARALLEL - 1}":  # the last one that is begun
+            time.sleep(0.1)  # until the reader waits
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+        released.wait(10)
+        return secret_answer(SecretId)
+
+    client, released = FakeSecretsManager(get), threading.Event()
+    names = [f"s{n}" for n in range(PARALLEL + 5)]
+    before = set(threading.enumerate())
+    handler = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pytest.raises(Interrupt):
+            fetch(SdkBackend(client=client), *names, timeout=10)
+    finally:
+        signal.signal(signal.SIGUSR1, handler)
+    left = set(threading.enumerate()) - before
+    released.set()
+    for thread in left:
+        thread.join(10)
+    assert len(client.asked) == PARALLEL
+
+
+@pytest.mark.parametrize("possible", [True, False], ids=["threads", "no threads"])
+def test_what_is_no_error_of_a_call_is_raised(
+    monkeypatch: pytest.MonkeyPatch, *, possible: bool
+) -> None:
+    """An exception such as `SystemExit` is raised at once, from a thread too."""
+
+    def get(SecretId: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        if SecretId == "exits":
+            raise SystemExit
+        released.wait(10 if possible else 0)
+        return secret_answer(SecretId)
+
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    if not possible:
+        monkeypatch.setattr(threading.Thread, "start", none_left)
+    client, released = FakeSecretsManager(get), threading.Event()
+    names = [f"s{n}" for n in range(PARALLEL - 1)]
+    started = time.monotonic()
+    with pytest.raises(SystemExit):
+        fetch(SdkBackend(client=client), "exits", *names, timeout=10)
+    assert time.monotonic() - started < 5
+    assert possible or len(client.asked) == 1
+    released.set()
 
 
 def test_an_answer_that_comes_late_changes_no_result() -> None:
