@@ -35,8 +35,7 @@ class Fault(OSError):  # noqa: N818 - mostly a result
 
 def broken(exchange: Exchange, error: Exception) -> Fault:
     """Close the connection of an exchange, and return the fault that its error means."""
-    if exchange.connection is not None:
-        exchange.connection.close()
+    exchange.close()
     if not isinstance(error, OSError):
         return Fault("malformed")
     if exchange.buffer(0) and not isinstance(error, TimeoutError):
@@ -73,13 +72,17 @@ def give_up_connection(current: _Round, exchange: Exchange, reply: Outcome) -> O
     A kept connection may have died unnoticed: its request is sent once more on a new connection,
     since the other idle ones may be dead too.
     """
-    exchange.connection.close()
-    if isinstance(reply, Fault):
-        is_dead = reply.kind == "reset" and exchange.reused
-        return current.client.connect(exchange, current.deadline) if is_dead else reply
-    if reply.status == 429:  # the agent refuses this connection: go on with the others, or with one
-        current.room = max(1, len(current.running) - 1)
-    return reply
+    exchange.close()
+    if isinstance(reply, Reply):
+        if reply.status == 429:  # the agent refuses this connection: go on with others, or with one
+            current.room = max(1, len(current.running))
+        return reply
+    if reply.kind != "reset" or not exchange.reused:
+        return reply
+    fault = current.client.connect(exchange, current.deadline)
+    if fault is None:
+        current.running.append(exchange)
+    return fault
 
 
 def end(current: _Round) -> Results:

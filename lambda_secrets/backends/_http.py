@@ -66,6 +66,11 @@ class Exchange:
         self.sent = 0
         self.buffer = opaque(bytearray())
 
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self.connection is not None:
+            self.connection.close()
+
     @property
     def writes(self) -> bool:
         """Whether it waits to send rather than to receive."""
@@ -128,16 +133,20 @@ class Client:
         current = _Round(self, jobs, deadline)
         for key, job in jobs.items():
             current.resume(self.exchange_class(key, job), None)
-        while (now := time.monotonic()) < deadline:
-            current.begin(now)
-            if not (current.running or current.pausing):
-                return current.results
-            until = min([deadline, *(exchange.due for exchange in current.pausing)])
-            for exchange in self.ready(current.running, until - now):
-                current.take(exchange, exchange.proceed())
-        from ._connections import end
+        try:
+            while (now := time.monotonic()) < deadline:
+                current.begin(now)
+                if not (current.running or current.pausing):
+                    return current.results
+                until = min([deadline, *(exchange.due for exchange in current.pausing)])
+                for exchange in self.ready(current.running, until - now):
+                    current.take(exchange, exchange.proceed())
+            from ._connections import end
 
-        return end(current)
+            return end(current)
+        finally:
+            for exchange in current.running:  # unfinished, as after a signal's exception
+                exchange.close()
 
     def open(self, exchange: Exchange, deadline: float) -> Fault | None:
         """Give the exchange an idle connection, or begin to connect a new one."""
@@ -231,14 +240,16 @@ class _Round:
 
     def take(self, exchange: Exchange, reply: Outcome | None) -> None:
         """Keep the connection if it is good, and hand over the reply; do nothing without one."""
+        if reply is None:
+            return
+        self.running.remove(exchange)
         if isinstance(reply, Reply) and reply.reusable:
             self.client.idle.setdefault(exchange.address, []).append(exchange.connection)
-        elif reply is not None:
+        else:
             from ._connections import give_up_connection
 
             reply = give_up_connection(self, exchange, reply)
         if reply is not None:
-            self.running.remove(exchange)
             self.resume(exchange, reply)
 
 

@@ -94,6 +94,10 @@ class RemoteExchange(Exchange):
         self.alarm = math.inf  # when to go on without an event
         self.proxied = False  # whether a proxy is to build the tunnel
 
+    def close(self) -> None:
+        super().close()
+        self.opening = None  # it refers to this exchange
+
     @property
     def writes(self) -> bool:
         return super().writes if self.opening is None else self.until_writable

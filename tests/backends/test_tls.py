@@ -387,6 +387,54 @@ def test_an_address_that_fails_leaves_no_reference_cycle(
             gc.enable()
 
 
+@pytest.mark.parametrize("stage", ["connecting", "in the tunnel", "in the handshake"])
+def test_the_deadline_leaves_no_reference_cycle(
+    client: RemoteClient, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """A connection that is not open in time leaves nothing to the garbage collector."""
+
+    class Key:
+        pass
+
+    key = Key()
+    left = weakref.ref(key)
+    with full_backlog() as stuck, socket.create_server(("127.0.0.1", 0)) as silent:
+        port = stuck if stage == "connecting" else silent.getsockname()[1]
+        if stage == "in the tunnel":
+            monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+        request = ("127.0.0.1", port, True), b"GET / HTTP/1.1\r\n\r\n"
+        gc.disable()
+        try:
+            (result,) = exchange(client, {key: request}, timeout=0.1).values()
+            del key
+            assert left() is None
+        finally:
+            gc.enable()
+    assert told(result) == ("proxy" if stage == "in the tunnel" else "timeout")
+
+
+@pytest.mark.parametrize("tls", [True, False])
+def test_an_exception_closes_the_connections(
+    client: RemoteClient, monkeypatch: pytest.MonkeyPatch, *, tls: bool
+) -> None:
+    """What a signal handler raises leaves no connection open, though it refers to our frames."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(client, "ready", interrupted)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        request = ("127.0.0.1", listener.getsockname()[1], tls), b"GET / HTTP/1.1\r\n\r\n"
+        with pytest.raises(KeyboardInterrupt) as raised:
+            exchange(client, dict.fromkeys(range(3), request), timeout=5)
+        for _ in range(3):
+            connection, _ = listener.accept()
+            connection.settimeout(5)
+            assert connection.recv(1) == b""
+            connection.close()
+    assert raised.value.__traceback__ is not None
+
+
 @pytest.mark.parametrize("tls", [True, False])
 def test_a_fault_refers_to_no_frame(client: RemoteClient, *, tls: bool) -> None:
     """A job keeps it in a frame: that would be a reference cycle, with a traceback of values."""
