@@ -75,7 +75,8 @@ def give_up_connection(current: _Round, exchange: Exchange, reply: Outcome) -> O
     exchange.close()
     if isinstance(reply, Reply):
         if reply.status == 429:  # the agent refuses this connection: go on with others, or with one
-            current.room = max(1, len(current.running))
+            kept = current.client.idle.get(exchange.address, ())
+            current.room = max(1, len(kept) + len(current.running))
         return reply
     if reply.kind != "reset" or not exchange.reused:
         return reply
