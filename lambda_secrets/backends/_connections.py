@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ._http import Client, Exchange, _Round
+    from ._http import Exchange, _Round
     from ._types import Exchanges, Headers, Outcome, Results
 
 _HEX = "0123456789abcdefABCDEF"
@@ -52,18 +52,18 @@ def fault_of(error: OSError) -> Fault:
     return Fault("refused" if isinstance(error, ConnectionRefusedError) else "reset")
 
 
-def begin_on_kept(client: Client, exchange: Exchange) -> bool:
-    """Begin the exchange on an idle connection that still works; return whether there is one."""
-    while (connection := client.take(exchange.address)) is not None:
+def begin_on_kept(current: _Round, exchange: Exchange) -> Fault | None:
+    """Begin the exchange on an idle connection that still works; connect if there is none."""
+    while (connection := current.client.take(exchange.address)) is not None:
         try:
             connection.recv(1)  # unrequested data must not answer the next request
         except exchange.blocked:
             exchange.begin(connection, reused=True)
-            return True
+            return None
         except OSError:
             pass
         connection.close()
-    return False
+    return current.client.connect(exchange, current.deadline)
 
 
 def give_up_connection(current: _Round, exchange: Exchange, reply: Outcome) -> Outcome | None:

@@ -148,15 +148,6 @@ class Client:
             for exchange in current.running:  # unfinished, as after a signal's exception
                 exchange.close()
 
-    def open(self, exchange: Exchange, deadline: float) -> Fault | None:
-        """Give the exchange an idle connection, or begin to connect a new one."""
-        if self.idle.get(exchange.address):
-            from ._connections import begin_on_kept
-
-            if begin_on_kept(self, exchange):
-                return None
-        return self.connect(exchange, deadline)
-
     def connect(self, exchange: Exchange, deadline: float) -> Fault | None:
         """Begin to open a new connection."""
         exchange.begin(None, reused=False)
@@ -228,11 +219,15 @@ class _Round:
             self.resume(exchange, None)
         while self.waiting and len(self.running) < self.room:
             exchange = self.waiting[0]
-            opening = sum(not each.reused for each in self.running)
-            if opening >= self.client.opening and not self.client.idle.get(exchange.address):
+            if self.client.idle.get(exchange.address):
+                from ._connections import begin_on_kept
+
+                fault = begin_on_kept(self, exchange)
+            elif sum(not each.reused for each in self.running) < self.client.opening:
+                fault = self.client.connect(exchange, self.deadline)
+            else:
                 break
             self.waiting.remove(exchange)
-            fault = self.client.open(exchange, self.deadline)
             if fault is None:
                 self.running.append(exchange)
             else:
