@@ -308,8 +308,10 @@ def _authorization() -> Opaque:
     parts = _proxy_parts()
     if parts(0).username is None:
         return opaque("")
-    login = f"{unquote(parts(0).username)}:{unquote(parts(0).password or '')}".encode()
-    return opaque(f"Proxy-Authorization: Basic {b2a_base64(login, newline=False).decode()}\r\n")
+    login = opaque(f"{unquote(parts(0).username)}:{unquote(parts(0).password or '')}")
+    data = opaque(login(0).encode(errors="surrogateescape"))  # it may be in any encoding
+    code = opaque(b2a_base64(data(0), newline=False).decode())
+    return opaque(f"Proxy-Authorization: Basic {code(0)}\r\n")
 
 
 def _empty_context() -> ssl.SSLContext:

@@ -675,6 +675,17 @@ def test_a_proxy_opens_a_tunnel(
         client.close()
 
 
+def test_a_login_may_be_in_any_encoding(
+    client: RemoteClient, trusted: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bytes of the variable are sent as they are: an error would show the password."""
+    with TlsServer([OK], trusted) as server, Proxy() as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://\udce9:\udcff@127.0.0.1:{proxy.port}")
+        assert ask(client, server) == (200, b"fine")
+        assert proxy.requests[0].headers["proxy-authorization"] == "Basic 6Tr/"
+        client.close()
+
+
 @pytest.mark.parametrize(
     "line", ["HTTP/1.1 200", "HTTP/1.1 200 ", "HTTP/1.0 200", "HTTP/1.0 200 OK"]
 )
