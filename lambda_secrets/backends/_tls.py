@@ -128,15 +128,16 @@ class RemoteExchange(Exchange):
         """Try one address after another, each for its share of the time."""
         proxy = client.proxy_for(self.address)
         self.proxied = bool(proxy)
-        addresses = client.addresses_of(*(proxy or self.address[:2]))
-        for n, (family, _, _, _, place) in enumerate(addresses, 1):
+        left = [*client.addresses_of(*(proxy or self.address[:2]))]
+        while True:
             now = time.monotonic()
-            until = now + (deadline - now) / (len(addresses) - n + 1)
+            until = now + (deadline - now) / len(left)
+            family, _, _, _, place = left.pop(0)
             try:
                 yield from self._connect(client, family, place, until, proxied=bool(proxy))
             except OSError as error:
                 is_lost = self.fault(error).kind in {"refused", "reset", "timeout", "proxy"}
-                if isinstance(error, Fault) or not is_lost or n == len(addresses):
+                if isinstance(error, Fault) or not (is_lost and left):
                     raise
             else:
                 break
