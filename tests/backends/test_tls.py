@@ -729,6 +729,46 @@ def test_some_hosts_are_reached_without_the_proxy(
         client.close()
 
 
+def test_each_address_of_a_proxy_is_tried(
+    client: RemoteClient, trusted: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An address that refuses the connection is passed over, one that refuses the tunnel is not."""
+    real, ports = socket.getaddrinfo, [0]
+
+    def resolved(host: str, *args: Any, **options: Any) -> Any:
+        places = [("127.0.0.1", port) for port in ports]
+        made = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", place) for place in places]
+        return made if host == "proxy.example" else real(host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    with TlsServer([OK], trusted) as server, Proxy() as proxy, faults.refusing_port() as nobody:
+        ports[:] = nobody, proxy.port
+        assert ask(client, server) == (200, b"fine")
+        client.close()
+    with Proxy([faults.answer("", 407)]) as refuses, Proxy() as proxy:
+        ports[:] = refuses.port, proxy.port
+        assert ask(RemoteClient(), server) == "proxy"
+        assert (refuses.connections, proxy.connections) == (1, 0)
+
+
+def test_a_connection_lost_behind_a_proxy_is_not_its_fault(
+    client: RemoteClient, trusted: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that closes the connection in the TLS handshake is told as without a proxy."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, Proxy() as proxy:
+
+        def close_one() -> None:
+            listener.accept()[0].close()
+
+        closing = threading.Thread(target=close_one)
+        closing.start()
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
+        request = ("localhost", listener.getsockname()[1], True), b"GET / HTTP/1.1\r\n\r\n"
+        assert told(exchange(client, {"it": request}, timeout=5)["it"]) == "reset"
+        closing.join()
+
+
 def test_plain_http_and_credentials_use_no_proxy(
     client: RemoteClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
