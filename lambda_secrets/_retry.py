@@ -58,13 +58,16 @@ class RetriedCall(Call):
     def used(self) -> dict[Resolver, dict[str, Entry | None]]:
         """Return the entries that the first run had, by resolver and declared name.
 
-        These are injected, or read by the run or a build; if there are none, all are returned.
+        These are injected, or read by a build or by a function with ``retry_on``; if such a
+        function has read none, all are returned.
         """
         resolvers = self.resolvers()
         used = {r: names for r, names in self.use.reads.items() if r in resolvers}
         if self.secrets:
             entries = origins(self.secrets)
             used[self.layer.resolver] = {name: entries.get(name) for name in held(self.secrets)}
+        if self.layer.into != "nothing":
+            used.setdefault(self.layer.resolver, {})  # the caller may have passed everything
         return used or {r: {n: known_entry(r, n) for n in with_others(r, ())} for r in resolvers}
 
     def _retried(self) -> Steps[Any]:

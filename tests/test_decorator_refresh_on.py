@@ -246,6 +246,22 @@ def test_an_argument_that_the_caller_passed_stays_his_when_a_build_fails(
     assert backend.calls[-1].sources == ["db"]
 
 
+def test_a_handler_whose_caller_passed_everything_is_not_retried() -> None:
+    """Where no value was injected, none can be the wrong one, so nothing is read."""
+    backend, seen = Recorder({"prod/db": "d", "prod/key": "k"}), []
+
+    @inject_secrets(
+        {"db": "prod/db", "key": "prod/key"}, into="kwargs", backend=backend, refresh_on=LoginError
+    )
+    def handler(event: Any, context: Any, *, db: Any, key: Any) -> None:
+        seen.append((db, key))
+        raise LoginError
+
+    with pytest.raises(LoginError):
+        handler({}, None, db="my", key="own")
+    assert (seen, backend.calls) == ([("my", "own")], [])
+
+
 def test_all_sources_are_fetched_in_one_round(stopped: FakeClock) -> None:
     """Any of the values may be the wrong one, so all are read past the caches at once."""
     backend = Recorder({"a": "1", "b": '{"x": 1, "y": 2}'})
@@ -557,6 +573,19 @@ def test_a_failure_to_resolve_is_no_reason_to_retry() -> None:
     with pytest.raises(SecretNotFoundError):
         handler({}, SimpleNamespace())
     assert len(backend.calls) == 1
+
+
+def test_an_unset_variable_is_no_reason_to_retry() -> None:
+    """A handler never runs without a secret because its variable is unset."""
+    backend = Recorder({"prod/key": "k"})
+
+    @inject_secrets({"db": "env:UNSET", "key": "prod/key"}, backend=backend, refresh_on=ValueError)
+    def handler(event: Any, context: Any) -> None:
+        raise AssertionError
+
+    with pytest.raises(DeclarationError, match="UNSET is unset"):
+        handler({}, SimpleNamespace())
+    assert not backend.calls
 
 
 def test_with_a_ttl_of_zero_the_retry_has_the_forced_value(stopped: FakeClock) -> None:
