@@ -36,7 +36,7 @@ _FIELDS = ("__dataclass_fields__", "__struct_fields__", "__attrs_attrs__", "__py
 
 
 def converter(name: str, declaration: Declaration, wanted: Any) -> Convert:
-    """Return a function that converts a declared value to this type.
+    """Return a function that converts a declared value to this type, which is annotated with it.
 
     Raises:
         DeclarationError: when no installed library can do so.
@@ -68,7 +68,7 @@ def converter(name: str, declaration: Declaration, wanted: Any) -> Convert:
 
 
 def _fit_of(name: str, declaration: Declaration, wanted: Any) -> Fit:
-    named = unaliased(wanted)
+    named: Any = Annotated[(unaliased(wanted.__origin__), *wanted.__metadata__)]
     constrained = any(map(_is_constraint, parts(named)))
     if not constrained and _is_builtin(named):
         return lambda hidden, *, lax: _fitted(named, hidden(0), lax=lax)

@@ -278,6 +278,7 @@ Swapped = typing_extensions.TypeAliasType("Swapped", dict[U, T], type_params=(T,
 Same = typing_extensions.TypeAliasType("Same", T, type_params=(T,))
 Twice = typing_extensions.TypeAliasType("Twice", Maybe[dict[str, T]], type_params=(T,))
 Numbers = NewType("Numbers", Alias)
+Named = NewType("Named", LoginModel)
 Json = typing_extensions.TypeAliasType(  # type: ignore[misc]  # unknown to mypy
     "Json",
     dict[str, "Json"] | list["Json"] | str | None,  # type: ignore[misc]  # as above
@@ -947,6 +948,15 @@ def test_type_that_nothing_builds_is_refused(function: Callable[..., Any], expec
 
 
 # Libraries
+
+
+def test_a_name_for_a_type_is_converted_as_the_type_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model behind a `NewType` is as lax as the model itself; an alias needs no library."""
+    assert received(Named, {"user": "u", "password": "p", "port": "5"}).port == 5
+    monkeypatch.setitem(sys.modules, "msgspec", None)
+    monkeypatch.setitem(sys.modules, "pydantic", None)
+    for wanted in (Alias, Numbers, Annotated[Alias, "a remark"]):
+        assert received(wanted, {"a": 1}) == {"a": 1}
 
 
 def test_without_msgspec_pydantic_builds_what_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
