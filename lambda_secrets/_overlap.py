@@ -21,7 +21,7 @@ _log = logging.getLogger("lambda_secrets")
 class _Overlap:
     """The calls that run on one context, and what its attribute was before."""
 
-    __slots__ = ("before", "cache", "context", "key", "running")
+    __slots__ = ("__weakref__", "before", "cache", "context", "key", "running")
 
     def __init__(self, cache: Any, context: Any, key: str) -> None:
         self.cache = cache
@@ -34,15 +34,12 @@ class _Overlap:
     def leave(self, call: object) -> None:
         """Remove the values of a call from the context; the last call restores the context."""
         with self.cache.placing:
-            del self.running[call]
+            self.running.pop(call, None)
             try:
-                if self.running:
-                    self.show()
-                else:
-                    del self.cache.overlaps[id(self.context), self.key]
-                    self.end()
+                self.show()
             except BaseException as error:  # it must not replace the handler's outcome
                 if is_from_signal(error):
+                    self.show()  # which the signal has interrupted
                     raise
                 kinds = type(self.context).__name__, type(error).__name__
             else:
@@ -60,8 +57,12 @@ class _Overlap:
         return Secrets({name: value for part in parts for name, value in held(part).items()})
 
     def show(self) -> None:
-        """Set the context's attribute to that union."""
-        setattr(self.context, self.key, self.shown())
+        """Set the context's attribute to that union; if no call runs, restore it."""
+        if self.running:
+            setattr(self.context, self.key, self.shown())
+        else:
+            self.cache.overlaps.pop((id(self.context), self.key), None)
+            self.end()
 
     def begin(self) -> bool:
         """Set it for the first time; False if that had no effect, or the earlier call has ended."""
@@ -101,9 +102,8 @@ def placed(cache: Any, context: Any, key: str, secrets: Secrets) -> Callable[[],
     outcome = ""
     with cache.placing:
         while not outcome:
-            joined = overlaps.get(place)
+            overlap = joined = overlaps.get(place)
             try:
-                # Known before it shows: if a signal interrupts this, the next call takes it over.
                 overlap = overlaps[place] = joined or _Overlap(cache, context, key)
                 overlap.running[call] = secrets
                 if joined:
@@ -114,12 +114,10 @@ def placed(cache: Any, context: Any, key: str, secrets: Secrets) -> Callable[[],
                 if not isinstance(overlap.before[0], Secrets):
                     outcome = "had no effect"
             except BaseException as error:
-                if place in overlaps:
-                    overlaps[place].running.pop(call, None)
+                if overlap is not None:
+                    overlap.leave(call)
                 if is_from_signal(error):
                     raise
-                if not joined:
-                    overlaps.pop(place, None)
                 outcome = f"raised {type(error).__name__}"
     from ._explain import read_only_context
 

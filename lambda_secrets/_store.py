@@ -159,7 +159,8 @@ class Store:
         # A built-in type: no signal can interrupt entering or leaving it.
         self.lock = threading.RLock()
         self.placing = threading.RLock()  # held while a context's attribute changes
-        self.overlaps: dict[Any, Any] = {}  # by the context's id and the attribute
+        # By the context's id and the attribute. Weak: a context may refer to the calls on it.
+        self.overlaps: weakref.WeakValueDictionary[Any, Any] = weakref.WeakValueDictionary()
         self.entries: dict[Key, Entry] = {}
         self.rounds: dict[Key, Round] = {}
         self.overrides: list[Backend] = []

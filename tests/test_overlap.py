@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -230,15 +231,28 @@ def test_a_finalizer_in_the_middle_of_placing_does_not_hang(backend: Recorder) -
     assert is_free(context)
 
 
-def test_a_signal_in_the_middle_of_placing_leaves_nothing_behind(backend: Recorder) -> None:
-    """The next call on the context takes over what an interrupted one has put there."""
-    interrupts: list[type[BaseException]] = [KeyboardInterrupt]
+@pytest.mark.parametrize("interrupted", ["before", "after"])
+@pytest.mark.parametrize("change", [1, 2])
+def test_a_signal_in_the_middle_of_placing_leaves_nothing_behind(
+    backend: Recorder, change: int, interrupted: str
+) -> None:
+    """What an interrupted call has put on the context, or was about to remove, does not stay."""
+    changes: list[str] = []
 
-    class Interrupted(Plain):
-        def __setattr__(self, name: str, value: object) -> None:
-            super().__setattr__(name, value)
-            if interrupts:
-                raise interrupts.pop()
+    class Interrupted:
+        _shown = "original"
+
+        @property
+        def secrets(self) -> Any:
+            return self._shown
+
+        @secrets.setter
+        def secrets(self, value: Any) -> None:
+            changes.append("set")
+            if len(changes) != change or interrupted == "after":
+                self._shown = value
+            if len(changes) == change:
+                raise KeyboardInterrupt
 
     @inject_secrets({"a": "a"}, backend=backend)
     def handler(event: Any, context: Any) -> Any:
@@ -247,8 +261,44 @@ def test_a_signal_in_the_middle_of_placing_leaves_nothing_behind(backend: Record
     context = Interrupted()
     with pytest.raises(KeyboardInterrupt):
         handler({}, context)
-    assert handler({}, context) == "1"
-    assert is_free(context)
+    assert context.secrets == "original"
+    gone = weakref.ref(context)
+    del context
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_signal_before_placing_gets_out(backend: Recorder) -> None:
+    """An interruption while the attribute is looked at changes nothing."""
+
+    class Interrupted(Slotted):
+        def __getattribute__(self, name: str) -> Any:
+            if name == "secrets":
+                raise KeyboardInterrupt
+            return super().__getattribute__(name)
+
+    @inject_secrets({"a": "a"}, backend=backend)
+    def handler(event: Any, context: Any) -> None:
+        raise AssertionError
+
+    with pytest.raises(KeyboardInterrupt):
+        handler({}, Interrupted())
+
+
+def test_a_context_that_refers_to_its_abandoned_calls_is_collected(backend: Recorder) -> None:
+    """Nothing but the calls themselves keeps a shared context alive."""
+
+    @inject_secrets({"a": "a"}, backend=backend)
+    def items(event: Any, context: Any) -> Generator[Any, Any, None]:
+        yield context.secrets.a
+
+    context: Any = Plain()
+    context.calls = [items({}, context), items({}, context)]
+    assert [next(call) for call in context.calls] == ["1", "1"]
+    gone = weakref.ref(context)
+    del context
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_frozen_context_says_what_to_do(backend: Recorder) -> None:
