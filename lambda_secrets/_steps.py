@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ._values import Secrets
 
 MISSING: Any = object()
+_NONE = opaque({})  # of a call without keyword arguments
 
 
 class SteppedLayer(Layer):
@@ -89,7 +90,7 @@ class Call:
     def __init__(self, layer: Any, args: tuple[Any, ...], kwargs: Any) -> None:
         self.layer = layer
         self.args = args
-        self.kwargs = opaque(kwargs)
+        self.kwargs = opaque(kwargs) if kwargs else _NONE
         self.secrets: Any = None
 
     def steps(self) -> Steps[Any]:
