@@ -122,11 +122,11 @@ def _spelled(declarations: Any, options: tuple[Any, ...], *, is_own: bool) -> tu
 
 
 def _seen(declaration: Any) -> object:
-    """Return what equal declarations may differ in: a variable's text, or the type of a default."""
+    """Return what equal ones may differ in: a default's type, a conversion, a variable's text."""
     if isinstance(declaration, str):
         return os.environ.get(declaration[4:].partition("#")[0])
-    variable = declaration.variable
-    return type(declaration.default), None if variable is None else os.environ.get(variable)
+    variable, kind = declaration.variable, type(declaration.default)
+    return kind, declaration.convert, None if variable is None else os.environ.get(variable)
 
 
 class _Once(Resolver):

@@ -5,11 +5,18 @@ from __future__ import annotations
 import functools
 import gc
 import weakref
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
-from lambda_secrets import DeclarationError, Secret, _once, clear_cache, resolve_secrets
+from lambda_secrets import (
+    DeclarationError,
+    LiveSecrets,
+    Secret,
+    _once,
+    clear_cache,
+    resolve_secrets,
+)
 from lambda_secrets._once import resolver_for
 from tests.support.recorder import Recorder
 
@@ -68,6 +75,18 @@ def test_defaults_that_are_equal_but_not_the_same_are_kept_apart(
     for default in (one, other, one):
         found = resolve_secrets({"it": Secret("missing", default=default)}).it
         assert type(found) is type(default)
+
+
+def test_a_typed_declaration_is_told_from_an_equal_one(backend: Recorder) -> None:
+    """One that was taken from a typed `LiveSecrets` or handler keeps its conversion."""
+
+    class Config(LiveSecrets):
+        it: Annotated[int, Secret("a")]
+
+    typed = Config().declarations
+    for _ in range(2):
+        assert resolve_secrets(typed).it == 1
+        assert resolve_secrets({"it": Secret("a")}).it == "1"
 
 
 def test_options_that_are_equal_but_not_the_same_are_checked(backend: Recorder) -> None:
