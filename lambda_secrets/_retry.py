@@ -16,7 +16,6 @@ from ._maintenance import known_entry
 from ._rotation import Newer
 from ._shortfall import with_others
 from ._steps import Call, SteppedLayer, handler_of
-from ._targets import Uninjected
 from ._uses import Use, is_second_run_of
 from ._values import held, origins
 from .errors import DeclarationError, InjectionError, ResolutionError
@@ -157,6 +156,8 @@ def retry_on(resolvers: list[Resolver], types: tuple[type[Exception], ...], func
             f"Cannot retry {name}: a generator's items cannot be taken back. Put retry_on on a "
             "function that it calls."
         )
+    from ._targets import Uninjected
+
     layer = _RetryLayer(resolvers[0], "", types, function)
     layer.resolvers = resolvers
     layer.offset = offset_of(function)  # it may be a handler, whose context knows the deadline

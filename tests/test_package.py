@@ -217,6 +217,19 @@ assert lambda_handler({}, Context()) == "u"
     assert loaded_by(called) & {f"lambda_secrets.{name}" for name in LATE} == set()
 
 
+def test_a_handler_with_a_retry_loads_no_other_targets() -> None:
+    """Only `retry_on` needs the stand-in for signatures, which is beside the targets."""
+    decorated = """
+from lambda_secrets import inject_secrets
+
+@inject_secrets({"db": "prod/db"}, refresh_on=OSError)
+def lambda_handler(event, context): ...
+"""
+    loaded = loaded_by(decorated)
+    assert "lambda_secrets._retry" in loaded
+    assert "lambda_secrets._targets" not in loaded
+
+
 def test_every_module_says_what_it_is_for() -> None:
     """A module's docstring starts with one sentence of purpose."""
     for path in PACKAGE.rglob("*.py"):
