@@ -278,7 +278,7 @@ class LiveSecrets:
 
     def _refreshed(self, names: tuple[str, ...]) -> Steps[None]:
         wanted = names or self.declarations
-        for name in wanted:
+        for name in names:
             if name not in self.declarations:
                 self._only(name)  # raises the KeyError
         yield from _gathered(
