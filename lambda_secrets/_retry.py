@@ -38,12 +38,12 @@ class RetriedCall(Call):
 
     def steps(self) -> Steps[Any]:
         """Yield blocking calls, and itself for each run; return the result of the last run."""
-        keys = [
-            key_of(resolver, resolver.declaration(name))
-            for resolver in self.resolvers()
-            for name in (with_others(resolver, ()) if resolver.builds else ())
-            if resolver.declarations[name].build is not None
-        ]
+        keys = []
+        for resolver in self.resolvers():
+            for name, declaration in resolver.declarations.items() if resolver.builds else ():
+                if declaration.build is not None:
+                    with suppress(DeclarationError):  # its variable is unset
+                        keys.append(key_of(resolver, resolver.declaration(name)))
         if not keys:
             return (yield from self._retried())
         # Registered before it takes any object, so that none is closed while in use.
