@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import time
 
 from ._http import MARKS, Reply, headers_in, parsed
 
@@ -100,6 +101,9 @@ def end(current: _Round) -> Results:
 
 def ready(running: Exchanges, seconds: float) -> Exchanges:
     """Wait as `Client.ready` does, but on Windows, which has no `select.poll`."""
+    if not running:  # Windows selects from nothing only with an error
+        time.sleep(seconds)
+        return []
     writing = [exchange.connection for exchange in running if exchange.writes]
     reading = [exchange.connection for exchange in running if not exchange.writes]
     # Windows reports a failed connect in the exceptional set.

@@ -23,7 +23,7 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from lambda_secrets._values import opaque
-from lambda_secrets.backends import _connections, _http as loopback
+from lambda_secrets.backends import _http as loopback
 from lambda_secrets.backends._connections import Fault
 from lambda_secrets.backends._http import Client, Reply, parsed
 from tests.support import faults
@@ -691,9 +691,9 @@ def test_waiting_does_not_spin(client: Client, monkeypatch: pytest.MonkeyPatch) 
     waits: list[int] = []
     ready = client.ready
 
-    def counted(running: Any, timeout: float) -> Any:
+    def counted(running: Any, until: float) -> Any:
         waits.append(1)
-        return ready(running, timeout)
+        return ready(running, until)
 
     monkeypatch.setattr(client, "ready", counted)
     with FaultServer([faults.hang]) as server:
@@ -708,9 +708,9 @@ def test_nothing_is_waited_for_before_a_request(
     running: list[int] = []
     ready = client.ready
 
-    def counted(exchanges: Any, seconds: float) -> Any:
+    def counted(exchanges: Any, until: float) -> Any:
         running.append(len(exchanges))
-        return ready(exchanges, seconds)
+        return ready(exchanges, until)
 
     monkeypatch.setattr(client, "ready", counted)
     with FaultServer([OK]) as server:
@@ -719,12 +719,26 @@ def test_nothing_is_waited_for_before_a_request(
 
 
 def test_without_poll_select_is_used(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without poll, as on Windows, replies and refused connections work through select."""
-    monkeypatch.setattr(client, "ready", _connections.ready)
+    """Without poll, as on Windows, replies, refused connections and pauses work through select."""
+    waited = select.select
+
+    def on_windows(*args: Any) -> Any:
+        if not any(args[:3]):
+            raise OSError(10022, "An invalid argument was supplied")
+        return waited(*args)
+
+    def pausing(port: int) -> Any:
+        yield 0.01
+        return (yield from once(*get(port)))
+
+    monkeypatch.delattr(select, "poll")
+    monkeypatch.setattr(select, "select", on_windows)
     with FaultServer([OK]) as server, refusing_port() as port:
         assert ask(client, server.port) == (200, b"fine")
         assert ask(client, server.port) == (200, b"fine")
         assert ask(client, port) == "refused"
+        paused = client.run({"it": pausing(server.port)}, time.monotonic() + 5)
+        assert told(paused["it"]) == (200, b"fine")
 
 
 def test_threads_share_a_client(client: Client) -> None:
