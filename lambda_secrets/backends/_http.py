@@ -139,7 +139,7 @@ class Client:
                 if not (current.running or current.pausing):
                     return current.results
                 until = min([deadline, *(exchange.due for exchange in current.pausing)])
-                for exchange in self.ready(current.running, until - now):
+                for exchange in self.ready(current.running, until):
                     current.take(exchange, exchange.proceed())
             from ._connections import end
 
@@ -171,9 +171,9 @@ class Client:
         except LookupError:
             return None
 
-    def ready(self, running: Exchanges, seconds: float) -> Exchanges:
-        """Wait until an exchange can go on, and return those that can."""
-        seconds = min(seconds, LONGEST_WAIT)
+    def ready(self, running: Exchanges, until: float) -> Exchanges:
+        """Wait until an exchange can go on, or until that time; return those that can."""
+        seconds = max(min(until - time.monotonic(), LONGEST_WAIT), 0.0)
         if not hasattr(select, "poll"):  # pragma: no cover - Windows
             from ._connections import ready
 

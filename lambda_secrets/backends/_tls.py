@@ -273,9 +273,8 @@ class RemoteClient(Client):
         exchange.opening = exchange.open(self, deadline)
         return exchange.proceed()
 
-    def ready(self, running: list[Any], seconds: float) -> Exchanges:
-        alarm = min((exchange.alarm for exchange in running), default=math.inf)
-        ready = super().ready(running, max(min(seconds, alarm - time.monotonic()), 0.0))
+    def ready(self, running: list[Any], until: float) -> Exchanges:
+        ready = super().ready(running, min([until, *(exchange.alarm for exchange in running)]))
         now = time.monotonic()
         return [*ready, *(each for each in running if each.alarm <= now and each not in ready)]
 

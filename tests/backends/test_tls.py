@@ -445,6 +445,27 @@ def test_a_fault_refers_to_no_frame(client: RemoteClient, *, tls: bool) -> None:
     assert fault.__context__ is None
 
 
+def test_the_time_of_a_look_up_counts_for_pauses(
+    client: RemoteClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read that pauses while a name is looked up does not begin to pause after that."""
+
+    def slow(*_: object, **__: object) -> Any:
+        time.sleep(0.4)
+        raise socket.gaierror
+
+    def pausing() -> Any:
+        yield 0.5
+        return time.monotonic() - started
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    request = ("slow.example", 443, False), b"GET / HTTP/1.1\r\n\r\n"
+    started = time.monotonic()
+    results = client.run({1: pausing(), 2: once(*request)}, started + 5)
+    assert told(results[2]) == "unresolved"
+    assert 0.5 <= results[1] < 0.8
+
+
 @pytest.mark.parametrize("host", ["does-not-exist.invalid", "a..b", "x" * 300])
 def test_a_name_without_an_address_is_told(client: RemoteClient, host: str) -> None:
     """A name that cannot be resolved and one that is malformed are the same fault."""
