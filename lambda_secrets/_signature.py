@@ -76,7 +76,7 @@ def _found(
     """Return the declarations in annotations, each with the conversion to its type."""
     declarations: dict[str, Declaration] = {}
     for name, annotation in annotations.items():
-        hint = unaliased(_evaluated(name, annotation, scope))
+        hint = _evaluated(name, annotation, scope)
         if isinstance(hint, Mismatch):
             if name in injected:
                 raise DeclarationError(f"Cannot read the annotation of {name!r}: {hint.reason}")
@@ -153,7 +153,9 @@ def _evaluated(name: str, annotation: Any, scope: Opaque) -> Any | Mismatch:
     """Return the evaluated annotation, or why it cannot be evaluated."""
     holder = type("", (), {"__annotations__": {name: annotation}})  # it may be a ClassVar
     try:
-        return get_type_hints(holder, scope(0)[0], scope(0)[1], include_extras=True)[name]
+        hints = get_type_hints(holder, scope(0)[0], scope(0)[1], include_extras=True)
+        hint = unaliased(hints[name])
+        unaliased(getattr(hint, "__origin__", None))  # the conversion does it, and it may raise
     except DeclarationError as error:
         message = f"{name!r}: {error}"
     except NameError as error:
@@ -162,6 +164,8 @@ def _evaluated(name: str, annotation: Any, scope: Opaque) -> Any | Mismatch:
         )
     except Exception as error:  # noqa: BLE001 - an annotation is any expression
         return Mismatch(f"it raised {type(error).__name__}: {error}. Correct it.")
+    else:
+        return hint
     raise DeclarationError(message)
 
 

@@ -474,6 +474,30 @@ def test_annotations_are_asked_for_as_python_3_14_wants_it(
     assert list(declared_in(handler, "")) == ["it"]
 
 
+class Lazy:
+    """Stands for an alias (`type X = Imaginary`), which Python 3.12 evaluates when asked."""
+
+    @property
+    def __value__(self) -> Any:
+        raise NameError("name 'Imaginary' is not defined")
+
+    def __call__(self) -> None:
+        """Be a type for `typing`."""
+
+
+def test_an_alias_may_name_what_only_type_checkers_import() -> None:
+    """That does no harm in the type of the event, and is a `DeclarationError` in a secret's."""
+
+    def handler(event: Any, context: Any, *, it: Any) -> None: ...
+
+    handler.__annotations__ = {"event": Lazy(), "it": Annotated[str, SECRET]}
+    assert list(declared_in(handler, "")) == ["it"]
+    for hint in (Lazy(), Annotated[Lazy(), SECRET]):
+        handler.__annotations__ = {"it": hint}
+        with pytest.raises(DeclarationError, match="annotation of 'it': name 'Imaginary' is not"):
+            declared_in(handler, "")
+
+
 def undefined_event(event: Imaginary, context: Any, *, it: Annotated[str, SECRET]) -> None:
     """Import the type of the event for type checkers only."""
 
