@@ -1,4 +1,4 @@
-"""Facts about a handler: its kind, parameters and layers, and the arguments of its calls."""
+"""Facts about a handler: its parameters and layers, and how it is bound to a class."""
 
 from __future__ import annotations
 
