@@ -58,11 +58,13 @@ class _Overlap:
 
     def show(self) -> None:
         """Set the context's attribute to that union; if no call runs, restore it."""
-        if self.running:
+        while self.running:
+            calls = list(self.running)
             setattr(self.context, self.key, self.shown())
-        else:
-            self.cache.overlaps.pop((id(self.context), self.key), None)
-            self.end()
+            if list(self.running) == calls:  # no finalizer or signal handler ended one meanwhile
+                return
+        self.cache.overlaps.pop((id(self.context), self.key), None)
+        self.end()
 
     def begin(self) -> bool:
         """Set it for the first time; False if that had no effect, or the earlier call has ended."""
@@ -104,8 +106,10 @@ def placed(cache: Any, context: Any, key: str, secrets: Secrets) -> Callable[[],
         while not outcome:
             overlap = joined = overlaps.get(place)
             try:
-                overlap = overlaps[place] = joined or _Overlap(cache, context, key)
+                overlap = joined or _Overlap(cache, context, key)
+                # First: a finalizer or signal handler may end another call on it meanwhile.
                 overlap.running[call] = secrets
+                overlaps[place] = overlap
                 if joined:
                     overlap.show()
                 if joined or overlap.begin():

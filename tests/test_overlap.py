@@ -231,6 +231,28 @@ def test_a_finalizer_in_the_middle_of_placing_does_not_hang(backend: Recorder) -
     assert is_free(context)
 
 
+def test_a_finalizer_in_the_middle_of_leaving_leaves_nothing_behind(backend: Recorder) -> None:
+    """The last call can be garbage-collected while the one before it ends."""
+
+    class Collecting(Plain):
+        def __setattr__(self, name: str, value: object) -> None:
+            gc.collect()
+            super().__setattr__(name, value)
+
+    @inject_secrets({"a": "a"}, backend=backend)
+    def items(event: Any, context: Any) -> Generator[Any, Any, None]:
+        yield context.secrets.a
+
+    context = Collecting()
+    ending = items({}, context)
+    abandoned: list[Any] = [items({}, context)]
+    assert [next(ending), next(abandoned[0])] == ["1", "1"]
+    abandoned.append(abandoned)  # a cycle: only the collector ends it
+    del abandoned
+    ending.close()
+    assert is_free(context)
+
+
 @pytest.mark.parametrize("interrupted", ["before", "after"])
 @pytest.mark.parametrize("change", [1, 2])
 def test_a_signal_in_the_middle_of_placing_leaves_nothing_behind(
