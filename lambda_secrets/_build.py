@@ -229,7 +229,8 @@ class Builds:
 
     def callers(self, built: Built) -> set[object]:
         """Return the running calls that declare this object; the caller holds the lock."""
-        return {call for call, keys in self.calls.items() if built.key in keys}
+        calls = self.calls.copy()  # a finalizer may end one meanwhile
+        return {call for call, keys in calls.items() if built.key in keys}
 
     def after_fork(self) -> None:
         """In a child: start without objects, and leave the parent's untouched."""

@@ -1128,6 +1128,48 @@ def test_a_signal_before_a_build_leaves_nothing_in_the_making(
     assert live.it.use() == "1"
 
 
+@pytest.mark.parametrize("comparison", range(12))
+def test_a_call_may_end_while_the_calls_are_looked_through(
+    made: list[Client], comparison: int
+) -> None:
+    """An abandoned generator can be garbage-collected at any moment."""
+    left = [comparison]
+
+    class Transform:
+        def __call__(self, text: str) -> str:
+            return text
+
+        def __eq__(self, other: object) -> bool:
+            left[0] -= 1
+            if left[0] < 0:
+                for one in begun:
+                    one.close()
+            return False
+
+        __hash__ = object.__hash__
+
+    def begin() -> Any:
+        secret = Secret("a", transform=Transform(), build=Client, close=Client.close)
+
+        def items(event: Any, context: Any) -> Any:
+            yield context.secrets.it.use()
+
+        wrapped: Any = inject_secrets({"it": secret}, backend=source)(items)
+        return wrapped({}, SimpleNamespace())
+
+    source = MemoryBackend({"a": "1"})
+    begun: list[Any] = []
+    for _ in range(2):
+        one = begin()
+        assert next(one) == "1"
+        begun.append(one)
+    assert list(begin()) == ["1"]
+    for one in begun:
+        one.close()
+    clear_cache()
+    assert [client.closed for client in made] == [1, 1, 1]
+
+
 def test_a_signal_as_a_call_begins_keeps_no_object_open(
     backend: Recorder, made: list[Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
