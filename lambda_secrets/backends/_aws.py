@@ -149,17 +149,17 @@ def document_of(call: Call, reply: Outcome) -> Opaque | None:
     if not isinstance(reply, Reply) or reply.status not in {200, 201}:
         return None
     if call.operation == "GetLatestConfiguration":
-        interval = reply.headers.get("next-poll-interval-in-seconds", "")
+        interval = reply.headers(0).get("next-poll-interval-in-seconds", "")
         return opaque(  # in the form that the SDK gives it
             {
-                "Configuration": reply.body,
-                "NextPollConfigurationToken": reply.headers.get("next-poll-configuration-token"),
+                "Configuration": reply.body(0),
+                "NextPollConfigurationToken": reply.headers(0).get("next-poll-configuration-token"),
                 "NextPollIntervalInSeconds": int(interval) if interval.isdecimal() else 0,
-                "VersionLabel": reply.headers.get("version-label"),
+                "VersionLabel": reply.headers(0).get("version-label"),
             }
         )
     try:
-        document = opaque(json.loads(reply.body))
+        document = opaque(json.loads(reply.body(0)))
     except (ValueError, RecursionError):
         return None
     return document if isinstance(document(0), dict) else None

@@ -126,7 +126,7 @@ def _credentials_in(reply: Reply) -> tuple[Opaque, float] | BackendError:
     """Return credentials, hidden, with the time at which they expire."""
     names = ("AccessKeyId", "SecretAccessKey", "Token")
     try:
-        fields = opaque(json.loads(reply.body))
+        fields = opaque(json.loads(reply.body(0)))
         keys = opaque(tuple(fields(0).get(name) or "" for name in names))
         expiration = fields(0).get("Expiration")
         expires = math.inf

@@ -144,7 +144,7 @@ class ExtensionBackend(Shared):
             self.heard[port] = True
             if reply.status == 200 and source.kind == "secret":
                 try:
-                    document = opaque(json.loads(reply.body))
+                    document = opaque(json.loads(reply.body(0)))
                     if is_named(source.name, document(0)):
                         found = secret_answer(document(0))
                         # The agent sends seconds since 1970, the extension a date and a time.

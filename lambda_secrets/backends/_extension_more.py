@@ -153,7 +153,7 @@ def unusual_answer(backend: ExtensionBackend, source: Source, reply: Outcome, po
         return failure
     if reply.status == 200:
         return _value_in(backend, source, reply)
-    if source.kind == "secret" and b'"__type"' in reply.body:
+    if source.kind == "secret" and b'"__type"' in reply.body(0):
         backend.agent_at = backend.place
     return _refusal(source, reply)
 
@@ -161,13 +161,13 @@ def unusual_answer(backend: ExtensionBackend, source: Source, reply: Outcome, po
 def _value_in(backend: ExtensionBackend, source: Source, reply: Reply) -> Answer | BackendError:
     """Return the parameter or configuration in a reply with status 200, or an error."""
     if source.kind == "appconfig":
-        version = reply.headers.get("configuration-version")
-        return backend.with_ttl(source, Answer(text_of(reply.body), version=version))
+        version = reply.headers(0).get("configuration-version")
+        return backend.with_ttl(source, Answer(text_of(reply.body(0)), version=version))
     found = None
     problem = f"its answer is not the JSON of a {source.kind}. Is another program on its port?"
     names = {source.name}
     try:
-        document = opaque(json.loads(reply.body))
+        document = opaque(json.loads(reply.body(0)))
         if source.kind == "parameter":
             document = opaque(document(0)["Parameter"])
             names |= {f"/{source.name}", source.name.lstrip("/")}  # the first slash is optional
@@ -204,7 +204,7 @@ def _unheard(fault: Fault) -> ResolutionError:
 
 def _refusal(source: Source, reply: Reply) -> ResolutionError:
     """Return the error for a status other than 200; the body itself is never shown."""
-    if b"not ready to serve traffic" in reply.body:
+    if b"not ready to serve traffic" in reply.body(0):
         return NotReadyError(
             "the extension is not ready, as always during INIT. Read the secret in the handler, "
             "not at import."
@@ -216,10 +216,10 @@ def _refusal(source: Source, reply: Reply) -> ResolutionError:
     from ._refusals import OF_THE_CLOCK, by_code, is_code
 
     # Before 2.1 the agent's errors are not always JSON: look for the code alone.
-    colon, _, rest = reply.body.partition(b'"__type"')[2].decode("latin-1").partition('"')
+    colon, _, rest = reply.body(0).partition(b'"__type"')[2].decode("latin-1").partition('"')
     code = rest.partition('"')[0].rpartition("#")[2]
     if colon.strip() == ":" and is_code(code):
-        said = (text for text in OF_THE_CLOCK if text[1:].encode() in reply.body)  # [Ss]ignature
+        said = (text for text in OF_THE_CLOCK if text[1:].encode() in reply.body(0))  # [Ss]ignature
         message = next(said, "")
         return by_code(code, source.kind, status=reply.status, message=message, by_agent=True)
     if reply.status in {401, 403}:

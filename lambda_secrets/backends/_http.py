@@ -30,21 +30,13 @@ MARKS = "\0\r\n"  # that others may take for the end of a line
 
 
 class Reply:
-    """A reply: its status, its headers by lower-case name, its body."""
+    """A reply: its status, and hidden its headers by lower-case name and its body."""
 
     def __init__(self, status: int, headers: Headers, body: bytes, *, reusable: bool) -> None:
         self.status = status
         self.reusable = reusable
-        self._headers = opaque(headers)  # one of AppConfig's is a token
-        self._body = opaque(body)
-
-    @property
-    def headers(self) -> Headers:
-        return self._headers(0)  # type: ignore[no-any-return]  # __init__ hid it
-
-    @property
-    def body(self) -> bytes:
-        return self._body(0)  # type: ignore[no-any-return]  # __init__ hid it
+        self.headers = opaque(headers)  # one of AppConfig's is a token
+        self.body = opaque(body)
 
 
 class Exchange:

@@ -263,12 +263,12 @@ def by_aws(kind: str, host: str, reply: Outcome) -> ResolutionError:
             f"{host} {what} (HTTP {reply.status}). Is a proxy or a captive portal in between?"
         )
     try:
-        fields = opaque(json.loads(reply.body))
+        fields = opaque(json.loads(reply.body(0)))
     except (ValueError, RecursionError):
         fields = opaque({})
     if not isinstance(fields(0), dict):
         fields = opaque({})
-    code = str(reply.headers.get("x-amzn-errortype") or fields(0).get("__type") or "")
+    code = str(reply.headers(0).get("x-amzn-errortype") or fields(0).get("__type") or "")
     code = code.partition(":")[0].rpartition("#")[2]
     message = str(fields(0).get("message") or fields(0).get("Message") or "")
     return by_code(code, kind, status=reply.status, message=message)
@@ -281,7 +281,7 @@ def clock_offset(reply: Outcome, signed_at: float) -> float | None:
     if isinstance(reply, Fault) or reply.status < 400:
         return None
     try:  # such as Sun, 06 Nov 1994 08:49:37 GMT
-        _, day, month, year, clock, zone = reply.headers["date"].split()
+        _, day, month, year, clock, zone = reply.headers(0)["date"].split()
         date = ssl.cert_time_to_seconds(f"{month} {day} {clock} {year} {zone}")
     except (LookupError, ValueError, OverflowError):
         return None

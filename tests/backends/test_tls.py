@@ -64,7 +64,7 @@ def client() -> Iterator[RemoteClient]:
 
 def told(result: Reply | Fault) -> Any:
     """Return status and body, or the kind of fault."""
-    return result.kind if isinstance(result, Fault) else (result.status, result.body)
+    return result.kind if isinstance(result, Fault) else (result.status, result.body(0))
 
 
 def ask(
