@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import os
 import threading
 import time
 
@@ -87,6 +88,7 @@ class Newer:
         self._alone: list[Name] = []  # whose sources are left alone
         self._bridged = False  # the newer entries are pending versions
         self._trial = Builds(cache)  # objects built from these
+        self._pid = os.getpid()
 
     def steps(self) -> Steps[dict[Resolver, Secrets]]:
         """Yield blocking calls; return the values of each resolver that has a new one."""
@@ -128,7 +130,7 @@ class Newer:
 
     def accept(self) -> None:
         """Serve the pending values, and objects built from them, to everybody: they worked."""
-        if not self._bridged:
+        if not self._bridged or self._is_inherited():
             return
         cache = self._cache
         with cache.lock:  # all at once, or another call builds from a value that it finds
@@ -144,11 +146,20 @@ class Newer:
 
     def reject(self, *, failed: bool) -> None:
         """Close objects built from pending values; values that failed are not tried again."""
+        if self._is_inherited():
+            return
         with self._cache.lock:
             self._trial.drop(lambda _: True)
         self._trial.close_unused()
         for (resolver, name), pending in self._changed.items() if failed and self._bridged else ():
             self._attempt(resolver, name).refused.append(pending)
+
+    def _is_inherited(self) -> bool:
+        """Whether the call has forked, and this is the child: the objects are the parent's."""
+        is_child = os.getpid() != self._pid
+        if is_child:
+            builds_of(self._cache).inherited.append(self._trial)
+        return is_child
 
     def _attempt(self, resolver: Resolver, name: str, source: Source | None = None) -> Attempt:
         """Return the `Attempt` for the source of a name, or for another source."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import os
 import threading
 import time
 from types import SimpleNamespace
@@ -904,6 +905,51 @@ def test_a_pool_of_a_pending_version_that_fails_is_closed(stopped: FakeClock) ->
         with pytest.raises(LoginFailed):
             handler({}, SimpleNamespace())
         assert [pool.closed for pool in pools] == [False, True]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_child_of_a_second_run_leaves_its_pool_to_the_parent(
+    stopped: FakeClock, *, fails: bool
+) -> None:
+    """If a call forks while it has a pending pool, its end in the child does not touch the pool."""
+    database, pools, pids = Rotating(), list[Pool](), [os.getpid()]
+
+    def build(password: str) -> Pool:
+        pools.append(Pool(database, password, eager=False))
+        return pools[-1]
+
+    @inject_secrets(
+        {"pool": Secret("prod/db", "password", build=build, close=Pool.close)},
+        backend=database,
+        refresh_on=LoginFailed,
+    )
+    def handler(event: Any, context: Any) -> Any:
+        if context.secrets.pool.password == "new" and len(pools) == 2:
+            pids.append(os.fork())
+            if not pids[1] and fails:  # pragma: no cover - measured only in the parent
+                raise LoginFailed
+        return context.secrets.pool.query()
+
+    handler({}, SimpleNamespace())
+    database.create()
+    database.set()
+    try:
+        answer = handler({}, SimpleNamespace())
+    except LoginFailed:  # pragma: no cover - measured only in the parent
+        answer = "failed"
+    if not pids[1]:  # pragma: no cover - measured only in the parent
+        try:
+            fine = answer == ("failed" if fails else "in with new")
+            fine = fine and handler({}, SimpleNamespace()) == "in with new"
+            fine = fine and len(pools) > 2 and not any(pool.closed for pool in pools[:2])
+            os._exit(0 if fine else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(pids[1], 0)[1]) == 0
+    assert answer == "in with new"
+    assert [pool.closed for pool in pools] == [True, False]
 
 
 def pooled(database: Rotating, pools: list[Pool], change: Callable[[], None]) -> Any:
