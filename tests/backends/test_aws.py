@@ -343,6 +343,36 @@ def test_what_passes_is_retried_until_the_deadline(
     assert pauses == list(range(12))
 
 
+@pytest.mark.parametrize("make", [AwsBackend, SdkBackend])
+def test_a_retry_waits_until_its_pause_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, make: type[AwsBackend | SdkBackend]
+) -> None:
+    """AWS is not asked again at once."""
+    monkeypatch.setattr(_states, "pause_before", lambda _: 0.3)
+    times: list[float] = []
+
+    def answer(request: Request) -> Action:
+        times.append(time.monotonic())
+        return found(request) if len(times) > 1 else TRANSIENT["throttled"]
+
+    backend = make()
+    with endpoint(answer, tmp_path, monkeypatch):
+        assert fetch(backend, "x", timeout=10) == ["value of x"]
+    backend.close()
+    assert times[1] - times[0] >= 0.3
+
+
+@pytest.mark.usefixtures("pauses")
+def test_an_earlier_failure_says_more_than_a_timeout(
+    backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the retry hangs until the deadline, the error is that of the try before."""
+    replies = [faults.hang, TRANSIENT["throttled"]]
+    with endpoint(lambda _: replies.pop(), tmp_path, monkeypatch):
+        (error,) = fetch(backend, "x", timeout=0.5)
+    assert "ThrottlingException" in str(error)
+
+
 def test_secrets_that_keep_failing_do_not_hold_back_the_others(
     backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -725,6 +755,24 @@ def test_a_clock_that_is_off_costs_one_request(
         assert fetch(backend, "z") == ["value of z"]
         assert len(server.requests) == 5
     assert pauses == []
+
+
+def test_a_clock_is_corrected_once_for_a_try(
+    backend: AwsBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If that does not help, as where a proxy sets the date, the next try comes after a pause."""
+    monkeypatch.setattr(_states, "pause_before", lambda _: 99.0)
+
+    def answer(request: Request) -> Action:
+        stamp = request.headers["x-amz-date"]
+        signed_at = calendar.timegm(time.strptime(stamp, "%Y%m%dT%H%M%SZ"))
+        date = email.utils.formatdate(signed_at + 600, usegmt=True)
+        return refused("InvalidSignatureException", "Signature expired: hunter2", Date=date)
+
+    with endpoint(answer, tmp_path, monkeypatch) as server:
+        (error,) = fetch(backend, "x", timeout=5)
+        assert len(server.requests) == 2
+    assert "clock" in str(error)
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Sun, 06 Xyz 1994 08:49:37 GMT", "a b c d e f"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import inspect
 import json
 import logging
 import subprocess
@@ -490,18 +491,28 @@ def walked(thing: object, depth: int = 12, path: str = "") -> Iterator[str]:
     elif depth and isinstance(thing, (list, tuple, set, frozenset)):
         for n, value in enumerate(list(thing)):
             yield from walked(value, depth - 1, f"{path}[{n}]")
-    elif depth and type(thing).__module__.startswith("lambda_secrets"):
+    elif depth:
+        for name, value in fields_of(thing):
+            yield from walked(value, depth - 1, f"{path}.{name}")
+
+
+def fields_of(thing: object) -> Iterator[tuple[str, Any]]:
+    """Yield the fields of one of our objects, and the locals of a generator that waits."""
+    if inspect.isgenerator(thing):
+        yield from inspect.getgeneratorlocals(thing).items()
+        yield "it awaits", thing.gi_yieldfrom
+    elif type(thing).__module__.startswith("lambda_secrets"):
         slots = [name for kind in type(thing).__mro__ for name in vars(kind).get("__slots__", ())]
         for name in (*slots, *getattr(thing, "__dict__", {})):
             if hasattr(type(thing), name) or hasattr(thing, name):
-                yield from walked(getattr(thing, name, None), depth - 1, f"{path}.{name}")
+                yield name, getattr(thing, name, None)
 
 
 HALF = json.dumps({"SecretString": TEXT, "Name": "it", "VersionId": "v"}) + " " * 1000
 
 
 @pytest.mark.usefixtures("keys")
-@pytest.mark.parametrize("name", ["extension", "aws"])
+@pytest.mark.parametrize("name", ["extension", "aws", "appconfig"])
 def test_frames_of_a_read_under_way_show_nothing(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -514,9 +525,15 @@ def test_frames_of_a_read_under_way_show_nothing(
         done.wait(10)
         return False
 
-    with FaultServer([half]) as extension, endpoint([half], tmp_path, monkeypatch):
-        backend: Any = AwsBackend() if name == "aws" else ExtensionBackend(port=extension.port)
-        sources = [Secret("it").source]
+    sources = [Secret("it").source]
+    script: list[Any] = [half]
+    if name == "appconfig":  # whose token is for one poll
+        sources = [AppConfig("a", "e", "p").source]
+        session = faults.answer(json.dumps({"InitialConfigurationToken": TEXT}), 201)
+        script = [session, half]
+    with FaultServer([half]) as server, endpoint(script, tmp_path, monkeypatch):
+        is_local = name == "extension"
+        backend: Any = ExtensionBackend(port=server.port) if is_local else AwsBackend()
         thread = threading.Thread(
             target=backend.fetch, args=(sources,), kwargs={"timeout": 1, "fresh": False}
         )
