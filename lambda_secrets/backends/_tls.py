@@ -128,7 +128,8 @@ class RemoteExchange(Exchange):
         """Try one address after another, each for its share of the time."""
         proxy = client.proxy_for(self.address)
         self.proxied = bool(proxy)
-        left = [*client.addresses_of(*(proxy or self.address[:2]))]
+        host, port = proxy or self.address[:2]
+        left = [*client.addresses_of(host, port)]
         while True:
             now = time.monotonic()
             until = now + (deadline - now) / len(left)
