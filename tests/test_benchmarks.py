@@ -365,6 +365,7 @@ class TestRegression:
         monkeypatch.setattr(cold, "machine", lambda names: contextlib.nullcontext())
         monkeypatch.setattr(budget, "measure", lambda: Figures("", {"": [[""]]}, [], {}))
         monkeypatch.setattr(warm, "measure", lambda **options: Figures("", {}, [], {}))
+        monkeypatch.setattr(main, "apart", lambda measurement: Figures("", {}, [], {}))
         monkeypatch.setattr(cold, "short", lambda machine: Figures("", {}, tries.pop(0), {}))
         monkeypatch.setattr(main, "PENDING", {"pending"})
         return tries

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import os
@@ -20,6 +21,8 @@ from lambda_secrets import (
     Secret,
     inject_secrets,
 )
+from lambda_secrets._cache import shared_cache
+from lambda_secrets._maintenance import after_fork
 from lambda_secrets._rotation import Newer
 from tests.support.recorder import Recorder
 from tests.support.rotating import LoginFailed, Pool, Rotating
@@ -907,14 +910,12 @@ def test_a_pool_of_a_pending_version_that_fails_is_closed(stopped: FakeClock) ->
         assert [pool.closed for pool in pools] == [False, True]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_child_of_a_second_run_leaves_its_pool_to_the_parent(
-    stopped: FakeClock, *, fails: bool
+    stopped: FakeClock, monkeypatch: pytest.MonkeyPatch, *, fails: bool
 ) -> None:
     """If a call forks while it has a pending pool, its end in the child does not touch the pool."""
-    database, pools, pids = Rotating(), list[Pool](), [os.getpid()]
+    database, pools = Rotating(), list[Pool]()
 
     def build(password: str) -> Pool:
         pools.append(Pool(database, password, eager=False))
@@ -927,29 +928,20 @@ def test_a_child_of_a_second_run_leaves_its_pool_to_the_parent(
     )
     def handler(event: Any, context: Any) -> Any:
         if context.secrets.pool.password == "new" and len(pools) == 2:
-            pids.append(os.fork())
-            if not pids[1] and fails:  # pragma: no cover - measured only in the parent
+            monkeypatch.setattr(os, "getpid", lambda: -1)
+            after_fork(shared_cache)
+            if fails:
                 raise LoginFailed
         return context.secrets.pool.query()
 
     handler({}, SimpleNamespace())
     database.create()
     database.set()
-    try:
-        answer = handler({}, SimpleNamespace())
-    except LoginFailed:  # pragma: no cover - measured only in the parent
-        answer = "failed"
-    if not pids[1]:  # pragma: no cover - measured only in the parent
-        try:
-            fine = answer == ("failed" if fails else "in with new")
-            fine = fine and handler({}, SimpleNamespace()) == "in with new"
-            fine = fine and len(pools) > 2 and not any(pool.closed for pool in pools[:2])
-            os._exit(0 if fine else 1)
-        finally:
-            os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(pids[1], 0)[1]) == 0
-    assert answer == "in with new"
-    assert [pool.closed for pool in pools] == [True, False]
+    with pytest.raises(LoginFailed) if fails else contextlib.nullcontext():
+        assert handler({}, SimpleNamespace()) == "in with new"
+    assert handler({}, SimpleNamespace()) == "in with new"
+    assert len(pools) == 4
+    assert [pool.closed for pool in pools] == [False, False, True, False]
 
 
 def pooled(database: Rotating, pools: list[Pool], change: Callable[[], None]) -> Any:
