@@ -35,8 +35,8 @@ class Reply:
     def __init__(self, status: int, headers: Headers, body: bytes, *, reusable: bool) -> None:
         self.status = status
         self.reusable = reusable
-        self.headers = opaque(headers)  # one of AppConfig's is a token
-        self.body = opaque(body)
+        self.headers: Opaque = opaque(headers)  # one of AppConfig's is a token
+        self.body: Opaque = opaque(body)
 
 
 class Exchange:
