@@ -96,10 +96,13 @@ class AwsBackend(ConversingBackend):
 
     def _job(self, task: Task, credentials: Opaque, deadline: float) -> Job:
         """Have a conversation as a job of the client."""
-        made = functools.partial(self._made, credentials)
-        return conversation(*task, lambda call: retried(functools.partial(made, call), deadline))
 
-    def _made(self, credentials: Opaque, call: Call) -> Job:
+        def make(call: Call) -> Job:
+            return retried(functools.partial(self._made, call, credentials), deadline)
+
+        return conversation(*task, make)
+
+    def _made(self, call: Call, credentials: Opaque) -> Job:
         """Make a call; at once a second time if our clock turns out to be off."""
         endpoint = endpoint_of(call.service, self._region_of(call))
         if isinstance(endpoint, ResolutionError):

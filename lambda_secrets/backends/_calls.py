@@ -136,8 +136,8 @@ class ConversingBackend(Shared):
                 if not hidden(0):
                     failure = BackendError("AWS did not start an AppConfig session. Try again.")
                     return {source: failure}
-            token = opaque({"ConfigurationToken": hidden(0)})
-            call = Call("appconfigdata", "GetLatestConfiguration", source, token(0))
+            poll = "GetLatestConfiguration"
+            call = Call("appconfigdata", poll, source, {"ConfigurationToken": hidden(0)})
             page = yield from make(call)
             if not isinstance(page, ResolutionError):
                 break

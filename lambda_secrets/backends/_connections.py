@@ -18,7 +18,7 @@ _HEX = "0123456789abcdefABCDEF"
 
 
 class Fault(OSError):  # noqa: N818 - mostly a result
-    """Why there is no reply; `RemoteExchange` raises it.
+    """The reason why no reply came. `RemoteExchange` raises it.
 
     ``refused``, ``reset``, ``truncated``, ``malformed`` or ``timeout``; from other machines also
     ``unresolved``, ``untrusted``, ``trust``, ``tls``, ``proxy`` or ``proxy-url``. ``detail`` may
