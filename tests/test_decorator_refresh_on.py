@@ -201,10 +201,8 @@ def test_the_retry_gets_the_new_values_wherever_they_go(into: Any, stopped: Fake
     assert vars(context) == {}
 
 
-def test_an_argument_that_the_caller_passed_stays_his(stopped: FakeClock) -> None:
-    """An argument passed explicitly is neither fetched for the retry nor replaced in it."""
-    backend, seen = Recorder({"prod/key": "k"}), []
-    backend.answers["prod/db"] = lambda: f"password {len(backend.calls)}"
+def failing(backend: Recorder, seen: list[Any]) -> Any:
+    """Return a handler that notes both of its arguments, and fails to log in with them."""
 
     @inject_secrets(
         {"db": "prod/db", "key": "prod/key"}, into="kwargs", backend=backend, refresh_on=LoginError
@@ -213,6 +211,14 @@ def test_an_argument_that_the_caller_passed_stays_his(stopped: FakeClock) -> Non
         seen.append((db, key))
         raise LoginError
 
+    return handler
+
+
+def test_an_argument_that_the_caller_passed_stays_his(stopped: FakeClock) -> None:
+    """An argument passed explicitly is neither fetched for the retry nor replaced in it."""
+    backend, seen = Recorder({"prod/key": "k"}), list[Any]()
+    backend.answers["prod/db"] = lambda: f"password {len(backend.calls)}"
+    handler = failing(backend, seen)
     with pytest.raises(LoginError):
         handler({}, None, key="mine")
     assert seen == [("password 1", "mine"), ("password 2", "mine")]
@@ -248,15 +254,8 @@ def test_an_argument_that_the_caller_passed_stays_his_when_a_build_fails(
 
 def test_a_handler_whose_caller_passed_everything_is_not_retried() -> None:
     """Where no value was injected, none can be the wrong one, so nothing is read."""
-    backend, seen = Recorder({"prod/db": "d", "prod/key": "k"}), []
-
-    @inject_secrets(
-        {"db": "prod/db", "key": "prod/key"}, into="kwargs", backend=backend, refresh_on=LoginError
-    )
-    def handler(event: Any, context: Any, *, db: Any, key: Any) -> None:
-        seen.append((db, key))
-        raise LoginError
-
+    backend, seen = Recorder({"prod/db": "d", "prod/key": "k"}), list[Any]()
+    handler = failing(backend, seen)
     with pytest.raises(LoginError):
         handler({}, None, db="my", key="own")
     assert (seen, backend.calls) == ([("my", "own")], [])

@@ -110,6 +110,16 @@ def by_build(database: Rotating, *, eager: bool = True, **options: Any) -> Calla
     return lambda: handler({}, SimpleNamespace())
 
 
+def recorded(database: Rotating, pools: list[Pool]) -> Secret:
+    """Return a declaration whose pools are added to the list as they are built."""
+
+    def build(password: str) -> Pool:
+        pools.append(Pool(database, password, eager=False))
+        return pools[-1]
+
+    return Secret("prod/db", "password", build=build, close=Pool.close)
+
+
 WAYS: dict[str, Callable[..., Callable[[], Any]]] = {
     "handler": by_handler,
     "coroutine": by_coroutine,
@@ -834,12 +844,8 @@ def test_a_pool_of_a_pending_version_replaces_the_old_one_on_success(stopped: Fa
     """A pending pool that succeeds replaces the old one, and is kept when AWSCURRENT catches up."""
     database, pools = Rotating(), list[Pool]()
 
-    def build(password: str) -> Pool:
-        pools.append(Pool(database, password, eager=False))
-        return pools[-1]
-
     @inject_secrets(
-        {"pool": Secret("prod/db", "password", build=build, close=Pool.close)},
+        {"pool": recorded(database, pools)},
         backend=database,
         refresh_on=LoginFailed,
     )
@@ -861,11 +867,7 @@ def test_two_names_of_one_pool_get_one_of_a_pending_version(stopped: FakeClock) 
     """Two names that share a pool also share the pool of the pending version."""
     database, pools = Rotating(), list[Pool]()
 
-    def build(password: str) -> Pool:
-        pools.append(Pool(database, password, eager=False))
-        return pools[-1]
-
-    pool = Secret("prod/db", "password", build=build, close=Pool.close)
+    pool = recorded(database, pools)
 
     @inject_secrets({"a": pool, "b": pool}, backend=database, refresh_on=LoginFailed)
     def handler(event: Any, context: Any) -> Any:
@@ -883,10 +885,6 @@ def test_a_pool_of_a_pending_version_that_fails_is_closed(stopped: FakeClock) ->
     """The current pool stays open and the pending one is closed, even if a later build fails."""
     database, pools = Rotating(), list[Pool]()
 
-    def build(password: str) -> Pool:
-        pools.append(Pool(database, password, eager=False))
-        return pools[-1]
-
     def fail(password: str) -> str:
         if password == "new":
             raise LoginFailed("build")
@@ -896,7 +894,7 @@ def test_a_pool_of_a_pending_version_that_fails_is_closed(stopped: FakeClock) ->
         del pools[:]
         database = Rotating()
         declared = {
-            "pool": Secret("prod/db", "password", build=build, close=Pool.close),
+            "pool": recorded(database, pools),
             "other": Secret("prod/db", "password", build=second),
         }
         handler = inject_secrets(declared, backend=database, refresh_on=LoginFailed)(
@@ -917,12 +915,8 @@ def test_a_child_of_a_second_run_leaves_its_pool_to_the_parent(
     """If a call forks while it has a pending pool, its end in the child does not touch the pool."""
     database, pools = Rotating(), list[Pool]()
 
-    def build(password: str) -> Pool:
-        pools.append(Pool(database, password, eager=False))
-        return pools[-1]
-
     @inject_secrets(
-        {"pool": Secret("prod/db", "password", build=build, close=Pool.close)},
+        {"pool": recorded(database, pools)},
         backend=database,
         refresh_on=LoginFailed,
     )
@@ -947,12 +941,8 @@ def test_a_child_of_a_second_run_leaves_its_pool_to_the_parent(
 def pooled(database: Rotating, pools: list[Pool], change: Callable[[], None]) -> Any:
     """Return a handler with a pool; while it runs with the pending pool, AWSCURRENT changes."""
 
-    def build(password: str) -> Pool:
-        pools.append(Pool(database, password, eager=False))
-        return pools[-1]
-
     @inject_secrets(
-        {"pool": Secret("prod/db", "password", build=build, close=Pool.close)},
+        {"pool": recorded(database, pools)},
         backend=database,
         refresh_on=LoginFailed,
     )

@@ -28,7 +28,7 @@ from lambda_secrets.backends import _http as loopback
 from lambda_secrets.backends._connections import Fault
 from lambda_secrets.backends._http import Client, Reply, parsed
 from tests.support import faults
-from tests.support.exchange import exchange, once
+from tests.support.exchange import exchange, once, waits_of
 from tests.support.faults import FaultServer, Request, refusing_port
 
 if TYPE_CHECKING:
@@ -630,7 +630,7 @@ def test_what_a_job_raises_is_raised(client: Client) -> None:
 
 
 def test_a_job_that_pauses_holds_no_other_back(client: Client) -> None:
-    """A job goes on when its pause is over, neither earlier nor later; others go on meanwhile."""
+    """A job resumes when its own pause ends. The other jobs go on in the meantime."""
     times: list[float] = []
 
     def pauses() -> Any:
@@ -695,14 +695,7 @@ def test_any_number_is_a_timeout(client: Client) -> None:
 
 def test_waiting_does_not_spin(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last fraction of a millisecond is waited for, not spent in a busy loop."""
-    waits: list[int] = []
-    ready = client.ready
-
-    def counted(running: Any, until: float) -> Any:
-        waits.append(1)
-        return ready(running, until)
-
-    monkeypatch.setattr(client, "ready", counted)
+    waits = waits_of(client, monkeypatch)
     with FaultServer([faults.hang]) as server:
         assert ask(client, server.port, timeout=0.05) == "timeout"
     assert len(waits) < 10
@@ -712,17 +705,10 @@ def test_nothing_is_waited_for_before_a_request(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request is under way before the client waits for the first time."""
-    running: list[int] = []
-    ready = client.ready
-
-    def counted(exchanges: Any, until: float) -> Any:
-        running.append(len(exchanges))
-        return ready(exchanges, until)
-
-    monkeypatch.setattr(client, "ready", counted)
+    waits = waits_of(client, monkeypatch)
     with FaultServer([OK]) as server:
         assert ask(client, server.port) == (200, b"fine")
-    assert set(running) == {1}
+    assert set(waits) == {1}
 
 
 def test_without_poll_select_is_used(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

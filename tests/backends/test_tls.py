@@ -19,7 +19,7 @@ from lambda_secrets.backends._connections import Fault
 from lambda_secrets.backends._tls import RemoteClient, Trust
 from tests.support import faults
 from tests.support.aws_endpoint import TRUST
-from tests.support.exchange import exchange, once
+from tests.support.exchange import exchange, once, waits_of
 from tests.support.faults import FaultServer
 from tests.support.tls import Authority, TlsServer
 
@@ -301,14 +301,7 @@ def test_a_share_of_the_time_ends_with_the_connection(
     client: RemoteClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A slow reply has all the time that is left, and is waited for without a busy loop."""
-    waits: list[float] = []
-    ready = client.ready
-
-    def counted(running: Any, until: float) -> Any:
-        waits.append(until)
-        return ready(running, until)
-
-    monkeypatch.setattr(client, "ready", counted)
+    waits = waits_of(client, monkeypatch)
     with FaultServer([faults.delayed(0.4, OK)]) as server:
         addressed(monkeypatch, *[(socket.AF_INET, ("127.0.0.1", server.port))] * 9)
         assert ask(client, server, tls=False, timeout=2) == (200, b"fine")

@@ -10,6 +10,8 @@ from lambda_secrets._values import opaque
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
+    import pytest
+
     from lambda_secrets.backends._connections import Fault
     from lambda_secrets.backends._http import Client, Reply
 
@@ -26,3 +28,16 @@ def exchange(
     """Send all requests, and return the reply or fault of each."""
     jobs = {key: once(*request) for key, request in requests.items()}
     return client.run(jobs, time.monotonic() + timeout)
+
+
+def waits_of(client: Client, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets, for each wait of the client, how many exchanges are under way."""
+    waits: list[int] = []
+    ready = client.ready
+
+    def counted(running: Any, until: float) -> Any:
+        waits.append(len(running))
+        return ready(running, until)
+
+    monkeypatch.setattr(client, "ready", counted)
+    return waits
