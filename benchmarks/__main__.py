@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import math
 import multiprocessing
 import os
 import platform
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).with_name("results.json")
 TRIES = 3  # a noisy neighbour only adds time: a limit is missed only if every try misses it
-# Limits that the library misses so far: printed, not enforced. Remove one to enforce it.
+# Limits that the library misses so far, and what these ratios may be until it meets them.
 PENDING = {
-    "AST nodes of a cold start / budget",
-    "lines of the library / budget",
+    "AST nodes of a cold start / budget": 1.165,
+    "lines of the library / budget": 1.78,
 }
 
 
@@ -74,12 +75,17 @@ def summary(checks: Sequence[Check]) -> str:
     return markdown([["ratio", "is", "limit", ""], *(check.row for check in checks)])
 
 
+def worse(checks: Iterable[Check]) -> set[str]:
+    """Return the ratios that miss their limit, or for a pending one the limit until then."""
+    missed = (check for check in checks if not check.holds)
+    return {check.what for check in missed if check.ratio > PENDING.get(check.what, -math.inf)}
+
+
 def regressed() -> bool:
     """Measure the checked ratios in a short form, and return whether a limit is missed."""
     budgeted = budget.measure()
     print(markdown(budgeted.table), flush=True)
-    missed = {check.what for check in budgeted.checks if not check.holds} - PENDING
-    if missed:
+    if worse(budgeted.checks):
         print(*budgeted.checks, sep="\n")
         return True
     with cold.machine([name for _, name in cold.SHORT]) as machine:
@@ -92,11 +98,10 @@ def regressed() -> bool:
             )
             checks = [check for figures in found for check in figures.checks]
             print(summary(checks), flush=True)
-            missed = {check.what for check in checks if not check.holds}
-            print(f"not held yet: {len(missed & PENDING)}", flush=True)
-            if missed <= PENDING:
+            missed = worse(checks)
+            if not missed:
                 return False
-            print(f"missed: {'; '.join(missed - PENDING)}; {left} more tries", flush=True)
+            print(f"missed: {'; '.join(missed)}; {left} more tries", flush=True)
     return True
 
 

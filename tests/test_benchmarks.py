@@ -367,7 +367,7 @@ class TestRegression:
         monkeypatch.setattr(warm, "measure", lambda **options: Figures("", {}, [], {}))
         monkeypatch.setattr(main, "apart", lambda measurement: Figures("", {}, [], {}))
         monkeypatch.setattr(cold, "short", lambda machine: Figures("", {}, tries.pop(0), {}))
-        monkeypatch.setattr(main, "PENDING", {"pending"})
+        monkeypatch.setattr(main, "PENDING", {"pending": 1.2})
         return tries
 
     def test_a_limit_is_missed_if_it_is_missed_each_time(self, short: list[list[Check]]) -> None:
@@ -381,12 +381,17 @@ class TestRegression:
         short += [[Check("it", 1.1, 1.0)], [Check("it", 1.0, 1.0)]]
         assert not main.regressed()
 
-    def test_what_is_pending_is_not_held(
-        self, short: list[list[Check]], capsys: pytest.CaptureFixture[str]
+    @pytest.mark.parametrize(("ratio", "regressed"), [(1.2, False), (1.21, True)])
+    def test_what_is_pending_must_not_get_worse(
+        self,
+        short: list[list[Check]],
+        capsys: pytest.CaptureFixture[str],
+        ratio: float,
+        regressed: bool,
     ) -> None:
-        """A pending limit is shown as missed, but is not a regression."""
-        short += [[Check("pending", 1.1, 1.0)]]
-        assert not main.regressed()
+        """A pending limit is shown as missed, but only a ratio above its own is a regression."""
+        short += [[Check("pending", ratio, 1.0)]] * 3
+        assert main.regressed() is regressed
         assert "MISSED" in capsys.readouterr().out
 
     def test_the_budget_is_held_at_once(
