@@ -138,7 +138,8 @@ def no_context() -> str:
 def read_only_context(context: object, key: str, outcome: str) -> str:
     """Return why a context does not take an attribute."""
     what = f"Cannot put secrets on the context: setting {key!r} on this {type(context).__name__}"
-    return f"{what} {outcome}. {_elsewhere(context, 'lambda_secrets.testing.LambdaContext()')}"
+    instead = "lambda_secrets.testing.LambdaContext() in a test"
+    return f"{what} {outcome}. {_elsewhere(context, instead)}"
 
 
 def wrong_event(event: object, key: str, *, missing: bool) -> str:

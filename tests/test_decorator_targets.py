@@ -325,7 +325,8 @@ def test_a_context_that_takes_no_attribute_is_an_error(backend: Recorder, contex
     message = str(raised.value)
     assert message.startswith("Cannot put secrets on the context: setting 'secrets' on this ")
     assert type(context).__name__ in message
-    advice = "A durable execution" if isinstance(context, Frozen) else "testing.LambdaContext()"
+    in_test = "Pass lambda_secrets.testing.LambdaContext() in a test, or use into='kwargs'."
+    advice = "A durable execution" if isinstance(context, Frozen) else in_test
     assert advice in message
     assert raised.value.__context__ is None
 
