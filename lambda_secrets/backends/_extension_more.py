@@ -147,7 +147,7 @@ def unusual_token() -> Opaque | BackendError:
 def unusual_answer(backend: ExtensionBackend, source: Source, reply: Outcome, port: int) -> Result:
     """Return the value or error in any outcome but the value of a secret."""
     if isinstance(reply, Fault):
-        failure = _unheard(reply)
+        failure = _unheard(reply, port)
         if isinstance(failure, NotListeningError):
             failure.port, failure.heard = port, backend.heard.get(port)
         return failure
@@ -183,12 +183,12 @@ def _value_in(backend: ExtensionBackend, source: Source, reply: Reply) -> Answer
     return BackendError(problem) if found is None else backend.with_ttl(source, found)
 
 
-def _unheard(fault: Fault) -> ResolutionError:
+def _unheard(fault: Fault, port: int) -> ResolutionError:
     """Return the error for a fault instead of a reply."""
     if fault.kind == "refused":
         return NotListeningError(
-            "nothing listens on the extension's port. Add its layer to the function, or use "
-            'backend="aws".'
+            f"nothing listens on the extension's port {port}. Add its layer to the function, or "
+            'use backend="aws".'
         )
     if fault.kind == "reset":
         return BackendUnavailableError(

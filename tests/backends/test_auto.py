@@ -549,7 +549,7 @@ def test_a_port_that_has_answered_before_is_missed() -> None:
         server.__exit__(None, None, None)
         (error,) = pair.fetch("x", timeout=0.2)
         assert kind_of(error) is BackendUnavailableError
-        assert "nothing listens" in str(error)
+        assert f"nothing listens on the extension's port {server.port}." in str(error)
         (error,) = Pair(nobody, lambda _: UNASKED).fetch("x")
         assert kind_of(error) is BackendError
         assert str(error) == "boto3 finds no credentials."
