@@ -181,6 +181,10 @@ _BOTO3_MEANINGS: dict[type[ResolutionError], dict[str, str]] = {
         "IncompleteReadError": _UNREACHABLE,
         "MetadataRetrievalError": _NO_CREDENTIALS,
         "OSError": _UNREACHABLE,
+        "ProxyConnectionError": (
+            "AWS cannot be reached through the proxy ({name}). Check HTTPS_PROXY, or add the host "
+            "to NO_PROXY."
+        ),
         "SSLError": _UNTRUSTED,
     },
     BackendError: {

@@ -1592,6 +1592,7 @@ def test_throttling_is_retried_until_the_deadline(monkeypatch: pytest.MonkeyPatc
         (botocore.exceptions.UnauthorizedSSOTokenError(), "aws sso login"),
         (botocore.exceptions.ParamValidationError(report="hunter2"), "how it is written"),
         (botocore.exceptions.ProfileNotFound(profile="p"), "AWS_PROFILE"),
+        (raised(botocore.exceptions.ProxyConnectionError), "HTTPS_PROXY"),
         (client_error("InvalidKeyId"), "KMS key"),
         (client_error("ValidationException"), "how it is written"),
         (client_error("ResourceNotFoundException"), "no value yet"),
