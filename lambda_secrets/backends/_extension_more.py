@@ -27,7 +27,7 @@ SHORTEST_LEFT = 0.005  # seconds; with less left, another try is not worth it
 _UNEXPLAINED = (
     "the extension refused without a reason: either this name, version or label does not exist or "
     "has no value yet, or the role may not read it. Check the name and that the role allows "
-    "{action} (and kms:Decrypt on its key); the extension's log says which."
+    "{action} (and kms:Decrypt on the KMS key if it is your own); the extension's log says which."
 )
 _AGENT_TOKEN_FILE = "/var/run/awssmatoken"  # noqa: S105 - a path, not a password
 

@@ -227,7 +227,8 @@ def by_code(
             allow += " and secretsmanager:DescribeSecret, which the agent needs too"
         text = f": {message}" if message else ""
         return AccessDeniedError(
-            f"AWS denies it ({said}{text}). Allow the role {allow}, and kms:Decrypt on its key."
+            f"AWS denies it ({said}{text}). Allow the role {allow}, and kms:Decrypt on the KMS key "
+            "if it is your own."
         )
     elif code in _TABLE:
         our, advice = _TABLE[code]

@@ -567,7 +567,7 @@ def test_a_kept_connection_that_dies_of_a_request_is_replaced(
             AccessDeniedError,
             "User: me is not authorized",
         ),
-        (refused("com.amazonaws#AccessDeniedException"), AccessDeniedError, "kms:Decrypt"),
+        (refused("com.amazonaws#AccessDeniedException"), AccessDeniedError, "if it is your own"),
         (refused("InvalidRequestException"), BackendError, "scheduled for deletion"),
         (refused("DecryptionFailure"), BackendError, "KMS key"),
         (refused("ExpiredTokenException"), BackendError, "expired"),
