@@ -70,7 +70,7 @@ _MEANINGS: dict[type[ResolutionError], dict[str, str]] = {
         "its KMS key cannot decrypt it. Check whether the KMS key exists and is enabled.": (
             "DecryptionFailure InvalidKeyId"
         ),
-        "it does not know these credentials. Check where they come from.": (
+        "it does not accept these credentials. Check where they come from.": (
             """IncompleteSignature InvalidClientTokenId InvalidSignatureException
             MissingAuthenticationToken MissingAuthenticationTokenException SignatureDoesNotMatch
             UnrecognizedClientException"""
@@ -137,8 +137,8 @@ _NO_FILE = (
 _SSO_EXPIRED = "the SSO login has expired. Run: aws sso login."
 _UNREACHABLE = "AWS cannot be reached{at} ({name}). Check the network path to its endpoint."
 _UNTRUSTED = (
-    "AWS cannot be reached{at} ({name}): its certificate cannot be verified. Check that "
-    "AWS_CA_BUNDLE, if set, is a file of certificates; if a proxy signs them, set it to its root."
+    "AWS cannot be reached{at} ({name}): its certificate cannot be verified. If a proxy of yours "
+    "signs it, set AWS_CA_BUNDLE to a file with its root certificate. If it is set, check the file."
 )
 # The operations by which boto3 gets temporary credentials.
 _FOR_CREDENTIALS = (

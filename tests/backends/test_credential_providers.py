@@ -310,7 +310,7 @@ def test_the_secret_is_for_credentials_that_were_handed_out(machine: Machine) ->
     machine.environment["AWS_SECRET_ACCESS_KEY"] = SOURCE.secret
     outcomes = machine.read("sdk", "aws")
     assert [outcome.kind for outcome in outcomes] == ["BackendError"] * 2
-    assert all("does not know these credentials" in outcome.text for outcome in outcomes)
+    assert all("does not accept these credentials" in outcome.text for outcome in outcomes)
     machine.services.known[SOURCE.identity] = SOURCE._replace(secret="another")
     outcomes = machine.read("sdk", "aws")
     assert [outcome.kind for outcome in outcomes] == ["BackendError"] * 2
