@@ -157,11 +157,11 @@ def table(title: str) -> list[list[str]]:
     return [[cell.removeprefix("`").removesuffix("`") for cell in row] for row in rows(text)]
 
 
-EXAMPLES = table("Twenty examples")
+EXAMPLES = table("Examples")
 
 
-def test_there_are_twenty_examples() -> None:
-    """The page has the twenty examples that its heading promises."""
+def test_there_are_enough_examples() -> None:
+    """The page has an example for each form of a declaration."""
     assert len({string for string, _ in EXAMPLES}) >= 20
 
 
