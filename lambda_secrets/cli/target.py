@@ -88,7 +88,7 @@ def declared_by(*targets: str) -> tuple[list[Resolver], str]:
         modules[name] = in_module
     listed = {one for resolver in found for one in resolver.declarations.values()}
     notes = [
-        f"Note: {name} declares more than this: name {name} to see it."
+        f"Note: {name} declares more secrets: use {name} as the target to see all."
         for name, resolvers in modules.items()
         if any(one not in listed for each in resolvers for one in each.declarations.values())
     ]
@@ -107,7 +107,7 @@ def _declared_by(text: str) -> tuple[list[Resolver], list[Resolver], str]:
         return resolvers, in_module, name
     hint = " Decorate it with @inject_secrets(…)."
     if in_module:
-        hint += f" Its module declares some: name {name} to see them."
+        hint += f" Its module declares some: use {name} as the target."
     raise CannotLoad(text, f"{where}.{hint}")
 
 

@@ -157,7 +157,7 @@ def test_several_targets_and_modules_are_checked(run: Run) -> None:
     ages = [(found["name"], found["max_age"]) for found in json.loads(result.stdout)]
     assert sorted(ages, key=str) == [("url", 300.0), ("url", None)]
     assert "secrets that only resolve_secrets() reads, at run time, are not listed" in result.stderr
-    assert "Note: app declares more than this: name app to see it.\n" in result.stderr
+    assert "Note: app declares more secrets: use app as the target to see all.\n" in result.stderr
     result = run("check", "app", *FILE)
     assert result.exit_code == 1
     assert {"db", "nokey", "tree"} <= {

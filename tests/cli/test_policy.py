@@ -346,7 +346,7 @@ def test_several_targets_are_one_policy(run: Run, folder: Path) -> None:
         ("secretsmanager:GetSecretValue", f"{SECRET}prod/other-??????"),
     }
     assert "secrets that only resolve_secrets() reads, at run time, are not listed" in result.stderr
-    assert "Note: app declares more than this: name app to see it.\n" in result.stderr
+    assert "Note: app declares more secrets: use app as the target to see all.\n" in result.stderr
     assert "other declares" not in result.stderr
 
 

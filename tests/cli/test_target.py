@@ -235,8 +235,14 @@ again = inject_secrets({"db": "prod/db", "key": "prod/stripe"}, ttl=9)(lambda ev
 @pytest.mark.parametrize(
     ("targets", "note"),
     [
-        (("more.handler",), ["Note: more declares more than this: name more to see it."]),
-        (("more.py:handler",), ["Note: more.py declares more than this: name more.py to see it."]),
+        (
+            ("more.handler",),
+            ["Note: more declares more secrets: use more as the target to see all."],
+        ),
+        (
+            ("more.py:handler",),
+            ["Note: more.py declares more secrets: use more.py as the target to see all."],
+        ),
         (("more.handler", "more.live"), []),
         (("more.handler", "more"), []),
         (("more.handler", "more.again"), []),
