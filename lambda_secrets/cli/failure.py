@@ -1,7 +1,8 @@
-"""The error that a user sees when a command fails, and the option that shows more."""
+"""The error that a user sees when a command fails, and the options that commands share."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +19,24 @@ class Failure(click.ClickException):
     def __init__(self, message: str, code: int = 1) -> None:
         super().__init__(message)
         self.code = code
+
+
+class Seconds(click.FloatRange):
+    """An option's type: a number of seconds, no larger than a timer can count to."""
+
+    name = "number of seconds"
+
+    def __init__(self, *, min_open: bool = False) -> None:
+        super().__init__(0, 1_000_000, min_open=min_open)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number; NaN is not one, though no comparison with the limits says so."""
+        seconds: float = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is not a valid {self.name}.", param, ctx)
+        return seconds
 
 
 debug_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(

@@ -23,7 +23,7 @@ from lambda_secrets.backends._local import (
     read_secrets_file,
 )
 from lambda_secrets.cli.emulator.records import Unpicklable
-from lambda_secrets.cli.failure import Failure, debug_option
+from lambda_secrets.cli.failure import Failure, Seconds, debug_option
 from lambda_secrets.cli.function import Function, print_traceback
 from lambda_secrets.cli.local_extension import local_extension
 from lambda_secrets.cli.target import live_resolvers, load_handler, resolvers_of, target_argument
@@ -81,7 +81,7 @@ class Rotation(Unpicklable):
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(0, 1e6, min_open=True),  # a timer cannot count to infinity
+    type=Seconds(min_open=True),
     default=30.0,
     show_default=True,
     metavar="SECONDS",

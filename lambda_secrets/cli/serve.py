@@ -18,7 +18,7 @@ from lambda_secrets.cli.emulator import Emulator
 from lambda_secrets.cli.emulator.aws import AwsValues
 from lambda_secrets.cli.emulator.local import FileValues
 from lambda_secrets.cli.emulator.settings import read_settings, read_token, sets_ttl
-from lambda_secrets.cli.failure import Failure, debug_option
+from lambda_secrets.cli.failure import Failure, Seconds, debug_option
 from lambda_secrets.errors import BackendError
 
 if TYPE_CHECKING:
@@ -46,14 +46,14 @@ if TYPE_CHECKING:
 @click.option("--agent", is_flag=True, help="Answer as the Secrets Manager Agent does.")
 @click.option(
     "--init",
-    type=click.FloatRange(0),
+    type=Seconds(),
     default=0.0,
     metavar="SECONDS",
     help="Answer 'not ready' for this long, as the extension does during INIT.",
 )
 @click.option(
     "--latency",
-    type=click.FloatRange(0),
+    type=Seconds(),
     default=0.0,
     metavar="SECONDS",
     help="Delay each read of a value by this long.",

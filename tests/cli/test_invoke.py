@@ -226,7 +226,7 @@ def test_an_event_that_is_none(run: Run, folder: Path, event: str, why: str) -> 
     assert "CANARY" not in result.stderr
 
 
-@pytest.mark.parametrize("seconds", ["0", "-1", "inf", "1e20"])
+@pytest.mark.parametrize("seconds", ["0", "-1", "inf", "1e20", "nan", "soon"])
 def test_a_timeout_that_is_none(run: Run, seconds: str) -> None:
     """A timeout that no timer can count is wrong use, not an error of the handler."""
     result = run("invoke", "app.undecorated", "--timeout", seconds)

@@ -419,6 +419,8 @@ def test_either_variable_is_the_region(moto_server: MotoServer, variable: str) -
         (["--secrets", "nope.toml"], 2, "Error: Cannot read 'nope.toml': No such file"),
         (["--secrets", "app.py"], 2, "Error: Cannot read 'app.py': it is not TOML"),
         (["--aws"], 1, "Error: Cannot use AWS: You must specify a region."),
+        (["--init", "nan"], 2, "'--init': 'nan' is not a valid number of seconds."),
+        (["--latency", "1e20"], 2, "Invalid value for '--latency': 1e+20 is not in the range"),
     ],
 )
 def test_what_cannot_be_served(run: Run, arguments: list[str], code: int, message: str) -> None:
