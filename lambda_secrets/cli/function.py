@@ -14,6 +14,7 @@ import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from lambda_secrets.testing import LambdaContext
@@ -63,10 +64,6 @@ class Function:
         try:
             with deadline(self._timeout):
                 answer = _marshalled(self._called(event, context))
-        except TimedOut:
-            request = f"RequestId: {context.aws_request_id}"
-            message = f"{request} Error: Task timed out after {self._timeout:.2f} seconds"
-            error, answer = TimedOut(), _error_json("Sandbox.Timedout", message)
         except KeyboardInterrupt:
             raise
         except BaseException as raised:  # noqa: BLE001 - also an answer
@@ -101,6 +98,8 @@ class Function:
 class TimedOut(BaseException):
     """Raised in a handler that is past its deadline; `except Exception` does not catch it."""
 
+    __module__, __qualname__ = "Sandbox", "Timedout"  # as Lambda names it, and a traceback prints
+
 
 @contextlib.contextmanager
 def deadline(seconds: float) -> Generator[None]:
@@ -110,7 +109,7 @@ def deadline(seconds: float) -> Generator[None]:
         return
 
     def ring(*_: object) -> None:
-        raise TimedOut
+        raise TimedOut(f"Task timed out after {seconds:.2f} seconds")
 
     signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -122,17 +121,23 @@ def deadline(seconds: float) -> Generator[None]:
 
 def _exit_child(error: BaseException | None) -> NoReturn:
     """End a process that the handler has forked, with the exit code that Python would give it."""
-    code: object = 0
+    status = 0
     if isinstance(error, SystemExit):
-        code = error.code or 0
+        status = _exit_status(error)
+        if not isinstance(error.code, (int, NoneType)):
+            sys.stderr.write(f"{error.code}\n")
     elif error is not None:
         print_traceback(error)
-        code = 1
-    if not isinstance(code, int):
-        sys.stderr.write(f"{code}\n")
-        code = 1
+        status = 1
     sys.stderr.flush()
-    os._exit(code & 0xFF)
+    os._exit(status)
+
+
+def _exit_status(error: SystemExit) -> int:
+    """Return the exit code that Python gives a process that ends with this error."""
+    if isinstance(error.code, int):
+        return error.code & 0xFF
+    return 0 if error.code is None else 1
 
 
 def print_traceback(error: BaseException) -> None:
@@ -174,13 +179,18 @@ def _as_lambda_does(value: object) -> str | float:
 class _MarshalError(Exception):
     """The answer cannot be written as JSON."""
 
+    __module__, __qualname__ = "Runtime", "MarshalError"  # as above
+
 
 def _raised(error: BaseException, context: LambdaContext) -> str:
     """Return Lambda's answer for a handler that raised."""
-    if isinstance(error, SystemExit):
-        request = f"RequestId: {context.aws_request_id}"
-        message = f"{request} Error: Runtime exited with error: exit status {error.code}"
-        return _error_json("Runtime.ExitError", message)
+    if isinstance(error, (TimedOut, SystemExit)):  # Lambda itself answers
+        kind, reason = "Sandbox.Timedout", str(error)
+        if isinstance(error, SystemExit):
+            status = _exit_status(error)
+            why = f"with error: exit status {status}" if status else "without providing a reason"
+            kind, reason = "Runtime.ExitError", f"Runtime exited {why}"
+        return _error_json(kind, f"RequestId: {context.aws_request_id} Error: {reason}")
     kind = "Runtime.MarshalError" if isinstance(error, _MarshalError) else type(error).__name__
     try:
         message = str(error)

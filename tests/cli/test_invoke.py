@@ -294,6 +294,42 @@ def test_an_error_is_what_lambda_would_answer(
 
 
 @pytest.mark.parametrize(
+    ("handler", "first", "last"),
+    [
+        ("slow", "in slow", "Sandbox.Timedout: Task timed out after 0.50 seconds"),
+        ("odd", "Runtime.MarshalError", "JSON serializable"),
+    ],
+)
+def test_an_error_of_lambda_itself_has_its_name(
+    run: Run, handler: str, first: str, last: str
+) -> None:
+    """Stderr shows Lambda's name of the error; for a timeout, where the handler was then."""
+    lines = run("invoke", f"app.{handler}", "--timeout", "0.5").stderr.splitlines()
+    assert first in next(line for line in lines if not line.startswith("Traceback"))
+    assert lines[-2].endswith(last)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("", "Runtime exited without providing a reason"),
+        ("0", "Runtime exited without providing a reason"),
+        ("-1", "Runtime exited with error: exit status 255"),
+        ("'a reason'", "Runtime exited with error: exit status 1"),
+    ],
+)
+def test_an_exit_has_the_status_that_python_gives_it(
+    run: Run, folder: Path, code: str, reason: str
+) -> None:
+    """The result of a handler that exits is Lambda's, whatever it gives to `sys.exit`."""
+    (folder / "leaving.py").write_text(
+        f"import sys\ndef handler(event, context): sys.exit({code})\n"
+    )
+    error = json.loads(run("invoke", "leaving.handler").stdout)
+    assert error["errorMessage"].partition(" Error: ")[2] == reason
+
+
+@pytest.mark.parametrize(
     ("statements", "kind", "message"),
     [
         ("raise asyncio.CancelledError", "CancelledError", ""),
