@@ -71,7 +71,8 @@ def load_handler(text: str) -> Any:
     if found is not module:
         raise CannotLoad(text, f"{text.rpartition('.')[2]} is not callable. Name a function.")
     handlers = [n for n, value in vars(module).items() if hasattr(value, "secrets")]
-    example = f"{text}{':' if text.endswith('.py') else '.'}{(*handlers, 'lambda_handler')[0]}"
+    place = text.rstrip(":")
+    example = f"{place}{':' if place.endswith('.py') else '.'}{(*handlers, 'lambda_handler')[0]}"
     raise CannotLoad(text, f"it is a module. Name its handler too, as in {example}.")
 
 
@@ -145,13 +146,13 @@ def _import(text: str, load: Callable[[], ModuleType]) -> ModuleType:
     try:
         with redirect_stdout(sys.stderr):  # stdout is for the command's own output
             module = load()
-    except CannotLoad:
+    except (CannotLoad, KeyboardInterrupt):
         raise
-    except Exception as error:
-        why = f"its import raised {type(error).__name__}: {error} (--debug shows where)"
-        raise CannotLoad(text, why, 1) from error
     except SystemExit as error:
         raise CannotLoad(text, f"its import exited with {error.code}", 1) from error
+    except BaseException as error:
+        why = f"its import raised {type(error).__name__}: {error} (--debug shows where)"
+        raise CannotLoad(text, why, 1) from error
     # If another target has imported it before, nothing is added.
     added = [resolver for resolver in live_resolvers() if resolver not in before]
     _declared_in.setdefault(module, added or resolvers_of(list(vars(module).values())))

@@ -84,6 +84,8 @@ def test_a_file_may_be_named_as_a_module_that_is_there(folder: Path) -> None:
         ("broken.py:handler", 1, "its import raised ZeroDivisionError: division by zero"),
         ("needy.handler", 1, "its import raised ModuleNotFoundError: No module named 'absent_one'"),
         ("leaving.handler", 1, "Cannot load leaving.handler: its import exited with 4"),
+        ("skipped.handler", 1, "its import raised GeneratorExit:  (--debug shows where)"),
+        ("plain.py:", 2, "Name its handler too, as in plain.py:lambda_handler."),
     ],
 )
 def test_what_cannot_be_loaded(folder: Path, target: str, code: int, message: str) -> None:
@@ -94,6 +96,7 @@ def test_what_cannot_be_loaded(folder: Path, target: str, code: int, message: st
         (folder / path).write_text(MODULE)
     (folder / "needy.py").write_text("import absent_one")
     (folder / "leaving.py").write_text("raise SystemExit(4)")
+    (folder / "skipped.py").write_text("raise GeneratorExit  # not an Exception")
     with pytest.raises(CannotLoad) as caught:
         load_handler(target)
     assert message in caught.value.format_message()
