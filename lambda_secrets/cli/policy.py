@@ -22,6 +22,7 @@ from lambda_secrets.errors import DeclarationError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from lambda_secrets._names import Kind
     from lambda_secrets._secret import Declaration
 
     Statement = dict[str, Any]
@@ -37,8 +38,8 @@ _BATCH_NOTE = (
     'on "*" only. It is not in this policy: add it, or read one by one.'
 )
 _UNSET_NOTE = (
-    "Note: {} stands for an environment variable that is not set here. Set it with "
-    "--env NAME=VALUE. A string env:NAME is assumed to name a secret of Secrets Manager."
+    "Note: these environment variables are not set here: {}. Use --env NAME=VALUE, or replace them "
+    "in the policy. A string env:NAME is assumed to name a secret of Secrets Manager."
 )
 _PATTERNS = {
     "--account": (r"\d{12}", "the 12 digits of an account"),
@@ -54,7 +55,7 @@ _PARAMETER_ACTIONS = {
     "aws": "ssm:GetParameters",
     "sdk": "ssm:GetParameters",
 }
-_KINDS = {"Parameter": "parameter", "ParameterTree": "tree", "AppConfig": "appconfig"}
+_KINDS: dict[str, Kind] = {"Parameter": "parameter", "ParameterTree": "tree"}
 _SIDS = {
     "secretsmanager:DescribeSecret": "ReadSecrets",
     "secretsmanager:GetSecretValue": "ReadSecrets",
@@ -143,10 +144,10 @@ def policy(
     given = [("--account", account), ("--region", region), ("--partition", place.partition)]
     for option, text in [*given, *(("--kms-key", key) for key in kms_keys)]:
         _check(option, text)
-    for text in variables:
-        name, _, value = text.partition("=")
+    for variable in variables:
+        name, _, value = variable.partition("=")
         if not (name.isidentifier() and value):
-            raise click.UsageError(f"--env {text!r} must be NAME=VALUE.")
+            raise click.UsageError(f"--env {variable!r} must be NAME=VALUE.")
         os.environ[name] = value
     resolvers, notes = declared_by(*targets)
     needs = [
@@ -155,15 +156,16 @@ def policy(
         for declaration in resolver.declarations.values()
         for where in _places(resolver.backend, place)
     ]
+    text = _FORMATS[form](statements(needs, kms_keys, agent=agent))
     if any(source.kind == "appconfig" for source, *_ in needs):
         click.echo(_APPCONFIG_NOTE, err=True)
     if any(_is_batching(resolver.backend) for resolver in resolvers):
         click.echo(_BATCH_NOTE, err=True)
-    unset = sorted({source.name for source, *_ in needs if isinstance(source, Unset)})
+    unset = sorted({source.name for source, *_ in needs if source.name.startswith("${")})
     if unset:
         click.echo(_UNSET_NOTE.format(", ".join(unset)), err=True)
     click.echo(notes, err=True)
-    click.echo(_FORMATS[form](statements(needs, kms_keys, agent=agent)))
+    click.echo(text)
 
 
 def _is_batching(backend: Any) -> bool:
@@ -182,23 +184,16 @@ def _parts(backend: Any) -> tuple[Any, ...]:
     return (backend, *behind)
 
 
-class Unset(Source):
-    """The unknown source of an environment variable that is not set; its name is `${NAME}`."""
-
-    __slots__ = ()
-
-
 def _source(declaration: Declaration) -> Source:
-    variable = declaration.variable
+    """Return the source; the name of one whose environment variable is not set is `${NAME}`."""
     try:
         return declaration.source
     except DeclarationError:
-        if os.environ.get(variable or ""):  # it is set, but does not name a source
+        if os.environ.get(declaration.variable or ""):  # it is set, but does not name a source
             raise
-    name, kind = f"${{{variable}}}", _KINDS.get(type(declaration).__name__, "secret")
-    name = "/".join([name] * 3) if kind == "appconfig" else name
+    kind = _KINDS.get(type(declaration).__name__, "secret")
     decrypt = getattr(declaration, "decrypt", True)
-    return Unset(kind, name, decrypt=decrypt)  # type: ignore[arg-type]  # one of the kinds
+    return Source(kind, f"${{{declaration.variable}}}", decrypt=decrypt)
 
 
 def statements(
@@ -312,13 +307,13 @@ def _sam(found: list[Statement]) -> str:
 
 
 def _terraform(found: list[Statement]) -> str:
-    """Return a data source of the AWS provider."""
+    """Return a data source of the AWS provider; an unset variable is one of Terraform's there."""
     lines = ['data "aws_iam_policy_document" "lambda_secrets" {']
     for statement in found:
         lines += ["  statement {", f"    sid       = {json.dumps(statement['Sid'])}"]
         lines.append(f"    actions   = {json.dumps(statement['Action'])}")
-        lines.append(f"    resources = {json.dumps(statement['Resource'])}")
-        lines.append("  }")
+        resources = json.dumps(statement["Resource"]).replace("${", "${var.")
+        lines += [f"    resources = {resources}", "  }"]
     return "\n".join([*lines, "}"])
 
 

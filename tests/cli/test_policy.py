@@ -312,6 +312,14 @@ def test_wrong_use(run: Run, where: list[str], message: str) -> None:
     assert message in result.stderr
 
 
+def test_a_policy_that_cannot_be_written_has_no_notes(run: Run) -> None:
+    """The error stands alone: notes on a policy that is not printed would hide it."""
+    result = run("policy", "app.lambda_handler", *WHERE, "--backend", "extension")
+    assert (result.exit_code, result.stdout) == (1, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: The extension cannot read ssm:/prod/app/.")
+
+
 def test_a_backend_of_another_region_is_granted_there(run: Run, folder: Path) -> None:
     """An AwsBackend's region replaces the function's; "auto" may read in both."""
     (folder / "far.py").write_text(
@@ -380,17 +388,6 @@ class Unnamed:
     [
         ("Secret", {("secretsmanager:GetSecretValue", SECRET + "${DB_SECRET}-??????")}),
         ("Parameter", {("ssm:GetParameters", SSM + "${DB_SECRET}")}),
-        (
-            "AppConfig",
-            {
-                (
-                    f"appconfig:{action}",
-                    CONFIGURATION.replace("/a/", "/${DB_SECRET}/").replace("/e/", "/${DB_SECRET}/")
-                    + "/${DB_SECRET}",
-                )
-                for action in ("GetLatestConfiguration", "StartConfigurationSession")
-            },
-        ),
     ],
 )
 def test_an_unset_variable_stands_for_its_name(
@@ -406,7 +403,10 @@ def test_an_unset_variable_stands_for_its_name(
 
 
 def test_a_variable_names_what_is_granted(run: Run, folder: Path) -> None:
-    """`--env` sets the variable; without it, the policy has `${NAME}` and a note."""
+    """`--env` sets the variable; without it, the policy has `${NAME}` and a note.
+
+    Terraform reads `${…}` itself, so it gets a variable of its own there.
+    """
     (folder / "named.py").write_text(
         "from lambda_secrets import inject_secrets\n"
         "handler = inject_secrets({'a': 'env:DB_SECRET'})(lambda event, context: 1)\n"
@@ -414,7 +414,8 @@ def test_a_variable_names_what_is_granted(run: Run, folder: Path) -> None:
     command = ("policy", "named.handler", *WHERE)
     unset = run(*command)
     assert "secret:${DB_SECRET}-??????" in unset.stdout
-    assert "--env NAME=VALUE" in unset.stderr
+    assert "variables are not set here: ${DB_SECRET}. Use --env NAME=VALUE, or" in unset.stderr
+    assert "secret:${var.DB_SECRET}-??????" in run(*command, "--format", "terraform").stdout
     granted = _granted(json.loads(run(*command, "--env", "DB_SECRET=prod/x").stdout))
     assert granted == {("secretsmanager:GetSecretValue", f"{SECRET}prod/x-??????")}
 
