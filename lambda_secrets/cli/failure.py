@@ -14,11 +14,11 @@ _KEY = "lambda_secrets.debug"
 
 
 class Failure(click.ClickException):
-    """An error to show as one line; `code` is the exit code: 2 for a wrong command line, else 1."""
+    """An error to show as one line; the exit code is 2 for a wrong command line, else 1."""
 
-    def __init__(self, message: str, code: int = 1) -> None:
+    def __init__(self, message: str, exit_code: int = 1) -> None:
         super().__init__(message)
-        self.code = code
+        self.exit_code = exit_code  # type: ignore[misc]  # click itself reads the instance's
 
 
 class Seconds(click.FloatRange):

@@ -11,10 +11,11 @@ import click
 from click.shell_completion import get_completion_class
 
 from lambda_secrets.cli.check import check
-from lambda_secrets.cli.failure import Failure, debug_option, debugging, one_line
+from lambda_secrets.cli.failure import debug_option, debugging, one_line
 from lambda_secrets.cli.invoke import invoke
 from lambda_secrets.cli.policy import policy
 from lambda_secrets.cli.serve import serve
+from lambda_secrets.errors import SecretsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,10 +94,12 @@ def _shown(error: Exception) -> int:
     if isinstance(error, click.Abort):
         return 130
     message, code = f"{type(error).__name__}: {error}", 1
+    if isinstance(error, SecretsError):
+        message = str(error)
     if isinstance(error, click.ClickException):
-        message = error.format_message()
-        code = error.code if isinstance(error, Failure) else error.exit_code
+        message, code = error.format_message(), error.exit_code
     if isinstance(error, click.UsageError) and error.ctx is not None:
+        message += "" if message.endswith((".", "?", "?)")) else "."
         message += f" See {error.ctx.command_path} --help."
     click.echo(f"Error: {one_line(message)}", err=True)
     return code

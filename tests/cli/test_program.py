@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from lambda_secrets.cli import check as check_module, main as entry
 from lambda_secrets.cli.program import cli
+from lambda_secrets.errors import BackendError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,6 +77,8 @@ def test_completion_knows_the_commands(folder: Path) -> None:
         (["chek"], "No such command 'chek'. Did you mean 'check'?"),
         (["invoke"], "Missing argument 'TARGET'."),
         (["check", "app.failing", "--shiny"], "No such option"),
+        (["serve", "app"], "Got unexpected extra argument (app). See"),
+        (["serve", "--port", "http"], "Invalid value for '--port': 'http' is not a valid integer"),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(
@@ -106,6 +109,7 @@ def test_debug_shows_the_traceback(run: Run, folder: Path, where: str) -> None:
     ("error", "code", "shown"),
     [
         (RuntimeError("a\n  reason"), 1, "Error: RuntimeError: a reason\n"),
+        (BackendError("Cannot read 'a'."), 1, "Error: Cannot read 'a'.\n"),
         (OSError(errno.EPIPE, "broken pipe"), 1, ""),
         (KeyboardInterrupt(), 130, "\n"),
     ],

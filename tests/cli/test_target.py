@@ -100,7 +100,7 @@ def test_what_cannot_be_loaded(folder: Path, target: str, code: int, message: st
     with pytest.raises(CannotLoad) as caught:
         load_handler(target)
     assert message in caught.value.format_message()
-    assert caught.value.code == code
+    assert caught.value.exit_code == code
 
 
 def _names(handler: Any) -> list[str]:
