@@ -281,11 +281,14 @@ def _looked_up(table: dict[Key, Any], source: Source) -> Result:
                 tree[str(name).removeprefix(source.name)] = value
         if not source.recursive:
             tree = {rest: value for rest, value in tree.items() if "/" not in rest}
-        if tree:
-            return Answer(tree)
-        return SecretNotFoundError("there are no parameters below it. Check the path.")
+        return Answer(tree) if tree else not_found(source)
     if key not in table and source.name.startswith(SECRET_REFERENCE):
         key = ("secret", source.name.removeprefix(SECRET_REFERENCE), None, None, None, None)
-    if key in table:
-        return Answer(table[key])
+    return Answer(table[key]) if key in table else not_found(source)
+
+
+def not_found(source: Source) -> SecretNotFoundError:
+    """Return the error for a source that local values do not have."""
+    if source.kind == "tree":
+        return SecretNotFoundError("there are no parameters below it. Check the path.")
     return SecretNotFoundError("this backend has no value for it. Add one, or check the name.")

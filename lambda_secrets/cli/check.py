@@ -16,8 +16,10 @@ from lambda_secrets._cache import shared_cache
 from lambda_secrets._live import known_of
 from lambda_secrets._maintenance import known_entry, override
 from lambda_secrets._resolver import run
-from lambda_secrets.backends import FileBackend, backend_name, backend_of
+from lambda_secrets.backends import backend_name, backend_of
+from lambda_secrets.cli.emulator.local import FileValues
 from lambda_secrets.cli.failure import debug_option
+from lambda_secrets.cli.file_reader import FileReader
 from lambda_secrets.cli.target import declared_by, targets_argument
 from lambda_secrets.errors import DeclarationError, ResolutionError
 
@@ -70,7 +72,9 @@ def check(
     """
     if backend and secrets:
         raise click.UsageError("Give --backend or --secrets, not both.")
-    chosen = FileBackend(secrets) if secrets else backend_of(backend) if backend else None
+    chosen = backend_of(backend) if backend else None
+    if secrets:
+        chosen = FileReader(FileValues(secrets))
     resolvers, notes = declared_by(*targets)
     if chosen is not None:
         override(shared_cache, chosen)

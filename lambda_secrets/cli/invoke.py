@@ -17,23 +17,19 @@ import click
 
 from lambda_secrets._live import known_of
 from lambda_secrets._maintenance import known_entry
-from lambda_secrets.backends._local import (
-    SCHEMES,
-    base64_bytes,
-    read_secrets_file,
-)
 from lambda_secrets.cli.emulator.records import Unpicklable
 from lambda_secrets.cli.failure import Failure, Seconds, debug_option
 from lambda_secrets.cli.function import Function, print_traceback
 from lambda_secrets.cli.local_extension import local_extension
 from lambda_secrets.cli.target import live_resolvers, load_handler, resolvers_of, target_argument
-from lambda_secrets.errors import BackendError, DeclarationError
+from lambda_secrets.errors import DeclarationError
 from lambda_secrets.testing import LambdaContext
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import IO
 
+    from lambda_secrets.cli.emulator.local import FileValues
     from lambda_secrets.cli.function import Outcome
 
 
@@ -111,19 +107,21 @@ def invoke(
     """
     event = _json_of("--event", event)
     settings = _attributes(attributes)
-    planned = _rotations(rotations, secrets, repeat) if rotations else []
+    if rotations and secrets is None:
+        raise click.UsageError("--rotate changes values of a file: add --secrets FILE.")
     with contextlib.ExitStack() as stack:
         stdout = stack.enter_context(_stdout_for_results())
-        extension = None
+        values, planned = None, []
         if secrets is not None:
-            extension = stack.enter_context(local_extension(secrets, cached=not planned))
+            values = stack.enter_context(local_extension(secrets))
+            planned = _rotations(rotations, values, repeat)
         handler = load_handler(target)
         function = Function(target, handler, stack, timeout=timeout, attributes=settings)
         outcomes = []
         for number in range(1, repeat + 1):
             for rotation in planned:
-                if extension is not None and rotation.before == number:
-                    extension.rotate(rotation.name, rotation.value)
+                if values is not None and rotation.before == number:
+                    values.rotate(rotation.name, rotation.value)
             outcome = function.invoke(json.loads(event))
             outcomes.append(outcome)
             # A lone surrogate has no UTF-8 form; as a backslash escape it is valid JSON.
@@ -188,16 +186,9 @@ def _attributes(text: str) -> dict[str, Any]:
     return attributes
 
 
-def _rotations(texts: Sequence[str], path: Path | None, repeat: int) -> list[Rotation]:
+def _rotations(texts: Sequence[str], values: FileValues, repeat: int) -> list[Rotation]:
     """Return the rotations; names may hold `=` and `@`, so match them with those in the file."""
-    if path is None:
-        raise click.UsageError("--rotate changes values of a file: add --secrets FILE.")
-    try:
-        tables = read_secrets_file(path)
-    except BackendError as error:
-        raise Failure(str(error), 2) from None
-    known = [scheme + name for table, scheme in SCHEMES.items() for name in tables[table]]
-    known.sort(key=len, reverse=True)
+    known = sorted(values.names(), key=len, reverse=True)
     rotations = [_rotation(text, known) for text in texts]
     for rotation in rotations:
         if not 1 <= rotation.before <= repeat:
@@ -205,8 +196,11 @@ def _rotations(texts: Sequence[str], path: Path | None, repeat: int) -> list[Rot
                 f"--rotate {rotation.name}: there is no invocation {rotation.before}, since "
                 f"--repeat is {repeat}. Change one of them: the first invocation is 1."
             )
-        if rotation.name in tables["binary"] and base64_bytes(rotation.value) is None:
-            raise click.UsageError(f"--rotate {rotation.name}: the new value is not base64 text.")
+        try:
+            values.like_current(rotation.name, rotation.value)
+        except ValueError:
+            message = f"--rotate {rotation.name}: the new value is not base64 text."
+            raise click.UsageError(message) from None
     return rotations
 
 

@@ -17,12 +17,12 @@ from lambda_secrets.backends import APPCONFIG_PORT, PORT, own_region
 from lambda_secrets.cli.emulator import Emulator
 from lambda_secrets.cli.emulator.aws import AwsValues
 from lambda_secrets.cli.emulator.local import FileValues
-from lambda_secrets.cli.emulator.settings import read_settings, read_token, sets_ttl
+from lambda_secrets.cli.emulator.settings import read_settings, read_token
 from lambda_secrets.cli.failure import Failure, Seconds, debug_option
 from lambda_secrets.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from lambda_secrets.cli.emulator import Settings
 
@@ -71,13 +71,14 @@ def serve(
     if (secrets is None) != aws:
         raise click.UsageError("Give either --secrets FILE or --aws.")
     settings, lines = read_settings(os.environ)
+    write = functools.partial(log, settings)
     for level, line in lines:
-        log(settings, level, line)
+        write(level, line)
     try:
         token_variable, token = read_token(os.environ, agent=agent)
     except OSError as error:
         raise Failure(f"Cannot read the token: {error.strerror}: {error.filename}") from None
-    values = _aws(settings) if secrets is None else file_values(secrets, settings)
+    values = _aws(settings) if secrets is None else file_values(secrets, write)
     emulator = Emulator(
         values,
         port=settings.port if port is None else port,
@@ -89,11 +90,7 @@ def serve(
         agent=agent,
         init=init,
         latency=latency,
-        log=functools.partial(log, settings),
-        # An edit shows at once, unless the user has set a TTL to see the cache at work.
-        revision=values.revision
-        if isinstance(values, FileValues) and not sets_ttl(os.environ)
-        else lambda: None,
+        log=write,
     )
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -101,10 +98,10 @@ def serve(
     with listening(emulator):
         _announce(emulator, token_variable if token else None)
         if init:
-            log(settings, "INFO", f"not ready to serve traffic for {init:g} s")
+            write("INFO", f"not ready to serve traffic for {init:g} s")
         while not stopped.wait(0.2):  # on Windows, Ctrl-C does not end an endless wait
             pass
-    log(settings, "INFO", "stopped")
+    write("INFO", "stopped")
 
 
 def log(settings: Settings, level: str, line: str, prefix: str = "") -> None:
@@ -114,13 +111,11 @@ def log(settings: Settings, level: str, line: str, prefix: str = "") -> None:
         sys.stderr.flush()
 
 
-def file_values(path: Path, settings: Settings) -> FileValues:
+def file_values(path: Path, log: Callable[[str, str], None]) -> FileValues:
     """Return the values of a file. Raises `Failure` when it cannot be read."""
     try:
         return FileValues(
-            path,
-            region=own_region() or "us-east-1",
-            warn=functools.partial(log, settings, "WARN"),
+            path, region=own_region() or "us-east-1", warn=functools.partial(log, "WARN")
         )
     except BackendError as error:
         raise Failure(str(error), 2) from None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lambda_secrets.cli.emulator import Emulator
+from tests.cli.conftest import SECRETS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +36,34 @@ def test_every_declaration_has_a_line(run: Run) -> None:
         ["absent", "prod/absent", "file", "NoneType", "0 s", "OK (default used)"],
     ]
     assert "CANARY" not in result.output
+
+
+def test_a_pipe_is_read_once(run: Run) -> None:
+    """Several handlers are checked against a file that comes through a pipe."""
+    targets = ("app.lambda_handler", "app.forever", "app.asynchronous")
+    result = run("check", *targets, "--secrets", "/dev/stdin", stdin=SECRETS)
+    assert result.exit_code == 0, result.stdout
+    assert result.stdout.count(" OK") == 8
+
+
+def test_a_name_in_the_file_is_found_by_its_arn(run: Run, folder: Path) -> None:
+    """As `invoke` and `serve` do, `check` finds by ARN what the file lists by name."""
+    (folder / "by_arn.py").write_text(
+        "from lambda_secrets import LiveSecrets\n"
+        "secret = 'arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/db'\n"
+        "url = 'arn:aws:ssm:eu-west-1:123456789012:parameter/prod/url'\n"
+        "live = LiveSecrets({'a': secret, 'b': secret + '-AbCdEf#user', 'url': url})\n"
+    )
+    result = run("check", "by_arn", *FILE)
+    assert result.exit_code == 0, result.stdout
+
+
+def test_a_broken_file_is_one_line(run: Run, folder: Path) -> None:
+    """A file that cannot be read is one error, not one for each declaration."""
+    (folder / "broken.toml").write_text("[secrets\n")
+    result = run("check", "app.lambda_handler", "--secrets", "broken.toml")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("Error: Cannot read 'broken.toml': it is not TOML at line 1")
 
 
 def test_what_a_module_prints_is_not_part_of_the_output(run: Run, folder: Path) -> None:

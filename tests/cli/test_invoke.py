@@ -16,6 +16,7 @@ import pytest
 
 from lambda_secrets.cli.emulator import Emulator
 from lambda_secrets.cli.function import Function, deadline
+from tests.cli.conftest import SECRETS
 from tests.support.runtime_api import Sandbox
 
 if TYPE_CHECKING:
@@ -112,6 +113,14 @@ def test_a_forced_read_finds_what_an_ordinary_one_does(run: Run, folder: Path) -
     rotate = ("--rotate", 'prod/db={"user": "new"}@2', "--repeat", "2")
     result = run("invoke", "by_arn.handler", *FILE, *rotate)
     assert result.stdout == '"CANARY-user"\n"new"\n', result.stderr
+
+
+def test_a_pipe_is_read_once(run: Run) -> None:
+    """A file that a shell decrypts into a pipe serves trees and rotations too."""
+    pipe = ("--secrets", "/dev/stdin", "--repeat", "2", "--rotate", "ssm:/prod/app/host=x2@2")
+    result = run("invoke", "app.lambda_handler", *pipe, stdin=SECRETS)
+    trees = [json.loads(line)["tree"] for line in result.stdout.splitlines()]
+    assert trees == [{"host": "1", "list": "CANARY-b"}, {"host": "2", "list": "CANARY-b"}]
 
 
 def test_a_look_for_a_pending_version_logs_no_error(run: Run, folder: Path) -> None:

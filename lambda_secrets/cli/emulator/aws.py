@@ -34,6 +34,9 @@ class AwsValues:
         """Whether configurations were asked for."""
         return self._appconfig
 
+    def revision(self) -> None:
+        """Return always the same: AWS does not tell of changes."""
+
     def secret(self, name: str, version_id: str | None, stage: str | None) -> SecretRecord:
         """Return GetSecretValue's answer."""
         asked = {"SecretId": name, "VersionId": version_id, "VersionStage": stage}

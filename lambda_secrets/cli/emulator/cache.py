@@ -56,11 +56,6 @@ class ReadThroughCache:
         self._keep(key, asked, value)
         return value, "read"
 
-    def clear(self) -> None:
-        """Forget everything."""
-        with self._lock:
-            self._entries.clear()
-
     def _keep(self, key: Hashable, asked: float, value: object) -> None:
         with self._lock:
             self._entries[key] = (asked, value)

@@ -91,7 +91,6 @@ class Upstream:
     settings: Settings
     latency: float = 0.0
     clock: Callable[[], float] = time.monotonic
-    revision: Callable[[], Hashable] = lambda: None
     sleep: Callable[[float], None] = time.sleep
     _connections: threading.Semaphore = field(init=False, repr=False)
 
@@ -115,6 +114,10 @@ class Upstream:
             except Exception as error:  # noqa: BLE001 - a bad value must not close the connection
                 raise Refused("InternalFailure", type(error).__name__, 500) from None
 
+    def revision(self) -> Hashable:
+        """Return what differs after each change that must show in spite of the cache."""
+        return self.values.revision() if self.settings.follows_changes else None
+
     def secret(self, *key: str | None) -> SecretRecord:
         """Read a secret: its name, version id and stage."""
         return self.read(self.values.secret, *key, timeout=self.settings.secret_timeout)
@@ -133,10 +136,6 @@ class Dialect:
     def answer(self, request: Request) -> Reply:
         """Return the answer; a failure is an answer too."""
         raise NotImplementedError
-
-    def forget(self) -> None:
-        """Clear the cache."""
-        self._cache.clear()
 
 
 class ExtensionDialect(Dialect):

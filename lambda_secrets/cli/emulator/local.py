@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import stat
 import threading
 import uuid
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from lambda_secrets._extract import decoded_base64
-from lambda_secrets.backends._local import SECRET_REFERENCE, read_secrets_file
+from lambda_secrets.backends._local import SCHEMES, SECRET_REFERENCE, read_secrets_file
 from lambda_secrets.cli.emulator.records import (
     ConfigurationRecord,
     ParameterRecord,
@@ -24,7 +25,7 @@ from lambda_secrets.cli.emulator.records import (
 from lambda_secrets.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 ACCOUNT = "123456789012"
@@ -51,6 +52,7 @@ class LocalValues:
         self._histories: dict[tuple[str, str], list[_Version]] = {}
         self._loaded: dict[tuple[str, str], Any] = {}
         self._encrypted: frozenset[str] = frozenset()
+        self._revision = 0
         self._load(tables)
 
     def rotate(self, target: str, value: Any) -> None:
@@ -59,11 +61,33 @@ class LocalValues:
         Text for an existing StringList is split at commas, text for a binary secret is base64.
         """
         with self._lock:
-            key = _key(target)
-            history = self._histories.get(key, [])
-            if history and isinstance(value, str):
-                value = in_the_form_of(history[-1].value, value)
-            self._add(key, value)
+            self._add(_key(target), self.like_current(target, value))
+
+    def like_current(self, target: str, value: Any) -> Any:
+        """Return the value that `rotate` makes of a text, from the type of the current value.
+
+        Raises:
+            ValueError: when a binary secret gets text that is not base64.
+        """
+        key = _key(target)
+        if key not in self._histories or not isinstance(value, str):
+            return value
+        known = self._histories[key][-1].value
+        if isinstance(known, bytes):
+            return decoded_base64(value)
+        return value.split(",") if isinstance(known, list) and key[0] == "parameters" else value
+
+    def names(self) -> list[str]:
+        """Return the names, as `rotate` takes them."""
+        with self._lock:
+            self._renew()
+            return [SCHEMES[kind] + name for kind, name in self._histories]
+
+    def revision(self) -> int:
+        """Return the number of changes so far; the values here are then those after the last."""
+        with self._lock:  # whoever comes while another loads must not read the old values
+            self._renew()
+            return self._revision
 
     def serves_appconfig(self) -> bool:
         """Whether there is a configuration."""
@@ -145,6 +169,7 @@ class LocalValues:
         with self._lock:
             for key in self._loaded.keys() - loaded.keys():
                 self._histories.pop(key, None)
+                self._revision += 1
             for key, value in loaded.items():
                 if key not in self._loaded or self._loaded[key] != value:
                     self._add(key, value)
@@ -152,6 +177,7 @@ class LocalValues:
             self._encrypted = frozenset(tables.get("secure_strings", ()))
 
     def _add(self, key: tuple[str, str], value: Any) -> None:
+        self._revision += 1
         history = self._histories.setdefault(key, [])
         for version in history:
             version.stages = ("AWSPREVIOUS",) if "AWSCURRENT" in version.stages else ()
@@ -241,12 +267,6 @@ class FileValues(LocalValues):
         self._seen = self._fingerprint()
         super().__init__(read_secrets_file(path), region=region)
 
-    def revision(self) -> Hashable:
-        """Return what differs after each change of the file, which is loaded by then."""
-        with self._lock:  # whoever comes while another loads must not read the old values
-            self._renew()
-            return self._seen
-
     def _renew(self) -> None:
         seen = self._fingerprint()
         if seen == self._seen:
@@ -262,6 +282,8 @@ class FileValues(LocalValues):
             status = self._path.stat()
         except OSError:
             return None
+        if not stat.S_ISREG(status.st_mode):  # a pipe can be read only once
+            return None
         return status.st_mtime_ns, status.st_size, status.st_ino
 
 
@@ -269,7 +291,9 @@ def _entries(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[tuple[st
     for table in ("secrets", "parameters", "appconfig", "secure_strings"):
         kind = "parameters" if table == "secure_strings" else table
         for name, value in tables.get(table, {}).items():
-            yield (kind, name), value
+            is_tree = kind == "parameters" and name.endswith("/") and isinstance(value, dict)
+            for rest, below in value.items() if is_tree else [("", value)]:
+                yield (kind, name + rest), below
     for name, value in tables.get("binary", {}).items():
         yield ("secrets", name), value if isinstance(value, bytes) else decoded_base64(value)
 
@@ -279,13 +303,6 @@ def _key(target: str) -> tuple[str, str]:
     if colon and scheme in _KINDS:
         return _KINDS[scheme], name
     return "secrets", target
-
-
-def in_the_form_of(known: object, text: str) -> str | bytes | list[str]:
-    """Return a new value of the type of the known one: bytes from base64, a StringList, or text."""
-    if isinstance(known, bytes):
-        return decoded_base64(text)
-    return text.split(",") if isinstance(known, list) else text
 
 
 def _ciphertext(name: str, number: int) -> str:

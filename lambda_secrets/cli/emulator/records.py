@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
     from datetime import datetime
     from typing import NoReturn
 
@@ -85,4 +86,8 @@ class Values(Protocol):
 
     def serves_appconfig(self) -> bool:
         """Whether there are configurations at all."""
+        ...
+
+    def revision(self) -> Hashable:
+        """Return what differs after each change of a value here."""
         ...

@@ -26,7 +26,7 @@ from lambda_secrets.cli.emulator.local import LocalValues
 from lambda_secrets.cli.emulator.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator
+    from collections.abc import Callable, Iterator
 
     from lambda_secrets.cli.emulator.dialects import Dialect
     from lambda_secrets.cli.emulator.records import Values
@@ -40,8 +40,7 @@ class Emulator:
     `values` are the tables of a secrets file (`{"secrets": {"prod/db": "..."}}`), or any `Values`.
     Port 0 takes a free one: `port` and `appconfig_port` (None without configurations) say which.
     It is not ready for `init` seconds, and each read of a value takes `latency` seconds. With
-    `agent` it answers as the Secrets Manager Agent does. `log(level, line)` gets each request. When
-    the result of `revision()` changes, cached values are not served any more.
+    `agent` it answers as the Secrets Manager Agent does. `log(level, line)` gets each request.
     """
 
     def __init__(
@@ -57,7 +56,6 @@ class Emulator:
         latency: float = 0.0,
         log: Log = lambda _level, _line: None,
         clock: Callable[[], float] = time.monotonic,
-        revision: Callable[[], Hashable] = lambda: None,
     ) -> None:
         self.values: Values = LocalValues(values) if isinstance(values, Mapping) else values
         self.token: str = token or secrets.token_urlsafe(32)
@@ -67,7 +65,7 @@ class Emulator:
         self._log = log
         self._clock = clock
         self._ready_at = 0.0
-        upstream = Upstream(self.values, settings or Settings(), latency, clock, revision)
+        upstream = Upstream(self.values, settings or Settings(), latency, clock)
         self._dialect: Dialect = (
             AgentDialect(upstream, self.token)
             if agent
@@ -116,16 +114,11 @@ class Emulator:
         return self._clock() >= self._ready_at
 
     def rotate(self, target: str, value: Any) -> None:
-        """Add a version of a local value; cached values stay, as they do in the extension."""
+        """Add a version of a local value; by default cached values stay, as in the extension."""
         if not isinstance(self.values, LocalValues):
             message = "Cannot change a value: only values from a file or a mapping can be changed."
             raise TypeError(message)
         self.values.rotate(target, value)
-
-    def forget(self) -> None:
-        """Clear the caches."""
-        self._dialect.forget()
-        self._appconfig.forget()
 
     def _listen(self, port: int, dialect: Dialect) -> int:
         try:

@@ -29,7 +29,10 @@ LEVELS = ("DEBUG", "INFO", "WARN", "ERROR", "NONE")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the variables say. TTLs are in seconds, timeouts in milliseconds (0: none)."""
+    """What the variables say. TTLs are in seconds, timeouts in milliseconds (0: none).
+
+    If no TTL is set, the user does not want to see the cache at work: then it `follows_changes`.
+    """
 
     port: int = 2773
     cache_size: int = 1000
@@ -41,6 +44,7 @@ class Settings:
     parameter_timeout: int = 0
     appconfig_port: int = 2772
     appconfig_poll: int = 45
+    follows_changes: bool = False
 
     def logs(self, level: str) -> bool:
         """Whether a line of this level is shown."""
@@ -63,13 +67,9 @@ def read_settings(environ: Mapping[str, str]) -> tuple[Settings, list[tuple[str,
         parameter_timeout=variables.integer(PARAMETER_TIMEOUT, 0),
         appconfig_port=variables.integer(APPCONFIG_PORT, 2772, high=65535, clamp=False),
         appconfig_poll=variables.integer(APPCONFIG_POLL, 45, low=1),
+        follows_changes=not any(environ.get(name) for name in (SECRET_TTL, PARAMETER_TTL)),
     )
     return settings, variables.lines
-
-
-def sets_ttl(environ: Mapping[str, str]) -> bool:
-    """Whether the user has set a TTL of the cache, and so wants to see what it does."""
-    return any(environ.get(name) for name in (SECRET_TTL, PARAMETER_TTL))
 
 
 def read_token(environ: Mapping[str, str], *, agent: bool) -> tuple[str, str | None]:

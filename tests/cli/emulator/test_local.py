@@ -53,6 +53,7 @@ def test_a_number_names_a_version() -> None:
     [
         ({"parameters": {"/a": ["x"]}}, "ssm:/a", "y,z", ("StringList", "y,z")),
         ({"parameters": {"/a": "x"}}, "ssm:/a", "y,z", ("String", "y,z")),
+        ({"parameters": {"/": {"a": "x"}}}, "ssm:/a", "y,z", ("String", "y,z")),
         ({"parameters": {}}, "ssm:/a", {"n": 1}, ("String", '{"n": 1}')),
     ],
 )
@@ -73,6 +74,13 @@ def test_a_rotated_binary_secret_stays_binary() -> None:
     assert values.secret("a", None, None).binary == b"\x00\x01\x02"
     values.rotate("a", b"\xff")
     assert values.secret("a", None, None).binary == b"\xff"
+
+
+def test_text_for_a_list_that_is_json_is_not_split() -> None:
+    """Only a parameter can be a StringList."""
+    values = LocalValues({"secrets": {"a": ["x", "y"]}})
+    values.rotate("a", '["x", "z"]')
+    assert values.secret("a", None, None).text == '["x", "z"]'
 
 
 def _write(path: Path, tables: object) -> None:

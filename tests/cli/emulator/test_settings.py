@@ -31,6 +31,7 @@ def test_the_defaults_are_awss() -> None:
         parameter_timeout=0,
         appconfig_port=2772,
         appconfig_poll=45,
+        follows_changes=True,
     )
 
 
