@@ -228,7 +228,7 @@ def _print_summary(
                 known.append(known_of(resolver, name) | absent)
     labels: dict[str | None, str] = {None: "not read", "": "not found"}
     if path is not None:
-        labels |= {"extension": "from the local extension", "file": f"from {path.name}"}
+        labels |= {"extension": "from the local extension", "file": f"from {path}"}
     counts = Counter(labels.get(info["backend"], f"from {info['backend']}") for info in known)
     origins = ", ".join(f"{count} {label}" for label, count in counts.items())
     seconds = [outcome.seconds for outcome in outcomes]
