@@ -45,7 +45,7 @@ class FileReader:
             return self._parameter(f"{source.name}:{selector}" if selector else source.name, source)
         if source.kind == "tree":
             path = f"ssm:{source.name}"
-            below = [name.removeprefix(path) for name in values.names() if name.startswith(path)]
+            below = [name.removeprefix(path) for name in values.targets() if name.startswith(path)]
             return {
                 rest: self._parameter(source.name + rest, source)
                 for rest in below

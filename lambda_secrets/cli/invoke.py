@@ -188,7 +188,7 @@ def _attributes(text: str) -> dict[str, Any]:
 
 def _rotations(texts: Sequence[str], values: FileValues, repeat: int) -> list[Rotation]:
     """Return the rotations; names may hold `=` and `@`, so match them with those in the file."""
-    known = sorted(values.names(), key=len, reverse=True)
+    known = sorted(values.targets(), key=len, reverse=True)
     rotations = [_rotation(text, known) for text in texts]
     for rotation in rotations:
         if not 1 <= rotation.before <= repeat:

@@ -114,9 +114,7 @@ def log(settings: Settings, level: str, line: str, prefix: str = "") -> None:
 def file_values(path: Path, log: Callable[[str, str], None]) -> FileValues:
     """Return the values of a file. Raises `Failure` when it cannot be read."""
     try:
-        return FileValues(
-            path, region=own_region() or "us-east-1", warn=functools.partial(log, "WARN")
-        )
+        return FileValues(path, warn=functools.partial(log, "WARN"))
     except BackendError as error:
         raise Failure(str(error), 2) from None
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from lambda_secrets._extract import decoded_base64
+from lambda_secrets.backends import own_region
 from lambda_secrets.backends._local import SCHEMES, SECRET_REFERENCE, read_secrets_file
 from lambda_secrets.cli.emulator.records import (
     ConfigurationRecord,
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ACCOUNT = "123456789012"
-
-_KINDS = {"ssm": "parameters", "appconfig": "appconfig"}
+_SECRET, _PARAMETER, _CONFIGURATION = (SCHEMES[t] for t in ("secrets", "parameters", "appconfig"))
 
 
 @dataclass(slots=True, repr=False)
@@ -42,26 +42,26 @@ class _Version(Unpicklable):
 
 
 class LocalValues:
-    """Tables in the form of a secrets file, each value with its version history."""
+    """Tables in the form of a secrets file, each value with its version history.
 
-    def __init__(
-        self, tables: Mapping[str, Mapping[str, Any]], *, region: str = "us-east-1"
-    ) -> None:
+    A value's target is its scheme and name: `prod/db`, `ssm:/prod/url` or `appconfig:a/e/p`.
+    """
+
+    def __init__(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
         self._lock = threading.RLock()
-        self._region = region
-        self._histories: dict[tuple[str, str], list[_Version]] = {}
-        self._loaded: dict[tuple[str, str], Any] = {}
+        self._histories: dict[str, list[_Version]] = {}
+        self._loaded: dict[str, Any] = {}
         self._encrypted: frozenset[str] = frozenset()
         self._revision = 0
         self._load(tables)
 
     def rotate(self, target: str, value: Any) -> None:
-        """Add a version of `prod/db`, `ssm:/prod/url` or `appconfig:a/e/p`; it need not exist yet.
+        """Add a version of a target, which need not exist yet.
 
         Text for an existing StringList is split at commas, text for a binary secret is base64.
         """
         with self._lock:
-            self._add(_key(target), self.like_current(target, value))
+            self._add(target, self.like_current(target, value))
 
     def like_current(self, target: str, value: Any) -> Any:
         """Return the value that `rotate` makes of a text, from the type of the current value.
@@ -69,19 +69,19 @@ class LocalValues:
         Raises:
             ValueError: when a binary secret gets text that is not base64.
         """
-        key = _key(target)
-        if key not in self._histories or not isinstance(value, str):
+        if target not in self._histories or not isinstance(value, str):
             return value
-        known = self._histories[key][-1].value
+        known = self._histories[target][-1].value
         if isinstance(known, bytes):
             return decoded_base64(value)
-        return value.split(",") if isinstance(known, list) and key[0] == "parameters" else value
+        is_list = isinstance(known, list) and target.startswith(_PARAMETER)
+        return value.split(",") if is_list else value
 
-    def names(self) -> list[str]:
-        """Return the names, as `rotate` takes them."""
+    def targets(self) -> list[str]:
+        """Return the targets of all values."""
         with self._lock:
             self._renew()
-            return [SCHEMES[kind] + name for kind, name in self._histories]
+            return list(self._histories)
 
     def revision(self) -> int:
         """Return the number of changes so far; the values here are then those after the last."""
@@ -91,12 +91,12 @@ class LocalValues:
 
     def serves_appconfig(self) -> bool:
         """Whether there is a configuration."""
-        return any(kind == "appconfig" for kind, _ in self._histories)
+        return any(target.startswith(_CONFIGURATION) for target in self._histories)
 
     def secret(self, name: str, version_id: str | None, stage: str | None) -> SecretRecord:
         """Return the version with this id and stage; AWSCURRENT when neither is given."""
         with self._lock:
-            found = self._find("secrets", name)
+            found = self._find(_SECRET, name)
             if found is None:
                 message = "Secrets Manager can't find the specified secret."
                 raise Refused("ResourceNotFoundException", message)
@@ -117,7 +117,7 @@ class LocalValues:
         if asked.startswith(SECRET_REFERENCE):
             return self._referenced_secret(asked, selector, decrypt=decrypt)
         with self._lock:
-            found = self._find("parameters", asked)
+            found = self._find(_PARAMETER, asked)
             if found is None:
                 raise Refused("ParameterNotFound", f"There is no parameter {asked}.")
             known, history = found
@@ -156,7 +156,7 @@ class LocalValues:
         parts = (application, environment, profile)
         name = "/".join(part.replace("/", "%2F") for part in parts)
         with self._lock:
-            found = self._find("appconfig", name)
+            found = self._find(_CONFIGURATION, name)
             if found is None:
                 raise Refused("ResourceNotFoundException", f"No configuration {name}", 404)
             version = found[1][-1]
@@ -167,18 +167,18 @@ class LocalValues:
         """Load the tables: a value that differs from the one last loaded is a new version."""
         loaded = dict(_entries(tables))
         with self._lock:
-            for key in self._loaded.keys() - loaded.keys():
-                self._histories.pop(key, None)
+            for target in self._loaded.keys() - loaded.keys():
+                self._histories.pop(target, None)
                 self._revision += 1
-            for key, value in loaded.items():
-                if key not in self._loaded or self._loaded[key] != value:
-                    self._add(key, value)
+            for target, value in loaded.items():
+                if target not in self._loaded or self._loaded[target] != value:
+                    self._add(target, value)
             self._loaded = loaded
             self._encrypted = frozenset(tables.get("secure_strings", ()))
 
-    def _add(self, key: tuple[str, str], value: Any) -> None:
+    def _add(self, target: str, value: Any) -> None:
         self._revision += 1
-        history = self._histories.setdefault(key, [])
+        history = self._histories.setdefault(target, [])
         for version in history:
             version.stages = ("AWSPREVIOUS",) if "AWSCURRENT" in version.stages else ()
         history.append(_Version(len(history) + 1, value, _now(), ("AWSCURRENT",)))
@@ -186,18 +186,17 @@ class LocalValues:
     def _renew(self) -> None:
         """Reload changed tables: not needed here, only `rotate` changes them."""
 
-    def _find(self, kind: str, asked: str) -> tuple[str, list[_Version]] | None:
+    def _find(self, scheme: str, asked: str) -> tuple[str, list[_Version]] | None:
         """Return the entry of a name or ARN, whichever of the two the tables have."""
         self._renew()
         wanted = _also_known_as(asked)
-        known = [name for of, name in self._histories if of == kind]
-        names = [name for name in wanted if name in known]
+        names = [name for name in wanted if scheme + name in self._histories]
         names += [
             name
-            for name in known
+            for name in (target.removeprefix(scheme) for target in self._histories)
             if set(wanted) & set(_also_known_as(name)) and _may_be_one(name, asked)
         ]
-        return (names[0], self._histories[kind, names[0]]) if names else None
+        return (names[0], self._histories[scheme + names[0]]) if names else None
 
     def _secret_record(
         self, asked: str, known: str, version_id: str, version: _Version
@@ -249,23 +248,17 @@ class LocalValues:
         )
 
     def _arn(self, service: str, rest: str) -> str:
-        return f"arn:aws:{service}:{self._region}:{ACCOUNT}{rest}"
+        return f"arn:aws:{service}:{own_region() or 'us-east-1'}:{ACCOUNT}{rest}"
 
 
 class FileValues(LocalValues):
     """A secrets file. While it is malformed or missing, its last good values are served."""
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        region: str = "us-east-1",
-        warn: Callable[[str], None] = lambda _: None,
-    ) -> None:
+    def __init__(self, path: Path, *, warn: Callable[[str], None] = lambda _: None) -> None:
         self._path = path
         self._warn = warn
         self._seen = self._fingerprint()
-        super().__init__(read_secrets_file(path), region=region)
+        super().__init__(read_secrets_file(path))
 
     def _renew(self) -> None:
         seen = self._fingerprint()
@@ -287,22 +280,17 @@ class FileValues(LocalValues):
         return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def _entries(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[tuple[str, str], Any]]:
-    for table in ("secrets", "parameters", "appconfig", "secure_strings"):
-        kind = "parameters" if table == "secure_strings" else table
+def _entries(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Yield each target with its value."""
+    for table, scheme in SCHEMES.items():
         for name, value in tables.get(table, {}).items():
-            is_tree = kind == "parameters" and name.endswith("/") and isinstance(value, dict)
-            for rest, below in value.items() if is_tree else [("", value)]:
-                yield (kind, name + rest), below
-    for name, value in tables.get("binary", {}).items():
-        yield ("secrets", name), value if isinstance(value, bytes) else decoded_base64(value)
-
-
-def _key(target: str) -> tuple[str, str]:
-    scheme, colon, name = target.partition(":")
-    if colon and scheme in _KINDS:
-        return _KINDS[scheme], name
-    return "secrets", target
+            if table == "binary" and isinstance(value, str):
+                yield name, decoded_base64(value)
+            elif scheme == _PARAMETER and name.endswith("/") and isinstance(value, dict):  # a tree
+                for rest, below in value.items():
+                    yield scheme + name + rest, below
+            else:
+                yield scheme + name, value
 
 
 def _ciphertext(name: str, number: int) -> str:
