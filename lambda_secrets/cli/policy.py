@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -216,16 +216,15 @@ def statements(
         if arns:
             shared[_SIDS[action], tuple(sorted(arns))].append(action)
     order = list(_SIDS.values())
-    keys = sorted(shared, key=lambda key: order.index(key[0]))
-    return [
-        {
-            "Sid": f"{sid}{_nth(sid, keys[:index])}",
-            "Effect": "Allow",
-            "Action": sorted(shared[sid, arns]),
-            "Resource": list(arns),
-        }
-        for index, (sid, arns) in enumerate(keys)
-    ]
+    numbers: Counter[str] = Counter()
+    found: list[Statement] = []
+    for key in sorted(shared, key=lambda key: order.index(key[0])):
+        sid, granted = key
+        numbers[sid] += 1  # each Sid must be unique
+        sid += str(numbers[sid]) if numbers[sid] > 1 else ""
+        actions = sorted(shared[key])
+        found.append({"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": list(granted)})
+    return found
 
 
 def _grants(source: Source, readers: tuple[str, ...], place: Place) -> Iterator[tuple[str, str]]:
@@ -272,12 +271,6 @@ def _parameter(name: str, place: Place) -> str:
 def _readers(backend: str) -> tuple[str, ...]:
     """Return the readers behind a backend: itself if it is one of them, else all."""
     return (backend,) if backend in _PARAMETER_ACTIONS else tuple(_PARAMETER_ACTIONS)
-
-
-def _nth(sid: str, before: list[tuple[str, tuple[str, ...]]]) -> str:
-    """Return the suffix that makes a Sid unique: empty for the first, then 2, 3, ..."""
-    number = 1 + sum(other == sid for other, _ in before)
-    return str(number) if number > 1 else ""
 
 
 def _partition_of(region: str) -> str:
