@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lambda_secrets._sources import Source
-from lambda_secrets.backends import AutoBackend, AwsBackend, backend_name
+from lambda_secrets.backends import AutoBackend, AwsBackend, SdkBackend, backend_name
 from lambda_secrets.backends._local import SECRET_REFERENCE
 from lambda_secrets.backends._refusals import ACTIONS
 from lambda_secrets.cli.failure import Failure, debug_option
@@ -151,10 +151,10 @@ def policy(
         os.environ[name] = value
     resolvers, notes = declared_by(*targets)
     needs = [
-        (_source(declaration), _readers(backend or backend_name(resolver.backend)), where)
+        (source, _readers(backend or backend_name(resolver.backend)), where)
         for resolver in resolvers
-        for declaration in resolver.declarations.values()
-        for where in _places(resolver.backend, place)
+        for source in map(_source, resolver.declarations.values())
+        for where in _places(resolver.backend, source, place)
     ]
     text = _FORMATS[form](statements(needs, kms_keys, agent=agent))
     if any(source.kind == "appconfig" for source, *_ in needs):
@@ -172,10 +172,19 @@ def _is_batching(backend: Any) -> bool:
     return any(getattr(part, "_batch", False) for part in _parts(backend))
 
 
-def _places(backend: Any, place: Place) -> set[Place]:
+def _places(backend: Any, source: Source, place: Place) -> set[Place]:
     """Return where a backend reads: in the regions that it was given, else in the function's."""
-    given = [part._region if isinstance(part, AwsBackend) else None for part in _parts(backend)]  # noqa: SLF001
-    return {replace(place, region=region or place.region) for region in given}
+    regions = [_region(part, source) for part in _parts(backend)]
+    return {replace(place, region=region or place.region) for region in regions}
+
+
+def _region(backend: Any, source: Source) -> str | None:
+    """Return the region that a backend, or its client or session for the source, was given."""
+    if isinstance(backend, AwsBackend):
+        return backend._region  # noqa: SLF001
+    if not isinstance(backend, SdkBackend):
+        return None
+    return backend._region_of(source) or getattr(backend._given_session, "region_name", None)  # noqa: SLF001
 
 
 def _parts(backend: Any) -> tuple[Any, ...]:

@@ -339,6 +339,24 @@ def test_a_backend_of_another_region_is_granted_there(run: Run, folder: Path) ->
     }
 
 
+def test_a_session_or_client_of_another_region_is_granted_there(run: Run, folder: Path) -> None:
+    """The region of a session replaces the function's, and that of a client the session's."""
+    (folder / "far.py").write_text(
+        "import boto3\n"
+        "from lambda_secrets import SdkBackend, inject_secrets\n"
+        "session = boto3.Session(region_name='eu-central-1')\n"
+        "client = boto3.client('ssm', region_name='eu-south-1')\n"
+        "backend = SdkBackend(session=session, parameter_client=client)\n"
+        "far = inject_secrets({'a': 'prod/far', 'b': 'ssm:/prod/url'}, backend=backend)(print)\n"
+        "near = inject_secrets({'c': 'prod/near'}, backend=SdkBackend())(print)\n"
+    )
+    assert _granted(json.loads(run("policy", "far", *WHERE).stdout)) == {
+        ("ssm:GetParameters", f"{SSM}prod/url".replace("west", "south")),
+        ("secretsmanager:GetSecretValue", f"{SECRET}prod/far-??????".replace("west", "central")),
+        ("secretsmanager:GetSecretValue", f"{SECRET}prod/near-??????"),
+    }
+
+
 def test_several_targets_are_one_policy(run: Run, folder: Path) -> None:
     """A policy for several handlers and a module grants exactly what they declare."""
     (folder / "other.py").write_text(
