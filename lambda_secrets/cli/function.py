@@ -129,7 +129,9 @@ def _exit_child(error: BaseException | None) -> NoReturn:
     elif error is not None:
         print_traceback(error)
         status = 1
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(ValueError):  # the child has closed it
+            stream.flush()
     os._exit(status)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import json
 import os
@@ -10,6 +9,7 @@ import statistics
 import sys
 from collections import Counter
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,13 +138,11 @@ def _stdout_for_results() -> IO[bytes]:
 
     This is for the rest of the process: threads and exit handlers print after the last invocation.
     """
-    if sys.stdout is None or sys.stderr is None:
+    if not isinstance(sys.stdout, TextIOWrapper) or sys.stderr is None:
         raise Failure("Cannot print the result: stdout or stderr is closed.")
-    sys.stdout.flush()
     results = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    atexit.register(sys.stdout.flush)  # Python itself flushes only what is then sys.stdout
-    sys.stdout = sys.stderr
+    sys.stdout.reconfigure(line_buffering=True, errors=sys.stderr.errors)
     return results
 
 

@@ -381,6 +381,8 @@ def handler(event, context):
     [
         ("sys.exit(3)", 3, "in the child\n"),
         ("return", 0, "in the child\n"),
+        ("return print('no end of line', end='')", 0, "no end of line"),
+        ("return sys.stdout.close()", 0, "in the child\n"),
         ("raise KeyboardInterrupt", 1, "KeyboardInterrupt\n"),
     ],
 )
@@ -573,6 +575,16 @@ def test_what_children_print_is_not_the_result(run: Run) -> None:
     assert (result.exit_code, result.stdout) == (0, "1\n")
     for text in ("imported", "printed", "by a child", "by number"):
         assert text in result.stderr
+
+
+def test_a_handler_may_close_its_stdout(run: Run, folder: Path) -> None:
+    """The result and the summary are printed all the same."""
+    (folder / "closing.py").write_text(
+        "import sys\ndef handler(event, context): sys.stdout.close()\n"
+    )
+    result = run("invoke", "closing.handler")
+    assert (result.exit_code, result.stdout) == (0, "null\n"), result.stderr
+    assert _origins(result.stderr) == "none read"
 
 
 def test_what_is_printed_after_the_result_is_not_the_result(run: Run) -> None:
