@@ -54,19 +54,22 @@ class Settings:
 def read_settings(environ: Mapping[str, str]) -> tuple[Settings, list[tuple[str, str]]]:
     """Return the settings, and log lines: a WARN for each bad value, all settings as DEBUG."""
     variables = _Variables(environ)
+    default = Settings()
     enabled = variables.one_of(CACHE_ENABLED, ("TRUE", "FALSE"), "TRUE") == "TRUE"
-    size = variables.integer(CACHE_SIZE, 1000, high=1000)
+    size = variables.integer(CACHE_SIZE, default.cache_size, high=1000)
     settings = Settings(
-        port=variables.integer(PORT, 2773, low=1, high=65535, clamp=False),
+        port=variables.integer(PORT, default.port, low=1, high=65535, clamp=False),
         cache_size=size if enabled else 0,
-        secret_ttl=variables.integer(SECRET_TTL, 300, high=300),
-        parameter_ttl=variables.integer(PARAMETER_TTL, 300, high=300),
-        log_level=variables.one_of(LOG_LEVEL, LEVELS, "INFO"),
-        max_connections=variables.integer(MAX_CONNECTIONS, 3, low=1),
-        secret_timeout=variables.integer(SECRET_TIMEOUT, 0),
-        parameter_timeout=variables.integer(PARAMETER_TIMEOUT, 0),
-        appconfig_port=variables.integer(APPCONFIG_PORT, 2772, high=65535, clamp=False),
-        appconfig_poll=variables.integer(APPCONFIG_POLL, 45, low=1),
+        secret_ttl=variables.integer(SECRET_TTL, default.secret_ttl, high=300),
+        parameter_ttl=variables.integer(PARAMETER_TTL, default.parameter_ttl, high=300),
+        log_level=variables.one_of(LOG_LEVEL, LEVELS, default.log_level),
+        max_connections=variables.integer(MAX_CONNECTIONS, default.max_connections, low=1),
+        secret_timeout=variables.integer(SECRET_TIMEOUT, default.secret_timeout),
+        parameter_timeout=variables.integer(PARAMETER_TIMEOUT, default.parameter_timeout),
+        appconfig_port=variables.integer(
+            APPCONFIG_PORT, default.appconfig_port, high=65535, clamp=False
+        ),
+        appconfig_poll=variables.integer(APPCONFIG_POLL, default.appconfig_poll, low=1),
         follows_changes=not any(environ.get(name) for name in (SECRET_TTL, PARAMETER_TTL)),
     )
     return settings, variables.lines
