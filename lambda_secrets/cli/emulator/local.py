@@ -255,7 +255,7 @@ class FileValues(LocalValues):
     """A secrets file. While it is malformed or missing, its last good values are served."""
 
     def __init__(self, path: Path, *, warn: Callable[[str], None] = lambda _: None) -> None:
-        self._path = path
+        self._path = path.absolute()  # the process may change its working directory
         self._warn = warn
         self._seen = self._fingerprint()
         super().__init__(read_secrets_file(path))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,6 @@ from lambda_secrets.backends._local import read_secrets_file
 from lambda_secrets.cli.emulator import Emulator, local
 from lambda_secrets.cli.emulator.local import FileValues, LocalValues
 from lambda_secrets.cli.emulator.records import Refused
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def _stages(values: LocalValues, *ids: str) -> list[tuple[str, ...]]:
@@ -102,6 +100,20 @@ def test_a_changed_file_is_a_new_version(tmp_path: Path) -> None:
     assert values.parameter("/a", decrypt=True).version == 2
     with pytest.raises(Refused, match="can't find the specified secret"):
         values.secret("gone", None, None)
+
+
+def test_another_working_directory_is_no_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A handler may change the working directory; the file is still found where it was."""
+    _write(tmp_path / "secrets.json", {"secrets": {"a": "1"}})
+    monkeypatch.chdir(tmp_path)
+    lines: list[str] = []
+    values = FileValues(Path("secrets.json"), warn=lines.append)
+    monkeypatch.chdir("/")
+    _write(tmp_path / "secrets.json", {"secrets": {"a": "22"}})
+    assert values.secret("a", None, None).text == "22"
+    assert lines == []
 
 
 def test_a_broken_file_keeps_the_last_good_values(tmp_path: Path) -> None:
