@@ -103,7 +103,10 @@ class TimedOut(BaseException):
 
 @contextlib.contextmanager
 def deadline(seconds: float) -> Generator[None]:
-    """Raise `TimedOut` in this block after so many seconds, if the system has interval timers."""
+    """Raise `TimedOut` in this block after so many seconds, if the system has interval timers.
+
+    It is raised again each second, until the block has ended: its cleanup may wait too.
+    """
     if not hasattr(signal, "setitimer"):
         yield
         return
@@ -112,7 +115,7 @@ def deadline(seconds: float) -> Generator[None]:
         raise TimedOut(f"Task timed out after {seconds:.2f} seconds")
 
     signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1)
     try:
         yield
     finally:

@@ -318,6 +318,20 @@ def test_an_error_of_lambda_itself_has_its_name(
     assert lines[-2].endswith(last)
 
 
+def test_a_timeout_ends_what_cleans_up_too(run: Run, folder: Path) -> None:
+    """A handler that waits again on its way out, as a thread pool does, is interrupted again."""
+    (folder / "stuck.py").write_text(
+        "import time\n"
+        "def handler(event, context):\n"
+        "    try: time.sleep(20)\n"
+        "    finally: time.sleep(20)\n"
+    )
+    started = time.monotonic()
+    result = run("invoke", "stuck.handler", "--timeout", "0.1")
+    assert json.loads(result.stdout)["errorType"] == "Sandbox.Timedout"
+    assert time.monotonic() - started < 10
+
+
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
