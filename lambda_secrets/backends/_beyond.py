@@ -101,7 +101,7 @@ class Beyond:
                 if direct is not None and isinstance(answer, BackendUnavailableError):
                     why = f"{answer} (AWS was not asked without boto3: {direct})"
                     answer = BackendUnavailableError(why)  # noqa: PLW2901 - one that sources share
-                answer.backend = name
+                answer.backend = backends.backend_name(self._behind[name])
                 answers[source] = answer
             sources = [s for s in sources if isinstance(answers.get(s), UnaskedError)]
             if not sources:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lambda_secrets._sources import Source
-    from lambda_secrets.backends._types import Answers, Sources
     from lambda_secrets.cli.emulator.local import FileValues
 
 
@@ -28,19 +27,6 @@ class _Uncached(ExtensionBackend):
     def upstream_ttl(self, source: Source) -> float:
         """Return 0: a changed value shows at once."""
         return 0.0
-
-
-class LocalExtension(AutoBackend):
-    """`"auto"` with a file in place of AWS: it answers forced reads, and what the emulator refuses.
-
-    The file is asked as boto3 would be, under whose name its answers come.
-    """
-
-    def _ask(self, sources: Sources, timeout: float, ready: float, *, fresh: bool) -> Answers:
-        answers = super()._ask(sources, timeout, ready, fresh=fresh)
-        for answer in answers.values():
-            answer.backend = FileReader.name if answer.backend == "sdk" else answer.backend
-        return answers
 
 
 @contextlib.contextmanager
@@ -59,7 +45,8 @@ def local_extension(path: Path) -> Generator[FileValues]:
         if "AWS_ACCESS_KEY_ID" in os.environ and own is None:
             del os.environ["AWS_SESSION_TOKEN"]
         extension = _Uncached() if settings.follows_changes else ExtensionBackend()
-        backend = LocalExtension(extension=extension, sdk=FileReader(values))  # type: ignore[arg-type]  # it is asked as boto3 is
+        # The file stands for AWS: it answers forced reads, and what the emulator refuses.
+        backend = AutoBackend(extension=extension, sdk=FileReader(values))  # type: ignore[arg-type]  # it is asked as boto3 is
         override(shared_cache, backend)
         yield values
         extension.close()

@@ -202,6 +202,14 @@ def test_trees_go_to_the_sdk(server: FakeExtension, pair: Pair) -> None:
     assert pair.auto.upstream_ttl(TREE) == 0
 
 
+def test_an_answer_has_the_name_of_the_backend_that_was_asked() -> None:
+    """What stands in for boto3 has a name of its own, which events and errors show."""
+    stand_in: Any = FakeSdk()
+    stand_in.name = "file"
+    answers = AutoBackend(sdk=stand_in).fetch([TREE], timeout=5, fresh=False)
+    assert answers[TREE].backend == "file"
+
+
 def test_the_reasons_of_an_agent_are_taken_as_they_are(server: FakeExtension, pair: Pair) -> None:
     """The agent's "not found" and "denied" are AWS's own, so the SDK is not asked."""
     server.agent = True
