@@ -62,6 +62,7 @@ class LocalValues:
         """
         with self._lock:
             self._add(target, self.like_current(target, value))
+            self._revision += 1
 
     def like_current(self, target: str, value: Any) -> Any:
         """Return the value that `rotate` makes of a text, from the type of the current value.
@@ -84,7 +85,7 @@ class LocalValues:
             return list(self._histories)
 
     def revision(self) -> int:
-        """Return the number of changes so far; the values here are then those after the last."""
+        """Return the number of loads and rotations; the values here are then those of the last."""
         with self._lock:  # whoever comes while another loads must not read the old values
             self._renew()
             return self._revision
@@ -169,15 +170,14 @@ class LocalValues:
         with self._lock:
             for target in self._loaded.keys() - loaded.keys():
                 self._histories.pop(target, None)
-                self._revision += 1
             for target, value in loaded.items():
                 if target not in self._loaded or self._loaded[target] != value:
                     self._add(target, value)
             self._loaded = loaded
             self._encrypted = frozenset(tables.get("secure_strings", ()))
+            self._revision += 1
 
     def _add(self, target: str, value: Any) -> None:
-        self._revision += 1
         history = self._histories.setdefault(target, [])
         for version in history:
             version.stages = ("AWSPREVIOUS",) if "AWSCURRENT" in version.stages else ()

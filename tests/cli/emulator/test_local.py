@@ -102,6 +102,17 @@ def test_a_changed_file_is_a_new_version(tmp_path: Path) -> None:
         values.secret("gone", None, None)
 
 
+def test_a_parameter_that_becomes_secure_is_a_change(tmp_path: Path) -> None:
+    """Its value is the same, but a cache must not serve it in plain text any more."""
+    path = tmp_path / "secrets.json"
+    _write(path, {"parameters": {"/pin": "1"}})
+    values = FileValues(path)
+    before = values.revision()
+    _write(path, {"secure_strings": {"/pin": "1"}})
+    assert values.revision() != before
+    assert values.parameter("/pin", decrypt=False).type == "SecureString"
+
+
 def test_another_working_directory_is_no_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
