@@ -164,7 +164,7 @@ def _dotted(text: str) -> tuple[ModuleType, str]:
 
     As in Lambda, `a.b` is `b` in the module `a`, or the module `a.b` if `a` has no other `b`.
     """
-    name = text.removeprefix("./").replace("/", ".")
+    name = _as_module(text)
     if not all(name.split(".")):
         raise CannotLoad(text or "''", f"a part of its name is empty. {FORMS}")
     parent, _, last = name.rpartition(".")
@@ -182,12 +182,28 @@ def _module_named(text: str, name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-            near = {path.stem for path in Path(*error.name.split(".")[:-1]).glob("*.py")}
-            hint = _did_you_mean(error.name.rpartition(".")[2], near)
-            why = f"there is no module {error.name!r} here.{hint} {FORMS}"
+        missing = error.name or ""
+        if missing and (name == missing or name.startswith(f"{missing}.")):
+            near = {path.stem for path in Path(*missing.split(".")[:-1]).glob("*.py")}
+            hint = _did_you_mean(missing.rpartition(".")[2], near)
+            raise CannotLoad(text, f"there is no module {missing!r} here.{hint} {FORMS}") from error
+        file = Path(*name.split(".")).with_suffix(".py")
+        if _is_beside(missing.partition(".")[0], file):
+            handler = _as_module(text).removeprefix(name).replace(".", ":")
+            why = f"it imports {missing!r} from its own folder. Use {file}{handler}."
             raise CannotLoad(text, why) from error
         raise
+
+
+def _is_beside(module: str, file: Path) -> bool:
+    """Whether a file of no package could import a module from its own folder, below this one."""
+    place = file.parent / module
+    is_there = place.is_dir() or place.with_suffix(".py").is_file()
+    return is_there and bool(file.parent.name) and not (file.parent / "__init__.py").is_file()
+
+
+def _as_module(text: str) -> str:
+    return text.removeprefix("./").replace("/", ".")
 
 
 def _module_at(text: str, path: Path) -> ModuleType:

@@ -103,6 +103,35 @@ def test_what_cannot_be_loaded(folder: Path, target: str, code: int, message: st
     assert caught.value.exit_code == code
 
 
+@pytest.mark.parametrize("neighbour", ["lib.py", "lib/__init__.py"])
+@pytest.mark.parametrize(
+    ("target", "file"),
+    [
+        ("src.app.handler", "src/app.py:handler"),
+        ("./src/app.handler", "src/app.py:handler"),
+        ("src.app", "src/app.py"),
+    ],
+)
+def test_a_module_that_imports_its_neighbours_is_named_as_a_file(
+    folder: Path, target: str, file: str, neighbour: str
+) -> None:
+    """In a project with the code in a folder, the dotted form imports from the wrong one."""
+    for path in (f"src/{neighbour}", "src/app.py"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text("")
+    (folder / "src/app.py").write_text(f"import lib\n{MODULE}")
+    with pytest.raises(CannotLoad) as caught:
+        load(target)
+    assert caught.value.format_message() == (
+        f"Cannot load {target}: it imports 'lib' from its own folder. Use {file}."
+    )
+    assert caught.value.exit_code == 2
+    assert load(file)
+    (folder / "src/__init__.py").touch()
+    with pytest.raises(CannotLoad, match="its import raised ModuleNotFoundError: No module named"):
+        load(target)
+
+
 def _names(handler: Any) -> list[str]:
     return sorted(name for one in resolvers_of(handler) for name in one.declarations)
 
