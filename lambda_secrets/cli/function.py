@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import decimal
+import functools
 import inspect
 import json
 import os
@@ -114,12 +115,16 @@ def deadline(seconds: float) -> Generator[None]:
     def ring(*_: object) -> None:
         raise TimedOut(f"Task timed out after {seconds:.2f} seconds")
 
+    stop = functools.partial(signal.setitimer, signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds, 1)
     try:
-        yield
+        try:
+            yield
+        finally:
+            stop()
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        stop()  # the timer may ring just before the first, and keep it from running
 
 
 def _exit_child(error: BaseException | None) -> NoReturn:

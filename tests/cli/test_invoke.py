@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lambda_secrets.cli.emulator import Emulator
-from lambda_secrets.cli.function import Function, deadline
+from lambda_secrets.cli.function import Function, TimedOut, deadline
 from tests.cli.conftest import SECRETS
 from tests.support.runtime_api import Sandbox
 
@@ -617,6 +617,21 @@ def test_the_context_can_be_set(run: Run, folder: Path) -> None:
     for text, why in (('{"nope": 1}', "LambdaContext has no nope. It has"), ("[]", "JSON object")):
         result = run("invoke", "app.named", "--context", text)
         assert (result.exit_code, why in result.stderr) == (2, True)
+
+
+def test_a_timer_that_rings_at_the_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If it rings just before it is stopped, it does not ring again after the invocation."""
+    stops: list[float] = []
+
+    def set_timer(_which: int, seconds: float, _interval: float = 0) -> None:
+        stops.append(seconds)
+        if stops == [5, 0]:
+            raise TimedOut
+
+    monkeypatch.setattr(signal, "setitimer", set_timer)
+    with pytest.raises(TimedOut), deadline(5):
+        pass
+    assert stops == [5, 0, 0]
 
 
 def test_without_timers_a_deadline_is_only_told(monkeypatch: pytest.MonkeyPatch) -> None:
