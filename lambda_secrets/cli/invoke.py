@@ -153,7 +153,7 @@ def _json_of(option: str, text: str) -> str:
         if text == "-":
             what = "stdin"
             text = sys.stdin.buffer.read().decode("utf-8-sig")
-        elif os.path.isfile(text):  # noqa: PTH113 - False for a text that is too long for a path
+        elif os.path.exists(text):  # noqa: PTH110 - False for a text that is too long for a path
             what = text
             text = Path(what).read_text("utf-8-sig")
         json.loads(text)

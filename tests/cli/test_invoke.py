@@ -194,11 +194,12 @@ def test_a_broken_file_names_its_line(run: Run, folder: Path, more: list[str]) -
     assert "CANARY" not in result.stderr
 
 
-@pytest.mark.parametrize("form", ["json", "file", "stdin"])
+@pytest.mark.parametrize("form", ["json", "file", "stdin", "pipe"])
 def test_the_event_comes_from_anywhere(run: Run, folder: Path, form: str) -> None:
-    """The event is JSON on the command line, in a file, or on stdin."""
+    """The event is JSON on the command line, in a file or pipe, or on stdin."""
     (folder / "event.json").write_text('{"n": "ä"}', "utf-8")
-    given = {"json": '{"n": "ä"}', "file": "event.json", "stdin": "-"}[form]
+    forms = {"json": '{"n": "ä"}', "file": "event.json", "stdin": "-", "pipe": "/dev/stdin"}
+    given = forms[form]
     result = run("invoke", "app.lambda_handler", *FILE, "--event", given, stdin='{"n": "ä"}')
     assert json.loads(result.stdout)["event"] == {"n": "ä"}
 
@@ -222,6 +223,7 @@ def test_an_event_may_begin_with_a_byte_order_mark(run: Run, folder: Path, event
         # Linux: nothing is at address 0
         ("/proc/self/mem", "--event: /proc/self/mem is not readable (OSError)."),
         ("utf16", "--event: utf16 is not UTF-8. Save it as UTF-8."),
+        (".", "--event: . is not readable (IsADirectoryError)."),
         ("{" + 5000 * " ", "--event is not JSON (line 1, column 5002: Expecting property name"),
         ("[" + 5000 * "1" + "]", "--event is not readable (ValueError)."),
     ],
