@@ -72,12 +72,11 @@ def check(
     """
     if backend and secrets:
         raise click.UsageError("Give --backend or --secrets, not both.")
-    chosen = backend_of(backend) if backend else None
     if secrets:
-        chosen = FileReader(FileValues(secrets))
+        override(shared_cache, FileReader(FileValues(secrets)))
+    elif backend:
+        override(shared_cache, backend_of(backend))
     resolvers, notes = declared_by(*targets)
-    if chosen is not None:
-        override(shared_cache, chosen)
     with redirect_stdout(sys.stderr):  # a transform may print
         # A finding that two handlers share is printed once.
         findings = list(dict.fromkeys(f for resolver in resolvers for f in _findings(resolver)))

@@ -58,6 +58,17 @@ def test_a_name_in_the_file_is_found_by_its_arn(run: Run, folder: Path) -> None:
     assert result.exit_code == 0, result.stdout
 
 
+def test_what_an_import_reads_comes_from_the_file_too(run: Run, folder: Path) -> None:
+    """A module that reads a secret or prefetches when it is imported reads from the file."""
+    (folder / "early.py").write_text(
+        "from lambda_secrets import inject_secrets, resolve_secrets\n"
+        "url = resolve_secrets({'url': 'ssm:/prod/url'}).url\n"
+        "handler = inject_secrets({'key': 'prod/key'}, prefetch=True)(lambda event, context: 1)\n"
+    )
+    result = run("check", "early.handler", *FILE)
+    assert (result.exit_code, "Prefetch failed" in result.stderr) == (0, False), result.stderr
+
+
 def test_a_broken_file_is_one_line(run: Run, folder: Path) -> None:
     """A file that cannot be read is one error, not one for each declaration."""
     (folder / "broken.toml").write_text("[secrets\n")
