@@ -76,10 +76,9 @@ class Place:
     region: str
     account: str
 
-    def arn(self, service: str, resource: str, *, account: str | None = None) -> str:
+    def arn(self, service: str, resource: str) -> str:
         """Return an ARN."""
-        account = self.account if account is None else account
-        return f"arn:{self.partition}:{service}:{self.region}:{account}:{resource}"
+        return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
 
 
 @click.command(
@@ -159,17 +158,14 @@ def policy(
     text = _FORMATS[form](statements(needs, kms_keys, agent=agent))
     if any(source.kind == "appconfig" for source, *_ in needs):
         click.echo(_APPCONFIG_NOTE, err=True)
-    if any(_is_batching(resolver.backend) for resolver in resolvers):
+    backends = [part for resolver in resolvers for part in _parts(resolver.backend)]
+    if any(getattr(one, "_batch", False) for one in backends):
         click.echo(_BATCH_NOTE, err=True)
     unset = sorted({source.name for source, *_ in needs if source.name.startswith("${")})
     if unset:
         click.echo(_UNSET_NOTE.format(", ".join(unset)), err=True)
     click.echo(notes, err=True)
     click.echo(text)
-
-
-def _is_batching(backend: Any) -> bool:
-    return any(getattr(part, "_batch", False) for part in _parts(backend))
 
 
 def _places(backend: Any, source: Source, place: Place) -> set[Place]:
@@ -273,8 +269,9 @@ def _secret(name: str, place: Place) -> str:
 def _parameter(name: str, place: Place) -> str:
     if name.startswith("arn:"):
         return name
-    account = "" if name.startswith(PUBLIC_PARAMETERS) else None
-    return place.arn("ssm", f"parameter/{name.removeprefix('/')}", account=account)
+    if name.startswith(PUBLIC_PARAMETERS):
+        place = replace(place, account="")
+    return place.arn("ssm", f"parameter/{name.removeprefix('/')}")
 
 
 def _readers(backend: str) -> tuple[str, ...]:
