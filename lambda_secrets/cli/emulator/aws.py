@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class AwsValues:
-    """Values from AWS, with the connections and timeouts that the settings allow."""
+    """Values from AWS, with the connections and timeouts that the settings allow.
+
+    Each method raises `Refused` where AWS refuses.
+    """
 
     def __init__(
         self, settings: Settings, *, region: str | None = None, appconfig: bool = False

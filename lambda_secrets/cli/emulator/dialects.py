@@ -14,7 +14,7 @@ import re
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, unquote
 
 from lambda_secrets.cli.emulator.cache import ReadThroughCache
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from datetime import datetime
     from email.message import Message
 
-    from lambda_secrets.cli.emulator.records import (
-        ParameterRecord,
-        SecretRecord,
-        Values,
-    )
+    from lambda_secrets.cli.emulator.aws import AwsValues
+    from lambda_secrets.cli.emulator.local import LocalValues
+    from lambda_secrets.cli.emulator.records import ParameterRecord, SecretRecord
     from lambda_secrets.cli.emulator.settings import Settings
+
+    Values: TypeAlias = LocalValues | AwsValues
 
 Record = TypeVar("Record")
 

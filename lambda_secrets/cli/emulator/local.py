@@ -44,7 +44,8 @@ class _Version(Unpicklable):
 class LocalValues:
     """Tables in the form of a secrets file, each value with its version history.
 
-    A value's target is its scheme and name: `prod/db`, `ssm:/prod/url` or `appconfig:a/e/p`.
+    A value's target is its scheme and name: `prod/db`, `ssm:/prod/url` or `appconfig:a/e/p`. What
+    reads a value raises `Refused` where AWS would.
     """
 
     def __init__(self, tables: Mapping[str, Mapping[str, Any]]) -> None:

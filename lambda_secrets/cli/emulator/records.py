@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
     from datetime import datetime
     from typing import NoReturn
 
@@ -65,29 +64,3 @@ class ConfigurationRecord(Unpicklable):
     content: bytes
     content_type: str
     version: str
-
-
-class Values(Protocol):
-    """A source of values. Each method raises `Refused` where AWS would."""
-
-    def secret(self, name: str, version_id: str | None, stage: str | None) -> SecretRecord:
-        """Return a version of the secret with this name or ARN."""
-        ...
-
-    def parameter(self, name: str, *, decrypt: bool) -> ParameterRecord:
-        """Return the parameter with this name or ARN; `:version` or `:label` may follow it."""
-        ...
-
-    def configuration(
-        self, application: str, environment: str, profile: str
-    ) -> ConfigurationRecord:
-        """Return the configuration that is deployed."""
-        ...
-
-    def serves_appconfig(self) -> bool:
-        """Whether there are configurations at all."""
-        ...
-
-    def revision(self) -> Hashable:
-        """Return what differs after each change of a value here."""
-        ...

@@ -26,10 +26,9 @@ from lambda_secrets.cli.emulator.local import LocalValues
 from lambda_secrets.cli.emulator.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from lambda_secrets.cli.emulator.dialects import Dialect
-    from lambda_secrets.cli.emulator.records import Values
+    from lambda_secrets.cli.emulator.dialects import Dialect, Values
 
     Log = Callable[[str, str], None]
 
@@ -37,7 +36,8 @@ if TYPE_CHECKING:
 class Emulator:
     """A local stand-in for the extension: a context manager, or `start()` and `stop()`.
 
-    `values` are the tables of a secrets file (`{"secrets": {"prod/db": "..."}}`), or any `Values`.
+    `values` are the tables of a secrets file (`{"secrets": {"prod/db": "..."}}`), or an object with
+    values from such tables, a file or AWS.
     Port 0 takes a free one: `port` and `appconfig_port` (None without configurations) say which.
     It is not ready for `init` seconds, and each read of a value takes `latency` seconds. With
     `agent` it answers as the Secrets Manager Agent does. `log(level, line)` gets each request.
@@ -139,8 +139,8 @@ class _LoopbackServer(ThreadingHTTPServer):
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.dialect = dialect
         self.log = log
-        self._open: set[socket.socket] = set()
-        self._open_lock = threading.Lock()
+        self.connections: set[socket.socket] = set()
+        self._lock = threading.Lock()
         super().__init__((host, port), _Connection)
         self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
@@ -152,22 +152,16 @@ class _LoopbackServer(ThreadingHTTPServer):
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = "localhost", int(self.server_address[1])
 
-    @property
-    def connections(self) -> int:
-        """How many connections are open."""
-        with self._open_lock:
-            return len(self._open)
-
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer a connection in its own thread, and keep it for `stop`."""
-        with self._open_lock:
-            self._open.add(request)
+        with self._lock:
+            self.connections.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
         """Close a connection."""
-        with self._open_lock:
-            self._open.discard(request)
+        with self._lock:
+            self.connections.discard(request)
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -177,8 +171,8 @@ class _LoopbackServer(ThreadingHTTPServer):
         """Stop listening and cut the connections that are open."""
         self.shutdown()
         self.server_close()
-        with self._open_lock:
-            for connection in self._open:
+        with self._lock:
+            for connection in self.connections:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
         self._thread.join()
@@ -197,7 +191,7 @@ class _Connection(BaseHTTPRequestHandler):
         super().setup()
         seconds = self._listener.dialect.connection_seconds
         self._deadline = None if seconds is None else time.monotonic() + seconds
-        self._connections = self._listener.connections
+        self._connections = len(self._listener.connections)
 
     def handle_one_request(self) -> None:
         if self._deadline is not None:
@@ -232,8 +226,11 @@ class _Connection(BaseHTTPRequestHandler):
     def _write(self, reply: Reply) -> None:
         self.send_response_only(reply.status)
         self.send_header("Date", self.date_time_string())
-        for name, value in _headers(reply, closing=self.close_connection):
+        for name, value in reply.headers:
             self.send_header(name, value)
+        self.send_header("Content-Length", str(len(reply.body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(reply.body)
@@ -242,13 +239,6 @@ class _Connection(BaseHTTPRequestHandler):
 def _is_local(host: str | None) -> bool:
     """Whether a Host header names this machine: a site may point its own name at 127.0.0.1."""
     return host is None or re.sub(r":\d*$", "", host.lower()) in {"localhost", "127.0.0.1", "[::1]"}
-
-
-def _headers(reply: Reply, *, closing: bool) -> Iterator[tuple[str, str]]:
-    yield from reply.headers
-    yield "Content-Length", str(len(reply.body))
-    if closing:
-        yield "Connection", "close"
 
 
 def _line(request: Request, reply: Reply, started: float) -> str:
