@@ -118,7 +118,6 @@ def resolvers_of(found: Any) -> list[Resolver]:
     Third-party decorators may keep a handler anywhere: in a closure, an attribute, a class.
     """
     known = {id(resolver): resolver for resolver in live_resolvers()}
-    reached: list[Resolver] = []
     waiting = [found]
     # Modules and their globals refer to everything: do not follow them.
     seen = {id(shared_cache), *(id(vars(module)) for module in sys.modules.copy().values())}
@@ -127,13 +126,11 @@ def resolvers_of(found: Any) -> list[Resolver]:
         if id(one) in seen or isinstance(one, ModuleType):
             continue
         seen.add(id(one))
-        if id(one) in known:
-            reached.append(known[id(one)])
-            continue
         if isinstance(one, FunctionType):
             seen.add(id(one.__globals__))
-        waiting.extend(gc.get_referents(one))
-    return [resolver for resolver in known.values() if resolver in reached]
+        if id(one) not in known:
+            waiting.extend(gc.get_referents(one))
+    return [resolver for address, resolver in known.items() if address in seen]
 
 
 def live_resolvers() -> list[Resolver]:

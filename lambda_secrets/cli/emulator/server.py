@@ -37,10 +37,10 @@ class Emulator:
     """A local stand-in for the extension: a context manager, or `start()` and `stop()`.
 
     `values` are the tables of a secrets file (`{"secrets": {"prod/db": "..."}}`), or an object with
-    values from such tables, a file or AWS.
-    Port 0 takes a free one: `port` and `appconfig_port` (None without configurations) say which.
-    It is not ready for `init` seconds, and each read of a value takes `latency` seconds. With
-    `agent` it answers as the Secrets Manager Agent does. `log(level, line)` gets each request.
+    values from such tables, a file or AWS. Port 0 takes a free one: `port` and `appconfig_port`
+    (None without configurations) say which. It is not ready for `init` seconds, and each read of a
+    value takes `latency` seconds. With `agent` it answers as the Secrets Manager Agent does.
+    `log(level, line)` gets each request.
     """
 
     def __init__(
