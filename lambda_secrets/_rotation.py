@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from ._secret import Declaration
     from ._store import Key
 
-    Name = tuple[Resolver, str]
-    Used = dict[str, Entry | None]
-
 FORCED_PAUSE = 1.0  # seconds between two forced reads of a source that failing calls ask for
 LONGEST_PAUSE = 15.0  # seconds, if forced reads bring nothing new
 PENDING_LIMIT = 60.0  # seconds for which a pending version serves as the current one
@@ -70,71 +67,120 @@ class Attempt:
         return min(LONGEST_PAUSE, FORCED_PAUSE * 2.0 ** max(0, min(self.fruitless, 9) - 1))
 
 
-class Newer:
-    """The search of one failing call for newer values.
+class Used:
+    """A declared name whose value a failing call has used.
 
-    What it keeps of a declared name is by resolver and name.
+    Attributes:
+        before: the entry that the call had, if there was one.
+        newer: the entry to try instead, once it is found.
+        pending: the same, if it is a pending version.
+        alone: whether its source is left alone for now.
     """
 
-    def __init__(self, cache: Cache, used: dict[Resolver, Used], remaining: float | None) -> None:
+    newer: Entry | None = None
+    pending: Entry | None = None
+    alone = False
+
+    def __init__(self, resolver: Resolver, name: str, before: Entry | None) -> None:
+        self.resolver = resolver
+        self.name = name
+        self.before = before
+
+    @property
+    def declaration(self) -> Declaration:
+        """Its declaration, with the environment variable, if any, looked up."""
+        return self.resolver.declaration(self.name)
+
+    @property
+    def attempt(self) -> Attempt:
+        """The attempts for its source, which all failing calls share."""
+        return _attempt(self.resolver, self.declaration.source)
+
+    def cached(self) -> Entry | None:
+        """Return the cached entry if its value differs from the one used."""
+        entry = known_entry(self.resolver, self.name)
+        if entry is None or entry.absent or (self.before and same(entry, self.before)):
+            return None
+        return entry
+
+    def asks_for_pending(self) -> bool:
+        """Whether a pending version is wanted, or may differ in password alone."""
+        source, asked = self.declaration.source, self.declaration.pending
+        if self.before is None or self.before.absent or source.kind != "secret" or source.versioned:
+            return False
+        return asked is True or (asked is None and bool(shielded(_has_password, self.before)))
+
+    def accepts(self, pending: Entry) -> bool:
+        """Whether a pending version is new, has not failed, and is wanted or a new password."""
+        if any(same(one, pending) for one in (self.before, *self.attempt.refused) if one):
+            return False
+        asked = self.declaration.pending
+        return asked is True or bool(shielded(_differ_in_password, self.before, pending))
+
+
+class Newer:
+    """The search of one failing call for newer values."""
+
+    def __init__(
+        self, cache: Cache, used: dict[Resolver, dict[str, Entry | None]], remaining: float | None
+    ) -> None:
         """Search for newer values of the used entries, within the remaining seconds, if known."""
         self._cache = cache
-        self._used = {(r, name): entry for r in used for name, entry in used[r].items()}
+        self._used = [Used(r, name, entry) for r in used for name, entry in used[r].items()]
         self._timeout = max(resolver.timeout for resolver in used)
         self._begin = cache.clock.monotonic()
         self._until = self._begin + wait_within(remaining)
-        self._changed: dict[Name, Entry] = {}  # the newer entries found
-        self._forced: list[Attempt] = []  # the sources read past all caches
-        self._alone: list[Name] = []  # whose sources are left alone
-        self._bridged = False  # the newer entries are pending versions
-        self._trial = Builds(cache)  # objects built from these
+        self._trial = Builds(cache)  # objects built from pending versions
         self._pid = os.getpid()
 
     def steps(self) -> Steps[dict[Resolver, Secrets]]:
         """Yield blocking calls; return the values of each resolver that has a new one."""
-        yield from self.refresh()
-        self._changed = self._newer()
-        self._bridged = not self._changed
-        if self._bridged:
+        forced = yield from self.refresh()
+        for one in self._used:
+            one.newer = one.cached()
+        if not any(one.newer for one in self._used):
             yield from self._cross()
-        new = {self._attempt(resolver, name) for resolver, name in self._changed}
-        for attempt in self._forced:
+        new = {one.attempt for one in self._used if one.newer}
+        for attempt in forced:
             attempt.fruitless = 0 if attempt in new else attempt.fruitless + 1
         found = {}
-        for resolver in dict.fromkeys(resolver for resolver, _ in self._used):
-            secrets = yield from self._secrets(resolver)
+        for resolver in dict.fromkeys(one.resolver for one in self._used):
+            names = [one for one in self._used if one.resolver is resolver]
+            secrets = yield from self._secrets(resolver, names)
             if secrets is not None:
                 found[resolver] = secrets
-                yield functools.partial(self._tell, resolver)  # it waits for the observer
+                # It waits for the observer.
+                yield functools.partial(self._tell, resolver.observer, names)
         return found
 
-    def refresh(self) -> Steps[None]:
-        """Read past all caches the used sources that are due and have no newer value yet."""
-        waited: dict[Attempt, Any] = {}
+    def refresh(self) -> Steps[Iterable[Attempt]]:
+        """Read past all caches what is due and has no newer value yet; return what was read."""
+        waited: dict[Attempt, Instant] = {}
         while True:
             with self._cache.lock:
                 due, joined, late = self._sorted(waited)
                 delay, left = max(late.values(), default=0.0), self._left()
                 if delay >= (self._timeout if left == math.inf else left):
-                    self._alone += late
+                    for one in late:
+                        one.alone = True
                     delay = 0.0
                 if not delay:
-                    due = _claimed(due if left else {}, self._cache.now())
-                    self._forced = list(due)
+                    due = due if left else {}
+                    self._claim(due)
                     break
             # Two rotations in a row: wait until the sources may be read again.
-            attempts = [self._attempt(resolver, name) for resolver, name in late]
-            waited = {attempt: attempt.at for attempt in attempts}
+            waited = {one.attempt: one.attempt.at for one in late}
             yield functools.partial(time.sleep, delay)
         yield from self._read(due, joined)
+        return due
 
     def accept(self) -> None:
         """Serve the pending values, and objects built from them, to everybody: they worked."""
-        if not self._bridged or self._is_inherited():
+        if self._is_inherited():
             return
         cache = self._cache
         with cache.lock:  # all at once, or another call builds from a value that it finds
-            served = {self._served(resolver, name) for resolver, name in self._changed}
+            served = {self._served(one, one.pending) for one in self._used if one.pending}
             good = [built for built in self._trial.current if built.key[:2] in served]
             for built in good:
                 self._trial.current.remove(built)
@@ -151,8 +197,9 @@ class Newer:
         with self._cache.lock:
             self._trial.drop(lambda _: True)
         self._trial.close_unused()
-        for (resolver, name), pending in self._changed.items() if failed and self._bridged else ():
-            self._attempt(resolver, name).refused.append(pending)
+        for one in self._used:
+            if failed and one.pending:
+                one.attempt.refused.append(one.pending)
 
     def _is_inherited(self) -> bool:
         """Whether the call has forked, and this is the child: the objects are the parent's."""
@@ -161,72 +208,61 @@ class Newer:
             builds_of(self._cache).inherited.append(self._trial)
         return is_child
 
-    def _attempt(self, resolver: Resolver, name: str, source: Source | None = None) -> Attempt:
-        """Return the `Attempt` for the source of a name, or for another source."""
-        source = source or resolver.declaration(name).source
-        key = id(self._cache.active(resolver.backend)), source
-        attempt: Attempt = self._cache.attempts.setdefault(key, Attempt(key))
-        return attempt
-
-    def _newer(self) -> dict[Name, Entry]:
-        """Return the cached entries whose values differ from those used."""
-        changed = {}
-        for (resolver, name), before in self._used.items():
-            entry = known_entry(resolver, name)
-            if entry is not None and not entry.absent and not (before and same(entry, before)):
-                changed[resolver, name] = entry
-        return changed
-
     def _sorted(
-        self, waited: dict[Attempt, Any]
-    ) -> tuple[dict[Attempt, Resolver], set[threading.Event], dict[Name, float]]:
-        """Return what to read now, what to wait for, and delays by name; note names to skip."""
+        self, waited: dict[Attempt, Instant]
+    ) -> tuple[dict[Attempt, Resolver], set[threading.Event], dict[Used, float]]:
+        """Return what to read now, what to wait for, and delays; note what to leave alone."""
         due, joined, late = {}, set(), {}
-        self._alone = []
-        changed = self._newer()
-        for (resolver, name), entry in self._used.items():
-            if (resolver, name) in changed:
+        for one in self._used:
+            one.alone = False
+            if one.cached():
                 continue
-            attempt = self._attempt(resolver, name)
+            attempt, before = one.attempt, one.before
             since = self._cache.age(attempt.at)
-            if entry and not (attempt.used and same(attempt.used, entry)):
-                attempt.used, attempt.fruitless = entry, 0
-            if entry is not None and entry.forced:  # maybe by a refresh()
-                since = min(since, self._cache.age(entry.sent))
+            if before and not (attempt.used and same(attempt.used, before)):
+                attempt.used, attempt.fruitless = before, 0
+            if before and before.forced:  # maybe by a refresh()
+                since = min(since, self._cache.age(before.sent))
             if self._is_running(attempt):
                 joined.add(attempt.ended)
             elif since >= attempt.pause or waited.get(attempt) == attempt.at:
-                due[attempt] = resolver
+                due[attempt] = one.resolver
             elif attempt.fruitless:
-                self._alone.append((resolver, name))
-            elif entry is not None and entry.forced:
-                late[resolver, name] = FORCED_PAUSE - since
+                one.alone = True
+            elif before and before.forced:
+                late[one] = FORCED_PAUSE - since
         return due, joined, late
 
     def _cross(self) -> Steps[None]:
         """Find pending versions that may serve as the current ones."""
-        wanted: dict[Name, Attempt] = {}
+        wanted: dict[Used, Attempt] = {}
         due, joined = {}, set()
         with self._cache.lock:
-            for (resolver, name), entry in self._used.items():
-                declaration = resolver.declaration(name)
-                if (resolver, name) in self._alone or not _may_be_pending(declaration, entry):
+            for one in self._used:
+                if one.alone or not one.asks_for_pending():
                     continue
-                source = Source("secret", declaration.source.name, version_stage="AWSPENDING")
-                wanted[resolver, name] = attempt = self._attempt(resolver, name, source)
+                name = one.declaration.source.name
+                attempt = _attempt(one.resolver, Source("secret", name, version_stage="AWSPENDING"))
+                wanted[one] = attempt
                 if self._is_running(attempt):
                     joined.add(attempt.ended)
                 elif self._cache.age(attempt.at) >= FORCED_PAUSE:
-                    due[attempt] = resolver
-            _claimed(due, self._cache.now())
+                    due[attempt] = one.resolver
+            self._claim(due)
         yield from self._read(due, joined)
-        for (resolver, name), attempt in wanted.items():
-            pending, current = self._cache.entries.get(attempt.key), self._used[resolver, name]
+        for one, attempt in wanted.items():
+            pending = self._cache.entries.get(attempt.key)
             # The read may have failed, and left an earlier rotation's version.
             if pending is None or pending.absent or pending.sent < attempt.at:
                 _log.debug("There is no pending version of %s to use.", attempt.key[1].name)
-            elif current is not None and self._may_serve(resolver, name, current, pending):
-                self._changed[resolver, name] = pending
+            elif one.accepts(pending):
+                one.newer = one.pending = pending
+
+    def _claim(self, due: Iterable[Attempt]) -> None:
+        """Let other calls wait while this one reads; the caller holds the lock."""
+        now = self._cache.now()
+        for attempt in due:
+            attempt.at, attempt.ended = now, threading.Event()
 
     def _read(self, due: dict[Attempt, Resolver], joined: Iterable[threading.Event]) -> Steps[None]:
         """Read the claimed sources past all caches; wait for those that other calls read."""
@@ -247,66 +283,49 @@ class Newer:
         for ended in joined:
             yield functools.partial(ended.wait, min(self._left(), self._timeout + GRACE))
 
-    def _may_serve(self, resolver: Resolver, name: str, current: Entry, pending: Entry) -> bool:
-        if any(same(one, pending) for one in (current, *self._attempt(resolver, name).refused)):
-            return False
-        asked = resolver.declaration(name).pending
-        return asked is True or bool(shielded(_differ_in_password, current, pending))
-
-    def _served(self, resolver: Resolver, name: str) -> Key | None:
+    def _served(self, one: Used, pending: Entry) -> Key | None:
         """Let a pending version serve everybody; return its key, or None if AWSCURRENT has changed.
 
         The caller holds the lock.
         """
-        key = self._attempt(resolver, name).key
-        pending, current = self._changed[resolver, name], self._used[resolver, name]
+        key = one.attempt.key
         known = self._cache.entries.get(key)
-        if known is None or current is None or not same(known, current):
-            return key if known is not None and same(known, pending) else None
-        entry = Entry(pending.answer, pending.backend, pending.sent, 0.0, forced=True)
-        entry.limit = min(resolver.freshness(name).ttl, PENDING_LIMIT)
-        entry.current = known.current or known  # of two bridges in a row
-        entry.made, entry.max_served_age = pending.made, known.max_served_age
-        self._cache.entries[key] = entry
-        self._cache.changed()
-        return key
+        if known and one.before and same(known, one.before):
+            entry = Entry(pending.answer, pending.backend, pending.sent, 0.0, forced=True)
+            entry.limit = min(one.resolver.freshness(one.name).ttl, PENDING_LIMIT)
+            entry.current = known.current or known  # of two bridges in a row
+            entry.made, entry.max_served_age = pending.made, known.max_served_age
+            self._cache.entries[key] = known = entry
+            self._cache.changed()
+        return key if known and same(known, pending) else None
 
-    def _secrets(self, resolver: Resolver) -> Steps[Secrets | None]:
+    def _secrets(self, resolver: Resolver, names: list[Used]) -> Steps[Secrets | None]:
         """Return the values of all names of a resolver, or None if no declared value is new."""
-        used = {name: entry for (one, name), entry in self._used.items() if one is resolver}
-        changed = {name: entry for (one, name), entry in self._changed.items() if one is resolver}
-        entries = {n: e for n, e in {**used, **changed}.items() if e is not None}
         values: dict[str, Any] = {}
-        new = []
-        for name, before in used.items():
-            absent = SecretNotFoundError()
-            values[name] = resolver.value(name, entries.get(name, absent))
-            old = resolver.value(name, absent if before is None else before)
-            if not callable(values[name]):
-                values[name] = old  # a new value that does not fit is ignored
-            elif name in changed and not (callable(old) and same_value(old, values[name])):
-                new.append(name)
-        if not new or not all(map(callable, values.values())):
+        is_new = False
+        for one in names:
+            old = resolver.value(one.name, one.before or SecretNotFoundError())
+            new = resolver.value(one.name, one.newer) if one.newer else old
+            values[one.name] = new if callable(new) else old  # one that does not fit is ignored
+            is_new |= callable(new) and not (callable(old) and same_value(old, new))
+        if not is_new or not all(map(callable, values.values())):
             return None
-        secrets = Secrets(values, entries)
-        if self._bridged:
-            secrets = yield from build_steps(resolver, changed, secrets, self._until, self._trial)
-        rest = [name for name in used if not (self._bridged and name in changed)]
+        entries = {one.name: one.newer or one.before for one in names}
+        secrets = Secrets(values, {name: entry for name, entry in entries.items() if entry})
+        pending = [one.name for one in names if one.pending]
+        secrets = yield from build_steps(resolver, pending, secrets, self._until, self._trial)
+        rest = [one.name for one in names if not one.pending]
         return (yield from build_steps(resolver, rest, secrets, self._until))
 
-    def _tell(self, resolver: Resolver) -> None:
+    def _tell(self, observer: Any, names: list[Used]) -> None:
         """Tell an observer that the call runs again, and with which new values."""
-        if resolver.observer is not None:
+        if observer is not None:
             from .events import Retried, tell_served
 
             seconds = self._cache.clock.monotonic() - self._begin
-            told = {
-                resolver.declaration(name).source: entry
-                for (one, name), entry in self._changed.items()
-                if one is resolver
-            }
+            told = {one.declaration.source: one.newer for one in names if one.newer}
             served = [(source, entry, seconds) for source, entry in told.items()]
-            tell_served(Retried, resolver.observer, served, self._left())
+            tell_served(Retried, observer, served, self._left())
 
     def _left(self) -> float:
         left: float = self._until - self._cache.clock.monotonic()
@@ -318,18 +337,11 @@ class Newer:
         return not (hung or attempt.ended.is_set())
 
 
-def _claimed(due: dict[Attempt, Resolver], now: Instant) -> dict[Attempt, Resolver]:
-    for attempt in due:
-        attempt.at, attempt.ended = now, threading.Event()
-    return due
-
-
-def _may_be_pending(declaration: Declaration, entry: Entry | None) -> bool:
-    """Whether a pending version is asked for, or may differ in password alone."""
-    source, asked = declaration.source, declaration.pending
-    if entry is None or entry.absent or source.kind != "secret" or source.versioned:
-        return False
-    return asked is True or (asked is None and bool(shielded(_has_password, entry)))
+def _attempt(resolver: Resolver, source: Source) -> Attempt:
+    """Return the attempts for a source."""
+    key = id(resolver.cache.active(resolver.backend)), source
+    attempt: Attempt = resolver.cache.attempts.setdefault(key, Attempt(key))
+    return attempt
 
 
 def _has_password(entry: Entry) -> bool:
