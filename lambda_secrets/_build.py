@@ -246,10 +246,10 @@ def builds_of(store: Store) -> Builds:
         return store.builds  # type: ignore[no-any-return]  # typed as Any in the store
 
 
-def key_of(resolver: Any, declaration: Declaration) -> Key:
+def key_of(resolver: Any, name: str) -> Key:
     """Return the key of a built object; it holds the id of ``build``, so keep that alive."""
-    owner, source = id(resolver.cache.active(resolver.backend)), declaration.source
-    return owner, source, declaration.path, declaration.transform, id(declaration.build)
+    declaration: Declaration = resolver.declaration(name)
+    return *resolver.key(name), declaration.path, declaration.transform, id(declaration.build)
 
 
 def _find(among: list[Built], key: Key) -> Built | None:
@@ -279,14 +279,12 @@ def steps(
     builds = builds or builds_of(store)
     values: dict[str, Any] = dict(held(secrets))
     until = min(until, store.clock.monotonic() + resolver.timeout)
-    for name in names:
-        declaration, value = resolver.declaration(name), values[name]
-        if declaration.build is None:
-            continue
-        key = key_of(resolver, declaration)
+    for name in [name for name in names if name in resolver.builds]:
+        key, value = key_of(resolver, name), values[name]
         if type(value(0)) is Wrapped and value(0).shared:  # a default or an override's object
             builds.forget(key)
         else:
+            declaration = resolver.declaration(name)
             values[name] = yield from builds.steps(name, key, declaration, value, until)
     return Secrets(values, origins(secrets))
 

@@ -6,7 +6,7 @@ import functools
 
 from ._cache import shared_cache
 from ._declarations import declare_all
-from ._maintenance import discard, known_entry
+from ._maintenance import discard, known_entry, readable
 from ._resolver import Resolver, run
 from ._signals import is_from_signal
 from ._sources import check_seconds
@@ -138,7 +138,7 @@ class LiveSecrets:
             and clock.time() < wall
             and name in held(secrets)
             and running.get() is None
-            and resolver.declarations[name].build is None
+            and name not in resolver.builds
         ):
             return fresh(held(secrets)[name])
         found = run(self._steps(resolver, [name]))
@@ -176,12 +176,11 @@ class LiveSecrets:
 
     def clear(self) -> None:
         """Forget the values, so that the next access fetches; close objects built from them."""
-        from ._shortfall import with_others
-
         for resolver in self._resolvers:
             # An override by another thread may begin or end meanwhile.
             owners = {id(resolver.backend), id(resolver.cache.active(resolver.backend))}
-            sources = [resolver.declaration(name).source for name in with_others(resolver, ())]
+            names = readable(resolver, resolver.declarations)
+            sources = [resolver.declaration(name).source for name in names]
             gone = {(owner, source) for owner in owners for source in sources}
             take_back(resolver, resolver.declarations)
             discard(resolver.cache, gone.__contains__)

@@ -13,7 +13,7 @@ from .errors import DeclarationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from typing import Any
 
     from ._names import Opaque
@@ -39,7 +39,18 @@ def known_entry(watcher: Any, name: str) -> Entry | None:
     store: Store = watcher.cache
     if store.deferred and not store.is_mine():
         catch_up(store)
-    return store.entries.get((id(store.active(watcher.backend)), watcher.declaration(name).source))
+    return store.entries.get(watcher.key(name))
+
+
+def readable(watcher: Any, names: Collection[str]) -> list[str]:
+    """Return those of its names that can be read: their environment variables are right."""
+    found = []
+    for name in names:
+        with suppress(DeclarationError):
+            watcher.freshness(name)
+            watcher.declaration(name)
+            found.append(name)
+    return found
 
 
 def clear(store: Store) -> None:
@@ -92,11 +103,8 @@ def _backend_of(owner: Any) -> Any:
 def sweep(store: Store) -> None:
     """Forget entries too old to serve and, beyond a limit, the oldest that no handler declares."""
     entries = store.entries
-    declared = set()
-    for watcher in store.watchers.values():
-        for name in () if watcher.temporary else watcher.declarations:
-            with suppress(DeclarationError):  # its variable is unset: nothing is cached
-                declared.add((id(store.active(watcher.backend)), watcher.declaration(name).source))
+    watchers = [watcher for watcher in store.watchers.values() if not watcher.temporary]
+    declared = {w.key(name) for w in watchers for name in readable(w, w.declarations)}
     for key, entry in list(entries.items()):
         if key not in declared and 0 <= entry.max_served_age < store.age(entry.sent):
             del entries[key]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ._names import Mode, Opaque, Steps, T
     from ._secret import Declaration
     from ._sources import Source
-    from ._store import Reading
+    from ._store import Key, Reading
     from .backends import Backend
     from .errors import ResolutionError
 
@@ -40,7 +40,7 @@ class Resolver:
             a warm invocation looks at. Replaced as a whole, so that threads see one state.
         partial: the same for names that were read one by one.
         resolved: its declarations; those with ``env:NAME`` once their variable has been read.
-        builds: whether any declaration builds an object.
+        builds: the names whose declarations build objects.
         temporary: whether the cache may drop its sources: nobody declares them for long.
     """
 
@@ -69,7 +69,7 @@ class Resolver:
 
             check_resolving(timeout, jitter, observer)
         self.declarations = dict(declarations)
-        self.builds = any(one.build is not None for one in self.declarations.values())
+        self.builds = [n for n, one in self.declarations.items() if one.build is not None]
         self.cache = cache
         self.backend = backend
         self.timeout = timeout
@@ -94,6 +94,10 @@ class Resolver:
 
             resolved[name] = effective(self.declarations[name], self.cache.active(self.backend))
         return resolved[name]
+
+    def key(self, name: str) -> Key:
+        """Return the key of that name's entry in the cache."""
+        return id(self.cache.active(self.backend)), self.declaration(name).source
 
     def freshness(self, name: str) -> Freshness:
         """Return how long a value of that name is good."""

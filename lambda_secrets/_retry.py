@@ -12,9 +12,8 @@ from ._build import builds_of, key_of
 from ._call import remaining_of
 from ._flags import ASYNC_GENERATOR, GENERATOR, flags_of
 from ._functions import function_in, innermost, offset_of
-from ._maintenance import known_entry
+from ._maintenance import known_entry, readable
 from ._rotation import Newer
-from ._shortfall import with_others
 from ._steps import Call, SteppedLayer, handler_of
 from ._uses import Use, is_second_run_of
 from ._values import held, origins
@@ -38,12 +37,7 @@ class RetriedCall(Call):
 
     def steps(self) -> Steps[Any]:
         """Yield blocking calls, and itself for each run; return the result of the last run."""
-        keys = []
-        for resolver in self.resolvers():
-            for name, declaration in resolver.declarations.items() if resolver.builds else ():
-                if declaration.build is not None:
-                    with suppress(DeclarationError):  # its variable is unset
-                        keys.append(key_of(resolver, resolver.declaration(name)))
+        keys = [key_of(r, name) for r in self.resolvers() for name in readable(r, r.builds)]
         if not keys:
             return (yield from self._retried())
         # Registered before it takes any object, so that none is closed while in use.
@@ -67,7 +61,9 @@ class RetriedCall(Call):
             used[self.layer.resolver] = {name: entries.get(name) for name in held(self.secrets)}
         if self.layer.into != "nothing":
             used.setdefault(self.layer.resolver, {})  # the caller may have passed everything
-        return used or {r: {n: known_entry(r, n) for n in with_others(r, ())} for r in resolvers}
+        if used:
+            return used
+        return {r: {n: known_entry(r, n) for n in readable(r, r.declarations)} for r in resolvers}
 
     def _retried(self) -> Steps[Any]:
         types = self.layer.refresh_on

@@ -94,7 +94,7 @@ class Used:
     @property
     def attempt(self) -> Attempt:
         """The attempts for its source, which all failing calls share."""
-        return _attempt(self.resolver, self.declaration.source)
+        return _attempt(self.resolver.cache, self.resolver.key(self.name))
 
     def cached(self) -> Entry | None:
         """Return the cached entry if its value differs from the one used."""
@@ -241,9 +241,9 @@ class Newer:
             for one in self._used:
                 if one.alone or not one.asks_for_pending():
                     continue
-                name = one.declaration.source.name
-                attempt = _attempt(one.resolver, Source("secret", name, version_stage="AWSPENDING"))
-                wanted[one] = attempt
+                owner, source = one.resolver.key(one.name)
+                pending = Source("secret", source.name, version_stage="AWSPENDING")
+                wanted[one] = attempt = _attempt(self._cache, (owner, pending))
                 if self._is_running(attempt):
                     joined.add(attempt.ended)
                 elif self._cache.age(attempt.at) >= FORCED_PAUSE:
@@ -251,12 +251,12 @@ class Newer:
             self._claim(due)
         yield from self._read(due, joined)
         for one, attempt in wanted.items():
-            pending = self._cache.entries.get(attempt.key)
+            entry = self._cache.entries.get(attempt.key)
             # The read may have failed, and left an earlier rotation's version.
-            if pending is None or pending.absent or pending.sent < attempt.at:
+            if entry is None or entry.absent or entry.sent < attempt.at:
                 _log.debug("There is no pending version of %s to use.", attempt.key[1].name)
-            elif one.accepts(pending):
-                one.newer = one.pending = pending
+            elif one.accepts(entry):
+                one.newer = one.pending = entry
 
     def _claim(self, due: Iterable[Attempt]) -> None:
         """Let other calls wait while this one reads; the caller holds the lock."""
@@ -337,10 +337,8 @@ class Newer:
         return not (hung or attempt.ended.is_set())
 
 
-def _attempt(resolver: Resolver, source: Source) -> Attempt:
-    """Return the attempts for a source."""
-    key = id(resolver.cache.active(resolver.backend)), source
-    attempt: Attempt = resolver.cache.attempts.setdefault(key, Attempt(key))
+def _attempt(cache: Cache, key: Key) -> Attempt:
+    attempt: Attempt = cache.attempts.setdefault(key, Attempt(key))
     return attempt
 
 

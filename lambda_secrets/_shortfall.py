@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from contextlib import suppress
 
+from ._maintenance import readable
 from ._signals import is_from_signal
 from ._sources import Mismatch
 from ._store import Entry, Freshness
@@ -25,18 +25,10 @@ if TYPE_CHECKING:
 
 
 def with_others(resolver: Any, names: Collection[str]) -> list[str]:
-    """Return these names, and those of all other sources.
-
-    A name whose environment variable is unset is left out.
-    """
-    found = list(names)
+    """Return these names, and those of all other sources that can be read."""
     own = {resolver.declaration(name).source for name in names}
-    for name in resolver.declarations:
-        with suppress(DeclarationError):
-            resolver.freshness(name)
-            if resolver.declaration(name).source not in own:
-                found.append(name)
-    return found
+    others = readable(resolver, resolver.declarations)
+    return [*names, *(n for n in others if resolver.declaration(n).source not in own)]
 
 
 def joined(before: State, reading: Reading, state: State) -> State:
@@ -118,11 +110,11 @@ def check(resolver: Any, values: dict[str, Any], results: dict[str, Any]) -> Non
 
     failures = {}
     for name, problem in problems.items():
-        if resolver.declarations[name].build is not None and _is_missing(problem):
+        if name in resolver.builds and _is_missing(problem):
             from ._build import builds_of, key_of
 
-            key = key_of(resolver, resolver.declaration(name))
-            builds_of(resolver.cache).forget(key)  # its object counts as replaced
+            # Its object counts as replaced.
+            builds_of(resolver.cache).forget(key_of(resolver, name))
         backend = results[name].backend or backend_name(resolver.cache.active(resolver.backend))
         failures[name] = failure(name, resolver.declaration(name), problem, backend)
     values.clear()  # a traceback can show them

@@ -108,9 +108,13 @@ class Watcher:
         self.declarations = {
             str(source): SimpleNamespace(source=source, default=...) for source in declared
         }
-        self.declaration = self.declarations.__getitem__
+        self.declaration = self.freshness = self.declarations.__getitem__
         self.expired = 0
         self.temporary = False
+
+    def key(self, name: str) -> tuple[int, Source]:
+        """Return the key of a name in the cache."""
+        return id(self.backend), self.declarations[name].source
 
     def expire(self) -> None:
         """Count it."""

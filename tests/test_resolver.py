@@ -1342,6 +1342,19 @@ def test_a_variable_that_is_unset_fails_nobody_but_who_reads_it(
     assert list(resolver.resolved) == ["a"]
 
 
+def test_a_ttl_that_is_malformed_fails_nobody_but_who_needs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A name that needs a malformed TTL variable fails alone: rounds for other names skip it."""
+    monkeypatch.setenv("SECRET_NAME", "b")
+    monkeypatch.setenv("LAMBDA_SECRETS_TTL", "soon")
+    declared = declare_all({"a": Secret("a", ttl=10), "b": "env:SECRET_NAME"})
+    resolver = Resolver(declared, cache=shared_cache, backend=Recorder({"a": "1", "b": "2"}))
+    assert one_by_one(resolver, "a") == "1"
+    with pytest.raises(DeclarationError, match="LAMBDA_SECRETS_TTL"):
+        one_by_one(resolver, "b")
+
+
 def test_a_variable_may_change_and_an_override_begin_during_a_round(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
