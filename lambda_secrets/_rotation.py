@@ -84,7 +84,7 @@ class Used:
     def __init__(self, resolver: Resolver, name: str, before: Entry | None) -> None:
         self.resolver = resolver
         self.name = name
-        self.before = before
+        self.before: Any = before  # never None if it has a pending version
 
     @property
     def declaration(self) -> Declaration:
@@ -112,7 +112,7 @@ class Used:
 
     def accepts(self, pending: Entry) -> bool:
         """Whether a pending version is new, has not failed, and is wanted or a new password."""
-        if any(same(one, pending) for one in (self.before, *self.attempt.refused) if one):
+        if any(same(one, pending) for one in (self.before, *self.attempt.refused)):
             return False
         asked = self.declaration.pending
         return asked is True or bool(shielded(_differ_in_password, self.before, pending))
@@ -186,8 +186,6 @@ class Newer:
                 self._trial.current.remove(built)
                 built.outside = False  # the call that it was handed out to declares it
                 builds_of(cache).replace(built)
-        if good:
-            builds_of(cache).close_unused()
         self.reject(failed=False)
 
     def reject(self, *, failed: bool) -> None:
@@ -203,10 +201,10 @@ class Newer:
 
     def _is_inherited(self) -> bool:
         """Whether the call has forked, and this is the child: the objects are the parent's."""
-        is_child = os.getpid() != self._pid
-        if is_child:
-            builds_of(self._cache).inherited.append(self._trial)
-        return is_child
+        if os.getpid() == self._pid:
+            return False
+        builds_of(self._cache).inherited.append(self._trial)
+        return True
 
     def _sorted(
         self, waited: dict[Attempt, Instant]
@@ -290,7 +288,7 @@ class Newer:
         """
         key = one.attempt.key
         known = self._cache.entries.get(key)
-        if known and one.before and same(known, one.before):
+        if known and same(known, one.before):
             entry = Entry(pending.answer, pending.backend, pending.sent, 0.0, forced=True)
             entry.limit = min(one.resolver.freshness(one.name).ttl, PENDING_LIMIT)
             entry.current = known.current or known  # of two bridges in a row
@@ -306,10 +304,13 @@ class Newer:
         for one in names:
             old = resolver.value(one.name, one.before or SecretNotFoundError())
             new = resolver.value(one.name, one.newer) if one.newer else old
-            values[one.name] = new if callable(new) else old  # one that does not fit is ignored
             is_new |= callable(new) and not (callable(old) and same_value(old, new))
-        if not is_new or not all(map(callable, values.values())):
+            value = new if callable(new) else old  # a new value that does not fit is ignored
+            if callable(value):  # a function that has read nothing may have names that are missing
+                values[one.name] = value
+        if not is_new:
             return None
+        names = [one for one in names if one.name in values]
         entries = {one.name: one.newer or one.before for one in names}
         secrets = Secrets(values, {name: entry for name, entry in entries.items() if entry})
         pending = [one.name for one in names if one.pending]
@@ -348,8 +349,8 @@ def _has_password(entry: Entry) -> bool:
 
 
 def _differ_in_password(current: Entry, pending: Entry) -> bool:
-    """Whether two versions are JSON objects with the same keys that differ in password alone."""
+    """Whether the pending version has the same keys, and differs in password alone."""
     one, other = parsed_json(current.answer.value), parsed_json(pending.answer.value)
-    if not (isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys()):
+    if not isinstance(other, dict) or one.keys() != other.keys():
         return False
     return [key for key in one if one[key] != other[key]] == ["password"]

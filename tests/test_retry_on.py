@@ -26,6 +26,7 @@ from lambda_secrets import (
     InjectionError,
     LiveSecrets,
     Secret,
+    SecretNotFoundError,
     clear_cache,
     inject_secrets,
 )
@@ -239,6 +240,25 @@ def test_all_sources_are_read_if_none_was(live: LiveSecrets, backend: Recorder) 
 
     assert call(live.a) == ("1", "1")
     assert backend.calls[-1].sources == ["a", "b", "same"]
+
+
+def test_a_missing_secret_does_not_keep_a_call_that_reads_none_from_its_retry(
+    backend: Recorder,
+) -> None:
+    """A call that reads no source itself is retried for those there are; one may be missing."""
+    live = LiveSecrets({"a": "a", "gone": "gone"}, backend=backend)
+    tries = []
+
+    @live.retry_on(LoginFailed)
+    def call(value: str) -> Any:
+        tries.append(value)
+        if len(tries) == 1:
+            raise LoginFailed
+        with pytest.raises(SecretNotFoundError):
+            live.current()
+        return live.a
+
+    assert call(live.a) == "1"
 
 
 @pytest.mark.parametrize("build", [None, str])

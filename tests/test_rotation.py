@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import logging
 import os
 import threading
 import time
+import weakref
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from lambda_secrets import (
     AccessDeniedError,
     BackendUnavailableError,
     LiveSecrets,
+    Parameter,
     Secret,
     inject_secrets,
 )
@@ -269,6 +272,94 @@ def test_what_is_not_a_login_has_no_pending_version(
     with pytest.raises(LoginFailed):
         handler({}, SimpleNamespace())
     assert seen == [current]
+
+
+@pytest.mark.parametrize("declared", [Secret("prod/db", default=""), Parameter("prod/db")])
+def test_what_is_missing_or_no_secret_has_no_pending_version(
+    declared: Any, stopped: FakeClock
+) -> None:
+    """No pending version is read in place of a default, or for a parameter."""
+    database = Rotating()
+    if isinstance(declared, Secret):
+        del database.stages[None]
+
+    @inject_secrets({"db": declared}, backend=database, refresh_on=LoginFailed)
+    def handler(event: Any, context: Any) -> Any:
+        raise LoginFailed
+
+    with pytest.raises(LoginFailed):
+        handler({}, SimpleNamespace())
+    assert database.forced == [None]
+
+
+def test_a_call_that_never_had_a_value_is_not_retried_with_a_pending_version(
+    stopped: FakeClock,
+) -> None:
+    """A call without any value fails as it did; its reads pause as usual, and none is pending."""
+    database = Rotating()
+    database.stages[None] = AccessDeniedError("no")
+    live = LiveSecrets({"db": "prod/db"}, backend=database)
+
+    @live.retry_on(LoginFailed)
+    def call() -> None:
+        raise LoginFailed
+
+    for seconds, reads in ((0, 1), (0.5, 1), (0.5, 2), (1, 2), (1, 3)):
+        stopped.tick(seconds)
+        with pytest.raises(LoginFailed):
+            call()
+        assert database.forced == [None] * reads
+
+
+def test_a_secret_that_is_gone_is_nothing_new(stopped: FakeClock) -> None:
+    """A call that failed with a value does not run again with the default."""
+    database = Rotating()
+    seen = []
+
+    @inject_secrets(
+        {"db": Secret("prod/db", default="none")}, backend=database, refresh_on=LoginFailed
+    )
+    def handler(event: Any, context: Any) -> Any:
+        seen.append(context.secrets.db)
+        del database.stages[None]
+        raise LoginFailed
+
+    with pytest.raises(LoginFailed):
+        handler({}, SimpleNamespace())
+    assert len(seen) == 1
+
+
+def test_a_second_run_may_clear_what_it_was_given(stopped: FakeClock) -> None:
+    """A pending version does not become the current one if the cache was cleared meanwhile."""
+    database = Rotating()
+    live = LiveSecrets({"password": "prod/db#password"}, backend=database)
+
+    @live.retry_on(LoginFailed)
+    def call() -> str:
+        outcome = database.login(live.password)
+        live.clear()
+        return outcome
+
+    live.current()
+    database.create()
+    database.set()
+    assert call() == "in with new"
+    assert live.password == "old"
+
+
+def test_a_pending_version_is_used_after_a_newer_value_has_failed(stopped: FakeClock) -> None:
+    """A second run that fails with a newer AWSCURRENT does not keep later calls from crossing."""
+    database = Rotating()
+    call = by_handler(database)
+    call()
+    database.rotate("second")
+    database.accepted = "third"
+    with pytest.raises(LoginFailed):
+        call()
+    assert database.logins == ["old", "old", "second"]
+    database.create("third")
+    stopped.tick(1)
+    assert call() == "in with third"
 
 
 @pytest.mark.parametrize("pending", [None, True])
@@ -936,6 +1027,10 @@ def test_a_child_of_a_second_run_leaves_its_pool_to_the_parent(
     assert handler({}, SimpleNamespace()) == "in with new"
     assert len(pools) == 4
     assert [pool.closed for pool in pools] == [False, False, True, False]
+    parents = weakref.WeakSet(pools[:2])
+    del pools[:]
+    gc.collect()
+    assert len(parents) == 2
 
 
 def pooled(database: Rotating, pools: list[Pool], change: Callable[[], None]) -> Any:
