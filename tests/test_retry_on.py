@@ -33,6 +33,7 @@ from lambda_secrets import (
 from lambda_secrets._cache import shared_cache
 from lambda_secrets._uses import Use
 from tests.support.recorder import Recorder
+from tests.support.rotating import LoginFailed as RefusedLogin, Rotating
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -337,6 +338,32 @@ def test_a_long_second_run_reads_fresh_values_again(live: LiveSecrets, stopped: 
 
     call()
     assert seen == ["0", "1", "1", "2", "1", "3", "1", "4", "2"]
+
+
+def test_each_value_of_a_second_run_lasts_from_its_own_reading(stopped: FakeClock) -> None:
+    """In the second run a new value is good from when it was read, others from when they were."""
+    database = Rotating()
+    declared: dict[str, Any] = {
+        "db": "prod/db#password",
+        "other": Secret("other", version_stage="AWSPREVIOUS"),
+    }
+    database.stages["AWSPREVIOUS"] = "same"
+    live = LiveSecrets(declared, backend=database, jitter=0)
+
+    @live.retry_on(RefusedLogin)
+    def call() -> Any:
+        database.login(live.current().db)
+        database.stages["AWSPREVIOUS"] = "changed"
+        stopped.tick(150)
+        password = live.db
+        stopped.tick(150)
+        return password, live.other
+
+    live.current()
+    stopped.tick(200)
+    database.create()
+    database.set()
+    assert call() == ("new", "changed")
 
 
 def test_a_refresh_in_a_second_run_takes_back_its_own_names_alone(live: LiveSecrets) -> None:
