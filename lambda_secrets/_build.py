@@ -47,7 +47,7 @@ class Built:
         self.declaration = declaration
         self.close: Any = declaration.close
         self.value = value
-        self.product: Opaque | None = None
+        self.product: Any = None
         self.cleared = False
         self.outside = False
         self.users: set[object] = set()
@@ -77,12 +77,11 @@ class Built:
         raise _failure(name, self.declaration, Mismatch(problem))
 
     def end(self) -> None:
-        """Close it, unless it was closed already."""
-        close, self.close = self.close, None
-        if close is None or self.product is None:
+        """Close it, if one of its declarations says how."""
+        if self.close is None:
             return
         try:
-            close(fresh(self.product))
+            self.close(fresh(self.product))
         except BaseException as error:  # no caller could handle it
             if is_from_signal(error):
                 raise
@@ -119,7 +118,7 @@ class Builds:
 
     def steps(
         self, name: str, key: Key, declaration: Declaration, value: Opaque, until: float
-    ) -> Steps[Opaque | None]:
+    ) -> Steps[Any]:
         """Yield blocking calls; return the object for a value, which is built if need be."""
         mine: Built | None = None
         try:
@@ -172,7 +171,7 @@ class Builds:
         done = yield functools.partial(making.done.wait, left)
         return "" if done else "another call is still building it. Raise timeout, or build faster."
 
-    def handed_out(self, built: Built, declaration: Declaration) -> Opaque | None:
+    def handed_out(self, built: Built, declaration: Declaration) -> Any:
         """Return an object; note who uses it and how to close it. The caller holds the lock."""
         built.users = self.callers(built)
         built.outside |= not built.users
@@ -281,7 +280,7 @@ def steps(
     until = min(until, store.clock.monotonic() + resolver.timeout)
     for name in [name for name in names if name in resolver.builds]:
         key, value = key_of(resolver, name), values[name]
-        if type(value(0)) is Wrapped and value(0).shared:  # a default or an override's object
+        if type(value(0)) is Wrapped:  # a default or an override's object
             builds.forget(key)
         else:
             declaration = resolver.declaration(name)

@@ -406,7 +406,7 @@ def test_what_was_handed_out_outside_of_calls_is_closed_by_clear_alone(
 
 
 def test_what_needs_no_close_is_not_kept_when_it_is_replaced(
-    backend: Recorder, stopped: FakeClock
+    backend: Recorder, stopped: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An object without `close` goes when its last user lets it go."""
 
@@ -422,6 +422,7 @@ def test_what_needs_no_close_is_not_kept_when_it_is_replaced(
         assert type(live.it) is Pool
     gc.collect()
     assert len(alive) == 1
+    assert not caplog.records
 
 
 def test_what_needs_no_close_and_was_cleared_during_its_build_is_not_kept(
@@ -576,12 +577,26 @@ def test_what_close_raises_is_logged_without_its_message(
     assert "confidential" not in caplog.text
 
 
+def test_ctrl_c_during_a_close_gets_out(backend: Recorder) -> None:
+    """What a signal handler raises within `close` reaches the caller of `clear`."""
+
+    def close(client: Client) -> None:
+        raise KeyboardInterrupt
+
+    live = LiveSecrets({"it": declared(close=close)}, backend=backend)
+    live.current()
+    with pytest.raises(KeyboardInterrupt):
+        live.clear()
+
+
 def test_one_of_several_declarations_has_the_close(backend: Recorder, made: list[Client]) -> None:
     """A clear closes a shared object even if only one of its declarations has `close`."""
-    resolve_secrets({"it": declared(close=None)}, backend=backend)
-    resolve_secrets({"it": declared()}, backend=backend)
-    clear_cache()
-    assert [client.closed for client in made] == [1]
+    without, with_close = declared(close=None), declared()
+    for one, other in ((without, with_close), (with_close, without)):
+        resolve_secrets({"it": one}, backend=backend)
+        resolve_secrets({"it": other}, backend=backend)
+        clear_cache()
+    assert [client.closed for client in made] == [1, 1]
 
 
 def test_an_object_that_the_caller_passes_needs_no_variable(backend: Recorder) -> None:
@@ -794,10 +809,10 @@ def test_what_cannot_be_compared_is_built_again_for_another_secret(
 
     declaration = Secret("a", transform=Array, build=lambda value: Client(value.text))
     live = LiveSecrets({"it": declaration}, backend=backend, ttl=10)
-    live.current()
-    backend.answers["a"] = "new"
-    stopped.tick(10)
-    assert live.it.value == "new"
+    for text in ("1", "1", "new"):
+        backend.answers["a"] = text
+        assert live.it.value == text
+        stopped.tick(10)
     assert [client.value for client in made] == ["1", "new"]
 
 
