@@ -107,6 +107,7 @@ def declared_by(
             f"The environment variable {variable} does not hold {form}. Correct it; its text is "
             "not shown, since it may be a secret."
         )
+    found._freeze(convert=declaration.convert)  # noqa: SLF001 - the copy is not used before
     return found
 
 

@@ -13,7 +13,7 @@ from ._values import Secrets, opaque, shielded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
     from typing import Any
 
     from ._cache import Cache
@@ -198,8 +198,7 @@ class Resolver:
         declaration = self.declaration(name)
         value: Any = result
         if isinstance(result, Entry):
-            convert = self.declarations[name].convert
-            key = (declaration.path, id(declaration.transform), id(convert))
+            key = (declaration.path, id(declaration.transform), id(declaration.convert))
             known = result.made.get(key)
             if result.absent:
                 value = result.answer
@@ -207,23 +206,21 @@ class Resolver:
                 value = known[-1]
                 self.cache.reveal(value)  # again: a listener forgets what is not used
             else:
-                value = self._make(declaration, convert, key, result)
+                value = self._make(declaration, key, result)
         if declaration.build is not None or not callable(value):
             from ._shortfall import instead_of
 
             return instead_of(self, declaration, value)
         return value
 
-    def _make(
-        self, declaration: Declaration, convert: Any, key: object, entry: Entry
-    ) -> Opaque | Mismatch:
+    def _make(self, declaration: Declaration, key: object, entry: Entry) -> Opaque | Mismatch:
         """Make a declared value from an entry, and keep it in the entry."""
         extract: Any = shielded
         # A transform may log its input; and listeners do not look into converted objects.
-        if declaration.transform is not None or convert is not None:
+        if declaration.transform is not None or declaration.convert is not None:
             self.cache.reveal(opaque(entry.answer.value))
             from ._shortfall import contained as extract
-        made = extract(_extracted, declaration, entry, convert)
+        made = extract(_extracted, declaration, entry)
         if callable(made):
             self.cache.reveal(made)  # before another thread gets it
             count = len(entry.made)
@@ -231,7 +228,8 @@ class Resolver:
                 from ._shortfall import still_declared
 
                 entry.made = still_declared(self.cache, entry.made)
-            entry.made[key] = (declaration.transform, convert, made)  # `key` has the ids of both
+            # `key` has the ids of the first two: keep them alive.
+            entry.made[key] = (declaration.transform, declaration.convert, made)
             self.cache.reveal(made)  # to a listener that was added in between
         return made  # type: ignore[no-any-return]
 
@@ -283,11 +281,9 @@ def run(steps: Steps[T]) -> T:
             return value(steps)  # type: ignore[no-any-return]  # in place of the result
 
 
-def _extracted(
-    declaration: Declaration, entry: Entry, convert: Callable[[Any], Any] | None
-) -> Opaque | Mismatch:
+def _extracted(declaration: Declaration, entry: Entry) -> Opaque | Mismatch:
     value = declaration.extract(opaque(entry.answer.value))
-    if convert is not None and not isinstance(value, Mismatch):
+    if declaration.convert is not None and not isinstance(value, Mismatch):
         value = opaque(value)  # hidden while other people's code runs
-        value = convert(value)
+        value = declaration.convert(value)
     return value if isinstance(value, Mismatch) else opaque(value)

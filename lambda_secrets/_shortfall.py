@@ -80,9 +80,9 @@ def still_declared(store: Any, made: dict[Any, Any]) -> dict[Any, Any]:
     with store.lock:
         watchers = list(store.watchers.values())
     declared = {
-        (one.path, id(one.transform), id(watcher.declarations[name].convert))
+        (one.path, id(one.transform), id(one.convert))
         for watcher in watchers
-        for name, one in watcher.resolved.copy().items()
+        for one in watcher.resolved.copy().values()
     }
     return {key: value for key, value in made.copy().items() if key in declared}
 

@@ -77,6 +77,19 @@ def test_declarations_of_a_signature() -> None:
         assert handler({}, None, verbose=True) == (Login("u"), "k", True)
 
 
+def test_a_secret_that_a_variable_names_is_converted_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The annotation decides the conversion, wherever the name of the secret stands."""
+
+    @inject_secrets
+    def handler(event: Any, context: Any, *, it: Annotated[int, Parameter("env:WORKERS")]) -> int:
+        return it
+
+    monkeypatch.setenv("WORKERS", "/prod/workers")
+    for key in ("ssm:/prod/workers", "env:WORKERS"):
+        with override_secrets({key: "4"}):
+            assert handler({}, None) == 4
+
+
 def test_annotations_need_not_be_strings() -> None:
     """Annotations are read without `from __future__ import annotations` too."""
     source = (
