@@ -851,7 +851,7 @@ def test_eight_threads_never_get_a_closed_object(backend: Recorder, made: list[C
     assert all(client.closed == 1 for client in made)
 
 
-def meddle_once(monkeypatch: pytest.MonkeyPatch, meddle: Callable[[], None]) -> None:
+def meddle_once(monkeypatch: pytest.MonkeyPatch, meddle: Callable[[], object]) -> None:
     """Run `meddle` at the next comparison of values, just before an object is handed out."""
     compare = _build.same
     meddles = [meddle]
@@ -873,6 +873,19 @@ def test_what_is_closed_just_before_it_is_handed_out_is_built_anew(
     meddle_once(monkeypatch, live.clear)
     assert live.it is made[1]
     assert [client.closed for client in made] == [1, 0]
+
+
+def test_what_another_call_has_just_built_is_not_built_once_more(
+    backend: Recorder, made: list[Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another call may build from the new value between the lookup and the comparison."""
+    live = LiveSecrets({"it": declared()}, backend=backend)
+    live.current()
+    backend.answers["a"] = "2"
+    live.refresh()
+    meddle_once(monkeypatch, live.current)
+    assert live.it is made[1]
+    assert [client.closed for client in made] == [0, 0]
 
 
 def test_what_is_replaced_just_before_it_is_handed_out_stays_open(
@@ -1214,6 +1227,8 @@ def test_objects_of_gone_declarations_are_released(backend: Recorder, declarer: 
     objects: weakref.WeakSet[Made] = weakref.WeakSet()
     kept = LiveSecrets({"it": declared()}, backend=backend)
     first = kept.it
+    build = functools.partial(Client)
+    second = declarer({"it": declared("b", build=build)}, backend=backend)["it"]
     each: Any = None
     for _ in range(200):
         each = declarer({"it": Secret("a", build=lambda _: Made())}, backend=backend)
@@ -1221,6 +1236,7 @@ def test_objects_of_gone_declarations_are_released(backend: Recorder, declarer: 
     del each
     assert len(objects) < 100
     assert kept.it is first
+    assert declarer({"it": declared("b", build=build)}, backend=backend)["it"] is second
     assert not first.closed
 
 
