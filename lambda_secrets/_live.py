@@ -113,8 +113,6 @@ class LiveSecrets:
 
     def __getattr__(self, name: str) -> Any:
         """Return a fresh value."""
-        if name[:1] == "_":
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         # A property that has raised an AttributeError; but classes have `mro`, which objects lack.
         if hasattr(type(self), name) and not hasattr(type, name):
             return object.__getattribute__(self, name)

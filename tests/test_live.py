@@ -284,6 +284,18 @@ def test_a_name_of_its_own_cannot_be_declared(name: str, backend: Recorder) -> N
     assert not isinstance(getattr(handler.secrets, name), str)
 
 
+def test_a_keyword_argument_with_an_underscore_is_an_attribute_too(backend: Recorder) -> None:
+    """`handler.secrets` has every name that is passed by keyword, except its own."""
+
+    @inject_secrets({"_a": "a"}, into="kwargs", backend=backend)
+    def handler(event: Any, context: Any, *, _a: str) -> str:
+        return _a
+
+    assert handler({}, SimpleNamespace()) == handler.secrets._a == "1"
+    with pytest.raises(AttributeError, match="No secret is declared as '_b'"):
+        _ = handler.secrets._b
+
+
 def test_a_method_of_a_subclass_cannot_be_declared(backend: Recorder) -> None:
     """A name that a subclass has already is refused too: its method would hide the secret."""
 
