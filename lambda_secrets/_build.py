@@ -126,7 +126,7 @@ class Builds:
                 with self.store.lock:
                     known = _find(self.current, key)
                 # Comparing values may run other people's code: not under the lock.
-                fits = known is not None and same(known.value, value)
+                fits = known is not None and same_value(known.value, value)
                 with self.store.lock:
                     if fits and known in (*self.current, *self.replaced):
                         return self.handed_out(known, declaration)
@@ -261,7 +261,7 @@ def _failure(name: str, declaration: Declaration, problem: Any) -> ResolutionErr
     return gathered({name: failure(name, declaration, problem, "build")})
 
 
-def steps(
+def build_steps(
     resolver: Any, names: Iterable[str], secrets: Secrets, until: float, builds: Any = None
 ) -> Steps[Secrets]:
     """Yield blocking calls; return the secrets with built objects of these names.
@@ -288,7 +288,7 @@ def steps(
     return Secrets(values, origins(secrets))
 
 
-def same(one: Opaque, other: Opaque) -> bool:
+def same_value(one: Opaque, other: Opaque) -> bool:
     """Whether two opaque values are equal; False if they cannot be compared."""
     return one is other or bool(shielded(_same_values, one, other))
 

@@ -154,9 +154,9 @@ class Cache(Store):
                 if source not in reading.needed:
                     continue
                 if not isinstance(result, Entry):
-                    from ._renewal import instead_of
+                    from ._renewal import stale_or_error
 
-                    result = instead_of(self, reading, source, result)
+                    result = stale_or_error(self, reading, source, result)
                 reading.results[source] = result
                 if not isinstance(result, Entry):
                     reading.good_for = 0.0  # a failure is never cached

@@ -79,7 +79,7 @@ class LiveSecrets:
         observer: Any = None,
     ) -> None:
         """Check the declarations and options; fetch nothing yet."""
-        declared: dict[str, Declaration] = self._typed or {}
+        declared: Any = self._typed
         if (declarations is None) != bool(declared):
             raise DeclarationError(
                 "LiveSecrets needs a mapping of declarations, or a subclass whose annotations "

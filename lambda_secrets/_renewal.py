@@ -113,7 +113,7 @@ def give_up(cache: Any, running: Round) -> None:
     cache.finish(running, dict.fromkeys(running.sources, unanswered(running.timeout)))
 
 
-def instead_of(store: Store, reading: Reading, source: Source, failure: Any) -> Any:
+def stale_or_error(store: Store, reading: Reading, source: Source, failure: Any) -> Any:
     """Return the last entry if stale-if-error allows it, else the error."""
     error = failure or unanswered(reading.allowed)
     entry = store.entries.get((id(reading.owner), source))

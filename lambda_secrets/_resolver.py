@@ -175,9 +175,9 @@ class Resolver:
         if not build:
             return secrets
         if self.builds:
-            from ._build import steps
+            from ._build import build_steps
 
-            secrets = yield from steps(self, names, secrets, until)
+            secrets = yield from build_steps(self, names, secrets, until)
         if not (reading.stale and self.observer):
             self._keep(reading, secrets)
         return secrets
@@ -208,9 +208,9 @@ class Resolver:
             else:
                 value = self._make(declaration, key, result)
         if declaration.build is not None or not callable(value):
-            from ._shortfall import instead_of
+            from ._shortfall import value_or_default
 
-            return instead_of(self, declaration, value)
+            return value_or_default(self, declaration, value)
         return value
 
     def _make(self, declaration: Declaration, key: object, entry: Entry) -> Opaque | Mismatch:
@@ -241,9 +241,9 @@ class Resolver:
                 until, wall = (instant + reading.good_for for instant in reading.now)
                 state = (until, wall, secrets)
                 if len(secrets) < len(self.declarations):
-                    from ._shortfall import joined
+                    from ._shortfall import merged
 
-                    state = joined(self.partial, reading, state)
+                    state = merged(self.partial, reading, state)
                 self.partial = state
                 if len(state[2]) == len(self.declarations):
                     self.state = state

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 
-from ._build import Builds, builds_of, same as same_value, steps as build_steps
+from ._build import Builds, build_steps, builds_of, same_value
 from ._maintenance import known_entry
 from ._renewal import same
 from ._resolver import wait_within

@@ -31,7 +31,7 @@ def with_others(resolver: Any, names: Collection[str]) -> list[str]:
     return [*names, *(n for n in others if resolver.declaration(n).source not in own)]
 
 
-def joined(before: State, reading: Reading, state: State) -> State:
+def merged(before: State, reading: Reading, state: State) -> State:
     """Return the state of some names, merged with that of others if these are still good."""
     until, wall, secrets = state
     other_until, other_wall, others = before
@@ -42,7 +42,7 @@ def joined(before: State, reading: Reading, state: State) -> State:
     return min(until, other_until), min(wall, other_wall), known
 
 
-def instead_of(resolver: Any, declaration: Declaration, value: Any) -> Any:
+def value_or_default(resolver: Any, declaration: Declaration, value: Any) -> Any:
     """Return the value, or what stands in for it: an override's object, or the default."""
     backend = resolver.cache.active(resolver.backend)
     # Ask the class: a mock makes up any attribute.

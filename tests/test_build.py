@@ -853,7 +853,7 @@ def test_eight_threads_never_get_a_closed_object(backend: Recorder, made: list[C
 
 def meddle_once(monkeypatch: pytest.MonkeyPatch, meddle: Callable[[], object]) -> None:
     """Run `meddle` at the next comparison of values, just before an object is handed out."""
-    compare = _build.same
+    compare = _build.same_value
     meddles = [meddle]
 
     def meddling(one: Any, other: Any) -> bool:
@@ -861,7 +861,7 @@ def meddle_once(monkeypatch: pytest.MonkeyPatch, meddle: Callable[[], object]) -
             meddles.pop()()
         return compare(one, other)
 
-    monkeypatch.setattr(_build, "same", meddling)
+    monkeypatch.setattr(_build, "same_value", meddling)
 
 
 def test_what_is_closed_just_before_it_is_handed_out_is_built_anew(
