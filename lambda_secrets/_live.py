@@ -259,14 +259,14 @@ class LiveSecrets:
     def _steps(self, resolver: Resolver, names: Collection[str]) -> Steps[Secrets]:
         """Return the values of these names; any others that are due are fetched with them."""
         given = given_to(resolver)
-        if given and all(name in given for name in names):
+        if all(name in given for name in names):
             return Secrets(given)
         secrets = None if resolver.builds else resolver.cached()
         if secrets is None:
             secrets = yield from resolver.steps(names, beside=True)
         entries = origins(secrets)
         note(resolver, {name: entries[name] for name in names if name in entries})
-        return Secrets({**held(secrets), **given}, entries) if given else secrets
+        return Secrets({**held(secrets), **given}, entries)
 
     def _current(self) -> Steps[Secrets]:
         for name in self.declarations:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from ._cache import Cache
     from ._names import Instant, Steps
     from ._resolver import Resolver
-    from ._secret import Declaration
     from ._store import Key
 
 FORCED_PAUSE = 1.0  # seconds between two forced reads of a source that failing calls ask for
@@ -72,6 +71,7 @@ class Used:
 
     Attributes:
         before: the entry that the call had, if there was one.
+        asked: the ``pending`` of its declaration.
         newer: the entry to try instead, once it is found.
         pending: the same, if it is a pending version.
         alone: whether its source is left alone for now.
@@ -85,16 +85,14 @@ class Used:
         self.resolver = resolver
         self.name = name
         self.before: Any = before  # never None if it has a pending version
-
-    @property
-    def declaration(self) -> Declaration:
-        """Its declaration, with the environment variable, if any, looked up."""
-        return self.resolver.declaration(self.name)
+        self.key = resolver.key(name)
+        self.source = self.key[1]
+        self.asked = resolver.declaration(name).pending
 
     @property
     def attempt(self) -> Attempt:
         """The attempts for its source, which all failing calls share."""
-        return _attempt(self.resolver.cache, self.resolver.key(self.name))
+        return _attempt(self.resolver.cache, self.key)
 
     def cached(self) -> Entry | None:
         """Return the cached entry if its value differs from the one used."""
@@ -105,17 +103,17 @@ class Used:
 
     def asks_for_pending(self) -> bool:
         """Whether a pending version is wanted, or may differ in password alone."""
-        source, asked = self.declaration.source, self.declaration.pending
-        if self.before is None or self.before.absent or source.kind != "secret" or source.versioned:
+        if self.source.kind != "secret" or self.source.versioned or self.asked is False:
             return False
-        return asked is True or (asked is None and bool(shielded(_has_password, self.before)))
+        if self.before is None or self.before.absent:
+            return False
+        return self.asked is True or bool(shielded(_has_password, self.before))
 
     def accepts(self, pending: Entry) -> bool:
         """Whether a pending version is new, has not failed, and is wanted or a new password."""
         if any(same(one, pending) for one in (self.before, *self.attempt.refused)):
             return False
-        asked = self.declaration.pending
-        return asked is True or bool(shielded(_differ_in_password, self.before, pending))
+        return self.asked is True or bool(shielded(_differ_in_password, self.before, pending))
 
 
 class Newer:
@@ -239,9 +237,8 @@ class Newer:
             for one in self._used:
                 if one.alone or not one.asks_for_pending():
                     continue
-                owner, source = one.resolver.key(one.name)
-                pending = Source("secret", source.name, version_stage="AWSPENDING")
-                wanted[one] = attempt = _attempt(self._cache, (owner, pending))
+                pending = Source("secret", one.source.name, version_stage="AWSPENDING")
+                wanted[one] = attempt = _attempt(self._cache, (one.key[0], pending))
                 if self._is_running(attempt):
                     joined.add(attempt.ended)
                 elif self._cache.age(attempt.at) >= FORCED_PAUSE:
@@ -286,16 +283,15 @@ class Newer:
 
         The caller holds the lock.
         """
-        key = one.attempt.key
-        known = self._cache.entries.get(key)
+        known = self._cache.entries.get(one.key)
         if known and same(known, one.before):
             entry = Entry(pending.answer, pending.backend, pending.sent, 0.0, forced=True)
             entry.limit = min(one.resolver.freshness(one.name).ttl, PENDING_LIMIT)
             entry.current = known.current or known  # of two bridges in a row
             entry.made, entry.max_served_age = pending.made, known.max_served_age
-            self._cache.entries[key] = known = entry
+            self._cache.entries[one.key] = known = entry
             self._cache.changed()
-        return key if known and same(known, pending) else None
+        return one.key if known and same(known, pending) else None
 
     def _secrets(self, resolver: Resolver, names: list[Used]) -> Steps[Secrets | None]:
         """Return the values of all names of a resolver, or None if no declared value is new."""
@@ -324,7 +320,7 @@ class Newer:
             from .events import Retried, tell_served
 
             seconds = self._cache.clock.monotonic() - self._begin
-            told = {one.declaration.source: one.newer for one in names if one.newer}
+            told = {one.source: one.newer for one in names if one.newer}
             served = [(source, entry, seconds) for source, entry in told.items()]
             tell_served(Retried, observer, served, self._left())
 
