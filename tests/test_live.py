@@ -784,6 +784,20 @@ def test_a_property_keeps_its_own_error(backend: Recorder) -> None:
         _ = Config(backend=backend).url
 
 
+def test_a_property_may_build_on_the_secret_that_a_base_declares(backend: Recorder) -> None:
+    """A method or property of a subclass replaces the secret of the same name in its base."""
+
+    class Base(LiveSecrets):
+        a: Annotated[str, Secret("a")]
+
+    class Url(Base):
+        @property
+        def a(self) -> str:  # type: ignore[override]
+            return "https://" + str(self["a"])
+
+    assert Url(backend=backend).a == "https://1"
+
+
 def test_the_hints_of_a_typed_subclass_can_be_read() -> None:
     """`typing.get_type_hints` works on a typed subclass, as Sphinx and injectors use it."""
 
