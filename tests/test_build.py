@@ -464,6 +464,21 @@ def test_what_resolve_secrets_hands_out_warm_counts_as_in_use(
     client.use()
 
 
+@pytest.mark.parametrize("access", [lambda live: live.it, lambda live: live.current().it])
+def test_what_a_live_secrets_hands_out_warm_counts_as_in_use(
+    backend: Recorder, made: list[Client], access: Any, stopped: FakeClock
+) -> None:
+    """The object outlives a replacement, even though it was built for a handler."""
+    live = LiveSecrets({"it": declared()}, backend=backend, ttl=10)
+    handler = inject_secrets(live)(lambda event, context: context.secrets.it.use())
+    handler({}, SimpleNamespace())
+    client = access(live)
+    backend.answers["a"] = "new"
+    stopped.tick(10)
+    assert handler({}, SimpleNamespace()) == "new"
+    assert client.use() == "1"
+
+
 def test_clear_waits_for_the_calls_that_run(backend: Recorder, made: list[Client]) -> None:
     """A clear closes a built object only when the calls that use it have ended."""
 
