@@ -175,16 +175,18 @@ def forget(store: Store) -> None:
         listener.forget()
 
 
-def release(store: Store, forget: Callable[[Store], None] = forget) -> None:
+def release(store: Store) -> None:
     """Forget every value, and close the backends of all handlers."""
     with store.lock:
         backends = {id(watcher.backend): watcher.backend for watcher in store.watchers.values()}
         for number, owner in store.owners.items():
             backends[number] = _backend_of(owner)
-    forget(store)
+    clear(store)
     for backend in backends.values():
         try:
-            (getattr(backend, "close", None) or bool)()
+            close = getattr(backend, "close", None)
+            if close is not None:
+                close()
             continue
         except BaseException as error:  # the others must still be closed
             if is_from_signal(error):

@@ -76,11 +76,11 @@ def _lambda_secrets_isolated(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     from ._cache import shared_cache
-    from ._maintenance import clear, release
+    from ._maintenance import release
 
-    release(shared_cache, clear)  # log filters keep what they have learned
+    release(shared_cache)
     yield
-    release(shared_cache, clear)
+    release(shared_cache)
 
 
 def _refuse(_backend: object, sources: Iterable[Any], **_options: object) -> dict[Any, Any]:

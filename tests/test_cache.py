@@ -22,6 +22,7 @@ from lambda_secrets._maintenance import (
     after_fork,
     clear,
     discard,
+    forget,
     listen,
     override,
     release,
@@ -1283,7 +1284,7 @@ def test_listeners_learn_what_is_held_then_what_comes(cache: Cache) -> None:
     cache.reveal(opaque("3"))
     clear(cache)
     assert listener.known == ["1", "2", "3"]
-    release(cache)
+    forget(cache)
     assert listener.known == []
 
 

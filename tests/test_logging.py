@@ -39,7 +39,7 @@ from lambda_secrets import (
     resolve_secrets,
 )
 from lambda_secrets._cache import shared_cache
-from lambda_secrets._maintenance import release
+from lambda_secrets._maintenance import forget
 from lambda_secrets.logging import RedactSecrets
 from lambda_secrets.testing import override_secrets
 
@@ -480,12 +480,12 @@ def test_a_filter_goes_with_its_handler() -> None:
     assert alive() is None
 
 
-def test_release_forgets(log: Log) -> None:
+def test_a_filter_forgets_before_a_snapshot(log: Log) -> None:
     """Before a snapshot the filter forgets every value; it can learn them again."""
     injected(SECRET)
     assert log.redact.redact(SECRET) == "***"
     held = weakref.ref(log.redact._known(0))
-    release(shared_cache)
+    forget(shared_cache)
     gc.collect()
     assert held() is None
     assert log.redact.redact(SECRET) == SECRET
