@@ -17,7 +17,7 @@ from ._rotation import Newer
 from ._steps import Call, SteppedLayer, handler_of
 from ._uses import Use, is_second_run_of
 from ._values import held, origins
-from .errors import DeclarationError, InjectionError, ResolutionError
+from .errors import DeclarationError, InjectionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,18 +52,17 @@ class RetriedCall(Call):
         """Return the entries that the first run had, by resolver and declared name.
 
         These are injected, or read by a build or by a function with ``retry_on``; if such a
-        function has read none, all are returned.
+        function has read none, all are returned. There are none if the first read failed.
         """
         resolvers = self.resolvers()
         used = {r: names for r, names in self.use.reads.items() if r in resolvers}
         if self.secrets:
             entries = origins(self.secrets)
             used[self.layer.resolver] = {name: entries.get(name) for name in held(self.secrets)}
-        if self.layer.into != "nothing":
-            used.setdefault(self.layer.resolver, {})  # the caller may have passed everything
-        if used:
-            return used
-        return {r: {n: known_entry(r, n) for n in readable(r, r.declarations)} for r in resolvers}
+        if not used and self.layer.into == "nothing":
+            for r in resolvers:
+                used[r] = {name: known_entry(r, name) for name in readable(r, r.declarations)}
+        return used
 
     def _retried(self) -> Steps[Any]:
         types = self.layer.refresh_on
@@ -76,16 +75,16 @@ class RetriedCall(Call):
         try:
             return (yield from super().steps())
         except types as error:
-            not_run = self.secrets is None and isinstance(error, ResolutionError)
+            used = self.used()
             # Only in this call: code may raise the same object again in a later one.
             retried = vars(error).get(_RETRIED, -math.inf) >= began
-            if not_run or retried or self.begun or isinstance(error, InjectionError):
+            if not used or retried or self.begun or isinstance(error, InjectionError):
                 raise
             failed = error
         finally:
             self.use.active = False  # also if a signal's exception has interrupted its end
         remaining = remaining_of(self.argument(1, "context"))
-        newer = Newer(self.layer.resolver.cache, self.used(), remaining)
+        newer = Newer(self.layer.resolver.cache, used, remaining)
         result: Any = None
         try:
             found = yield from self._newer(newer)

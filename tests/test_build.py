@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from lambda_secrets import (
+    AccessDeniedError,
     BackendUnavailableError,
     DeclarationError,
     LiveSecrets,
@@ -256,16 +257,22 @@ def test_what_build_raises_propagates_unchanged_and_is_never_cached(
     assert len(backend.calls) == 1
 
 
-def test_what_build_raises_counts_for_refresh_on(backend: Recorder, stopped: FakeClock) -> None:
-    """A build that fails before the handler runs is retried with the new value."""
+@pytest.mark.parametrize("failed", [BuildFailed, AccessDeniedError])
+def test_what_build_raises_counts_for_refresh_on(
+    failed: type[Exception], backend: Recorder, stopped: FakeClock
+) -> None:
+    """A build that fails before the handler runs is retried with the new value.
+
+    It may fail because it reads with its own value, and is denied.
+    """
 
     def build(value: str) -> str:
         if value == "1":
             backend.answers["a"] = "new"
-            raise BuildFailed
+            raise failed("wrong value")
         return f"from {value}"
 
-    @inject_secrets({"it": Secret("a", build=build)}, backend=backend, refresh_on=BuildFailed)
+    @inject_secrets({"it": Secret("a", build=build)}, backend=backend, refresh_on=failed)
     def handler(event: Any, context: Any) -> Any:
         return context.secrets.it
 

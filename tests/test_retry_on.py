@@ -700,7 +700,7 @@ def test_retry_on_around_steps_never_runs_them_twice(
     assert "retry_on around the code inside of a step" in caplog.text
 
 
-def test_retry_on_in_a_step_runs_that_step_again() -> None:
+def test_retry_on_in_a_step_runs_that_step_again(caplog: pytest.LogCaptureFixture) -> None:
     """`retry_on` in a step runs that step again, but none before it."""
     backend, seen = Recorder({"a": "old"}), list[str]()
     live = LiveSecrets({"a": "a"}, backend=backend)
@@ -720,6 +720,7 @@ def test_retry_on_in_a_step_runs_that_step_again() -> None:
     result = durable(durable_execution(handler))
     assert result.status.name == "SUCCEEDED"
     assert seen == ["charge", "old", "new"]
+    assert "never run twice" not in caplog.text
 
 
 def test_a_context_that_only_looks_durable_is_retried(backend: Recorder) -> None:
