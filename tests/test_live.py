@@ -202,6 +202,14 @@ def test_clear_forgets_these_values_alone(live: LiveSecrets, backend: Recorder) 
     assert [call.sources for call in backend.calls] == [["b"], ["a", "db"], ["a", "db"]]
 
 
+def test_what_a_finalizer_clears_is_unknown_at_once(live: LiveSecrets) -> None:
+    """`cache_info` shows nothing that was cleared while the lock was held."""
+    live.current()
+    with shared_cache.lock:
+        clear_cache()
+    assert live.cache_info()["a"]["age"] is None
+
+
 def test_clear_forgets_what_a_variable_names(
     backend: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -504,6 +504,21 @@ def test_an_exception_that_was_raised_before_is_retried_in_a_later_call(
     assert call() == "2"
 
 
+def test_an_exception_of_the_second_run_keeps_its_own_context(live: LiveSecrets) -> None:
+    """What the second run handled stays the context of what it raises."""
+
+    @live.retry_on(LoginFailed)
+    def call() -> None:
+        try:
+            {}[live.a]
+        except KeyError as error:
+            raise LoginFailed from error
+
+    with pytest.raises(LoginFailed) as caught:
+        call()
+    assert isinstance(caught.value.__context__, KeyError)
+
+
 def test_one_exception_object_that_is_raised_twice_is_not_its_own_context(
     live: LiveSecrets,
 ) -> None:
