@@ -105,8 +105,8 @@ class Cache(Store):
         for source in sources:
             key = (id(owner), source)
             if source not in reading.needed and not (due or reading.joined):
-                # Those needed come first, and none of them is due: the others may join a refresh
-                # ahead, but are not waited for.
+                # Needed sources come first, and none of them is due. So nothing is fetched for the
+                # others, but they may join a refresh ahead.
                 from ._renewal import is_good
 
                 if not (rounds and is_good(self, self.entries.get(key), reading.wanted[source])):

@@ -207,7 +207,10 @@ class Newer:
     def _sorted(
         self, waited: dict[Attempt, Instant]
     ) -> tuple[dict[Attempt, Resolver], set[threading.Event], dict[Used, float]]:
-        """Return what to read now, what to wait for, and delays; note what to leave alone."""
+        """Return what to read now, what to wait for, and delays; note what to leave alone.
+
+        A source that was waited for is due, unless another call has read it meanwhile.
+        """
         due, joined, late = {}, set(), {}
         for one in self._used:
             one.alone = False
