@@ -582,6 +582,24 @@ def test_a_close_runs_outside_all_locks(backend: Recorder) -> None:
     assert read == ["2"]
 
 
+def test_a_close_runs_outside_all_locks_in_a_retry_too(backend: Recorder) -> None:
+    """A search for newer values holds the lock as it finds that something was cleared."""
+    locked: list[bool] = []
+    declaration = declared("b", close=lambda _: locked.append(shared_cache.is_mine()))
+    other = LiveSecrets({"it": declaration}, backend=backend)
+    other.current()
+
+    @inject_secrets({"a": "a"}, backend=backend, refresh_on=BuildFailed)
+    def handler(event: Any, context: Any) -> None:
+        with shared_cache.lock:  # as in a finalizer
+            clear_cache()
+        raise BuildFailed
+
+    with pytest.raises(BuildFailed):
+        handler({}, SimpleNamespace())
+    assert locked == [False]
+
+
 def test_what_close_raises_is_logged_without_its_message(
     backend: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
