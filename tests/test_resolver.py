@@ -1318,10 +1318,13 @@ def test_what_is_over_by_either_clock_is_not_kept_with_the_rest(
     move: str, stopped: FakeClock
 ) -> None:
     """An expired value does not become valid again when another name is read."""
-    resolver = partly(Recorder({"a": "1", "b": "2"}), a="a", b="b")
+    backend = Recorder({"a": "1", "b": "2"})
+    resolver = partly(backend, a=Secret("a", ttl=4), b="b")
     one_by_one(resolver, "a")
-    getattr(stopped, move)(10)
+    getattr(stopped, move)(5)
     one_by_one(resolver, "b")
+    assert len(backend.calls) == 1
+    assert "b" in resolver.partial[2]
     assert "a" not in resolver.partial[2]
     assert resolver.cached() is None
 
