@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 
-from ._options import declared_by, is_arn_of, wrong_name
-from ._secret import Declaration, Secret, checked_name
+from ._options import declared_by, is_arn_of, variable_in, wrong_name
+from ._secret import Declaration, Secret
 from ._sources import Source
+from ._values import opaque
 from .errors import DeclarationError
 
 TYPE_CHECKING = False
@@ -59,21 +60,10 @@ class Parameter(Declaration):
         ttl: float | None = None,
         default: Any = ...,
     ) -> None:
-        self._hide(default)
-        del default
-        if not checked_name(name, "parameter"):
-            what = f"Cannot declare parameter {name!r}"
-            if name.endswith("/"):
-                raise DeclarationError(
-                    f"{what}: a parameter name must not end in '/'. Use ParameterTree for a path."
-                )
-            if ":" in name and not name.startswith("arn:"):
-                raise DeclarationError(
-                    f"{what}: a parameter name must not contain ':'; use version= or label=."
-                )
+        default = opaque(default)  # a traceback can show locals
         read = {"version": version, "label": label, "decrypt": decrypt}
         options = {"transform": transform, "build": build, "close": close, "ttl": ttl}
-        self._declare("parameter", name, path, read, **options)
+        self._declare("parameter", name, path, read, default, **options)
 
 
 class ParameterTree(Declaration):
@@ -110,18 +100,12 @@ class ParameterTree(Declaration):
         ttl: float | None = None,
         default: Any = ...,
     ) -> None:
-        self._hide(default)
-        del default
-        if not checked_name(prefix, "tree"):
-            if not prefix.startswith("/"):
-                raise DeclarationError(
-                    f"Cannot declare tree {prefix!r}: a tree's prefix must begin with '/' (an ARN "
-                    "cannot be read by path). Use the path, such as /prod/app/."
-                )
+        default = opaque(default)  # a traceback can show locals
+        if variable_in(prefix, "tree") is None:
             prefix = prefix.rstrip("/") + "/"
         read = {"recursive": recursive, "decrypt": decrypt}
         options = {"transform": transform, "build": build, "close": close, "ttl": ttl}
-        self._declare("tree", prefix, None, read, **options)
+        self._declare("tree", prefix, None, read, default, **options)
 
     @property
     def prefix(self) -> str:
@@ -164,11 +148,10 @@ class AppConfig(Declaration):
         ttl: float | None = None,
         default: Any = ...,
     ) -> None:
-        self._hide(default)
-        del default
+        default = opaque(default)  # a traceback can show locals
         parts = {"application": application, "environment": environment, "profile": profile}
         for part in parts.values():
-            if checked_name(part, "AppConfig configuration"):
+            if variable_in(part, "AppConfig configuration"):
                 raise DeclarationError(
                     f"Cannot declare AppConfig configuration {part!r}: it takes no env:NAME. "
                     "Declare 'env:NAME', with appconfig:application/environment/profile in the "
@@ -177,16 +160,15 @@ class AppConfig(Declaration):
         self._freeze(**parts)
         name = "/".join(part.replace("/", "%2F") for part in parts.values())
         options = {"transform": transform, "build": build, "close": close, "ttl": ttl}
-        self._declare("appconfig", name, path, {}, **options)
+        self._declare("appconfig", name, path, {}, default, **options)
 
 
 class Variable(Declaration):
     """The string form ``env:NAME``: an environment variable holds the declaration."""
 
     def __init__(self, name: str, path: str | None) -> None:
-        self._hide(...)
         options = dict.fromkeys(("transform", "build", "close", "ttl"))
-        self._declare("env", name, path, {}, **options)
+        self._declare("env", name, path, {}, opaque(...), **options)
 
     def resolved(self) -> Declaration:
         """Return the declaration in the environment variable; a path given here wins."""

@@ -55,21 +55,34 @@ def wrong_name(name: object, kind: str) -> str:
         return f"{what}: remove the white space around it and its control characters."
     if "${" in name or "{{" in name:
         return f"{what}: it has a placeholder that was not filled in. Check the template."
+    return _not_of_kind(kind, name, what)
+
+
+def _not_of_kind(kind: str, name: str, what: str) -> str:
+    """Return why a name is not one of this kind; empty if it may be."""
     scheme, colon, rest = name.partition(":")
-    if scheme == "arn":
+    is_arn = name.startswith("arn:")
+    if is_arn and not is_arn_of(kind, name):
         return _wrong_arn(name, kind, what)
-    if not colon or scheme not in {"ssm", "appconfig", "env"}:
-        return ""
-    if scheme == "env":
+    if colon and scheme == "env":
         return f"{what}: give the name of one environment variable after 'env:'."
-    if kind == "secret":
-        return f"{what}: that is the string form of another kind. Use Parameter or AppConfig."
-    return f"{what}: drop the '{scheme}:' prefix: objects take the bare name, here {rest!r}."
+    if colon and scheme in {"ssm", "appconfig"}:
+        if kind == "secret":
+            return f"{what}: that is the string form of another kind. Use Parameter or AppConfig."
+        return f"{what}: drop the '{scheme}:' prefix: objects take the bare name, here {rest!r}."
+    if kind == "tree" and not name.startswith("/"):
+        return (
+            f"{what}: a tree's prefix must begin with '/' (an ARN cannot be read by path). Use the "
+            "path, such as /prod/app/."
+        )
+    if kind == "parameter" and name.endswith("/"):
+        return f"{what}: a parameter name must not end in '/'. Use ParameterTree for a path."
+    if kind == "parameter" and colon and not is_arn:
+        return f"{what}: a parameter name must not contain ':'; use version= or label=."
+    return ""
 
 
 def _wrong_arn(name: str, kind: str, what: str) -> str:
-    if is_arn_of(kind, name):
-        return ""
     if kind == "secret" and is_arn_of(kind, ":".join(name.split(":")[:7])):
         return (
             f"{what}: the ECS form ends in three fields, json-key:version-stage:version-id, some "
@@ -138,8 +151,14 @@ def _named(declaration: Any, name: str) -> Any:
     return kind(name, **options)
 
 
-def check_options(what: str, **options: Any) -> None:
-    """Raise a `DeclarationError` if an option of a declaration is wrong."""
+def checked(kind: str, name: str, options: dict[str, Any]) -> str | None:
+    """Check the arguments of a declaration; return the environment variable in its name, if any.
+
+    Raises:
+        DeclarationError: when one is wrong.
+    """
+    variable = variable_in(name, kind)
+    what = f"Cannot declare {name!r}"
     for option, value in options.items():
         expected = "" if value is None and option not in _FLAGS else _expected(option, value)
         if expected:
@@ -160,6 +179,7 @@ def check_options(what: str, **options: Any) -> None:
         raise DeclarationError(
             f"{what}: pending=True needs the current version. Drop version_id= and version_stage=."
         )
+    return variable
 
 
 def _expected(option: str, value: Any) -> str:

@@ -44,29 +44,31 @@ class Declaration(Compared):
     convert: Any = None
 
     def _declare(
-        self, kind: Kind, name: str, path: str | None, read: dict[str, Any], **options: Any
+        self,
+        kind: Kind,
+        name: str,
+        path: str | None,
+        read: dict[str, Any],
+        default: Opaque,
+        **options: Any,
     ) -> None:
         """Check and keep the arguments; ``read`` has the options of the source."""
         options = {"pending": None, **read, **options}
-        variable = checked_name(name, kind)
-        what = f"Cannot declare {name!r}"
-        if kind != "secret" or any(option is not None for option in options.values()):
-            from ._options import check_options
+        variable = None
+        if kind != "secret" or not _is_usual(name) or any(v is not None for v in options.values()):
+            from ._options import checked
 
-            check_options(what, **options)
+            variable = checked(kind, name, options)
         self._freeze(
             _source=None if variable else Source(kind, name, **read),
+            _default=default,
             variable=variable,
             name=name,
             path=path,
-            search=None if path is None else _compiled(path, what),
+            search=None if path is None else _compiled(path, f"Cannot declare {name!r}"),
             _given=(name, path, *options.values()),
             **options,
         )
-
-    def _hide(self, default: Any) -> None:
-        """Hide the default from the locals of a constructor, which a traceback can show."""
-        self._freeze(_default=opaque(default))
 
     @property
     def default(self) -> Any:
@@ -166,21 +168,17 @@ class Secret(Declaration):
         ttl: float | None = None,
         default: Any = ...,
     ) -> None:
-        self._hide(default)
-        del default
+        default = opaque(default)  # a traceback can show locals
         read = {"version_id": version_id, "version_stage": version_stage}
         options = {"transform": transform, "build": build, "close": close, "ttl": ttl}
-        self._declare("secret", name, path, read, pending=pending, **options)
+        self._declare("secret", name, path, read, default, pending=pending, **options)
 
 
-def checked_name(name: object, kind: str) -> str | None:
-    """Return the environment variable that an ``env:NAME`` names, or None for other valid names."""
-    usual = isinstance(name, str) and name.isprintable() and not set(name) & set(" :#{")
-    if usual and name not in ("", "None"):
-        return None
-    from ._options import variable_in
-
-    return variable_in(name, kind)
+def _is_usual(name: object) -> bool:
+    """Whether this is certainly the name of a secret: no ARN, variable or mistake."""
+    if not isinstance(name, str) or name in ("", "None"):
+        return False
+    return name.isprintable() and not set(name) & set(" :#{")
 
 
 def _compiled(path: object, what: str) -> Callback:
