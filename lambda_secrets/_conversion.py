@@ -208,7 +208,7 @@ def _is_constraint(part: Any) -> bool:
 def _fitted(wanted: Any, value: Any, *, lax: bool, at: str = "$") -> Any:
     """Return the value as a builtin type, or a `Mismatch`; lax also tries a string as JSON."""
     fitted = _strictly_fitted(_bare(wanted), value, lax=lax, at=at)
-    if lax and isinstance(fitted, Mismatch) and isinstance(value, str):
+    if lax and isinstance(fitted, Mismatch):
         again = _fitted(wanted, parsed_json(value), lax=False, at=at)
         return fitted if isinstance(again, Mismatch) else again
     return fitted
