@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection
 from contextlib import suppress
 from types import NoneType, UnionType
-from typing import Annotated, Any, ForwardRef, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from ._sources import Mismatch, parsed_json
 from ._values import Wrapped, opaque
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 _BUILTINS = (str, bytes, int, float, bool, dict, list, NoneType)
 _DATA = frozenset(_BUILTINS)  # types that `Secrets` copies, or that never change
 _TEXTS = (str, bytes, bytearray)
-_OPEN = (ForwardRef, TypeVar)
 # Attributes of classes that are built from a JSON object.
 _FIELDS = ("__dataclass_fields__", "__struct_fields__", "__attrs_attrs__", "__pydantic_validator__")
 
@@ -122,7 +121,7 @@ def _read_from(wanted: Any) -> tuple[bool, bool]:
     if getattr(origin, "__pydantic_root_model__", False):
         origin.model_rebuild(raise_errors=False)  # it may name a class that follows it
         root = origin.model_fields["root"].annotation
-        return (False, True) if isinstance(root, _OPEN) or root is Any else _read_from(root)
+        return (False, True) if isinstance(root, TypeVar) or root is Any else _read_from(root)
     if origin is Literal:
         values: list[Any] = list(get_args(wanted))
     elif inspect.isclass(origin) and issubclass(origin, enum.Enum):
