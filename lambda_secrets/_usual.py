@@ -54,11 +54,6 @@ def dressed(wrapper: Callable[..., Any], layer: Layer, resolvers: list[Resolver]
     return wrapper
 
 
-def _fresh(resolver: Resolver, context: Any) -> Any:
-    """Return fresh values, within the time that the invocation has left."""
-    return run(resolver.steps(remaining=remaining_of(context)))
-
-
 def usual_handler(layer: Layer) -> Callable[..., Any]:
     """Return a wrapper that makes usual calls directly, and all others in steps."""
     resolver, key, function = layer.resolver, layer.key, layer.function
@@ -75,7 +70,9 @@ def usual_handler(layer: Layer) -> Callable[..., Any]:
                 secrets: Any
                 until, wall, secrets = resolver.state
                 if clock.monotonic() >= until or clock.time() >= wall:
-                    secrets = None if key in own else _fresh(resolver, context)
+                    secrets = None
+                    if key not in own:
+                        secrets = run(resolver.steps(remaining=remaining_of(context)))
                 if secrets is not None and key not in own:
                     own[key] = secrets
                     try:
