@@ -177,6 +177,7 @@ def test_an_arn_of_the_other_service_is_refused(kind: Callable[[str], Any], arn:
         ("prod/db#.user", "at column 1. Drop the extra '.'."),
         ("prod/db#user..name", "at column 6. Drop the extra '.'."),
         ("postgres://app:hunter2@db/orders", "'postgres://…': the scheme 'postgres' is unknown"),
+        ("postgres://app:${hunter2@db", "'postgres://…': the scheme 'postgres' is unknown"),
         (
             "arn:aws:secretsmanager:eu-west-1:123456789012:secret:db-AbCdEf:user",
             "the ECS form ends in three fields, json-key:version-stage:version-id",
