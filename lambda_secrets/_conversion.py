@@ -214,8 +214,8 @@ def _fitted(wanted: Any, value: Any, *, lax: bool, at: str = "$") -> Any:
 
 
 def _strictly_fitted(wanted: Any, value: Any, *, lax: bool, at: str) -> Any:
-    origin, args = get_origin(wanted), get_args(wanted)
-    if wanted is Any or wanted is object:
+    origin, args = get_origin(wanted) or wanted, get_args(wanted)
+    if origin is Any or origin is object:
         return value
     if origin in {Union, UnionType}:
         return _one_of(args, value, lax=lax, at=at)
@@ -223,17 +223,17 @@ def _strictly_fitted(wanted: Any, value: Any, *, lax: bool, at: str) -> Any:
         if any(type(value) is type(option) and value == option for option in args):
             return value
         return Mismatch(f"expected one of {', '.join(map(repr, args))}{_place(at)}")
-    if issubclass(origin or wanted, enum.Enum):
-        return _member(wanted, value, at)
-    if not _is_instance(value, origin or wanted):
-        if wanted is float and _is_instance(value, int):
+    if issubclass(origin, enum.Enum):
+        return _member(origin, value, at)
+    if not _is_instance(value, origin):
+        if origin is float and _is_instance(value, int):
             with suppress(OverflowError):
                 return float(value)
-        return _unexpected(origin or wanted, value, at)
-    if origin is list:
+        return _unexpected(origin, value, at)
+    if origin is list and args:
         items = [_fitted(args[0], item, lax=lax, at=f"{at}[{i}]") for i, item in enumerate(value)]
         return next((item for item in items if isinstance(item, Mismatch)), items)
-    if origin is dict:
+    if origin is dict and args:
         # A key is data: it is not shown.
         table = {
             key: _fitted(args[1], item, lax=lax, at=f"{at}[...]") for key, item in value.items()

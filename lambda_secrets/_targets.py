@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from ._steps import Call
 
-_FREE = Secrets({})
-
 
 class EventLayer(SteppedLayer):
     """Puts the values into a copy of the event."""
@@ -29,8 +27,10 @@ class EventLayer(SteppedLayer):
     def check_call(self, call: Call) -> None:
         """Raise an `InjectionError` if this event cannot take the values."""
         event = call.argument(0, "event")
-        taken = isinstance(event, dict) and not isinstance(event.get(self.key, _FREE), Secrets)
-        if not isinstance(event, dict) or taken:
+        fits = isinstance(event, dict) and (
+            self.key not in event or isinstance(event[self.key], Secrets)
+        )
+        if not fits:
             from ._explain import wrong_event
 
             raise InjectionError(wrong_event(event, self.key, missing=event is MISSING))
