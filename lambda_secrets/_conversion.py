@@ -349,6 +349,7 @@ def _pydantic_fit(wanted: Any, *, strict: bool | None) -> Fit | str:
     """Return pydantic's validation, or why there is none; strict=None lets the model decide."""
     try:
         from pydantic import TypeAdapter, ValidationError
+        from pydantic_core import from_json
     except ImportError:
         return "pydantic is not installed"
     try:
@@ -367,8 +368,11 @@ def _pydantic_fit(wanted: Any, *, strict: bool | None) -> Fit | str:
     def fit(hidden: Opaque, *, lax: bool) -> Any:
         strictly = strict and not lax
         text = None
-        with suppress(TypeError, ValueError, RecursionError):  # of a transform's own type
-            text = opaque(json.dumps(hidden(0)))
+        # Not of a transform's own type, nor nested more deeply than pydantic reads JSON.
+        with suppress(TypeError, ValueError, RecursionError):
+            dumped = opaque(json.dumps(hidden(0)))
+            from_json(dumped(0))
+            text = dumped
         try:
             if text is None:
                 return adapter.validate_python(hidden(0), strict=strictly)
