@@ -13,7 +13,7 @@ import traceback
 import typing
 from collections.abc import Generator, Iterable  # noqa: TC003 - evaluated in annotations
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import (
     TYPE_CHECKING,
@@ -633,6 +633,7 @@ def test_builtin_types_refuse(wanted: Any, value: Any, expected: str) -> None:
         ),
         (Login, CANARY, "it is not JSON (line 1, column 1)"),
         (Login, f'"{CANARY}"', "expected `object`, got `str`"),
+        (datetime, "1709164800", "it does not fit the type"),
         (LoginDict, {"user": 1}, "expected `str`, got `int` at `$.user`"),
         (LoginTuple, f'["{CANARY}", "{CANARY}"]', "expected `int`, got `str` at `$[1]`"),
         (LoginStruct, {"user": "u", CANARY: 1}, "it does not fit the type"),
