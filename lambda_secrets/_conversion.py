@@ -84,9 +84,9 @@ def _fit_of(name: str, declaration: Declaration, wanted: Any) -> Fit:
     if isinstance(fit, str):
         reasons = "; ".join(map(str, tried))
         what = f"Cannot convert {name!r} to {inspect.formatannotation(kind)}: {reasons}"
-        if "not installed" in reasons:
-            both = "msgspec is not installed" in reasons
-            package = "lambda-secrets[typed]" if both else "pydantic"
+        missing = [reason for reason in tried if str(reason).endswith("installed")]
+        if missing:
+            package = "lambda-secrets[typed]" if "msgspec" in str(missing[0]) else "pydantic"
             raise DeclarationError(f"{what}. Install {package}, or use another type.")
         raise DeclarationError(
             f"{what}. Use another type, or make the object from the value with build=."
@@ -115,15 +115,17 @@ def _read_from(wanted: Any) -> tuple[bool, bool]:
     while (bare := _bare(unaliased(wanted))) is not wanted:
         wanted = bare
     origin: Any = get_origin(wanted) or wanted
-    if origin in {Union, UnionType}:
-        options = [_read_from(option) for option in get_args(wanted) if option is not NoneType]
+    args = get_args(wanted)
+    if origin in {Union, UnionType} or (args and hasattr(origin, "get_secret_value")):
+        # Of a pydantic.Secret[...], too, which holds a value of that type.
+        options = [_read_from(option) for option in args if option is not NoneType]
         return any(text for text, _ in options), any(data for _, data in options)
     if getattr(origin, "__pydantic_root_model__", False):
         origin.model_rebuild(raise_errors=False)  # it may name a class that follows it
         root = origin.model_fields["root"].annotation
         return (False, True) if isinstance(root, TypeVar) or root is Any else _read_from(root)
     if origin is Literal:
-        values: list[Any] = list(get_args(wanted))
+        values: list[Any] = list(args)
     elif inspect.isclass(origin) and issubclass(origin, enum.Enum):
         values = [member.value for member in origin]
     else:

@@ -461,6 +461,9 @@ def test_msgspec_builds(wanted: Any, value: Any, expected: Any) -> None:
         (Mixed, {"model": {"user": "u"}}, Mixed(LoginModel(user="u"))),
         (pydantic.SecretStr, "text", pydantic.SecretStr("text")),
         (pydantic.SecretBytes, b"\xff", pydantic.SecretBytes(b"\xff")),
+        (pydantic.Secret[int], "5", pydantic.Secret(5)),
+        (pydantic.Secret[str] | None, "5", pydantic.Secret("5")),
+        (pydantic.Secret[dict[str, str]], {"a": "b"}, pydantic.Secret({"a": "b"})),
         (Annotated[int, pydantic.Field(gt=0)], "1", 1),
         (Positive, "1", 1),
         (T, "1", "1"),
@@ -1006,6 +1009,15 @@ def test_without_pydantic_it_is_what_to_install(monkeypatch: pytest.MonkeyPatch)
     for wanted in (Opaque, LoginModel):
         with pytest.raises(DeclarationError, match=r"installed\. Install pydantic,"):
             received(wanted, {})
+
+
+def test_what_a_library_itself_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The advice to install a library is given only where that library is missing."""
+    monkeypatch.setitem(sys.modules, "email_validator", None)
+    with pytest.raises(DeclarationError) as caught:
+        received(pydantic.EmailStr, "a@example.com")
+    assert "email-validator is not installed" in str(caught.value)
+    assert "Install pydantic" not in str(caught.value)
 
 
 def test_without_either_builtins_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
