@@ -33,33 +33,26 @@ if TYPE_CHECKING:
     F = TypeVar("F", bound=Callable[..., Any])
 
 
-class _Keyed:
-    """The current entries of a mapping; a key ``env:NAME`` stands for the variable itself."""
-
-    def __init__(self, given: Opaque) -> None:
-        self._given = given
-
-    def items(self) -> Iterable[tuple[str | Declaration, Any]]:
-        for key, value in self._given(0).items():
-            declared = declare(key)
-            if declared.variable and isinstance(declared, (Parameter, ParameterTree)):
-                raise DeclarationError(
-                    f"Cannot hold {declared!r}: a parameter from a variable is text here. Use the "
-                    f"key {declared.name!r}, or set the variable and list the parameter's name."
-                )
-            yield _of_key(key), value
-
-
 class OverrideBackend(MemoryBackend):
     """The values of one override. Keys may be ``env:NAME`` too; errors list all keys."""
 
     def __init__(self, values: Values, built: Values) -> None:
         """Check the values."""
         self._built = opaque(built)
-        self._given = opaque(values)
+        given = opaque(values)
         del values, built  # a traceback can show locals
-        super().__init__(_Keyed(self._given))
+        super().__init__(given(0))
         self._built_keys()  # raises if one is not a declaration
+
+    @staticmethod
+    def _declared(key: str | Declaration) -> Declaration:
+        declared = declare(key)
+        if declared.variable and isinstance(declared, (Parameter, ParameterTree)):
+            raise DeclarationError(
+                f"Cannot hold {declared!r}: a parameter from a variable is text here. Use the "
+                f"key {declared.name!r}, or set the variable and list the parameter's name."
+            )
+        return _of_key(key)
 
     def built_for(self, declaration: Declaration) -> Opaque | None:
         """Return the opaque object to inject instead of one that the declaration would build."""
@@ -74,7 +67,7 @@ class OverrideBackend(MemoryBackend):
 
     def holds_variable(self, name: str) -> bool:
         """Whether there is a value for ``env:NAME``, whatever the variable itself holds."""
-        keys = [*(key for key, _ in self._given(0).items()), *self._built(0)]
+        keys = [*(key for key, _ in self.values.items()), *self._built(0)]
         return f"env:{name}" in (str(key).partition("#")[0] for key in keys)
 
     def fetch(
@@ -88,7 +81,7 @@ class OverrideBackend(MemoryBackend):
         return found
 
     def _not_listed(self) -> SecretNotFoundError:
-        keys = ", ".join(repr(str(key)) for key, _ in self._given(0).items())
+        keys = ", ".join(repr(str(key)) for key, _ in self.values.items())
         built = ", ".join(repr(str(key)) for key in self._built(0))
         objects = f", and built objects for {built}" if built else ""
         return SecretNotFoundError(

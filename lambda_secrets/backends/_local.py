@@ -12,7 +12,7 @@ from . import Answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any, Protocol, TypeAlias
 
     from .._secret import Declaration
@@ -54,10 +54,11 @@ class MemoryBackend(Shared):
     """
 
     name = "memory"
+    _declared = staticmethod(declare)  # tells what a key stands for
 
     def __init__(self, values: Values) -> None:
         self.values = values
-        problem = _table_or_problem(values) if hasattr(values, "items") else _NO_MAPPING
+        problem = self._table_or_problem() if hasattr(values, "items") else _NO_MAPPING
         del values  # a traceback can show locals
         if isinstance(problem, str):
             raise DeclarationError(problem)
@@ -78,10 +79,17 @@ class MemoryBackend(Shared):
 
     def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
         """Look the sources up; a missing one is a `SecretNotFoundError`."""
-        table = opaque(_table_or_problem(self.values))
+        table = opaque(self._table_or_problem())
         if isinstance(table(0), str):  # the mapping has changed since it was checked
             return dict.fromkeys(sources, BackendError(table(0)))
         return {source: _looked_up(table(0), source) for source in sources}
+
+    def _table_or_problem(self) -> dict[Key, Any] | str:
+        """Return the table, or the problem as text: the frames of an error would show values."""
+        try:
+            return _table(self.values, self._declared)
+        except DeclarationError as error:
+            return str(error)
 
 
 class FileBackend(Shared):
@@ -212,19 +220,13 @@ def base64_bytes(text: str) -> bytes | None:
         return None
 
 
-def _table_or_problem(values: Values) -> dict[Key, Any] | str:
-    """Return the table, or the problem as text: the frames of an error would show values."""
-    try:
-        return _table(values)
-    except DeclarationError as error:
-        return str(error)
-
-
-def _table(values: Values) -> dict[Key, Any]:
+def _table(
+    values: Values, declared: Callable[[str | Declaration], Declaration] = declare
+) -> dict[Key, Any]:
     """Return the values as AWS would store them, keyed by `_key`."""
     table: dict[Key, Any] = {}
     for key, value in values.items():
-        declaration = declare(key)
+        declaration = declared(key)
         source = declaration.source
         if declaration.path is not None:
             raise DeclarationError(
