@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 
 class HandlerSecrets:
-    """The ``secrets`` of a handler, which become a `LiveSecrets` on first use.
+    """The ``secrets`` of a handler, which become a `LiveSecrets` when anything is looked up.
 
-    Thus a cold start compiles nothing of that class.
+    Thus a cold start compiles nothing of that class. Python looks for special methods on the class
+    alone, so each one here looks for itself on the object, and so calls that of `LiveSecrets`.
     """
 
     __slots__ = ("_resolvers",)
@@ -36,10 +37,10 @@ class HandlerSecrets:
 
     def __setattr__(self, name: str, value: object) -> None:
         del value  # a traceback can show locals
-        self.__setattr__(name, None)  # of LiveSecrets, which refuses
+        self.__setattr__(name, None)  # which refuses
 
     def __getitem__(self, name: str) -> Any:
-        return self.__getitem__(name)  # of LiveSecrets, which looking it up turns this into
+        return self.__getitem__(name)
 
     def __repr__(self) -> str:
         return self.__repr__()
