@@ -177,7 +177,7 @@ def repr_beside_quotes(text: str) -> str:
         SECRET,
         PEM,
         "(a+)+$ [b]*\\d{2}|^c?",
-        "it's a s3cret",
+        "it's a \x1b s3cret",
         "\u043f\u0430\u0440 \U0001f511\xe9\u00df key",
     ],
 )
