@@ -948,7 +948,7 @@ def test_bytes_and_text_with_one_hash_are_kept_apart() -> None:
 
 
 def test_extra_attributes_show_no_value(log: Log) -> None:
-    """Attributes from `extra` are redacted: containers keep their type, objects become text."""
+    """Attributes from `extra` are redacted: text and containers keep their type."""
     injected(SECRET)
     extra = {
         "text": f"a {SECRET}",
@@ -971,6 +971,7 @@ def test_extra_attributes_show_no_value(log: Log) -> None:
         "other": "{'key': '***'}",
         "object": "namespace(key='***')",
     }
+    assert type(seen["text"]) is str
     assert extra["text"] == f"a {SECRET}"
 
 
