@@ -38,15 +38,11 @@ def spelled(source: Any, path: str | None) -> str:
 def shown(declaration: Any) -> str:
     """Return the repr of a declaration, without the repr of callables: that may show values."""
     parts = [repr(str(declaration))]
-    for field in ("transform", "build", "close"):
+    for field in ("transform", "build", "close", "pending", "ttl"):
         value = getattr(declaration, field)
         if value is not None:
-            name = value if isinstance(value, str) else getattr(value, "__name__", None)
-            parts.append(f"{field}={name or type(value).__name__}")
-    if declaration.pending is not None:
-        parts.append(f"pending={declaration.pending}")
-    if declaration.ttl is not None:
-        parts.append(f"ttl={declaration.ttl}")
+            name = getattr(value, "__name__", type(value).__name__) if callable(value) else value
+            parts.append(f"{field}={name}")
     if declaration.default is not ...:
         parts.append("default=***")
     return f"<{type(declaration).__name__} {', '.join(parts)}>"
@@ -164,9 +160,8 @@ def read_only_event(event: object, raised: str) -> str:
 
 def _elsewhere(thing: object, other: str = "a dict") -> str:
     """Return where else the values can go; the objects of a durable execution are frozen."""
-    if "durable" in type(thing).__module__ or type(thing).__name__.startswith(
-        ("Durable", "Frozen")
-    ):
+    kind = type(thing)
+    if "durable" in kind.__module__ or kind.__name__.startswith(("Durable", "Frozen")):
         return (
             "A durable execution's input and context are frozen: put @inject_secrets below "
             "@durable_execution, with into='kwargs', or read a LiveSecrets inside of a step."
@@ -176,16 +171,14 @@ def _elsewhere(thing: object, other: str = "a dict") -> str:
 
 def unexpected_keyword(error: TypeError, function: Any, names: Any) -> str:
     """Return what to do if a decorator below does not pass on a keyword argument, else ""."""
+    from inspect import unwrap
+    from traceback import walk_tb
+
     found = [name for name in names if f"unexpected keyword argument {name!r}" in str(error)]
-    called = function
-    while hasattr(called, "__wrapped__"):
-        called = called.__wrapped__
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code is getattr(called, "__code__", None):
-            return ""  # the handler's own error
-        trace = trace.tb_next
-    if not found or called is function:
+    called = unwrap(function)
+    code = getattr(called, "__code__", None)
+    has_run = any(frame.f_code is code for frame, _ in walk_tb(error.__traceback__))
+    if not found or called is function or has_run:  # then it is the handler's own error
         return ""
     return (
         f"Cannot pass {found[0]!r} as a keyword argument: a decorator below @inject_secrets on "
@@ -234,9 +227,7 @@ def kind_of(error: ResolutionError) -> type[ResolutionError]:
 
 def place_of(error: BaseException) -> str:
     """Return the file and line where called code failed; empty if the call itself failed."""
-    trace = error.__traceback__
-    if trace is None or trace.tb_next is None:
+    trace = error.__traceback__ and error.__traceback__.tb_next
+    if trace is None:
         return ""
-    return (
-        f"{trace.tb_next.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_next.tb_lineno}"
-    )
+    return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"

@@ -44,13 +44,7 @@ class Declaration(Compared):
     convert: Any = None
 
     def _declare(
-        self,
-        kind: Kind,
-        name: str,
-        path: str | None,
-        read: dict[str, Any],
-        default: Opaque,
-        **options: Any,
+        self, kind: Kind, name: str, path: str | None, read: Any, default: Opaque, **options: Any
     ) -> None:
         """Check and keep the arguments; ``read`` has the options of the source."""
         options = {"pending": None, **read, **options}
