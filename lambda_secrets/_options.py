@@ -102,11 +102,7 @@ def is_arn_of(kind: str, name: str) -> bool:
     return service == ["ssm"] and len(resource) == 1 and resource[0].startswith("parameter/")
 
 
-def declared_by(
-    declaration: Any,
-    declare: Callable[[str], Any],
-    form: str,
-) -> Any:
+def declared_by(declaration: Any, declare: Callable[[str], Any], form: str) -> Any:
     """Return the declaration in the text of a variable; errors never show that text."""
     variable = declaration.variable
     if not os.environ.get(variable):

@@ -978,7 +978,9 @@ def test_extra_attributes_show_no_value(log: Log) -> None:
 def test_what_has_no_value_stays_itself(log: Log) -> None:
     """A record without a value is unchanged; in any other, only the value is replaced."""
     injected(SECRET)
-    same = {"a": [1, 2.5, None, True, ("x", b"y")], "b": SimpleNamespace(key="other")}
+    ring: list[Any] = [1, 2.5, None, True, ("x", b"y")]
+    ring.append(ring)
+    same = {"a": ring, "b": SimpleNamespace(key="other")}
     log.logger.warning("%s %d", same, 5, extra={"same": same})
     log.logger.warning("%s %d %s", same, 5, SECRET, extra={"same": same})
     first, second = log.records
