@@ -57,6 +57,21 @@ def test_layers_add_up(into: Any, backend: Recorder) -> None:
     assert len(backend.calls) == 3
 
 
+def at_module_level(event: Any, context: Any) -> Any:
+    """Return the values that it was given, as a function that is certainly not a method."""
+    return context.secrets.reveal()
+
+
+def test_layers_of_a_function_at_module_level_add_up(backend: Recorder) -> None:
+    """Such a function, which usually takes the short way, has the secrets of all its layers."""
+    inner = inject_secrets({"a": "a"}, backend=backend)(at_module_level)
+    outer = inject_secrets({"b": "b"}, backend=backend)(inner)
+    assert outer({}, SimpleNamespace()) == {"a": "1", "b": "2"}
+    assert outer.secrets.declarations.keys() == {"a", "b"}
+    with pytest.raises(DeclarationError, match="twice"):
+        inject_secrets({"a": "b"}, backend=backend)(inner)
+
+
 def test_coroutines_stack_as_well(backend: Recorder) -> None:
     """Layers around a coroutine add up until it is done."""
 
