@@ -253,6 +253,14 @@ def test_binary_values_are_found(log: Log, value: bytes) -> None:
     assert lines == by_themselves
 
 
+def test_the_text_in_bytes_is_found(log: Log) -> None:
+    """Bytes that hold text are found as this text, in its own escaped forms too."""
+    text = "p\xe4ssw\xf6rd"
+    injected(text.encode())
+    log.logger.warning("%s %s", text, quote(text))
+    assert log.text == "*** ***\n"
+
+
 def test_short_bytes_stay(log: Log) -> None:
     """Fewer than eight bytes are not redacted."""
     injected(b"7 bytes")
