@@ -38,6 +38,7 @@ _WITHOUT_VALUES = {"asctime", *vars(logging.LogRecord("", 0, "", 0, "", (), None
     *("msg", "args", "exc_info", "exc_text", "stack_info"),
 }
 _SMALLEST = 10 ** (SHORTEST - 1)
+_COLLECTIONS = (list, tuple, set, frozenset)  # looked into, as dicts are
 # Characters left unescaped in URLs by quote, forms, SQLAlchemy, requests, urllib3, JavaScript.
 _SAFE = ("", "/", " ", " +", "!#$%&'()*+,/:;=?@[]~", "!$&'()*+,;=:@/?", "!'()*~")
 
@@ -253,7 +254,7 @@ def _items(container: Any) -> Iterable[Any]:
     kind = type(container)
     if issubclass(kind, dict):
         return dict.values(container)
-    bases = (base for base in (list, tuple, set, frozenset) if issubclass(kind, base))
+    bases = (base for base in _COLLECTIONS if issubclass(kind, base))
     return next((base.__iter__(container) for base in bases), ())
 
 
@@ -384,7 +385,7 @@ class _Redaction:
             above = (*above, id(value))
             if isinstance(value, BaseException):
                 return self._error(value, above)
-            if isinstance(value, (dict, list, tuple, set, frozenset)):
+            if isinstance(value, (dict, *_COLLECTIONS)):
                 return self._container(value, above)
         shown = [_text(value), _attempt(repr, value, failed="")]
         redacted = [self._redact(text) for text in shown]
@@ -398,7 +399,7 @@ class _Redaction:
             return value
         if is_dict:
             return dict(zip(cleaned[::2], cleaned[1::2], strict=True))
-        kind = next(kind for kind in (list, tuple, set, frozenset) if isinstance(value, kind))
+        kind = next(kind for kind in _COLLECTIONS if isinstance(value, kind))
         return getattr(value, "_make", kind)(cleaned)  # a named tuple keeps its names
 
     def _error(self, error: BaseException, above: tuple[int, ...]) -> Any:
