@@ -16,19 +16,19 @@ from ._declarations import declare
 from ._kinds import Parameter, ParameterTree, of_variable
 from ._maintenance import override, restore
 from ._values import Shared, Wrapped, opaque
-from .backends import Answer, own_region
+from .backends import own_region
 from .backends._local import MemoryBackend
 from .errors import DeclarationError, SecretNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from typing import Any, TypeVar
 
     from ._names import Opaque
     from ._secret import Declaration
     from ._sources import Source
     from .backends._local import Values
-    from .errors import ResolutionError
+    from .backends._types import Answers, Sources
 
     F = TypeVar("F", bound=Callable[..., Any])
 
@@ -70,9 +70,7 @@ class OverrideBackend(MemoryBackend):
         keys = [*(key for key, _ in self.values.items()), *self._built(0)]
         return f"env:{name}" in (str(key).partition("#")[0] for key in keys)
 
-    def fetch(
-        self, sources: Iterable[Source], *, timeout: float, fresh: bool
-    ) -> dict[Source, Answer | ResolutionError]:
+    def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
         """Look the sources up; one that is not listed is a `SecretNotFoundError`."""
         found = super().fetch(sources, timeout=timeout, fresh=fresh)
         for source, answer in found.items():
