@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _OF_NAMES = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/_+=.@!-")
+_SCHEMES = ("ssm", "appconfig", "env")
 _FLAGS = ("decrypt", "recursive")
 _CALLBACKS = ("transform", "build", "close")
 _ASYNC = (
@@ -49,6 +50,9 @@ def wrong_name(name: object, kind: str) -> str:
         )
     if not isinstance(name, str) or not name.strip():
         return f"{what}: use a non-empty string as the name."
+    scheme, mark, _ = name.partition("://")
+    if mark and scheme not in _SCHEMES:  # it may hold a password
+        return f"Cannot declare {kind} '{scheme}://…': use a name or an ARN, not a URL."
     if "#" in name:
         return f"{what}: a name must not contain '#'. Give the JMESPath expression as path=."
     if name != name.strip() or not name.isprintable():
@@ -66,7 +70,7 @@ def _not_of_kind(kind: str, name: str, what: str) -> str:
         return _wrong_arn(name, kind, what)
     if colon and scheme == "env":
         return f"{what}: give the name of one environment variable after 'env:'."
-    if colon and scheme in {"ssm", "appconfig"}:
+    if colon and scheme in _SCHEMES:
         if kind == "secret":
             return f"{what}: that is the string form of another kind. Use Parameter or AppConfig."
         return f"{what}: drop the '{scheme}:' prefix: objects take the bare name, here {rest!r}."

@@ -328,6 +328,7 @@ def test_a_slash_inside_an_appconfig_name_is_no_separator() -> None:
         (made(Secret, None), "an environment variable was probably unset"),
         (made(Secret, b"db"), "use a non-empty string"),
         (made(Secret, "db#user"), "a name must not contain '#'"),
+        (made(Secret, "pg://app:p#${w@db"), "Cannot declare secret 'pg://…': use a name or an ARN"),
         (made(Secret, "ssm:/url"), "string form of another kind"),
         (made(Secret, "appconfig:a/b/c"), "string form of another kind"),
         (made(Secret, "db", ""), "expression is empty"),
