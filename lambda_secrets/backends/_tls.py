@@ -91,7 +91,7 @@ class RemoteExchange(Exchange):
     def begin(self, connection: Any, *, reused: bool) -> None:
         super().begin(connection, reused=reused)
         self.opening = None
-        self.alarm = math.inf  # when to go on without an event
+        self.alarm = math.inf  # when the time for one address ends
         self.proxied = False  # whether a proxy is to build the tunnel
 
     def close(self) -> None:
@@ -103,12 +103,13 @@ class RemoteExchange(Exchange):
         return super().writes if self.opening is None else self.until_writable
 
     def proceed(self) -> Outcome | None:
-        if self.opening is None:
+        opening, is_late = self.opening, time.monotonic() >= self.alarm
+        if opening is None:
             return super().proceed()
         try:
-            self.until_writable = next(self.opening)
+            self.until_writable = opening.throw(TimeoutError()) if is_late else next(opening)
         except StopIteration:
-            self.opening = None
+            self.opening, self.alarm = None, math.inf
         except OSError as error:
             return broken(self, error)
         return None
@@ -128,63 +129,47 @@ class RemoteExchange(Exchange):
         """Try one address after another, each for its share of the time."""
         proxy = client.proxy_for(self.address)
         self.proxied = bool(proxy)
-        host, port = proxy or self.address[:2]
-        left = [*client.addresses_of(host, port)]
-        while True:
-            now = time.monotonic()
-            until = now + (deadline - now) / len(left)
-            family, _, _, _, place = left.pop(0)
-            try:
-                yield from self._connect(client, family, place, until, proxied=bool(proxy))
-            except OSError as error:
-                is_lost = self.fault(error).kind in {"refused", "reset", "timeout", "proxy"}
-                if isinstance(error, Fault) or not (is_lost and left):
-                    raise
-            else:
-                break
-
-    def _connect(
-        self, client: RemoteClient, family: Any, place: Any, until: float, *, proxied: bool
-    ) -> Steps:
+        places = [*client.addresses_of(*(proxy or self.address[:2]))]
         try:
             context = client.trust.context() if self.address[2] else None
         except OSError:  # an SSLError, too
             raise Fault("trust") from None
         while True:
-            self.proxied = proxied
-            yield from self._reach(family, place, until)
-            if proxied:
-                yield from self._tunnel()
-                self.proxied = False
+            now = time.monotonic()
+            self.alarm = now + (deadline - now) / len(places)
+            self.proxied = bool(proxy)
+            family, _, _, _, place = places[0]
             try:
+                yield from self._reach(family, place)
+                if proxy:
+                    yield from self._tunnel()
+                    self.proxied = False
                 if context is not None:
                     yield from self._secure(context)
             except ssl.SSLCertVerificationError:
                 if context is client.trust.whole():
                     raise
                 context = client.trust.whole()
+            except OSError as error:
+                is_lost = self.fault(error).kind in {"refused", "reset", "timeout", "proxy"}
+                if isinstance(error, Fault) or not is_lost or len(places) == 1:
+                    raise
+                del places[0]
             else:
                 break
 
-    def _reach(self, family: Any, place: Any, until: float) -> Steps:
-        if self.connection is not None:
-            self.connection.close()
+    def _reach(self, family: Any, place: Any) -> Steps:
+        super().close()
         self.connection = socket.socket(family, socket.SOCK_STREAM)
         self.connection.settimeout(0)
         # Else a request waits until the last message of a handshake is acknowledged.
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.alarm = until
         with contextlib.suppress(BlockingIOError):
             self.connection.connect(place)
         yield True
         error = self.connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
             raise OSError(error, os.strerror(error))
-        try:
-            self.connection.getpeername()
-        except OSError:  # not connected yet: the alarm woke us
-            raise TimeoutError from None
-        self.alarm = math.inf
 
     def _tunnel(self) -> Steps:
         """Ask the proxy for a tunnel to the host; TLS with the host then begins inside it."""

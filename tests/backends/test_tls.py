@@ -48,6 +48,16 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
+@pytest.fixture
+def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """Return the TLS context of a trusted server."""
+    authority = Authority()
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text(authority.pem)
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
+    return authority.context(tmp_path, "localhost")
+
+
 @pytest.fixture(scope="module")
 def strangers() -> str:
     """Return the roots of 139 organizations that do not issue AWS's certificates."""
@@ -321,6 +331,19 @@ def test_addresses_share_the_time(client: RemoteClient, monkeypatch: pytest.Monk
         assert 0.4 < time.monotonic() - started < 0.9
 
 
+def test_an_address_without_a_handshake_uses_its_share(
+    client: RemoteClient, trusted: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An address that accepts a connection, and then is silent, leaves the others their time."""
+    with TlsServer([OK], trusted) as server, socket.create_server(("127.0.0.1", 0)) as silent:
+        places = silent.getsockname(), ("127.0.0.1", server.port)
+        addressed(monkeypatch, *[(socket.AF_INET, place) for place in places])
+        started = time.monotonic()
+        assert ask(client, server, timeout=1) == (200, b"fine")
+        assert 0.4 < time.monotonic() - started < 0.9
+        client.close()
+
+
 def test_a_refused_address_is_passed_at_once(
     client: RemoteClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -583,16 +606,6 @@ class full_backlog:  # noqa: N801 - a context manager, used like a function
 # Faults
 
 
-@pytest.fixture
-def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """Return the TLS context of a trusted server."""
-    authority = Authority()
-    bundle = tmp_path / "bundle.pem"
-    bundle.write_text(authority.pem)
-    monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
-    return authority.context(tmp_path, "localhost")
-
-
 @pytest.mark.parametrize(
     ("action", "expected"),
     [
@@ -778,6 +791,9 @@ def test_each_address_of_a_proxy_is_tried(
         ports[:] = nobody, proxy.port
         assert ask(client, server) == (200, b"fine")
         client.close()
+    with TlsServer([OK], trusted) as server, Proxy([faults.hang]) as hangs, Proxy() as proxy:
+        ports[:] = hangs.port, proxy.port
+        assert ask(RemoteClient(), server, timeout=1) == (200, b"fine")
     with Proxy([faults.answer("", 407)]) as refuses, Proxy() as proxy:
         ports[:] = refuses.port, proxy.port
         assert ask(RemoteClient(), server) == "proxy"
