@@ -6,6 +6,7 @@ The rules are botocore's for these three services; a test compares every region.
 from __future__ import annotations
 
 import os
+import re
 
 from ._http import port_of
 from ._states import UnaskedError
@@ -26,6 +27,8 @@ _VARIABLES = {
     "ssm": "AWS_ENDPOINT_URL_SSM",
     "appconfigdata": "AWS_ENDPOINT_URL_APPCONFIGDATA",
 }
+# Scheme, host, port and path. IDNA allows no empty part of a name, and none of over 63 characters.
+_URL = r"(?ai)(https?)://(\[[\w:.%]+\]|[\w-]{1,63}(?:\.[\w-]{1,63})*\.?)(?::(\d+))?(/\S*)?"
 
 
 class Endpoint:
@@ -68,7 +71,8 @@ def endpoint_of(service: str, region: str) -> Endpoint | UnaskedError:
         )
     prefix, *words = region.rsplit("-", 2)
     is_region = len(words) == 2 and all(map(str.isalnum, words)) and words[1].isdecimal()
-    if not (is_region and region.isascii() and prefix in _PARTITIONS):
+    is_label = region.isascii() and len(region) < 64
+    if not (is_region and is_label and prefix in _PARTITIONS):
         return UnaskedError(
             f"the region {region!r} belongs to no partition that this version knows. Check "
             'AWS_REGION, or use backend="sdk".'
@@ -89,21 +93,14 @@ def endpoint_at(url: str, region: str = "") -> Endpoint | None:
 
     Not with `urllib.parse`, which imports `ipaddress`.
     """
-    scheme, _, rest = url.partition("://")
-    place, slash, path = rest.partition("/")
-    host, bracket, tail = place.removeprefix("[").partition("]")
-    if not bracket:
-        host, colon, tail = place.partition(":")
-        tail = colon + tail
-    port = port_of(tail.removeprefix(":"))
-    if scheme.lower() not in {"http", "https"} or not host or (tail and not port):
+    found = re.fullmatch(_URL, url)
+    if found is None or not url.isprintable():
         return None
-    if bool(bracket) != place.startswith("[") or set("@?#[] ") & set(host):
-        return None
-    if not f"{host}{path}".isprintable():
+    scheme, host, port, path = found.groups("")
+    if port and not port_of(port):
         return None
     tls = scheme.lower() == "https"
-    return Endpoint(host.lower(), port, slash + path, tls=tls, region=region)
+    return Endpoint(host.strip("[]").lower(), port_of(port), path, tls=tls, region=region)
 
 
 def _is_on(variable: str) -> bool:

@@ -185,6 +185,7 @@ def test_hosts_are_botocores(
         "us-east-x",
         "us-e\u00e4st-1",
         "us-east-1.evil.example/",
+        f"us-{'x' * 64}-1",
     ],
 )
 def test_a_region_that_is_not_known_is_said(region: str) -> None:
@@ -272,6 +273,12 @@ def test_variables_name_endpoints(
         "http://u:hunter2@h",
         "http://u@h",
         "http://a b",
+        "http://a..b",
+        "http://.h",
+        f"http://{'x' * 64}.h",
+        "http://h\u00e9",
+        "http://h:0",
+        "http://h/a b",
         "http://h/\n",
         "http://h/?a=b",
     ],
