@@ -249,6 +249,12 @@ def unknown_backend(given: object, chosen: object) -> DeclarationError:
     )
 
 
+def unknown_extension(given: object) -> DeclarationError:
+    """Return the error for a value that is not a backend of the extension."""
+    got = type(given).__name__
+    return DeclarationError(f"Cannot use this extension: expected an ExtensionBackend, got {got}.")
+
+
 def file_named_by(path: str | None) -> str:
     """Return the path for the backend "file", which its variable must name."""
     if not path:

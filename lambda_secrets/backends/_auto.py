@@ -36,7 +36,7 @@ class AutoBackend(Shared):
             always asked through it.
 
     Raises:
-        DeclarationError: when one of them is not a backend.
+        DeclarationError: when one of them is not such a backend.
     """
 
     name = "auto"
@@ -49,8 +49,12 @@ class AutoBackend(Shared):
         aws: AwsBackend | None = None,
         sdk: SdkBackend | None = None,
     ) -> None:
-        chosen: Any = backend_of(extension or ExtensionBackend())
-        self._extension: ExtensionBackend = chosen
+        chosen: Any = extension or ExtensionBackend()
+        if not isinstance(chosen, ExtensionBackend):
+            from .._options import unknown_extension
+
+            raise unknown_extension(chosen)
+        self._extension = chosen
         behind = (("aws", aws), ("sdk", sdk))
         self._behind: dict[str, Any] = {n: backend_of(one) for n, one in behind if one is not None}
 

@@ -669,7 +669,15 @@ def test_closing_before_the_first_read_closes_what_was_given() -> None:
     assert sdk.closed == 1
 
 
-@pytest.mark.parametrize("option", ["extension", "aws", "sdk"])
+@pytest.mark.parametrize("wrong", ["aws", AwsBackend(), ExtensionBackend, {"prod/db": "canary"}])
+def test_what_is_not_an_extension_is_refused(wrong: Any) -> None:
+    """Another backend, or its name, is refused by the constructor, not at the first read."""
+    with pytest.raises(DeclarationError, match="expected an ExtensionBackend, got ") as caught:
+        AutoBackend(extension=wrong)
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["aws", "sdk"])
 def test_what_is_not_a_backend_is_refused(option: str) -> None:
     """An option without `fetch` is refused by the constructor; the error shows its type only."""
     wrong: Any = {option: {"prod/db": "canary"}}
