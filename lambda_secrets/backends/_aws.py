@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hmac
 import json
 import os
@@ -11,10 +10,10 @@ from hashlib import sha256
 
 from .._values import opaque
 from ..errors import ResolutionError
-from ._calls import ConversingBackend, conversation
+from ._calls import ConversingBackend
 from ._endpoints import endpoint_of
 from ._http import Reply
-from ._states import ExpiredError, retried
+from ._states import ExpiredError
 from ._tls import RemoteClient
 
 TYPE_CHECKING = False
@@ -85,7 +84,7 @@ class AwsBackend(ConversingBackend):
             credentials = self.credentials(deadline - time.monotonic())
             if isinstance(credentials, ResolutionError):
                 return answers | {source: credentials for _, asked in tasks for source in asked}
-            jobs = {n: self._job(task, credentials, deadline) for n, task in enumerate(tasks)}
+            jobs = self._jobs(tasks, deadline, credentials)
             for some in self._client.run(jobs, deadline).values():
                 answers |= some
             refused = {s for s, answer in answers.items() if isinstance(answer, ExpiredError)}
@@ -93,14 +92,6 @@ class AwsBackend(ConversingBackend):
             if not tasks or vars(self).pop("container", None) is None:
                 break
         return answers
-
-    def _job(self, task: Task, credentials: Opaque, deadline: float) -> Job:
-        """Have a conversation as a job of the client."""
-
-        def make(call: Call) -> Job:
-            return retried(functools.partial(self._made, call, credentials), deadline)
-
-        return conversation(*task, make)
 
     def _made(self, call: Call, credentials: Opaque) -> Job:
         """Make a call; at once a second time if our clock turns out to be off."""

@@ -6,12 +6,15 @@ makes it over HTTP, `_sdk` through boto3.
 
 from __future__ import annotations
 
+import functools
 import time
 
 from .._values import Shared, opaque
 from ..errors import BackendError, BackendUnavailableError, ResolutionError, SecretNotFoundError
 from . import Answer, own_region
 from ._decode import is_named, parameter_answer, secret_answer, text_of
+from ._endpoints import SERVICES
+from ._states import retried
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
     from .._names import Opaque
     from .._sources import Source
-    from ._types import Answers, Decode, Job, Make, Result, Sources, Talk, Task
+    from ._types import Answers, Decode, Job, Jobs, Make, Result, Sources, Talk, Task
 
 PARAMETERS_A_CALL, SECRETS_A_CALL = 10, 20  # the services' limits
 POLL_INTERVAL = 15  # seconds, the shortest that AppConfig accepts
@@ -29,12 +32,10 @@ POLL_INTERVAL = 15  # seconds, the shortest that AppConfig accepts
 class Call:
     """One operation of AWS, to be made in a region ("" for the function's own)."""
 
-    def __init__(
-        self, service: str, operation: str, source: Source, arguments: dict[str, Any]
-    ) -> None:
-        self.service = service
+    def __init__(self, operation: str, source: Source, arguments: dict[str, Any]) -> None:
         self.operation = operation
         self.kind = source.kind
+        self.service = SERVICES[source.kind]
         self.region = source.region
         self.arguments = opaque(arguments)  # it may hold the token of a poll
 
@@ -44,6 +45,8 @@ class ConversingBackend(Shared):
 
     _run: Callable[[list[Task], float], Answers]
     """Has conversations side by side until a deadline; sources share the error of a call."""
+    _made: Callable[..., Job]
+    """Makes a `Call` once; the other arguments are those of `_jobs`."""
 
     def __init__(self, *, batch: bool, region: str | None = None) -> None:
         if not isinstance(batch, bool) or not (region is None or isinstance(region, str)):
@@ -75,6 +78,14 @@ class ConversingBackend(Shared):
 
                 answers[source] = missing_in(self._region_of(source), source, answer)
         return answers
+
+    def _jobs(self, tasks: list[Task], deadline: float, *given: object) -> Jobs:
+        """Return the conversations as jobs, whose calls are made again until the deadline."""
+
+        def make(call: Call) -> Job:
+            return retried(functools.partial(self._made, call, *given), deadline)
+
+        return {n: conversation(*task, make) for n, task in enumerate(tasks)}
 
     def _region_of(self, asked: Source | Call) -> str:
         """Return the region in which a source is read, or a call is made; empty if unknown."""
@@ -128,17 +139,15 @@ class ConversingBackend(Shared):
                     for name, part in zip(names, source.parts, strict=True)
                 }
                 arguments["RequiredMinimumPollIntervalInSeconds"] = POLL_INTERVAL
-                call = Call("appconfigdata", "StartConfigurationSession", source, arguments)
-                page = yield from make(call)
+                page = yield from make(Call("StartConfigurationSession", source, arguments))
                 if isinstance(page, ResolutionError):
                     return {source: page}
                 hidden = opaque(page(0).get("InitialConfigurationToken"))
                 if not hidden(0):
                     failure = BackendError("AWS did not start an AppConfig session. Try again.")
                     return {source: failure}
-            poll = "GetLatestConfiguration"
-            call = Call("appconfigdata", poll, source, {"ConfigurationToken": hidden(0)})
-            page = yield from make(call)
+            poll = Call("GetLatestConfiguration", source, {"ConfigurationToken": hidden(0)})
+            page = yield from make(poll)
             if not isinstance(page, ResolutionError):
                 break
             if known is None or isinstance(page, BackendUnavailableError):
@@ -178,7 +187,7 @@ def secret(sources: list[Source], make: Make) -> Job:
         arguments["VersionId"] = source.version_id
     if source.version_stage is not None:
         arguments["VersionStage"] = source.version_stage
-    document = yield from make(Call("secretsmanager", "GetSecretValue", source, arguments))
+    document = yield from make(Call("GetSecretValue", source, arguments))
     if not (isinstance(document, ResolutionError) or is_named(source.name, document(0))):
         document = BackendError(
             "AWS answered with another secret. Check the proxy and AWS_ENDPOINT_URL."
@@ -189,7 +198,7 @@ def secret(sources: list[Source], make: Make) -> Job:
 def secrets(sources: list[Source], make: Make) -> Job:
     """Read up to twenty current secrets; a single one alone where `_singly` would do so."""
     arguments = {"SecretIdList": [source.name for source in sources]}
-    pages = yield from _pages(make, "secretsmanager", "BatchGetSecretValue", sources[0], arguments)
+    pages = yield from _pages(make, "BatchGetSecretValue", sources[0], arguments)
     if isinstance(pages, ResolutionError):
         if len(sources) == 1 and not isinstance(pages, BackendUnavailableError):
             return (yield from secret(sources, make))
@@ -231,7 +240,7 @@ def parameters(sources: list[Source], make: Make) -> Job:
     selected = [(source.name, source.version, source.label) for source in sources]
     names = [":".join(str(part) for part in parts if part is not None) for parts in selected]
     arguments = {"Names": names, "WithDecryption": sources[0].decrypt}
-    page = yield from make(Call("ssm", "GetParameters", sources[0], arguments))
+    page = yield from make(Call("GetParameters", sources[0], arguments))
     if isinstance(page, ResolutionError):
         return dict.fromkeys(sources, page)
     found = {
@@ -262,7 +271,7 @@ def tree(sources: list[Source], make: Make) -> Job:
         "WithDecryption": source.decrypt,
         "MaxResults": PARAMETERS_A_CALL,
     }
-    pages = yield from _pages(make, "ssm", "GetParametersByPath", source, arguments)
+    pages = yield from _pages(make, "GetParametersByPath", source, arguments)
     if isinstance(pages, ResolutionError):
         return {source: pages}
     below = opaque({})
@@ -299,13 +308,11 @@ def _singly(tasks: list[Task], answers: Answers) -> list[Task]:
     ]
 
 
-def _pages(
-    make: Make, service: str, operation: str, source: Source, arguments: dict[str, Any]
-) -> Job:
+def _pages(make: Make, operation: str, source: Source, arguments: dict[str, Any]) -> Job:
     """Make a call for each page of an answer; return all pages, or the first error."""
     pages: list[Opaque] = []
     while True:
-        page = yield from make(Call(service, operation, source, arguments))
+        page = yield from make(Call(operation, source, arguments))
         if isinstance(page, ResolutionError):
             return page
         pages.append(page)

@@ -22,6 +22,13 @@ _PARTITIONS = {
     "eu-isoe": ("cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"),
     "us-isof": ("csp.hci.ic.gov", "api.aws.hci.ic.gov"),
 }
+# By kind of source.
+SERVICES = {
+    "secret": "secretsmanager",
+    "parameter": "ssm",
+    "tree": "ssm",
+    "appconfig": "appconfigdata",
+}
 _VARIABLES = {
     "secretsmanager": "AWS_ENDPOINT_URL_SECRETS_MANAGER",
     "ssm": "AWS_ENDPOINT_URL_SSM",

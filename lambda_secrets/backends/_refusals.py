@@ -18,7 +18,7 @@ from ..errors import (
     SecretNotFoundError,
 )
 from ._connections import Fault
-from ._endpoints import endpoint_at, endpoint_of
+from ._endpoints import SERVICES, endpoint_at, endpoint_of
 from ._states import ExpiredError, UnaskedError
 
 TYPE_CHECKING = False
@@ -31,12 +31,6 @@ ACTIONS = {
     "parameter": "ssm:GetParameters",
     "tree": "ssm:GetParametersByPath",
     "appconfig": "appconfig:StartConfigurationSession and appconfig:GetLatestConfiguration",
-}
-SERVICES = {
-    "secret": "secretsmanager",
-    "parameter": "ssm",
-    "tree": "ssm",
-    "appconfig": "appconfigdata",
 }
 _ABSENT = (
     "there is no such {kind} or version, or it has no value yet. Check the name and the region."

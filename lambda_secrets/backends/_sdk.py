@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import functools
 import logging
 import os
 import threading
@@ -14,12 +13,13 @@ from queue import Empty, SimpleQueue
 
 from .._values import opaque
 from ..errors import BackendError, DeclarationError, ResolutionError
-from ._calls import ConversingBackend, conversation, late
-from ._states import ExpiredError, UnaskedError, retried
+from ._calls import ConversingBackend, late
+from ._endpoints import SERVICES
+from ._states import ExpiredError, UnaskedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Collection, Generator
     from typing import Any
 
     from .._names import Opaque
@@ -85,8 +85,6 @@ class SdkBackend(ConversingBackend):
         return super().fetch(sources, timeout=timeout, fresh=fresh)
 
     def _region_of(self, asked: Source | Call) -> str:
-        from ._refusals import SERVICES
-
         service = SERVICES[asked.kind]
         client = self._clients.get((service, asked.region)) or self._given[service]
         region = getattr(getattr(client, "meta", None), "region_name", "")
@@ -102,10 +100,8 @@ class SdkBackend(ConversingBackend):
         self._session = self._given_session
 
     def _run(self, tasks: list[Task], deadline: float) -> Answers:
-        def make(call: Call) -> Job:
-            return retried(functools.partial(self._made, call, deadline), deadline - LAST_CALL)
-
-        return _side_by_side([conversation(*task, make) for task in tasks], deadline)
+        jobs = self._jobs(tasks, deadline - LAST_CALL, deadline)
+        return _side_by_side(jobs.values(), deadline)
 
     def _made(self, call: Call, deadline: float) -> Job:
         """Make a call once, in time."""
@@ -169,7 +165,7 @@ class SdkBackend(ConversingBackend):
             return client
 
 
-def _side_by_side(jobs: list[Job], until: float) -> Answers:
+def _side_by_side(jobs: Collection[Job], until: float) -> Answers:
     """Run the jobs on daemon threads, and return the answers that are there by that time.
 
     What a job raises is raised.
