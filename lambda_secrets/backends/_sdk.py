@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import logging
 import os
@@ -19,7 +18,7 @@ from ._states import ExpiredError, UnaskedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator
+    from collections.abc import Callable, Collection
     from typing import Any
 
     from .._names import Opaque
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 PARALLEL = 20  # calls at once
 CONNECT_TIMEOUT, READ_TIMEOUT = 2, 5  # seconds; a round's timeout bounds both
 LAST_CALL = 0.1  # seconds before the deadline: a retry that begins later would hide why it failed
-_ours = threading.local()
+of_our_calls = threading.local()  # whether this thread's log records are `filtered`
 
 
 class SdkBackend(ConversingBackend):
@@ -86,9 +85,7 @@ class SdkBackend(ConversingBackend):
 
     def _region_of(self, asked: Source | Call) -> str:
         service = SERVICES[asked.kind]
-        client = self._clients.get((service, asked.region)) or self._given[service]
-        region = getattr(getattr(client, "meta", None), "region_name", "")
-        return region if isinstance(region, str) else ""  # a mock has anything
+        return _region_in(self._clients.get((service, asked.region)) or self._given[service])
 
     def close(self) -> None:
         """Drop clients, connections and configurations; the next fetch makes new ones."""
@@ -109,21 +106,20 @@ class SdkBackend(ConversingBackend):
         if time.monotonic() >= deadline:  # nobody waits for further pages
             return late()
         try:
-            with quiet():
-                client = self._client(call.service, call.region)
-                if isinstance(client, ResolutionError):
-                    return client
-                from botocore import xform_name
+            of_our_calls.filtered = True
+            client = self._client(call.service, call.region)
+            if isinstance(client, ResolutionError):
+                return client
+            from botocore import xform_name
 
-                page = opaque(getattr(client, xform_name(call.operation))(**call.arguments(0)))
-                _check_whole(page)
-                if call.operation == "GetLatestConfiguration":
-                    page = opaque({**page(0), "Configuration": page(0)["Configuration"].read()})
-                return page
+            page = opaque(getattr(client, xform_name(call.operation))(**call.arguments(0)))
+            return _whole(page, has_stream=call.operation == "GetLatestConfiguration")
         except Exception as error:  # noqa: BLE001 - every error of botocore becomes one of ours
             from ._refusals import by_boto3
 
             failure = by_boto3(error, call.kind)
+        finally:
+            of_our_calls.filtered = False
         if isinstance(failure, (ExpiredError, UnaskedError)):
             self._unusable = True
         return failure
@@ -132,8 +128,8 @@ class SdkBackend(ConversingBackend):
         """Return the client for a service in a region, or an error if a given one is elsewhere."""
         given = self._given[service]
         if given is not None:
-            own = getattr(getattr(given, "meta", None), "region_name", None)
-            if not region or not isinstance(own, str) or own == region:
+            own = _region_in(given)
+            if not (region and own) or own == region:
                 silence()
                 return given
             if self._given_session is None:
@@ -158,11 +154,17 @@ class SdkBackend(ConversingBackend):
                 )
                 session = self._session  # another thread may drop it
                 if session is None:  # boto3 does not read AWS_REGION, which Lambda sets
-                    own = os.environ.get("AWS_REGION") or None
-                    session = self._session = boto3.Session(region_name=own)
+                    home = os.environ.get("AWS_REGION") or None
+                    session = self._session = boto3.Session(region_name=home)
                 client = session.client(service, config=config, region_name=region or None)
                 self._clients[service, region] = client
             return client
+
+
+def _region_in(client: Any) -> str:
+    """Return the region of a client; empty if it tells none."""
+    region = getattr(getattr(client, "meta", None), "region_name", "")
+    return region if isinstance(region, str) else ""  # a mock has anything
 
 
 def _side_by_side(jobs: Collection[Job], until: float) -> Answers:
@@ -226,8 +228,11 @@ def _result_of(job: Job) -> Answers:
         return end.value  # type: ignore[no-any-return]  # a conversation ends with answers
 
 
-def _check_whole(page: Opaque) -> None:
-    """Raise for a reply that is not JSON, or was cut off: botocore takes both for empty ones."""
+def _whole(page: Opaque, *, has_stream: bool) -> Opaque:
+    """Return a reply with its stream read.
+
+    Raises for one that is not JSON, or was cut off: botocore takes both for empty ones.
+    """
     if isinstance(page(0), dict) and page(0).keys() == {"ResponseMetadata"}:
         headers = page(0)["ResponseMetadata"].get("HTTPHeaders")
         if headers is not None and "json" not in headers.get("content-type", ""):
@@ -238,6 +243,9 @@ def _check_whole(page: Opaque) -> None:
             from botocore.exceptions import IncompleteReadError
 
             raise IncompleteReadError(actual_bytes=0, expected_bytes=0)
+    if has_stream:
+        page = opaque({**page(0), "Configuration": page(0)["Configuration"].read()})
+    return page
 
 
 def _checked(given: Any, *methods: str) -> Any:
@@ -257,18 +265,8 @@ def _checked(given: Any, *methods: str) -> Any:
 # threads that make our calls.
 
 
-@contextlib.contextmanager
-def quiet() -> Generator[None]:
-    """Mark this thread's calls as ours, so that their records are filtered."""
-    _ours.calling = True
-    try:
-        yield
-    finally:
-        _ours.calling = False
-
-
 def _passes(record: logging.LogRecord) -> bool:
-    if not getattr(_ours, "calling", False):
+    if not getattr(of_our_calls, "filtered", False):
         return True
     # A warning of urllib3 quotes a malformed reply; botocore's only name the problem.
     return record.levelno > logging.DEBUG and not record.name.startswith("urllib3")

@@ -7,28 +7,32 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from lambda_secrets.backends._sdk import quiet, silence
+from lambda_secrets.backends._sdk import of_our_calls, silence
 
 if TYPE_CHECKING:
+    import pytest
+
     from tests.support.kept import Kept
 
 
-def test_warnings_of_our_calls_are_logged(kept: Kept) -> None:
+def test_warnings_of_our_calls_are_logged(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     """During our calls DEBUG records are dropped and INFO is logged; afterwards all are logged."""
     logger = logging.getLogger("botocore.parsers")
     silence()
-    with quiet():
+    with monkeypatch.context() as calling:
+        calling.setattr(of_our_calls, "filtered", True, raising=False)
         logger.debug("hunter2")
         logger.info("told")
     logger.debug("not ours")
     assert kept.lines == ["INFO botocore.parsers told", "DEBUG botocore.parsers not ours"]
 
 
-def test_warnings_of_urllib3_are_kept_out_too(kept: Kept) -> None:
+def test_warnings_of_urllib3_are_kept_out_too(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     """urllib3's warnings may quote a malformed header: ours are dropped, others' are logged."""
     logger = logging.getLogger("urllib3.connection")
     silence()
-    with quiet():
+    with monkeypatch.context() as calling:
+        calling.setattr(of_our_calls, "filtered", True, raising=False)
         logger.warning("Failed to parse headers: hunter2")
     logger.warning("not ours")
     assert kept.lines == ["WARNING urllib3.connection not ours"]
