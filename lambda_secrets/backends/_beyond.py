@@ -68,7 +68,7 @@ class Beyond:
         now = _now()
         for source, answer in read.items():
             before = answers.get(source)
-            answers[source] = self._explained(answer, before)
+            answers[source] = _explained(answer, before)
             if _is_definite(answer) and (fresh or _has_failed(before)):
                 self._read_past[source] = now
         return answers
@@ -91,18 +91,8 @@ class Beyond:
             left = max(deadline - time.monotonic(), 0.0)
             read = self._behind[name].fetch(sources, timeout=left, fresh=fresh)
             for source, answer in read.items():
-                direct = answers.get(source)
-                if direct is not None and isinstance(answer, UnaskedError):
-                    # If neither can ask, the direct backend knows best what is missing in Lambda.
-                    both = f"{direct} (boto3, which was asked too: {answer})"
-                    answers[source] = UnaskedError(both)
-                    answers[source].backend = direct.backend
-                    continue
-                if direct is not None and isinstance(answer, BackendUnavailableError):
-                    why = f"{answer} (AWS was not asked without boto3: {direct})"
-                    answer = BackendUnavailableError(why)  # noqa: PLW2901 - one that sources share
-                answer.backend = backends.backend_name(self._behind[name])
-                answers[source] = answer
+                answer.backend = answer.backend or name
+                answers[source] = _combined(answers.get(source), answer)
             sources = [s for s in sources if isinstance(answers.get(s), UnaskedError)]
             if not sources:
                 break
@@ -122,22 +112,31 @@ class Beyond:
             return False
         return True
 
-    def _explained(self, answer: Result, before: Result | None) -> Result:
-        """Return AWS's answer; unless it is definite, add the extension's error."""
-        if _is_definite(answer) or not isinstance(before, ResolutionError):
-            return answer
-        silent = isinstance(before, NotListeningError) and not before.heard
-        if silent or not isinstance(answer, ResolutionError):
-            return answer
-        if isinstance(answer, UnaskedError) and isinstance(before, BackendUnavailableError):
-            explained: ResolutionError = BackendUnavailableError(
-                f"{before} ({answer.backend} could not ask AWS instead: {answer})"
-            )
-            explained.backend = before.backend
-        else:
-            explained = type(answer)(f"{answer} (The extension, asked first: {before})")
-            explained.backend = answer.backend
-        return explained
+
+def _combined(direct: Result | None, answer: Result) -> Result:
+    """Return boto3's answer; unless it is AWS's, add why AWS was not asked without boto3."""
+    if direct is None:
+        return answer
+    if isinstance(answer, UnaskedError):
+        # If neither can ask, the direct backend knows best what is missing in Lambda.
+        both = f"{direct} (boto3, which was asked too: {answer})"
+        return UnaskedError(both, backend=direct.backend)
+    if isinstance(answer, BackendUnavailableError):
+        why = f"{answer} (AWS was not asked without boto3: {direct})"
+        return BackendUnavailableError(why, backend=answer.backend)
+    return answer
+
+
+def _explained(answer: Result, before: Result | None) -> Result:
+    """Return AWS's answer; unless it is definite, add the extension's error."""
+    silent = before is None or (isinstance(before, NotListeningError) and not before.heard)
+    if silent or _is_definite(answer):
+        return answer
+    if isinstance(answer, UnaskedError) and isinstance(before, BackendUnavailableError):
+        why = f"{before} ({answer.backend} could not ask AWS instead: {answer})"
+        return BackendUnavailableError(why, backend=before.backend)
+    why = f"{answer} (The extension, asked first: {before})"
+    return type(answer)(why, backend=answer.backend)
 
 
 def _is_definite(answer: Result | None) -> bool:

@@ -26,7 +26,10 @@ class FileReader:
 
     def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
         """Look the sources up; nothing is cached here."""
-        return {source: self._answer(source) for source in sources}
+        answers = {source: self._answer(source) for source in sources}
+        for answer in answers.values():
+            answer.backend = self.name  # behind "auto" it is asked as boto3 is
+        return answers
 
     def _answer(self, source: Source) -> Result:
         try:
