@@ -128,8 +128,9 @@ class RemoteExchange(Exchange):
     def open(self, client: RemoteClient, deadline: float) -> Steps:
         """Try one address after another, each for its share of the time."""
         proxy = client.proxy_for(self.address)
-        self.proxied = bool(proxy)
-        places = [*client.addresses_of(*(proxy or self.address[:2]))]
+        self.proxied = proxy is not None
+        host, port = (proxy(0).hostname, proxy(0).port or 80) if proxy else self.address[:2]
+        places = [*client.addresses_of(host, port)]
         try:
             context = client.trust.context() if self.address[2] else None
         except OSError:  # an SSLError, too
@@ -137,12 +138,12 @@ class RemoteExchange(Exchange):
         while True:
             now = time.monotonic()
             self.alarm = now + (deadline - now) / len(places)
-            self.proxied = bool(proxy)
+            self.proxied = proxy is not None
             family, _, _, _, place = places[0]
             try:
                 yield from self._reach(family, place)
                 if proxy:
-                    yield from self._tunnel()
+                    yield from self._tunnel(proxy)
                     self.proxied = False
                 if context is not None:
                     yield from self._secure(context)
@@ -171,12 +172,12 @@ class RemoteExchange(Exchange):
         if error:
             raise OSError(error, os.strerror(error))
 
-    def _tunnel(self) -> Steps:
+    def _tunnel(self, proxy: Opaque) -> Steps:
         """Ask the proxy for a tunnel to the host; TLS with the host then begins inside it."""
         host, port, _ = self.address
         target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         request = opaque(
-            f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{_authorization()(0)}\r\n".encode()
+            f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{_login_in(proxy)(0)}\r\n".encode()
         )
         sent = 0
         while sent < len(request(0)):
@@ -242,14 +243,20 @@ class RemoteClient(Client):
             raise Fault("unresolved")
         return found
 
-    def proxy_for(self, address: Address) -> tuple[str, int] | None:
-        """Return host and port of the proxy for an address, None without one, or raise a fault."""
-        if not (address[2] and self._proxies and _proxy_url()(0)) or _is_excluded(address[0]):
+    def proxy_for(self, address: Address) -> Opaque | None:
+        """Return the URL of the proxy for an address, split and hidden; or None, or raise a fault.
+
+        It may hold a password.
+        """
+        url = opaque(os.environ.get("https_proxy") or os.environ.get("HTTPS_PROXY"))
+        if not (address[2] and self._proxies and url(0)) or _is_excluded(address[0]):
             return None
+        from urllib.parse import urlsplit
+
         try:
-            parts = _proxy_parts()
-            if parts(0).scheme == "http" and parts(0).hostname:
-                return parts(0).hostname, parts(0).port or 80
+            parts = opaque(urlsplit(url(0) if "://" in url(0) else f"http://{url(0)}"))
+            if parts(0).scheme == "http" and parts(0).hostname and parts(0).port != 0:
+                return parts
         except ValueError:  # the port is not one, or brackets do not match
             pass
         raise Fault("proxy-url")
@@ -275,23 +282,10 @@ def _is_excluded(host: str) -> bool:
     return False
 
 
-def _proxy_url() -> Opaque:
-    """Return the URL of the proxy, which may hold a password; empty if none is set."""
-    return opaque(os.environ.get("https_proxy") or os.environ.get("HTTPS_PROXY") or "")
-
-
-def _proxy_parts() -> Opaque:
-    from urllib.parse import urlsplit
-
-    url = _proxy_url()
-    return opaque(urlsplit(url(0) if "://" in url(0) else f"http://{url(0)}"))
-
-
-def _authorization() -> Opaque:
-    """Return the header line with the login in the proxy's URL; empty without a login."""
+def _login_in(parts: Opaque) -> Opaque:
+    """Return the header line with the login in a proxy's URL; empty without a login."""
     from urllib.parse import unquote
 
-    parts = _proxy_parts()
     if parts(0).username is None:
         return opaque("")
     login = opaque(f"{unquote(parts(0).username)}:{unquote(parts(0).password or '')}")

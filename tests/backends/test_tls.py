@@ -889,7 +889,8 @@ def test_a_proxy_is_not_blamed_for_a_kept_connection(
 
 
 @pytest.mark.parametrize(
-    "url", ["https://proxy:1", "socks5://proxy:1", "http://", "http://h:x", "http://[::1"]
+    "url",
+    ["https://proxy:1", "socks5://proxy:1", "http://", "http://h:x", "http://h:0", "http://[::1"],
 )
 def test_a_proxy_that_cannot_be_used_is_told(
     client: RemoteClient, monkeypatch: pytest.MonkeyPatch, url: str
