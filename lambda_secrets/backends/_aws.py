@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from .._names import Opaque
     from ._calls import Call
-    from ._container import Container
     from ._endpoints import Endpoint
     from ._types import Answers, Job, Outcome, Task
 
@@ -67,15 +66,11 @@ class AwsBackend(ConversingBackend):
         is_header = text(0).isascii() and text(0).isprintable() and " " not in text(0)
         if all(found(0)[:2]) and is_header:
             return found
-        from ._container import unusual_credentials
+        from ._container import Container, unusual_credentials
 
-        return unusual_credentials(self._container(), found, timeout)
-
-    def _container(self) -> Container:
-        """Return the one that all threads share; setdefault needs no lock."""
-        from ._container import Container
-
-        return vars(self).setdefault("container", Container())  # type: ignore[no-any-return]
+        # All threads share one; setdefault needs no lock.
+        container: Container = vars(self).setdefault("container", Container())
+        return unusual_credentials(container, found, timeout)
 
     def _run(self, tasks: list[Task], deadline: float) -> Answers:
         """Run the tasks; once more those for which AWS calls a container's credentials expired."""

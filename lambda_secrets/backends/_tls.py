@@ -50,34 +50,31 @@ class Trust:
     full: ssl.SSLContext | None = None  # no thread that loads a part can take its place
 
     def context(self) -> ssl.SSLContext:
-        """Return the roots to verify with: a bundle, a part of the machine's store, or all of it.
-
-        Raises ``OSError`` if ``AWS_CA_BUNDLE`` cannot be read or holds no certificate.
-        """
+        """Return the roots to verify with: a part of the machine's store, or all roots."""
         context = self.full or self.part
         if context is None:
-            bundle = os.environ.get("AWS_CA_BUNDLE")
             paths = ssl.get_default_verify_paths()
-            roots = _issuers_in(paths.cafile) if paths.cafile and not bundle else b""
-            if not (bundle or roots):
+            has_part = paths.cafile and not os.environ.get("AWS_CA_BUNDLE")
+            roots = _issuers_in(paths.cafile) if has_part else b""
+            if not roots:
                 return self.whole()
             context = _empty_context()
-            if bundle:
-                is_folder = os.path.isdir(bundle)  # noqa: PTH112 - pathlib costs its import
-                context.load_verify_locations(**{"capath" if is_folder else "cafile": bundle})
-                self.full = context
-            else:
-                context.load_verify_locations(cadata=roots)
-                if paths.capath:  # OpenSSL reads it on demand
-                    context.load_verify_locations(capath=paths.capath)
-                self.part = context
+            context.load_verify_locations(capath=paths.capath, cadata=roots)  # a folder: on demand
+            self.part = context
         return context
 
     def whole(self) -> ssl.SSLContext:
-        """Return all roots that the machine trusts, and use them from now on."""
+        """Return all roots, of a bundle or of the machine, and use them from now on.
+
+        Raises ``OSError`` if ``AWS_CA_BUNDLE`` cannot be read or holds no certificate.
+        """
         if self.full is None:
             context = _empty_context()
-            context.load_default_certs()
+            if bundle := os.environ.get("AWS_CA_BUNDLE"):
+                is_folder = os.path.isdir(bundle)  # noqa: PTH112 - pathlib costs its import
+                context.load_verify_locations(**{"capath" if is_folder else "cafile": bundle})
+            else:
+                context.load_default_certs()
             self.full = context
         return self.full
 
