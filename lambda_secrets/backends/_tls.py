@@ -88,7 +88,8 @@ class RemoteExchange(Exchange):
     def begin(self, connection: Any, *, reused: bool) -> None:
         super().begin(connection, reused=reused)
         self.opening = None
-        self.alarm = math.inf  # when the time for one address ends
+        self.alarm = math.inf  # until when it may be silent
+        self.is_silent = False
         self.proxied = False  # whether a proxy is to build the tunnel
 
     def close(self) -> None:
@@ -100,11 +101,12 @@ class RemoteExchange(Exchange):
         return super().writes if self.opening is None else self.until_writable
 
     def proceed(self) -> Outcome | None:
-        opening, is_late = self.opening, time.monotonic() >= self.alarm
+        opening, is_silent, self.is_silent = self.opening, self.is_silent, False
         if opening is None:
             return super().proceed()
         try:
-            self.until_writable = opening.throw(TimeoutError()) if is_late else next(opening)
+            self.until_writable = opening.throw(TimeoutError()) if is_silent else next(opening)
+            self.alarm = time.monotonic() + self.share
         except StopIteration:
             self.opening, self.alarm = None, math.inf
         except OSError as error:
@@ -123,7 +125,7 @@ class RemoteExchange(Exchange):
         return fault
 
     def open(self, client: RemoteClient, deadline: float) -> Steps:
-        """Try one address after another, each for its share of the time."""
+        """Try one address after another; each may be silent for its share of the time."""
         proxy = client.proxy_for(self.address)
         self.proxied = proxy is not None
         host, port = (proxy(0).hostname, proxy(0).port or 80) if proxy else self.address[:2]
@@ -133,8 +135,7 @@ class RemoteExchange(Exchange):
         except OSError:  # an SSLError, too
             raise Fault("trust") from None
         while True:
-            now = time.monotonic()
-            self.alarm = now + (deadline - now) / len(places)
+            self.share = (deadline - time.monotonic()) / len(places)
             self.proxied = proxy is not None
             family, _, _, _, place = places[0]
             try:
@@ -266,7 +267,9 @@ class RemoteClient(Client):
     def ready(self, running: list[Any], until: float) -> Exchanges:
         ready = super().ready(running, min([until, *(exchange.alarm for exchange in running)]))
         now = time.monotonic()
-        return [*ready, *(each for each in running if each.alarm <= now and each not in ready)]
+        for exchange in running:
+            exchange.is_silent = exchange.alarm <= now and exchange not in ready
+        return [exchange for exchange in running if exchange.is_silent or exchange in ready]
 
 
 def _is_excluded(host: str) -> bool:

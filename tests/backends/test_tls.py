@@ -303,8 +303,13 @@ def test_old_versions_of_tls_are_refused(store: Path) -> None:
 
 def addressed(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[int, tuple[Any, ...]]) -> None:
     """Let every name resolve to these addresses."""
-    made = [(family, socket.SOCK_STREAM, 6, "", place) for family, place in addresses]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: made)
+    real = socket.getaddrinfo
+    made: Any = [(family, socket.SOCK_STREAM, 6, "", place) for family, place in addresses]
+
+    def resolved(host: str, *args: Any, **options: Any) -> Any:
+        return real(host, *args, **options) if host == "127.0.0.1" else made
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
 
 
 def test_a_share_of_the_time_ends_with_the_connection(
@@ -341,6 +346,37 @@ def test_an_address_without_a_handshake_uses_its_share(
         started = time.monotonic()
         assert ask(client, server, timeout=1) == (200, b"fine")
         assert 0.4 < time.monotonic() - started < 0.9
+        client.close()
+
+
+@pytest.mark.parametrize(
+    ("busy", "pause", "timeout", "others"), [(0.3, 0, 4, 15), (0, 0.4, 1.4, 1)], ids=["we", "they"]
+)
+def test_an_address_that_answers_may_take_longer(
+    client: RemoteClient,
+    trusted: ssl.SSLContext,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    busy: float,
+    pause: float,
+    timeout: float,
+    others: int,
+) -> None:
+    """A share counts from the last answer, and not while this process is too busy to read it."""
+    ready = client.ready
+
+    def slow(running: Any, until: float) -> Any:
+        found = ready(running, until)
+        time.sleep(busy)
+        return found
+
+    monkeypatch.setattr(client, "ready", slow)
+    with TlsServer([OK], trusted) as server, Proxy() as proxy, faults.refusing_port() as nobody:
+        proxy.pause = pause
+        places = ("127.0.0.1", proxy.port), *[("127.0.0.1", nobody)] * others
+        addressed(monkeypatch, *[(socket.AF_INET, place) for place in places])
+        monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+        assert ask(client, server, timeout=timeout) == (200, b"fine")
         client.close()
 
 
@@ -669,6 +705,7 @@ class Proxy(FaultServer):
     """An HTTP proxy that opens tunnels, unless a test scripts another answer."""
 
     reply = b"HTTP/1.1 200 Connection established\r\n\r\n"
+    pause: float = 0  # seconds before the reply and after it
 
     def __init__(self, script: Any = None) -> None:
         """Open tunnels by default."""
@@ -680,7 +717,9 @@ class Proxy(FaultServer):
 
         def act(connection: socket.socket) -> bool:
             with socket.create_connection(("127.0.0.1", port)) as other:
+                time.sleep(self.pause)
                 connection.sendall(self.reply)
+                time.sleep(self.pause)
                 back = threading.Thread(target=carry, args=(other, connection))
                 back.start()
                 carry(connection, other)
