@@ -49,4 +49,4 @@ def is_named(asked: str, document: Any) -> bool:
     name, arn = document.get("Name"), document.get("ARN")
     if not asked.startswith("arn:"):
         return name is None or name == asked
-    return arn is None or asked in {arn, name} or (arn[:-7] == asked and arn[-7] == "-")
+    return arn is None or arn == asked or (arn[:-7] == asked and arn[-7] == "-")

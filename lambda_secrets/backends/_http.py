@@ -258,7 +258,7 @@ def parsed(data: bytearray, *, ended: bool) -> Reply | None:
     head = data[: start - 4].decode("latin-1")
     headers = headers_in(head)
     length = headers.get("content-length", "")
-    is_usual = length.isascii() and length.isdecimal() and len(length) < 9
+    is_usual = length.isascii() and length.isdecimal()
     is_usual = is_usual and headers.keys().isdisjoint(("connection", "transfer-encoding"))
     if not (is_usual and head.startswith("HTTP/1.1 200 ")):
         from ._connections import parsed_unusual

@@ -854,6 +854,8 @@ def test_prefetch_waits_for_nothing(pauses: list[int]) -> None:
         (SECRET_ARN, {"ARN": f"{SECRET_ARN}-AbCdEfg"}, False),
         (f"{SECRET_ARN}-AbCdEf", {"ARN": f"{SECRET_ARN}-GhIjKl"}, False),
         (SECRET_ARN, {"ARN": ["x"]}, False),
+        (SECRET_ARN, {"ARN": 5}, False),
+        (SECRET_ARN, {"Name": SECRET_ARN, "ARN": f"{SECRET_ARN}xAbCdEf"}, False),
     ],
 )
 def test_another_secret_than_the_one_asked_for_is_an_error(
@@ -869,6 +871,7 @@ def test_another_secret_than_the_one_asked_for_is_an_error(
     [
         ("ssm:/p", {"Name": "/p", "ARN": "arn:aws:ssm:us-east-1:1:parameter/p"}, True),
         ("ssm:p", {"Name": "/p"}, True),
+        ("ssm:/p", {"Name": "p"}, True),
         ("ssm:/p", {"Name": "/q"}, False),
         (PARAMETER_ARN, {"Name": "/p", "ARN": PARAMETER_ARN}, True),
         (PARAMETER_ARN, {"Name": PARAMETER_ARN, "ARN": None}, True),

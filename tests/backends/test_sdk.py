@@ -497,10 +497,10 @@ def test_a_batch_in_pages_is_read_to_its_end() -> None:
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_names_of_a_batch_are_told_apart(order: int) -> None:
-    """A name, an ARN and an ARN without its ending are matched; a similar name is not."""
+    """A name, an ARN and an ARN without its ending are matched; a similar name or none is not."""
     arn = secret_answer("prod/db")["ARN"]
     values = [secret_answer("prod/db2", "other"), secret_answer("prod/db", "right")][::order]
-    client = batch_of(first={"SecretValues": values})
+    client = batch_of(first={"SecretValues": [{"SecretString": "whose?"}, *values]})
     names = ["prod/db", arn, arn.rpartition("-")[0], "prod/db2"]
     assert fetch(SdkBackend(client=client, batch=True), *names) == [*["right"] * 3, "other"]
     assert client.asked == []

@@ -793,6 +793,7 @@ def test_a_proxy_need_not_give_a_reason(
         ("localhost", False),
         ("a.example, localhost", False),
         (".localhost", False),
+        ("*.localhost", False),
         ("*", False),
         ("localhost:443", False),
     ],
