@@ -16,13 +16,13 @@ from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError, ResolutionError
 from ._connections import Fault
 from ._endpoints import endpoint_at
-from ._http import Reply
 from ._states import UnaskedError, retried, token_in
 from ._tls import RemoteClient
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .._names import Opaque
+    from ._http import Reply
     from ._types import Job
 
 RELATIVE, FULL = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"
@@ -63,15 +63,18 @@ def _asked() -> Job:
         return target
     reply = yield target
     if isinstance(reply, Fault):
-        said = f"did not answer ({reply.kind})"
-    elif reply.status == 200:
+        return BackendUnavailableError(
+            f"the container's endpoint for credentials did not answer ({reply.kind}). Try again."
+        )
+    if reply.status == 200:
         return _credentials_in(reply)
-    else:
-        said = f"answered HTTP {reply.status}"
-    message = f"the container's endpoint for credentials {said}. Try again."
-    if isinstance(reply, Reply) and reply.status < 500 and reply.status != 429:
-        return BackendError(message.replace("Try again", f"Check {TOKEN}"))
-    return BackendUnavailableError(message)
+    if reply.status == 429 or reply.status >= 500:
+        return BackendUnavailableError(
+            f"the container's endpoint for credentials answered HTTP {reply.status}. Try again."
+        )
+    return BackendError(
+        f"the container's endpoint for credentials answered HTTP {reply.status}. Check {TOKEN}."
+    )
 
 
 def unusual_credentials(

@@ -211,7 +211,7 @@ def by_code(
     AWS's own message is shown only for a denial: it names principal, action and resource.
     """
     said = _said(code, status)
-    who = "AWS"
+    who = "it" if by_agent and code in {"ConnectionError", "TimeoutError"} else "AWS"
     our: type[ResolutionError] = BackendError
     if message.lower().startswith(OF_THE_CLOCK):
         our, advice = BackendUnavailableError, _CLOCK
@@ -226,8 +226,6 @@ def by_code(
         )
     elif code in _TABLE:
         our, advice = _TABLE[code]
-        if by_agent and code in {"ConnectionError", "TimeoutError"}:
-            who = "it"
     elif status == 429 or status >= 500:
         our, advice = BackendUnavailableError, _AGAIN
     elif said != code:
