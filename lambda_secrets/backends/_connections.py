@@ -9,8 +9,6 @@ from ._http import MARKS, Reply, headers_in, parsed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from ._http import Exchange, _Round
     from ._types import Exchanges, Headers, Outcome, Results
 
@@ -89,13 +87,13 @@ def give_up_connection(current: _Round, exchange: Exchange, reply: Outcome) -> O
 
 def end(current: _Round) -> Results:
     """End unfinished jobs at the deadline: a late reply must not answer the next request."""
-    late: list[Any] = [(each, broken(each, TimeoutError())) for each in current.running]
-    while late or current.waiting or current.pausing:
-        late += [(each, Fault("timeout")) for each in current.waiting]
-        late += [(each, None) for each in current.pausing]
-        current.waiting, current.pausing = [], []
-        while late:
-            current.resume(*late.pop())
+    for exchange in current.running:
+        current.resume(exchange, broken(exchange, TimeoutError()))
+    while current.waiting or current.pausing:
+        if current.waiting:
+            current.resume(current.waiting.pop(), Fault("timeout"))
+        else:
+            current.resume(current.pausing.pop(), None)
     return current.results
 
 
