@@ -202,12 +202,12 @@ def test_trees_go_to_the_sdk(server: FakeExtension, pair: Pair) -> None:
     assert pair.auto.upstream_ttl(TREE) == 0
 
 
-def test_an_answer_has_the_name_of_the_backend_that_was_asked() -> None:
-    """What stands in for boto3 has a name of its own, which events and errors show."""
-    stand_in: Any = FakeSdk()
-    stand_in.name = "file"
+@pytest.mark.parametrize(("own", "shown"), [(None, "sdk"), ("file", "file")])
+def test_an_answer_may_name_another_backend_than_the_one_asked(own: str | None, shown: str) -> None:
+    """A backend that stands in for boto3 may tell where its answers come from."""
+    stand_in: Any = FakeSdk(lambda _: Answer("value", backend=own))
     answers = AutoBackend(sdk=stand_in).fetch([TREE], timeout=5, fresh=False)
-    assert answers[TREE].backend == "file"
+    assert answers[TREE].backend == shown
 
 
 def test_the_reasons_of_an_agent_are_taken_as_they_are(server: FakeExtension, pair: Pair) -> None:
