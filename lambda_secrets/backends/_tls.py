@@ -39,6 +39,7 @@ _OF_A_PROXY = {
     "timeout": "the proxy did not answer in time",
 }
 LOOK_UP_KEPT = 0.5  # seconds: shorter than a resolver's, so that a retry finds another address
+LEAST_SHARE = 0.5  # seconds, or half of the time: a far region answers in 0.3
 LONGEST_HEAD = 16384  # bytes, read one by one
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 
@@ -134,8 +135,9 @@ class RemoteExchange(Exchange):
             context = client.trust.context() if self.address[2] else None
         except OSError:  # an SSLError, too
             raise Fault("trust") from None
+        least = min(LEAST_SHARE, (deadline - time.monotonic()) / 2)
         while True:
-            self.share = (deadline - time.monotonic()) / len(places)
+            self.share = max((deadline - time.monotonic()) / len(places), least)
             self.proxied = proxy is not None
             family, _, _, _, place = places[0]
             try:
@@ -153,7 +155,8 @@ class RemoteExchange(Exchange):
                 is_lost = self.fault(error).kind in {"refused", "reset", "timeout", "proxy"}
                 if isinstance(error, Fault) or not is_lost or len(places) == 1:
                     raise
-                del places[0]
+                # A network may drop all packets of one family, and a name have many such addresses.
+                places = sorted(places[1:], key=lambda other: other[0] == family)
             else:
                 break
 

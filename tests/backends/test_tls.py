@@ -350,7 +350,9 @@ def test_an_address_without_a_handshake_uses_its_share(
 
 
 @pytest.mark.parametrize(
-    ("busy", "pause", "timeout", "others"), [(0.3, 0, 4, 15), (0, 0.4, 1.4, 1)], ids=["we", "they"]
+    ("busy", "pause", "timeout", "others"),
+    [(0.3, 0, 4, 15), (0, 0.4, 1.4, 1), (0, 0.3, 1, 7)],
+    ids=["we are busy", "it is slow", "it is far away"],
 )
 def test_an_address_that_answers_may_take_longer(
     client: RemoteClient,
@@ -362,7 +364,7 @@ def test_an_address_that_answers_may_take_longer(
     timeout: float,
     others: int,
 ) -> None:
-    """A share counts from the last answer, and not while this process is too busy to read it."""
+    """A share is at least 0.5 s, from the last answer, and only while we have time to read one."""
     ready = client.ready
 
     def slow(running: Any, until: float) -> Any:
@@ -378,6 +380,17 @@ def test_an_address_that_answers_may_take_longer(
         monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
         assert ask(client, server, timeout=timeout) == (200, b"fine")
         client.close()
+
+
+@pytest.mark.parametrize("timeout", [0.4, 1])
+def test_after_an_address_the_other_family_is_next(
+    client: RemoteClient, monkeypatch: pytest.MonkeyPatch, timeout: float
+) -> None:
+    """Eight addresses of a family whose packets are lost leave time for one of the other."""
+    with FaultServer([OK]) as server, full_backlog() as stuck:
+        lost = [(socket.AF_INET6, ("::ffff:127.0.0.1", stuck))] * 8
+        addressed(monkeypatch, *lost, (socket.AF_INET, ("127.0.0.1", server.port)))
+        assert ask(client, server, tls=False, timeout=timeout) == (200, b"fine")
 
 
 def test_a_refused_address_is_passed_at_once(
