@@ -35,7 +35,7 @@ _VARIABLES = {
     "appconfigdata": "AWS_ENDPOINT_URL_APPCONFIGDATA",
 }
 # Scheme, host, port and path. IDNA allows no empty part of a name, and none of over 63 characters.
-_URL = r"(?ai)(https?)://(\[[\w:.%]+\]|[\w-]{1,63}(?:\.[\w-]{1,63})*\.?)(?::(\d+))?(/\S*)?"
+_URL = r"(?ai)(https?)://(\[[\w:.%-]+\]|[\w-]{1,63}(?:\.[\w-]{1,63})*\.?)(?::(\d+))?(/\S*)?"
 
 
 class Endpoint:

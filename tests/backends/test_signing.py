@@ -209,6 +209,13 @@ def test_without_a_region_the_error_names_the_variable() -> None:
         ({"AWS_ENDPOINT_URL": "http://h"}, "ssm", ("h", 80, False), "h", ""),
         ({"AWS_ENDPOINT_URL": "http://[::1]:1"}, "ssm", ("::1", 1, False), "[::1]:1", ""),
         (
+            {"AWS_ENDPOINT_URL": "http://[fe80::1%br-0a]"},
+            "ssm",
+            ("fe80::1%br-0a", 80, False),
+            "[fe80::1%br-0a]",
+            "",
+        ),
+        (
             {"AWS_ENDPOINT_URL": "http://a", "AWS_ENDPOINT_URL_SSM": "http://b"},
             "ssm",
             ("b", 80, False),
