@@ -179,8 +179,10 @@ def _module_named(text: str, name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        missing = error.name or ""
-        if missing and (name == missing or name.startswith(f"{missing}.")):
+        missing = error.name
+        if not missing:  # the module itself raised it
+            raise
+        if name == missing or name.startswith(f"{missing}."):
             near = {path.stem for path in Path(*missing.split(".")[:-1]).glob("*.py")}
             hint = _did_you_mean(missing.rpartition(".")[2], near)
             raise CannotLoad(text, f"there is no module {missing!r} here.{hint} {FORMS}") from error

@@ -132,6 +132,14 @@ def test_a_module_that_imports_its_neighbours_is_named_as_a_file(
         load(target)
 
 
+def test_a_missing_module_without_a_name_is_not_looked_for(folder: Path) -> None:
+    """A module may raise the error by itself: it then has a message, but names no module."""
+    (folder / "src").mkdir()
+    (folder / "src/app.py").write_text("raise ModuleNotFoundError('run pip install foo')")
+    with pytest.raises(CannotLoad, match="run pip install foo"):
+        load("src.app.handler")
+
+
 def _names(handler: Any) -> list[str]:
     return sorted(name for one in resolvers_of(handler) for name in one.declarations)
 
