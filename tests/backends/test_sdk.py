@@ -345,6 +345,28 @@ def test_few_threads_are_enough(monkeypatch: pytest.MonkeyPatch, possible: int) 
     assert values == [f"value of {name}" for name in names]
 
 
+def test_few_threads_keep_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a single thread can be started, the caller waits no longer than its timeout for it."""
+    start, left, released = threading.Thread.start, [1], threading.Event()
+
+    def limited(thread: threading.Thread) -> None:
+        if not left.pop():
+            raise RuntimeError("can't start new thread")
+        left.append(0)
+        start(thread)
+
+    def get(SecretId: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        released.wait(3)
+        return secret_answer(SecretId)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    started = time.monotonic()
+    answers = fetch(SdkBackend(client=FakeSecretsManager(get)), "a", "b", timeout=0.3)
+    assert time.monotonic() - started < 1
+    assert [type(answer) for answer in answers] == [BackendUnavailableError] * 2
+    released.set()
+
+
 def test_a_backend_may_be_used_by_threads_at_once(
     sdk: SdkBackend, moto_server: MotoServer, botocore_calls: BotocoreCalls
 ) -> None:
