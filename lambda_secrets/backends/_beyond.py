@@ -135,8 +135,9 @@ def _explained(answer: Result, before: Result | None) -> Result:
     if isinstance(answer, UnaskedError) and isinstance(before, BackendUnavailableError):
         why = f"{before} ({answer.backend} could not ask AWS instead: {answer})"
         return BackendUnavailableError(why, backend=before.backend)
-    why = f"{answer} (The extension, asked first: {before})"
-    return type(answer)(why, backend=answer.backend)
+    explained = type(answer)(f"{answer} (The extension, asked first: {before})")
+    explained.backend = answer.backend  # a class of the user's may take the message alone
+    return explained
 
 
 def _is_definite(answer: Result | None) -> bool:

@@ -549,6 +549,20 @@ def test_a_blip_of_the_extension_stays_transient() -> None:
         assert "sdk could not ask" in str(error)
 
 
+def test_an_error_of_another_class_is_explained_too(server: FakeExtension) -> None:
+    """A backend of your own may return an error whose class takes the message alone."""
+
+    class SealedError(BackendError):
+        def __init__(self, message: str) -> None:
+            super().__init__(message)
+
+    server.fault = lambda _: faults.answer("x", 503)
+    (error,) = Pair(server.port, lambda _: SealedError("it is sealed.")).fetch("x", timeout=0.2)
+    assert isinstance(error, SealedError)
+    assert str(error).startswith("it is sealed. (The extension, asked first: ")
+    assert error.backend == "sdk"
+
+
 def test_a_port_that_has_answered_before_is_missed() -> None:
     """A refused port is an outage if it has answered before; otherwise there is no extension."""
     with FakeExtension({"x": "v"}) as server, refusing_port() as nobody:
