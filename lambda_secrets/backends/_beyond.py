@@ -129,8 +129,8 @@ def _combined(direct: Result | None, answer: Result) -> Result:
 
 def _explained(answer: Result, before: Result | None) -> Result:
     """Return AWS's answer; unless it is definite, add the extension's error."""
-    silent = before is None or (isinstance(before, NotListeningError) and not before.heard)
-    if silent or _is_definite(answer):
+    silent = isinstance(before, NotListeningError) and not before.heard
+    if silent or not isinstance(before, ResolutionError) or _is_definite(answer):
         return answer
     if isinstance(answer, UnaskedError) and isinstance(before, BackendUnavailableError):
         why = f"{before} ({answer.backend} could not ask AWS instead: {answer})"

@@ -563,6 +563,21 @@ def test_an_error_of_another_class_is_explained_too(server: FakeExtension) -> No
     assert error.backend == "sdk"
 
 
+def test_only_an_error_of_the_extension_is_told(server: FakeExtension) -> None:
+    """A backend of your own may answer for more than it was asked, here for what was answered."""
+
+    class Generous(FakeSdk):
+        def fetch(
+            self, sources: Iterable[Source], *, timeout: float, fresh: bool
+        ) -> dict[Source, Any]:
+            wanted = [declare("x").source, *sources]
+            return super().fetch(wanted, timeout=timeout, fresh=fresh)
+
+    sdk = Generous(lambda _: BackendError("it is sealed."))
+    errors = read(alone(server.port, sdk=cast("SdkBackend", sdk)), "x", "ssm:/a/")
+    assert [str(error) for error in errors] == ["it is sealed."] * 2
+
+
 def test_a_port_that_has_answered_before_is_missed() -> None:
     """A refused port is an outage if it has answered before; otherwise there is no extension."""
     with FakeExtension({"x": "v"}) as server, refusing_port() as nobody:
