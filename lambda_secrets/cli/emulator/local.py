@@ -191,10 +191,11 @@ class LocalValues:
         """Return the entry of a name or ARN, whichever of the two the tables have."""
         self._renew()
         wanted = _also_known_as(asked)
-        names = [name for name in wanted if scheme + name in self._histories]
+        known = [name for of, name in map(_parts_of, self._histories) if of == scheme]
+        names = [name for name in wanted if name in known]
         names += [
             name
-            for name in (target.removeprefix(scheme) for target in self._histories)
+            for name in known
             if set(wanted) & set(_also_known_as(name)) and _may_be_one(name, asked)
         ]
         return (names[0], self._histories[scheme + names[0]]) if names else None
@@ -292,6 +293,12 @@ def _entries(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Any
                     yield scheme + name + rest, below
             else:
                 yield scheme + name, value
+
+
+def _parts_of(target: str) -> tuple[str, str]:
+    """Return the scheme and the name of a target; the scheme of a secret is empty."""
+    scheme = next((s for s in (_PARAMETER, _CONFIGURATION) if target.startswith(s)), _SECRET)
+    return scheme, target.removeprefix(scheme)
 
 
 def _ciphertext(name: str, number: int) -> str:

@@ -65,6 +65,23 @@ def test_a_rotated_parameter_keeps_its_type(
     assert (parameter.type, parameter.value) == expected
 
 
+@pytest.mark.parametrize("prefix", ["", "arn:aws:ssm:eu-west-1:123456789012:parameter/"])
+def test_a_secret_is_no_parameter(prefix: str) -> None:
+    """The name of a value of another kind is an unknown name, in the form of an ARN too."""
+    values = LocalValues({"secrets": {"a": "1"}, "appconfig": {"a/e/p": "2"}})
+    for name in ("a", "a/e/p", "appconfig:a/e/p"):
+        with pytest.raises(Refused, match="ParameterNotFound"):
+            values.parameter(prefix + name, decrypt=True)
+
+
+@pytest.mark.parametrize("name", ["ssm:/a", "appconfig:a/e/p"])
+def test_a_target_is_no_name_of_a_secret(name: str) -> None:
+    """A client that asks for a secret with a declaration string gets no value, as from AWS."""
+    values = LocalValues({"parameters": {"/a": "1"}, "appconfig": {"a/e/p": "2"}})
+    with pytest.raises(Refused, match="ResourceNotFoundException"):
+        values.secret(name, None, None)
+
+
 def test_a_rotated_binary_secret_stays_binary() -> None:
     """Text for a binary secret is base64; bytes are bytes."""
     values = LocalValues({"binary": {"a": b"\x00"}})
