@@ -142,7 +142,8 @@ class RemoteExchange(Exchange):
             family, _, _, _, place = places[0]
             try:
                 yield from self._reach(family, place)
-                if proxy:
+                if proxy:  # it answers only when it is connected to the host itself
+                    self.share = max(self.share, (deadline - time.monotonic()) / 2)
                     yield from self._tunnel(proxy)
                     self.proxied = False
                 if context is not None:

@@ -351,8 +351,8 @@ def test_an_address_without_a_handshake_uses_its_share(
 
 @pytest.mark.parametrize(
     ("busy", "pause", "timeout", "others"),
-    [(0.3, 0, 4, 15), (0, 0.4, 1.4, 1), (0, 0.3, 1, 7)],
-    ids=["we are busy", "it is slow", "it is far away"],
+    [(0.3, 0, 4, 15), (0, 0.4, 1.4, 1), (0, 0.3, 1, 7), (0, 0.6, 1.5, 3)],
+    ids=["we are busy", "it is slow", "it is far away", "its tunnel takes time"],
 )
 def test_an_address_that_answers_may_take_longer(
     client: RemoteClient,
