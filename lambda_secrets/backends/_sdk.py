@@ -235,7 +235,7 @@ def _whole(page: Opaque, *, has_stream: bool) -> Opaque:
     """
     if isinstance(page(0), dict) and page(0).keys() == {"ResponseMetadata"}:
         headers = page(0)["ResponseMetadata"].get("HTTPHeaders")
-        if headers and "json" not in headers.get("content-type", ""):
+        if headers is not None and "json" not in headers.get("content-type", ""):
             from botocore.parsers import ResponseParserError
 
             raise ResponseParserError  # it is the page of a captive portal

@@ -1173,6 +1173,18 @@ def test_a_page_of_html_is_neither_a_value_nor_a_missing_secret(
     assert "hunter2" not in str(error)
 
 
+def test_a_page_without_headers_is_no_empty_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing tree would end its stale value, and call for its default."""
+    page = faults.send(b"HTTP/1.1 200 OK\r\n\r\n<html>hunter2</html>", keep=False)
+    with FaultServer([page]) as portal:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{portal.port}")
+        backend = SdkBackend()
+        (error,) = fetch(backend, "ssm:/t/")
+        backend.close()
+    assert kind_of(error) is BackendError
+    assert "hunter2" not in str(error)
+
+
 JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.1\r\n"
 
 
