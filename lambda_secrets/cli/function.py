@@ -129,18 +129,17 @@ def deadline(seconds: float) -> Generator[None]:
 
 def _exit_child(error: BaseException | None) -> NoReturn:
     """End a process that the handler has forked, with the exit code that Python would give it."""
-    status = 0
-    if isinstance(error, SystemExit):
-        status = _exit_status(error)
-        if not isinstance(error.code, (int, NoneType)):
-            sys.stderr.write(f"{error.code}\n")
-    elif error is not None:
-        print_traceback(error)
-        status = 1
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(ValueError):  # the child has closed it
-            stream.flush()
-    os._exit(status)
+    status = 0 if error is None else 1
+    try:
+        if isinstance(error, SystemExit):
+            status = _exit_status(error)
+            if not isinstance(error.code, (int, NoneType)):
+                sys.stderr.write(f"{error.code}\n")
+        elif error is not None:
+            print_traceback(error)
+        sys.stdout.flush()
+    finally:
+        os._exit(status)  # also if the child has closed a stream
 
 
 def _exit_status(error: SystemExit) -> int:

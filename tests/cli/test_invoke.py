@@ -399,6 +399,7 @@ def handler(event, context):
         ("return", 0, "in the child\n"),
         ("return print('no end of line', end='')", 0, "no end of line"),
         ("return sys.stdout.close()", 0, "in the child\n"),
+        ("sys.stdout = None; return", 0, "in the child\n"),
         ("raise KeyboardInterrupt", 1, "KeyboardInterrupt\n"),
     ],
 )
