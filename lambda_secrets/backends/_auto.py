@@ -75,7 +75,7 @@ class AutoBackend(Shared):
     def close(self) -> None:
         """Close all connections; the next fetch opens new ones."""
         for backend in (self._extension, *self._behind.values()):
-            backend.close()
+            getattr(backend, "close", bool)()
 
     def _forget_configurations(self, gone: Any) -> None:
         for backend in list(self._behind.values()):  # others may be added

@@ -698,6 +698,17 @@ def test_closing_before_the_first_read_closes_what_was_given() -> None:
     assert sdk.closed == 1
 
 
+def test_a_backend_without_a_close_is_passed() -> None:
+    """A backend needs no close(); those that have one are closed all the same."""
+
+    class Plain:
+        def fetch(self, sources: Any, **_: Any) -> Any: ...
+
+    sdk = FakeSdk()
+    AutoBackend(aws=cast("AwsBackend", Plain()), sdk=cast("SdkBackend", sdk)).close()
+    assert sdk.closed == 1
+
+
 @pytest.mark.parametrize("wrong", ["aws", AwsBackend(), ExtensionBackend, {"prod/db": "canary"}])
 def test_what_is_not_an_extension_is_refused(wrong: Any) -> None:
     """Another backend, or its name, is refused by the constructor, not at the first read."""
