@@ -35,7 +35,7 @@ _FULL = (
 
 _REPLACES = sys.version_info >= (3, 12)  # before 3.12, a filter can only change the record
 _WITHOUT_VALUES = {"asctime", *vars(logging.LogRecord("", 0, "", 0, "", (), None))} - {
-    *("msg", "args", "exc_info", "exc_text", "stack_info"),
+    *("msg", "args", "exc_text", "stack_info"),
 }
 _SMALLEST = 10 ** (SHORTEST - 1)
 _COLLECTIONS = (list, tuple, set, frozenset)  # looked into, as dicts are
@@ -360,11 +360,13 @@ class _Redaction:
             cleaned = _attempt(self._clean, known[name], failed=MASK)
             if cleaned is not known[name]:
                 changes[name] = cleaned
-        if "exc_info" in changes:
-            # exc_text, which an earlier formatter made, quotes the original.
-            changes["exc_text"] = None
-            if changes["exc_info"] == MASK:  # code of the exception itself has failed
-                changes.update(exc_info=None, exc_text=MASK)
+        info = record.exc_info
+        if isinstance(info, tuple) and info[1] is not None:
+            error = _attempt(self._clean, info[1])  # formatters need the traceback as it is
+            if error is not info[1]:
+                # exc_text, which an earlier formatter made, quotes the original.
+                changes["exc_info"] = error and (type(error), error, info[2])
+                changes["exc_text"] = None if error else MASK
         return changes
 
     def _reads_as(self, message: Any, redacted: logging.LogRecord) -> bool:

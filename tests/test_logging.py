@@ -1103,6 +1103,7 @@ def test_stand_in_looks_like_the_exception(log: Log) -> None:
     assert kind is not None
     assert made is not None
     assert made is not raised
+    assert kind is type(made)
     assert (kind.__name__, kind.__qualname__, kind.__module__) == (
         *("JSONDecodeError", "JSONDecodeError", "json.decoder"),
     )
@@ -1187,6 +1188,19 @@ class UnshowableError(Exception):
     def __str__(self) -> str:
         """Raise."""
         raise RuntimeError("no text")
+
+
+def test_name_of_a_traceback_is_no_value_in_it(log: Log) -> None:
+    """An exception is logged even if the repr of its traceback or its class holds a value."""
+    log.redact.learn(["traceback", "ValueError"])
+    try:
+        int("a")
+    except ValueError as error:
+        log.logger.exception("failed")
+        raised = error
+    (record,) = log.records
+    assert record.exc_info == (ValueError, raised, raised.__traceback__)
+    assert "ValueError: invalid literal" in log.text
 
 
 def test_what_cannot_be_shown_harms_nobody(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
