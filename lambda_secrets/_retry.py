@@ -52,7 +52,8 @@ class RetriedCall(Call):
         """Return the entries that the first run had, by resolver and declared name.
 
         These are injected, or read by a build or by a function with ``retry_on``; if such a
-        function has read none, all are returned. There are none if the first read failed.
+        function has read none, all are returned. There are none if the first read failed, or if
+        a variable that names one of them has been unset or spoilt since.
         """
         resolvers = self.resolvers()
         used = {r: names for r, names in self.use.reads.items() if r in resolvers}
@@ -62,7 +63,7 @@ class RetriedCall(Call):
         if not used and self.layer.into == "nothing":
             for r in resolvers:
                 used[r] = {name: known_entry(r, name) for name in readable(r, r.declarations)}
-        return used
+        return used if all(readable(r, names) == [*names] for r, names in used.items()) else {}
 
     def _retried(self) -> Steps[Any]:
         types = self.layer.refresh_on

@@ -18,6 +18,7 @@ from lambda_secrets import (
     InjectionError,
     Secret,
     SecretNotFoundError,
+    clear_cache,
     inject_secrets,
 )
 from lambda_secrets._cache import shared_cache
@@ -585,6 +586,22 @@ def test_an_unset_variable_is_no_reason_to_retry() -> None:
     with pytest.raises(DeclarationError, match="UNSET is unset"):
         handler({}, SimpleNamespace())
     assert not backend.calls
+
+
+def test_a_variable_that_is_unset_meanwhile_leaves_the_handlers_own_exception(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A handler that failed is not run again for a name that cannot be looked up any more."""
+    monkeypatch.setenv("NAME", "prod/db")
+
+    @inject_secrets({"db": "env:NAME"}, backend=Recorder({"prod/db": "x"}), refresh_on=LoginError)
+    def handler(event: Any, context: Any) -> None:
+        monkeypatch.delenv("NAME")
+        clear_cache()
+        raise LoginError("its own")
+
+    with pytest.raises(LoginError, match="its own"):
+        handler({}, SimpleNamespace())
 
 
 def test_with_a_ttl_of_zero_the_retry_has_the_forced_value(stopped: FakeClock) -> None:
