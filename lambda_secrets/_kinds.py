@@ -189,8 +189,8 @@ def declare_scheme(name: str, path: str | None) -> Declaration:
     """Return the declaration for a name with a scheme, or for an ARN."""
     text = name if path is None else f"{name}#{path}"
     scheme, _, rest = name.partition(":")
-    is_url = rest.startswith("//")
-    if not is_url and ("${" in name or "{{" in name):
+    head, mark, _ = name.partition("://")
+    if not mark and ("${" in name or "{{" in name):
         raise DeclarationError(wrong_name(name, "env"))
     if scheme == "arn":
         fields = name.split(":")
@@ -200,7 +200,7 @@ def declare_scheme(name: str, path: str | None) -> Declaration:
     if scheme == "env":
         return Variable(name, path)
     if scheme == "ssm":
-        if is_url:
+        if rest.startswith("//"):
             raise DeclarationError(
                 f"Cannot declare {text!r}: the scheme is 'ssm:', without '//'. "
                 f"Use 'ssm:/{rest.lstrip('/')}'."
@@ -215,7 +215,7 @@ def declare_scheme(name: str, path: str | None) -> Declaration:
         )
     if scheme == "appconfig":
         return _appconfig(text, rest.split("/"), path)
-    shown = f"{scheme}://…" if is_url else text  # a URL may hold a password
+    shown = f"{head}://…" if mark else text  # a URL may hold a password
     raise DeclarationError(
         f"Cannot declare {shown!r}: the scheme {scheme!r} is unknown. "
         "Use a Secrets Manager name or ARN, 'ssm:…', 'appconfig:…' or 'env:…'."

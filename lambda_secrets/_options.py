@@ -42,17 +42,20 @@ def variable_in(name: object, kind: str) -> str | None:
 
 def wrong_name(name: object, kind: str) -> str:
     """Return why something cannot be the name of a secret or parameter; empty if it can."""
-    what = f"Cannot declare {name!r}" if kind == "env" else f"Cannot declare {kind} {name!r}"
+    of_kind = "Cannot declare" if kind == "env" else f"Cannot declare {kind}"
+    what = f"{of_kind} {name!r}"
     if name is None or name == "None":
         return (
             f"{what}: an environment variable was probably unset when this name was made. Set it, "
             "or declare 'env:NAME', whose error names the variable."
         )
-    if not isinstance(name, str) or not name.strip():
+    if not isinstance(name, str):  # it may be the secret itself
+        return f"{of_kind}: use a non-empty string as the name, not {type(name).__name__}."
+    if not name.strip():
         return f"{what}: use a non-empty string as the name."
-    scheme, mark, _ = name.partition("://")
-    if mark and scheme not in _SCHEMES:  # it may hold a password
-        return f"Cannot declare {kind} '{scheme}://…': use a name or an ARN, not a URL."
+    head, mark, _ = name.partition("://")
+    if mark and head not in _SCHEMES:  # it may hold a password
+        return f"{of_kind} '{head}://…': use a name or an ARN, not a URL."
     if "#" in name:
         return f"{what}: a name must not contain '#'. Give the JMESPath expression as path=."
     if name != name.strip() or not name.isprintable():

@@ -180,6 +180,8 @@ def test_an_arn_of_the_other_service_is_refused(kind: Callable[[str], Any], arn:
         ("prod/db#user..name", "at column 6. Drop the extra '.'."),
         ("postgres://app:hunter2@db/orders", "'postgres://…': the scheme 'postgres' is unknown"),
         ("postgres://app:${hunter2@db", "'postgres://…': the scheme 'postgres' is unknown"),
+        ("jdbc:postgresql://db?password=h", "'jdbc:postgresql://…': the scheme 'jdbc' is unknown"),
+        ("env:https://app:${h@db", "Cannot declare 'env:https://…': use a name or an ARN"),
         (
             "arn:aws:secretsmanager:eu-west-1:123456789012:secret:db-AbCdEf:user",
             "the ECS form ends in three fields, json-key:version-stage:version-id",
@@ -326,7 +328,7 @@ def test_a_slash_inside_an_appconfig_name_is_no_separator() -> None:
         (made(Secret, ""), "use a non-empty string"),
         (made(Secret, " "), "use a non-empty string"),
         (made(Secret, None), "an environment variable was probably unset"),
-        (made(Secret, b"db"), "use a non-empty string"),
+        (made(Secret, {"password": "p"}), "Cannot declare secret: use a non-empty string"),
         (made(Secret, "db#user"), "a name must not contain '#'"),
         (made(Secret, "pg://app:p#${w@db"), "Cannot declare secret 'pg://…': use a name or an ARN"),
         (made(Secret, "ssm:/url"), "string form of another kind"),
