@@ -138,7 +138,7 @@ class Call:
         index += self.layer.offset
         if len(self.args) > index:
             return self.args[index]
-        if name not in self.kwargs(0):
+        if self.kwargs(0) and name not in self.kwargs(0):
             name = parameter(self.layer.function, index)
         return self.kwargs(0).get(name, MISSING)
 

@@ -281,6 +281,23 @@ def test_a_variable_that_is_unset_does_not_replace_the_functions_own_exception(
         live.retry_on(LoginFailed)(lambda: live.unset)()
 
 
+def test_a_signature_that_cannot_be_read_does_not_replace_the_functions_own_exception(
+    backend: Recorder,
+) -> None:
+    """A call without keywords needs no signature; lazy annotations may keep it from being read."""
+
+    class Call:
+        @property
+        def __signature__(self) -> Any:
+            raise RuntimeError("an annotation that cannot be evaluated")
+
+        def __call__(self) -> None:
+            raise LoginFailed
+
+    with pytest.raises(LoginFailed):
+        LiveSecrets({"a": "a"}, backend=backend).retry_on(LoginFailed)(Call())()
+
+
 def test_what_a_failed_build_was_read_for_counts_as_read(
     backend: Recorder, stopped: FakeClock
 ) -> None:
