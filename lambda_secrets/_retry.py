@@ -16,7 +16,7 @@ from ._maintenance import known_entry, readable
 from ._rotation import Newer
 from ._steps import Call, SteppedLayer, handler_of
 from ._uses import Use, is_second_run_of
-from ._values import held, origins
+from ._values import Secrets, held, origins
 from .errors import DeclarationError, InjectionError
 
 TYPE_CHECKING = False
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ._names import Steps
     from ._resolver import Resolver
     from ._store import Entry
-    from ._values import Secrets
 
 _RETRIED = "_lambda_secrets_retried"  # of an exception: when it last left a second run
 _log = logging.getLogger("lambda_secrets")
@@ -91,7 +90,10 @@ class RetriedCall(Call):
             found = yield from self._newer(newer)
             if found:
                 self.use = Use(found, function)
-                self.secrets = found.get(self.layer.resolver, self.secrets)
+                new = found.get(self.layer.resolver, self.secrets)
+                if self.secrets:  # what only an override had, which has ended meanwhile, stays
+                    new = Secrets({**held(self.secrets), **held(new)})
+                self.secrets = new
                 result = yield self
         except BaseException as error:
             newer.reject(failed=isinstance(error, types))

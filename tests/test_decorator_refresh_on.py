@@ -16,6 +16,7 @@ from lambda_secrets import (
     BackendUnavailableError,
     DeclarationError,
     InjectionError,
+    MemoryBackend,
     Secret,
     SecretNotFoundError,
     clear_cache,
@@ -23,6 +24,7 @@ from lambda_secrets import (
 )
 from lambda_secrets._cache import shared_cache
 from lambda_secrets._maintenance import after_fork
+from lambda_secrets.testing import override_secrets
 from tests.support.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -602,6 +604,24 @@ def test_a_variable_that_is_unset_meanwhile_leaves_the_handlers_own_exception(
 
     with pytest.raises(LoginError, match="its own"):
         handler({}, SimpleNamespace())
+
+
+def test_an_override_that_ends_meanwhile_takes_nothing_from_the_second_run() -> None:
+    """A value that only the override had stays, beside the newer values of the backend."""
+    override = override_secrets({"prod/db": "old"}, built={"prod/pool": "its pool"})
+    declared: dict[str, Any] = {"db": "prod/db", "pool": Secret("prod/pool", build=str)}
+    seen: list[Any] = []
+
+    @inject_secrets(declared, backend=MemoryBackend({"prod/db": "new"}), refresh_on=LoginError)
+    def handler(event: Any, context: Any) -> None:
+        seen.append(context.secrets.reveal())
+        if len(seen) == 1:
+            override.__exit__()
+            raise LoginError
+
+    override.__enter__()
+    handler({}, SimpleNamespace())
+    assert seen == [{"db": "old", "pool": "its pool"}, {"db": "new", "pool": "its pool"}]
 
 
 def test_with_a_ttl_of_zero_the_retry_has_the_forced_value(stopped: FakeClock) -> None:
