@@ -224,14 +224,12 @@ def check_resolving(timeout: float, jitter: float, observer: Any) -> None:
 # Of backends
 
 
-def check_aws_options(*, batch: object, region: object) -> None:
-    """Raise a `DeclarationError` for an option of the wrong type."""
+def wrong_aws_option(*, batch: object, region: object) -> DeclarationError:
+    """Return the error for the option that has the wrong type."""
+    problem = f"region={region!r} must be a string such as 'eu-central-1'."
     if not isinstance(batch, bool):
-        raise DeclarationError(f"Cannot read from AWS: batch={batch!r} must be True or False.")
-    if region is not None and not isinstance(region, str):
-        raise DeclarationError(
-            f"Cannot read from AWS: region={region!r} must be a string such as 'eu-central-1'."
-        )
+        problem = f"batch={batch!r} must be True or False."
+    return DeclarationError(f"Cannot read from AWS: {problem}")
 
 
 def unknown_backend(given: object, chosen: object) -> DeclarationError:

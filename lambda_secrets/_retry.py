@@ -90,7 +90,7 @@ class RetriedCall(Call):
             found = yield from self._newer(newer)
             if found:
                 self.use = Use(found, function)
-                new = found.get(self.layer.resolver, self.secrets)
+                new: Any = found.get(self.layer.resolver, self.secrets)
                 if self.secrets:  # what only an override had, which has ended meanwhile, stays
                     new = Secrets({**held(self.secrets), **held(new)})
                 self.secrets = new

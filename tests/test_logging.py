@@ -1190,16 +1190,14 @@ class UnshowableError(Exception):
         raise RuntimeError("no text")
 
 
-def test_name_of_a_traceback_is_no_value_in_it(log: Log) -> None:
+def test_a_record_keeps_its_exc_info_if_only_a_repr_in_it_holds_a_value(log: Log) -> None:
     """An exception is logged even if the repr of its traceback or its class holds a value."""
     log.redact.learn(["traceback", "ValueError"])
-    try:
+    with pytest.raises(ValueError, match="invalid literal") as caught:
         int("a")
-    except ValueError as error:
-        log.logger.exception("failed")
-        raised = error
+    log.logger.error("failed", exc_info=caught.value)
     (record,) = log.records
-    assert record.exc_info == (ValueError, raised, raised.__traceback__)
+    assert record.exc_info == (ValueError, caught.value, caught.value.__traceback__)
     assert "ValueError: invalid literal" in log.text
 
 

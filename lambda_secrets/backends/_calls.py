@@ -50,9 +50,9 @@ class ConversingBackend(Shared):
 
     def __init__(self, *, batch: bool, region: str | None = None) -> None:
         if not isinstance(batch, bool) or not (region is None or isinstance(region, str)):
-            from .._options import check_aws_options
+            from .._options import wrong_aws_option
 
-            check_aws_options(region=region, batch=batch)
+            raise wrong_aws_option(batch=batch, region=region)
         self._batch, self._region = batch, region
         # The hidden token of the next poll, the last answer, and when to poll again.
         self._configurations: dict[Source, list[Any]] = {}

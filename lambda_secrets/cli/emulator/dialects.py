@@ -6,6 +6,7 @@ the answer here is a guess.
 
 from __future__ import annotations
 
+import abc
 import base64
 import functools
 import hmac
@@ -123,7 +124,7 @@ class Upstream:
         return self.read(self.values.secret, *key, timeout=self.settings.secret_timeout)
 
 
-class Dialect:
+class Dialect(abc.ABC):
     """One way to answer requests."""
 
     connection_seconds: float | None = None
@@ -133,9 +134,9 @@ class Dialect:
         self._settings = upstream.settings
         self._cache = ReadThroughCache(cache_size, upstream.clock, upstream.revision)
 
+    @abc.abstractmethod
     def answer(self, request: Request) -> Reply:
         """Return the answer; a failure is an answer too."""
-        raise NotImplementedError
 
 
 class ExtensionDialect(Dialect):
