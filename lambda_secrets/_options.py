@@ -226,10 +226,11 @@ def check_resolving(timeout: float, jitter: float, observer: Any) -> None:
 
 def wrong_aws_option(*, batch: object, region: object) -> DeclarationError:
     """Return the error for the option that has the wrong type."""
-    problem = f"region={region!r} must be a string such as 'eu-central-1'."
     if not isinstance(batch, bool):
-        problem = f"batch={batch!r} must be True or False."
-    return DeclarationError(f"Cannot read from AWS: {problem}")
+        return DeclarationError(f"Cannot read from AWS: batch={batch!r} must be True or False.")
+    return DeclarationError(
+        f"Cannot read from AWS: region={region!r} must be a string such as 'eu-central-1'."
+    )
 
 
 def unknown_backend(given: object, chosen: object) -> DeclarationError:
