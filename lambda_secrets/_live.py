@@ -266,7 +266,7 @@ class LiveSecrets:
             secrets = yield from resolver.steps(names, beside=True)
         entries = origins(secrets)
         note(resolver, {name: entries[name] for name in names if name in entries})
-        return Secrets({**held(secrets), **given}, entries)
+        return Secrets({**held(secrets), **given}, entries) if given else secrets
 
     def _current(self) -> Steps[Secrets]:
         for name in self.declarations:
