@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lambda_secrets.backends import Answer
-from lambda_secrets.backends._decode import text_of
-from lambda_secrets.backends._local import not_found
+from lambda_secrets.backends._decode import parameter_answer, text_of
+from lambda_secrets.backends._local import SCHEMES, not_found
 from lambda_secrets.cli.emulator.records import Refused
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class FileReader:
             selector = source.version or source.label
             return self._parameter(f"{source.name}:{selector}" if selector else source.name, source)
         if source.kind == "tree":
-            path = f"ssm:{source.name}"
+            path = SCHEMES["parameters"] + source.name
             below = [name.removeprefix(path) for name in values.targets() if name.startswith(path)]
             return {
                 rest: self._parameter(source.name + rest, source)
@@ -56,6 +56,7 @@ class FileReader:
             }
         return text_of(values.configuration(*source.parts).content)
 
-    def _parameter(self, name: str, source: Source) -> str | list[str]:
+    def _parameter(self, name: str, source: Source) -> Value:
         found = self._values.parameter(name, decrypt=source.decrypt)
-        return found.value.split(",") if found.type == "StringList" else found.value
+        answer = parameter_answer({"Type": found.type, "Value": found.value})
+        return answer.value  # type: ignore[union-attr]  # it has one
