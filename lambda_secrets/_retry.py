@@ -52,7 +52,7 @@ class RetriedCall(Call):
 
         These are injected, or read by a build or by a function with ``retry_on``; if such a
         function has read none, all are returned. There are none if the first read failed, or if
-        a variable that names one of them has been unset or spoilt since.
+        a variable that names one of them does not name a source any more.
         """
         resolvers = self.resolvers()
         used = {r: names for r, names in self.use.reads.items() if r in resolvers}
@@ -91,7 +91,7 @@ class RetriedCall(Call):
             if found:
                 self.use = Use(found, function)
                 new: Any = found.get(self.layer.resolver, self.secrets)
-                if self.secrets:  # what only an override had, which has ended meanwhile, stays
+                if self.secrets:  # an override that has ended meanwhile may have had more names
                     new = Secrets({**held(self.secrets), **held(new)})
                 self.secrets = new
                 result = yield self

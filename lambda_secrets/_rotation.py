@@ -152,7 +152,7 @@ class Newer:
         return found
 
     def refresh(self) -> Steps[Iterable[Attempt]]:
-        """Read past all caches what is due and has no newer value yet; return what was read."""
+        """Read the due sources without a newer value, past all caches; return their attempts."""
         waited: dict[Attempt, Instant] = {}
         while True:
             with self._cache.lock:

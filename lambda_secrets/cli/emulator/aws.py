@@ -38,7 +38,7 @@ class AwsValues:
         return self._appconfig
 
     def revision(self) -> None:
-        """Return always the same: AWS does not tell of changes."""
+        """Return None each time: AWS does not say when a value changes."""
 
     def secret(self, name: str, version_id: str | None, stage: str | None) -> SecretRecord:
         """Return GetSecretValue's answer."""
