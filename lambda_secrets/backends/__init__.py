@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
+    from .._sources import Source
     from ._auto import AutoBackend as AutoBackend
     from ._aws import AwsBackend as AwsBackend
     from ._extension import ExtensionBackend as ExtensionBackend
@@ -34,6 +35,7 @@ __all__ = ["Answer", *_MODULES]  # noqa: PLE0604 - they are strings
 
 PORT = "PARAMETERS_SECRETS_EXTENSION_HTTP_PORT"
 APPCONFIG_PORT = "AWS_APPCONFIG_EXTENSION_HTTP_PORT"
+TOKENS = ("AWS_TOKEN", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
 _NAMES = ("auto", "extension", "aws", "sdk", "file")  # of classes, without "Backend"
 # The variables that they depend on: one shared instance for each set of values.
 _SETTINGS = (
@@ -98,6 +100,11 @@ def backend_of(choice: str | Backend) -> Backend:
 def own_region() -> str:
     """Return the function's region; empty if none is set."""
     return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ""
+
+
+def is_elsewhere(source: Source) -> bool:
+    """Whether an ARN names a region other than the function's: the extension cannot read it."""
+    return bool(source.region) and own_region() not in ("", source.region)
 
 
 def backend_name(backend: Backend) -> str:

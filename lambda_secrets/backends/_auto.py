@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from .._values import Shared
-from . import Answer, backend_of
-from ._extension import ExtensionBackend, is_elsewhere
+from . import Answer, backend_of, is_elsewhere
+from ._extension import ExtensionBackend
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from .._values import opaque
 from ..errors import ResolutionError
 from ._calls import ConversingBackend
 from ._endpoints import endpoint_of
-from ._http import Reply
+from ._reply import Reply
 from ._states import ExpiredError
 from ._tls import RemoteClient
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .._names import Opaque
-    from ._calls import Call
+    from ._calls import Call, Task
     from ._endpoints import Endpoint
-    from ._types import Answers, Job, Outcome, Task
+    from ._types import Answers, Job, Outcome
 
 VERSION = "0.1.0"  # the package's; importlib.metadata would cost a third of a cold start
 _TARGETS = {"secretsmanager": "secretsmanager.", "ssm": "AmazonSSM."}

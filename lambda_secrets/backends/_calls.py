@@ -19,11 +19,17 @@ from ._states import retried
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, TypeAlias
 
     from .._names import Opaque
     from .._sources import Source
-    from ._types import Answers, Decode, Job, Jobs, Make, Result, Sources, Talk, Task
+    from ._types import Answers, Decode, Job, Result, Sources
+
+    Make: TypeAlias = Callable[["Call"], Job]
+    """Makes a call, and returns a hidden document or an error."""
+    Talk: TypeAlias = Callable[[list[Source], Make], Job]
+    """A conversation with AWS, which returns answers for these sources."""
+    Task: TypeAlias = tuple[Talk, list[Source]]
 
 PARAMETERS_A_CALL, SECRETS_A_CALL = 10, 20  # the services' limits
 POLL_INTERVAL = 15  # seconds, the shortest that AppConfig accepts
@@ -79,7 +85,7 @@ class ConversingBackend(Shared):
                 answers[source] = missing_in(self._region_of(source), source, answer)
         return answers
 
-    def _jobs(self, tasks: list[Task], deadline: float, *given: object) -> Jobs:
+    def _jobs(self, tasks: list[Task], deadline: float, *given: object) -> dict[Any, Job]:
         """Return the conversations as jobs, whose calls are made again until the deadline."""
 
         def make(call: Call) -> Job:

@@ -14,15 +14,16 @@ import time
 
 from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError, ResolutionError
-from ._connections import Fault
 from ._endpoints import endpoint_at
-from ._states import UnaskedError, retried, token_in
+from ._faults import Fault
+from ._states import UnaskedError, retried
 from ._tls import RemoteClient
+from ._tokens import token_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .._names import Opaque
-    from ._http import Reply
+    from ._reply import Reply
     from ._types import Job
 
 RELATIVE, FULL = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"

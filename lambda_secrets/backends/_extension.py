@@ -15,9 +15,10 @@ import time
 
 from .._values import Shared, opaque
 from ..errors import BackendError
-from . import PORT, Answer, own_region
+from . import PORT, TOKENS, Answer, is_elsewhere
 from ._decode import is_named, secret_answer
-from ._http import Client, Reply, port_of
+from ._http import Client, port_of
+from ._reply import Reply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from .._sources import Source
     from ._types import Answers, Job, Outcome, Patience, Request, Result, Sources
 
-TOKENS = ("AWS_TOKEN", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
 _log = logging.getLogger("lambda_secrets")
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 
@@ -74,9 +74,11 @@ class ExtensionBackend(Shared):
 
     def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
         """Read the sources; retry while the extension does not listen or is not ready."""
-        from ._extension_more import asked_patiently
+        answers = self.ask(sources, timeout, timeout, timeout, fresh=fresh)
+        from ._extension_failures import end_patient
 
-        return asked_patiently(self, sources, timeout, fresh=fresh)
+        end_patient(answers, self.heard)
+        return answers
 
     def prefetch(self, sources: Sources, *, timeout: float) -> Answers:
         """Read the sources without waiting: the extension is not ready until INIT has ended."""
@@ -111,54 +113,72 @@ class ExtensionBackend(Shared):
 
     def _read(self, source: Source, patience: Patience, *, fresh: bool) -> Job:
         """Read one source as a job of the client."""
-        past_cache = fresh and self.is_agent
-        request = self.request(source, past_cache=past_cache)
-        if not isinstance(request, tuple):
-            return request
-        answer = self.answer(source, (yield request), request[0])
-        if isinstance(answer, Answer) and past_cache == (fresh and self.is_agent):
-            return answer
-        from ._extension_more import asked_again
+        retries = None
+        while True:
+            past_cache = fresh and self.is_agent
+            request = self.request(source, past_cache=past_cache)
+            if not isinstance(request, tuple):
+                return request
+            reply = yield request
+            answer = self.answer(source, reply, request[0])
+            if not isinstance(answer, Answer):
+                from ._extension_failures import Retries
 
-        return (yield from asked_again(self, source, patience, answer, fresh=fresh))
+                retries = retries or Retries(patience, answer)
+                pause = retries.pause_after(answer, reply)
+                if pause is None:
+                    return retries.failure
+                yield pause
+            elif past_cache or not (fresh and self.is_agent):
+                return self._with_ttl(source, answer)
 
     def request(self, source: Source, *, past_cache: bool) -> Request | BackendError:
         """Return port and bytes to send, or why nothing can be sent."""
         port, token = port_of(self.place), _token()
         is_usual = source.kind == "secret" and port and not is_elsewhere(source)
         if not is_usual or isinstance(token, BackendError):
-            from ._extension_more import unusual_request
+            from ._extension_kinds import request_parts
 
-            return unusual_request(self, source, token)
+            parts = request_parts(source, token, self.place, self.appconfig_port)
+            return request_to(*parts) if isinstance(parts, tuple) else parts
         query = {
             "secretId": source.name,
             "versionStage": source.version_stage,
             "versionId": source.version_id,
             "refreshNow": "true" if past_cache else None,
         }
-        return request_to(port, "/secretsmanager/get", query, token)
+        return request_to(port, ("secretsmanager", "get"), query, token)
 
     def answer(self, source: Source, reply: Outcome, port: int) -> Result:
         """Return the value or error that a reply holds for a source."""
-        if isinstance(reply, Reply):
-            self.heard[port] = True
-            if reply.status == 200 and source.kind == "secret":
-                try:
-                    document = opaque(json.loads(reply.body(0)))
-                    if is_named(source.name, document(0)):
-                        found = secret_answer(document(0))
-                        # The agent sends seconds since 1970, the extension a date and a time.
-                        by_agent = "T" not in str(document(0).get("CreatedDate", "T"))
-                        self.agent_at = self.place if by_agent else ""
-                        if found is not None:
-                            return self.with_ttl(source, found)
-                except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
-                    pass
-        from ._extension_more import unusual_answer
+        if not isinstance(reply, Reply):
+            from ._extension_failures import unanswered
 
-        return unusual_answer(self, source, reply, port)
+            return unanswered(reply, port, heard=self.heard.get(port))
+        self.heard[port] = True
+        is_secret = source.kind == "secret"
+        if reply.status != 200:
+            from ._extension_failures import refused
 
-    def with_ttl(self, source: Source, found: Answer) -> Answer:
+            if is_secret and b'"__type"' in reply.body(0):
+                self.agent_at = self.place
+            return refused(source, reply)
+        if is_secret:
+            try:
+                document = opaque(json.loads(reply.body(0)))
+                found = secret_answer(document(0)) if is_named(source.name, document(0)) else None
+                if found is not None:
+                    # The agent sends seconds since 1970, the extension a date and a time.
+                    by_agent = "T" not in str(document(0).get("CreatedDate", "T"))
+                    self.agent_at = self.place if by_agent else ""
+                    return found
+            except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+                pass
+        from ._extension_kinds import answer_in
+
+        return answer_in(source, reply)
+
+    def _with_ttl(self, source: Source, found: Answer) -> Answer:
         """Set how long the extension's cache may have kept the answer, and return it."""
         found.upstream_ttl = self.upstream_ttl(source)
         if found.upstream_ttl and not self._told:
@@ -171,20 +191,15 @@ class ExtensionBackend(Shared):
         return found
 
 
-def is_elsewhere(source: Source) -> bool:
-    """Whether an ARN names a region other than the function's: the extension cannot read it."""
-    return bool(source.region) and own_region() not in ("", source.region)
-
-
-def request_to(port: int, path: str, query: dict[str, Any], token: Opaque) -> Request:
+def request_to(port: int, path: tuple[str, ...], query: dict[str, Any], token: Opaque) -> Request:
     """Return port and bytes of a GET, with the token if there is one."""
-    text = "&".join(
-        f"{name}={encoded(str(value))}" for name, value in query.items() if value is not None
-    )
+    target = "/".join(("", *map(encoded, path)))
+    pairs = [f"{name}={encoded(str(value))}" for name, value in query.items() if value is not None]
+    if pairs:
+        target = f"{target}?{'&'.join(pairs)}"
     header = opaque(f"X-Aws-Parameters-Secrets-Token: {token(0)}\r\n" if token(0) else "")
     return port, opaque(
-        f"GET {path}{'?' if text else ''}{text} HTTP/1.1\r\nHost: localhost:{port}\r\n"
-        f"{header(0)}\r\n".encode()
+        f"GET {target} HTTP/1.1\r\nHost: localhost:{port}\r\n{header(0)}\r\n".encode()
     )
 
 
@@ -205,6 +220,6 @@ def _token() -> Opaque | BackendError:
     is_usual = token(0) and token(0).isascii() and token(0).isprintable()
     if is_usual and not token(0).startswith("file:"):
         return token
-    from ._extension_more import unusual_token
+    from ._tokens import any_token
 
-    return unusual_token()
+    return any_token()

@@ -1,8 +1,7 @@
 """Speaks HTTP/1.1 on kept-alive connections: several exchanges at once, in one thread.
 
-It understands what our servers send: a status, headers, and a body by Content-Length, in chunks or
-up to the end of the connection (RFC 9112). Importing `http.client` would load ssl and email in a
-cold start, `socket` its enums: this uses the C module below them. `_tls` adds other machines.
+Importing `http.client` would load ssl and email in a cold start, `socket` its enums: this uses the
+C module below them. `_replies` reads all but the usual replies; `_tls` adds other machines.
 """
 
 from __future__ import annotations
@@ -13,30 +12,17 @@ import time
 from _socket import AF_INET, IPPROTO_TCP, SOCK_STREAM, TCP_NODELAY, socket
 
 from .._values import opaque
+from ._reply import LIMIT, Reply, headers_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from .._names import Opaque
-    from ._connections import Fault
-    from ._types import Exchanges, Headers, Job, Jobs, Outcome, Results
+    from ._faults import Fault
+    from ._types import Job, Outcome
 
-LIMIT = 16 * 1024 * 1024  # bytes of a reply; a secret has 64 KiB at most, a configuration 4 MiB
 LONGEST_WAIT = 3600.0  # seconds in one wait; poll() rejects very large numbers
-
-_TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"  # noqa: S105
-MARKS = "\0\r\n"  # that others may take for the end of a line
-
-
-class Reply:
-    """A reply: its status, and hidden its headers by lower-case name and its body."""
-
-    def __init__(self, status: int, headers: Headers, body: bytes, *, reusable: bool) -> None:
-        self.status = status
-        self.reusable = reusable
-        self.headers: Opaque = opaque(headers)  # one of AppConfig's is a token
-        self.body: Opaque = opaque(body)
 
 
 class Exchange:
@@ -50,6 +36,7 @@ class Exchange:
     def __init__(self, key: Any, job: Job) -> None:
         self.key = key
         self.job = job
+        self.begin(None, reused=False)
 
     def begin(self, connection: Any, *, reused: bool) -> None:
         """Use this connection for the request."""
@@ -83,10 +70,19 @@ class Exchange:
         except self.blocked:
             return None
         except (OSError, ValueError) as error:
-            from ._connections import broken
-
-            return broken(self, error)
+            return self.broken(error)
         return reply
+
+    def broken(self, error: Exception) -> Fault:
+        """Close the connection, and return the fault that an error means."""
+        self.close()
+        return self.fault(error)
+
+    def fault(self, error: Exception) -> Fault:
+        """Return the fault that an error means."""
+        from ._faults import fault_of
+
+        return fault_of(error, begun=bool(self.buffer(0)))
 
 
 class Client:
@@ -113,7 +109,7 @@ class Client:
             while (connection := self.take(address)) is not None:
                 connection.close()
 
-    def run(self, jobs: Jobs, deadline: float) -> Results:
+    def run(self, jobs: dict[Any, Job], deadline: float) -> dict[Any, Any]:
         """Run the jobs side by side, and return their results.
 
         A job is a generator. It yields an address and a hidden request, and is sent the reply; or
@@ -122,20 +118,20 @@ class Client:
         if self._pid != os.getpid():  # after a fork they are the parent's: close, don't shut down
             self.close()
             self._pid = os.getpid()  # only now: no other thread of this process may use them
-        current = _Round(self, jobs, deadline)
+        current = _Round(self, deadline)
+        current.results = dict.fromkeys(jobs)  # in their order
         for key, job in jobs.items():
             current.resume(self.exchange_class(key, job), None)
         try:
             while (now := time.monotonic()) < deadline:
                 current.begin(now)
                 if not (current.running or current.pausing):
-                    return current.results
+                    break
                 until = min([deadline, *(exchange.due for exchange in current.pausing)])
                 for exchange in self.ready(current.running, until):
                     current.take(exchange, exchange.proceed())
-            from ._connections import end
-
-            return end(current)
+            current.end()
+            return current.results
         finally:
             for exchange in current.running:  # unfinished, as after a signal's exception
                 exchange.close()
@@ -151,9 +147,7 @@ class Client:
         except BlockingIOError:  # `ready` waits until it can send
             pass
         except OSError as error:  # such as no free file descriptor
-            from ._connections import broken
-
-            return broken(exchange, error)
+            return exchange.broken(error)
         return None
 
     def take(self, address: Any) -> Any:
@@ -163,11 +157,24 @@ class Client:
         except LookupError:
             return None
 
-    def ready(self, running: Exchanges, until: float) -> Exchanges:
+    def reuse(self, exchange: Exchange) -> bool:
+        """Begin the exchange on an idle connection, if there is one that still works."""
+        while (connection := self.take(exchange.address)) is not None:
+            try:
+                connection.recv(1)  # unrequested data must not answer the next request
+            except exchange.blocked:
+                exchange.begin(connection, reused=True)
+                return True
+            except OSError:
+                pass
+            connection.close()
+        return False
+
+    def ready(self, running: list[Any], until: float) -> list[Any]:
         """Wait until an exchange can go on, or until that time; return those that can."""
         seconds = max(min(until - time.monotonic(), LONGEST_WAIT), 0.0)
         if not hasattr(select, "poll"):  # pragma: no cover - Windows
-            from ._connections import ready
+            from ._windows import ready
 
             return ready(running, seconds)
         poll = select.poll()
@@ -181,13 +188,14 @@ class Client:
 class _Round:
     """The exchanges that a client runs side by side until a deadline."""
 
-    def __init__(self, client: Client, jobs: Jobs, deadline: float) -> None:
+    results: dict[Any, Any]
+
+    def __init__(self, client: Client, deadline: float) -> None:
         self.client = client
         self.deadline = deadline
-        self.results: Results = dict.fromkeys(jobs)  # in their order
-        self.pausing: Exchanges = []
-        self.waiting: Exchanges = []
-        self.running: Exchanges = []
+        self.pausing: list[Exchange] = []
+        self.waiting: list[Exchange] = []
+        self.running: list[Exchange] = []
         self.room = client.parallel
 
     def resume(self, exchange: Exchange, reply: Outcome | None) -> None:
@@ -211,85 +219,70 @@ class _Round:
             self.resume(exchange, None)
         while self.waiting and len(self.running) < self.room:
             exchange = self.waiting[0]
-            if self.client.idle.get(exchange.address):
-                from ._connections import begin_on_kept
-
-                fault = begin_on_kept(self, exchange)
-            elif sum(not each.reused for each in self.running) < self.client.opening:
-                fault = self.client.connect(exchange, self.deadline)
-            else:
+            is_reused = self.client.reuse(exchange)
+            if not is_reused and sum(not e.reused for e in self.running) >= self.client.opening:
                 break
             self.waiting.remove(exchange)
-            if fault is None:
+            if is_reused:
                 self.running.append(exchange)
             else:
-                self.resume(exchange, fault)
+                self.connect(exchange)
+
+    def connect(self, exchange: Exchange) -> None:
+        """Begin the exchange on a new connection."""
+        fault = self.client.connect(exchange, self.deadline)
+        if fault is None:
+            self.running.append(exchange)
+        else:
+            self.resume(exchange, fault)
 
     def take(self, exchange: Exchange, reply: Outcome | None) -> None:
         """Keep the connection if it is good, and hand over the reply; do nothing without one."""
         if reply is None:
             return
         self.running.remove(exchange)
-        if isinstance(reply, Reply) and reply.reusable:
-            self.client.idle.setdefault(exchange.address, []).append(exchange.connection)
+        idle = self.client.idle.setdefault(exchange.address, [])
+        if not isinstance(reply, Reply):
+            if reply.kind == "reset" and exchange.reused:
+                # A kept connection died unnoticed, and the other idle ones may be dead too.
+                self.connect(exchange)
+                return
+        elif reply.reusable:
+            idle.append(exchange.connection)
+            exchange.connection = None
         else:
-            from ._connections import give_up_connection
+            exchange.close()
+            if reply.status == 429:  # the agent refuses this connection: go on with those it likes
+                self.room = max(1, len(idle) + len(self.running))
+        self.resume(exchange, reply)
 
-            reply = give_up_connection(self, exchange, reply)
-        if reply is not None:
-            self.resume(exchange, reply)
+    def end(self) -> None:
+        """End unfinished jobs at the deadline: a late reply must not answer the next request."""
+        while unfinished := self.running or self.waiting or self.pausing:
+            exchange = unfinished.pop()
+            is_pausing = unfinished is self.pausing
+            self.resume(exchange, None if is_pausing else exchange.broken(TimeoutError()))
 
 
 def parsed(data: bytearray, *, ended: bool) -> Reply | None:
-    """Return the reply at the start of the data, or None while it is not complete.
-
-    Args:
-        data: what has arrived; interim (1xx) replies are removed from it.
-        ended: whether the connection was then closed cleanly.
-
-    Raises:
-        ValueError: when it is not an HTTP reply, or is larger than any that we expect.
-    """
-    if len(data) > LIMIT or data[:5] != b"HTTP/"[: len(data)]:
-        raise ValueError("not an HTTP reply")
+    """Return a reply as `any_reply` does; this is the short way for the usual one."""
     start = data.find(b"\r\n\r\n") + 4
-    if start < 4:
-        return None
-    head = data[: start - 4].decode("latin-1")
-    headers = headers_in(head)
-    length = headers.get("content-length", "")
-    is_usual = length.isascii() and length.isdecimal()
-    is_usual = is_usual and headers.keys().isdisjoint(("connection", "transfer-encoding"))
-    if not (is_usual and head.startswith("HTTP/1.1 200 ")):
-        from ._connections import parsed_unusual
+    if start > 3 and data.startswith(b"HTTP/1.1 200 "):
+        headers = headers_in(data[: start - 4].decode("latin-1"))
+        length = headers.get("content-length", "")
+        is_usual = length.isascii() and length.isdecimal() and len(data) <= LIMIT
+        if is_usual and headers.keys().isdisjoint(("connection", "transfer-encoding")):
+            stop = start + int(length)
+            # Unrequested data after a reply must not be taken for the next reply.
+            reusable = not ended and len(data) == stop
+            body = bytes(data[start:stop])
+            return Reply(200, headers, body, reusable=reusable) if stop <= len(data) else None
+    from ._replies import any_reply
 
-        return parsed_unusual(head, headers, data, start, ended=ended)
-    stop = start + int(length)
-    if stop > len(data):
-        return None
-    # Unrequested data after a reply must not be taken for the next reply.
-    reusable = not ended and len(data) == stop
-    return Reply(200, headers, bytes(data[start:stop]), reusable=reusable)
+    return any_reply(data, ended=ended)
 
 
 def port_of(text: str) -> int:
     """Return the number of a port, or 0 if the text is not one."""
     is_number = text.isascii() and text.isdecimal()
     return int(text) if is_number and len(text) < 6 and int(text) < 65536 else 0
-
-
-def headers_in(head: str) -> Headers:
-    """Return the headers after the first line, by lower-case name; those that recur are joined."""
-    first, *lines = head.split("\r\n")
-    headers: Headers = {}
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if not (colon and name) or name.strip(_TOKEN):
-            raise ValueError("malformed header")
-        name, value = name.lower(), value.strip(" \t")
-        if name in headers and (name != "content-length" or headers[name] != value):
-            value = f"{headers[name]}, {value}"
-        headers[name] = value
-    if any(mark in text for text in (first, *headers.values()) for mark in MARKS):
-        raise ValueError("malformed line")
-    return headers

@@ -17,8 +17,8 @@ from ..errors import (
     ResolutionError,
     SecretNotFoundError,
 )
-from ._connections import Fault
 from ._endpoints import SERVICES, endpoint_at, endpoint_of
+from ._faults import Fault
 from ._states import ExpiredError, UnaskedError
 
 TYPE_CHECKING = False

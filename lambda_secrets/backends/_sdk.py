@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from .._names import Opaque
     from .._sources import Source
-    from ._calls import Call
-    from ._types import Answers, Job, Sources, Task
+    from ._calls import Call, Task
+    from ._types import Answers, Job, Sources
 
 PARALLEL = 20  # calls at once
 CONNECT_TIMEOUT, READ_TIMEOUT = 2, 5  # seconds; a round's timeout bounds both

@@ -1,18 +1,16 @@
-"""Shared by the backends: errors, pauses before retries, and tokens."""
+"""Shared by the backends: errors with a meaning of their own, and retries."""
 
 from __future__ import annotations
 
 import os
 import time
 
-from .._values import opaque
 from ..errors import BackendError, BackendUnavailableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._names import Opaque
     from ._types import Job
 
 
@@ -61,20 +59,3 @@ def retried(attempt: Callable[[], Job], deadline: float) -> Job:
             return failure
         yield pause
         retry += 1
-
-
-def token_in(origin: str, path: str | None) -> Opaque | BackendError:
-    """Return the hidden token in a variable or in the file at a path, or an error."""
-    token = opaque(os.environ.get(origin, ""))
-    if path is not None:  # read each time: EKS writes a new token every hour
-        try:
-            with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs its import
-                token = opaque(file.read())
-        except (OSError, ValueError) as error:
-            kind = type(error).__name__
-            # Without the path: it may be the token itself.
-            return BackendError(f"the token file cannot be read ({kind}). Check {origin}.")
-    token = opaque(token(0).strip())
-    if token(0).isascii() and token(0).isprintable():
-        return token
-    return BackendError(f"the token has characters that no HTTP header allows. Check {origin}.")

@@ -16,7 +16,7 @@ import time
 from binascii import a2b_base64, b2a_base64
 
 from .._values import opaque
-from ._connections import Fault, broken, fault_of
+from ._faults import Fault
 from ._http import Client, Exchange
 
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from .._names import Opaque
-    from ._types import Exchanges, Outcome
+    from ._types import Outcome
 
     Address: TypeAlias = tuple[str, int, bool]  # host, port, whether to speak TLS
     Steps: TypeAlias = Generator[bool]
@@ -111,16 +111,16 @@ class RemoteExchange(Exchange):
         except StopIteration:
             self.opening, self.alarm = None, math.inf
         except OSError as error:
-            return broken(self, error)
+            return self.broken(error)
         return None
 
-    def fault(self, error: OSError) -> Fault:
+    def fault(self, error: Exception) -> Fault:
         if isinstance(error, ssl.SSLCertVerificationError):
             return Fault("untrusted", error.verify_message)
         lost = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+        fault = super().fault(error)
         if isinstance(error, ssl.SSLError) and not isinstance(error, lost):
-            return Fault("tls", error.reason or "")
-        fault = fault_of(error)
+            return Fault("tls", error.reason or "") if fault.kind == "reset" else fault
         if self.proxied and fault.kind in _OF_A_PROXY:
             return Fault("proxy", _OF_A_PROXY[fault.kind])
         return fault
@@ -268,7 +268,7 @@ class RemoteClient(Client):
         exchange.opening = exchange.open(self, deadline)
         return exchange.proceed()
 
-    def ready(self, running: list[Any], until: float) -> Exchanges:
+    def ready(self, running: list[Any], until: float) -> list[Any]:
         ready = super().ready(running, min([until, *(exchange.alarm for exchange in running)]))
         now = time.monotonic()
         for exchange in running:

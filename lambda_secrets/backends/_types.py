@@ -11,29 +11,19 @@ if TYPE_CHECKING:
     from .._sources import Source
     from ..errors import ResolutionError
     from . import Answer, Value
-    from ._calls import Call
-    from ._connections import Fault
-    from ._http import Exchange, Reply
+    from ._faults import Fault
+    from ._reply import Reply
 
-    Headers: TypeAlias = dict[str, str]
     Outcome: TypeAlias = Reply | Fault
     Request: TypeAlias = tuple[Any, Opaque]
     """An address, and the bytes to send there, hidden."""
     Job: TypeAlias = Generator[Request | float, Any, Any]
     """Yields requests, for which it gets replies, and seconds to pause."""
-    Jobs: TypeAlias = dict[Any, Job]
-    Exchanges: TypeAlias = list[Exchange]
-    Results: TypeAlias = dict[Any, Any]
     Result: TypeAlias = Answer | ResolutionError
     Sources: TypeAlias = Iterable[Source]
     Answers: TypeAlias = dict[Source, Result]
     Decode: TypeAlias = Callable[[Any], Answer | None]
     """Turns a document of AWS into an answer, or None if it holds no value."""
-    Make: TypeAlias = Callable[[Call], Job]
-    """Makes a call, and returns a hidden document or an error."""
-    Talk: TypeAlias = Callable[[list[Source], Make], Job]
-    """A conversation with AWS, which returns answers for these sources."""
-    Task: TypeAlias = tuple[Talk, list[Source]]
     Patience: TypeAlias = tuple[float, float, float, float]
     """When the read began; the seconds to wait until something listens, until ready, in all."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lambda_secrets.backends import _extension_more, _states
+from lambda_secrets.backends import _extension_failures, _states
 from tests.support.kept import Kept
 
 if TYPE_CHECKING:
@@ -35,6 +35,6 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         numbers.append(retry)
         return 0.001
 
-    for module in (_states, _extension_more):
+    for module in (_states, _extension_failures):
         monkeypatch.setattr(module, "pause_before", pause_before)
     return numbers

@@ -26,7 +26,7 @@ from lambda_secrets import (
 )
 from lambda_secrets._declarations import declare
 from lambda_secrets._explain import kind_of
-from lambda_secrets.backends import AwsBackend, _auto as module, _beyond, _extension_more
+from lambda_secrets.backends import AwsBackend, _auto as module, _beyond, _extension_failures
 from lambda_secrets.backends._states import UnaskedError
 from tests.support import faults
 from tests.support.aws_endpoint import endpoint, found
@@ -128,7 +128,7 @@ def test_a_refused_connection_is_left_to_the_sdk_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """If no extension listens, the SDK is asked at once, without a retry or a pause."""
-    monkeypatch.setattr(_extension_more, "pause_before", lambda _: pytest.fail("it waits"))
+    monkeypatch.setattr(_extension_failures, "pause_before", lambda _: pytest.fail("it waits"))
     with refusing_port() as port:
         pair = Pair(port)
         started = time.monotonic()
@@ -285,7 +285,7 @@ def test_no_time_left_is_none_below_zero(monkeypatch: pytest.MonkeyPatch, pair: 
 
 def test_prefetch_waits_for_no_extension(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the extension is not ready, as in INIT, prefetching asks the SDK without a retry."""
-    monkeypatch.setattr(_extension_more, "pause_before", lambda _: pytest.fail("it waits"))
+    monkeypatch.setattr(_extension_failures, "pause_before", lambda _: pytest.fail("it waits"))
     with FakeExtension({"x": "by extension"}) as server:
         server.fault = lambda r: faults.NOT_READY if r.query["secretId"] == "y" else None
         pair = Pair(server.port)

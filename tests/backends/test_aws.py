@@ -30,7 +30,7 @@ from lambda_secrets import (
 )
 from lambda_secrets._explain import kind_of
 from lambda_secrets.backends import AwsBackend, _states
-from lambda_secrets.backends._connections import Fault
+from lambda_secrets.backends._faults import Fault
 from lambda_secrets.backends._refusals import by_aws
 from lambda_secrets.backends._states import UnaskedError
 from lambda_secrets.backends._tls import LOOK_UP_KEPT

@@ -32,7 +32,7 @@ from lambda_secrets import (
     SecretNotFoundError,
 )
 from lambda_secrets._explain import kind_of
-from lambda_secrets.backends import _extension_more as more
+from lambda_secrets.backends import _extension_failures as failures, _tokens
 from lambda_secrets.backends._decode import secret_answer
 from tests.support import faults
 from tests.support.faults import (
@@ -109,7 +109,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeExtension]:
 @pytest.fixture
 def asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Turn retries off: no remaining time is enough for one."""
-    monkeypatch.setattr(more, "SHORTEST_LEFT", math.inf)
+    monkeypatch.setattr(failures, "SHORTEST_LEFT", math.inf)
 
 
 @pytest.fixture
@@ -301,7 +301,7 @@ def test_token_is_the_first_that_is_set(
     """Variables are read in the agent's order, its default file last; a file's text is stripped."""
     path = tmp_path / "token"
     path.write_text("\n from the file \n")
-    monkeypatch.setattr(more, "_AGENT_TOKEN_FILE", str(path))
+    monkeypatch.setattr(_tokens, "_AGENT_TOKEN_FILE", str(path))
     monkeypatch.delenv("AWS_SESSION_TOKEN")
     for variable, text in environ.items():
         monkeypatch.setenv(variable, text.format(path))
@@ -311,7 +311,7 @@ def test_token_is_the_first_that_is_set(
 
 def test_without_a_token_no_header_is_sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without a token there is no header: an empty one might be taken for a wrong token."""
-    monkeypatch.setattr(more, "_AGENT_TOKEN_FILE", str(tmp_path / "missing"))
+    monkeypatch.setattr(_tokens, "_AGENT_TOKEN_FILE", str(tmp_path / "missing"))
     monkeypatch.delenv("AWS_SESSION_TOKEN")
     with FaultServer([FINE]) as server:
         assert fetch(ExtensionBackend(port=server.port), "x") == ["fine"]
@@ -589,7 +589,7 @@ def test_refused_token_is_named_by_its_origin(
 ) -> None:
     """The error says which variable the refused token came from."""
     monkeypatch.delenv("AWS_SESSION_TOKEN")
-    monkeypatch.setattr(more, "_AGENT_TOKEN_FILE", str(tmp_path / "missing"))
+    monkeypatch.setattr(_tokens, "_AGENT_TOKEN_FILE", str(tmp_path / "missing"))
     for variable, text in environ.items():
         monkeypatch.setenv(variable, text)
     assert says in str(acted(faults.BAD_TOKEN))
@@ -600,7 +600,7 @@ def test_default_token_file_is_named_too(monkeypatch: pytest.MonkeyPatch, tmp_pa
     path = tmp_path / "awssmatoken"
     path.write_text("t")
     monkeypatch.delenv("AWS_SESSION_TOKEN")
-    monkeypatch.setattr(more, "_AGENT_TOKEN_FILE", str(path))
+    monkeypatch.setattr(_tokens, "_AGENT_TOKEN_FILE", str(path))
     assert str(path) in str(acted(faults.BAD_TOKEN))
 
 
@@ -663,7 +663,7 @@ def test_an_extension_that_listens_late_is_waited_for(monkeypatch: pytest.Monkey
             monkeypatch.setattr(backend, "_port", server.port)
         return 0.001
 
-    monkeypatch.setattr(more, "pause_before", pause_before)
+    monkeypatch.setattr(failures, "pause_before", pause_before)
     with refusing_port() as port, server:
         backend = ExtensionBackend(port=port)
         assert fetch(backend, "x") == ["fine"]
@@ -677,7 +677,7 @@ def test_a_setting_that_breaks_between_two_tries_is_told(monkeypatch: pytest.Mon
         monkeypatch.setenv(PORT, "no port")
         return 0.001
 
-    monkeypatch.setattr(more, "pause_before", pause_before)
+    monkeypatch.setattr(failures, "pause_before", pause_before)
     with FaultServer([faults.NOT_READY]) as server:
         monkeypatch.setenv(PORT, str(server.port))
         (error,) = fetch(ExtensionBackend(), "x")
@@ -696,8 +696,8 @@ def test_where_nothing_has_listened_later_rounds_wait_half_a_second(
     monkeypatch: pytest.MonkeyPatch, pauses: list[int]
 ) -> None:
     """A missing extension costs one full wait; later ones are short until something answers."""
-    assert more.SILENT_WAIT == 0.5
-    monkeypatch.setattr(more, "SILENT_WAIT", 0.0)
+    assert failures.SILENT_WAIT == 0.5
+    monkeypatch.setattr(failures, "SILENT_WAIT", 0.0)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))  # it refuses connections until it listens
         backend = ExtensionBackend(port=listener.getsockname()[1])
@@ -723,20 +723,20 @@ def test_a_round_that_waited_in_vain_does_not_end_another_ones_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """When a read with less time gives up on the extension, one with more keeps waiting."""
-    monkeypatch.setattr(more, "SILENT_WAIT", 0.0)
+    monkeypatch.setattr(failures, "SILENT_WAIT", 0.0)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         backend = ExtensionBackend(port=listener.getsockname()[1])
         found: list[Any] = []
         patient = threading.Thread(target=lambda: found.extend(fetch(backend, "x", timeout=30)))
         refusals: list[Any] = []
-        deadline = more._deadline
+        pause_after = failures.Retries.pause_after
 
-        def counted(failure: Any, *args: Any, **options: Any) -> float:
+        def counted(retries: Any, failure: Any, reply: Any) -> float | None:
             refusals.append(failure)
-            return deadline(failure, *args, **options)
+            return pause_after(retries, failure, reply)
 
-        monkeypatch.setattr(more, "_deadline", counted)
+        monkeypatch.setattr(failures.Retries, "pause_after", counted)
         patient.start()
         while not refusals:
             time.sleep(0.001)
@@ -758,7 +758,7 @@ def test_a_port_that_is_missing_is_remembered_by_itself(
     monkeypatch: pytest.MonkeyPatch, pauses: list[int], missing: str
 ) -> None:
     """Neither port's answers prolong the wait for the other one."""
-    monkeypatch.setattr(more, "SILENT_WAIT", 0.0)
+    monkeypatch.setattr(failures, "SILENT_WAIT", 0.0)
     with refusing_port() as nobody, FaultServer([FINE]) as server:
         ports = {"port": server.port, "appconfig_port": server.port, missing: nobody}
         backend = ExtensionBackend(**ports)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lambda_secrets.backends import _tls as module
-from lambda_secrets.backends._connections import Fault
+from lambda_secrets.backends._faults import Fault
 from lambda_secrets.backends._tls import RemoteClient, Trust
 from tests.support import faults
 from tests.support.aws_endpoint import TRUST
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from lambda_secrets.backends._http import Reply
+    from lambda_secrets.backends._reply import Reply
     from tests.support.faults import Action, Request
 OK = faults.answer("fine")
 

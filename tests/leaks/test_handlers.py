@@ -32,7 +32,7 @@ from lambda_secrets._cache import shared_cache
 from lambda_secrets._functions import layers_of
 from lambda_secrets._store import Entry
 from lambda_secrets._values import Wrapped, held
-from lambda_secrets.backends._http import Reply
+from lambda_secrets.backends._reply import Reply
 from lambda_secrets.testing import override_secrets
 from tests.support.canary import BINARY, DOCUMENT, TEXT, leaks
 from tests.support.recorder import Recorder

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from lambda_secrets.backends._connections import Fault
-    from lambda_secrets.backends._http import Client, Reply
+    from lambda_secrets.backends._faults import Fault
+    from lambda_secrets.backends._http import Client
+    from lambda_secrets.backends._reply import Reply
 
 
 def once(address: Any, request: bytes) -> Generator[Any, Any, Reply | Fault]:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from lambda_secrets.backends import APPCONFIG_PORT, PORT
-from lambda_secrets.backends._extension import TOKENS
+from lambda_secrets.backends import APPCONFIG_PORT, PORT, TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
