@@ -14,7 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import budget, cold, fanout, warm
+from benchmarks import budget, cold, fanout, machine, warm
 from benchmarks.figures import TABLES, Check, Figures, markdown, measure, optimized
 
 if TYPE_CHECKING:
@@ -88,11 +88,11 @@ def regressed() -> bool:
     if worse(budgeted.checks):
         print(*budgeted.checks, sep="\n")
         return True
-    with cold.machine([name for _, name in cold.SHORT]) as machine:
+    with machine.machine([name for _, name in cold.SHORT]) as ready:
         for left in reversed(range(TRIES)):
             found = (
                 budgeted,
-                cold.short(machine),
+                cold.short(ready),
                 warm.measure(rounds=150, short=True),
                 apart(functools.partial(fanout.measure, rounds=5, short=True)),
             )

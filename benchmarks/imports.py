@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from benchmarks.budget import nodes
 
 if TYPE_CHECKING:
-    from benchmarks.cold import Machine
+    from benchmarks.machine import Machine
 
 SETTINGS = ("bytecode", "zip")
 # `-X importtime` misses importlib.import_module; _find_and_load sees both kinds of import.

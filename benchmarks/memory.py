@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 
-from benchmarks.cold import (
+from benchmarks.figures import Check, Figures, times
+from benchmarks.machine import (
     BARE,
     BY_HAND,
     BYTECODE,
@@ -15,7 +16,6 @@ from benchmarks.cold import (
     SIGNED,
     machine,
 )
-from benchmarks.figures import Check, Figures, times
 
 
 def measure(*, rounds: int = 5) -> Figures:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 
-from benchmarks.cold import BARE
 from benchmarks.figures import digest, filled
 from benchmarks.fleet import QUOTAS
+from benchmarks.machine import BARE
 
 mpl.use("svg")
 from matplotlib import pyplot as plt

@@ -17,7 +17,17 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from benchmarks import __main__ as main, budget, cold, estimate, figures, packages, trust, warm
+from benchmarks import (
+    __main__ as main,
+    budget,
+    cold,
+    estimate,
+    figures,
+    machine,
+    packages,
+    trust,
+    warm,
+)
 from benchmarks.figures import (
     HEADLINE,
     OVERVIEWS,
@@ -242,13 +252,13 @@ class TestBudget:
 @pytest.fixture(scope="module")
 def trusts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, trust.Trust]:
     """Return two trust stores, each with the root of one server's certificate."""
-    return trust.made(tmp_path_factory.mktemp("trust"), cold.AMAZON, cold.OTHER)
+    return trust.made(tmp_path_factory.mktemp("trust"), machine.AMAZON, machine.OTHER)
 
 
 @pytest.fixture
 def service(trusts: dict[str, trust.Trust]) -> Iterator[Service]:
     """Run a stand-in with TLS that refuses the third call to AWS within a second."""
-    with Service(quota=2, trust=trusts[cold.AMAZON]) as running:
+    with Service(quota=2, trust=trusts[machine.AMAZON]) as running:
         yield running
 
 
@@ -347,7 +357,9 @@ class TestPackages:
         """The bare handler is subtracted in each round, or from the fastest starts."""
 
         def pairs(*cpu: tuple[float, float]) -> list[cold.Pair]:
-            return [cold.Pair(cold.Start(9, bare), cold.Start(9, start)) for bare, start in cpu]
+            return [
+                cold.Pair(machine.Start(9, bare), machine.Start(9, start)) for bare, start in cpu
+            ]
 
         found = {"a": pairs((1, 2), (1, 3), (2, 5)), "b": pairs((1, 3), (1, 5), (1, 4))}
         assert cold.typical(found, "a", "b") == pytest.approx(0.5)
