@@ -75,9 +75,11 @@ class ExtensionBackend(Shared):
     def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
         """Read the sources; retry while the extension does not listen or is not ready."""
         answers = self.ask(sources, timeout, timeout, timeout, fresh=fresh)
-        from ._extension_failures import end_patient
+        failures = [answer for answer in answers.values() if not isinstance(answer, Answer)]
+        if failures:
+            from ._extension_failures import end_patient
 
-        end_patient(answers, self.heard)
+            end_patient(failures, self.heard)
         return answers
 
     def prefetch(self, sources: Sources, *, timeout: float) -> Answers:

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .._sources import Source
     from ._reply import Reply
-    from ._types import Answers, Outcome, Patience
+    from ._types import Outcome, Patience
 
 SILENT_WAIT = 0.5  # seconds to wait for a start after one whole wait in vain
 SHORTEST_LEFT = 0.005  # seconds; with less left, another try is not worth it
@@ -55,13 +55,13 @@ class Retries:
         return self._begun + self._timeout if is_transient else 0.0
 
 
-def end_patient(answers: Answers, heard: dict[int, bool]) -> None:
-    """Note which ports were silent through a whole wait, and add what "auto" could do."""
-    for answer in answers.values():
-        if isinstance(answer, NotListeningError):
-            heard[answer.port] = False
-        elif isinstance(answer, UnexplainedError):
-            answer.args = (f'{answer} With backend="auto", AWS tells which.',)
+def end_patient(failures: list[ResolutionError], heard: dict[int, bool]) -> None:
+    """Note which ports were silent through a whole wait, and say what "auto" could do."""
+    for failure in failures:
+        if isinstance(failure, NotListeningError):
+            heard[failure.port] = False
+        elif isinstance(failure, UnexplainedError):
+            failure.args = (f'{failure} With backend="auto", AWS tells which.',)
 
 
 def unanswered(fault: Fault, port: int, *, heard: bool | None) -> ResolutionError:
