@@ -617,6 +617,21 @@ def test_a_server_that_queues_few_connections_is_not_overrun(client: Client) -> 
         server.shutdown()
 
 
+def test_eight_requests_are_under_way_at_once(client: Client) -> None:
+    """Six new connections begin together; two more may follow when some are established."""
+    together = threading.Barrier(8, timeout=5)
+
+    def at_once(request: Request) -> Action:
+        if request.path not in {"/0", "/1"}:
+            together.wait()
+        return OK
+
+    with FaultServer(at_once) as server:
+        requests = {n: get(server.port, f"/{n}") for n in range(10)}
+        results = exchange(client, requests, timeout=20)
+    assert {told(result) for result in results.values()} == {(200, b"fine")}
+
+
 def test_a_full_backlog_is_bounded_by_the_timeout(client: Client) -> None:
     """A port that accepts no connections costs one timeout in all, and delays no other."""
     with FaultServer([OK]) as server, socket.create_server(("127.0.0.1", 0), backlog=0) as stuck:
