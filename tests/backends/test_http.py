@@ -457,6 +457,24 @@ def test_connections_are_kept_and_reused(client: Client) -> None:
         assert server.connections == 2
 
 
+def test_a_job_that_finds_no_room_leaves_kept_connections_alone(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the deadline, a job that waits for its second request keeps its first connection open."""
+    monkeypatch.setattr(client, "parallel", 1)
+
+    def twice(port: int) -> Any:
+        yield get(port)[0], opaque(get(port)[1])
+        return (yield get(port)[0], opaque(get(port)[1]))
+
+    with FaultServer([OK]) as server, FaultServer([faults.hang]) as stuck:
+        jobs = {"twice": twice(server.port), "stuck": once(*get(stuck.port))}
+        results = client.run(jobs, time.monotonic() + 0.2)
+        assert {told(result) for result in results.values()} == {"timeout"}
+        assert ask(client, server.port) == (200, b"fine")
+        assert server.connections == 1
+
+
 @pytest.mark.parametrize("death", [faults.close, faults.reset], ids=["closed", "reset"])
 def test_dead_kept_connection_is_replaced_once(client: Client, death: Action) -> None:
     """A request that kills a kept connection is sent once more, on a new one."""
