@@ -260,8 +260,7 @@ class _Round:
         """End unfinished jobs at the deadline: a late reply must not answer the next request."""
         while unfinished := self.running or self.waiting or self.pausing:
             exchange = unfinished.pop()
-            is_pausing = unfinished is self.pausing
-            self.resume(exchange, None if is_pausing else exchange.broken(TimeoutError()))
+            self.resume(exchange, exchange.broken(TimeoutError()))
 
 
 def parsed(data: bytearray, *, ended: bool) -> Reply | None:
@@ -273,10 +272,11 @@ def parsed(data: bytearray, *, ended: bool) -> Reply | None:
         is_usual = length.isascii() and length.isdecimal() and len(data) <= LIMIT
         if is_usual and headers.keys().isdisjoint(("connection", "transfer-encoding")):
             stop = start + int(length)
+            if stop > len(data):
+                return None
             # Unrequested data after a reply must not be taken for the next reply.
             reusable = not ended and len(data) == stop
-            body = bytes(data[start:stop])
-            return Reply(200, headers, body, reusable=reusable) if stop <= len(data) else None
+            return Reply(200, headers, bytes(data[start:stop]), reusable=reusable)
     from ._replies import any_reply
 
     return any_reply(data, ended=ended)
