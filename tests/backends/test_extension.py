@@ -692,6 +692,23 @@ def test_retries_go_on_until_the_deadline(pauses: list[int]) -> None:
     assert pauses == list(range(30))
 
 
+def test_the_last_failure_decides_whether_to_try_again(pauses: list[int]) -> None:
+    """A denial ends the retries of a read that failed for a moment before."""
+    denied = faults.answer(json_error("AccessDeniedException"), 400)
+    with FaultServer([faults.answer("x", 503), denied, FINE]) as server:
+        (error,) = fetch(ExtensionBackend(port=server.port), "x")
+    assert type(error) is AccessDeniedError
+    assert pauses == [0]
+
+
+def test_a_failure_says_more_than_the_timeout_of_its_retry() -> None:
+    """If a retry finds no answer in time, the failure before it is reported."""
+    with FaultServer([faults.answer("x", 503), faults.hang]) as server:
+        (error,) = fetch(ExtensionBackend(port=server.port), "x", timeout=0.5)
+    assert type(error) is BackendUnavailableError
+    assert "503" in str(error)
+
+
 def test_where_nothing_has_listened_later_rounds_wait_half_a_second(
     monkeypatch: pytest.MonkeyPatch, pauses: list[int]
 ) -> None:
