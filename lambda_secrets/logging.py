@@ -100,15 +100,15 @@ class _Known:
 
     def __init__(self) -> None:
         self._new: dict[_String, object] = {}  # with their keys; not indexed yet
-        self._first = _Generation()
+        self.generations = {0: _Generation()}  # by number: one or two, or three for a moment
         self.full: bool | None = None  # whether a warning is due; False once it was given
 
     def __bool__(self) -> bool:
-        return bool(self._new or self._first.strings)
+        return bool(self._new) or any(one.strings for one in list(self.generations.values()))
 
     def learn(self, value: Any) -> None:
         """Index every string in a value without running code of its classes."""
-        used = self._generations()[-1].strings
+        used = max(self.generations.items())[1].strings
         found = [value]
         seen: set[int] = set()  # a container may contain itself
         for item in found:  # grows in the loop
@@ -129,29 +129,21 @@ class _Known:
     def _catch_up(self) -> None:
         """Index all new strings, also those that another thread or an interrupted frame noted."""
         for string, key in list(self._new.items()):
-            last = None
-            while last not in self._generations():  # again if others fill two meanwhile
-                last = self._last()
-                if key not in last.strings:
-                    last.add(key, string)
+            self._put(key, string)
             self._new.pop(string, None)
 
-    def _last(self) -> _Generation:
-        """Return the last generation; if it is full, a new one, and drop those before it."""
-        *older, last = self._generations()
-        if len(last.strings) < LIMIT and last.characters < CHARACTERS:
-            return last
-        if older and self.full is None:
-            self.full = True
-        self._first = last
-        return last.later.setdefault("", _Generation())  # one for all threads
-
-    def _generations(self) -> list[_Generation]:
-        """Return the generations in use: one or two, or three for a moment."""
-        generations = [self._first]
-        while later := generations[-1].later:
-            generations.append(later[""])
-        return generations
+    def _put(self, key: object, string: _String) -> None:
+        """Put a string into the last generation; if that is full, begin another one."""
+        while True:  # again if others begin another one meanwhile
+            number, last = max(self.generations.items())
+            if key in last.strings:
+                return
+            if len(last.strings) < LIMIT and last.characters < CHARACTERS:
+                last.add(key, string)
+                continue
+            if self.generations.pop(number - 1, None) and self.full is None:
+                self.full = True
+            self.generations.setdefault(number + 1, _Generation())  # one for all threads
 
     def redact(self, text: str) -> str:
         """Return the text with a mask for each string; strings that overlap share one."""
@@ -162,7 +154,7 @@ class _Known:
         data = str.encode(text, errors="surrogatepass")
         blocks = _blocks(data)
         found: list[tuple[int, int]] = []
-        for generation in self._generations():
+        for generation in list(self.generations.values()):
             if not generation.blocks.keys().isdisjoint(blocks):
                 found += generation.found(data, blocks)
         if not found:
@@ -179,7 +171,7 @@ class _Known:
 class _Generation:
     """Strings by their keys, and an index that finds them in UTF-8."""
 
-    __slots__ = ("blocks", "characters", "index", "later", "strings")
+    __slots__ = ("blocks", "characters", "index", "strings")
 
     def __init__(self) -> None:
         self.strings: dict[object, _String] = {}
@@ -188,7 +180,6 @@ class _Generation:
         # Any 8 bytes of a text hold one of its 4-byte blocks, so looking up each finds all strings.
         self.index: dict[bytes, list[tuple[_String, int]]] = {}
         self.blocks: dict[int, None] = {}
-        self.later: dict[str, _Generation] = {}  # the next generation, if there is one
 
     def add(self, key: object, string: _String) -> None:
         """Index a string; only a string that can be found is among the strings."""

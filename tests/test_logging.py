@@ -358,7 +358,7 @@ def test_every_form_is_redacted_and_all_else_stays(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(redaction, "_PREFIX", prefix)
         redact.learn(values)
-        generations = redact._known(0)._generations()
+        generations = redact._known(0).generations.values()
         forms = all_forms(string.content for one in generations for string in one.strings.values())
         pieces = [*others, *random.sample(sorted(forms), min(len(forms), 4))]
         random.shuffle(pieces)
