@@ -99,16 +99,14 @@ class _Known:
     """
 
     def __init__(self) -> None:
-        self._new: dict[_String, object] = {}  # with their keys; not indexed yet
         self.generations = {0: _Generation()}  # by number: one or two, or three for a moment
         self.full: bool | None = None  # whether a warning is due; False once it was given
 
     def __bool__(self) -> bool:
-        return bool(self._new) or any(one.strings for one in list(self.generations.values()))
+        return any(generation.strings for generation in list(self.generations.values()))
 
     def learn(self, value: Any) -> None:
         """Index every string in a value without running code of its classes."""
-        used = max(self.generations.items())[1].strings
         found = [value]
         seen: set[int] = set()  # a container may contain itself
         for item in found:  # grows in the loop
@@ -118,27 +116,18 @@ class _Known:
                     seen.add(id(item))
                     found += _items(item)
             elif len(content) >= SHORTEST:
-                key = content if isinstance(content, str) else (content,)  # bytes == str may warn
-                string = used.get(key)
-                if string is None:
-                    string = _String(content)
-                    self._new[string] = key
-                found += string.inside
-        self._catch_up()
+                found += self._used(content).inside
 
-    def _catch_up(self) -> None:
-        """Index all new strings, also those that another thread or an interrupted frame noted."""
-        for string, key in list(self._new.items()):
-            self._put(key, string)
-            self._new.pop(string, None)
-
-    def _put(self, key: object, string: _String) -> None:
-        """Put a string into the last generation; if that is full, begin another one."""
-        while True:  # again if others begin another one meanwhile
+    def _used(self, content: str | bytes) -> _String:
+        """Return the string of this content, after putting it into the last generation."""
+        key = content if isinstance(content, str) else (content,)  # bytes == str may warn
+        string = None
+        while True:  # again if others begin another generation meanwhile
             number, last = max(self.generations.items())
             if key in last.strings:
-                return
+                return last.strings[key]
             if len(last.strings) < LIMIT and last.characters < CHARACTERS:
+                string = string or _String(content)
                 last.add(key, string)
                 continue
             if self.generations.pop(number - 1, None) and self.full is None:
@@ -149,8 +138,6 @@ class _Known:
         """Return the text with a mask for each string; strings that overlap share one."""
         if len(text) < SHORTEST:
             return text
-        if self._new:
-            self._catch_up()
         data = str.encode(text, errors="surrogatepass")
         blocks = _blocks(data)
         found: list[tuple[int, int]] = []
@@ -183,7 +170,6 @@ class _Generation:
 
     def add(self, key: object, string: _String) -> None:
         """Index a string; only a string that can be found is among the strings."""
-        string.begins = tuple(_forms(string.content[:_PREFIX]))
         for window, place in set(map(self._rarest, string.begins)):
             self.index.setdefault(window, []).append((string, place))
             parts = b"".join(window[at : at + 4] for at in range(4))
@@ -218,16 +204,14 @@ class _String:
     def __init__(self, content: str | bytes) -> None:
         self.content = content
         self.inside = _inside(content)
-        self.begins: tuple[bytes, ...] = ()  # the forms of its prefix
-        self._forms: tuple[bytes, ...] = ()
+        self.begins = tuple(_forms(content[:_PREFIX]))
+        self._forms = () if len(content) > _PREFIX else self.begins
 
     def found(self, data: bytes, start: int) -> list[tuple[int, int]]:
         """Return the start and the end of each form that stands at this place."""
         if start < 0 or not data.startswith(self.begins, start):
             return []
-        if not self._forms:
-            long = len(self.content) > _PREFIX
-            self._forms = tuple(_forms(self.content)) if long else self.begins
+        self._forms = self._forms or tuple(_forms(self.content))
         return [(start, start + len(form)) for form in self._forms if data.startswith(form, start)]
 
 
