@@ -83,13 +83,9 @@ def _fit_of(name: str, declaration: Declaration, wanted: Any) -> Fit:
         return functools.partial(_made_fit, kind, fit, as_it_is=not constrained)
     if isinstance(fit, str):
         reasons = "; ".join(map(str, tried))
-        what = f"Cannot convert {name!r} to {inspect.formatannotation(kind)}: {reasons}"
-        missing = [reason for reason in tried if str(reason).endswith("installed")]
-        if missing:
-            package = "lambda-secrets[typed]" if "msgspec" in str(missing[0]) else "pydantic"
-            raise DeclarationError(f"{what}. Install {package}, or use another type.")
         raise DeclarationError(
-            f"{what}. Use another type, or make the object from the value with build=."
+            f"Cannot convert {name!r} to {inspect.formatannotation(kind)}: {reasons}. Use another "
+            "type, or make the object from the value with build=."
         )
     return fit
 
@@ -286,7 +282,7 @@ def _msgspec_fit(wanted: Any) -> Fit | str:
     try:
         import msgspec
     except ImportError:
-        return "msgspec is not installed"
+        return "msgspec is not installed (lambda-secrets[typed] installs it)"
     try:
         unknown = _unknown_to_msgspec(wanted)
     except Exception as error:  # noqa: BLE001 - resolving a user's annotations may raise anything
