@@ -70,7 +70,7 @@ class RedactSecrets(Shared, logging.Filter):
         """Let every record pass; return a redacted one for a record that shows a value."""
         if not self._known(0):
             return True
-        redacted = _Redaction(self._known(0).redact).apply(record)
+        redacted = self._redacted(record)
         if self._known(0).full:  # here, not where it was found: those frames hold values
             self._known(0).full = False
             _attempt(logging.getLogger("lambda_secrets").warning, _FULL, LIMIT, CHARACTERS)
@@ -88,6 +88,109 @@ class RedactSecrets(Shared, logging.Filter):
     def forget(self) -> None:
         """Drop every value."""
         self._known = opaque(_Known())
+
+    # Objects in a record that show no value are kept as they are.
+
+    def _redacted(self, record: logging.LogRecord) -> logging.LogRecord:
+        """Return the record itself if it shows no value, else a redacted one."""
+        text = _message(record)
+        message = text and self.redact(text)
+        changes = self._changes(record)
+        if not changes and message is text:
+            return record
+        redacted = _attempt(copy.copy, record, failed=record) if _REPLACES else record
+        vars(redacted).update(changes)
+        if text is not None and not self._reads_as(message, redacted):
+            # A format may need a number, or combine arguments into a value.
+            vars(redacted).update(msg=message, args=())
+            if _message(redacted) != message:  # a class with a format of its own
+                vars(redacted)["getMessage"] = message.__str__
+        return redacted
+
+    def _changes(self, record: logging.LogRecord) -> dict[str, Any]:
+        """Return the attributes that show a value, redacted."""
+        known = vars(record)
+        changes: dict[str, Any] = {}
+        for name in known.keys() - _WITHOUT_VALUES:
+            cleaned = _attempt(self._clean, known[name], failed=MASK)
+            if cleaned is not known[name]:
+                changes[name] = cleaned
+        info = record.exc_info
+        if isinstance(info, tuple) and info[1] is not None:
+            error = _attempt(self._clean, info[1])  # formatters need the traceback as it is
+            if error is not info[1]:
+                # exc_text, which an earlier formatter made, quotes the original.
+                changes["exc_info"] = error and (type(error), error, info[2])
+                changes["exc_text"] = None if error else MASK
+        return changes
+
+    def _reads_as(self, message: Any, redacted: logging.LogRecord) -> bool:
+        """Whether the record reads as the message, padding aside, and shows no value."""
+        told = _message(redacted)
+        if told is None or self.redact(told) is not told:
+            return False
+        return not redacted.args or told.split() == message.split()
+
+    def _clean(self, value: Any, above: tuple[int, ...] = ()) -> Any:
+        """Return the value or its redacted stand-in: containers keep their form."""
+        if isinstance(value, str):
+            return self.redact(value)
+        is_small = isinstance(value, int) and -_SMALLEST < value < _SMALLEST
+        if is_small or value is None or isinstance(value, float):
+            return value
+        if len(above) < DEPTH and id(value) not in above:
+            above = (*above, id(value))
+            if isinstance(value, BaseException):
+                return self._error(value, above)
+            if isinstance(value, (dict, *_COLLECTIONS)):
+                return self._container(value, above)
+        shown = [_text(value), _attempt(repr, value, failed="")]
+        redacted = [self.redact(text) for text in shown]
+        return value if redacted == shown else _StandIn(redacted[0] or MASK)
+
+    def _container(self, value: Any, above: tuple[int, ...]) -> Any:
+        is_dict = isinstance(value, dict)
+        items = [part for item in value.items() for part in item] if is_dict else [*value]
+        cleaned = [self._clean(item, above) for item in items]
+        if all(map(operator.is_, cleaned, items)):
+            return value
+        if is_dict:
+            return dict(zip(cleaned[::2], cleaned[1::2], strict=True))
+        kind = next(kind for kind in _COLLECTIONS if isinstance(value, kind))
+        return getattr(value, "_make", kind)(cleaned)  # a named tuple keeps its names
+
+    def _error(self, error: BaseException, above: tuple[int, ...]) -> Any:
+        """Return the exception, or stand-ins for it and for every exception linked to it."""
+        linked = _linked(error)
+        above = (*above, *map(id, linked))
+        parts = [part for one in linked for part in (_text(one), one.args, vars(one))]
+        if all(self._clean(part, above) is part for part in parts):
+            return error
+        made: dict[int, Any] = {}
+        for one in reversed(linked):  # the members of a group come after it
+            made[id(one)] = self._stand_in(one, made)
+        for one in linked:
+            stand_in = made[id(one)]
+            stand_in.__cause__ = made.get(id(one.__cause__))
+            stand_in.__context__ = made.get(id(one.__context__))
+            stand_in.__suppress_context__ = one.__suppress_context__
+        return made[id(error)]
+
+    def _stand_in(self, error: BaseException, made: dict[int, Any]) -> Any:
+        """Return an exception that looks like another one in logs, with redacted text and notes."""
+        kind = type(error)
+        text = self.redact(_text(error))
+        looks: dict[str, Any] = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+        looks["__str__"] = lambda _: text  # a group's own would count its members once more
+        looks["__reduce__"] = lambda one: (Exception, (text,), vars(one))  # its class is only here
+        members = [made[id(member)] for member in _members(error) if id(member) in made]
+        base, args = (BaseExceptionGroup, (text, members)) if members else (Exception, (text,))
+        stand_in = type(kind.__name__, (base,), looks)(*args)
+        notes = getattr(error, "__notes__", ())
+        for note in notes if isinstance(notes, (list, tuple)) else ():
+            stand_in.add_note(self.redact(_text(note)))
+        stand_in.__traceback__ = error.__traceback__
+        return stand_in
 
 
 class _Known:
@@ -301,116 +404,6 @@ class _StandIn(str):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return str, (str(self),)  # the reader of a pickle may not have this package
-
-
-class _Redaction:
-    """Redacts one record. Objects that show no value are kept as they are."""
-
-    __slots__ = ("_redact",)
-
-    def __init__(self, redact: Callable[[str], str]) -> None:
-        self._redact = redact
-
-    def apply(self, record: logging.LogRecord) -> logging.LogRecord:
-        """Return the record itself if it shows no value, else a redacted one."""
-        text = _message(record)
-        message = text and self._redact(text)
-        changes = self._changes(record)
-        if not changes and message is text:
-            return record
-        redacted = _attempt(copy.copy, record, failed=record) if _REPLACES else record
-        vars(redacted).update(changes)
-        if text is not None and not self._reads_as(message, redacted):
-            # A format may need a number, or combine arguments into a value.
-            vars(redacted).update(msg=message, args=())
-            if _message(redacted) != message:  # a class with a format of its own
-                vars(redacted)["getMessage"] = message.__str__
-        return redacted
-
-    def _changes(self, record: logging.LogRecord) -> dict[str, Any]:
-        """Return the attributes that show a value, redacted."""
-        known = vars(record)
-        changes: dict[str, Any] = {}
-        for name in known.keys() - _WITHOUT_VALUES:
-            cleaned = _attempt(self._clean, known[name], failed=MASK)
-            if cleaned is not known[name]:
-                changes[name] = cleaned
-        info = record.exc_info
-        if isinstance(info, tuple) and info[1] is not None:
-            error = _attempt(self._clean, info[1])  # formatters need the traceback as it is
-            if error is not info[1]:
-                # exc_text, which an earlier formatter made, quotes the original.
-                changes["exc_info"] = error and (type(error), error, info[2])
-                changes["exc_text"] = None if error else MASK
-        return changes
-
-    def _reads_as(self, message: Any, redacted: logging.LogRecord) -> bool:
-        """Whether the record reads as the message, padding aside, and shows no value."""
-        told = _message(redacted)
-        if told is None or self._redact(told) is not told:
-            return False
-        return not redacted.args or told.split() == message.split()
-
-    def _clean(self, value: Any, above: tuple[int, ...] = ()) -> Any:
-        """Return the value or its redacted stand-in: containers keep their form."""
-        if isinstance(value, str):
-            return self._redact(value)
-        is_small = isinstance(value, int) and -_SMALLEST < value < _SMALLEST
-        if is_small or value is None or isinstance(value, float):
-            return value
-        if len(above) < DEPTH and id(value) not in above:
-            above = (*above, id(value))
-            if isinstance(value, BaseException):
-                return self._error(value, above)
-            if isinstance(value, (dict, *_COLLECTIONS)):
-                return self._container(value, above)
-        shown = [_text(value), _attempt(repr, value, failed="")]
-        redacted = [self._redact(text) for text in shown]
-        return value if redacted == shown else _StandIn(redacted[0] or MASK)
-
-    def _container(self, value: Any, above: tuple[int, ...]) -> Any:
-        is_dict = isinstance(value, dict)
-        items = [part for item in value.items() for part in item] if is_dict else [*value]
-        cleaned = [self._clean(item, above) for item in items]
-        if all(map(operator.is_, cleaned, items)):
-            return value
-        if is_dict:
-            return dict(zip(cleaned[::2], cleaned[1::2], strict=True))
-        kind = next(kind for kind in _COLLECTIONS if isinstance(value, kind))
-        return getattr(value, "_make", kind)(cleaned)  # a named tuple keeps its names
-
-    def _error(self, error: BaseException, above: tuple[int, ...]) -> Any:
-        """Return the exception, or stand-ins for it and for every exception linked to it."""
-        linked = _linked(error)
-        above = (*above, *map(id, linked))
-        parts = [part for one in linked for part in (_text(one), one.args, vars(one))]
-        if all(self._clean(part, above) is part for part in parts):
-            return error
-        made: dict[int, Any] = {}
-        for one in reversed(linked):  # the members of a group come after it
-            made[id(one)] = self._stand_in(one, made)
-        for one in linked:
-            stand_in = made[id(one)]
-            stand_in.__cause__ = made.get(id(one.__cause__))
-            stand_in.__context__ = made.get(id(one.__context__))
-            stand_in.__suppress_context__ = one.__suppress_context__
-        return made[id(error)]
-
-    def _stand_in(self, error: BaseException, made: dict[int, Any]) -> Any:
-        """Return an exception that looks like another one in logs, with redacted text and notes."""
-        kind = type(error)
-        text = self._redact(_text(error))
-        looks: dict[str, Any] = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
-        looks["__str__"] = lambda _: text  # a group's own would count its members once more
-        looks["__reduce__"] = lambda one: (Exception, (text,), vars(one))  # its class is only here
-        members = [made[id(member)] for member in _members(error) if id(member) in made]
-        base, args = (BaseExceptionGroup, (text, members)) if members else (Exception, (text,))
-        stand_in = type(kind.__name__, (base,), looks)(*args)
-        notes = getattr(error, "__notes__", ())
-        for note in notes if isinstance(notes, (list, tuple)) else ():
-            stand_in.add_note(self._redact(_text(note)))
-        stand_in.__traceback__ = error.__traceback__
-        return stand_in
 
 
 def _attempt(call: Callable[..., Any], *args: Any, failed: Any = None) -> Any:
