@@ -68,8 +68,6 @@ class RedactSecrets(Shared, logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> Any:
         """Let every record pass; return a redacted one for a record that shows a value."""
-        if not self._known(0):
-            return True
         redacted = self._redacted(record)
         if self._known(0).full:  # here, not where it was found: those frames hold values
             self._known(0).full = False
@@ -204,9 +202,6 @@ class _Known:
     def __init__(self) -> None:
         self.generations = {0: _Generation()}  # by number: one or two, or three for a moment
         self.full: bool | None = None  # whether a warning is due; False once it was given
-
-    def __bool__(self) -> bool:
-        return any(generation.strings for generation in list(self.generations.values()))
 
     def learn(self, value: Any) -> None:
         """Index every string in a value without running code of its classes."""

@@ -1487,7 +1487,7 @@ def test_the_choice_follows_the_python_version(log: Log) -> None:
 
 
 def test_records_pass_untouched_while_there_is_no_value(log: Log) -> None:
-    """A filter that knows no value does not inspect records."""
+    """A filter that knows no value changes no record."""
     log.redact.forget()  # the defaults of handlers in other tests
     assert log.redact.filter(made(msg=Unshowable())) is True
     assert log.redact.redact("text") == "text"
