@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-from types import SimpleNamespace
 from typing import Any, get_type_hints
 
 from ._conversion import converter, parts, unaliased
@@ -16,7 +15,7 @@ from .errors import DeclarationError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import CodeType, FunctionType
+    from types import FunctionType
 
     from ._names import Opaque
 
@@ -35,7 +34,7 @@ def declared_in(function: Any, into: str) -> dict[str, Declaration]:
         )
     code = plain.__code__
     injected = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
-    scope = opaque((plain.__globals__, _scope(code)))  # hidden: it may hold anything
+    scope = opaque((plain.__globals__, {}))  # hidden: it may hold anything
     defaults = opaque(plain.__kwdefaults__ or {})
     found = _found(_annotations(plain), injected, scope, defaults)
     if not found:
@@ -54,8 +53,8 @@ def declared_in_class(cls: Any) -> dict[str, Declaration]:
         DeclarationError: when an annotation is wrong.
     """
     annotations = _annotations(cls)
-    module = sys.modules.get(cls.__module__) or SimpleNamespace()
-    scope = opaque((vars(module), {**_scope(None, cls.__module__), **vars(cls)}))
+    module = getattr(sys.modules.get(cls.__module__), "__dict__", {})
+    scope = opaque((module, dict(vars(cls))))
     defaults = opaque(vars(cls))
     own = _found(annotations, tuple(annotations), scope, defaults)
     found: dict[str, Declaration] = {}
@@ -134,19 +133,6 @@ def _annotations(function: Any) -> Mapping[str, Any]:
 
     found: Mapping[str, Any] = get_annotations(function, format=Format.FORWARDREF)
     return found
-
-
-def _scope(code: CodeType | None, module: str = "") -> dict[str, Any]:
-    """Return the local names in the frames around a function, or around a class of a module."""
-    names: dict[str, Any] = {}
-    frame = sys._getframe()  # noqa: SLF001 - as the standard library's own dataclasses do
-    while frame is not None and frame.f_back is not None:
-        frame = frame.f_back
-        inner = any(constant is code for constant in frame.f_code.co_consts)
-        if inner if code else frame.f_globals.get("__name__") == module:
-            names = {**frame.f_locals, **names}
-            code = frame.f_code
-    return names
 
 
 def _evaluated(name: str, annotation: Any, scope: Opaque) -> Any | Mismatch:

@@ -19,6 +19,7 @@ from typing import (
     TYPE_CHECKING,
     Annotated,
     Any,
+    ClassVar,
     Literal,
     NamedTuple,
     NewType,
@@ -845,13 +846,16 @@ def test_only_what_is_no_plain_data_is_copied_as_an_object(
     assert type(declared_in(handler, "")["it"].convert(opaque(text))) is kind
 
 
+@dataclass
+class Connection:
+    """An object that cannot be copied."""
+
+    user: str
+    lock: Any = field(default_factory=threading.Lock)
+
+
 def test_object_that_cannot_be_copied_is_shared() -> None:
     """An object that cannot be copied is built once per value."""
-
-    @dataclass
-    class Connection:
-        user: str
-        lock: Any = field(default_factory=threading.Lock)
 
     @inject_secrets
     def handler(event: Any, context: Any, *, it: Annotated[Connection, SECRET]) -> Any:
@@ -862,16 +866,20 @@ def test_object_that_cannot_be_copied_is_shared() -> None:
         assert handler({}, None) is handler({}, None)
 
 
+@dataclass
+class Counted:
+    """An object that notes when it is made."""
+
+    user: str
+    made: ClassVar[list[str]] = []
+
+    def __post_init__(self) -> None:
+        """Note it."""
+        self.made.append(self.user)
+
+
 def test_conversion_is_made_once_for_each_value() -> None:
     """A warm invocation copies; it neither parses nor validates again."""
-    made = []
-
-    @dataclass
-    class Counted:
-        user: str
-
-        def __post_init__(self) -> None:
-            made.append(self.user)
 
     @inject_secrets
     def handler(event: Any, context: Any, *, it: Annotated[Counted, Secret("prod/secret")]) -> Any:
@@ -883,7 +891,7 @@ def test_conversion_is_made_once_for_each_value() -> None:
         values["prod/secret"] = {"user": "new"}
         handler.secrets.refresh()
         assert [handler({}, None) for _ in range(3)] == ["new"] * 3
-    assert made == ["old", "new"]
+    assert Counted.made == ["old", "new"]
 
 
 def test_infinite_numbers_are_what_python_reads() -> None:

@@ -113,39 +113,6 @@ def test_a_part_of_an_annotation_may_be_a_string() -> None:
         assert inject_secrets(handler)({}, None) == [Login("u")]
 
 
-def test_local_names_are_found() -> None:
-    """A handler or method inside a function may use local names in its annotations."""
-
-    @dataclass
-    class Local:
-        user: str
-
-    class Handlers:
-        Inner = NewType("Inner", Local)
-
-        @inject_secrets
-        def handle(self, event: Any, context: Any, *, it: Annotated[Inner, SECRET]) -> Any:
-            return it
-
-    with override_secrets({"prod/secret": {"user": "u"}}):
-        assert Handlers().handle({}, None) == Local("u")
-
-
-def test_names_of_a_caller_that_did_not_define_the_handler_are_not_used() -> None:
-    """A function that decorates a handler does not change what the handler's names mean."""
-
-    def handler(event: Any, context: Any, *, it: Annotated[Login, SECRET]) -> Any:
-        return it
-
-    def decorate() -> Any:
-        Login = int  # noqa: N806 - the trap
-        assert Login is int
-        return inject_secrets(handler)
-
-    with override_secrets({"prod/secret": {"user": "u"}}):
-        assert decorate()({}, None) == Login("u")
-
-
 def test_alias_may_hold_the_declaration() -> None:
     """`type Declared = Annotated[int, Secret(…)]` shares a declaration between handlers."""
 
@@ -659,20 +626,14 @@ def test_an_attribute_of_a_subclass_is_the_new_default() -> None:
     assert twice(backend=MemoryBackend({})).workers == 16
 
 
-def test_local_names_are_found_by_a_class() -> None:
-    """A class inside a function may use local names in its annotations."""
-
-    @dataclass
-    class Local:
-        user: str
+def test_names_in_its_own_body_are_found_by_a_class() -> None:
+    """A class may use the names that it defines in its annotations."""
 
     class Here(LiveSecrets):
-        Inner = NewType("Inner", Local)
-        it: Annotated[Local, Secret("prod/db")]
-        inner: Annotated[Inner, Secret("prod/db")]
+        Inner = NewType("Inner", Login)
+        it: Annotated[Inner, Secret("prod/db")]
 
-    here = Here(backend=BACKEND)
-    assert here.it == here.inner == Local("u")
+    assert Here(backend=BACKEND).it == Login("u")
 
 
 def test_a_class_that_declares_nothing_takes_a_mapping() -> None:

@@ -273,12 +273,13 @@ def test_what_a_constructor_raises_is_a_named_error(kind: type[BaseException]) -
         def __post_init__(self) -> None:
             raise kind(SECRET)
 
-    @inject_secrets(backend=MemoryBackend({"it": {"user": "u"}}))
-    def handler(event: Any, context: Any, *, it: Annotated[Checked, Secret("it")]) -> Any:
+    def handler(event: Any, context: Any, *, it: Any) -> Any:
         raise AssertionError
 
+    handler.__annotations__ = {"it": Annotated[Checked, Secret("it")]}
+    decorated = inject_secrets(backend=MemoryBackend({"it": {"user": "u"}}))(handler)
     with pytest.raises(SecretValueError, match="'it'") as raised:
-        handler({}, SimpleNamespace())
+        decorated({}, SimpleNamespace())
     assert SECRET not in str(raised.value)
 
 
