@@ -96,16 +96,10 @@ def tell_fetched(fetched: Any, seconds: float) -> None:
     told: list[Event] = []
     for source, result in fetched.results.items():
         answer: Any = result if isinstance(result, ResolutionError) else result.answer
-        failed = isinstance(answer, ResolutionError)
-        event = Fetched(
-            str(source),
-            answer.backend or backend_name(fetched.owner),
-            kind_of(answer).__name__ if failed else "ok",
-            seconds,
-            version=None if failed else answer.version,
-            background=fetched.background,
-        )
-        told.append(event)
+        outcome = kind_of(answer).__name__ if isinstance(answer, ResolutionError) else "ok"
+        backend = answer.backend or backend_name(fetched.owner)
+        options = {"version": getattr(answer, "version", None), "background": fetched.background}
+        told.append(Fetched(str(source), backend, outcome, seconds, **options))
     if fetched.runner == threading.get_ident():  # callers wait for it no longer than they want
         _tell(fetched.observer, told)
     else:

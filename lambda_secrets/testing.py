@@ -70,20 +70,15 @@ class OverrideBackend(MemoryBackend):
 
     def fetch(self, sources: Sources, *, timeout: float, fresh: bool) -> Answers:
         """Look the sources up; one that is not listed is a `SecretNotFoundError`."""
-        found = super().fetch(sources, timeout=timeout, fresh=fresh)
-        for source, answer in found.items():
-            if isinstance(answer, SecretNotFoundError):
-                found[source] = self._not_listed()
-        return found
-
-    def _not_listed(self) -> SecretNotFoundError:
         keys = ", ".join(repr(str(key)) for key, _ in self.values.items())
         built = ", ".join(repr(str(key)) for key in self._built(0))
         objects = f", and built objects for {built}" if built else ""
-        return SecretNotFoundError(
+        not_listed = SecretNotFoundError(
             f"override_secrets does not list it; it lists {keys or 'nothing'}{objects}. Keys are "
             "the names of secrets, such as 'prod/db' or 'ssm:/prod/url', not declared names."
         )
+        found = super().fetch(sources, timeout=timeout, fresh=fresh).items()
+        return {s: not_listed if isinstance(a, SecretNotFoundError) else a for s, a in found}
 
 
 class override_secrets(Shared, ContextDecorator):  # noqa: N801 - used like a function, as its fixture is
