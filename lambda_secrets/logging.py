@@ -18,7 +18,6 @@ from ._values import Shared, opaque
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from typing import Self
 
 __all__ = ["RedactSecrets"]
 
@@ -144,7 +143,7 @@ class RedactSecrets(Shared, logging.Filter):
                 return self._container(value, above)
         shown = [_text(value), _attempt(repr, value, failed="")]
         redacted = [self.redact(text) for text in shown]
-        return value if redacted == shown else _StandIn(redacted[0] or MASK)
+        return value if redacted == shown else redacted[0] or MASK
 
     def _container(self, value: Any, above: tuple[int, ...]) -> Any:
         is_dict = isinstance(value, dict)
@@ -375,30 +374,6 @@ def _escaped(text: str) -> Iterator[str]:
 def _with_lower_case(url: str) -> str:
     first, *escapes = url.split("%")
     return "".join((first, *(f"%{escape[:2].lower()}{escape[2:]}" for escape in escapes)))
-
-
-class _StandIn(str):
-    """The redacted text of an object. It also works as a number, so that no format fails."""
-
-    __slots__ = ()
-    __repr__ = str.__str__
-
-    def __index__(self) -> int:
-        return 0  # for int() and float(), too
-
-    def __format__(self, spec: str) -> str:
-        try:
-            return super().__format__(spec)
-        except ValueError:
-            return str(self)
-
-    def __getattr__(self, name: str) -> Self:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return self  # for a format such as {user.name}
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return str, (str(self),)  # the reader of a pickle may not have this package
 
 
 def _attempt(call: Callable[..., Any], *args: Any, failed: Any = None) -> Any:
