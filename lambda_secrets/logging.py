@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 import operator
-import sys
 from binascii import b2a_base64
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -32,7 +30,6 @@ _FULL = (
     " redacted. Inject only the parts that you need of large documents, such as 'name#key'."
 )
 
-_REPLACES = sys.version_info >= (3, 12)  # before 3.12, a filter can only change the record
 _WITHOUT_VALUES = {"asctime", *vars(logging.LogRecord("", 0, "", 0, "", (), None))} - {
     *("msg", "args", "exc_text", "stack_info"),
 }
@@ -55,8 +52,8 @@ class RedactSecrets(Shared, logging.Filter):
     text, base64 or hex. Old values stay redacted after a rotation. The 20,000 strings used last are
     kept, up to 2,000,000 characters; a warning tells that one was dropped.
 
-    On Python 3.12 and later, other handlers get the original record; on 3.11, the redacted one. A
-    copy of it is the filter itself, so that a copied log handler keeps learning.
+    Handlers that come later get the redacted record, too. A copy of it is the filter itself, so
+    that a copied log handler keeps learning.
     """
 
     def __init__(self) -> None:
@@ -65,13 +62,22 @@ class RedactSecrets(Shared, logging.Filter):
         self.forget()
         listen(shared_cache, self)
 
-    def filter(self, record: logging.LogRecord) -> Any:
-        """Let every record pass; return a redacted one for a record that shows a value."""
-        redacted = self._redacted(record)
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass; redact one that shows a value. Its other objects stay the same."""
+        text = _message(record)
+        message = text and self.redact(text)
+        changes = self._changes(record)
+        vars(record).update(changes)
+        shown = text is not None and (changes or message is not text)
+        if shown and not self._reads_as(message, record):
+            # A format may need a number, or combine arguments into a value.
+            vars(record).update(msg=message, args=())
+            if _message(record) != message:  # a class with a format of its own
+                vars(record)["getMessage"] = message.__str__
         if self._known(0).full:  # here, not where it was found: those frames hold values
             self._known(0).full = False
             _attempt(logging.getLogger("lambda_secrets").warning, _FULL, LIMIT, CHARACTERS)
-        return True if redacted is record else redacted
+        return True
 
     def redact(self, text: str) -> str:
         """Return the text with ``***`` for each value: for output that passes no log handler."""
@@ -85,24 +91,6 @@ class RedactSecrets(Shared, logging.Filter):
     def forget(self) -> None:
         """Drop every value."""
         self._known = opaque(_Known())
-
-    # Objects in a record that show no value are kept as they are.
-
-    def _redacted(self, record: logging.LogRecord) -> logging.LogRecord:
-        """Return the record itself if it shows no value, else a redacted one."""
-        text = _message(record)
-        message = text and self.redact(text)
-        changes = self._changes(record)
-        if not changes and message is text:
-            return record
-        redacted = _attempt(copy.copy, record, failed=record) if _REPLACES else record
-        vars(redacted).update(changes)
-        if text is not None and not self._reads_as(message, redacted):
-            # A format may need a number, or combine arguments into a value.
-            vars(redacted).update(msg=message, args=())
-            if _message(redacted) != message:  # a class with a format of its own
-                vars(redacted)["getMessage"] = message.__str__
-        return redacted
 
     def _changes(self, record: logging.LogRecord) -> dict[str, Any]:
         """Return the attributes that show a value, redacted."""
