@@ -124,15 +124,8 @@ def _plain_function(function: Any) -> FunctionType:
 
 def _annotations(function: Any) -> Mapping[str, Any]:
     """Return the annotations; one that cannot be evaluated may be text, or a forward reference."""
-    if sys.version_info < (3, 14):
-        return inspect.get_annotations(function)
-    from annotationlib import (  # type: ignore[import-not-found,unused-ignore]  # new in 3.14
-        Format,
-        get_annotations,
-    )
-
-    found: Mapping[str, Any] = get_annotations(function, format=Format.FORWARDREF)
-    return found
+    options: Any = {} if sys.version_info < (3, 14) else {"format": 3}  # Format.FORWARDREF
+    return inspect.get_annotations(function, **options)
 
 
 def _evaluated(name: str, annotation: Any, scope: Opaque) -> Any | Mismatch:
