@@ -940,17 +940,17 @@ def protocol(
         (
             unbuildable,
             (
-                "Cannot convert 'it' to tests.test_conversion.Opaque: msgspec cannot build "
-                "tests.test_conversion.Opaque; pydantic cannot build it "
-                "(PydanticSchemaGenerationError: "
+                "Cannot convert 'it' to tests.test_conversion.Opaque: msgspec cannot build it "
+                "(TypeError: it does not know tests.test_conversion.Opaque); pydantic cannot build "
+                "it (PydanticSchemaGenerationError: "
             ),
         ),
         (
             holder,
             (
                 "Cannot convert 'it' to list[tests.test_conversion.Holder]: msgspec cannot build "
-                "tests.test_conversion.Opaque; pydantic cannot build it "
-                "(PydanticSchemaGenerationError: "
+                "it (TypeError: it does not know tests.test_conversion.Opaque); pydantic cannot "
+                "build it (PydanticSchemaGenerationError: "
             ),
         ),
         (
@@ -965,9 +965,9 @@ def protocol(
             (
                 function,
                 (
-                    f"Cannot convert 'it' to {shown}: msgspec cannot build "
-                    f"collections.abc.{kind}; pydantic cannot build it before it is iterated: "
-                    "use list or tuple. "
+                    f"Cannot convert 'it' to {shown}: msgspec cannot build it (TypeError: it does "
+                    f"not know collections.abc.{kind}); pydantic cannot build it before it is "
+                    "iterated: use list or tuple. "
                 ),
             )
             for function, shown, kind in (
