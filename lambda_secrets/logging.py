@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import operator
+import re
 from binascii import b2a_base64
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ _WITHOUT_VALUES = {"asctime", *vars(logging.LogRecord("", 0, "", 0, "", (), None
 }
 _SMALLEST = 10 ** (SHORTEST - 1)
 _COLLECTIONS = (list, tuple, set, frozenset)  # looked into, as dicts are
+_ESCAPE = re.compile("%[^%]{0,2}")  # in a URL; compiled once, to leave the cache of `re` alone
 # Characters left unescaped in URLs by quote, forms, SQLAlchemy, requests, urllib3, JavaScript.
 _SAFE = ("", "/", " ", " +", "!#$%&'()*+,/:;=?@[]~", "!$&'()*+,;=:@/?", "!'()*~")
 
@@ -347,7 +349,7 @@ def _forms(content: str | bytes) -> set[bytes]:
         for _ in range(2):  # JSON inside JSON is escaped twice
             forms |= {escaped for form in forms for escaped in _escaped(form)}
         urls |= {url.replace(" ", "+") for url in urls}
-        forms |= urls | {_with_lower_case(url) for url in urls}
+        forms |= urls | {_ESCAPE.sub(lambda match: match[0].lower(), url) for url in urls}
     return {form.encode(errors="surrogatepass") for form in forms}
 
 
@@ -357,11 +359,6 @@ def _escaped(text: str) -> Iterator[str]:
     for show in (repr, ascii, lambda text: repr(text.encode(errors="replace"))[1:]):
         yield show(text)[1:-1]
         yield show("\"'" + text)[4:-1]  # beside both kinds of quotes, its own are escaped
-
-
-def _with_lower_case(url: str) -> str:
-    first, *escapes = url.split("%")
-    return "".join((first, *(f"%{escape[:2].lower()}{escape[2:]}" for escape in escapes)))
 
 
 def _attempt(call: Callable[..., Any], *args: Any, failed: Any = None) -> Any:
