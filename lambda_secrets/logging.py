@@ -210,7 +210,7 @@ class _Known:
         key = content if isinstance(content, str) else (content,)  # bytes == str may warn
         string = None
         while True:  # again if others begin another generation meanwhile
-            number, last = max(self.generations.items())
+            number, last = max(self.generations.copy().items())  # a finalizer may add one
             if key in last.strings:
                 return last.strings[key]
             if len(last.strings) < LIMIT and last.characters < CHARACTERS:
