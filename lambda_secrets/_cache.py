@@ -76,14 +76,13 @@ class Cache(Store):
             tell_stale(reading, begun + wait - reading.now[0])
         if self.active(backend) is not reading.owner:
             reading.generation = OUTDATED
-        self.catch_up()
+        self.close_unused()
         return reading
 
     def fetch(self, reading: Reading, sources: Iterable[Source]) -> None:
         """Start the rounds that these sources need, and wait for each that reads one of them."""
         rounds: list[Round] = []
         try:
-            self.catch_up()  # not under the lock: it may close objects
             with self.lock:
                 self._plan(reading, sources, rounds)
             for new in rounds:
@@ -131,14 +130,18 @@ class Cache(Store):
     def _keep(self, owner: Backend) -> None:
         """Keep a backend's entries only as long as it lives: their keys hold its id."""
         number = id(owner)
-        gone = (lambda key: key[0] == number), False
+        if self.entries:  # some may be of a dead backend, maybe with the same id
+            from ._maintenance import discard
+
+            discard(self, lambda key: key[0] not in self.owners, cleared=False)
         try:
             # A finalizer may run anywhere, even while the lock is held.
-            self.owners[number] = weakref.ref(owner, lambda _: self.deferred.append(gone))
+            self.owners[number] = weakref.ref(owner, lambda _: self.owners.pop(number, None))
         except TypeError:
-            from ._maintenance import keep_strongly
+            from ._maintenance import sweep
 
-            keep_strongly(self, owner)
+            sweep(self)  # it lets those go whose entries have expired
+            self.owners[number] = lambda: owner
 
     def _collect(self, reading: Reading) -> None:
         """Replace rounds by their results, and set how long these are good."""
@@ -210,7 +213,6 @@ class Cache(Store):
                     from ._maintenance import sweep
 
                     sweep(self)
-            self.catch_up()
             if current.observer is not None:
                 from .events import tell_fetched
 
@@ -223,19 +225,20 @@ class Cache(Store):
     def _store(self, current: Round, source: Source, answer: Any, draw: float) -> None:
         key = (id(current.owner), source)
         registered = self.rounds.get(key) is current
-        result = answer
+        result, known = answer, self.entries.get(key)
         if isinstance(answer, (Answer, SecretNotFoundError)):
             name = backend_name(current.owner)
             result = Entry(answer, name, current.sent, draw, forced=current.fresh)
-        if key in self.entries:
+        if known is not None:
             from ._renewal import renewed
 
-            result = renewed(self, self.entries[key], result, counts=registered)
+            result = renewed(self, known, result, counts=registered)
         current.results[source] = result
         if registered:
-            del self.rounds[key]
             if isinstance(result, Entry):
                 self.entries[key] = result
+            if self.rounds.pop(key, None) is not current:  # a finalizer has cleared it just now
+                self.entries.pop(key, None)
 
     def draw(self) -> float:
         """Return a random number from 0 to 1, without the cost of importing `random`."""
@@ -253,12 +256,10 @@ class Cache(Store):
         for listener in list(self.listeners):
             listener.learn(value(0))
 
-    def catch_up(self) -> None:
-        """Forget the keys whose removal had to wait for the lock."""
-        if self.deferred:
-            from ._maintenance import catch_up
-
-            catch_up(self)
+    def close_unused(self) -> None:
+        """Close objects that were replaced while the lock was held."""
+        if self.builds is not None and not self.is_mine():
+            self.builds.close_unused()
 
 
 def _answers(current: Round) -> Mapping[Source, Any]:

@@ -22,24 +22,14 @@ if TYPE_CHECKING:
 
 MOST_UNDECLARED = 4096  # entries that no handler declares: names can be made up at run time
 SWEEP_EVERY = 1024  # new entries
-MOST_STRONG = 8  # backends without weak references, before a sweep
 _log = logging.getLogger("lambda_secrets")
-
-
-def keep_strongly(store: Store, owner: Backend) -> None:
-    """Keep a backend that cannot be weakly referenced, until its entries expire."""
-    strong = sum(not isinstance(kept, weakref.ref) for kept in store.owners.values())
-    if strong >= MOST_STRONG:
-        sweep(store)
-    store.owners[id(owner)] = owner
 
 
 def known_entry(watcher: Any, name: str) -> Entry | None:
     """Return the entry of a name that the watcher declares, however old, unless it was cleared."""
     store: Store = watcher.cache
-    if store.deferred and not store.is_mine():
-        catch_up(store)
-    return store.entries.get(watcher.key(name))
+    key = watcher.key(name)
+    return store.entries.get(key) if key[0] in store.owners else None
 
 
 def readable(watcher: Any, names: Collection[str]) -> list[str]:
@@ -58,76 +48,53 @@ def clear(store: Store) -> None:
     discard(store, lambda key: True)
 
 
-def discard(store: Store, gone: Callable[[Any], bool]) -> None:
-    """Forget these keys; if this thread holds the lock, as soon as it is released."""
-    store.deferred.append((gone, True))
-    if store.is_mine():
-        store.changed()  # nothing that was read before is kept
-    else:
-        catch_up(store)
+def discard(store: Any, gone: Callable[[Any], bool], *, cleared: bool = True) -> None:
+    """Forget these keys; a finalizer or signal handler may do so while its thread has the lock.
 
-
-def catch_up(store: Store) -> None:
-    """Forget the keys whose removal had to wait for the lock."""
+    Args:
+        store: the cache.
+        gone: whether to forget a key.
+        cleared: whether this is a clear, after which nothing that was read before may be used.
+    """
     with store.lock:
-        while store.deferred:
-            gone, told = store.deferred.popleft()
-            tables: tuple[dict[Any, Any], ...] = (store.entries, store.rounds, store.attempts)
-            for table in tables:
-                for key in [key for key in table if gone(key)]:
-                    del table[key]
-            _forget_configurations(store, gone)
-            _let_go(store, {n for n in store.owners if gone((n, None))})
-            if told:
-                store.changed()
-            if store.builds is not None:
-                store.builds.drop(gone, cleared=told)
-    if store.builds is not None:
-        store.builds.close_unused()
-
-
-def _forget_configurations(store: Store, gone: Callable[[Any], bool]) -> None:
-    """Tell our own backends, which answer for AppConfig themselves between two polls."""
-    for number, owner in store.owners.items():
-        backend = _backend_of(owner)
-        forget: Any = getattr(type(backend), "_forget_configurations", None)
-        if forget is not None:
-            forget(backend, lambda source, n=number: gone((n, source)))
-
-
-def _backend_of(owner: Any) -> Any:
-    """Return a backend that is kept weakly if possible; None if it is gone."""
-    return owner() if isinstance(owner, weakref.ref) else owner
+        tables: tuple[dict[Any, Any], ...] = (store.entries, store.rounds, store.attempts)
+        for table in tables:
+            for key in [key for key in list(table) if gone(key)]:
+                table.pop(key, None)
+        used = {number for number, _ in (*store.entries, *store.rounds)}
+        for number, alive in store.owners.copy().items():
+            backend = alive()
+            # Ours answer for AppConfig themselves between two polls.
+            forget: Any = getattr(type(backend), "_forget_configurations", None)
+            if forget is not None:
+                forget(backend, lambda source, n=number: gone((n, source)))
+            # Those that are weakly held stay: a snapshot must still close them.
+            if number not in used and not isinstance(alive, weakref.ref):
+                del store.owners[number]
+        if cleared:
+            store.changed()
+        if store.builds is not None:
+            store.builds.drop(gone, cleared=cleared)
+    store.close_unused()
 
 
 def sweep(store: Store) -> None:
-    """Forget entries too old to serve and, beyond a limit, the oldest that no handler declares."""
-    entries = store.entries
+    """Forget entries too old to serve and, beyond a limit, the oldest that no handler declares.
+
+    The caller holds the lock.
+    """
+    entries = store.entries.copy()
     watchers = [watcher for watcher in store.watchers.values() if not watcher.temporary]
     declared = {w.key(name) for w in watchers for name in readable(w, w.declarations)}
-    for key, entry in list(entries.items()):
-        if key not in declared and 0 <= entry.max_served_age < store.age(entry.sent):
-            del entries[key]
-    undeclared = [key for key in entries if key not in declared]
-    undeclared.sort(key=lambda key: entries[key].sent)
-    for key in undeclared[: max(0, len(undeclared) - MOST_UNDECLARED + SWEEP_EVERY)]:
-        del entries[key]
-    if store.builds is not None:
-        store.builds.drop(lambda key: key not in entries and key not in declared, cleared=False)
-    store.sweep_at = len(entries) + SWEEP_EVERY
-    for key in [key for key in store.attempts if key not in entries]:
-        del store.attempts[key]
-    _forget_configurations(store, lambda key: key not in entries)
-    used = {number for number, _ in (*entries, *store.rounds)}
-    _let_go(store, store.owners.keys() - used)
-
-
-def _let_go(store: Store, unused: set[int]) -> None:
-    """Drop unused backends, except live, weakly held ones: a snapshot must still close them."""
-    for number in unused:
-        owner = store.owners[number]
-        if not isinstance(owner, weakref.ref) or owner() is None:
-            del store.owners[number]
+    rest = [
+        key
+        for key, entry in entries.items()
+        if key not in declared and not 0 <= entry.max_served_age < store.age(entry.sent)
+    ]
+    rest.sort(key=lambda key: entries[key].sent)
+    kept = declared.union(store.rounds, rest[SWEEP_EVERY - MOST_UNDECLARED :])
+    discard(store, lambda key: key not in kept, cleared=False)
+    store.sweep_at = len(store.entries) + SWEEP_EVERY
 
 
 def listen(store: Store, listener: Any) -> None:
@@ -136,7 +103,7 @@ def listen(store: Store, listener: Any) -> None:
     with store.lock:
         store.listeners = weakref.WeakSet([*store.listeners, listener])  # others may iterate it
         known: list[Opaque] = []
-        for entry in store.entries.values():
+        for entry in list(store.entries.values()):
             if not entry.absent:
                 known.append(opaque(entry.answer.value))
             known += [made[-1] for made in list(entry.made.values())]
@@ -178,11 +145,10 @@ def forget(store: Store) -> None:
 def release(store: Store) -> None:
     """Forget every value, and close the backends of all handlers."""
     with store.lock:
-        backends = {id(watcher.backend): watcher.backend for watcher in store.watchers.values()}
-        for number, owner in store.owners.items():
-            backends[number] = _backend_of(owner)
+        backends = [watcher.backend for watcher in store.watchers.values()]
+        backends += [alive() for alive in list(store.owners.values())]
     clear(store)
-    for backend in backends.values():
+    for backend in {id(backend): backend for backend in backends}.values():
         try:
             close = getattr(backend, "close", None)
             if close is not None:

@@ -80,7 +80,7 @@ def interrupted(store: Store, reading: Reading) -> Reading:
     reading.good_for = 0.0
     for source, freshness in reading.wanted.items():
         entry = store.entries.get((id(reading.owner), source))
-        good = not store.deferred and reading.mode != "fresh" and is_good(store, entry, freshness)
+        good = reading.mode != "fresh" and is_good(store, entry, freshness)
         reading.results[source] = entry if good else interruption()
     return reading
 

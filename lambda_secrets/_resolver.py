@@ -247,7 +247,8 @@ class Resolver:
                 self.partial = state
                 if len(state[2]) == len(self.declarations):
                     self.state = state
-        cache.catch_up()
+            if cache.generation != reading.generation:  # maybe a finalizer's clear just now
+                self.expire()
 
 
 def wait_within(remaining: float | None) -> float:

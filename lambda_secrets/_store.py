@@ -6,7 +6,6 @@ import math
 import threading
 import time
 import weakref
-from collections import deque
 
 from .errors import SecretNotFoundError
 
@@ -164,10 +163,9 @@ class Store:
         self.entries: dict[Key, Entry] = {}
         self.rounds: dict[Key, Round] = {}
         self.overrides: list[Backend] = []
-        self.owners: dict[int, Any] = {}  # backends by id, weakly if possible
+        self.owners: dict[int, Any] = {}  # by id, what returns a backend: weakly if possible
         self.watchers: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self.listeners: weakref.WeakSet[Any] = weakref.WeakSet()
-        self.deferred: deque[Any] = deque()  # which keys to forget, and whether to tell watchers
         self.attempts: dict[Key, Any] = {}  # of failing handlers to find newer values
 
     def now(self) -> Instant:

@@ -1065,6 +1065,33 @@ def test_clear_forgets_and_what_is_in_flight_does_not_enter(cache: Cache) -> Non
     assert known_entry(cache, backend, DB) is None
 
 
+def test_a_finalizers_clear_as_a_value_is_stored_forgets_that_value(cache: Cache) -> None:
+    """The garbage collector may run a finalizer at any moment under the lock."""
+
+    class Interrupted(dict[Any, Any]):
+        def __setitem__(self, key: Any, entry: Any) -> None:
+            clear(cache)
+            super().__setitem__(key, entry)
+
+    cache.entries = Interrupted()
+    assert value(cache.read(Recorder(db="1"), {DB: TTL}, timeout=5)) == "1"
+    assert not cache.entries
+
+
+def test_a_finalizers_clear_as_values_are_kept_forgets_these_values(cache: Cache) -> None:
+    """A handler's next call looks at the cache again."""
+
+    class Interrupted(Resolver):
+        def __setattr__(self, name: str, given: Any) -> None:
+            if name == "partial" and given[2]:
+                clear(cache)
+            super().__setattr__(name, given)
+
+    resolver = Interrupted({"db": Secret("prod/db")}, cache=cache, backend=Recorder(db="1"))
+    assert run(resolver.steps()).db == "1"
+    assert resolver.cached() is None
+
+
 def test_drop_forgets_only_these_sources(cache: Cache) -> None:
     """Discarding one source leaves the others."""
     backend = Recorder(db="1", key="2")

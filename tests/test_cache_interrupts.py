@@ -198,7 +198,9 @@ while any("lambda_secrets" in thread.name for thread in threading.enumerate()):
     time.sleep(0.001)
 clock.between = mortal.clear
 assert read() == "db1"
-assert len(shared_cache.entries) == len(shared_cache.owners) == 1
+other = Backend()
+resolve_secrets({"it": "db"}, backend=other)
+assert len(shared_cache.entries) == len(shared_cache.owners) == 2
 """)
 
 

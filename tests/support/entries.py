@@ -13,5 +13,5 @@ if TYPE_CHECKING:
 
 def known_entry(cache: Cache, backend: Backend, source: Source) -> Entry | None:
     """Return the entry of a source, however old, unless it was cleared."""
-    cache.catch_up()
-    return cache.entries.get((id(cache.active(backend)), source))
+    owner = id(cache.active(backend))
+    return cache.entries.get((owner, source)) if owner in cache.owners else None
