@@ -9,7 +9,7 @@ import os
 import threading
 import weakref
 
-from ._store import GRACE, OUTDATED, WAKING, Entry, Reading, Round, Store, run_apart
+from ._store import GRACE, WAKING, Entry, Reading, Round, Store, run_apart
 from .backends import Answer, backend_name
 from .errors import SecretNotFoundError
 
@@ -75,7 +75,7 @@ class Cache(Store):
 
             tell_stale(reading, begun + wait - reading.now[0])
         if self.active(backend) is not reading.owner:
-            reading.generation = OUTDATED
+            reading.good_for = 0.0
         self.close_unused()
         return reading
 
@@ -104,12 +104,12 @@ class Cache(Store):
         for source in sources:
             key = (id(owner), source)
             if source not in reading.needed and not (due or reading.joined):
-                # Needed sources come first, and none of them is due. So nothing is fetched for the
-                # others, but they may join a refresh ahead.
-                from ._renewal import is_good
+                # Needed sources come first, and none is due. Others may join a refresh ahead.
+                if rounds:
+                    from ._renewal import is_to_fetch
 
-                if not (rounds and is_good(self, self.entries.get(key), reading.wanted[source])):
-                    continue
+                    is_to_fetch(self, reading, source, rounds)
+                continue
             if key in self.entries or key in self.rounds:
                 from ._renewal import is_to_fetch
 
@@ -161,17 +161,12 @@ class Cache(Store):
 
                     result = stale_or_error(self, reading, source, result)
                 reading.results[source] = result
-                if not isinstance(result, Entry):
-                    reading.good_for = 0.0  # a failure is never cached
-                    continue
-                if self.entries.get((id(reading.owner), source)) is not result:
-                    reading.generation = OUTDATED  # it was cleared or replaced while we waited
-                left = freshness.lifetime(result) - self.age(result.sent) - freshness.ahead(result)
-                if left <= 0:
-                    from ._renewal import good_for
-
-                    left = good_for(self, reading, source, result)
-                reading.good_for = min(reading.good_for, left)
+                left = 0.0  # a failure is never cached
+                known = self.entries.get((id(reading.owner), source))
+                if known and known is result:  # not cleared or replaced while we waited
+                    left = freshness.lifetime(known) - freshness.ahead(known)
+                    left -= self.age(known.sent)
+                reading.good_for = max(0.0, min(reading.good_for, left))
 
     # Rounds
 

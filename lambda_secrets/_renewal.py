@@ -27,18 +27,20 @@ _log = logging.getLogger("lambda_secrets")
 def is_to_fetch(store: Store, reading: Reading, source: Source, rounds: list[Round]) -> bool:
     """Use the entry or running round of a source if possible; return whether to fetch it."""
     key = (id(reading.owner), source)
-    freshness, is_fresh = reading.wanted[source], reading.mode == "fresh"
-    entry = None if is_fresh else store.entries.get(key)
-    running = store.rounds.get(key)
+    entry, running = store.entries.get(key), store.rounds.get(key)
+    is_fresh = reading.mode == "fresh"
+    standing = "" if is_fresh else standing_of(store, entry, reading.wanted[source])
     # After a freeze, a round may never end: do not wait past its timeout.
     if running is not None and store.age(running.sent) >= running.timeout + GRACE - WAKING:
         running = None
-    if is_good(store, entry, freshness):
+    if standing in {"fresh", "due"}:
         reading.results[source] = entry
-        if running is None and _is_soon_due(store, entry, freshness):  # type: ignore[arg-type]  # not None
+        if running is None and standing == "due":
             _fetch_ahead(store, reading, source, rounds)
         return False
-    if not _usable(store, entry, freshness):
+    if standing == "resting":  # as if it had been fetched, and had failed once more
+        return False
+    if standing != "stale":
         reading.patience = math.inf
     # Do not wait for a background round, which may be frozen midway, or for a round that never
     # started because a signal handler raised.
@@ -76,11 +78,11 @@ def interruption() -> BackendUnavailableError:
 
 
 def interrupted(store: Store, reading: Reading) -> Reading:
-    """Answer a read that interrupts its own thread under the lock, from fresh entries only."""
+    """Answer a read that interrupts its own thread under the lock, from entries only."""
     reading.good_for = 0.0
     for source, freshness in reading.wanted.items():
         entry = store.entries.get((id(reading.owner), source))
-        good = reading.mode != "fresh" and is_good(store, entry, freshness)
+        good = reading.mode != "fresh" and standing_of(store, entry, freshness)
         reading.results[source] = entry if good else interruption()
     return reading
 
@@ -116,11 +118,12 @@ def give_up(cache: Any, running: Round) -> None:
 def stale_or_error(store: Store, reading: Reading, source: Source, failure: Any) -> Any:
     """Return the last entry if stale-if-error allows it, else the error."""
     error = failure or unanswered(reading.allowed)
-    entry = store.entries.get((id(reading.owner), source))
-    transient = isinstance(error, BackendUnavailableError) and reading.mode != "fresh"
-    if entry is None or not (transient and _usable(store, entry, reading.wanted[source])):
+    entry: Any = store.entries.get((id(reading.owner), source))
+    standing = standing_of(store, entry, reading.wanted[source])
+    if not standing or not isinstance(error, BackendUnavailableError) or reading.mode == "fresh":
         return error
-    reading.stale.append((source, entry, store.age(entry.sent)))
+    if standing in {"stale", "resting"}:
+        reading.stale.append((source, entry, store.age(entry.sent)))
     return entry
 
 
@@ -134,25 +137,6 @@ def unanswered(timeout: float) -> BackendUnavailableError:
         f"no answer within {timeout:.3g} s. Check whether the backend is reachable, or "
         "raise timeout; the invocation's remaining time bounds it too."
     )
-
-
-def good_for(store: Store, reading: Reading, source: Source, entry: Entry) -> float:
-    """Return the seconds until an entry near or past its expiry must be looked at again."""
-    freshness, age = reading.wanted[source], store.age(entry.sent)
-    left = freshness.lifetime(entry) - age
-    resting = _backoff(entry) - store.age(entry.failed)
-    if left <= 0:
-        is_told = any(entry is other for _, other, _ in reading.stale)
-        if entry.failures and not is_told:
-            reading.stale.append((source, entry, age))
-        return max(0.0, min(resting, _longest_age(entry, freshness) - age))
-    if resting > 0:
-        return min(left, resting)
-    # A refresh reports its end, unless it hangs. There is none if the value was slow to arrive.
-    running = store.rounds.get((id(reading.owner), source))
-    if running is None:
-        return 0.0
-    return min(left, max(0.0, running.timeout + GRACE - store.age(running.sent)))
 
 
 def renewed(
@@ -209,34 +193,23 @@ def _backoff(entry: Entry) -> float:
     return min(LONGEST_BACKOFF, 2.0 ** min(entry.failures - 1, 9)) if entry.failures else 0.0
 
 
-def _usable(store: Store, entry: Entry | None, freshness: Freshness) -> bool:
-    """Whether stale-if-error allows this value; a refusal ends it for good."""
-    if entry is None or entry.refused or entry.limit != math.inf:
-        return False
-    return store.age(entry.sent) < _longest_age(entry, freshness)
+def standing_of(store: Store, entry: Entry | None, freshness: Freshness) -> str:
+    """Return whether an entry can be served.
 
-
-def _longest_age(entry: Entry, freshness: Freshness) -> float:
-    """Return the age in seconds up to which an entry may be served while its refresh fails."""
-    if not freshness.stale_if_error:
-        return freshness.lifetime(entry)
-    return freshness.ttl + freshness.stale_if_error  # past the whole TTL, without jitter
-
-
-def is_good(store: Store, entry: Entry | None, freshness: Freshness) -> bool:
-    """Whether an entry can be served without a fetch: fresh, or stale during its back-off."""
+    It is ``"fresh"``, ``"due"`` (fresh, but to be refreshed ahead), ``"stale"`` (to be served only
+    if its refresh fails), ``"resting"`` (stale, but its refresh has just failed) or empty: not at
+    all. A refusal ends stale-if-error for good.
+    """
     if entry is None or (entry.absent and not freshness.accepts_absence):
-        return False
-    if store.age(entry.sent) < freshness.lifetime(entry):
-        return True
-    return _is_resting(store, entry) and _usable(store, entry, freshness)
-
-
-def _is_resting(store: Store, entry: Entry) -> bool:
-    return store.age(entry.failed) < _backoff(entry)
-
-
-def _is_soon_due(store: Store, entry: Entry, freshness: Freshness) -> bool:
-    """Whether a fresh entry must be refreshed ahead."""
-    left = freshness.lifetime(entry) - store.age(entry.sent)
-    return 0 < left <= freshness.ahead(entry) and not _is_resting(store, entry)
+        return ""
+    age = store.age(entry.sent)
+    left = freshness.lifetime(entry) - age
+    is_resting = store.age(entry.failed) < _backoff(entry)
+    if left > 0:
+        return "fresh" if is_resting or left > freshness.ahead(entry) else "due"
+    # Past the whole TTL, without jitter.
+    if age >= freshness.ttl + freshness.stale_if_error or not freshness.stale_if_error:
+        return ""
+    if entry.refused or entry.limit != math.inf:
+        return ""
+    return "resting" if is_resting else "stale"

@@ -25,7 +25,6 @@ ABSENCE_LIMIT = 300.0  # seconds for which a missing secret counts as missing
 GRACE = 0.1  # seconds past a timeout in which the backend can still say what timed out
 WAKING = 0.01  # seconds that a thread may take to wake up after a wait
 STALE_WAIT = 1.0  # seconds that an invocation waits at most when it has a value to fall back on
-OUTDATED = -1  # generation of a reading that may be used but must not be cached
 
 
 def run_apart(run: Callable[[], object], name: str) -> threading.Thread | None:
@@ -122,7 +121,7 @@ class Reading:
     now: Instant = (0.0, 0.0)  # when it began, later when it ended
     until = 0.0  # when the caller wants its answer, by the monotonic clock
     patience = STALE_WAIT  # its longest wait in seconds, unless something due has no usable value
-    generation = OUTDATED
+    generation = 0  # of the cache when it ended
     good_for = math.inf  # seconds from `now` after which somebody has to look again
     needed: Collection[Source] = ()  # the sources whose results its caller gets
 
