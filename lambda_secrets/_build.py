@@ -16,7 +16,7 @@ from .errors import BackendUnavailableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Collection, Generator, Iterable
     from typing import Any, TypeAlias
 
     from ._names import Opaque, Steps
@@ -37,7 +37,6 @@ class Built:
         key: backend, source, path, transform and ``build``; equal keys share one object.
         value: the opaque value that it was made from.
         product: the opaque object; None while it is being built.
-        cleared: whether its value was cleared while it was being built.
         outside: whether it was handed out while no call that declares it was running.
         users: the calls that ran when it was replaced, or when it was last handed out.
     """
@@ -48,14 +47,13 @@ class Built:
         self.close: Any = declaration.close
         self.value = value
         self.product: Any = None
-        self.cleared = False
         self.outside = False
         self.users: set[object] = set()
         self.thread = threading.get_ident()
         self.done = threading.Event()
 
-    def make(self, name: str) -> None:
-        """Build the object for a declared name; exceptions of ``build`` propagate unchanged.
+    def make(self, name: str) -> Opaque:
+        """Return the opaque object for a declared name; what ``build`` raises gets out unchanged.
 
         Raises:
             SecretValueError: for a coroutine, and in place of a ``StopIteration``, which cannot
@@ -67,8 +65,7 @@ class Built:
             problem = "its build function raised StopIteration"
         else:
             if type(made) is not CoroutineType:
-                self.product = opaque(Wrapped(made, shared=True))
-                return
+                return opaque(Wrapped(made, shared=True))
             made.close()
             problem = (
                 "its build function returned a coroutine. An async pool belongs to one event loop: "
@@ -97,14 +94,13 @@ class Builds:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.current: list[Built] = []
-        self.making: list[Built] = []
+        self.current: dict[Key, Built] = {}
         self.replaced: list[Built] = []
-        self.calls: dict[object, list[Key]] = {}
+        self.calls: dict[object, Collection[Key]] = {}
         self.inherited: list[Any] = []  # from before a fork: never used, never closed
 
     @contextmanager
-    def in_use(self, keys: list[Key]) -> Generator[None]:
+    def in_use(self, keys: Collection[Key]) -> Generator[None]:
         """Register a call that declares objects with these keys; then close what nobody uses."""
         call = object()
         try:
@@ -121,55 +117,54 @@ class Builds:
     ) -> Steps[Any]:
         """Yield blocking calls; return the object for a value, which is built if need be."""
         mine: Built | None = None
+        product: Any = None
         try:
-            while True:
-                with self.store.lock:
-                    known = _find(self.current, key)
+            while mine is None:
+                known: Any = self.current.get(key)
+                if known is not None and known.product is None:
+                    yield from self.waited_for(known, name, until)
+                    continue
                 # Comparing values may run other people's code: not under the lock.
                 fits = known is not None and same_value(known.value, value)
                 with self.store.lock:
-                    if fits and known in (*self.current, *self.replaced):
+                    if fits and known in (self.current.get(key), *self.replaced):
                         return self.handed_out(known, declaration)
-                    if _find(self.current, key) is not known:
-                        continue
-                    making = self.being_made(key)
-                    if making is None:
+                    if self.current.get(key) is known:
                         mine = Built(key, declaration, value)
-                        self.making.append(mine)
-                        break
-                problem = yield from self.waited_for(making, until)
-                if problem:
-                    raise _failure(name, declaration, BackendUnavailableError(problem))
-            mine.make(name)  # in this thread, and outside all locks
-            product = mine.product
+                        self.replace(mine)
+            product = mine.make(name)  # in this thread, and outside all locks
+            return product
         finally:  # in this frame: a signal's exception must not leave it in the making
             if mine is not None:
-                with self.store.lock:
-                    if mine in self.making:  # not after a fork in between
-                        self.making.remove(mine)
-                    if mine.product is not None:
-                        if mine.cleared:  # for its own call alone
-                            self.replaced.append(mine)
-                        else:
-                            self.replace(mine)
-                        self.handed_out(mine, declaration)
-                mine.done.set()
+                self.made(mine, product)
+
+    def made(self, mine: Built, product: Opaque | None) -> None:
+        """End the making of an object; one that was cleared meanwhile serves its own call alone."""
+        with self.store.lock:
+            is_current = self.current.get(mine.key) is mine
+            if product is not None:
+                mine.product = product
+                self.handed_out(mine, mine.declaration)
+                if not is_current:
+                    self.replaced.append(mine)
+            elif is_current:
+                del self.current[mine.key]
+        mine.done.set()
         self.close_unused()
-        return product
 
-    def being_made(self, key: Key) -> Built | None:
-        """Return the object in the making that this thread can use; the caller holds the lock."""
-        thread = threading.get_ident()
-        # One that was cleared is made for its own thread alone.
-        return _find([one for one in self.making if not one.cleared or one.thread == thread], key)
+    def waited_for(self, making: Built, name: str, until: float) -> Steps[None]:
+        """Wait until another call has built an object, or has failed to.
 
-    def waited_for(self, making: Built, until: float) -> Steps[str]:
-        """Wait until another call has built an object; return why that failed, or nothing."""
-        if making.thread == threading.get_ident():
-            return "its build function reads the same secret. Use the value that it gets."
-        left = until - self.store.clock.monotonic()
-        done = yield functools.partial(making.done.wait, left)
-        return "" if done else "another call is still building it. Raise timeout, or build faster."
+        Raises:
+            BackendUnavailableError: when it takes too long, or waits for this thread.
+        """
+        problem = "its build function reads the same secret. Use the value that it gets."
+        if making.thread != threading.get_ident():
+            left = until - self.store.clock.monotonic()
+            if (yield functools.partial(making.done.wait, left)):
+                return
+            problem = "another call is still building it. Raise timeout, or build faster."
+        raise _failure(name, making.declaration, BackendUnavailableError(problem))
 
     def handed_out(self, built: Built, declaration: Declaration) -> Any:
         """Return an object; note who uses it and how to close it. The caller holds the lock."""
@@ -180,33 +175,32 @@ class Builds:
 
     def replace(self, built: Built) -> None:
         """Make this the current object of its key; the caller holds the lock."""
-        self.retire(lambda key: key == built.key)
-        self.current.append(built)
-        alike = [one for one in self.current if one.key[:3] == built.key[:3]]
+        self.retire([built.key])
+        self.current[built.key] = built
+        alike = [key for key in self.current if key[:3] == built.key[:3]]
         if len(alike) > MOST_BUILT:  # `build` may be a new lambda in each call
             watchers = list(self.store.watchers.values())
             declared = {id(one.build) for w in watchers for one in w.declarations.values()}
-            self.retire(lambda key: key[:3] == built.key[:3] and key[-1] not in declared)
+            self.retire(key for key in alike if key[-1] not in declared)
 
     def forget(self, key: Key) -> None:
         """Retire the current object of this key, and close objects that nobody uses."""
         with self.store.lock:
-            self.retire(lambda other: other == key)
+            self.retire([key])
         self.close_unused()
 
-    def retire(self, gone: Callable[[Key], bool]) -> None:
+    def retire(self, keys: Iterable[Key]) -> None:
         """Take objects out of use; each can be closed once the calls that declare it have ended."""
-        for built in [built for built in self.current if gone(built.key)]:
-            self.current.remove(built)
-            built.users = self.callers(built)
-            self.replaced.append(built)
-            self.store.changed()  # a later call must not find it among cached values
+        for key in keys:
+            built = self.current.pop(key, None)
+            if built is not None and built.product is not None:
+                built.users = self.callers(built)
+                self.replaced.append(built)
+                self.store.changed()  # a later call must not find it among cached values
 
     def drop(self, gone: Callable[[Any], bool], *, cleared: bool = True) -> None:
         """Retire objects of these sources; ``cleared`` also ends their use outside of calls."""
-        self.retire(lambda key: gone(key[:2]))
-        for built in self.making:
-            built.cleared |= gone(built.key[:2])
+        self.retire([key for key in self.current if gone(key[:2])])
         for built in self.replaced if cleared else ():
             if gone(built.key[:2]):
                 built.outside = False
@@ -233,8 +227,8 @@ class Builds:
 
     def after_fork(self) -> None:
         """In a child: start without objects, and leave the parent's untouched."""
-        self.inherited += [self.current, self.making, self.replaced]
-        self.current, self.making, self.replaced, self.calls = [], [], [], {}
+        self.inherited += [self.current, self.replaced]
+        self.current, self.replaced, self.calls = {}, [], {}
 
 
 def builds_of(store: Store) -> Builds:
@@ -249,10 +243,6 @@ def key_of(resolver: Any, name: str) -> Key:
     """Return the key of a built object; it holds the id of ``build``, so keep that alive."""
     declaration: Declaration = resolver.declaration(name)
     return *resolver.key(name), declaration.path, declaration.transform, id(declaration.build)
-
-
-def _find(among: list[Built], key: Key) -> Built | None:
-    return next((built for built in among if built.key == key), None)
 
 
 def _failure(name: str, declaration: Declaration, problem: Any) -> ResolutionError:

@@ -179,9 +179,9 @@ class Newer:
         cache = self._cache
         with cache.lock:  # all at once, or another call builds from a value that it finds
             served = {self._served(one, one.pending) for one in self._used if one.pending}
-            good = [built for built in self._trial.current if built.key[:2] in served]
+            good = [one for one in self._trial.current.values() if one.key[:2] in served]
             for built in good:
-                self._trial.current.remove(built)
+                del self._trial.current[built.key]
                 built.outside = False  # the call that it was handed out to declares it
                 builds_of(cache).replace(built)
         self.reject(failed=False)
