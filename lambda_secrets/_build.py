@@ -56,22 +56,17 @@ class Built:
         """Return the opaque object for a declared name; what ``build`` raises gets out unchanged.
 
         Raises:
-            SecretValueError: for a coroutine, and in place of a ``StopIteration``, which cannot
-                leave a generator.
+            SecretValueError: for a coroutine.
         """
-        try:
-            made = self.declaration.build(fresh(self.value))  # type: ignore[misc]  # it has one
-        except StopIteration:
-            problem = "its build function raised StopIteration"
-        else:
-            if type(made) is not CoroutineType:
-                return opaque(Wrapped(made, shared=True))
+        made = self.declaration.build(fresh(self.value))  # type: ignore[misc]  # it has one
+        if type(made) is CoroutineType:
             made.close()
             problem = (
                 "its build function returned a coroutine. An async pool belongs to one event loop: "
                 "make it in the application's lifespan"
             )
-        raise _failure(name, self.declaration, Mismatch(problem))
+            raise _failure(name, self.declaration, Mismatch(problem))
+        return opaque(Wrapped(made, shared=True))
 
     def end(self) -> None:
         """Close it, if one of its declarations says how."""
