@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 DEFAULT_TTL = 300.0  # seconds, like the extension's default
 ANSWER_MARGIN = 0.2  # seconds of the remaining time that are kept for the invocation's answer
-MOST_MADE = 64  # values that declarations have made from one entry, before some are dropped
+MOST_MADE = 256  # values that declarations have made from one entry, before these are dropped
 TTL_VARIABLES = ("LAMBDA_SECRETS_TTL", "SECRETS_MANAGER_TTL", "SSM_PARAMETER_STORE_TTL")
 
 _NEVER = (-math.inf, -math.inf, Secrets({}))
@@ -223,11 +223,8 @@ class Resolver:
         made = extract(_extracted, declaration, entry)
         if callable(made):
             self.cache.reveal(made)  # before another thread gets it
-            count = len(entry.made)
-            if count >= MOST_MADE and count.bit_count() == 1:  # at 64, 128, 256 …
-                from ._shortfall import still_declared
-
-                entry.made = still_declared(self.cache, entry.made)
+            if len(entry.made) >= MOST_MADE:  # a transform may be new in each call
+                entry.made = {}
             # `key` has the ids of the first two: keep them alive.
             entry.made[key] = (declaration.transform, declaration.convert, made)
             self.cache.reveal(made)  # to a listener that was added in between

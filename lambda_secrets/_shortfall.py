@@ -75,18 +75,6 @@ def contained(function: Callable[..., Any], *args: Any) -> Any:
         return Mismatch(f"its transform or its type raised {type(error).__name__}")
 
 
-def still_declared(store: Any, made: dict[Any, Any]) -> dict[Any, Any]:
-    """Return the made values that somebody still declares: a transform may be new in each call."""
-    with store.lock:
-        watchers = list(store.watchers.values())
-    declared = {
-        (one.path, id(one.transform), id(one.convert))
-        for watcher in watchers
-        for one in watcher.resolved.copy().values()
-    }
-    return {key: value for key, value in made.copy().items() if key in declared}
-
-
 def strictest(resolver: Any, name: str, freshness: Freshness, other: Freshness | None) -> Freshness:
     """Return the freshness of a source with two declarations, or with a value that did not fit."""
     ttl, accepts_absence = freshness.ttl, freshness.accepts_absence
