@@ -87,9 +87,8 @@ class Cache(Store):
                 self._plan(reading, sources, rounds)
             for new in rounds:
                 self._start(new)
-            # Wait for each round once, and never for a background round.
             results = map(reading.results.get, reading.needed)
-            for running in {id(r): r for r in results if isinstance(r, Round)}.values():
+            for running in {one for one in results if isinstance(one, Round)}:  # each once
                 self._wait(running, reading)
         finally:
             for new in rounds:

@@ -39,7 +39,7 @@ class Resolver:
         state: when the values expire, by the monotonic and the wall clock, and the values: all that
             a warm invocation looks at. Replaced as a whole, so that threads see one state.
         partial: the same for names that were read one by one.
-        resolved: its declarations; those with ``env:NAME`` once their variable has been read.
+        resolved: the declarations that variables name (``env:NAME``), once these have been read.
         builds: the names whose declarations build objects.
         temporary: whether the cache may drop its sources: nobody declares them for long.
     """
@@ -55,13 +55,12 @@ class Resolver:
         ttl: float | None = None,
         timeout: float = 5.0,
         jitter: float = 0.1,
-        stale_if_error: float = 3600,
-        refresh_ahead: float = 0,
         observer: Any = None,
+        **rest: float,
     ) -> None:
-        self._rest = (jitter, stale_if_error, refresh_ahead)
-        options = {"ttl": 0.0 if ttl is None else ttl, "timeout": timeout, "jitter": jitter}
-        options |= {"stale_if_error": stale_if_error, "refresh_ahead": refresh_ahead}
+        """Check the options; the rest is for `Freshness`."""
+        self._rest = {"jitter": jitter, **rest}
+        options = {"ttl": 0.0 if ttl is None else ttl, "timeout": timeout, **self._rest}
         for option, seconds in options.items():
             check_seconds(seconds, option)
         if not 0 < timeout < math.inf or jitter > 1 or observer is not None:
@@ -77,22 +76,24 @@ class Resolver:
         self.state = self.partial = _NEVER
         self.mismatched: set[str] = set()
         self._ttl = ttl
-        self._fixed = {n: one for n, one in self.declarations.items() if one.variable is None}
-        self.resolved = self._fixed.copy()
+        self.resolved: dict[str, Declaration] = {}
         self._freshness: dict[str, Freshness] = {}
-        in_lambda = os.environ.get("AWS_LAMBDA_RUNTIME_API")
-        for name in self.declarations if in_lambda else self._fixed:
-            self.freshness(name)
+        for name, declaration in self.declarations.items():
+            if declaration.variable is None or os.environ.get("AWS_LAMBDA_RUNTIME_API"):
+                self.freshness(name)
         under_snapstart(cache)
         cache.watch(self)
 
     def declaration(self, name: str) -> Declaration:
         """Return the declaration of that name, with its environment variable, if any, looked up."""
+        declaration = self.declarations[name]
+        if declaration.variable is None:
+            return declaration
         resolved = self.resolved  # a local, since any change replaces it
         if name not in resolved:
             from ._kinds import effective
 
-            resolved[name] = effective(self.declarations[name], self.cache.active(self.backend))
+            resolved[name] = effective(declaration, self.cache.active(self.backend))
         return resolved[name]
 
     def key(self, name: str) -> Key:
@@ -111,13 +112,13 @@ class Resolver:
             if ttl is None:
                 ttl = DEFAULT_TTL
             accepts = declaration.default is not ...
-            self._freshness[name] = Freshness(ttl, *self._rest, accepts_absence=accepts)
+            self._freshness[name] = Freshness(ttl, **self._rest, accepts_absence=accepts)
         return self._freshness[name]
 
     def expire(self) -> None:
         """Look at the cache again before the next use."""
         self.state = self.partial = _NEVER
-        self.resolved = self._fixed.copy()
+        self.resolved = {}
 
     def cached(self) -> Secrets | None:
         """Return the values, or None if any is due: two clock comparisons for any number."""
