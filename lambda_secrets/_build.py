@@ -237,7 +237,10 @@ def builds_of(store: Store) -> Builds:
 def key_of(resolver: Any, name: str) -> Key:
     """Return the key of a built object; it holds the id of ``build``, so keep that alive."""
     declaration: Declaration = resolver.declaration(name)
-    return *resolver.key(name), declaration.path, declaration.transform, id(declaration.build)
+    transform: Any = declaration.transform
+    if type(transform).__hash__ is None:
+        transform = id(transform)
+    return *resolver.key(name), declaration.path, transform, id(declaration.build)
 
 
 def _failure(name: str, declaration: Declaration, problem: Any) -> ResolutionError:
@@ -275,11 +278,7 @@ def build_steps(
 
 def same_value(one: Opaque, other: Opaque) -> bool:
     """Whether two opaque values are equal; False if they cannot be compared."""
-    return one is other or bool(shielded(_same_values, one, other))
-
-
-def _same_values(one: Opaque, other: Opaque) -> bool:
     try:
-        return bool(fresh(one) == fresh(other))
+        return one is other or bool(shielded(lambda: fresh(one) == fresh(other)))
     except Exception:  # noqa: BLE001 - such as an array, which has no truth value
         return False

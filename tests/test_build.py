@@ -178,6 +178,24 @@ def test_what_differs_in_anything_is_not_shared(made: list[Client]) -> None:
     assert len(made) == len(variants) + 1
 
 
+def test_a_transform_may_be_an_object_without_a_hash(backend: Recorder, made: list[Client]) -> None:
+    """Two declarations share what is built if their transform is the same object."""
+
+    class Transform:
+        def __call__(self, text: str) -> str:
+            return text
+
+        def __eq__(self, other: object) -> bool:
+            return NotImplemented
+
+        __hash__ = None  # type: ignore[assignment]  # as in a dataclass
+
+    transform = Transform()
+    for _ in range(2):
+        resolve_secrets({"it": declared(transform=transform)}, backend=backend)
+    assert len(made) == 1
+
+
 def test_a_default_is_never_built(backend: Recorder, made: list[Client]) -> None:
     """The default is injected as it is, neither built nor copied."""
     default = ["of the caller"]
