@@ -195,7 +195,7 @@ class Builds:
 
     def drop(self, gone: Callable[[Any], bool], *, cleared: bool = True) -> None:
         """Retire objects of these sources; ``cleared`` also ends their use outside of calls."""
-        self.retire([key for key in self.current if gone(key[:2])])
+        self.retire([key for key in list(self.current) if gone(key[:2])])
         for built in self.replaced if cleared else ():
             if gone(built.key[:2]):
                 built.outside = False
