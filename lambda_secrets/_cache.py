@@ -15,10 +15,10 @@ from .errors import SecretNotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
-    from ._names import Mode, Opaque
+    from ._names import Opaque
     from ._sources import Source
     from ._store import Freshness
     from .backends import Backend
@@ -29,41 +29,20 @@ LONGEST_WAIT = 86_400.0  # seconds; the operating system's waits have a bound
 class Cache(Store):
     """The values of a process by backend and source; every method may be called from any thread."""
 
-    def read(
-        self,
-        backend: Backend,
-        wanted: Mapping[Source, Freshness],
-        *,
-        timeout: float,
-        wait: float = math.inf,
-        mode: Mode = "usual",
-        needed: Collection[Source] | None = None,
-        observer: Any = None,
-    ) -> Reading:
+    def read(self, backend: Backend, wanted: Mapping[Source, Freshness], **options: Any) -> Reading:
         """Return the entry or error of each source; fetch all that are not fresh in one round.
 
-        Args:
-            backend: where to read, unless an override replaces it.
-            wanted: how long a value of each source is good.
-            timeout: seconds that the backend may take.
-            wait: seconds that the caller waits at most, whatever the timeout is.
-            mode: ``"fresh"`` reads past all caches, ``"prefetch"`` does not wait for a backend
-                that is not ready.
-            needed: the sources that the reading is for; others are fetched beside them. None: all.
-            observer: is told of each fetch and of each stale value.
-
-        It never raises: the reading holds the errors.
+        An override replaces the backend. The options are those of `Reading`. This never raises: the
+        reading holds the errors.
         """
-        reading = Reading(self.active(backend), wanted, timeout, mode, observer)
-        reading.needed = wanted if needed is None else needed
+        reading = Reading(self.active(backend), wanted, **options)
         if self.is_mine():
             from ._renewal import interrupted
 
             return interrupted(self, reading)
         reading.now = self.now()
         begun = reading.now[0]
-        reading.until = begun + min(timeout + GRACE, wait, LONGEST_WAIT)
-        reading.allowed = min(timeout, wait)
+        reading.until = begun + min(reading.timeout + GRACE, reading.wait, LONGEST_WAIT)
         self.fetch(reading, wanted)
         if reading.joined:
             from ._renewal import fetch_again
@@ -73,7 +52,7 @@ class Cache(Store):
         if reading.stale:
             from ._renewal import tell_stale
 
-            tell_stale(reading, begun + wait - reading.now[0])
+            tell_stale(reading, begun + reading.wait - reading.now[0])
         if self.active(backend) is not reading.owner:
             reading.good_for = 0.0
         self.close_unused()

@@ -117,7 +117,7 @@ def give_up(cache: Any, running: Round) -> None:
 
 def stale_or_error(store: Store, reading: Reading, source: Source, failure: Any) -> Any:
     """Return the last entry if stale-if-error allows it, else the error."""
-    error = failure or unanswered(reading.allowed)
+    error = failure or unanswered(min(reading.timeout, reading.wait))
     entry: Any = store.entries.get((id(reading.owner), source))
     standing = standing_of(store, entry, reading.wanted[source])
     if not standing or not isinstance(error, BackendUnavailableError) or reading.mode == "fresh":

@@ -141,7 +141,7 @@ class Resolver:
             names: declared names.
             beside: whether all others are read in the same round; their failures are ignored.
             remaining: seconds that the invocation has left; bounds the round, as the timeout does.
-            mode: as for `Cache.read`.
+            mode: as for a `Reading`.
             build: whether objects are built.
 
         Raises:

@@ -116,28 +116,42 @@ class Round:
 
 
 class Reading:
-    """A read, and what its caller gets: an entry or an error by source, and for how long."""
+    """A read, and what its caller gets: an entry or an error by source, and for how long.
+
+    Args:
+        owner: the backend.
+        wanted: how long a value of each source is good.
+        timeout: seconds that the backend may take.
+        wait: seconds that the caller waits at most, whatever the timeout is.
+        mode: ``"fresh"`` reads past all caches, ``"prefetch"`` does not wait for a backend that is
+            not ready.
+        needed: the sources that it is for; others are fetched beside them. None: all.
+        observer: is told of each fetch and of each stale value.
+    """
 
     now: Instant = (0.0, 0.0)  # when it began, later when it ended
     until = 0.0  # when the caller wants its answer, by the monotonic clock
     patience = STALE_WAIT  # its longest wait in seconds, unless something due has no usable value
     generation = 0  # of the cache when it ended
     good_for = math.inf  # seconds from `now` after which somebody has to look again
-    needed: Collection[Source] = ()  # the sources whose results its caller gets
 
     def __init__(
         self,
         owner: Any,
         wanted: Mapping[Source, Freshness],
+        *,
         timeout: float,
+        wait: float = math.inf,
         mode: Mode = "usual",
+        needed: Collection[Source] | None = None,
         observer: Any = None,
     ) -> None:
         self.owner = owner
         self.wanted = wanted
         self.timeout = timeout
-        self.allowed = timeout  # seconds that it may wait: less if the caller has less
+        self.wait = wait
         self.mode = mode
+        self.needed = wanted if needed is None else needed
         self.observer = observer
         self.joined: list[Source] = []  # needed sources that other calls' rounds fetch
         self.results: dict[Source, Any] = {}  # entries, errors and, while it reads, rounds
