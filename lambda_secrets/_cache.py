@@ -81,21 +81,16 @@ class Cache(Store):
         due: list[Source] = []
         for source in sources:
             key = (id(owner), source)
-            if source not in reading.needed and not (due or reading.joined):
-                # Needed sources come first, and none is due. Others may join a refresh ahead.
-                if rounds:
-                    from ._renewal import is_to_fetch
-
-                    is_to_fetch(self, reading, source, rounds)
-                continue
+            is_due = True
             if key in self.entries or key in self.rounds:
                 from ._renewal import is_to_fetch
 
-                if not is_to_fetch(self, reading, source, rounds):
-                    continue
+                is_due = is_to_fetch(self, reading, source, rounds)
             else:
                 reading.patience = math.inf
-            due.append(source)
+            # Needed sources come first; unless one of them is due, the others can wait.
+            if is_due and (source in reading.needed or due or reading.joined):
+                due.append(source)
         now = reading.now[0]
         reading.until = min(reading.until, now + reading.patience + GRACE)
         left = round(reading.until - now, 6)
