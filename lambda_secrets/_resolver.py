@@ -179,8 +179,7 @@ class Resolver:
             from ._build import build_steps
 
             secrets = yield from build_steps(self, names, secrets, until)
-        if not (reading.stale and self.observer):
-            self._keep(reading, secrets)
+        self._keep(reading, secrets)
         return secrets
 
     def _wanted(self, sources: Mapping[str, Source]) -> dict[Source, Freshness]:
@@ -199,37 +198,33 @@ class Resolver:
         declaration = self.declaration(name)
         value: Any = result
         if isinstance(result, Entry):
-            key = (declaration.path, id(declaration.transform), id(declaration.convert))
-            known = result.made.get(key)
-            if result.absent:
-                value = result.answer
-            elif known:
-                value = known[-1]
-                self.cache.reveal(value)  # again: a listener forgets what is not used
-            else:
-                value = self._make(declaration, key, result)
+            value = result.answer if result.absent else self._made(declaration, result)
         if declaration.build is not None or not callable(value):
             from ._shortfall import value_or_default
 
             return value_or_default(self, declaration, value)
         return value
 
-    def _make(self, declaration: Declaration, key: object, entry: Entry) -> Opaque | Mismatch:
-        """Make a declared value from an entry, and keep it in the entry."""
-        extract: Any = shielded
-        # A transform may log its input; and listeners do not look into converted objects.
-        if declaration.transform is not None or declaration.convert is not None:
-            self.cache.reveal(opaque(entry.answer.value))
-            from ._shortfall import contained as extract
-        made = extract(_extracted, declaration, entry)
-        if callable(made):
+    def _made(self, declaration: Declaration, entry: Entry) -> Opaque | Mismatch:
+        """Return the opaque value that a declaration makes from an entry, which keeps it."""
+        key = (declaration.path, id(declaration.transform), id(declaration.convert))
+        known = entry.made.get(key)
+        if known is None:
+            extract: Any = shielded
+            # A transform may log its input; and listeners do not look into converted objects.
+            if declaration.transform is not None or declaration.convert is not None:
+                self.cache.reveal(opaque(entry.answer.value))
+                from ._shortfall import contained as extract
+            made = extract(_extracted, declaration, entry)
+            if not callable(made):
+                return made  # type: ignore[no-any-return]
             self.cache.reveal(made)  # before another thread gets it
             if len(entry.made) >= MOST_MADE:  # a transform may be new in each call
                 entry.made = {}
             # `key` has the ids of the first two: keep them alive.
-            entry.made[key] = (declaration.transform, declaration.convert, made)
-            self.cache.reveal(made)  # to a listener that was added in between
-        return made  # type: ignore[no-any-return]
+            known = entry.made[key] = (declaration.transform, declaration.convert, made)
+        self.cache.reveal(known[-1])  # a listener may be new, or forget what is not used
+        return known[-1]  # type: ignore[no-any-return]
 
     def _keep(self, reading: Reading, secrets: Secrets) -> None:
         """Keep values for as long as their reading is good, unless the cache changes meanwhile."""
