@@ -566,6 +566,27 @@ def test_a_build_that_was_cleared_leaves_a_later_one_alone(
     assert [client.closed for client in made] == [0, 1]
 
 
+def test_a_build_that_fails_after_a_clear_leaves_a_later_one_alone(
+    backend: Recorder, made: list[Client]
+) -> None:
+    """The end of a failed build takes no object away that was built after a clear."""
+
+    def build(value: str) -> Client:
+        if not tries:
+            tries.append(value)
+            live.clear()
+            assert live.it is made[0]
+            raise BuildFailed
+        return Client(value)
+
+    tries: list[str] = []
+    live = LiveSecrets({"it": declared(build=build)}, backend=backend)
+    with pytest.raises(BuildFailed):
+        _ = live.it
+    assert live.it is made[0]
+    assert not made[0].closed
+
+
 def test_a_close_runs_outside_all_locks(backend: Recorder) -> None:
     """A read that closes what a released backend has left does so while others can read."""
     other = LiveSecrets({"it": "b"}, backend=backend)
