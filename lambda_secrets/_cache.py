@@ -137,8 +137,7 @@ class Cache(Store):
                 left = 0.0  # a failure is never cached
                 known = self.entries.get((id(reading.owner), source))
                 if known and known is result:  # not cleared or replaced while we waited
-                    left = freshness.lifetime(known) - freshness.ahead(known)
-                    left -= self.age(known.sent)
+                    left = freshness.due(known) - self.age(known.sent)
                 reading.good_for = max(0.0, min(reading.good_for, left))
 
     # Rounds

@@ -164,9 +164,9 @@ def renewed(
 
 def same(one: Entry, other: Entry) -> bool:
     """Whether two entries have the same value."""
-    if one.absent or other.absent:
-        return one.absent and other.absent
-    return bool(one.answer.value == other.answer.value)
+    if one.absent != other.absent:
+        return False
+    return one.absent or bool(one.answer.value == other.answer.value)
 
 
 def tell_stale(reading: Reading, wait: float) -> None:
@@ -203,10 +203,9 @@ def standing_of(store: Store, entry: Entry | None, freshness: Freshness) -> str:
     if entry is None or (entry.absent and not freshness.accepts_absence):
         return ""
     age = store.age(entry.sent)
-    left = freshness.lifetime(entry) - age
     is_resting = store.age(entry.failed) < _backoff(entry)
-    if left > 0:
-        return "fresh" if is_resting or left > freshness.ahead(entry) else "due"
+    if age < freshness.lifetime(entry):
+        return "fresh" if is_resting or age < freshness.due(entry) else "due"
     # Past the whole TTL, without jitter.
     if age >= freshness.ttl + freshness.stale_if_error or not freshness.stale_if_error:
         return ""

@@ -62,10 +62,10 @@ class Freshness:
         """Return the TTL, shortened by the jitter that the entry's round has drawn."""
         return min(self.ttl, entry.limit) * (1 - self.jitter * entry.jitter_draw)
 
-    def ahead(self, entry: Entry) -> float:
-        """Return how long before expiry to refresh an entry: not so long that each call fetches."""
+    def due(self, entry: Entry) -> float:
+        """Return the age at which to refresh an entry: not so young that each call fetches."""
         lifetime = self.lifetime(entry)
-        return self.refresh_ahead if self.refresh_ahead < lifetime else lifetime / 2
+        return lifetime - (self.refresh_ahead if self.refresh_ahead < lifetime else lifetime / 2)
 
 
 class Entry:
