@@ -158,9 +158,9 @@ class Cache(Store):
         left = min(left, reading.until - self.clock.monotonic())
         left -= min(WAKING, left / 4)
         if not running.done.wait(max(0.0, left)) and running.thread == threading.get_ident():
-            from ._renewal import give_up
+            from ._renewal import unanswered
 
-            give_up(self, running)
+            self.finish(running, dict.fromkeys(running.sources, unanswered(running.timeout)))
 
     def finish(self, current: Round, answers: Mapping[Source, Any]) -> None:
         """Store the answers, unless this round was given up or replaced meanwhile."""
@@ -184,8 +184,6 @@ class Cache(Store):
                 from .events import tell_fetched
 
                 tell_fetched(current, seconds)
-            # A backend that pauses between retries may give up before its time is up.
-            current.exhausted |= seconds > current.timeout / 2
         finally:
             current.done.set()
 

@@ -102,17 +102,13 @@ def fetch_again(cache: Any, reading: Reading) -> None:
 
 
 def _gave_up(store: Store, running: Round, source: Source) -> bool:
-    """Whether a round ran out of time, or will never end."""
-    result = running.results.get(source)
+    """Whether a round ran out of time, or will never end; a prefetch gives up at once."""
+    result, age = running.results.get(source), store.age(running.sent)
     if result is None:
-        return store.age(running.sent) >= running.timeout
-    return running.exhausted and isinstance(result, BackendUnavailableError)
-
-
-def give_up(cache: Any, running: Round) -> None:
-    """End a round that has not answered in time."""
-    running.exhausted = True
-    cache.finish(running, dict.fromkeys(running.sources, unanswered(running.timeout)))
+        return age >= running.timeout
+    # A backend that pauses between retries may give up before its time is up.
+    is_up = running.mode == "prefetch" or age > running.timeout / 2
+    return is_up and isinstance(result, BackendUnavailableError)
 
 
 def stale_or_error(store: Store, reading: Reading, source: Source, failure: Any) -> Any:

@@ -110,8 +110,6 @@ class Round:
         # The thread that began it and waits for it, if there is one.
         self.thread: int | None = threading.get_ident()
         self.done = threading.Event()
-        # Whether its time was up, so that a caller with more may fetch again: always in a prefetch.
-        self.exhausted = reading.mode == "prefetch"
         self.results: dict[Source, Entry | ResolutionError] = {}
 
 
