@@ -166,9 +166,8 @@ class Cache(Store):
         """Store the answers, unless this round was given up or replaced meanwhile."""
         try:
             with self.lock:
-                if current.over:
+                if current.results:  # it was given up
                     return
-                current.over = True
                 seconds = self.age(current.sent)
                 # First: a caller that sees a new entry must not find an old value elsewhere.
                 self.changed()

@@ -97,7 +97,6 @@ class Round:
 
     runner: int | None = None  # the thread that it runs on
     background = False
-    over = False  # it has ended, or nobody waits for it any more
 
     def __init__(self, reading: Reading, sources: list[Source], timeout: float) -> None:
         self.owner = reading.owner
