@@ -83,8 +83,7 @@ def strictest(resolver: Any, name: str, freshness: Freshness, other: Freshness |
     if other is not None:
         ttl = min(ttl, other.ttl)
         accepts_absence = accepts_absence and other.accepts_absence
-    rest = freshness.jitter, freshness.stale_if_error, freshness.refresh_ahead
-    return Freshness(ttl, *rest, accepts_absence=accepts_absence)
+    return Freshness(**{**vars(freshness), "ttl": ttl, "accepts_absence": accepts_absence})
 
 
 def check(resolver: Any, values: dict[str, Any], results: dict[str, Any]) -> None:

@@ -43,20 +43,14 @@ def run_apart(run: Callable[[], object], name: str) -> threading.Thread | None:
 class Freshness:
     """How long a value is good, in seconds: one handler's view of one source."""
 
-    def __init__(
-        self,
-        ttl: float,
-        jitter: float = 0.0,
-        stale_if_error: float = 0.0,
-        refresh_ahead: float = 0.0,
-        *,
-        accepts_absence: bool = False,
-    ) -> None:
+    jitter = 0.0
+    stale_if_error = 0.0
+    refresh_ahead = 0.0
+    accepts_absence = False  # whether each declaration of the source has a default
+
+    def __init__(self, ttl: float, **rest: float) -> None:
         self.ttl = ttl
-        self.jitter = jitter
-        self.stale_if_error = stale_if_error
-        self.refresh_ahead = refresh_ahead
-        self.accepts_absence = accepts_absence  # each declaration of the source has a default
+        vars(self).update(rest)
 
     def lifetime(self, entry: Entry) -> float:
         """Return the TTL, shortened by the jitter that the entry's round has drawn."""
