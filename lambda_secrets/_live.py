@@ -7,7 +7,7 @@ import functools
 from ._cache import shared_cache
 from ._declarations import declare_all
 from ._maintenance import discard, known_entry, readable
-from ._resolver import Resolver, run
+from ._resolver import NEVER, Resolver, run
 from ._signals import is_from_signal
 from ._sources import check_seconds
 from ._suspended import drive
@@ -129,12 +129,11 @@ class LiveSecrets:
         resolver = resolvers[0]
         if len(resolvers) > 1 or name not in resolver.declarations:
             resolver = self._only(name)
-        until, wall, secrets = resolver.partial
+        until, wall, secrets = resolver.partial.get(name, NEVER)
         clock = resolver.cache.clock
         if (
             clock.monotonic() < until
             and clock.time() < wall
-            and name in held(secrets)
             and running.get() is None
             and name not in resolver.builds
         ):

@@ -115,7 +115,8 @@ def listen(store: Store, listener: Any) -> None:
 
 def injected(watcher: Any) -> Iterator[Opaque]:
     """Yield the values and defaults that a watcher holds."""
-    yield from held(watcher.partial[2]).values()
+    for name, (_, _, secrets) in watcher.partial.copy().items():
+        yield held(secrets)[name]
     for declaration in watcher.declarations.values():
         if declaration.default is not ...:
             yield opaque(declaration.default)

@@ -9,7 +9,7 @@ import os
 from ._cache import under_snapstart
 from ._sources import Mismatch, check_seconds
 from ._store import Entry, Freshness
-from ._values import Secrets, opaque, shielded
+from ._values import Secrets, held, opaque, shielded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ ANSWER_MARGIN = 0.2  # seconds of the remaining time that are kept for the invoc
 MOST_MADE = 256  # values that declarations have made from one entry, before these are dropped
 TTL_VARIABLES = ("LAMBDA_SECRETS_TTL", "SECRETS_MANAGER_TTL", "SSM_PARAMETER_STORE_TTL")
 
-_NEVER = (-math.inf, -math.inf, Secrets({}))
+NEVER = (-math.inf, -math.inf, Secrets({}))
 
 
 class Resolver:
@@ -38,7 +38,7 @@ class Resolver:
     Attributes:
         state: when the values expire, by the monotonic and the wall clock, and the values: all that
             a warm invocation looks at. Replaced as a whole, so that threads see one state.
-        partial: the same for names that were read one by one.
+        partial: the same for each name that was read, maybe without the others.
         resolved: the declarations that variables name (``env:NAME``), once these have been read.
         builds: the names whose declarations build objects.
         temporary: whether the cache may drop its sources: nobody declares them for long.
@@ -73,7 +73,8 @@ class Resolver:
         self.backend = backend
         self.timeout = timeout
         self.observer = observer
-        self.state = self.partial = _NEVER
+        self.state = NEVER
+        self.partial: dict[str, Any] = {}
         self.mismatched: set[str] = set()
         self._ttl = ttl
         self.resolved: dict[str, Declaration] = {}
@@ -117,7 +118,7 @@ class Resolver:
 
     def expire(self) -> None:
         """Look at the cache again before the next use."""
-        self.state = self.partial = _NEVER
+        self.state, self.partial = NEVER, {}
         self.resolved = {}
 
     def cached(self) -> Secrets | None:
@@ -233,12 +234,8 @@ class Resolver:
             if cache.generation == reading.generation and reading.good_for > 0:
                 until, wall = (instant + reading.good_for for instant in reading.now)
                 state = (until, wall, secrets)
-                if len(secrets) < len(self.declarations):
-                    from ._shortfall import merged
-
-                    state = merged(self.partial, reading, state)
-                self.partial = state
-                if len(state[2]) == len(self.declarations):
+                self.partial.update(dict.fromkeys(held(secrets), state))
+                if len(secrets) == len(self.declarations):
                     self.state = state
             if cache.generation != reading.generation:  # maybe a finalizer's clear just now
                 self.expire()

@@ -9,19 +9,16 @@ from ._maintenance import readable
 from ._signals import is_from_signal
 from ._sources import Mismatch
 from ._store import Entry, Freshness
-from ._values import Secrets, Wrapped, held, opaque, origins
+from ._values import Wrapped, opaque
 from .backends import backend_name
 from .errors import DeclarationError, SecretNotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
-    from typing import Any, TypeAlias
+    from typing import Any
 
     from ._secret import Declaration
-    from ._store import Reading
-
-    State: TypeAlias = tuple[float, float, Secrets]
 
 
 def with_others(resolver: Any, names: Collection[str]) -> list[str]:
@@ -29,17 +26,6 @@ def with_others(resolver: Any, names: Collection[str]) -> list[str]:
     own = {resolver.declaration(name).source for name in names}
     others = readable(resolver, resolver.declarations)
     return [*names, *(n for n in others if resolver.declaration(n).source not in own)]
-
-
-def merged(before: State, reading: Reading, state: State) -> State:
-    """Return the state of some names, merged with that of others if these are still good."""
-    until, wall, secrets = state
-    other_until, other_wall, others = before
-    if other_until <= reading.now[0] or other_wall <= reading.now[1]:
-        return state
-    both = {**held(others), **held(secrets)}
-    known = Secrets(both, {**origins(others), **origins(secrets)})
-    return min(until, other_until), min(wall, other_wall), known
 
 
 def value_or_default(resolver: Any, declaration: Declaration, value: Any) -> Any:

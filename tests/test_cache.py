@@ -105,7 +105,8 @@ class Watcher:
         self, backend: Any = None, values: Sequence[str] = (), declared: Sequence[Source] = ()
     ) -> None:
         self.backend = backend
-        self.partial = (0.0, 0.0, Secrets({value: opaque(value) for value in values}))
+        state = (0.0, 0.0, Secrets({value: opaque(value) for value in values}))
+        self.partial = dict.fromkeys(values, state)
         self.declarations = {
             str(source): SimpleNamespace(source=source, default=...) for source in declared
         }
@@ -1084,7 +1085,7 @@ def test_a_finalizers_clear_as_values_are_kept_forgets_these_values(cache: Cache
 
     class Interrupted(Resolver):
         def __setattr__(self, name: str, given: Any) -> None:
-            if name == "partial" and given[2]:
+            if name == "state" and given[2]:
                 clear(cache)
             super().__setattr__(name, given)
 
