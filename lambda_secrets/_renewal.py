@@ -115,11 +115,10 @@ def stale_or_error(store: Store, reading: Reading, source: Source, failure: Any)
     """Return the last entry if stale-if-error allows it, else the error."""
     error = failure or unanswered(min(reading.timeout, reading.wait))
     entry: Any = store.entries.get((id(reading.owner), source))
-    standing = standing_of(store, entry, reading.wanted[source])
-    if not standing or not isinstance(error, BackendUnavailableError) or reading.mode == "fresh":
+    transient = isinstance(error, BackendUnavailableError) and reading.mode != "fresh"
+    if not (transient and standing_of(store, entry, reading.wanted[source])):
         return error
-    if standing in {"stale", "resting"}:
-        reading.stale.append((source, entry, store.age(entry.sent)))
+    reading.stale.append((source, entry, store.age(entry.sent)))
     return entry
 
 
