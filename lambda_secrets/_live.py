@@ -156,7 +156,7 @@ class LiveSecrets:
 
     async def acurrent(self) -> Secrets:
         """Return fresh values, as `current` does, without blocking the event loop."""
-        return await drive(self._current())  # type: ignore[no-any-return]  # what the steps return
+        return await drive(self._current())
 
     def refresh(self, *names: str) -> None:
         """Fetch these declared names now (all by default), past every cache that can be bypassed.

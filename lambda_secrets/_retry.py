@@ -6,7 +6,7 @@ import functools
 import logging
 import math
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from ._build import builds_of, key_of
 from ._call import remaining_of
@@ -34,84 +34,91 @@ _log = logging.getLogger("lambda_secrets")
 class RetriedCall(Call):
     """A call of a handler with ``refresh_on`` or built objects."""
 
-    def steps(self) -> Steps[Any]:
-        """Yield blocking calls, and itself for each run; return the result of the last run."""
-        keys = [key_of(r, name) for r in self.resolvers() for name in readable(r, r.builds)]
-        if not keys:
-            return (yield from self._retried())
-        # Registered before it takes any object, so that none is closed while in use.
-        with builds_of(self.layer.resolver.cache).in_use(keys):
-            return (yield from self._retried())
+    _error: Exception | None = None  # which the first run has raised
+    _newer: Newer | None = None  # the search for the values of a second run
 
-    def resolvers(self) -> list[Resolver]:
-        """Return the resolvers of its secrets."""
-        return getattr(self.layer, "resolvers", [self.layer.resolver])
+    def __init__(self, layer: Any, args: tuple[Any, ...], kwargs: Any) -> None:
+        super().__init__(layer, args, kwargs)
+        self._resolvers: list[Resolver] = getattr(layer, "resolvers", [layer.resolver])
+        function = innermost(layer.function)
+        self._function = getattr(function, "__func__", function)
+        self._began = time.perf_counter()
+        if layer.refresh_on and not is_second_run_of(self._function):
+            self.types = layer.refresh_on
+            self.use = Use({})
+        keys = [key_of(r, name) for r in self._resolvers for name in readable(r, r.builds)]
+        self._in_use: Any = builds_of(layer.resolver.cache).in_use(keys) if keys else nullcontext()
 
-    def used(self) -> dict[Resolver, dict[str, Entry | None]]:
+    def __enter__(self) -> None:
+        """Begin the call, before it takes any object, so that none is closed while in use."""
+        self._in_use.__enter__()
+
+    def __exit__(self, *exc_info: object) -> None:
+        """End the call; serve the values of a second run to everybody if it has succeeded."""
+        error: Any = exc_info[1]
+        try:
+            super().__exit__()
+            if self._newer is not None and error is None:
+                self._newer.accept()
+            elif self._newer is not None:
+                self._newer.reject(failed=isinstance(error, self.layer.refresh_on))
+                vars(error)[_RETRIED] = time.perf_counter()
+                if error is not self._error:
+                    with suppress(Exception):  # it may take no attribute
+                        error.__context__ = error.__context__ or self._error
+        finally:
+            self.use.active = False  # also if a signal's exception has interrupted its end
+            self._error = None  # its traceback refers to frames that refer to this
+            self._in_use.__exit__(None, None, None)
+
+    def steps(self) -> Steps[None]:
+        """Yield blocking calls; resolve the values, newer ones after a failure.
+
+        If there are none, this raises what the first run has raised.
+        """
+        if self._error is None:
+            with self.use:  # a build may fail, as the handler may
+                return (yield from super().steps())
+        remaining = remaining_of(self.argument(1, "context"))
+        self._newer = Newer(self.layer.resolver.cache, self._used(), remaining)
+        found = yield from self._found(self._newer)
+        if not found:
+            self._newer = None
+            raise self._error
+        self.use = Use(found, self._function)
+        new: Any = found.get(self.layer.resolver, self.secrets)
+        if self.secrets:  # an override that has ended meanwhile may have had more names
+            new = Secrets({**held(self.secrets), **held(new)})
+        self.secrets = new
+
+    def failed(self, error: Exception) -> bool:
+        """Whether to look for newer values, and to run the handler again with them."""
+        self.use.active = False
+        # Only in this call: code may raise the same object again in a later one.
+        retried = vars(error).get(_RETRIED, -math.inf) >= self._began
+        if retried or isinstance(error, InjectionError) or not self._used():
+            return False
+        super().__exit__()
+        self.types, self._error = (), error
+        return True
+
+    def _used(self) -> dict[Resolver, dict[str, Entry | None]]:
         """Return the entries that the first run had, by resolver and declared name.
 
         These are injected, or read by a build or by a function with ``retry_on``; if such a
         function has read none, all are returned. There are none if the first read failed, or if
         a variable that names one of them does not name a source any more.
         """
-        resolvers = self.resolvers()
-        used = {r: names for r, names in self.use.reads.items() if r in resolvers}
+        used = {r: names for r, names in self.use.reads.items() if r in self._resolvers}
         if self.secrets:
             entries = origins(self.secrets)
             used[self.layer.resolver] = {name: entries.get(name) for name in held(self.secrets)}
         if not used and self.layer.into == "nothing":
-            for r in resolvers:
+            for r in self._resolvers:
                 used[r] = {name: known_entry(r, name) for name in readable(r, r.declarations)}
         return used if all(readable(r, names) == [*names] for r, names in used.items()) else {}
 
-    def _retried(self) -> Steps[Any]:
-        types = self.layer.refresh_on
-        function = innermost(self.layer.function)
-        function = getattr(function, "__func__", function)
-        if not types or is_second_run_of(function):
-            return (yield from super().steps())
-        self.use = Use({})
-        began = time.perf_counter()
-        try:
-            return (yield from super().steps())
-        except types as error:
-            used = self.used()
-            # Only in this call: code may raise the same object again in a later one.
-            retried = vars(error).get(_RETRIED, -math.inf) >= began
-            if not used or retried or self.begun or isinstance(error, InjectionError):
-                raise
-            failed = error
-        finally:
-            self.use.active = False  # also if a signal's exception has interrupted its end
-        remaining = remaining_of(self.argument(1, "context"))
-        newer = Newer(self.layer.resolver.cache, used, remaining)
-        result: Any = None
-        try:
-            found = yield from self._newer(newer)
-            if found:
-                self.use = Use(found, function)
-                new: Any = found.get(self.layer.resolver, self.secrets)
-                if self.secrets:  # an override that has ended meanwhile may have had more names
-                    new = Secrets({**held(self.secrets), **held(new)})
-                self.secrets = new
-                result = yield self
-        except BaseException as error:
-            newer.reject(failed=isinstance(error, types))
-            vars(error)[_RETRIED] = time.perf_counter()
-            if error is not failed:
-                with suppress(Exception):  # it may take no attribute
-                    error.__context__ = error.__context__ or failed
-            raise
-        else:
-            if found:
-                newer.accept()
-                return result
-            raise failed
-        finally:
-            self.use.active = False
-            del failed  # its traceback refers to this frame
-
-    def _newer(self, newer: Newer) -> Steps[dict[Resolver, Secrets]]:
+    def _found(self, newer: Newer) -> Steps[dict[Resolver, Secrets]]:
         """Return newer values, by resolver; none where an argument is a durable context."""
         if not any(map(_is_durable, map(type, (*self.args, *self.kwargs(0).values())))):
             return (yield from newer.steps())

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import functools
 from contextlib import nullcontext
+from types import coroutine
 
 from ._call import NOT_AWAITED, SUSPENDED, Layer, remaining_of
-from ._flags import flags_of
+from ._flags import COROUTINE, GENERATOR, flags_of
 from ._functions import offset_of, parameter
-from ._resolver import Unfinished, run
+from ._resolver import run
 from ._values import opaque
 from .errors import InjectionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine, Generator
     from typing import Any
 
     from ._names import Steps
@@ -75,16 +76,18 @@ class ContextLayer(SteppedLayer):
 
 
 class Call:
-    """A call of a handler. One of its steps is the call itself, which runs the handler.
+    """A call of a handler.
 
     Attributes:
         secrets: the values for this run of the handler.
-        use: the context manager that notes the reads of this run, if it may be retried.
-        begun: whether a generator has yielded an item.
+        types: the exceptions after which the handler may run once more.
+        use: the context manager that notes the reads of this run, if it may be repeated.
+        failed: tells whether to take the steps again, and then to run the handler again.
     """
 
+    failed: Callable[[Exception], bool]
+    types: tuple[type[Exception], ...] = ()
     use: Any = nullcontext()
-    begun = False
     _undo: Any = None
 
     def __init__(self, layer: Any, args: tuple[Any, ...], kwargs: Any) -> None:
@@ -93,21 +96,17 @@ class Call:
         self.kwargs = opaque(kwargs) if kwargs else _NONE
         self.secrets: Any = None
 
-    def steps(self) -> Steps[Any]:
-        """Yield blocking calls, and itself to run the handler; return the handler's result."""
+    def steps(self) -> Steps[None]:
+        """Yield blocking calls; resolve the values for the next run of the handler."""
         layer = self.layer
-        self.secrets = layer.cached(self)
+        self.secrets = self.secrets or layer.cached(self)
         if self.secrets is None:
             layer.check_call(self)
             remaining = remaining_of(self.argument(1, "context"))
-            names = layer.names(self)
-            with self.use:  # a build may fail, as the handler may
-                self.secrets = yield from layer.resolver.steps(names, remaining=remaining)
-        return (yield self)
+            self.secrets = yield from layer.resolver.steps(layer.names(self), remaining=remaining)
 
     def __enter__(self) -> None:
-        """Put the values in place."""
-        self._undo = self.layer.place(self)
+        """Begin the call."""
 
     def __exit__(self, *exc_info: object) -> None:
         """Take the values away again, once."""
@@ -115,23 +114,11 @@ class Call:
         if undo is not None:
             undo()
 
-    def __call__(self) -> Any:
-        """Run the handler with the values in place."""
-        result = None
+    def invoke(self) -> Any:
+        """Run the handler with the values in place, where they stay."""
         self._undo = self.layer.place(self)
-        try:
-            with self.use:
-                result = self.layer.invoke(self)
-            # Values to take away, or a retry: something follows once it has been awaited.
-            follows = self._undo is not None or type(self) is not Call
-            if follows and type(result) not in NOT_AWAITED and hasattr(type(result), "__await__"):
-                from ._suspended import Awaited
-
-                result = Unfinished(Awaited, self, result)
-            return result
-        finally:
-            if type(result) is not Unfinished:
-                self.__exit__()
+        with self.use:
+            return self.layer.invoke(self)
 
     def argument(self, index: int, name: str) -> Any:
         """Return the event (0) or context (1), positional or by keyword."""
@@ -141,6 +128,62 @@ class Call:
         if self.kwargs(0) and name not in self.kwargs(0):
             name = parameter(self.layer.function, index)
         return self.kwargs(0).get(name, MISSING)
+
+
+async def whole(call: Call, *, awaited: bool) -> Any:
+    """Make a call, which may take two runs of the handler, and await what the handler returns.
+
+    A caller that is no coroutine sets ``awaited`` to False. Then this pauses at most once, before
+    it awaits, and yields the awaitable that the handler has returned.
+    """
+    with call:
+        while True:
+            try:
+                if awaited:
+                    from ._suspended import drive
+
+                    await drive(call.steps())
+                else:
+                    run(call.steps())
+                result = call.invoke()
+                if type(result) in NOT_AWAITED or not hasattr(type(result), "__await__"):
+                    return result
+                if not awaited:
+                    await _paused(result)
+                    awaited = True
+                with call.use:
+                    return await result
+            except StopIteration as error:  # which cannot leave a coroutine
+                await _paused(error)
+            except call.types as error:
+                if not call.failed(error):
+                    raise
+
+
+@coroutine
+def _paused(result: Any) -> Generator[Any]:
+    """Yield a result; if the caller then raises an exception here, close the result."""
+    try:
+        yield result
+    except GeneratorExit:  # nobody awaits it
+        raise
+    except BaseException:  # such as of a task that is cancelled before it starts
+        getattr(result, "close", int)()
+        raise
+
+
+def begin(making: Coroutine[Any, Any, Any]) -> Any:
+    """Begin to make a whole call; return the handler's result, or a stand-in for an awaitable."""
+    try:
+        result = making.send(None)
+    except StopIteration as end:
+        return end.value
+    if isinstance(result, StopIteration):
+        making.close()
+        raise result
+    from ._suspended import Awaited
+
+    return Awaited(making, result)
 
 
 def _take_off(cache: Any, context: Any, key: str, secrets: Secrets) -> None:
@@ -156,43 +199,42 @@ def _take_off(cache: Any, context: Any, key: str, secrets: Secrets) -> None:
 
 def handler_of(layer: Any, call_of: type[Call]) -> Callable[..., Any]:
     """Return a wrapper of the same kind as the layer's function."""
-    if flags_of(layer.function) & SUSPENDED:
-        from ._suspended import wrapper_of
-
-        return wrapper_of(layer, call_of)
 
     def handler(*args: Any, **kwargs: Any) -> Any:
         call = call_of(layer, args, kwargs)
         del args, kwargs  # which may be another layer's values
-        if call_of is Call:
-            call.secrets = layer.cached(call)
+        if call_of is not Call or layer.into == "context":
+            return begin(whole(call, awaited=False))
+        call.secrets = layer.cached(call)  # there is nothing to take away, and nothing to repeat
         if call.secrets is None:
-            return run(call.steps())
-        if layer.into != "context":  # nothing to take away again
-            return layer.invoke(call)
-        result = call()
-        return result(None) if isinstance(result, Unfinished) else result
+            run(call.steps())
+        return layer.invoke(call)
 
+    async def coroutine_handler(*args: Any, **kwargs: Any) -> Any:
+        call = call_of(layer, args, kwargs)
+        del args, kwargs
+        return await whole(call, awaited=True)
+
+    flags = flags_of(layer.function)
+    if flags & COROUTINE:
+        return coroutine_handler
+    if flags & SUSPENDED:
+        from ._suspended import async_generator_of, generator_of
+
+        return (generator_of if flags & GENERATOR else async_generator_of)(layer, call_of)
     return handler
 
 
-def general_of(layer: Any) -> Callable[..., Any]:
+def general_of(layer: Layer) -> Callable[..., Any]:
     """Return a wrapper for the unusual calls of a usual handler."""
-    return handler_of(_stepped(layer), Call)
+    stepped = ContextLayer(layer.resolver, layer.key, (), layer.function)
+    if layer.function.__qualname__.isidentifier():  # it may have become a method since
+        stepped.offset = offset_of(layer.function)
+    return handler_of(stepped, Call)
 
 
 def unawaited(layer: Any, args: tuple[Any, ...], secrets: Secrets, awaitable: Any) -> Any:
     """Return a stand-in for an awaitable that a usual call has returned."""
-    from ._suspended import Awaited
-
-    call = Call(_stepped(layer), args, {})
+    call = Call(ContextLayer(layer.resolver, layer.key, (), lambda *_: awaitable), args, {})
     call.secrets = secrets
-    call.__enter__()
-    return Awaited(call, awaitable, None)
-
-
-def _stepped(layer: Layer) -> ContextLayer:
-    stepped = ContextLayer(layer.resolver, layer.key, (), layer.function)
-    if layer.function.__qualname__.isidentifier():  # it may have become a method since
-        stepped.offset = offset_of(layer.function)
-    return stepped
+    return begin(whole(call, awaited=False))
