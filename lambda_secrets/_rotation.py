@@ -24,7 +24,7 @@ from .errors import SecretNotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
     from typing import Any
 
     from ._cache import Cache
@@ -60,10 +60,13 @@ class Attempt:
         self.ended.set()
         self.refused: list[Entry] = []
 
-    @property
-    def pause(self) -> float:
-        """Seconds after a forced read for which the source is left alone."""
-        return min(LONGEST_PAUSE, FORCED_PAUSE * 2.0 ** max(0, min(self.fruitless, 9) - 1))
+    def rests(self, cache: Cache) -> float:
+        """Return the seconds for which the source is still left alone; at most 0 if it is due."""
+        read = [self.at]
+        if self.used is not None and self.used.forced:  # maybe by a refresh()
+            read.append(self.used.sent)
+        pause = FORCED_PAUSE * 2.0 ** max(0, min(self.fruitless, 9) - 1)
+        return min(LONGEST_PAUSE, pause) - min(map(cache.age, read))
 
 
 class Used:
@@ -88,11 +91,7 @@ class Used:
         self.key = resolver.key(name)
         self.source = self.key[1]
         self.asked = resolver.declaration(name).pending
-
-    @property
-    def attempt(self) -> Attempt:
-        """The attempts for its source, which all failing calls share."""
-        return _attempt(self.resolver.cache, self.key)
+        self.attempt = _attempt(resolver.cache, self.key)
 
     def cached(self) -> Entry | None:
         """Return the cached entry if its value differs from the one used."""
@@ -103,9 +102,9 @@ class Used:
 
     def asks_for_pending(self) -> bool:
         """Whether a pending version is wanted, or may differ in password alone."""
-        if self.source.kind != "secret" or self.source.versioned or self.asked is False:
+        if self.alone or self.source.kind != "secret" or self.source.versioned:
             return False
-        if self.before is None or self.before.absent:
+        if self.asked is False or self.before is None or self.before.absent:
             return False
         return self.asked is True or bool(shielded(_has_password, self.before))
 
@@ -151,26 +150,34 @@ class Newer:
                 yield functools.partial(self._tell, resolver.observer, names)
         return found
 
-    def refresh(self) -> Steps[Iterable[Attempt]]:
+    def refresh(self) -> Steps[list[Attempt]]:
         """Read the due sources without a newer value, past all caches; return their attempts."""
-        waited: dict[Attempt, Instant] = {}
-        while True:
-            with self._cache.lock:
-                due, joined, late = self._sorted(waited)
-                delay, left = max(late.values(), default=0.0), self._left()
-                if delay >= (self._timeout if left == math.inf else left):
-                    for one in late:
-                        one.alone = True
-                    delay = 0.0
-                if not delay:
-                    due = due if left else {}
-                    self._claim(due)
-                    break
-            # Two rotations in a row: wait until the sources may be read again.
+        late: dict[Used, float] = {}
+        with self._cache.lock:
+            for one in self._used:
+                attempt, before = one.attempt, one.before
+                if one.cached():
+                    continue
+                if before is not None:
+                    if attempt.used is None or not same(attempt.used, before):
+                        attempt.fruitless = 0
+                    attempt.used = before
+                rests = attempt.rests(self._cache)
+                if rests > 0 and attempt.ended.is_set():
+                    one.alone = attempt.fruitless > 0
+                    if before is not None and before.forced and not one.alone:
+                        late[one] = rests
+        # Two rotations in a row: wait until the sources may be read again.
+        delay, left = max(late.values(), default=0.0), self._left()
+        waited = {}
+        if delay >= (self._timeout if left == math.inf else left):
+            for one in late:
+                one.alone = True
+        elif late:
             waited = {one.attempt: one.attempt.at for one in late}
             yield functools.partial(time.sleep, delay)
-        yield from self._read(due, joined)
-        return due
+        wanted = [one for one in self._used if not (one.alone or one.cached())]
+        return (yield from self._read({one.attempt: one.resolver for one in wanted}, waited))
 
     def accept(self) -> None:
         """Serve the pending values, and objects built from them, to everybody: they worked."""
@@ -204,50 +211,14 @@ class Newer:
         builds_of(self._cache).inherited.append(self._trial)
         return True
 
-    def _sorted(
-        self, waited: dict[Attempt, Instant]
-    ) -> tuple[dict[Attempt, Resolver], set[threading.Event], dict[Used, float]]:
-        """Return what to read now, what to wait for, and delays; note what to leave alone.
-
-        A source that was waited for is due, unless another call has read it meanwhile.
-        """
-        due, joined, late = {}, set(), {}
-        for one in self._used:
-            one.alone = False
-            if one.cached():
-                continue
-            attempt, before = one.attempt, one.before
-            since = self._cache.age(attempt.at)
-            if before and not (attempt.used and same(attempt.used, before)):
-                attempt.used, attempt.fruitless = before, 0
-            if before and before.forced:  # maybe by a refresh()
-                since = min(since, self._cache.age(before.sent))
-            if self._is_running(attempt):
-                joined.add(attempt.ended)
-            elif since >= attempt.pause or waited.get(attempt) == attempt.at:
-                due[attempt] = one.resolver
-            elif attempt.fruitless:
-                one.alone = True
-            elif before and before.forced:
-                late[one] = FORCED_PAUSE - since
-        return due, joined, late
-
     def _cross(self) -> Steps[None]:
         """Find pending versions that may serve as the current ones."""
         wanted: dict[Used, Attempt] = {}
-        due, joined = {}, set()
-        with self._cache.lock:
-            for one in self._used:
-                if one.alone or not one.asks_for_pending():
-                    continue
+        for one in self._used:
+            if one.asks_for_pending():
                 pending = Source("secret", one.source.name, version_stage="AWSPENDING")
-                wanted[one] = attempt = _attempt(self._cache, (one.key[0], pending))
-                if self._is_running(attempt):
-                    joined.add(attempt.ended)
-                elif self._cache.age(attempt.at) >= FORCED_PAUSE:
-                    due[attempt] = one.resolver
-            self._claim(due)
-        yield from self._read(due, joined)
+                wanted[one] = _attempt(self._cache, (one.key[0], pending))
+        yield from self._read({attempt: one.resolver for one, attempt in wanted.items()})
         for one, attempt in wanted.items():
             entry = self._cache.entries.get(attempt.key)
             # The read may have failed, and left an earlier rotation's version.
@@ -256,17 +227,29 @@ class Newer:
             elif one.accepts(entry):
                 one.newer = one.pending = entry
 
-    def _claim(self, due: Iterable[Attempt]) -> None:
-        """Let other calls wait while this one reads; the caller holds the lock."""
-        now = self._cache.now()
-        for attempt in due:
-            attempt.at, attempt.ended = now, threading.Event()
+    def _read(
+        self, wanted: dict[Attempt, Resolver], waited: Mapping[Attempt, Instant] = {}
+    ) -> Steps[list[Attempt]]:
+        """Read the due ones of these sources past all caches; return their attempts.
 
-    def _read(self, due: dict[Attempt, Resolver], joined: Iterable[threading.Event]) -> Steps[None]:
-        """Read the claimed sources past all caches; wait for those that other calls read."""
+        A source that was waited for is due, unless another call has read it meanwhile. Those that
+        other calls read at the moment are waited for.
+        """
+        age, longest = self._cache.age, self._timeout + GRACE
+        with self._cache.lock:
+            joined = [a for a in wanted if not a.ended.is_set() and age(a.at) <= longest]
+            due = [
+                attempt
+                for attempt in (wanted if self._left() else ())
+                if attempt.rests(self._cache) <= 0 or waited.get(attempt) == attempt.at
+                if attempt not in joined
+            ]
+            now = self._cache.now()
+            for attempt in due:
+                attempt.at, attempt.ended = now, threading.Event()
         try:
-            for resolver in dict.fromkeys(due.values()):
-                sources = [attempt.key[1] for attempt in due if due[attempt] is resolver]
+            for resolver in dict.fromkeys(wanted[attempt] for attempt in due):
+                sources = [attempt.key[1] for attempt in due if wanted[attempt] is resolver]
                 yield functools.partial(
                     self._cache.read,
                     *(resolver.backend, dict.fromkeys(sources, Freshness(0.0))),
@@ -278,8 +261,9 @@ class Newer:
         finally:
             for attempt in due:
                 attempt.ended.set()
-        for ended in joined:
-            yield functools.partial(ended.wait, min(self._left(), self._timeout + GRACE))
+        for attempt in joined:
+            yield functools.partial(attempt.ended.wait, min(self._left(), longest))
+        return due
 
     def _served(self, one: Used, pending: Entry) -> Key | None:
         """Let a pending version serve everybody; return its key, or None if AWSCURRENT has changed.
@@ -330,11 +314,6 @@ class Newer:
     def _left(self) -> float:
         left: float = self._until - self._cache.clock.monotonic()
         return max(0.0, left)
-
-    def _is_running(self, attempt: Attempt) -> bool:
-        """Whether another call is reading it past all caches."""
-        hung = self._cache.age(attempt.at) > self._timeout + GRACE
-        return not (hung or attempt.ended.is_set())
 
 
 def _attempt(cache: Cache, key: Key) -> Attempt:

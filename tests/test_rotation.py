@@ -11,6 +11,7 @@ import os
 import threading
 import time
 import weakref
+from contextvars import Context
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -702,6 +703,39 @@ def test_a_pause_is_for_the_value_that_failed(stopped: FakeClock) -> None:
     database.rotate("newer")
     stopped.tick(1)
     assert call() == "in with newer"
+
+
+def test_a_late_call_with_an_older_value_ends_no_pause(stopped: FakeClock) -> None:
+    """A call that failed with the value before finds the newer one, which is still left alone."""
+    database = Rotating()
+    live = LiveSecrets({"password": Secret("prod/db", "password", pending=False)}, backend=database)
+    meanwhile: list[Callable[[], None]] = []
+
+    @live.retry_on(LoginFailed)
+    def call() -> str:
+        password = live.password
+        if meanwhile:
+            Context().run(meanwhile.pop())
+        return database.login(password)
+
+    def fail_with_the_new_password() -> None:
+        database.rotate("new")
+        database.accepted = "unknown"
+        live.refresh()
+        for _ in range(3):
+            stopped.tick(20)
+            with pytest.raises(LoginFailed):
+                call()
+
+    meanwhile.append(fail_with_the_new_password)
+    with pytest.raises(LoginFailed):
+        call()
+    assert database.logins == ["new", "new", "new", "old", "new"]
+    read = len(database.asked)
+    stopped.tick(3)
+    with pytest.raises(LoginFailed):
+        call()
+    assert len(database.asked) == read
 
 
 def test_a_call_without_time_to_read_counts_as_no_read(stopped: FakeClock) -> None:
