@@ -35,8 +35,8 @@ class SteppedLayer(Layer):
         """Raise an `InjectionError`, before any fetch, if this call cannot take the values."""
 
     def cached(self, call: Call) -> Secrets | None:
-        """Return the values, or None if any is due."""
-        return self.resolver.cached()
+        """Return the values, or None if any is due or not wanted."""
+        return self.resolver.cached() if self.names(call) is None else None
 
     def names(self, call: Call) -> list[str] | None:
         """Return the declared names to resolve for this call; None for all."""

@@ -103,15 +103,14 @@ class KeywordLayer(SteppedLayer):
                     "not take it. Add the parameter, or use into='context'."
                 )
 
-    def cached(self, call: Call) -> Secrets | None:
-        """Return the values if nothing is due, and the caller passes none of them itself."""
-        more = call.kwargs(0) or len(call.args) > self.offset + 2
-        return None if more and self._passed(call) else self.resolver.cached()
-
-    def names(self, call: Call) -> list[str]:
+    def names(self, call: Call) -> list[str] | None:
         """Return the names to resolve: all but those that the caller passes itself."""
-        passed = self._passed(call)
-        return [name for name in self.resolver.declarations if name not in passed]
+        passed = set(call.kwargs(0))
+        if len(call.args) > self.offset + 2:
+            signature = signature_of(innermost(self.function))  # with what inner layers inject
+            passed.update(signature.bind_partial(*call.args).arguments)
+        names = self.resolver.declarations
+        return None if passed.isdisjoint(names) else [n for n in names if n not in passed]
 
     def invoke(self, call: Call) -> Any:
         """Call the handler with the values as keyword arguments."""
@@ -125,14 +124,6 @@ class KeywordLayer(SteppedLayer):
             if not problem:
                 raise
         raise InjectionError(problem)
-
-    def _passed(self, call: Call) -> set[str]:
-        """Return the declared names that the caller passes explicitly."""
-        names = set(call.kwargs(0))
-        if len(call.args) > self.offset + 2:
-            signature = signature_of(innermost(self.function))  # with what inner layers inject
-            names.update(signature.bind_partial(*call.args).arguments)
-        return names.intersection(self.resolver.declarations)
 
 
 class Uninjected:
