@@ -18,7 +18,7 @@ from .errors import DeclarationError, ResolutionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any, NoReturn
 
     from ._names import Steps
@@ -125,21 +125,13 @@ class LiveSecrets:
 
     def __getitem__(self, name: str) -> Any:
         """Return a fresh value."""
-        resolvers = self._resolvers
-        resolver = resolvers[0]
-        if len(resolvers) > 1 or name not in resolver.declarations:
+        resolver = self._resolvers[0]
+        if len(self._resolvers) > 1 or name not in resolver.declarations:
             resolver = self._only(name)
-        until, wall, secrets = resolver.partial.get(name, NEVER)
-        clock = resolver.cache.clock
-        if (
-            clock.monotonic() < until
-            and clock.time() < wall
-            and running.get() is None
-            and name not in resolver.builds
-        ):
-            return fresh(held(secrets)[name])
-        found = run(self._steps(resolver, [name]))
-        return fresh(held(found)[name])
+        secrets = None if running.get() else _cached(resolver, name)
+        if secrets is None:
+            secrets = run(self._steps(resolver, name))
+        return fresh(held(secrets)[name])
 
     def current(self) -> Secrets:
         """Return fresh values of all declarations.
@@ -147,10 +139,10 @@ class LiveSecrets:
         Raises:
             ResolutionError: it reports every failure.
         """
-        resolver = self._resolvers[0]
-        if len(self._resolvers) == 1 and running.get() is None:
+        resolver, *others = self._resolvers
+        if not (others or resolver.builds or running.get()):
             secrets = resolver.cached()
-            if secrets is not None and not resolver.builds:
+            if secrets is not None:
                 return secrets
         return run(self._current())
 
@@ -255,12 +247,13 @@ class LiveSecrets:
             )
         return found[0]
 
-    def _steps(self, resolver: Resolver, names: Collection[str]) -> Steps[Secrets]:
-        """Return the values of these names; any others that are due are fetched with them."""
+    def _steps(self, resolver: Resolver, name: str | None = None) -> Steps[Secrets]:
+        """Return all values, or at least that of a name; all that are due are fetched with it."""
+        names = resolver.declarations if name is None else (name,)
         given = given_to(resolver)
         if all(name in given for name in names):
             return Secrets(given)
-        secrets = None if resolver.builds else resolver.cached()
+        secrets = _cached(resolver, name)
         if secrets is None:
             secrets = yield from resolver.steps(names, beside=True)
         entries = origins(secrets)
@@ -270,7 +263,7 @@ class LiveSecrets:
     def _current(self) -> Steps[Secrets]:
         for name in self.declarations:
             self._only(name)
-        return (yield from _gathered(self._steps(r, r.declarations) for r in self._resolvers))
+        return (yield from _gathered(self._steps(r) for r in self._resolvers))
 
     def _refreshed(self, names: tuple[str, ...]) -> Steps[None]:
         wanted = names or self.declarations
@@ -283,6 +276,16 @@ class LiveSecrets:
         )
         for resolver in self._resolvers:
             take_back(resolver, wanted)
+
+
+def _cached(resolver: Resolver, name: str | None) -> Secrets | None:
+    """Return cached values: all, or at least that of a name; None if one is due, or is built."""
+    until, wall, secrets = resolver.state if name is None else resolver.partial.get(name, NEVER)
+    clock = resolver.cache.clock
+    if clock.monotonic() >= until or clock.time() >= wall:
+        return None
+    is_built = resolver.builds if name is None else name in resolver.builds
+    return None if is_built else secrets
 
 
 def _gathered(parts: Iterable[Steps[Secrets]]) -> Steps[Secrets]:

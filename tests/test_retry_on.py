@@ -228,6 +228,20 @@ def test_the_sources_are_those_that_were_read_since_the_call_began(
     assert backend.calls[-1].sources == ["b"]
 
 
+def test_a_name_that_was_read_alone_does_not_go_through_the_cache_again(
+    live: LiveSecrets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within a call, a warm name is not looked up in the cache, even if others were never read."""
+    assert live.a == "0"
+    monkeypatch.setattr(shared_cache, "read", None)
+
+    @live.retry_on(LoginFailed)
+    def call() -> Any:
+        return live.a
+
+    assert call() == "0"
+
+
 def test_all_sources_are_read_if_none_was(live: LiveSecrets, backend: Recorder) -> None:
     """A call that reads no source itself refreshes them all."""
     tries = []
