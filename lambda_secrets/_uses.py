@@ -9,7 +9,7 @@ from ._values import Secrets, held, origins
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Mapping
     from typing import Any, TypeAlias
 
     from ._names import Opaque
@@ -29,40 +29,34 @@ class Use:
             until their TTL ends or the run refreshes or clears them.
         innermost: the function below all decorators, if this is its second run.
         active: whether it runs: not between a generator's items, nor after its end.
-        outer: the run that it is part of, if any.
     """
 
-    __slots__ = ("_token", "active", "given", "innermost", "outer", "reads")
+    __slots__ = ("_token", "active", "given", "innermost", "reads")
 
     def __init__(self, given: dict[Resolver, Secrets], innermost: object = None) -> None:
         self.reads: dict[Resolver, dict[str, Entry | None]] = {}
         self.given = given
         self.innermost = innermost
         self.active = False
-        self.outer = next(runs(), None)
 
     def __enter__(self) -> None:
         self.active = True
-        self._token = running.set(self)
+        self._token = running.set((self, *runs()))
 
     def __exit__(self, *exc_info: object) -> None:
         self.active = False
         with suppress(ValueError):  # a coroutine that was closed in another context
             running.reset(self._token)
-        del self._token  # which refers to the run before
+        del self._token  # which refers to the runs before
 
 
-running: ContextVar[Use | None] = ContextVar("lambda_secrets", default=None)
-"""The innermost run whose reads are noted; in a task, maybe one that has ended since."""
+running: ContextVar[tuple[Use, ...]] = ContextVar("lambda_secrets", default=())
+"""The runs whose reads are noted, innermost first; in a task, maybe some that have ended since."""
 
 
-def runs() -> Iterator[Use]:
-    """Yield the runs that the caller is part of, innermost first."""
-    use = running.get()
-    while use is not None:
-        if use.active:
-            yield use
-        use = use.outer
+def runs() -> list[Use]:
+    """Return the runs that the caller is part of, innermost first."""
+    return [use for use in running.get() if use.active]
 
 
 def is_second_run_of(function: object) -> bool:
