@@ -31,15 +31,16 @@ _NONE = opaque({})  # of a call without keyword arguments
 class SteppedLayer(Layer):
     """A layer whose calls are made in steps."""
 
-    def check_call(self, call: Call) -> None:
-        """Raise an `InjectionError`, before any fetch, if this call cannot take the values."""
-
     def cached(self, call: Call) -> Secrets | None:
         """Return the values, or None if any is due or not wanted."""
         return self.resolver.cached() if self.names(call) is None else None
 
     def names(self, call: Call) -> list[str] | None:
-        """Return the declared names to resolve for this call; None for all."""
+        """Return the declared names to resolve for this call; None for all.
+
+        Raises:
+            InjectionError: before any fetch, when this call cannot take the values.
+        """
         return None
 
     def place(self, call: Call) -> Callable[[], None] | None:
@@ -53,8 +54,8 @@ class SteppedLayer(Layer):
 class ContextLayer(SteppedLayer):
     """Puts the values on the context."""
 
-    def check_call(self, call: Call) -> None:
-        """Raise an `InjectionError`, before any fetch, if this call cannot take the values."""
+    def names(self, call: Call) -> None:
+        """Check whether this call can take the values; all names are resolved."""
         context = call.argument(1, "context")
         if context is None or context is MISSING:
             from ._explain import no_context
@@ -69,7 +70,6 @@ class ContextLayer(SteppedLayer):
             if key not in own:
                 own[key] = call.secrets
                 return functools.partial(_take_off, self.resolver.cache, context, key, call.secrets)
-        self.check_call(call)
         from ._overlap import placed
 
         return placed(self.resolver.cache, context, key, call.secrets)
@@ -101,9 +101,8 @@ class Call:
         layer = self.layer
         self.secrets = self.secrets or layer.cached(self)
         if self.secrets is None:
-            layer.check_call(self)
-            remaining = remaining_of(self.argument(1, "context"))
-            self.secrets = yield from layer.resolver.steps(layer.names(self), remaining=remaining)
+            names, remaining = layer.names(self), remaining_of(self.argument(1, "context"))
+            self.secrets = yield from layer.resolver.steps(names, remaining=remaining)
 
     def __enter__(self) -> None:
         """Begin the call."""

@@ -24,8 +24,8 @@ class EventLayer(SteppedLayer):
 
     into = "event"
 
-    def check_call(self, call: Call) -> None:
-        """Raise an `InjectionError` if this event cannot take the values."""
+    def names(self, call: Call) -> None:
+        """Check whether this event can take the values; all names are resolved."""
         event = call.argument(0, "event")
         fits = isinstance(event, dict) and (
             self.key not in event or isinstance(event[self.key], Secrets)
@@ -37,23 +37,21 @@ class EventLayer(SteppedLayer):
 
     def invoke(self, call: Call) -> Any:
         """Call the handler with a copy of the event that has the values."""
-        event, args = call.argument(0, "event"), call.args
-        if type(event) is dict and self.key not in event:
-            event = {**event, self.key: call.secrets}
+        event, secrets, args = call.argument(0, "event"), call.secrets, call.args
+        if self.key in event:  # of an outer layer
+            secrets = Secrets({**held(event[self.key]), **held(secrets)})
+        if type(event) is dict:
+            event = {**event, self.key: secrets}
         else:
-            event = self._filled(call, event)
+            event = self._filled(event, secrets)
         if len(args) > self.offset:
             rest = args[self.offset + 1 :]
             return self.function(*args[: self.offset], event, *rest, **call.kwargs(0))
         name = "event" if "event" in call.kwargs(0) else parameter(self.function, self.offset)
         return self.function(*args, **{**call.kwargs(0), name: event})
 
-    def _filled(self, call: Call, event: Any) -> dict[Any, Any]:
-        """Return a filled copy of an event that has secrets already, or is more than a dict."""
-        self.check_call(call)
-        secrets = call.secrets
-        if self.key in event:
-            secrets = Secrets({**held(event[self.key]), **held(secrets)})
+    def _filled(self, event: Any, secrets: Secrets) -> dict[Any, Any]:
+        """Return a filled copy of an event that is more than a dict."""
         from copy import copy
 
         try:
