@@ -41,7 +41,6 @@ class SteppedLayer(Layer):
         Raises:
             InjectionError: before any fetch, when this call cannot take the values.
         """
-        return None
 
     def place(self, call: Call) -> Callable[[], None] | None:
         """Put the values in place; return a function that takes them away again, if needed."""

@@ -230,6 +230,19 @@ def test_a_generator_is_not_repeated_after_its_first_item(*, awaited: bool) -> N
     assert len(backend.calls) == 1
 
 
+@both
+def test_a_context_that_takes_no_values_is_no_reason_to_run_again(
+    backend: Recorder, *, awaited: bool
+) -> None:
+    """An `InjectionError` gets out at once, though ``refresh_on`` names its base class."""
+    handler = handler_of(
+        lambda context: [context], awaited=awaited, backend=backend, refresh_on=TypeError
+    )
+    with pytest.raises(InjectionError):
+        items_of(handler({}, object()))
+    assert len(backend.calls) == 1
+
+
 def test_a_generator_with_refresh_on_is_driven_as_it_is(backend: Recorder) -> None:
     """`send`, `throw`, `close` and the return value also work with ``refresh_on``."""
 
