@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from contextlib import suppress
 
 from ._signals import is_from_signal
 from ._values import Secrets, held
@@ -51,9 +52,8 @@ class _Overlap:
 
     def shown(self) -> Secrets:
         """Return the union of the running calls' values; for equal names, the latest call's."""
-        parts = list(self.running.values())
-        if isinstance(self.before[1], Secrets):
-            parts.insert(0, self.before[1])
+        found = (self.before[1], *self.running.values())
+        parts = [one for one in found if isinstance(one, Secrets)]
         return Secrets({name: value for part in parts for name, value in held(part).items()})
 
     def show(self) -> None:
@@ -82,16 +82,11 @@ class _Overlap:
         """Restore the attribute as it was before."""
         context, key = self.context, self.key
         own, seen = self.before
-        if getattr(context, key, _MISSING) is seen:
-            return  # the handler deleted it
-        if own is _MISSING:
-            mine = getattr(context, "__dict__", None)
-            if type(mine) is dict and mine.pop(key, _MISSING) is not _MISSING:
-                return  # the attribute of its class, or of a mock, shows again
-        if seen is not _MISSING:
-            setattr(context, key, seen)
-        else:
-            _remove(context, key)
+        if own is _MISSING and getattr(context, key, seen) is not seen:
+            with suppress(AttributeError):  # a property without a deleter
+                delattr(context, key)
+        if getattr(context, key, _MISSING) is not seen:
+            setattr(context, key, None if seen is _MISSING else seen)
 
 
 def placed(cache: Any, context: Any, key: str, secrets: Secrets) -> Callable[[], None]:
@@ -135,12 +130,5 @@ def leave_first(cache: Any, context: Any, key: str, secrets: Secrets) -> None:
         if overlap is not None and overlap.before[1] is secrets:
             overlap.before = (_MISSING, _MISSING)
             overlap.show()
-        elif hasattr(context, key):
-            _remove(context, key)
-
-
-def _remove(context: Any, key: str) -> None:
-    try:
-        delattr(context, key)
-    except AttributeError:  # a property without a deleter
-        setattr(context, key, None)
+        else:
+            context.__dict__.pop(key, None)
