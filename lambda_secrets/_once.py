@@ -1,10 +1,10 @@
-"""Resolves secrets without a handler; keeps its resolvers, so that equal calls parse once."""
+"""Resolves secrets without a handler; keeps its resolvers, so that strings are parsed once."""
 
 from __future__ import annotations
 
 import logging
-import os
 import weakref
+from types import NoneType
 
 from ._cache import shared_cache
 from ._declarations import declare_all
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .backends import Backend
 
 _MOST_KEPT = 128  # resolvers
+_NUMBERS = {int, float, NoneType}  # types of options; True is refused
 _OPTIONS = ("ttl", "timeout", "jitter", "stale_if_error", "refresh_ahead", "observer")
 
 
@@ -82,14 +83,10 @@ def prefetched(resolver: Resolver) -> None:
 def resolver_for(
     declarations: Mapping[str, str | Declaration], backend: str | Backend, options: tuple[Any, ...]
 ) -> Resolver:
-    """Return a resolver of these declarations, the same one for equal arguments."""
+    """Return a resolver of these declarations; the same one for equal strings and numbers."""
     chosen: Any = backend_of(backend)
-    key: Any = None
-    try:
-        key = id(chosen), *_spelled(declarations, options, is_own=chosen is backend)
-        known = _known.get(key)
-    except Exception:  # noqa: BLE001 - not a mapping, or it cannot be hashed, compared or kept
-        key = known = None
+    key = _key(declarations, chosen, options)
+    known = _known.get(key)
     if known is not None and known.backend is chosen:
         return known
     try:
@@ -107,26 +104,14 @@ def resolver_for(
     return made
 
 
-def _spelled(declarations: Any, options: tuple[Any, ...], *, is_own: bool) -> tuple[Any, ...]:
-    """Return the key of a call: its declarations, options, their types, and variables.
-
-    Raises:
-        TypeError: when the key might keep the caller's own backend alive.
-    """
-    rest = [one for one in declarations.values() if type(one) is not str or one[:4] == "env:"]
-    if is_own and (rest or options[-1] is not None):
-        raise TypeError
+def _key(declarations: Any, chosen: Any, options: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """Return what tells calls apart; None if they may differ in more, or refer to a backend."""
+    if type(declarations) is not dict or not _NUMBERS.issuperset(map(type, options)):
+        return None
+    if not all(type(one) is str and one[:4] != "env:" for one in declarations.values()):
+        return None
     variables = environment(TTL_VARIABLES) if options[0] is None else ()
-    kinds = tuple(map(type, options))  # True == 1, but True is not a number of seconds
-    return tuple(declarations.items()), tuple(map(_seen, rest)), options, kinds, variables
-
-
-def _seen(declaration: Any) -> object:
-    """Return what equal ones may differ in: a default's type, a conversion, a variable's text."""
-    if isinstance(declaration, str):
-        return os.environ.get(declaration[4:].partition("#")[0])
-    variable, kind = declaration.variable, type(declaration.default)
-    return kind, declaration.convert, None if variable is None else os.environ.get(variable)
+    return id(chosen), tuple(declarations.items()), options, variables
 
 
 class _Once(Resolver):

@@ -38,9 +38,8 @@ def kept(declarations: Any, **options: Any) -> bool:
 
 
 def test_equal_declarations_are_parsed_once(backend: Recorder) -> None:
-    """Equal strings and objects are parsed once, even in a new mapping at each call."""
+    """Equal strings are parsed once, even in a new mapping at each call."""
     assert kept(lambda: {"a": "a", "b": "b#x"})
-    assert kept(lambda: {"a": Secret("a", ttl=5), "b": Secret("b", default="x")})
     assert resolve_secrets({"a": "a"}).a == resolve_secrets({"a": "a"}).a == "1"
     assert len(backend.calls) == 1
 
