@@ -150,14 +150,6 @@ def wrong_event(event: object, key: str, *, missing: bool) -> str:
     )
 
 
-def read_only_event(event: object, raised: str) -> str:
-    """Return why a copy of an event does not take values."""
-    return (
-        f"Cannot put secrets into the event: a copy of the {type(event).__name__} raised "
-        f"{raised}. {_elsewhere(event)}"
-    )
-
-
 def _elsewhere(thing: object, other: str = "a dict") -> str:
     """Return where else the values can go; the objects of a durable execution are frozen."""
     kind = type(thing)

@@ -43,27 +43,15 @@ class EventLayer(SteppedLayer):
         if type(event) is dict:
             event = {**event, self.key: secrets}
         else:
-            event = self._filled(event, secrets)
+            from copy import copy
+
+            event = copy(event)
+            event[self.key] = secrets
         if len(args) > self.offset:
             rest = args[self.offset + 1 :]
             return self.function(*args[: self.offset], event, *rest, **call.kwargs(0))
         name = "event" if "event" in call.kwargs(0) else parameter(self.function, self.offset)
         return self.function(*args, **{**call.kwargs(0), name: event})
-
-    def _filled(self, event: Any, secrets: Secrets) -> dict[Any, Any]:
-        """Return a filled copy of an event that is more than a dict."""
-        from copy import copy
-
-        try:
-            filled: dict[Any, Any] = copy(event)
-            filled[self.key] = secrets
-        except Exception as error:  # noqa: BLE001 - whatever a read-only dict raises
-            raised = type(error).__name__
-        else:
-            return filled
-        from ._explain import read_only_event
-
-        raise InjectionError(read_only_event(event, raised))
 
 
 class KeywordLayer(SteppedLayer):

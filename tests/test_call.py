@@ -205,16 +205,9 @@ def test_a_builtin_takes_its_event_by_the_usual_name() -> None:
         inject(into="event")(dict)(other={})
 
 
-def test_an_event_that_cannot_be_copied_says_so() -> None:
-    """A dict subclass that refuses the key, or another mapping, is an `InjectionError`."""
-
-    class Refusing(dict[str, Any]):
-        def __setitem__(self, key: str, value: Any) -> None:
-            raise PermissionError(key)
-
+def test_an_event_that_is_another_mapping_says_so() -> None:
+    """A mapping that is not a dict is an `InjectionError`."""
     handler = inject(into="event")(lambda event, context: None)
-    with pytest.raises(InjectionError, match="a copy of the Refusing raised PermissionError"):
-        handler(Refusing(), None)
     with pytest.raises(InjectionError, match="expected a dict, got UserDict"):
         handler(UserDict(), None)
 
