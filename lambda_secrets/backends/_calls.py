@@ -14,7 +14,7 @@ from ..errors import BackendError, BackendUnavailableError, ResolutionError, Sec
 from . import Answer, own_region
 from ._decode import is_named, parameter_answer, secret_answer, text_of
 from ._endpoints import SERVICES
-from ._states import retried
+from ._states import ExpiredError, UnaskedError, retried
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,10 +71,14 @@ class ConversingBackend(Shared):
             self._configurations.pop(source, None)
         tasks = self._tasks(sources)
         answers = self._run(tasks, deadline)
-        if again := _singly(tasks, answers):
-            for _, (source,) in again:
-                del answers[source]
-            answers.update(self._run(again, deadline))
+        alone = [
+            (secret if talk is secrets else talk, [source])
+            for talk, together in tasks
+            for source in together
+            if source not in answers
+        ]
+        if alone and time.monotonic() < deadline:
+            answers |= self._run(alone, deadline)
         answers = {source: answers.get(source) or late() for source in sources}
         for source, answer in answers.items():
             if type(answer) is not Answer:  # its session, if it has one, is of no use
@@ -176,13 +180,22 @@ def late() -> BackendUnavailableError:
 
 
 def conversation(talk: Talk, sources: list[Source], make: Make) -> Job:
-    """Have a conversation; a malformed document is an error of its sources."""
+    """Have a conversation. Sources that its answers leave out should be read alone."""
     try:
         return (yield from talk(sources, make))
     except (AttributeError, LookupError, TypeError, ValueError):
         pass  # its message may quote a value
     failure = BackendError("AWS answered in an unexpected form. Check AWS_ENDPOINT_URL.")
-    return dict.fromkeys(sources, failure)
+    return _of_call(sources, failure, alone=len(sources) == 1)
+
+
+def _of_call(sources: list[Source], failure: ResolutionError, *, alone: bool) -> Answers:
+    """Return the answers of a failed call: none if its sources should be read alone.
+
+    One denied or malformed name fails a whole call, though its other names may be good.
+    """
+    is_shared = isinstance(failure, (BackendUnavailableError, ExpiredError, UnaskedError))
+    return dict.fromkeys(sources, failure) if alone or is_shared else {}
 
 
 def secret(sources: list[Source], make: Make) -> Job:
@@ -202,43 +215,26 @@ def secret(sources: list[Source], make: Make) -> Job:
 
 
 def secrets(sources: list[Source], make: Make) -> Job:
-    """Read up to twenty current secrets; a single one alone where `_singly` would do so."""
+    """Read up to twenty current secrets."""
     arguments = {"SecretIdList": [source.name for source in sources]}
     pages = yield from _pages(make, "BatchGetSecretValue", sources[0], arguments)
     if isinstance(pages, ResolutionError):
-        if len(sources) == 1 and not isinstance(pages, BackendUnavailableError):
-            return (yield from secret(sources, make))
-        return dict.fromkeys(sources, pages)
-    answers = _unnamed(sources, BackendUnavailableError)
+        return _of_call(sources, pages, alone=False)
+    answers: Answers = {}
     for page in pages:
-        for source in sources:
-            answers[source] = _among(page, source) or answers[source]
-    if len(sources) == 1 and isinstance(answers[sources[0]], BackendUnavailableError):
-        return (yield from secret(sources, make))
-    return answers
-
-
-def _unnamed(sources: list[Source], our: type[ResolutionError]) -> Answers:
-    """Return the errors of sources that an answer of AWS leaves out: it may name them differently.
-
-    Those of a transient class are read once more, alone.
-    """
-    return {source: our("AWS answered without this parameter. Try again.") for source in sources}
-
-
-def _among(page: Opaque, source: Source) -> Result | None:
-    """Return the value or error of a source in a page of a batch, or None."""
-    asked = "ARN" if source.name.startswith("arn:") else "Name"
-    for item in map(opaque, page(0).get("SecretValues") or ()):
-        if item(0).get(asked) and is_named(source.name, item(0)):
-            return _read_in(item, secret_answer)
-    for error in page(0).get("Errors") or ():
-        if error.get("SecretId") == source.name:
+        for error in page(0).get("Errors") or ():
             from ._refusals import by_code
 
             code, message = str(error.get("ErrorCode")), str(error.get("Message") or "")
-            return by_code(code, "secret", message=message)
-    return None
+            failure = by_code(code, "secret", message=message)
+            if not isinstance(failure, BackendUnavailableError):
+                answers |= {s: failure for s in sources if s.name == error.get("SecretId")}
+        for item in map(opaque, page(0).get("SecretValues") or ()):
+            for source in sources:
+                known = item(0).get("ARN" if source.name.startswith("arn:") else "Name")
+                if known and is_named(source.name, item(0)):
+                    answers[source] = _read_in(item, secret_answer)
+    return answers
 
 
 def parameters(sources: list[Source], make: Make) -> Job:
@@ -247,24 +243,26 @@ def parameters(sources: list[Source], make: Make) -> Job:
     names = [":".join(str(part) for part in parts if part is not None) for parts in selected]
     arguments = {"Names": names, "WithDecryption": sources[0].decrypt}
     page = yield from make(Call("GetParameters", sources[0], arguments))
+    is_alone = len(sources) == 1
     if isinstance(page, ResolutionError):
-        return dict.fromkeys(sources, page)
+        return _of_call(sources, page, alone=is_alone)
     found = {
         _base(item.get("Name") or ""): opaque(item) for item in page(0).get("Parameters") or ()
     }
     missing = {_base(name).partition(":")[0] for name in page(0).get("InvalidParameters") or ()}
-    answers = _unnamed(sources, BackendUnavailableError if len(sources) > 1 else BackendError)
+    answers: Answers = {}
     for source in sources:
         base = _base(source.name)
+        if is_alone and len(found) == 1:  # it may be named differently
+            (base,) = found
         if base in found:
             answers[source] = _read_in(found[base], parameter_answer)
         elif base in missing:
             from ._refusals import by_code
 
             answers[source] = by_code("ParameterNotFound", "parameter")
-        elif len(sources) == len(found) == 1:  # it may be named differently
-            (only,) = found.values()
-            answers[source] = _read_in(only, parameter_answer)
+        elif is_alone:
+            answers[source] = BackendError("AWS answered without this parameter. Try again.")
     return answers
 
 
@@ -295,23 +293,6 @@ def tree(sources: list[Source], make: Make) -> Job:
     if not below(0):
         return {source: SecretNotFoundError("there are no parameters below it. Check the path.")}
     return {source: Answer(below(0))}
-
-
-def _singly(tasks: list[Task], answers: Answers) -> list[Task]:
-    """Return the tasks to repeat, one for each source.
-
-    One denied or malformed name fails a whole call, though its other names may be good; and one
-    item of a batch may fail for a moment. A call that fails for a moment was repeated already.
-    """
-    return [
-        (secret if talk is secrets else talk, [source])
-        for talk, sources in tasks
-        if len(sources) > 1
-        for source in sources
-        if isinstance(failure := answers.get(source), ResolutionError)
-        and isinstance(failure, BackendUnavailableError)
-        != all(answers.get(other) is failure for other in sources)
-    ]
 
 
 def _pages(make: Make, operation: str, source: Source, arguments: dict[str, Any]) -> Job:
