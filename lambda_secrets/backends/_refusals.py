@@ -23,8 +23,12 @@ from ._states import ExpiredError, UnaskedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from .._sources import Source
     from ._types import Outcome
+
+    Meaning: TypeAlias = tuple[type[ResolutionError], str]
 
 ACTIONS = {
     "secret": "secretsmanager:GetSecretValue",
@@ -32,165 +36,147 @@ ACTIONS = {
     "tree": "ssm:GetParametersByPath",
     "appconfig": "appconfig:StartConfigurationSession and appconfig:GetLatestConfiguration",
 }
-_ABSENT = (
-    "there is no such {kind} or version, or it has no value yet. Check the name and the region."
-)
 _AGAIN = "Try again."
 _CLOCK = "the machine's clock is off, or the request was frozen on its way. Try again."
 OF_THE_CLOCK = ("signature expired", "signature not yet current")
-# By our class and the advice to give: the codes.
-_MEANINGS: dict[type[ResolutionError], dict[str, str]] = {
-    SecretNotFoundError: {
-        _ABSENT: """ParameterNotFound ParameterVersionLabelNotFound ParameterVersionNotFound
+
+
+def _by_name(meanings: dict[type[ResolutionError], dict[str, str]]) -> dict[str, Meaning]:
+    """Return our class and the advice to give by name; ``meanings`` has the names by these."""
+    return {
+        name: (our, advice)
+        for our, names_by_advice in meanings.items()
+        for advice, names in names_by_advice.items()
+        for name in names.split()
+    }
+
+
+CODES = _by_name(
+    {
+        SecretNotFoundError: {
+            "there is no such {kind} or version, or it has no value yet. Check the name and the "
+            "region.": """ParameterNotFound ParameterVersionLabelNotFound ParameterVersionNotFound
             ResourceNotFoundException""",
-    },
-    BackendUnavailableError: {
-        _AGAIN: """IDPCommunicationError
+        },
+        BackendUnavailableError: {
+            _AGAIN: """IDPCommunicationError
             InternalError InternalFailure InternalServerError InternalServerException
             InternalServiceError InternalServiceErrorException LimitExceededException
             PriorRequestNotComplete RequestLimitExceeded RequestThrottled RequestThrottledException
             RequestTimeout RequestTimeoutException ServiceUnavailable ServiceUnavailableException
             SlowDown ThrottledException Throttling ThrottlingException TooManyRequestsException""",
-        _CLOCK: "RequestExpired RequestInTheFuture RequestTimeTooSkewed",
-        # The agent's own codes for failing to reach AWS.
-        "the agent cannot reach AWS. Try again.": "ConnectionError",
-        "AWS did not answer the agent in time. Try again.": "TimeoutError",
-    },
-    ExpiredError: {
-        "the credentials have expired. Renew them (for SSO: aws sso login); an agent may need to "
-        "be restarted.": "ExpiredToken ExpiredTokenException",
-    },
-    BackendError: {
-        "its KMS key cannot decrypt it. Check whether the KMS key exists and is enabled.": (
-            "DecryptionFailure InvalidKeyId"
-        ),
-        "it does not accept these credentials. Check where they come from.": (
-            """IncompleteSignature InvalidClientTokenId InvalidSignatureException
+            _CLOCK: "RequestExpired RequestInTheFuture RequestTimeTooSkewed",
+            # The agent's own codes for failing to reach AWS.
+            "the agent cannot reach AWS. Try again.": "ConnectionError",
+            "AWS did not answer the agent in time. Try again.": "TimeoutError",
+        },
+        ExpiredError: {
+            "the credentials have expired. Renew them (for SSO: aws sso login); an agent may need "
+            "to be restarted.": "ExpiredToken ExpiredTokenException",
+        },
+        BackendError: {
+            "its KMS key cannot decrypt it. Check whether the KMS key exists and is enabled.": (
+                "DecryptionFailure InvalidKeyId"
+            ),
+            "it does not accept these credentials. Check where they come from.": (
+                """IncompleteSignature InvalidClientTokenId InvalidSignatureException
             MissingAuthenticationToken MissingAuthenticationTokenException SignatureDoesNotMatch
             UnrecognizedClientException"""
-        ),
-        "the name, version or label is not valid. Check how it is written.": (
-            "BadRequestException InvalidParameterException ValidationError ValidationException"
-        ),
-        "the secret may be scheduled for deletion. Restore it, or declare another one.": (
-            "InvalidRequestException"
-        ),
-    },
-}
-_TABLE = {
-    code: (our, advice)
-    for our, meanings in _MEANINGS.items()
-    for advice, codes in meanings.items()
-    for code in codes.split()
-}
-
+            ),
+            "the name, version or label is not valid. Check how it is written.": (
+                "BadRequestException InvalidParameterException ValidationError ValidationException"
+            ),
+            "the secret may be scheduled for deletion. Restore it, or declare another one.": (
+                "InvalidRequestException"
+            ),
+        },
+    }
+)
 _UNREACHED = (
     "AWS cannot be reached at {host}: %s. Check the network path to it (in a VPC: a NAT gateway or "
     "an endpoint), or raise timeout."
 )
-_FAULTS_THAT_STAY: dict[str, type[ResolutionError]] = {
-    **dict.fromkeys(("untrusted", "trust", "tls", "malformed"), BackendError),
-    "proxy-url": UnaskedError,  # boto3 may be able to use it
-}
-_FAULTS = {
-    "unresolved": _UNREACHED % "its name cannot be resolved; the region may be mistyped",
-    "refused": _UNREACHED % "the connection was refused",
-    "reset": _UNREACHED % "the connection was closed without an answer",
-    "truncated": _UNREACHED % "the answer is cut off",
-    "timeout": _UNREACHED % "there was no answer in time",
-    "proxy": (
-        "{host} cannot be reached through the proxy: {detail}. Check HTTPS_PROXY, or add the host "
-        "to NO_PROXY."
-    ),
-    "proxy-url": (
-        "HTTPS_PROXY is not an http:// URL. Set it to one, add {host} to NO_PROXY, or use "
-        'backend="sdk".'
-    ),
-    "untrusted": (
-        "the certificate of {host} cannot be verified ({detail}). If a proxy of yours signs it, "
-        "set AWS_CA_BUNDLE to a file with its root certificate."
-    ),
-    "trust": (
-        "AWS_CA_BUNDLE cannot be read, or holds no certificate. Set it to a file of certificates "
-        "in PEM, or unset it to use the machine's own."
-    ),
-    "tls": (
-        "the TLS handshake with {host} failed ({detail}). Check AWS_ENDPOINT_URL, AWS_CA_BUNDLE "
-        "and the proxy, if you set them."
-    ),
-    "malformed": "the answer of {host} is not HTTP. Check whether a proxy is in between.",
-}
-_NO_CREDENTIALS = (
-    "boto3 could not get its credentials ({name}). Try again, or run the profile's "
-    "credential_process by hand."
-)
-_NO_FILE = (
-    "boto3 cannot use a file or a program that it needs for its credentials ({name}). Check "
-    "AWS_WEB_IDENTITY_TOKEN_FILE, or the profile's credential_process."
-)
-_SSO_EXPIRED = "the SSO login has expired. Run: aws sso login."
-_UNREACHABLE = "AWS cannot be reached{at} ({name}). Check the network path to its endpoint."
-_UNTRUSTED = (
-    "AWS cannot be reached{at} ({name}): its certificate cannot be verified. If a proxy of yours "
-    "signs it, set AWS_CA_BUNDLE to a file with its root certificate. If it is set, check the file."
+_FAULTS = _by_name(
+    {
+        BackendUnavailableError: {
+            _UNREACHED % "its name cannot be resolved; the region may be mistyped": "unresolved",
+            _UNREACHED % "the connection was refused": "refused",
+            _UNREACHED % "the connection was closed without an answer": "reset",
+            _UNREACHED % "the answer is cut off": "truncated",
+            _UNREACHED % "there was no answer in time": "timeout",
+            "{host} cannot be reached through the proxy: {detail}. Check HTTPS_PROXY, or add the "
+            "host to NO_PROXY.": "proxy",
+        },
+        UnaskedError: {  # boto3 may be able to use it
+            "HTTPS_PROXY is not an http:// URL. Set it to one, add {host} to NO_PROXY, or use "
+            'backend="sdk".': "proxy-url",
+        },
+        BackendError: {
+            "the certificate of {host} cannot be verified ({detail}). If a proxy of yours signs "
+            "it, set AWS_CA_BUNDLE to a file with its root certificate.": "untrusted",
+            "AWS_CA_BUNDLE cannot be read, or holds no certificate. Set it to a file of "
+            "certificates in PEM, or unset it to use the machine's own.": "trust",
+            "the TLS handshake with {host} failed ({detail}). Check AWS_ENDPOINT_URL, "
+            "AWS_CA_BUNDLE and the proxy, if you set them.": "tls",
+            "the answer of {host} is not HTTP. Check whether a proxy is in between.": "malformed",
+        },
+    }
 )
 # The operations by which boto3 gets temporary credentials.
 _FOR_CREDENTIALS = (
     *("AssumeRole", "AssumeRoleWithWebIdentity", "GetRoleCredentials"),
     *("CreateToken", "CreateOAuth2Token"),
 )
-# By class name, bases included: not every version of boto3 has every class.
-_BOTO3_MEANINGS: dict[type[ResolutionError], dict[str, str]] = {
-    UnaskedError: {
-        "FileNotFoundError": _NO_FILE,
-        "ImportError": (
+# By class name: not every version of boto3 has every class.
+_EXCEPTIONS = _by_name(
+    {
+        UnaskedError: {
+            "boto3 cannot use a file or a program that it needs for its credentials ({name}). "
+            "Check AWS_WEB_IDENTITY_TOKEN_FILE, or the profile's credential_process.": (
+                "FileNotFoundError PermissionError"
+            ),
             "boto3 cannot be imported ({name}). Install lambda-secrets[sdk], or use "
-            'backend="aws" or the extension.'
-        ),
-        "LoginRefreshRequired": "the login has expired. Run: aws login.",
-        "LoginTokenLoadError": "there is no login. Run: aws login.",
-        "NoCredentialsError": (
+            'backend="aws" or the extension.': "ImportError",
+            "there is no login, or it has expired. Run: aws login.": (
+                "LoginRefreshRequired LoginTokenLoadError"
+            ),
+            "there is no SSO login, or it has expired. Run: aws sso login.": (
+                "SSOTokenLoadError TokenRetrievalError UnauthorizedSSOTokenError"
+            ),
             "boto3 finds no credentials. Run with the function's role, or set AWS_ACCESS_KEY_ID "
             "and AWS_SECRET_ACCESS_KEY, or a profile in AWS_PROFILE. In a unit test use "
-            "override_secrets."
-        ),
-        "NoRegionError": (
-            "boto3 finds no region. Set AWS_REGION. In a unit test use override_secrets."
-        ),
-        "PartialCredentialsError": (
+            "override_secrets.": "NoCredentialsError",
+            "boto3 finds no region. Set AWS_REGION. In a unit test use override_secrets.": (
+                "NoRegionError"
+            ),
             "the credentials that boto3 finds are incomplete. Set both keys, and source_profile "
-            "beside role_arn."
-        ),
-        "PermissionError": _NO_FILE,
-        "ProfileNotFound": "boto3 cannot find the profile that AWS_PROFILE names. Check its name.",
-        "SSOTokenLoadError": "there is no SSO login. Run: aws sso login.",
-        "TokenRetrievalError": _SSO_EXPIRED,
-        "UnauthorizedSSOTokenError": _SSO_EXPIRED,
-    },
-    BackendUnavailableError: {
-        "CapacityNotAvailableError": _UNREACHABLE,
-        "ConnectionError": _UNREACHABLE,
-        "CredentialRetrievalError": _NO_CREDENTIALS,
-        "HTTPClientError": _UNREACHABLE,
-        "IncompleteReadError": _UNREACHABLE,
-        "MetadataRetrievalError": _NO_CREDENTIALS,
-        "OSError": _UNREACHABLE,
-        "ProxyConnectionError": (
+            "beside role_arn.": "PartialCredentialsError",
+            "boto3 cannot find the profile that AWS_PROFILE names. Check its name.": (
+                "ProfileNotFound"
+            ),
+        },
+        BackendUnavailableError: {
+            "AWS cannot be reached{at} ({name}). Check the network path to its endpoint.": (
+                "CapacityNotAvailableError ConnectionError HTTPClientError IncompleteReadError "
+                "OSError"
+            ),
+            "boto3 could not get its credentials ({name}). Try again, or run the profile's "
+            "credential_process by hand.": "CredentialRetrievalError MetadataRetrievalError",
             "AWS cannot be reached through the proxy ({name}). Check HTTPS_PROXY, or add the host "
-            "to NO_PROXY."
-        ),
-        "SSLError": _UNTRUSTED,
-    },
-    BackendError: {
-        "ParamValidationError": (
-            "boto3 does not accept its name, version or label. Check how it is written."
-        ),
-        "Exception": (
+            "to NO_PROXY.": "ProxyConnectionError",
+            "AWS cannot be reached{at} ({name}): its certificate cannot be verified. If a proxy "
+            "of yours signs it, set AWS_CA_BUNDLE to a file with its root certificate. If it is "
+            "set, check the file.": "SSLError",
+        },
+        BackendError: {
+            "boto3 does not accept its name, version or label. Check how it is written.": (
+                "ParamValidationError"
+            ),
             "boto3 raised {name} (its message is withheld). Check its settings, such as "
-            "AWS_PROFILE and AWS_ENDPOINT_URL."
-        ),
-    },
-}
+            "AWS_PROFILE and AWS_ENDPOINT_URL.": "Exception",
+        },
+    }
+)
 CLOCK_TOLERANCE = 240.0  # seconds; AWS refuses signatures that are 5 minutes off
 
 
@@ -211,7 +197,6 @@ def by_code(
     AWS's own message is shown only for a denial: it names principal, action and resource.
     """
     said = _said(code, status)
-    who = "it" if by_agent and code in {"ConnectionError", "TimeoutError"} else "AWS"
     our: type[ResolutionError] = BackendError
     if message.lower().startswith(OF_THE_CLOCK):
         our, advice = BackendUnavailableError, _CLOCK
@@ -224,8 +209,8 @@ def by_code(
             f"AWS denies it ({said}{text}). Allow the role {allow}, and kms:Decrypt on the KMS key "
             "if it is your own."
         )
-    elif code in _TABLE:
-        our, advice = _TABLE[code]
+    elif code in CODES:
+        our, advice = CODES[code]
     elif status == 429 or status >= 500:
         our, advice = BackendUnavailableError, _AGAIN
     elif said != code:
@@ -234,6 +219,7 @@ def by_code(
         advice = "See the AWS error reference for this code."
     joint = "." if advice[:1].isupper() else ":"
     thing = "configuration" if kind == "appconfig" else kind
+    who = "it" if by_agent and code in {"ConnectionError", "TimeoutError"} else "AWS"
     return our(f"{who} answered {said}{joint} {advice.format(kind=thing)}")
 
 
@@ -251,9 +237,8 @@ def missing_in(region: str, source: Source, error: SecretNotFoundError) -> Secre
 def by_aws(kind: str, host: str, reply: Outcome) -> ResolutionError:
     """Return our error for a reply."""
     if isinstance(reply, Fault):
-        our = _FAULTS_THAT_STAY.get(reply.kind, BackendUnavailableError)
-        detail = reply.detail or "no reason given"
-        return our(_FAULTS[reply.kind].format(host=host, detail=detail))
+        our, text = _FAULTS[reply.kind]
+        return our(text.format(host=host, detail=reply.detail or "no reason given"))
     if reply.status < 400:
         what = "redirects elsewhere" if reply.status >= 300 else "did not answer with AWS's JSON"
         return BackendError(
@@ -308,12 +293,8 @@ def by_boto3(error: Exception, kind: str) -> ResolutionError:
     known = getattr(error, "kwargs", None)
     endpoint = endpoint_at(str(known.get("endpoint_url"))) if isinstance(known, dict) else None
     at = f" at {endpoint.host}" if endpoint else ""
-    return next(
-        our(texts[name].format(name=names[0], at=at))
-        for our, texts in _BOTO3_MEANINGS.items()
-        for name in names
-        if name in texts
-    )
+    our, text = next(_EXCEPTIONS[name] for name in names if name in _EXCEPTIONS)
+    return our(text.format(name=names[0], at=at))
 
 
 def _by_issuer(operation: str, code: str, status: int, message: str) -> ResolutionError:
@@ -329,9 +310,6 @@ def _by_issuer(operation: str, code: str, status: int, message: str) -> Resoluti
             f"AWS denies the credentials ({said}{text}). Check that the role exists, and that its "
             "trust policy or SSO assignment allows it."
         )
-    if our is BackendUnavailableError:
-        return our(f"AWS gave no credentials ({said}). Try again.")
-    our = ExpiredError if our is ExpiredError else BackendError
-    return our(
-        f"AWS gave no credentials ({said}). Check the profile and its role, or sign in again."
-    )
+    kind = our if our in {BackendUnavailableError, ExpiredError} else BackendError
+    advice = _AGAIN if kind is BackendUnavailableError else "Check the profile, or sign in again."
+    return kind(f"AWS gave no credentials ({said}). {advice}")

@@ -386,7 +386,7 @@ def test_codes_of_aws_are_told() -> None:
         for row in rows(section(page("errors.md"), "Codes of AWS"))
         for code in CODE.findall(row[1])
     }
-    assert told == {(code, kind_of(our()).__name__) for code, (our, _) in _refusals._TABLE.items()}
+    assert told == {(code, kind_of(our()).__name__) for code, (our, _) in _refusals.CODES.items()}
 
 
 def test_messages_of_the_command_line_are_told() -> None:
