@@ -146,17 +146,27 @@ def _read(path: str | os.PathLike[str]) -> tuple[Tables, dict[Key, Any]]:
 
 
 def _content(path: str | os.PathLike[str]) -> tuple[Tables, dict[Key, Any]]:
+    from .._extract import decoded_base64
+
     with open(path, "rb") as file:  # noqa: PTH123 - a path of any kind
         data = file.read()
     document = _document_in(data, is_json=str(path).lower().endswith(".json"))
-    _check(document)
-    tables: Tables = {table: document.get(table, {}) for table in SCHEMES}
-    values = {
-        scheme + name: base64_bytes(value) if table == "binary" else value
-        for table, scheme in SCHEMES.items()
-        for name, value in tables[table].items()
-    }
-    return tables, _table(values)
+    values: dict[str, Any] = {}
+    for table, entries in document.items():
+        if table not in SCHEMES or not isinstance(entries, dict):
+            raise BackendError(_unknown_table(table))
+        for name, value in entries.items():
+            if table in {"binary", "secure_strings"} and not isinstance(value, str):
+                kind = type(value).__name__
+                raise BackendError(f"{table}.{name} must be a string, not {kind}.")
+            key = SCHEMES[table] + name
+            if key in values:
+                raise BackendError(f"{name!r} is in {table!r} and in another table. Drop one.")
+            try:
+                values[key] = decoded_base64(value) if table == "binary" else value
+            except ValueError:
+                raise BackendError(f"{table}.{name} is not base64 text.") from None
+    return {table: document.get(table, {}) for table in SCHEMES}, _table(values)
 
 
 def _document_in(data: bytes, *, is_json: bool) -> dict[str, Any]:
@@ -173,9 +183,6 @@ def _document_in(data: bytes, *, is_json: bool) -> dict[str, Any]:
         problem = f"it is not JSON at line {error.lineno}, column {error.colno}."
     except tomllib.TOMLDecodeError as error:
         place = str(error).rpartition("(at ")[2].rstrip(")")
-        if "line" not in place:
-            line = data.count(b"\n") + 1
-            place = f"line {line}, its end"
         problem = f"it is not TOML at {place}. Put names with a '/' and all text in quotes."
     except (ValueError, RecursionError) as error:
         kind = type(error).__name__
@@ -187,37 +194,12 @@ def _document_in(data: bytes, *, is_json: bool) -> dict[str, Any]:
     raise BackendError(problem)
 
 
-def _check(document: dict[str, Any]) -> None:
-    """Raise a `BackendError` that names the first invalid table or entry."""
-    seen: dict[str, str] = {}
-    for table, entries in document.items():
-        if table not in SCHEMES or not isinstance(entries, dict):
-            from difflib import get_close_matches
+def _unknown_table(table: str) -> str:
+    from difflib import get_close_matches
 
-            close = [other for other in get_close_matches(table, SCHEMES, 1) if other != table]
-            hint = f" Did you mean [{close[0]}]?" if close else ""
-            tables = ", ".join(SCHEMES)
-            raise BackendError(f"{table!r} is not one of its tables, which are {tables}.{hint}")
-        for name, value in entries.items():
-            as_text = table in {"binary", "secure_strings"}
-            if not isinstance(value, str if as_text else (str, list, dict)):
-                use = "a string" if as_text else "a string or a table"
-                raise BackendError(f"{table}.{name} must be {use}, not {type(value).__name__}.")
-            if table == "binary" and base64_bytes(str(value)) is None:
-                raise BackendError(f"{table}.{name} is not base64 text.")
-            other = seen.setdefault(SCHEMES[table] + name, table)
-            if other != table:
-                raise BackendError(f"{name!r} is in {other!r} and in {table!r}. Drop one.")
-
-
-def base64_bytes(text: str) -> bytes | None:
-    """Return the bytes of a base64 text, or None if it is not base64."""
-    from .._extract import decoded_base64
-
-    try:
-        return decoded_base64(text)
-    except ValueError:
-        return None
+    close = [other for other in get_close_matches(table, SCHEMES, 1) if other != table]
+    hint = f" Did you mean [{close[0]}]?" if close else ""
+    return f"{table!r} is not one of its tables, which are {', '.join(SCHEMES)}.{hint}"
 
 
 def _table(

@@ -238,7 +238,6 @@ NO_MESSAGES = {
     "AWS4-HMAC-SHA256 Credential=…/…, SignedHeaders=…, Signature=…",
     "Object missing required field (`[^`]*`)",
     "appconfig:StartConfigurationSession and appconfig:GetLatestConfiguration",
-    "line …, its end",
     "no reason given",
     "not an HTTP reply",
     "signature not yet current",
