@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 
-from ._http import port_of
 from ._states import UnaskedError
 
 _USUAL = "amazonaws.com", "api.aws"
@@ -34,8 +33,9 @@ _VARIABLES = {
     "ssm": "AWS_ENDPOINT_URL_SSM",
     "appconfigdata": "AWS_ENDPOINT_URL_APPCONFIGDATA",
 }
-# Scheme, host, port and path. IDNA allows no empty part of a name, and none of over 63 characters.
-_URL = r"(?ai)(https?)://(\[[\w:.%-]+\]|[\w-]{1,63}(?:\.[\w-]{1,63})*\.?)(?::(\d+))?(/\S*)?"
+# IDNA allows no empty part of a name, and none of over 63 characters.
+_HOST = r"\[[\w:.%-]+\]|[\w-]{1,63}(?:\.[\w-]{1,63})*\.?"
+_URL = rf"(?ai)(https?)://({_HOST})(?::([1-9]\d{{0,4}}))?(/\S*)?"  # scheme, host, port and path
 
 
 class Endpoint:
@@ -101,13 +101,12 @@ def endpoint_at(url: str, region: str = "") -> Endpoint | None:
     Not with `urllib.parse`, which imports `ipaddress`.
     """
     found = re.fullmatch(_URL, url)
-    if found is None or not url.isprintable():
+    port = int(found[3] or 0) if found else 0
+    if found is None or not url.isprintable() or port > 65535:
         return None
-    scheme, host, port, path = found.groups("")
-    if port and not port_of(port):
-        return None
+    scheme, host, _, path = found.groups("")
     tls = scheme.lower() == "https"
-    return Endpoint(host.strip("[]").lower(), port_of(port), path, tls=tls, region=region)
+    return Endpoint(host.strip("[]").lower(), port, path, tls=tls, region=region)
 
 
 def _is_on(variable: str) -> bool:
