@@ -7,7 +7,6 @@ import logging
 import os
 import threading
 import time
-from collections import deque
 from queue import Empty, SimpleQueue
 
 from .._values import opaque
@@ -18,7 +17,7 @@ from ._states import ExpiredError, UnaskedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
     from typing import Any
 
     from .._names import Opaque
@@ -98,7 +97,7 @@ class SdkBackend(ConversingBackend):
 
     def _run(self, tasks: list[Task], deadline: float) -> Answers:
         jobs = self._jobs(tasks, deadline - LAST_CALL, deadline)
-        return _side_by_side(jobs.values(), deadline)
+        return _side_by_side([*jobs.values()], deadline)
 
     def _made(self, call: Call, deadline: float) -> Job:
         """Make a call once, in time."""
@@ -167,28 +166,23 @@ def _region_in(client: Any) -> str:
     return region if isinstance(region, str) else ""  # a mock has anything
 
 
-def _side_by_side(jobs: Collection[Job], until: float) -> Answers:
+def _side_by_side(jobs: list[Job], until: float) -> Answers:
     """Run the jobs on daemon threads, and return the answers that are there by that time.
 
     What a job raises is raised.
     """
     answers: Answers = {}
     errors: list[BaseException] = []
-    waiting = deque(jobs)
+    waiting = iter(jobs)  # each job is taken by one thread
     done: SimpleQueue[Answers] = SimpleQueue()  # a signal's exception cannot break it
 
     def work() -> None:
-        while True:
-            try:
-                job = waiting.popleft()
-            except IndexError:  # nothing left, or another thread was faster
-                break
-            try:
+        try:
+            for job in waiting:
                 done.put(_result_of(job))
-            except BaseException as error:  # noqa: BLE001 - raised below, at once
-                errors.append(error)
-                done.put({})
-                break
+        except BaseException as error:  # noqa: BLE001 - raised below, at once
+            errors.append(error)
+            done.put({})
 
     try:
         if not _started(work, min(len(jobs), PARALLEL)):
@@ -201,7 +195,7 @@ def _side_by_side(jobs: Collection[Job], until: float) -> Answers:
     except Empty:  # the others are late
         pass
     finally:
-        waiting.clear()
+        list(waiting)  # what has not begun never begins
     return answers
 
 
