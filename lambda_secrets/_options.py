@@ -235,19 +235,14 @@ def wrong_aws_option(*, batch: object, region: object) -> DeclarationError:
 
 def unknown_backend(given: object, chosen: object) -> DeclarationError:
     """Return the error for a value that is neither a backend nor the name of one."""
-    if not isinstance(chosen, str):
-        # Show its type only: it may be the secret values, without a MemoryBackend around them.
-        got = type(chosen).__name__
-        if isinstance(chosen, type):
-            got = f"the class {chosen.__name__}. Pass an object: {chosen.__name__}()"
-        return DeclarationError(
-            "Cannot use this backend: expected 'auto', 'extension', 'aws', 'sdk', 'file' or an "
-            f"object with a fetch() method, got {got}."
-        )
-    variable = " (from LAMBDA_SECRETS_BACKEND)" if chosen != given else ""
+    got = type(chosen).__name__  # not shown: it may be the values, without a MemoryBackend
+    if isinstance(chosen, str):
+        got = repr(chosen) if chosen == given else f"{chosen!r} (from LAMBDA_SECRETS_BACKEND)"
+    elif isinstance(chosen, type):
+        got = f"the class {chosen.__name__}. Pass an object: {chosen.__name__}()"
     return DeclarationError(
-        f"Cannot use backend {chosen!r}{variable}: there is no backend of that name. "
-        "Use 'auto', 'extension', 'aws', 'sdk' or 'file'."
+        "Cannot use this backend: expected 'auto', 'extension', 'aws', 'sdk', 'file' or an object "
+        f"with a fetch() method, got {got}."
     )
 
 

@@ -117,7 +117,7 @@ def test_an_unknown_variable_is_refused(value: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("LAMBDA_SECRETS_BACKEND", value)
     with pytest.raises(DeclarationError) as raised:
         inject_secrets({"db": "db"})(lambda event, context: None)
-    assert f"Cannot use backend {value!r} (from LAMBDA_SECRETS_BACKEND)" in str(raised.value)
+    assert f"got {value!r} (from LAMBDA_SECRETS_BACKEND)." in str(raised.value)
 
 
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,8 +132,8 @@ def test_an_unknown_name_is_refused(name: Any) -> None:
     with pytest.raises(DeclarationError) as raised:
         backend_of(name)
     assert str(raised.value) == (
-        f"Cannot use backend {name!r}: there is no backend of that name. "
-        "Use 'auto', 'extension', 'aws', 'sdk' or 'file'."
+        "Cannot use this backend: expected 'auto', 'extension', 'aws', 'sdk', 'file' or an object "
+        f"with a fetch() method, got {name!r}."
     )
 
 

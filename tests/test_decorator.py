@@ -665,7 +665,7 @@ def test_all_that_is_declared_wrong_is_found_when_the_decorator_is_applied() -> 
         ({"prefetch": "yes"}, "prefetch must be True or False, not "),
         ({"observer": "print"}, "observer must be a plain function that takes one event, not str"),
         ({"observer": observe}, "takes one event, not a coroutine function."),
-        ({"backend": "vault"}, "Cannot use backend 'vault'"),
+        ({"backend": "vault"}, "a fetch() method, got 'vault'."),
         ({"backend": None}, "a fetch() method, got NoneType"),
         ({"backend": object()}, "a fetch() method, got object"),
         (
