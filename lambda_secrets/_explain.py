@@ -35,19 +35,6 @@ def spelled(source: Any, path: str | None) -> str:
     return f"{name}{path}" + (f" ({', '.join(options)})" if options else "")
 
 
-def shown(declaration: Any) -> str:
-    """Return the repr of a declaration, without the repr of callables: that may show values."""
-    parts = [repr(str(declaration))]
-    for field in ("transform", "build", "close", "pending", "ttl"):
-        value = getattr(declaration, field)
-        if value is not None:
-            name = getattr(value, "__name__", type(value).__name__) if callable(value) else value
-            parts.append(f"{field}={name}")
-    if declaration.default is not ...:
-        parts.append("default=***")
-    return f"<{type(declaration).__name__} {', '.join(parts)}>"
-
-
 def not_a_declaration(thing: object) -> str:
     """Return why something is neither a string nor a declaration object."""
     if thing is None:

@@ -113,9 +113,7 @@ class Declaration(Compared):
         return spelled(self._source or f"env:{self.variable}", self.path)
 
     def __repr__(self) -> str:
-        from ._explain import shown
-
-        return shown(self)
+        return f"<{type(self).__name__} {str(self)!r}>"
 
 
 class Secret(Declaration):

@@ -809,17 +809,13 @@ def test_what_has_no_hash_can_be_declared() -> None:
 
 
 def test_a_repr_is_safe_to_log() -> None:
-    """A repr shows the kind, the string and the options; never a default or a callable's state."""
-    shown = repr(Secret("db", "a", version_id=VERSION, transform=str.upper, ttl=5, default=CANARY))
-    assert shown == f"<Secret 'db#a (version_id={VERSION})', transform=upper, ttl=5, default=***>"
-    assert repr(declare("ssm:/app/")) == "<ParameterTree 'ssm:/app/'>"
-    assert repr(Secret("db", transform="json")) == "<Secret 'db', transform=json>"
-    assert repr(declare("prod/db").source) == "<Source prod/db>"
-    built = Secret("db", build=Unhashable(), close=print, pending=False)
-    assert repr(built) == "<Secret 'db', build=Unhashable, close=print, pending=False>"
+    """A repr shows the kind and the string; never a default or a callable."""
     transforms: list[Any] = [functools.partial(str.replace, CANARY), Unhashable()]
     for transform in transforms:
-        assert CANARY not in repr(Secret("db", transform=transform))
+        whole = Secret("db", "a", version_id=VERSION, transform=transform, ttl=5, default=CANARY)
+        assert repr(whole) == f"<Secret 'db#a (version_id={VERSION})'>"
+    assert repr(declare("ssm:/app/")) == "<ParameterTree 'ssm:/app/'>"
+    assert repr(declare("prod/db").source) == "<Source prod/db>"
 
 
 def test_options_that_no_string_can_say_are_spelled_in_brackets() -> None:
