@@ -30,13 +30,11 @@ def raised(error: BaseException) -> ResolutionError:
         return error.with_traceback(None)
     from .._explain import place_of
 
-    what = f"the backend raised {type(error).__name__}"
     place = place_of(error)
-    if not place:
-        return BackendError(f"{what}. Give its fetch() the parameters of Backend.fetch().")
+    what = f"{type(error).__name__} at {place}" if place else type(error).__name__
     return BackendError(
-        f"{what} at {place} (its message is withheld). "
-        "Make its fetch() return or raise a ResolutionError."
+        f"the backend raised {what} (its message is withheld). Give its fetch() the parameters of "
+        "Backend.fetch(), and make it return or raise a ResolutionError."
     )
 
 

@@ -448,7 +448,7 @@ def test_a_document_of_another_form_is_an_error(
     backend.close()
     assert type(error) is BackendError
     assert "hunter2" not in str(error)
-    assert "Make its fetch()" not in str(error)  # as of a backend that raises
+    assert "Give its fetch()" not in str(error)  # as of a backend that raises
 
 
 @pytest.mark.parametrize("make", [AwsBackend, SdkBackend])
