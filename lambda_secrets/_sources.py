@@ -28,8 +28,7 @@ class Compared(Frozen):
     _identity: tuple[Any, ...]
 
     def _freeze(self, **fields: Any) -> None:
-        for field, value in fields.items():
-            object.__setattr__(self, field, value)
+        vars(self).update(fields)
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and self._identity == other._identity

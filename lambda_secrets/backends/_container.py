@@ -63,18 +63,12 @@ def _asked() -> Job:
     if isinstance(target, ResolutionError):
         return target
     reply = yield target
-    if isinstance(reply, Fault):
-        return BackendUnavailableError(
-            f"the container's endpoint for credentials did not answer ({reply.kind}). Try again."
-        )
-    if reply.status == 200:
-        return _credentials_in(reply)
-    if reply.status == 429 or reply.status >= 500:
-        return BackendUnavailableError(
-            f"the container's endpoint for credentials answered HTTP {reply.status}. Try again."
-        )
-    return BackendError(
-        f"the container's endpoint for credentials answered HTTP {reply.status}. Check {TOKEN}."
+    failed = reply.kind if isinstance(reply, Fault) else f"HTTP {reply.status}"
+    what = f"the container's endpoint for credentials failed ({failed})"
+    if isinstance(reply, Fault) or reply.status == 429 or reply.status >= 500:
+        return BackendUnavailableError(f"{what}. Try again.")
+    return (
+        _credentials_in(reply) if reply.status == 200 else BackendError(f"{what}. Check {TOKEN}.")
     )
 
 
