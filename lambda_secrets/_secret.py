@@ -112,9 +112,6 @@ class Declaration(Compared):
 
         return spelled(self._source or f"env:{self.variable}", self.path)
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {str(self)!r}>"
-
 
 class Secret(Declaration):
     """A Secrets Manager secret: its text, or bytes for a binary secret.

@@ -36,6 +36,9 @@ class Compared(Frozen):
     def __hash__(self) -> int:
         return hash(self._identity[:3])
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
+
 
 class Source(Compared):
     """What one fetch reads: a backend's unit of work and the cache's key.
@@ -96,9 +99,6 @@ class Source(Compared):
         from ._explain import spelled
 
         return spelled(self, None)
-
-    def __repr__(self) -> str:
-        return f"<Source {self}>"
 
 
 def check_seconds(seconds: Any, what: str) -> None:

@@ -813,8 +813,8 @@ def test_a_repr_is_safe_to_log() -> None:
     transforms: list[Any] = [functools.partial(str.replace, CANARY), Unhashable()]
     for transform in transforms:
         whole = Secret("db", "a", version_id=VERSION, transform=transform, ttl=5, default=CANARY)
-        assert repr(whole) == f"<Secret 'db#a (version_id={VERSION})'>"
-    assert repr(declare("ssm:/app/")) == "<ParameterTree 'ssm:/app/'>"
+        assert repr(whole) == f"<Secret db#a (version_id={VERSION})>"
+    assert repr(declare("ssm:/app/")) == "<ParameterTree ssm:/app/>"
     assert repr(declare("prod/db").source) == "<Source prod/db>"
 
 
