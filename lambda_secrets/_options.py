@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from ._explain import wrong_number
 from ._flags import COROUTINE, flags_of
 from ._sources import check_seconds
 from .errors import DeclarationError
@@ -211,6 +210,8 @@ def check_resolving(timeout: float, jitter: float, observer: Any) -> None:
     """Raise a `DeclarationError` if one of these options of a resolver is wrong."""
     problem = ""
     if jitter > 1:
+        from ._explain import wrong_number
+
         problem = wrong_number("jitter", jitter)
     elif not 0 < timeout < float("inf"):
         problem = f"timeout must be a finite number of seconds above 0, not {timeout!r}."
