@@ -174,6 +174,8 @@ class Newer:
         elif late:
             waited = {one.attempt: one.attempt.at for one in late}
             yield functools.partial(time.sleep, delay)
+            for one in self._used:  # a pause may have ended meanwhile
+                one.alone = one.alone and one.attempt.rests(self._cache) > 0
         wanted = [one for one in self._used if not (one.alone or one.cached())]
         return (yield from self._read({one.attempt: one.resolver for one in wanted}, waited))
 

@@ -180,6 +180,27 @@ def test_two_rotations_within_a_second_are_waited_for(
     assert slept == [0.75]
 
 
+def test_a_source_is_read_if_its_pause_ends_while_another_one_is_waited_for(
+    stopped: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two secrets that rotate within a second: the wait for one may end the pause of the other."""
+    backend = Recorder({"a": "1", "b": "1"})
+    monkeypatch.setattr(time, "sleep", stopped.tick)
+
+    @inject_secrets({"a": "a", "b": "b"}, backend=backend, refresh_on=LoginFailed, **OPTIONS)
+    def handler(event: Any, context: Any) -> Any:
+        if context.secrets.reveal() != backend.answers:
+            raise LoginFailed
+        return context.secrets.reveal()
+
+    handler({}, SimpleNamespace())
+    backend.answers["b"] = "2"
+    assert handler({}, SimpleNamespace()) == {"a": "1", "b": "2"}
+    stopped.tick(0.25)
+    backend.answers["a"] = "2"
+    assert handler({}, SimpleNamespace()) == {"a": "2", "b": "2"}
+
+
 def test_the_wait_for_the_second_ends_with_the_remaining_time(
     stopped: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
