@@ -147,7 +147,7 @@ async def whole(call: Call, *, awaited: bool) -> Any:
                 if type(result) in NOT_AWAITED or not hasattr(type(result), "__await__"):
                     return result
                 if not awaited:
-                    await _paused(result)
+                    await _paused(call, result)
                     awaited = True
                 with call.use:
                     return await result
@@ -159,13 +159,14 @@ async def whole(call: Call, *, awaited: bool) -> Any:
 
 
 @coroutine
-def _paused(result: Any) -> Generator[Any]:
+def _paused(call: Call, result: Any) -> Generator[Any]:
     """Yield a result; if the caller then raises an exception here, close the result."""
     try:
         yield result
     except GeneratorExit:  # nobody awaits it
         raise
     except BaseException:  # such as of a task that is cancelled before it starts
+        call.types = ()  # the handler has not raised it
         getattr(result, "close", int)()
         raise
 

@@ -424,6 +424,26 @@ def test_a_rotation_is_retried_where_it_is_awaited() -> None:
     assert asyncio.run(handler({}, SimpleNamespace())) == "new"
 
 
+def test_what_a_caller_throws_into_it_before_it_starts_is_not_retried() -> None:
+    """An exception that the handler has not raised gets out, and calls nothing once more."""
+    backend, closed = Recorder({"k": iter("abc").__next__}), []
+
+    class Awaitable:
+        def __await__(self) -> Any:
+            raise AssertionError
+
+        def close(self) -> None:
+            closed.append(self)
+
+    @inject_secrets({"k": "k"}, backend=backend, refresh_on=LoginError)
+    def handler(event: Any, context: Any) -> Any:
+        return Awaitable()
+
+    with pytest.raises(LoginError):
+        handler({}, SimpleNamespace()).throw(LoginError())
+    assert len(closed) == len(backend.calls) == 1
+
+
 def test_a_task_that_is_returned_stays_usable(backend: Recorder) -> None:
     """The awaitable's other methods can still be used, such as a task's `get_name`."""
 
