@@ -37,8 +37,9 @@ class RetriedCall(Call):
     _error: Exception | None = None  # which the first run has raised
     _newer: Newer | None = None  # the search for the values of a second run
 
-    def __init__(self, layer: Any, args: tuple[Any, ...], kwargs: Any) -> None:
-        super().__init__(layer, args, kwargs)
+    def __enter__(self) -> None:
+        """Begin the call, before it takes any object, so that none is closed while in use."""
+        layer = self.layer
         self._resolvers: list[Resolver] = getattr(layer, "resolvers", [layer.resolver])
         function = innermost(layer.function)
         self._function = getattr(function, "__func__", function)
@@ -48,9 +49,6 @@ class RetriedCall(Call):
             self.use = Use({})
         keys = [key_of(r, name) for r in self._resolvers for name in readable(r, r.builds)]
         self._in_use: Any = builds_of(layer.resolver.cache).in_use(keys) if keys else nullcontext()
-
-    def __enter__(self) -> None:
-        """Begin the call, before it takes any object, so that none is closed while in use."""
         self._in_use.__enter__()
 
     def __exit__(self, *exc_info: object) -> None:

@@ -8,6 +8,7 @@ import functools
 import json
 import pickle
 import threading
+import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -331,6 +332,25 @@ def test_inner_layer_that_fails_shows_no_value_of_the_outer(context: LambdaConte
     with pytest.raises(InjectionError) as refused:
         outer([TEXT[:0]], context)
     assert leaks(refused.value) == []
+
+
+def test_inner_layer_that_is_interrupted_shows_no_value_of_the_outer(
+    context: LambdaContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a signal handler raises as a call with ``refresh_on`` begins, its frames show no value."""
+    backend = MemoryBackend(VALUES)
+    inner = inject_secrets(
+        {"binary": "prod/binary"}, into="kwargs", backend=backend, refresh_on=Failed
+    )(in_keywords)
+    outer = inject_secrets({"text": "prod/text"}, into="kwargs", backend=backend)(inner)
+
+    def interrupt() -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "perf_counter", interrupt)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        outer({}, context)
+    assert leaks(caught.value) == []
 
 
 def test_arguments_that_nobody_takes_show_no_value(context: LambdaContext) -> None:
