@@ -145,8 +145,11 @@ def async_generator_of(layer: Any, call_of: Any) -> Callable[..., Any]:
                     async with aclosing(call.invoke()) as items:
                         resume, value = items.asend, None
                         while True:
-                            with call.use:  # at each resume: in between, the consumer runs
-                                item = await resume(value)
+                            try:
+                                with call.use:  # at each resume: in between, the consumer runs
+                                    item = await resume(value)
+                            except StopAsyncIteration:
+                                return
                             call.types = ()
                             try:
                                 resume, value = items.asend, (yield item)
@@ -154,8 +157,6 @@ def async_generator_of(layer: Any, call_of: Any) -> Callable[..., Any]:
                                 raise
                             except BaseException as error:  # noqa: BLE001 - the handler decides
                                 resume, value = items.athrow, error
-                except StopAsyncIteration:
-                    return
                 except call.types as error:
                     if not call.failed(error):
                         raise

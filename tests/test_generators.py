@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lambda_secrets import InjectionError, ResolutionError, inject_secrets
+from lambda_secrets import InjectionError, ResolutionError, Secret, inject_secrets
 from tests.support.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -180,6 +180,20 @@ def test_an_exception_of_the_handler_gets_out(backend: Recorder, *, awaited: boo
     with pytest.raises(LoginError, match="stop"):
         items_of(handler({}, context))
     assert vars(context) == {}
+
+
+def test_a_build_that_raises_stop_async_iteration_fails_the_call(backend: Recorder) -> None:
+    """An async generator whose call fails in this way is not taken for one without items."""
+
+    def build(value: Any) -> Any:
+        raise StopAsyncIteration
+
+    @inject_secrets({"k": Secret("k", build=build)}, backend=backend)
+    async def handler(event: Any, context: Any) -> AsyncGenerator[Any, None]:
+        yield context.secrets.k
+
+    with pytest.raises(RuntimeError, match="StopAsyncIteration"):
+        items_of(handler({}, SimpleNamespace()))
 
 
 def test_an_abandoned_generator_restores(backend: Recorder) -> None:
