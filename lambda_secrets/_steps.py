@@ -152,7 +152,9 @@ async def whole(call: Call, *, awaited: bool) -> Any:
                 with call.use:
                     return await result
             except StopIteration as error:  # which cannot leave a coroutine
-                await _paused(error)
+                if awaited:
+                    raise
+                await _paused(call, error)
             except call.types as error:
                 if not call.failed(error):
                     raise

@@ -458,6 +458,21 @@ def test_what_a_caller_throws_into_it_before_it_starts_is_not_retried() -> None:
     assert len(closed) == len(backend.calls) == 1
 
 
+def test_a_stop_iteration_of_its_second_run_becomes_a_runtime_error() -> None:
+    """Where the handler is called by a coroutine, as Python does it; the event loop sees none."""
+    backend = Recorder({"k": iter("ab").__next__})
+
+    @inject_secrets({"k": "k"}, backend=backend, refresh_on=LoginError)
+    def handler(event: Any, context: Any) -> Any:
+        async def inner() -> None:
+            raise LoginError
+
+        return inner() if context.secrets.k == "a" else next(iter(()))
+
+    with pytest.raises(RuntimeError, match="coroutine raised StopIteration"):
+        asyncio.run(handler({}, SimpleNamespace()))
+
+
 def test_a_task_that_is_returned_stays_usable(backend: Recorder) -> None:
     """The awaitable's other methods can still be used, such as a task's `get_name`."""
 
