@@ -246,10 +246,6 @@ def wait_within(remaining: float | None) -> float:
     return math.inf if remaining is None else max(0.0, remaining - ANSWER_MARGIN)
 
 
-class Unfinished(functools.partial):  # type: ignore[type-arg]  # of anything
-    """A step's result if the rest must be awaited; called with the steps, it gives an awaitable."""
-
-
 def run(steps: Steps[T]) -> T:
     """Run steps, each of which may block this thread; return their result."""
     proceed: Any = steps.send
@@ -263,13 +259,8 @@ def run(steps: Steps[T]) -> T:
             value = None  # the traceback of an error refers to this frame
         try:
             proceed, value = steps.send, step()
-        except StopIteration:  # a generator would turn it into a RuntimeError
-            steps.close()
-            raise
         except BaseException as error:  # noqa: BLE001 - the steps decide
             proceed, value = steps.throw, error
-        if isinstance(value, Unfinished):
-            return value(steps)  # type: ignore[no-any-return]  # in place of the result
 
 
 def _extracted(declaration: Declaration, entry: Entry) -> Opaque | Mismatch:

@@ -150,21 +150,8 @@ class Newer:
 
     def refresh(self) -> Steps[list[Attempt]]:
         """Read the due sources without a newer value, past all caches; return their attempts."""
-        late: dict[Used, float] = {}
         with self._cache.lock:
-            for one in self._used:
-                attempt, before = one.attempt, one.before
-                if one.cached():
-                    continue
-                if before is not None:
-                    if attempt.used is None or not same(attempt.used, before):
-                        attempt.fruitless = 0
-                    attempt.used = before
-                rests = attempt.rests(self._cache)
-                if rests > 0 and attempt.ended.is_set():
-                    one.alone = attempt.fruitless > 0
-                    if before is not None and before.forced and not one.alone:
-                        late[one] = rests
+            late = {one: rests for one in self._used if (rests := self._lateness(one))}
         # Two rotations in a row: wait until the sources may be read again.
         delay, left = max(late.values(), default=0.0), self._left()
         waited = {}
@@ -178,6 +165,21 @@ class Newer:
                 one.alone = one.alone and one.attempt.rests(self._cache) > 0
         wanted = [one for one in self._used if not (one.alone or one.cached())]
         return (yield from self._read({one.attempt: one.resolver for one in wanted}, waited))
+
+    def _lateness(self, one: Used) -> float:
+        """Return the seconds to wait for a read that would be too soon; note what is left alone."""
+        attempt, before = one.attempt, one.before
+        if one.cached():
+            return 0.0
+        if before is not None:
+            if attempt.used is None or not same(attempt.used, before):
+                attempt.fruitless = 0
+            attempt.used = before
+        rests = attempt.rests(self._cache)
+        if rests <= 0 or not attempt.ended.is_set():
+            return 0.0
+        one.alone = attempt.fruitless > 0
+        return rests if before is not None and before.forced and not one.alone else 0.0
 
     def accept(self) -> None:
         """Serve the pending values, and objects built from them, to everybody: they worked."""

@@ -1420,7 +1420,7 @@ def test_built_objects_and_defaults_go_through_the_steps() -> None:
 
 
 def test_a_step_that_raises_stop_iteration_is_not_the_end_of_the_steps() -> None:
-    """A step's `StopIteration` reaches the caller, and the steps are closed."""
+    """A step's `StopIteration` becomes a RuntimeError, as in any generator, which it closes."""
     ended: list[str] = []
 
     def steps() -> Any:
@@ -1429,7 +1429,7 @@ def test_a_step_that_raises_stop_iteration_is_not_the_end_of_the_steps() -> None
         finally:
             ended.append("closed")
 
-    with pytest.raises(StopIteration):
+    with pytest.raises(RuntimeError, match="raised StopIteration"):
         run(steps())
     assert ended == ["closed"]
 
