@@ -43,6 +43,13 @@ def readable(watcher: Any, names: Collection[str]) -> list[str]:
     return found
 
 
+def with_others(watcher: Any, names: Collection[str]) -> list[str]:
+    """Return these names, and those of all other sources that can be read."""
+    own = {watcher.declaration(name).source for name in names}
+    others = readable(watcher, watcher.declarations)
+    return [*names, *(n for n in others if watcher.declaration(n).source not in own)]
+
+
 def clear(store: Store) -> None:
     """Forget every value; values being fetched now will not enter the cache."""
     discard(store, lambda key: True)

@@ -5,6 +5,7 @@ The text of an environment variable that names a secret is never shown.
 
 from __future__ import annotations
 
+import math
 import os
 from contextlib import suppress
 
@@ -223,6 +224,24 @@ def check_resolving(timeout: float, jitter: float, observer: Any) -> None:
 
 
 # Of backends
+
+
+def environments_ttl(kind: str, ours: str, secrets: str, parameters: str) -> float | None:
+    """Return the TTL of the first variable that is set for a kind: ours, then the extension's."""
+    theirs = {"secret": secrets, "appconfig": ours}.get(kind, parameters)
+    variable = ours if os.environ.get(ours) else theirs
+    text = os.environ.get(variable)
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:
+        raise DeclarationError(
+            f"The environment variable {variable} must be a number of seconds ≥ 0, not {text!r}."
+        )
+    return seconds
 
 
 def wrong_aws_option(*, batch: object, region: object) -> DeclarationError:

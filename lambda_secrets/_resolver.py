@@ -107,7 +107,7 @@ class Resolver:
             declaration = self.declaration(name)
             ttl = declaration.ttl if declaration.ttl is not None else self._ttl
             if ttl is None and any(map(os.environ.get, TTL_VARIABLES)):
-                from ._shortfall import environments_ttl
+                from ._options import environments_ttl
 
                 ttl = environments_ttl(declaration.source.kind, *TTL_VARIABLES)
             if ttl is None:
@@ -151,7 +151,7 @@ class Resolver:
         names = self.declarations if names is None else names
         asked = names
         if beside:
-            from ._shortfall import with_others
+            from ._maintenance import with_others
 
             asked = with_others(self, names)
         # Looked up once: an override or an environment variable may change meanwhile.

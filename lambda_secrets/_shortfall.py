@@ -1,31 +1,20 @@
-"""The resolver's rarer cases: environment variables, reads of some names, defaults, failures."""
+"""What becomes of a declared value that is missing or does not fit: a default, or an error."""
 
 from __future__ import annotations
 
-import math
-import os
-
-from ._maintenance import readable
 from ._signals import is_from_signal
 from ._sources import Mismatch
 from ._store import Entry, Freshness
 from ._values import Wrapped, opaque
 from .backends import backend_name
-from .errors import DeclarationError, SecretNotFoundError
+from .errors import SecretNotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
     from typing import Any
 
     from ._secret import Declaration
-
-
-def with_others(resolver: Any, names: Collection[str]) -> list[str]:
-    """Return these names, and those of all other sources that can be read."""
-    own = {resolver.declaration(name).source for name in names}
-    others = readable(resolver, resolver.declarations)
-    return [*names, *(n for n in others if resolver.declaration(n).source not in own)]
 
 
 def value_or_default(resolver: Any, declaration: Declaration, value: Any) -> Any:
@@ -92,21 +81,3 @@ def check(resolver: Any, values: dict[str, Any], results: dict[str, Any]) -> Non
         failures[name] = failure(name, resolver.declaration(name), problem, backend)
     values.clear()  # a traceback can show them
     raise gathered(failures)
-
-
-def environments_ttl(kind: str, ours: str, secrets: str, parameters: str) -> float | None:
-    """Return the TTL of the first variable that is set for a kind: ours, then the extension's."""
-    theirs = {"secret": secrets, "appconfig": ours}.get(kind, parameters)
-    variable = ours if os.environ.get(ours) else theirs
-    text = os.environ.get(variable)
-    if not text:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not seconds >= 0:
-        raise DeclarationError(
-            f"The environment variable {variable} must be a number of seconds ≥ 0, not {text!r}."
-        )
-    return seconds
