@@ -139,8 +139,8 @@ class LiveSecrets:
         Raises:
             ResolutionError: it reports every failure.
         """
-        resolver, *others = self._resolvers
-        if not (others or resolver.builds or running.get()):
+        resolver = self._resolvers[0]
+        if not (len(self._resolvers) > 1 or resolver.builds or running.get()):
             secrets = resolver.cached()
             if secrets is not None:
                 return secrets
