@@ -83,7 +83,7 @@ class _Overlap:
         context, key = self.context, self.key
         own, seen = self.before
         if own is _MISSING and getattr(context, key, seen) is not seen:
-            with suppress(AttributeError):  # a property without a deleter
+            with suppress(AttributeError, TypeError):  # such as a property without a deleter
                 delattr(context, key)
         if getattr(context, key, _MISSING) is not seen:
             setattr(context, key, None if seen is _MISSING else seen)

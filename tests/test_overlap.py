@@ -323,6 +323,19 @@ def test_a_context_that_refers_to_its_abandoned_calls_is_collected(backend: Reco
     assert gone() is None
 
 
+def test_a_context_that_refuses_to_delete_keeps_no_values(backend: Recorder) -> None:
+    """If the attribute cannot be deleted, whatever that raises, it is set to None."""
+
+    class Context:
+        def __delattr__(self, name: str) -> None:
+            raise TypeError("no attribute can be deleted")
+
+    context: Any = Context()
+    handler: Any = inject_secrets({"a": "a"}, backend=backend)(lambda _, context: context.secrets.a)
+    assert handler({}, context)
+    assert context.secrets is None
+
+
 def test_a_frozen_context_says_what_to_do(backend: Recorder) -> None:
     """A context that accepts no attribute is an error, whether values are cached or not."""
 
