@@ -37,6 +37,7 @@ class Built:
         key: backend, source, path, transform and ``build``; equal keys share one object.
         value: the opaque value that it was made from.
         product: the opaque object; None while it is being built.
+        cleared: whether its value was cleared while it was being built.
         outside: whether it was handed out while no call that declares it was running.
         users: the calls that ran when it was replaced, or when it was last handed out.
     """
@@ -47,6 +48,7 @@ class Built:
         self.close: Any = declaration.close
         self.value = value
         self.product: Any = None
+        self.cleared = False
         self.outside = False
         self.users: set[object] = set()
         self.thread = threading.get_ident()
@@ -90,6 +92,7 @@ class Builds:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.current: dict[Key, Built] = {}
+        self.making: list[Built] = []
         self.replaced: list[Built] = []
         self.calls: dict[object, Collection[Key]] = {}
         self.inherited: list[Any] = []  # from before a fork: never used, never closed
@@ -116,36 +119,40 @@ class Builds:
         try:
             while mine is None:
                 known: Any = self.current.get(key)
-                if known is not None and known.product is None:
-                    yield from self.waited_for(known, name, until)
-                    continue
                 # Comparing values may run other people's code: not under the lock.
                 fits = known is not None and same_value(known.value, value)
                 with self.store.lock:
                     if fits and known in (self.current.get(key), *self.replaced):
                         return self.handed_out(known, declaration)
-                    if self.current.get(key) is known:
+                    making = self.being_made(key)
+                    if making is None and self.current.get(key) is known:
                         mine = Built(key, declaration, value)
-                        self.replace(mine)
+                        self.making.append(mine)
+                if making is not None:
+                    yield from self.waited_for(making, name, until)
             product = mine.make(name)  # in this thread, and outside all locks
-            return product
         finally:  # in this frame: a signal's exception must not leave it in the making
             if mine is not None:
-                self.made(mine, product)
-
-    def made(self, mine: Built, product: Opaque | None) -> None:
-        """End the making of an object; one that was cleared meanwhile serves its own call alone."""
-        with self.store.lock:
-            is_current = self.current.get(mine.key) is mine
-            if product is not None:
-                mine.product = product
-                self.handed_out(mine, mine.declaration)
-                if not is_current:
-                    self.replaced.append(mine)
-            elif is_current:
-                del self.current[mine.key]
-        mine.done.set()
+                with self.store.lock:
+                    if mine in self.making:  # not after a fork in between
+                        self.making.remove(mine)
+                    if product is not None:
+                        mine.product = product
+                        if mine.cleared:  # for its own call alone
+                            self.replaced.append(mine)
+                        else:
+                            self.replace(mine)
+                        self.handed_out(mine, declaration)
+                mine.done.set()
         self.close_unused()
+        return product
+
+    def being_made(self, key: Key) -> Built | None:
+        """Return the object in the making that this thread can use; the caller holds the lock."""
+        thread = threading.get_ident()
+        # One that was cleared is made for its own thread alone.
+        made = (one for one in self.making if not one.cleared or one.thread == thread)
+        return next((one for one in made if one.key == key), None)
 
     def waited_for(self, making: Built, name: str, until: float) -> Steps[None]:
         """Wait until another call has built an object, or has failed to.
@@ -170,32 +177,37 @@ class Builds:
 
     def replace(self, built: Built) -> None:
         """Make this the current object of its key; the caller holds the lock."""
-        self.retire([built.key])
+        self.retire(built.key)
         self.current[built.key] = built
         alike = [key for key in self.current if key[:3] == built.key[:3]]
         if len(alike) > MOST_BUILT:  # `build` may be a new lambda in each call
             watchers = list(self.store.watchers.values())
             declared = {id(one.build) for w in watchers for one in w.declarations.values()}
-            self.retire(key for key in alike if key[-1] not in declared)
+            for key in alike:
+                if key[-1] not in declared:
+                    self.retire(key)
 
     def forget(self, key: Key) -> None:
         """Retire the current object of this key, and close objects that nobody uses."""
         with self.store.lock:
-            self.retire([key])
+            self.retire(key)
         self.close_unused()
 
-    def retire(self, keys: Iterable[Key]) -> None:
-        """Take objects out of use; each can be closed once the calls that declare it have ended."""
-        for key in keys:
-            built = self.current.pop(key, None)
-            if built is not None and built.product is not None:
-                built.users = self.callers(built)
-                self.replaced.append(built)
-                self.store.changed()  # a later call must not find it among cached values
+    def retire(self, key: Key) -> None:
+        """Take an object out of use; it can be closed once the calls that declare it have ended."""
+        built = self.current.pop(key, None)
+        if built is not None:
+            built.users = self.callers(built)
+            self.replaced.append(built)
+            self.store.changed()  # a later call must not find it among cached values
 
     def drop(self, gone: Callable[[Any], bool], *, cleared: bool = True) -> None:
         """Retire objects of these sources; ``cleared`` also ends their use outside of calls."""
-        self.retire([key for key in list(self.current) if gone(key[:2])])
+        for key in [key for key in list(self.current) if gone(key[:2])]:
+            self.retire(key)
+        for built in self.making:
+            if gone(built.key[:2]):
+                built.cleared = True
         for built in self.replaced if cleared else ():
             if gone(built.key[:2]):
                 built.outside = False
@@ -222,8 +234,8 @@ class Builds:
 
     def after_fork(self) -> None:
         """In a child: start without objects, and leave the parent's untouched."""
-        self.inherited += [self.current, self.replaced]
-        self.current, self.replaced, self.calls = {}, [], {}
+        self.inherited += [self.current, self.making, self.replaced]
+        self.current, self.making, self.replaced, self.calls = {}, [], [], {}
 
 
 def builds_of(store: Store) -> Builds:
