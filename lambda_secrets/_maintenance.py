@@ -77,7 +77,7 @@ def discard(store: Any, gone: Callable[[Any], bool], *, cleared: bool = True) ->
                 forget(backend, lambda source, n=number: gone((n, source)))
             # Those that are weakly held stay: a snapshot must still close them.
             if number not in used and not isinstance(alive, weakref.ref):
-                del store.owners[number]
+                store.owners.pop(number, None)
         if cleared:
             store.changed()
         if store.builds is not None:

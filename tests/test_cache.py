@@ -1094,6 +1094,27 @@ def test_a_finalizers_clear_as_values_are_kept_forgets_these_values(cache: Cache
     assert resolver.cached() is None
 
 
+def test_a_finalizer_may_clear_while_backends_are_let_go(cache: Cache) -> None:
+    """A backend that the other clear has let go already does not stop the first one."""
+
+    class Slotted:
+        __slots__ = ()
+
+        def fetch(self, sources: Iterable[Source], *, timeout: float, fresh: bool) -> Any:
+            return dict.fromkeys(sources, "1")
+
+    class Interrupted(dict[Any, Any]):
+        def copy(self) -> Any:
+            copied = dict(self)
+            self.clear()
+            return copied
+
+    cache.read(Slotted(), {DB: TTL}, timeout=5)
+    cache.owners = Interrupted(cache.owners)
+    clear(cache)
+    assert not cache.entries
+
+
 def test_drop_forgets_only_these_sources(cache: Cache) -> None:
     """Discarding one source leaves the others."""
     backend = Recorder(db="1", key="2")
