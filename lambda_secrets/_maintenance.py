@@ -27,9 +27,7 @@ _log = logging.getLogger("lambda_secrets")
 
 def known_entry(watcher: Any, name: str) -> Entry | None:
     """Return the entry of a name that the watcher declares, however old, unless it was cleared."""
-    store: Store = watcher.cache
-    key = watcher.key(name)
-    return store.entries.get(key) if key[0] in store.owners else None
+    return watcher.cache.known(watcher.key(name))  # type: ignore[no-any-return]  # of any watcher
 
 
 def readable(watcher: Any, names: Collection[str]) -> list[str]:

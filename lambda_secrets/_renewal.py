@@ -81,7 +81,7 @@ def interrupted(store: Store, reading: Reading) -> Reading:
     """Answer a read that interrupts its own thread under the lock, from entries only."""
     reading.good_for = 0.0
     for source, freshness in reading.wanted.items():
-        entry = store.entries.get((id(reading.owner), source))
+        entry = store.known((id(reading.owner), source))
         good = reading.mode != "fresh" and standing_of(store, entry, freshness)
         reading.results[source] = entry if good else interruption()
     return reading

@@ -182,6 +182,10 @@ class Store:
         monotonic, wall = self.now()
         return max(monotonic - instant[0], wall - instant[1])
 
+    def known(self, key: Key) -> Entry | None:
+        """Return an entry, however old, unless it was cleared or is of a dead backend."""
+        return self.entries.get(key) if key[0] in self.owners else None
+
     def active(self, backend: Backend) -> Backend:
         """Return the latest override, else the backend itself."""
         overrides = self.overrides

@@ -473,6 +473,9 @@ def test_a_backend_at_the_address_of_a_dead_one_serves_none_of_its_values(cache:
         seen.add(id(backend))
         if number % 2:
             assert known_entry(cache, backend, DB) is None
+            with cache.lock:  # as in a finalizer
+                result = cache.read(backend, {DB: TTL}, timeout=5).results[DB]
+            assert isinstance(result, BackendUnavailableError)
         assert value(cache.read(backend, {DB: TTL}, timeout=5)) == str(number)
         settled(lambda: not _ours())
         del backend

@@ -13,5 +13,4 @@ if TYPE_CHECKING:
 
 def known_entry(cache: Cache, backend: Backend, source: Source) -> Entry | None:
     """Return the entry of a source, however old, unless it was cleared."""
-    owner = id(cache.active(backend))
-    return cache.entries.get((owner, source)) if owner in cache.owners else None
+    return cache.known((id(cache.active(backend)), source))
