@@ -257,18 +257,23 @@ class Newer:
         return due
 
     def _served(self, one: Used, pending: Entry) -> Key | None:
-        """Let a pending version serve everybody; return its key, or None if AWSCURRENT has changed.
+        """Let a pending version serve everybody; return its key, or None if it must not.
 
-        The caller holds the lock.
+        It must not if AWSCURRENT has changed, or was cleared. The caller holds the lock.
         """
-        known = self._cache.entries.get(one.key)
+        cache = self._cache
+        generation = cache.generation
+        known = cache.entries.get(one.key)
         if known and same(known, one.before):
             entry = Entry(pending.answer, pending.backend, pending.sent, 0.0, forced=True)
             entry.limit = min(one.resolver.freshness(one.name).ttl, PENDING_LIMIT)
             entry.current = known.current or known  # of two bridges in a row
             entry.made, entry.max_served_age = pending.made, known.max_served_age
-            self._cache.entries[one.key] = known = entry
-            self._cache.changed()
+            cache.entries[one.key] = known = entry
+            if cache.generation != generation:  # a finalizer has cleared it just now
+                cache.entries.pop(one.key, None)
+                return None
+            cache.changed()
         return one.key if known and same(known, pending) else None
 
     def _secrets(self, resolver: Resolver, names: list[Used]) -> Steps[Secrets | None]:

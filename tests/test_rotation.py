@@ -19,6 +19,7 @@ from lambda_secrets import (
     LiveSecrets,
     Parameter,
     Secret,
+    clear_cache,
     inject_secrets,
 )
 from lambda_secrets._rotation import Newer
@@ -479,6 +480,30 @@ def test_the_bridge_is_never_served_stale(stopped: FakeClock) -> None:
     }
     with pytest.raises(BackendUnavailableError):
         call()
+
+
+def test_a_finalizers_clear_as_the_bridge_begins_ends_it(
+    stopped: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read before a clear is not served after it: AWSCURRENT is tried first again."""
+
+    class Interrupted(dict[Any, Any]):
+        def __setitem__(self, key: Any, entry: Any) -> None:
+            if entry.current is not None:
+                clear_cache()
+            super().__setitem__(key, entry)
+
+    database = Rotating()
+    call = by_handler(database)
+    call()
+    database.create()
+    database.set()
+    monkeypatch.setattr(shared_cache, "entries", Interrupted(shared_cache.entries))
+    for _ in range(2):
+        del database.logins[:]
+        assert call() == "in with new"
+        assert database.logins == ["old", "new"]
+        stopped.tick(1)
 
 
 def test_the_bridge_ends_when_awscurrent_changes(stopped: FakeClock) -> None:
