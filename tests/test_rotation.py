@@ -22,6 +22,7 @@ from lambda_secrets import (
     clear_cache,
     inject_secrets,
 )
+from lambda_secrets._cache import shared_cache
 from lambda_secrets._rotation import Newer
 from tests.support.recorder import Recorder
 from tests.support.rotating import LoginFailed, Pool, Rotating
