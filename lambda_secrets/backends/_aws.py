@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .._names import Opaque
+    from .._sources import Source
     from ._calls import Call, Task
     from ._endpoints import Endpoint
     from ._types import Answers, Job, Outcome
@@ -75,7 +76,10 @@ class AwsBackend(ConversingBackend):
     def _run(self, tasks: list[Task], deadline: float) -> Answers:
         """Run the tasks; once more those for which AWS calls a container's credentials expired."""
         answers: Answers = {}
+        refused: set[Source] = set()
         for _ in range(2):
+            for source in refused:  # the next conversation may leave it out
+                del answers[source]
             credentials = self.credentials(deadline - time.monotonic())
             if isinstance(credentials, ResolutionError):
                 return answers | {source: credentials for _, asked in tasks for source in asked}

@@ -10,13 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lambda_secrets import Answer, BackendError, BackendUnavailableError, ResolutionError
+from lambda_secrets import (
+    AccessDeniedError,
+    Answer,
+    BackendError,
+    BackendUnavailableError,
+    ResolutionError,
+)
 from lambda_secrets._declarations import declare
 from lambda_secrets._explain import kind_of
 from lambda_secrets.backends import AwsBackend, _container as module
 from lambda_secrets.backends._states import UnaskedError
 from tests.support import faults, reading
-from tests.support.aws_endpoint import endpoint, found, refused
+from tests.support.aws_endpoint import asked, endpoint, found, refused
 from tests.support.faults import FaultServer, Request
 
 if TYPE_CHECKING:
@@ -195,6 +201,26 @@ def test_expired_credentials_are_renewed_once_for_all_secrets(
     else:
         assert all("container's endpoint" in str(error) for error in answers)
     assert len(container.requests) == 2
+
+
+def test_a_call_refused_with_renewed_credentials_is_made_for_each_source_alone(
+    container: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Good siblings keep their values, too, if the credentials had to be renewed first."""
+
+    def answer(request: Request) -> Action:
+        if "Credential=first/" in request.headers["authorization"]:
+            container.key = "second"
+            return refused("ExpiredTokenException")
+        is_batch = "BatchGetSecretValue" in request.headers["x-amz-target"]
+        if is_batch or asked(request)["SecretId"] == "denied":
+            return refused("AccessDeniedException")
+        return found(request)
+
+    with endpoint(answer, tmp_path, monkeypatch):
+        good, denied = reading.fetch(AwsBackend(batch=True), "good", "denied")
+    assert good == "value of good"
+    assert isinstance(denied, AccessDeniedError)
 
 
 def test_who_meets_expired_credentials_during_their_renewal_gets_others_too(
