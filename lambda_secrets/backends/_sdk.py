@@ -17,6 +17,7 @@ from ._states import ExpiredError, UnaskedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from .._names import Opaque
@@ -184,10 +185,8 @@ def _side_by_side(jobs: list[Job], until: float) -> Answers:
             done.put({})
 
     try:
-        for _ in range(min(len(jobs), PARALLEL)):
-            run = contextvars.copy_context().run  # a thread of its own would start in an empty one
-            name = "lambda_secrets sdk"
-            threading.Thread(target=run, args=(work,), name=name, daemon=True).start()
+        if not _started(work, min(len(jobs), PARALLEL)):
+            work()
         for _ in jobs:
             left = min(until - time.monotonic(), threading.TIMEOUT_MAX)
             answers |= done.get(timeout=max(left, 0))
@@ -198,6 +197,18 @@ def _side_by_side(jobs: list[Job], until: float) -> Answers:
     finally:
         list(waiting)  # what has not begun never begins
     return answers
+
+
+def _started(work: Callable[[], None], threads: int) -> int:
+    """Start up to so many threads; return how many there are."""
+    for n in range(threads):
+        run = contextvars.copy_context().run  # a thread of its own would start in an empty one
+        thread = threading.Thread(target=run, args=(work,), name="lambda_secrets sdk", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads: those started do the work, or the caller
+            return n
+    return threads
 
 
 def _result_of(job: Job) -> Answers:

@@ -274,21 +274,30 @@ def test_a_signal_ends_a_round_at_once() -> None:
     assert len(client.asked) == PARALLEL
 
 
-def test_what_is_no_error_of_a_call_is_raised() -> None:
-    """An exception such as `SystemExit` is raised at once, though it comes from a thread."""
+@pytest.mark.parametrize("possible", [True, False], ids=["threads", "no threads"])
+def test_what_is_no_error_of_a_call_is_raised(
+    monkeypatch: pytest.MonkeyPatch, *, possible: bool
+) -> None:
+    """An exception such as `SystemExit` is raised at once, from a thread too."""
 
     def get(SecretId: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
         if SecretId == "exits":
             raise SystemExit
-        released.wait(10)
+        released.wait(10 if possible else 0)
         return secret_answer(SecretId)
 
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    if not possible:
+        monkeypatch.setattr(threading.Thread, "start", none_left)
     client, released = FakeSecretsManager(get), threading.Event()
     names = [f"s{n}" for n in range(PARALLEL - 1)]
     started = time.monotonic()
     with pytest.raises(SystemExit):
         fetch(SdkBackend(client=client), "exits", *names, timeout=10)
     assert time.monotonic() - started < 5
+    assert possible or len(client.asked) == 1
     released.set()
 
 
@@ -316,6 +325,46 @@ def test_no_time_is_a_timeout() -> None:
     backend = SdkBackend(client=FakeSecretsManager(lambda **_: time.sleep(0.1) or {}))  # type: ignore[func-returns-value]  # it sleeps, then answers
     (error,) = fetch(backend, "x", timeout=0)
     assert type(error) is BackendUnavailableError
+
+
+@pytest.mark.parametrize("possible", [0, 1, 2])
+def test_few_threads_are_enough(monkeypatch: pytest.MonkeyPatch, possible: int) -> None:
+    """If no more threads can be started, the existing ones read everything."""
+    start = threading.Thread.start
+    left = [possible]
+
+    def limited(thread: threading.Thread) -> None:
+        if not left[0]:
+            raise RuntimeError("can't start new thread")
+        left[0] -= 1
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    names = [f"s{n}" for n in range(5)]
+    values = fetch(SdkBackend(client=FakeSecretsManager()), *names)
+    assert values == [f"value of {name}" for name in names]
+
+
+def test_few_threads_keep_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a single thread can be started, the caller waits no longer than its timeout for it."""
+    start, left, released = threading.Thread.start, [1], threading.Event()
+
+    def limited(thread: threading.Thread) -> None:
+        if not left.pop():
+            raise RuntimeError("can't start new thread")
+        left.append(0)
+        start(thread)
+
+    def get(SecretId: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        released.wait(3)
+        return secret_answer(SecretId)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    started = time.monotonic()
+    answers = fetch(SdkBackend(client=FakeSecretsManager(get)), "a", "b", timeout=0.3)
+    assert time.monotonic() - started < 1
+    assert [type(answer) for answer in answers] == [BackendUnavailableError] * 2
+    released.set()
 
 
 def test_a_backend_may_be_used_by_threads_at_once(
