@@ -194,6 +194,7 @@ class _Known:
 
     def learn(self, value: Any) -> None:
         """Index every string in a value without running code of its classes."""
+        used = max(self.generations.items())[1].strings
         found = [value]
         seen: set[int] = set()  # a container may contain itself
         for item in found:  # grows in the loop
@@ -203,11 +204,11 @@ class _Known:
                     seen.add(id(item))
                     found += _items(item)
             elif len(content) >= SHORTEST:
-                found += self._used(content).inside
+                key = content if isinstance(content, str) else (content,)  # bytes == str may warn
+                found += (used.get(key) or self._put(key, content)).inside
 
-    def _used(self, content: str | bytes) -> _String:
-        """Return the string of this content, after putting it into the last generation."""
-        key = content if isinstance(content, str) else (content,)  # bytes == str may warn
+    def _put(self, key: object, content: str | bytes) -> _String:
+        """Put a string into the last generation, and return it."""
         string = None
         while True:  # again if others begin another generation meanwhile
             number, last = max(self.generations.copy().items())  # a finalizer may add one
