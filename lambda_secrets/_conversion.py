@@ -111,17 +111,24 @@ def _read_from(wanted: Any) -> tuple[bool, bool]:
     while (bare := _bare(unaliased(wanted))) is not wanted:
         wanted = bare
     origin: Any = get_origin(wanted) or wanted
-    if origin in {Union, UnionType}:
-        options = [_read_from(option) for option in get_args(wanted) if option is not NoneType]
+    args = get_args(wanted)
+    if origin in {Union, UnionType} or (args and hasattr(origin, "get_secret_value")):
+        # Of a pydantic.Secret[...], too, which holds a value of that type.
+        options = [_read_from(option) for option in args if option is not NoneType]
         return any(text for text, _ in options), any(data for _, data in options)
-    if origin is Literal or not inspect.isclass(origin):
-        return True, origin is Literal
-    is_generic_secret = origin is not wanted and hasattr(origin, "get_secret_value")
-    is_root = getattr(origin, "__pydantic_root_model__", False)
-    if is_generic_secret or is_root or issubclass(origin, enum.Enum):
-        return True, True
-    data = _is_made_of_json(origin)
-    return not data, data
+    if getattr(origin, "__pydantic_root_model__", False):
+        origin.model_rebuild(raise_errors=False)  # it may name a class that follows it
+        root = origin.model_fields["root"].annotation
+        return (False, True) if isinstance(root, TypeVar) or root is Any else _read_from(root)
+    if origin is Literal:
+        values: list[Any] = list(args)
+    elif inspect.isclass(origin) and issubclass(origin, enum.Enum):
+        values = [member.value for member in origin]
+    else:
+        data = inspect.isclass(origin) and _is_made_of_json(origin)
+        return not data, data
+    texts = [isinstance(value, _TEXTS) for value in values]
+    return any(texts), not all(texts)
 
 
 def _is_made_of_json(kind: type) -> bool:

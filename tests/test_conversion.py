@@ -146,6 +146,10 @@ class Token(pydantic.RootModel[pydantic.SecretStr]):
     """A model whose root takes text."""
 
 
+class Verbatim(pydantic.RootModel[Annotated[str, pydantic.BeforeValidator(str)]]):
+    """Text of any kind."""
+
+
 class Later(pydantic.RootModel["Text"]):
     """A model whose root names a type that follows it."""
 
@@ -472,6 +476,9 @@ def test_msgspec_builds(wanted: Any, value: Any, expected: Any) -> None:
         (Annotated[str, annotated_types.MinLen(3)], "long", "long"),
         (pydantic.RootModel[list[int]], "[1]", pydantic.RootModel[list[int]]([1])),
         (pydantic.RootModel[Any], "[1]", pydantic.RootModel[Any]([1])),
+        (pydantic.RootModel[Any], '"text"', pydantic.RootModel[Any]("text")),
+        (pydantic.Secret[Decimal], f"{10**17}.1", pydantic.Secret(Decimal(f"{10**17}.1"))),
+        (Verbatim, "12e34567", Verbatim("12e34567")),
         (pydantic.RootModel, "[1]", pydantic.RootModel([1])),
         (Token, "12-text", Token(pydantic.SecretStr("12-text"))),
         (Token | None, "12", Token(pydantic.SecretStr("12"))),
@@ -693,6 +700,16 @@ def test_msgspec_refuses(wanted: Any, value: Any, expected: str) -> None:
         (StrictModel, {"port": 5, CANARY: 1}, "it does not fit at `$[...]` (extra_forbidden)"),
         (LoginModel, f'"{CANARY}"', "it does not fit (model_type)"),
         (LoginModel, CANARY, "it is not JSON (line 1, column 1)"),
+        (
+            pydantic.RootModel[list[LoginModel]],
+            [{"user": "u", "port": CANARY}],
+            "it does not fit at `$[0].port` (int_parsing)",
+        ),
+        (
+            pydantic.Secret[LoginModel],
+            {"user": "u", "port": CANARY},
+            "it does not fit at `$.port` (int_parsing)",
+        ),
         (
             QuotingModel,
             {"token": CANARY, "custom": CANARY},
