@@ -284,9 +284,11 @@ def _msgspec_fit(wanted: Any) -> Fit | str:
     except ImportError:
         return "msgspec is not installed (lambda-secrets[typed] installs it)"
     try:
-        msgspec.json.schema(wanted, schema_hook=_described)  # fails for what it cannot build
+        unknown = _unknown_to_msgspec(wanted)
     except Exception as error:  # noqa: BLE001 - resolving a user's annotations may raise anything
         return f"msgspec cannot build it ({_line(error)})"
+    if unknown is not None:
+        return f"msgspec cannot build {inspect.formatannotation(unknown)}"
 
     def fit(hidden: Opaque, *, lax: bool) -> Any:
         try:
@@ -300,11 +302,21 @@ def _msgspec_fit(wanted: Any) -> Fit | str:
     return fit
 
 
-def _described(kind: type) -> dict[str, Any]:
-    """Describe a class that msgspec does not know, which only `object` can be."""
-    if kind is object:
-        return {"title": "any"}
-    raise TypeError(f"it does not know {inspect.formatannotation(kind)}")
+def _unknown_to_msgspec(wanted: Any) -> Any:
+    """Return a part of the type that msgspec cannot build from JSON, if there is one."""
+    from msgspec.inspect import CustomType, Field, Type, type_info
+
+    found: list[Any] = [type_info(wanted)]
+    seen: set[int] = set()
+    for info in found:  # grows in the loop: a type may contain itself
+        if isinstance(info, CustomType) and info.cls is not object:
+            return info.cls
+        if isinstance(info, (Type, Field)) and id(info) not in seen:
+            found += [getattr(info, field) for field in info.__struct_fields__]
+        elif isinstance(info, tuple):
+            found += info
+        seen.add(id(info))
+    return None
 
 
 def _msgspec_reason(message: str, cause: BaseException | None) -> str:

@@ -120,6 +120,13 @@ class LoginStruct(msgspec.Struct, forbid_unknown_fields=True):
     port: int = 5432
 
 
+class LimitedStruct(msgspec.Struct):
+    """A Struct with a default that JSON cannot express."""
+
+    user: str
+    limit: Any = object
+
+
 @attrs.define
 class LoginAttrs:
     """An attrs class."""
@@ -420,6 +427,7 @@ def test_builtin_types_fit(wanted: Any, value: Any, expected: Any) -> None:
         (LoginDict, {"user": "u"}, {"user": "u"}),
         (LoginTuple, '["u", 1]', LoginTuple("u", 1)),
         (LoginStruct, {"user": "u"}, LoginStruct("u")),
+        (LimitedStruct, {"user": "u"}, LimitedStruct("u")),
         (Tagged, {"type": "login", "user": "u"}, Tagged("u")),
         (Loose, {"anything": {"a": 1}, "next": {}}, Loose({"a": 1}, Loose())),
         (list[Login], '[{"user": "u"}]', [Login("u")]),
@@ -957,17 +965,17 @@ def protocol(
         (
             unbuildable,
             (
-                "Cannot convert 'it' to tests.test_conversion.Opaque: msgspec cannot build it "
-                "(TypeError: it does not know tests.test_conversion.Opaque); pydantic cannot build "
-                "it (PydanticSchemaGenerationError: "
+                "Cannot convert 'it' to tests.test_conversion.Opaque: msgspec cannot build "
+                "tests.test_conversion.Opaque; pydantic cannot build it "
+                "(PydanticSchemaGenerationError: "
             ),
         ),
         (
             holder,
             (
                 "Cannot convert 'it' to list[tests.test_conversion.Holder]: msgspec cannot build "
-                "it (TypeError: it does not know tests.test_conversion.Opaque); pydantic cannot "
-                "build it (PydanticSchemaGenerationError: "
+                "tests.test_conversion.Opaque; pydantic cannot build it "
+                "(PydanticSchemaGenerationError: "
             ),
         ),
         (
@@ -982,9 +990,9 @@ def protocol(
             (
                 function,
                 (
-                    f"Cannot convert 'it' to {shown}: msgspec cannot build it (TypeError: it does "
-                    f"not know collections.abc.{kind}); pydantic cannot build it before it is "
-                    "iterated: use list or tuple. "
+                    f"Cannot convert 'it' to {shown}: msgspec cannot build "
+                    f"collections.abc.{kind}; pydantic cannot build it before it is iterated: "
+                    "use list or tuple. "
                 ),
             )
             for function, shown, kind in (
