@@ -139,7 +139,8 @@ def _evaluated(name: str, annotation: Any, scope: Opaque) -> Any | Mismatch:
         message = f"{name!r}: {error}"
     except NameError as error:
         return Mismatch(
-            f"{error}. Define it before the handler, and import it outside of `if TYPE_CHECKING:`."
+            f"{error}. Define it at module level, before the handler, and import it outside of "
+            "`if TYPE_CHECKING:`."
         )
     except Exception as error:  # noqa: BLE001 - an annotation is any expression
         return Mismatch(f"it raised {type(error).__name__}: {error}. Correct it.")

@@ -387,7 +387,8 @@ def empty(event: Any, context: Any, *, it: Annotated[str, Secret("")]) -> None:
             undefined,
             (
                 "Cannot read the annotation of 'it': name 'Imaginary' is not defined. "
-                "Define it before the handler, and import it outside of `if TYPE_CHECKING:`."
+                "Define it at module level, before the handler, and import it outside of "
+                "`if TYPE_CHECKING:`."
             ),
         ),
         (
