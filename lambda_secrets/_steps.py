@@ -131,8 +131,8 @@ class Call:
 async def whole(call: Call, *, awaited: bool) -> Any:
     """Make a call, which may take two runs of the handler, and await what the handler returns.
 
-    A caller that is no coroutine sets ``awaited`` to False. Then this pauses at most once, before
-    it awaits, and yields the awaitable that the handler has returned.
+    A caller that is not a coroutine sets ``awaited`` to False. Then this pauses at most once,
+    before it awaits, and yields the awaitable that the handler has returned.
     """
     with call:
         while True:

@@ -18,7 +18,7 @@ class Fault(OSError):  # noqa: N818 - mostly a result
 
 
 def fault_of(error: Exception, *, begun: bool) -> Fault:
-    """Return the fault for what reading a reply raised, of which a part may have arrived."""
+    """Return the fault that an error means, before a reply or, if ``begun``, within one."""
     if not isinstance(error, OSError):
         return Fault("malformed")
     if isinstance(error, TimeoutError):
