@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import os
 import threading
 import time
 
@@ -127,6 +128,7 @@ class Newer:
         self._begin = cache.clock.monotonic()
         self._until = self._begin + wait_within(remaining)
         self._trial = Builds(cache)  # objects built from pending versions
+        self._pid = os.getpid()
 
     def steps(self) -> Steps[dict[Resolver, Secrets]]:
         """Yield blocking calls; return the values of each resolver that has a new one."""
@@ -183,6 +185,8 @@ class Newer:
 
     def accept(self) -> None:
         """Serve the pending values, and objects built from them, to everybody: they worked."""
+        if self._is_inherited():
+            return
         cache = self._cache
         with cache.lock:  # all at once, or another call builds from a value that it finds
             served = {self._served(one, one.pending) for one in self._used if one.pending}
@@ -195,12 +199,21 @@ class Newer:
 
     def reject(self, *, failed: bool) -> None:
         """Close objects built from pending values; values that failed are not tried again."""
+        if self._is_inherited():
+            return
         with self._cache.lock:
             self._trial.drop(lambda _: True)
         self._trial.close_unused()
         for one in self._used:
             if failed and one.pending:
                 one.attempt.refused.append(one.pending)
+
+    def _is_inherited(self) -> bool:
+        """Whether the call has forked, and this is the child: the objects are the parent's."""
+        if os.getpid() == self._pid:
+            return False
+        builds_of(self._cache).inherited.append(self._trial)
+        return True
 
     def _cross(self) -> Steps[None]:
         """Find pending versions that may serve as the current ones."""

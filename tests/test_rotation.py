@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import gc
 import logging
+import os
 import threading
 import time
+import weakref
 from contextvars import Context
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -23,6 +27,7 @@ from lambda_secrets import (
     inject_secrets,
 )
 from lambda_secrets._cache import shared_cache
+from lambda_secrets._maintenance import after_fork
 from lambda_secrets._rotation import Newer
 from tests.support.recorder import Recorder
 from tests.support.rotating import LoginFailed, Pool, Rotating
@@ -1072,6 +1077,40 @@ def test_a_pool_of_a_pending_version_that_fails_is_closed(stopped: FakeClock) ->
         with pytest.raises(LoginFailed):
             handler({}, SimpleNamespace())
         assert [pool.closed for pool in pools] == [False, True]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_child_of_a_second_run_leaves_its_pool_to_the_parent(
+    stopped: FakeClock, monkeypatch: pytest.MonkeyPatch, *, fails: bool
+) -> None:
+    """If a call forks while it has a pending pool, its end in the child does not touch the pool."""
+    database, pools = Rotating(), list[Pool]()
+
+    @inject_secrets(
+        {"pool": recorded(database, pools)},
+        backend=database,
+        refresh_on=LoginFailed,
+    )
+    def handler(event: Any, context: Any) -> Any:
+        if context.secrets.pool.password == "new" and len(pools) == 2:
+            monkeypatch.setattr(os, "getpid", lambda: -1)
+            after_fork(shared_cache)
+            if fails:
+                raise LoginFailed
+        return context.secrets.pool.query()
+
+    handler({}, SimpleNamespace())
+    database.create()
+    database.set()
+    with pytest.raises(LoginFailed) if fails else contextlib.nullcontext():
+        assert handler({}, SimpleNamespace()) == "in with new"
+    assert handler({}, SimpleNamespace()) == "in with new"
+    assert len(pools) == 4
+    assert [pool.closed for pool in pools] == [False, False, True, False]
+    parents = weakref.WeakSet(pools[:2])
+    del pools[:]
+    gc.collect()
+    assert len(parents) == 2
 
 
 def pooled(database: Rotating, pools: list[Pool], change: Callable[[], None]) -> Any:
