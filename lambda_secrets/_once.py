@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from types import NoneType
 
 from ._cache import shared_cache
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .backends import Backend
 
 _MOST_KEPT = 128  # resolvers
-_NUMBERS = {int, float, NoneType}  # types of options; not bool, which is refused
+_NUMBERS = {int, float, NoneType}  # types of options; True is refused
 _OPTIONS = ("ttl", "timeout", "jitter", "stale_if_error", "refresh_ahead", "observer")
 
 
@@ -84,28 +85,48 @@ def resolver_for(
 ) -> Resolver:
     """Return a resolver of these declarations; the same one for equal strings and numbers."""
     chosen: Any = backend_of(backend)
-    key: Any = None
-    if (
-        type(backend) is str
-        and type(declarations) is dict
-        and _NUMBERS.issuperset(map(type, options))
-    ):
-        items = tuple(declarations.items())
-        if all(type(one) is str and one[:4] != "env:" for _, one in items):
-            variables = environment(TTL_VARIABLES) if options[0] is None else ()
-            key = (id(chosen), items, options, variables)
-    made = _known.get(key)
-    if made is None:
-        declared = declare_all(declarations)
-        check_own_names(declared)
-        given = dict(zip(_OPTIONS, options, strict=True))
-        made = Resolver(declared, cache=shared_cache, backend=chosen, **given)
-        made.temporary = True
-        if key is not None:
-            if len(_known) >= _MOST_KEPT:
-                _known.clear()
-            _known[key] = made
+    key = _key(declarations, chosen, options)
+    known = _known.get(key)
+    if known is not None and known.backend is chosen:
+        return known
+    try:
+        alive: Any = weakref.ref(chosen, lambda _: _known.pop(key, None))
+    except TypeError:  # it cannot be weakly referenced
+        key, alive = None, lambda: chosen
+    given = dict(zip(_OPTIONS, options, strict=True))
+    declared = declare_all(declarations)
+    check_own_names(declared)
+    made = _Once(declared, cache=shared_cache, backend=alive, **given)
+    if key is not None:
+        if len(_known) >= _MOST_KEPT:
+            _known.clear()
+        _known[key] = made
     return made
 
 
-_known: dict[Any, Resolver] = {}  # each keeps its backend, whose id is in the key
+def _key(declarations: Any, chosen: Any, options: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """Return what tells calls apart; None if they may differ in more, or refer to a backend."""
+    if type(declarations) is not dict or not _NUMBERS.issuperset(map(type, options)):
+        return None
+    if not all(type(one) is str and one[:4] != "env:" for one in declarations.values()):
+        return None
+    variables = environment(TTL_VARIABLES) if options[0] is None else ()
+    return id(chosen), tuple(declarations.items()), options, variables
+
+
+class _Once(Resolver):
+    """A resolver that is kept for later calls, but does not keep its backend alive."""
+
+    temporary = True
+
+    @property
+    def backend(self) -> Any:
+        """The backend, for as long as others refer to it."""
+        return self._alive()
+
+    @backend.setter
+    def backend(self, alive: Any) -> None:
+        self._alive = alive
+
+
+_known: dict[Any, _Once] = {}
