@@ -76,7 +76,7 @@ class Awaited:
         self._awaitable = awaitable
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        return (yield from self._rest.__await__())  # `self` must stay alive meanwhile
+        return self._rest.__await__()
 
     def send(self, value: Any) -> Any:
         """Resume it, like a coroutine."""
