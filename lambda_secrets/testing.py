@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ._cache import shared_cache
 from ._declarations import declare
-from ._kinds import of_variable
+from ._kinds import Parameter, ParameterTree, of_variable
 from ._maintenance import override, restore
 from ._values import Shared, Wrapped, opaque
 from .backends import own_region
@@ -33,16 +33,8 @@ if TYPE_CHECKING:
     F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _of_key(declaration: str | Declaration) -> Declaration:
-    """Return the declaration of a key; ``env:NAME`` stands for the variable itself."""
-    declared = declare(declaration)
-    return of_variable(declared) if declared.variable else declared
-
-
 class OverrideBackend(MemoryBackend):
     """The values of one override. Keys may be ``env:NAME`` too; errors list all keys."""
-
-    _declared = staticmethod(_of_key)
 
     def __init__(self, values: Values, built: Values) -> None:
         """Check the values."""
@@ -51,6 +43,16 @@ class OverrideBackend(MemoryBackend):
         del values, built  # a traceback can show locals
         super().__init__(given(0))
         self._built_keys()  # raises if one is not a declaration
+
+    @staticmethod
+    def _declared(key: str | Declaration) -> Declaration:
+        declared = declare(key)
+        if declared.variable and isinstance(declared, (Parameter, ParameterTree)):
+            raise DeclarationError(
+                f"Cannot hold {declared!r}: a parameter from a variable is text here. Use the "
+                f"key {declared.name!r}, or set the variable and list the parameter's name."
+            )
+        return _of_key(key)
 
     def built_for(self, declaration: Declaration) -> Opaque | None:
         """Return the opaque object to inject instead of one that the declaration would build."""
@@ -79,6 +81,12 @@ class OverrideBackend(MemoryBackend):
         )
         found = super().fetch(sources, timeout=timeout, fresh=fresh).items()
         return {s: not_listed if isinstance(a, SecretNotFoundError) else a for s, a in found}
+
+
+def _of_key(key: str | Declaration) -> Declaration:
+    """Return the declaration of a key; ``env:NAME`` stands for the variable itself."""
+    declared = declare(key)
+    return of_variable(declared) if declared.variable else declared
 
 
 class override_secrets(Shared, ContextDecorator):  # noqa: N801 - used like a function, as its fixture is

@@ -128,7 +128,7 @@ def test_one_version_is_served_by_its_declaration() -> None:
     "values",
     [
         *({"prod/key#path": "x"}, {"prod/key": 5}, {"": "x"}, {"env:KEY#path": "x"}),
-        {"env:KEY": 5},
+        *({"env:KEY": 5}, {Parameter("env:KEY"): ["a"]}, {ParameterTree("env:KEY"): {"a": "x"}}),
     ],
 )
 def test_wrong_values_are_refused_at_once(values: Any) -> None:
