@@ -66,6 +66,8 @@ class RedactSecrets(Shared, logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every record pass; redact one that shows a value. Its other objects stay the same."""
+        if not self._known(0):
+            return True
         text = _message(record)
         message = text and self.redact(text)
         changes = self._changes(record)
@@ -192,9 +194,12 @@ class _Known:
         self.generations = {0: _Generation()}  # by number: one or two, or three for a moment
         self.full: bool | None = None  # whether a warning is due; False once it was given
 
+    def __bool__(self) -> bool:
+        return any(generation.strings for generation in list(self.generations.values()))
+
     def learn(self, value: Any) -> None:
         """Index every string in a value without running code of its classes."""
-        used = max(self.generations.items())[1].strings
+        used = max(self.generations.copy().items())[1].strings
         found = [value]
         seen: set[int] = set()  # a container may contain itself
         for item in found:  # grows in the loop

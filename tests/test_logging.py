@@ -1435,7 +1435,7 @@ def test_later_handlers_get_the_redacted_record(log: Log) -> None:
 
 
 def test_records_pass_untouched_while_there_is_no_value(log: Log) -> None:
-    """A filter that knows no value changes no record."""
+    """A filter that knows no value does not inspect records."""
     log.redact.forget()  # the defaults of handlers in other tests
     assert log.redact.filter(made(msg=Unshowable())) is True
     assert log.redact.redact("text") == "text"
