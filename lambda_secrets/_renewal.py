@@ -27,18 +27,19 @@ _log = logging.getLogger("lambda_secrets")
 def is_to_fetch(store: Store, reading: Reading, source: Source, rounds: list[Round]) -> bool:
     """Use the entry or running round of a source if possible; return whether to fetch it."""
     key = (id(reading.owner), source)
-    entry, running = store.entries.get(key), store.rounds.get(key)
+    entry: Any = store.entries.get(key)
+    running = store.rounds.get(key)
     is_fresh = reading.mode == "fresh"
     standing = "" if is_fresh else standing_of(store, entry, reading.wanted[source])
     # After a freeze, a round may never end: do not wait past its timeout.
     if running is not None and store.age(running.sent) >= running.timeout + GRACE - WAKING:
         running = None
-    if standing in {"fresh", "due"}:
+    if standing in {"fresh", "due", "resting"}:
         reading.results[source] = entry
         if running is None and standing == "due":
             _fetch_ahead(store, reading, source, rounds)
-        return False
-    if standing == "resting":  # as if it had been fetched, and had failed once more
+        if standing == "resting" and source in reading.needed:
+            reading.stale.append((source, entry, store.age(entry.sent)))
         return False
     if standing != "stale":
         reading.patience = math.inf

@@ -790,6 +790,27 @@ def test_backoff_is_shared_by_all_handlers_of_a_source(cache: Cache, clock: Fake
     assert len(backend.calls) == 2
 
 
+@pytest.mark.parametrize("meanwhile", [clear, lambda cache: cache.clock.tick(101)])
+def test_what_the_backoff_serves_does_not_change_while_another_source_is_read(
+    cache: Cache, clock: FakeClock, meanwhile: Callable[[Cache], None]
+) -> None:
+    """The read has that value from its beginning: a later clear or its end do not matter."""
+    backend = expired_and_down(cache, clock)
+    cache.read(backend, {DB: STALE}, timeout=5)
+
+    class Slow(Recorder):
+        def fetch(self, sources: Any, *, timeout: float, fresh: bool) -> Any:
+            meanwhile(cache)
+            return super().fetch(sources, timeout=timeout, fresh=fresh)
+
+    backend.__class__ = Slow
+    backend.answers["key"] = "2"
+    reading = cache.read(backend, {DB: STALE, KEY: TTL}, timeout=200)
+    assert (value(reading), value(reading, KEY)) == ("1", "2")
+    assert [source for source, _, _ in reading.stale] == [DB]
+    assert reading.good_for == 0
+
+
 def test_a_success_ends_the_backoff(cache: Cache, clock: FakeClock) -> None:
     """The back-off of the next outage begins at one second again."""
     backend = expired_and_down(cache, clock)
