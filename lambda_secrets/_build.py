@@ -250,7 +250,9 @@ def key_of(resolver: Any, name: str) -> Key:
     """Return the key of a built object; it holds the id of ``build``, so keep that alive."""
     declaration: Declaration = resolver.declaration(name)
     transform: Any = declaration.transform
-    if type(transform).__hash__ is None:
+    try:
+        hash(transform)
+    except TypeError:  # an object, maybe frozen, with a list
         transform = id(transform)
     return *resolver.key(name), declaration.path, transform, id(declaration.build)
 

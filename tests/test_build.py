@@ -13,6 +13,7 @@ import threading
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import make_dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -179,19 +180,13 @@ def test_what_differs_in_anything_is_not_shared(made: list[Client]) -> None:
     assert len(made) == len(variants) + 1
 
 
-def test_a_transform_may_be_an_object_without_a_hash(backend: Recorder, made: list[Client]) -> None:
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_transform_may_be_an_object_without_a_hash(
+    frozen: bool, backend: Recorder, made: list[Client]
+) -> None:
     """Two declarations share what is built if their transform is the same object."""
-
-    class Transform:
-        def __call__(self, text: str) -> str:
-            return text
-
-        def __eq__(self, other: object) -> bool:
-            return NotImplemented
-
-        __hash__ = None  # type: ignore[assignment]  # as in a dataclass
-
-    transform = Transform()
+    call = {"__call__": lambda _, text: text}
+    transform = make_dataclass("Transform", ["parts"], namespace=call, frozen=frozen)([])
     for _ in range(2):
         resolve_secrets({"it": declared(transform=transform)}, backend=backend)
     assert len(made) == 1
