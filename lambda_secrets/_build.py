@@ -131,6 +131,7 @@ class Builds:
                 if making is not None:
                     yield from self.waited_for(making, name, until)
             product = mine.make(name)  # in this thread, and outside all locks
+            return product
         finally:  # in this frame: a signal's exception must not leave it in the making
             if mine is not None:
                 with self.store.lock:
@@ -144,8 +145,7 @@ class Builds:
                             self.replace(mine)
                         self.handed_out(mine, declaration)
                 mine.done.set()
-        self.close_unused()
-        return product
+                self.close_unused()
 
     def being_made(self, key: Key) -> Built | None:
         """Return the object in the making that this thread can use; the caller holds the lock."""
@@ -205,9 +205,8 @@ class Builds:
         """Retire objects of these sources; ``cleared`` also ends their use outside of calls."""
         for key in [key for key in list(self.current) if gone(key[:2])]:
             self.retire(key)
-        for built in self.making:
-            if gone(built.key[:2]):
-                built.cleared = True
+        for built in [one for one in self.making if gone(one.key[:2])]:
+            built.cleared = True
         for built in self.replaced if cleared else ():
             if gone(built.key[:2]):
                 built.outside = False
