@@ -1373,3 +1373,19 @@ def test_the_object_of_a_gone_handler_is_closed(backend: Recorder, made: list[Cl
         )
         assert handler({}, SimpleNamespace()) == "1"
     assert sum(not client.closed for client in made) < 100
+
+
+def test_clearing_other_secrets_closes_no_object_that_was_handed_out(
+    backend: Recorder, made: list[Client]
+) -> None:
+    """A replaced object that a `LiveSecrets` handed out stays open until its own are cleared."""
+    backend.answers |= {"a": "old", "b": "b"}
+    live, other = LiveSecrets({"it": declared()}, backend=backend), LiveSecrets({"b": "b"})
+    handed_out = live.it
+    backend.answers["a"] = "new"
+    live.refresh()
+    assert live.it is not handed_out
+    other.clear()
+    assert handed_out.use() == "old"
+    live.clear()
+    assert [client.closed for client in made] == [1, 1]

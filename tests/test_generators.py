@@ -586,10 +586,11 @@ def test_a_cancelled_handler_goes_at_once() -> None:
     release.set()
 
 
-def test_a_handler_may_raise_stop_iteration(backend: Recorder) -> None:
+@pytest.mark.parametrize("options", [{}, {"into": "event"}, {"refresh_on": LoginError}])
+def test_a_handler_may_raise_stop_iteration(backend: Recorder, options: dict[str, Any]) -> None:
     """A `StopIteration` from a handler propagates like any other exception."""
 
-    @inject_secrets({"k": "k"}, backend=backend)
+    @inject_secrets({"k": "k"}, backend=backend, **options)
     def handler(event: Any, context: Any) -> None:
         raise StopIteration("mine")
 

@@ -692,6 +692,21 @@ def test_retries_go_on_until_the_deadline(pauses: list[int]) -> None:
     assert pauses == list(range(30))
 
 
+def test_prefetch_repeats_no_failure(pauses: list[int]) -> None:
+    """Prefetching leaves another try to the invocation, whatever the failure is."""
+    with FaultServer([faults.answer("x", 503), FINE]) as server:
+        answers = ExtensionBackend(port=server.port).prefetch([source("x")], timeout=5)
+    assert kind_of(answers[source("x")]) is BackendUnavailableError  # type: ignore[arg-type]  # it is an error
+    assert pauses == []
+
+
+def test_a_long_pause_leaves_time_for_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pause takes half of the time that is left at most."""
+    monkeypatch.setattr(failures, "pause_before", lambda _: 60.0)
+    with FaultServer([faults.answer("x", 503), FINE]) as server:
+        assert fetch(ExtensionBackend(port=server.port), "x", timeout=0.6) == ["fine"]
+
+
 def test_the_last_failure_decides_whether_to_try_again(pauses: list[int]) -> None:
     """A denial ends the retries of a read that failed for a moment before."""
     denied = faults.answer(json_error("AccessDeniedException"), 400)
