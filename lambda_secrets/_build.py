@@ -118,11 +118,11 @@ class Builds:
         product: Any = None
         try:
             while mine is None:
-                known: Any = self.current.get(key)
+                known = self.current.get(key)
                 # Comparing values may run other people's code: not under the lock.
                 fits = known is not None and same_value(known.value, value)
                 with self.store.lock:
-                    if fits and known in (self.current.get(key), *self.replaced):
+                    if known and fits and known in (self.current.get(key), *self.replaced):
                         return self.handed_out(known, declaration)
                     making = self.being_made(key)
                     if making is None and self.current.get(key) is known:

@@ -98,8 +98,8 @@ def tell_fetched(fetched: Any, seconds: float) -> None:
         answer: Any = result if isinstance(result, ResolutionError) else result.answer
         outcome = kind_of(answer).__name__ if isinstance(answer, ResolutionError) else "ok"
         backend = answer.backend or backend_name(fetched.owner)
-        options = {"version": getattr(answer, "version", None), "background": fetched.background}
-        told.append(Fetched(str(source), backend, outcome, seconds, **options))
+        more: Any = {"version": getattr(answer, "version", None), "background": fetched.background}
+        told.append(Fetched(str(source), backend, outcome, seconds, **more))
     if fetched.runner == threading.get_ident():  # callers wait for it no longer than they want
         _tell(fetched.observer, told)
     else:
