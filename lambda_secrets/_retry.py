@@ -69,6 +69,9 @@ class RetriedCall(Call):
             self._error = None  # its traceback refers to frames that refer to this
             self._in_use.__exit__(None, None, None)
 
+    def is_ready(self) -> bool:
+        return self._error is None and super().is_ready()
+
     def steps(self) -> Steps[None]:
         """Yield blocking calls; resolve the values, newer ones after a failure.
 

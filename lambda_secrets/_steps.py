@@ -97,11 +97,15 @@ class Call:
 
     def steps(self) -> Steps[None]:
         """Yield blocking calls; resolve the values for the next run of the handler."""
-        layer = self.layer
-        self.secrets = self.secrets or layer.cached(self)
-        if self.secrets is None:
-            names, remaining = layer.names(self), remaining_of(self.argument(1, "context"))
+        if not self.is_ready():
+            layer, remaining = self.layer, remaining_of(self.argument(1, "context"))
+            names = layer.names(self)
             self.secrets = yield from layer.resolver.steps(names, remaining=remaining)
+
+    def is_ready(self) -> bool:
+        """Take cached values; return whether the handler can run with what there is."""
+        self.secrets = self.secrets or self.layer.cached(self)
+        return self.secrets is not None
 
     def __enter__(self) -> None:
         """Begin the call."""
@@ -137,12 +141,13 @@ async def whole(call: Call, *, awaited: bool) -> Any:
     with call:
         while True:
             try:
-                if awaited:
-                    from ._suspended import drive
+                if not call.is_ready():
+                    if awaited:
+                        from ._suspended import drive
 
-                    await drive(call.steps())
-                else:
-                    run(call.steps())
+                        await drive(call.steps())
+                    else:
+                        run(call.steps())
                 result = call.invoke()
                 if type(result) in NOT_AWAITED or not hasattr(type(result), "__await__"):
                     return result
