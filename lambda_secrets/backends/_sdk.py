@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 import time
+from collections import deque
 from queue import Empty, SimpleQueue
 
 from .._values import opaque
@@ -173,16 +174,21 @@ def _side_by_side(jobs: list[Job], until: float) -> Answers:
     """
     answers: Answers = {}
     errors: list[BaseException] = []
-    waiting = iter(jobs)  # each job is taken by one thread
+    waiting = deque(jobs)  # an iterator could give one job to two threads without the GIL
     done: SimpleQueue[Answers] = SimpleQueue()  # a signal's exception cannot break it
 
     def work() -> None:
-        try:
-            for job in waiting:
+        while True:
+            try:
+                job = waiting.popleft()
+            except IndexError:  # nothing left, or another thread was faster
+                break
+            try:
                 done.put(_result_of(job))
-        except BaseException as error:  # noqa: BLE001 - raised below, at once
-            errors.append(error)
-            done.put({})
+            except BaseException as error:  # noqa: BLE001 - raised below, at once
+                errors.append(error)
+                done.put({})
+                break
 
     try:
         if not _started(work, min(len(jobs), PARALLEL)):
@@ -195,7 +201,7 @@ def _side_by_side(jobs: list[Job], until: float) -> Answers:
     except Empty:  # the others are late
         pass
     finally:
-        list(waiting)  # what has not begun never begins
+        waiting.clear()
     return answers
 
 
