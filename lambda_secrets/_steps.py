@@ -97,10 +97,8 @@ class Call:
 
     def steps(self) -> Steps[None]:
         """Yield blocking calls; resolve the values for the next run of the handler."""
-        if not self.is_ready():
-            layer, remaining = self.layer, remaining_of(self.argument(1, "context"))
-            names = layer.names(self)
-            self.secrets = yield from layer.resolver.steps(names, remaining=remaining)
+        names, remaining = self.layer.names(self), remaining_of(self.argument(1, "context"))
+        self.secrets = yield from self.layer.resolver.steps(names, remaining=remaining)
 
     def is_ready(self) -> bool:
         """Take cached values; return whether the handler can run with what there is."""
@@ -211,8 +209,7 @@ def handler_of(layer: Any, call_of: type[Call]) -> Callable[..., Any]:
         del args, kwargs  # which may be another layer's values
         if call_of is not Call or layer.into == "context":
             return begin(whole(call, awaited=False))
-        call.secrets = layer.cached(call)  # there is nothing to take away, and nothing to repeat
-        if call.secrets is None:
+        if not call.is_ready():  # there is nothing to take away, and nothing to repeat
             run(call.steps())
         return layer.invoke(call)
 

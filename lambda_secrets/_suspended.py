@@ -125,7 +125,8 @@ def generator_of(layer: Any, call_of: Any) -> Callable[..., Any]:
         with call:
             while True:
                 try:
-                    run(call.steps())
+                    if not call.is_ready():
+                        run(call.steps())
                     return (yield from _Items(call))
                 except call.types as error:
                     if not call.failed(error):
@@ -141,7 +142,8 @@ def async_generator_of(layer: Any, call_of: Any) -> Callable[..., Any]:
         with call:
             while True:
                 try:
-                    await drive(call.steps())
+                    if not call.is_ready():
+                        await drive(call.steps())
                     async with aclosing(call.invoke()) as items:
                         resume, value = items.asend, None
                         while True:
